@@ -1,0 +1,97 @@
+// The create and edit form: shows errors where they belong while one types, and hides what does not apply.
+//
+// The server answers POSTs of the form (validation and saving alike) with `instances/_form_errors.html`:
+//   <div id="form-errors" data-errors='{"spec.model.name": "sentence", ...}'> ... </div>
+// While somebody types, only fields that were touched show their error; after a try to save, all do.
+
+const { $, $$ } = window.clawportal;
+const form = $("#instance-form");
+const touched = new Set();
+let tried = false;
+let changed = false;
+
+function fieldOf(name) {
+  return form.querySelector(`[data-field="${CSS.escape(name)}"]`);
+}
+
+/** An error of `spec.settings.channels.0.token` belongs to the nearest field that exists. */
+function nearest(path) {
+  for (let name = path; name; name = name.slice(0, name.lastIndexOf("."))) {
+    if (fieldOf(name)) return name;
+    if (!name.includes(".")) break;
+  }
+  return null;
+}
+
+function showErrors() {
+  const report = $("#form-errors");
+  const errors = JSON.parse(report.dataset.errors || "{}");
+  if (report.dataset.tried !== undefined) tried = true;
+  const byField = {};
+  for (const [path, message] of Object.entries(errors)) {
+    const name = nearest(path);
+    if (name) byField[name] ??= message;
+  }
+  for (const field of $$("[data-field]", form)) {
+    const name = field.dataset.field;
+    const message = (tried || touched.has(name)) && byField[name] ? byField[name] : "";
+    const place = $(`[data-error-for="${CSS.escape(name)}"]`, field);
+    if (place && place.textContent !== message) place.textContent = message;
+    for (const input of $$("input:not([type=hidden]), select, textarea", field)) {
+      if (input.closest("[data-field]") !== field) continue;
+      input.classList.toggle("is-invalid", Boolean(message));
+      if (message) input.setAttribute("aria-invalid", "true"); else input.removeAttribute("aria-invalid");
+    }
+    if (message && tried) field.closest("details.fold")?.setAttribute("open", "");
+  }
+}
+
+/** data-show-when="spec.model.provider=openai,anthropic" shows a part only for these values. */
+function showParts() {
+  for (const part of $$("[data-show-when]", form)) {
+    const [name, values] = part.dataset.showWhen.split("=");
+    const control = form.elements[name];
+    const value = control instanceof RadioNodeList ? control.value : control?.value;
+    part.hidden = !values.split(",").includes(value ?? "");
+  }
+}
+
+function touch(event) {
+  const name = event.target.closest("[data-field]")?.dataset.field;
+  if (name) touched.add(name);
+  changed = true;
+  showParts();
+}
+form.addEventListener("input", touch);
+form.addEventListener("change", touch);
+form.addEventListener("submit", () => { changed = false; });
+
+// What htmx brought: new errors, or the settings of another kind of claw.
+document.addEventListener("htmx:afterSwap", () => {
+  showParts();
+  showErrors();
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.elt !== form) return;
+  changed = !event.detail.successful;
+  if (event.detail.xhr.status === 422) {
+    const first = $("[aria-invalid]", form);
+    (first ?? $("#form-errors")).scrollIntoView({ block: "center" });
+    first?.focus({ preventScroll: true });
+  }
+});
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-goto]");
+  if (!link) return;
+  event.preventDefault();
+  const name = nearest(link.dataset.goto);
+  const field = name && fieldOf(name);
+  if (!field) return;
+  field.closest("details.fold")?.setAttribute("open", "");
+  field.scrollIntoView({ block: "center" });
+  $("input:not([type=hidden]), select, textarea", field)?.focus({ preventScroll: true });
+});
+addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
+
+showParts();
+showErrors();

@@ -1,0 +1,106 @@
+// Live changes: the server only says which ids changed; the parts of the page that show them ask for themselves again.
+//
+// Socket.IO namespace /changes, websocket only. Server -> browser: `changed` {"instances": [id], "operations": [id]}.
+// A live part:  <div data-live="instances" data-live-id="ID" hx-get="..." hx-trigger="live" ...>
+//   data-live      "instances" or "operations" (or both, separated by a space)
+//   data-live-id   only changes of this id; without it every change of that kind
+
+const { $, $$, word } = window.clawportal;
+
+const QUIET = 300;          // wait for more changes before asking
+const PACE = 1500;          // and never ask more often than this for one part
+const POLL = 15_000;        // without a socket
+const due = new Map();      // part -> timer
+const asked = new WeakMap();
+let socket = null;
+let everLive = false;
+let lostSince = 0;
+
+function matches(part, changed) {
+  return part.dataset.live.split(" ").some((kind) => {
+    const ids = changed[kind] ?? [];
+    return ids.length && (!part.dataset.liveId || ids.includes(part.dataset.liveId));
+  });
+}
+
+function refresh(part) {
+  if (due.has(part)) return;
+  const wait = Math.max(QUIET, PACE - (Date.now() - (asked.get(part) ?? 0)));
+  due.set(part, setTimeout(() => {
+    due.delete(part);
+    if (!part.isConnected) return;
+    if (document.hidden || busy(part)) { part.dataset.stale = ""; return; }
+    asked.set(part, Date.now());
+    delete part.dataset.stale;
+    window.htmx.trigger(part, "live");
+  }, wait));
+}
+
+// Not under the hands of somebody who has a menu open in it.
+const busy = (part) => Boolean(part.querySelector("details.menu[open]"));
+
+function onChanged(changed) {
+  for (const part of $$("[data-live]")) if (matches(part, changed)) refresh(part);
+}
+const refreshAll = () => { for (const part of $$("[data-live]")) refresh(part); };
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  for (const part of $$("[data-live][data-stale]")) refresh(part);
+});
+document.addEventListener("toggle", (event) => {
+  const part = event.target.closest?.("[data-live][data-stale]");
+  if (part && !event.target.open) refresh(part);
+}, true);
+// The answer to a request of this page may carry  HX-Trigger: {"changed": {"instances": ["id"]}}
+document.addEventListener("changed", (event) => onChanged(event.detail));
+
+function show(state) {
+  for (const mark of $$("[data-link-state]")) {
+    mark.dataset.state = state;
+    $("span", mark).textContent = word({ live: "live", lost: "lost", polling: "polling" }[state]);
+  }
+}
+
+// A blink of the network is not worth a banner; five seconds are.
+function watchLoss() {
+  const lost = lostSince && Date.now() - lostSince > 5000;
+  for (const banner of $$("[data-offline]")) banner.hidden = !(lost && everLive);
+}
+
+function connect() {
+  socket = window.io("/changes", {
+    transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6, timeout: 10_000,
+  });
+  socket.on("connect", () => {
+    const missed = everLive;
+    everLive = true;
+    lostSince = 0;
+    show("live");
+    watchLoss();
+    if (missed) refreshAll();      // what happened while nobody listened
+  });
+  socket.on("changed", onChanged);
+  socket.on("disconnect", (why) => {
+    lostSince = Date.now();
+    show("lost");
+    if (why === "io server disconnect") setTimeout(() => socket.connect(), 2000 + Math.random() * 6000);
+  });
+  socket.on("connect_error", (error) => {
+    lostSince ||= Date.now();
+    show(everLive ? "lost" : "polling");
+    if (error.message === "unauthenticated") socket.disconnect();
+    // A refusal by the server ends socket.io's own attempts; try again, spread out.
+    else if (!socket.active) setTimeout(() => socket.connect(), 5000 + Math.random() * 10_000);
+  });
+}
+
+setInterval(watchLoss, 1000);
+setInterval(() => {
+  if (!socket?.connected && !document.hidden) refreshAll();
+}, POLL);
+
+if (window.io) connect();
+window.clawportal.namespace = (name) => window.io(name, {
+  transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6,
+});
