@@ -1,0 +1,117 @@
+"""A folder as file store: a key is a relative path, and a reader sees the old file or the new one, never a part."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from clawportal.errors import Conflict, Invalid, NotFound, Unavailable
+
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=,-]{0,199}(?:/[A-Za-z0-9_][A-Za-z0-9._@+=,-]{0,199})*")
+_BLOCK = 1024 * 1024
+_STALE = 24 * 3600
+"""Seconds after which a part of an upload is taken for what a killed portal left behind."""
+
+
+class LocalFiles:
+    """See `clawportal.types.FileStore`. Keys: letters, digits and `._@+=,-`, parts separated by `/`, none starting with a dot."""
+
+    kind = "local"
+
+    def __init__(self, data_dir: str) -> None:
+        self.root = Path(data_dir) / "files"
+        self.parts = self.root / ".parts"
+        self.parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        for path in self.parts.iterdir():
+            try:
+                if path.stat().st_mtime < time.time() - _STALE:
+                    path.unlink()
+            except FileNotFoundError:  # another portal on this folder was faster
+                continue
+
+    def _path(self, key: str) -> Path:
+        if len(key) > 900 or not _KEY.fullmatch(key):
+            raise Invalid.field("key", f"{key[:80]!r} cannot be the key of a file: use letters, digits and ._@+=,- with / between the parts.")
+        return self.root / key
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        path = self._path(key)
+        part = self.parts / secrets.token_hex(8)
+        try:
+            size = _write(part, chunks)
+            self._place(part, path, key)
+        except OSError as error:
+            raise Unavailable(f"The file {key} cannot be stored: {error.strerror}. Check the space on the portal's disk.") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return size
+
+    def _place(self, part: Path, path: Path, key: str) -> None:
+        for _ in range(5):
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                part.replace(path)
+                return
+            except FileNotFoundError:  # a delete took the empty folder away in between
+                continue
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                raise Conflict(f"{key} cannot be stored: a part of it is the key of another file, or it is a folder of other files.") from None
+        raise Unavailable(f"The file {key} cannot be stored: its folder is removed again and again.")
+
+    def open(self, key: str) -> Iterator[bytes]:
+        """NotFound comes at once, not with the first block."""
+        path = self._path(key)
+        try:
+            file = path.open("rb")
+            if path.is_dir():
+                raise IsADirectoryError
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound(f"There is no file {key}.") from None
+
+        def blocks() -> Iterator[bytes]:
+            with file:
+                while block := file.read(_BLOCK):
+                    yield block
+
+        return blocks()
+
+    def delete(self, key: str) -> None:
+        """Missing is fine."""
+        path = self._path(key)
+        try:
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return
+        for folder in path.parents:
+            if folder == self.root:
+                return
+            try:
+                folder.rmdir()
+            except OSError:  # not empty
+                return
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """In order of the alphabet; `prefix` is compared as text."""
+        yield from sorted(key for key in self._walk() if key.startswith(prefix))
+
+    def _walk(self) -> Iterator[str]:
+        for folder, below, names in os.walk(self.root):
+            below[:] = [name for name in below if not name.startswith(".")]
+            yield from (os.path.relpath(os.path.join(folder, name), self.root) for name in names)
+
+
+def _write(part: Path, chunks: Iterable[bytes]) -> int:
+    size = 0
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        for chunk in chunks:
+            size += file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return size

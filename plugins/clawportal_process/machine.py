@@ -1,0 +1,53 @@
+"""What this machine has to give: cores, memory, disk, addresses."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+
+from clawportal.types import Capacity
+
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def capacity(folder: Path) -> Capacity:
+    memory = _meminfo()
+    total = min([memory["MemTotal"], *_cgroup_limits()])
+    disk = os.statvfs(folder)
+    return Capacity(
+        cpu_cores=float(len(os.sched_getaffinity(0))),
+        memory_bytes=total,
+        memory_available=min(memory.get("MemAvailable", total), total),
+        disk_bytes=disk.f_blocks * disk.f_frsize,
+        disk_available=disk.f_bavail * disk.f_frsize,
+    )
+
+
+def _meminfo() -> dict[str, int]:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        pairs = (line.split(":", 1) for line in file)
+        return {name: int(rest.split()[0]) * 1024 for name, rest in pairs}
+
+
+def _cgroup_limits() -> list[int]:
+    """A container may have less than the machine. Values near 2**63 mean no limit."""
+    found = []
+    for path in _LIMITS:
+        try:
+            found.append(int(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue
+    return [value for value in found if value > 0]
+
+
+@cache
+def addresses() -> tuple[tuple[socket.AddressFamily, str], ...]:
+    """Where a listener of a claw could stand."""
+    four = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0"))
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM):
+            return (*four, (socket.AF_INET6, "::1"), (socket.AF_INET6, "::"))
+    except OSError:
+        return four

@@ -1,0 +1,573 @@
+"""The runtime of this machine: one folder, one supervisor and one process tree for each instance.
+
+Everything that has to be known stands in the folder of the instance, so that any portal that opens it, also the next one
+after a crash, sees the same. Locks are file locks: two portals on one folder do not start a claw twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import pwd
+import re
+import secrets as random_bytes
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clawportal.errors import Conflict, GiveUp, Retry
+from clawportal.types import Artifact, Capacity, File, Layout, LogLine, Observed, Process, Progress, Ref, RunState, Sample, Workload
+from clawportal_process import launch, logs, machine, proc, safefiles
+from clawportal_process.installers import Installer
+
+if TYPE_CHECKING:
+    from clawportal.types import Place
+    from clawportal_process.driver import ProcessSettings
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ROOTS = ("home", "state", "work", "tmp", "run")
+_FRESH = 50_000_000
+"""Nanoseconds within which two changes of a folder may carry the same time; such a time is not trusted as a cache key."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What the files of one instance say about its last start."""
+
+    pid: int
+    start: int
+    boot: str
+    digest: str
+    memory_bytes: int | None
+    at: float
+    processes: tuple[tuple[str, int, int], ...]
+    end: Mapping[str, Any] | None
+    stopping: bool
+
+    @property
+    def incarnation(self) -> str:
+        return f"{self.pid}-{self.start}"
+
+    def running(self) -> bool:
+        return self.end is None and self.boot == proc.boot_id() and proc.alive(self.pid, self.start)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Empty for what is missing or no JSON object."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _record(run: Path) -> _Record | None:
+    state = _load(run / "state.json")
+    if not {"pid", "start", "boot", "digest", "at"} <= state.keys():
+        return None
+    name = f"{state['pid']}-{state['start']}"
+    end, applied = _load(run / "exit.json"), _load(run / "applied.json")
+    changed = applied if applied.get("incarnation") == name else state
+    try:
+        stopping = (run / "stopping").read_text() == name
+    except OSError:
+        stopping = False
+    return _Record(
+        pid=state["pid"], start=state["start"], boot=state["boot"], digest=changed["digest"], at=state["at"],
+        memory_bytes=changed.get("memory_bytes"),
+        processes=tuple((item["name"], item["pid"], item["start"]) for item in state.get("processes", ())),
+        end=end if end.get("incarnation") == name else None, stopping=stopping,
+    )  # fmt: skip
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+def _observed(ref: Ref, record: _Record, *, running: bool) -> Observed:
+    seen = Observed(
+        ref, RunState.RUNNING, digest=record.digest, incarnation=record.incarnation, started_at=_time(record.at),
+        pid=record.processes[0][1] if record.processes else None,
+    )  # fmt: skip
+    if running or record.end is None:
+        return seen
+    end = record.end
+    return replace(
+        seen, state=RunState.EXITED, pid=None, exited_at=_time(end.get("at")), exit_code=end.get("code"),
+        exit_signal=end.get("signal"), reason=end.get("reason") or "", message=end.get("message") or "",
+    )  # fmt: skip
+
+
+class ProcessRuntime:
+    """See `clawportal.types.Runtime`."""
+
+    capabilities = frozenset({"logs", "metrics", "allocated-ports", "limits.memory", "files", "artifacts"})
+
+    def __init__(self, place: Place, settings: ProcessSettings) -> None:
+        self.settings = settings
+        self.base = Path(place.data_dir)
+        for folder in (self.base, self.base / "instances", self.base / "artifacts"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.base.chmod(0o700)
+        self.mark = self._mark()
+        self.installer = Installer(self.base / "artifacts", place.environment)
+        self._cache: dict[str, tuple[int, _Record | None]] = {}
+        self._cpu: dict[str, tuple[str, float]] = {}
+        self._watchers: set[int] = set()
+        self._guard = threading.Lock()
+
+    def _mark(self) -> str:
+        """A word by which the processes of this place are found again, whatever portal asks."""
+        path = self.base / "mark"
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                file.write(random_bytes.token_hex(8))
+        except FileExistsError:
+            pass
+        return path.read_text(encoding="ascii").strip()
+
+    def close(self) -> None:
+        """Nothing is held open between calls; claws and their supervisors stay."""
+
+    # ---- folders
+
+    def _folder(self, ref: Ref) -> Path:
+        if not _ID.fullmatch(ref.instance_id):
+            raise GiveUp("InvalidId", f"{ref.instance_id!r} cannot be the id of an instance.", "Use letters, digits, dot, dash and underscore.")
+        return self.base / "instances" / ref.instance_id
+
+    def _make(self, folder: Path) -> None:
+        for path in (folder, *(folder / name for name in _ROOTS)):
+            path.mkdir(mode=0o700, exist_ok=True)
+
+    @contextmanager
+    def _locked(self, folder: Path, seconds: float = 60.0) -> Iterator[None]:
+        """Only one at a time, over threads and portals."""
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        until = time.monotonic() + seconds
+        try:
+            while not _try_lock(handle):
+                if time.monotonic() > until:
+                    raise Retry("Busy", "Another change of this instance is still under way.", timedelta(seconds=2))
+                time.sleep(0.02)
+            yield
+        finally:
+            os.close(handle)
+
+    def layout(self, ref: Ref, artifacts: Iterable[Artifact]) -> Layout:
+        folder = self._folder(ref)
+        home, state, work, tmp = (str(folder / name) for name in _ROOTS[:4])
+        return Layout(home, state, work, tmp, {artifact.name: str(self.installer.folder(artifact)) for artifact in artifacts})
+
+    # ---- software
+
+    def prepared(self, artifact: Artifact) -> bool:
+        return self.installer.prepared(artifact)
+
+    def prepare(self, artifact: Artifact, progress: Progress) -> None:
+        self.installer.prepare(artifact, progress)
+
+    # ---- files
+
+    def write_files(self, ref: Ref, workload: Workload) -> None:
+        folder = self._folder(ref)
+        with _told(ref):
+            self._make(folder)
+            with self._locked(folder):
+                self._write(folder, workload.files)
+                record = _record(folder / "run")
+                if record is not None and record.running():
+                    note = {"incarnation": record.incarnation, "digest": workload.digest(), "memory_bytes": workload.memory_bytes}
+                    safefiles.write(folder / "run", "applied.json", json.dumps(note).encode())
+
+    def _write(self, folder: Path, files: Iterable[File]) -> None:
+        for file in files:
+            safefiles.write(folder / file.root, file.path, file.content.encode(), mode=file.mode, only_new=file.policy == "seed_once")
+
+    def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes:
+        if root not in _ROOTS[:3]:
+            raise FileNotFoundError(errno.ENOENT, "there is no such root", root)
+        return safefiles.read(self._folder(ref) / root, path, limit)
+
+    # ---- starting
+
+    def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
+        """A claw that runs something else is not touched: whoever asks has to stop it first, because only they know its grace."""
+        folder = self._folder(ref)
+        with _told(ref):
+            self._make(folder)
+            with self._locked(folder):
+                record = _record(folder / "run")
+                if record is not None and record.running():
+                    return self._already(ref, record, workload)
+                if record is not None and record.end is not None:
+                    proc.wait_gone(record.pid, record.start, 1.0)  # it has written its end, and is about to go
+                self._end_leftovers(ref, record)
+                self._write(folder, workload.files)
+                _empty(folder / "tmp")
+                return self._launch(ref, folder, workload, secrets)
+
+    def _already(self, ref: Ref, record: _Record, workload: Workload) -> Observed:
+        if record.stopping:
+            raise Retry("Stopping", f"{ref} is still being stopped.", timedelta(seconds=1))
+        if record.digest != workload.digest():
+            raise Conflict(f"{ref} runs an earlier description of itself. Stop it first, then apply the new one.")
+        return _observed(ref, record, running=True)
+
+    def _launch(self, ref: Ref, folder: Path, workload: Workload, secrets: Mapping[str, str]) -> Observed:
+        if not workload.processes:
+            raise GiveUp("NothingToRun", f"The workload of {ref} names no process.")
+        spec = {
+            "processes": [self._process(ref, folder, workload, process, secrets) for process in workload.processes],
+            "digest": workload.digest(), "memory_bytes": workload.memory_bytes, "grace": float(workload.stop_grace),
+            "boot": proc.boot_id(), "open_files": self.settings.open_files, "log_bytes": self.settings.log_file_mb * 1_000_000,
+            "log_files": self.settings.log_files, "log_rate": self.settings.log_lines_per_second,
+        }  # fmt: skip
+        answer = launch.start(folder / "run", spec)
+        if "errno" in answer:
+            self._refuse(ref, answer["errno"], answer["error"])
+        self._wake_watchers()
+        return self.inspect(ref)
+
+    def _refuse(self, ref: Ref, number: int, words: str) -> None:
+        if number == errno.EAGAIN:
+            raise Retry("Busy", f"Another supervisor of {ref} is just ending.", timedelta(seconds=1))
+        raise OSError(number, words)
+
+    def _process(self, ref: Ref, folder: Path, workload: Workload, process: Process, secrets: Mapping[str, str]) -> dict[str, Any]:
+        environment = {
+            **self._environment(ref, folder, workload.artifacts), **process.env, **_values(process.secret_env, secrets, ref),
+        }  # fmt: skip
+        _no_nul(process.name, [*process.argv, *environment.values()])
+        return {"name": process.name, "argv": list(process.argv), "env": environment, "cwd": str(folder / process.cwd)}
+
+    def _environment(self, ref: Ref, folder: Path, artifacts: Iterable[Artifact]) -> dict[str, str]:
+        """All that a claw gets from its surroundings: nothing of the portal's."""
+        user = _user()
+        bins = [str(self.installer.folder(artifact) / "bin") for artifact in artifacts]
+        return {
+            "PATH": ":".join([*bins, launch.DEFAULT_PATH]), "HOME": str(folder / "home"), "USER": user, "LOGNAME": user,
+            "LANG": "C.UTF-8", "TMPDIR": str(folder / "tmp"), "TZ": self.settings.timezone, "TERM": "dumb",
+            "CLAWPORTAL_INSTANCE": ref.instance_id, "CLAWPORTAL_PLACE": self.mark,
+        }  # fmt: skip
+
+    # ---- judging a candidate
+
+    def check(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> None:
+        from clawportal_process.candidate import run_check
+
+        if workload.check is None:
+            return
+        folder = self._folder(ref)
+        with _told(ref):
+            self._make(folder)
+            values = _values(workload.check.secret_env, secrets, ref)
+            run_check(workload.check, workload.files, folder, self._environment(ref, folder, workload.artifacts), values, secrets)
+
+    # ---- ending
+
+    def stop(self, ref: Ref, grace: float) -> None:
+        self._end(ref, f"stop {max(grace, 0.0):.3f}\n", "Stopped")
+
+    def kill(self, ref: Ref) -> None:
+        record = self._end(ref, "kill Killed\n", "Killed")
+        if record is None or proc.wait_gone(record.pid, record.start, 3.0):
+            return
+        self._force(ref, record, "Killed", "its supervisor did not answer")
+
+    def _end(self, ref: Ref, command: str, reason: str) -> _Record | None:
+        """Ask the supervisor; without one, end what it left behind. Answers the record when there is somebody to wait for."""
+        folder = self._folder(ref)
+        if not folder.is_dir():
+            return None
+        with self._locked(folder, 5.0):
+            record = _record(folder / "run")
+            if record is None:
+                return None
+            if record.running():
+                if not _command(folder / "run", command):
+                    self._force(ref, record, reason, "its supervisor could not be reached")
+                return record
+            self._end_leftovers(ref, self._settled(folder, record))
+            return None
+
+    def _force(self, ref: Ref, record: _Record, reason: str, message: str) -> None:
+        """Do what the supervisor should have done, then end it too."""
+        _write_end(self._folder(ref) / "run", record, reason, f"Ended by the portal: {message}.")
+        if record.boot == proc.boot_id():
+            below = proc.descendants(record.pid, proc.by_parent(proc.table()))
+            proc.send(record.pid, record.start, signal.SIGKILL)
+            _kill_all({pid: found.start for pid in below if (found := proc.row(pid)) is not None})
+        self._kill_marked(ref, record)
+
+    def _end_leftovers(self, ref: Ref, record: _Record | None) -> None:
+        """A supervisor that ends in order leaves nothing; only after one that was lost something can still run."""
+        lost = record is not None and record.boot == proc.boot_id() and (record.end is None or record.end.get("reason") == "SupervisorLost")
+        if lost and record is not None:
+            self._kill_marked(ref, record)
+
+    def _kill_marked(self, ref: Ref, record: _Record) -> None:
+        """By their environment, by what was written down at the start, and all below: some claws overwrite their environment."""
+        marks = (f"CLAWPORTAL_INSTANCE={ref.instance_id}".encode(), f"CLAWPORTAL_PLACE={self.mark}".encode())
+        for _ in range(50):
+            seeds = {**proc.marked(marks), **{pid: start for _, pid, start in record.processes if proc.alive(pid, start)}}
+            if not seeds:
+                return
+            rows = proc.table()
+            below = proc.by_parent(rows)
+            for pid in list(seeds):
+                seeds.update({child: rows[child].start for child in proc.descendants(pid, below)})
+            _kill_all(seeds)
+        raise Retry("LeftoversRemain", f"Processes of {ref} cannot be ended; they may hang in the kernel.", timedelta(seconds=10))
+
+    def remove(self, ref: Ref, *, keep_data: bool) -> None:
+        folder = self._folder(ref)
+        trash = self.base / "trash"
+        if folder.is_dir():
+            with self._locked(folder):
+                record = _record(folder / "run")
+                if record is not None and record.running():
+                    raise Conflict(f"{ref} still runs. Stop it first.")
+                self._end_leftovers(ref, record)
+                trash.mkdir(mode=0o700, exist_ok=True)
+                for path in (folder / "run", folder / "tmp") if keep_data else (folder,):
+                    _move(path, trash / f"{ref.instance_id}.{random_bytes.token_hex(4)}")
+        safefiles.remove_tree(trash)  # also what an earlier, interrupted removal left there
+        self._cache.pop(ref.instance_id, None)
+        self._cpu.pop(ref.instance_id, None)
+
+    # ---- looking
+
+    def inspect(self, ref: Ref) -> Observed:
+        folder = self._folder(ref)
+        record = _record(folder / "run")
+        return self._look(ref, folder, record)
+
+    def observe(self) -> list[Observed]:
+        return [seen for seen in (self._look(Ref(name), folder, record) for name, folder, record in self._all()) if seen.state is not RunState.ABSENT]
+
+    def _look(self, ref: Ref, folder: Path, record: _Record | None) -> Observed:
+        if record is None:
+            return Observed(ref, RunState.ABSENT)
+        if record.end is None and not record.running():
+            record = self._settled(folder, record)
+        return _observed(ref, record, running=record.end is None)
+
+    def _settled(self, folder: Path, record: _Record) -> _Record:
+        """A supervisor is gone: what it wrote at the very end, or, where it could not write, what that means."""
+        again = _record(folder / "run")
+        if again is None or again.end is not None or again.incarnation != record.incarnation:
+            return again or record
+        if record.boot != proc.boot_id():
+            return _write_end(folder / "run", record, "MachineRestarted", "The machine was restarted while the claw ran.")
+        return _write_end(
+            folder / "run", record, "SupervisorLost", "The process that watched over the claw was killed from outside; its log ends there."
+        )
+
+    def _all(self) -> Iterator[tuple[str, Path, _Record | None]]:
+        """Every instance with its record; a record is read again only when its folder has changed."""
+        now = time.time_ns()
+        with os.scandir(self.base / "instances") as entries:
+            for entry in entries:
+                run = f"{entry.path}/run"
+                try:
+                    changed = os.stat(run).st_mtime_ns
+                except OSError:
+                    continue
+                known = self._cache.get(entry.name)
+                if known is None or known[0] != changed:
+                    known = (changed if now - changed > _FRESH else 0, _record(Path(run)))
+                    self._cache[entry.name] = known
+                yield entry.name, Path(entry.path), known[1]
+
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
+        """An exit is told by the kernel within milliseconds; a start by this object, or after `_RESCAN` seconds when another made it."""
+        from clawportal_process.watching import Watch
+
+        watch = Watch(self._all_running)
+        with self._guard:
+            self._watchers.add(watch.wake)
+        try:
+            for name in watch.changes(stop):
+                yield self.inspect(Ref(name))
+        finally:
+            with self._guard:
+                self._watchers.discard(watch.wake)
+            watch.close()
+
+    def _all_running(self) -> dict[str, tuple[int, int]]:
+        return {name: (record.pid, record.start) for name, _, record in self._all() if record is not None and record.running()}
+
+    def _wake_watchers(self) -> None:
+        with self._guard:
+            for handle in self._watchers:
+                os.eventfd_write(handle, 1)
+
+    # ---- measuring
+
+    def sample(self) -> list[Sample]:
+        """Also ends what uses more memory than it may: nobody else can, where no cgroup is ours."""
+        rows = proc.table()
+        below = proc.by_parent(rows)
+        at = datetime.now(UTC)
+        found = []
+        for name, folder, record in self._all():
+            top = rows.get(record.pid) if record is not None and record.end is None else None
+            if record is None or top is None or top.start != record.start or record.boot != proc.boot_id():
+                continue
+            pids = [pid for pid in proc.descendants(record.pid, below) if rows[pid].state != b"Z"]
+            used = sum(rows[pid].rss_bytes for pid in pids)
+            self._limit_memory(folder, record, pids, used)
+            found.append(Sample(Ref(name), self._cpu_seconds(name, record, top, pids, rows), used, len(pids), at))
+        return found
+
+    def _cpu_seconds(self, name: str, record: _Record, top: proc.Row, pids: list[int], rows: Mapping[int, proc.Row]) -> float:
+        """Of all that live and, through the supervisor, of all that was reaped. Never falls, although one may be in between."""
+        ticks = top.ticks - top.own_ticks + sum(rows[pid].ticks for pid in pids)
+        incarnation, before = self._cpu.get(name, ("", 0.0))
+        seconds = max(ticks / proc.TICKS, before if incarnation == record.incarnation else 0.0)
+        self._cpu[name] = (record.incarnation, seconds)
+        return seconds
+
+    def _limit_memory(self, folder: Path, record: _Record, pids: list[int], used: int) -> None:
+        limit = record.memory_bytes
+        if not limit or used <= limit:
+            return
+        shared_once = proc.proportional_bytes(pids)
+        if shared_once > limit:
+            _command(folder / "run", f"kill OutOfMemory It used {shared_once >> 20} MiB of memory, more than its limit of {limit >> 20} MiB.\n")
+
+    def logs(
+        self, ref: Ref, *, tail: int | None = None, since: datetime | None = None, follow: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[LogLine | None]:  # fmt: skip
+        return logs.read_lines(self._folder(ref) / "run", tail=tail, since=since, follow=follow, stop=stop)
+
+    def open_port(self, ref: Ref, port: int) -> tuple[str, int]:
+        return "127.0.0.1", port
+
+    def port_free(self, port: int) -> bool:
+        return all(_can_bind(family, host, port) for family, host in machine.addresses())
+
+    def capacity(self) -> Capacity:
+        return machine.capacity(self.base)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Small steps
+
+
+@contextmanager
+def _told(ref: Ref) -> Iterator[None]:
+    """Errors of the system as verdicts: what may heal by itself is tried again, what cannot is given up."""
+    try:
+        yield
+    except safefiles.UnsafePath as error:
+        raise GiveUp(
+            "UnsafePath", f"{error.filename}: {error.strerror}.", "Remove the link or file from the claw's folder, or correct the path in the adapter."
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise Retry("DiskFull", f"{ref} cannot be written: {error.strerror}. Free some space on the portal's disk.") from error
+        raise Retry("MachineError", f"{ref}: {error}") from error
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _values(names: Mapping[str, str], secrets: Mapping[str, str], ref: Ref) -> dict[str, str]:
+    """Variables with the values of their secrets."""
+    missing = sorted({secret for secret in names.values() if secret not in secrets})
+    if missing:
+        raise GiveUp("SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration of the instance.")
+    return {variable: secrets[secret] for variable, secret in names.items()}
+
+
+def _no_nul(name: str, texts: Iterable[str]) -> None:
+    if any("\0" in text for text in texts):
+        raise GiveUp("InvalidValue", f"A command or variable of {name} holds a NUL character, which no process can be given.")
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a number without a name
+        return str(os.getuid())
+
+
+def _empty(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            safefiles.remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _command(run: Path, text: str) -> bool:
+    """Whether a supervisor listens. The pipe cannot lead to a stranger, as a pid could."""
+    try:
+        handle = os.open(run / "control", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        os.write(handle, text.encode())
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _kill_all(pids: Mapping[int, int]) -> None:
+    for pid, start in pids.items():
+        proc.send(pid, start, signal.SIGKILL)
+    for pid, start in pids.items():
+        proc.wait_gone(pid, start, 1.0)
+
+
+def _write_end(run: Path, record: _Record, reason: str, message: str) -> _Record:
+    """Write the end that a supervisor could not write, so that its time stays the same whoever looks."""
+    end = {
+        "incarnation": record.incarnation, "at": time.time(), "code": None, "signal": None, "process": None,
+        "reason": reason, "message": message,
+    }  # fmt: skip
+    try:
+        safefiles.write(run, "exit.json", json.dumps(end).encode())
+    except OSError:
+        pass  # a full disk; the next look tries again
+    return replace(record, end=end)
+
+
+def _move(path: Path, target: Path) -> None:
+    try:
+        path.rename(target)
+    except FileNotFoundError:
+        pass
+
+
+def _can_bind(family: socket.AddressFamily, host: str, port: int) -> bool:
+    """SO_REUSEADDR: connections that only linger from a claw that has ended do not count, a listener does."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRNOTAVAIL
+    return True

@@ -1,0 +1,129 @@
+"""Reads and writes files below a folder that a claw can write to, without following any link that it may have laid there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+class UnsafePath(PermissionError):
+    """A path that leads, or might lead, out of its folder."""
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise UnsafePath(errno.EPERM, "path must be relative and must not contain ..", path)
+    return parts
+
+
+@contextmanager
+def _parent(root: Path, path: str, *, create: bool) -> Iterator[tuple[int, str]]:
+    """Descriptor of the folder that holds `path`, reached step by step, and the last name."""
+    *folders, name = _parts(path)
+    handle = os.open(root, _FOLDER)
+    try:
+        for folder in folders:
+            below = _step(handle, folder, path, create=create)
+            os.close(handle)
+            handle = below
+        yield handle, name
+    finally:
+        os.close(handle)
+
+
+def _step(handle: int, folder: str, path: str, *, create: bool) -> int:
+    if create:
+        try:
+            os.mkdir(folder, 0o700, dir_fd=handle)
+        except FileExistsError:
+            pass
+    try:
+        return os.open(folder, _FOLDER, dir_fd=handle)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise UnsafePath(errno.EPERM, f"{folder} is a link or a file, not a folder", path) from None
+        raise
+
+
+def write(root: Path, path: str, content: bytes, *, mode: int = 0o600, only_new: bool = False) -> bool:
+    """Replace a file atomically; False when it was already so. A link in the place of the file is replaced, not followed."""
+    with _parent(root, path, create=True) as (folder, name):
+        present = _lstat(folder, name)
+        if present is not None and (only_new or _same(folder, name, present, content, mode)):
+            return False
+        if present is not None and stat.S_ISDIR(present.st_mode):
+            raise UnsafePath(errno.EISDIR, "a folder stands where a file should be written", path)
+        _replace(folder, name, content, mode)
+        return True
+
+
+def _lstat(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _same(folder: int, name: str, present: os.stat_result, content: bytes, mode: int) -> bool:
+    """An unchanged file is left alone, so that no watcher of the claw wakes for nothing."""
+    if not stat.S_ISREG(present.st_mode) or present.st_size != len(content) or stat.S_IMODE(present.st_mode) != mode:
+        return False
+    handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    with os.fdopen(handle, "rb") as file:
+        return file.read() == content
+
+
+def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
+    fresh = f".{name[:100]}.{secrets.token_hex(4)}.new"
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(fresh, dir_fd=folder)
+        raise
+
+
+def read(root: Path, path: str, limit: int) -> bytes:
+    """The first `limit` bytes of a regular file."""
+    with _parent(root, path, create=False) as (folder, name):
+        try:
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise UnsafePath(errno.EPERM, "links are not followed", path) from None
+            raise
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnsafePath(errno.EPERM, "not a regular file", path)
+            return file.read(limit)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder with all it holds, also what the claw took its own permissions from. Missing is fine."""
+
+    def open_up(_function: object, name: str, _info: object) -> None:
+        parent = Path(name).parent
+        for place in (parent, Path(name)):
+            if not place.is_symlink() and place.is_dir():
+                place.chmod(0o700)
+        if Path(name).is_dir() and not Path(name).is_symlink():
+            shutil.rmtree(name)
+        else:
+            Path(name).unlink(missing_ok=True)
+
+    if folder.exists():
+        shutil.rmtree(folder, onerror=open_up)

@@ -1,0 +1,676 @@
+"""Stands between the portal and one instance, so that neither the death of the portal nor the fork of a daemon loses the claw.
+
+It runs by itself (`python -I -S`, see `runtime.launch`), one for each instance, and holds the log pipes, the process tree and
+the clock of a stop. It may import C modules only: `signal`, `json`, `enum` and `ctypes` would double its memory.
+
+What it does with a request to stop: SIGTERM goes to the processes of the workload alone, because a claw that drains a turn
+still needs its helpers; what is left when they have ended gets SIGTERM too; what is left after the grace gets SIGKILL.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+import errno
+import fcntl
+import marshal
+import os
+import resource
+import select
+import sys
+import time
+
+import _signal as signal  # type: ignore[import-not-found]  # the plain C module, unknown to typeshed; `signal` drags in enum, 1 MB
+
+TYPE_CHECKING = False  # the type checker takes it for true; importing typing would cost memory
+if TYPE_CHECKING:
+    from typing import Any
+
+LINE_LIMIT = 16 * 1024
+READ_SIZE = 64 * 1024
+LEFTOVER_GRACE = 3.0
+"""Seconds that helpers get after the processes of the workload have ended by themselves."""
+BURST_SECONDS = 5
+PAUSE = 0.02
+"""How long a claw that writes too fast is left waiting on its full pipe."""
+RESERVE = 4096
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_RESET = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1, signal.SIGXFSZ, signal.SIGCHLD,
+)  # fmt: skip
+
+
+def prctl(option: int, value: int) -> None:
+    """`prctl(2)` without the 0.5 MB of ctypes."""
+    library = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # typeshed does not know that None is this process itself
+    _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (option, value, 0, 0, 0))
+
+
+def dumps(value: Any) -> str:
+    """JSON of plain values; the json module would bring `re` and `enum` along."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{dumps(str(key))}: {dumps(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(dumps, value)) + "]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(char if " " <= char <= "~" else _escaped(ord(char)) for char in text) + '"'
+
+
+def _escaped(code: int) -> str:
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+
+
+def start_time(pid: int) -> int:
+    """Ticks after boot at which a process started; with the pid it names a process for good. 0: there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return int(file.read(1024).rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def write_file(name: str, text: str) -> None:
+    """Readers see the old file or the new one."""
+    handle = os.open(name + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(handle, text.encode())
+    finally:
+        os.close(handle)
+    os.rename(name + ".new", name)
+
+
+def stamp(now: float) -> bytes:
+    part = time.gmtime(now)
+    return b"%04d-%02d-%02dT%02d:%02d:%02d.%06dZ" % (*part[:6], int(now % 1 * 1_000_000))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The tree
+
+
+def children(pid: int) -> list[int]:
+    """Direct children, of every thread of a process."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
+                found += map(int, file.read(65536).split())
+    except (OSError, ValueError):
+        pass
+    return found
+
+
+def descendants(root: int) -> list[int]:
+    """All below `root`, parents first. Daemons are among them: the supervisor is their reaper."""
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        below = children(todo.pop())
+        found += below
+        todo += below
+    return found
+
+
+def signal_all(pids: list[int], number: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+
+def kill_tree() -> None:
+    """End everything below this process and reap it. Goes on until nothing is left, whatever forks meanwhile."""
+    while True:
+        signal_all(descendants(os.getpid()), signal.SIGKILL)
+        until = time.monotonic() + 0.02
+        while time.monotonic() < until:
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    time.sleep(0.002)
+            except ChildProcessError:
+                return
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The log
+
+
+class Log:
+    """A bounded set of files that never stops the claw: what does not fit is dropped, counted and told."""
+
+    def __init__(self, *, max_bytes: int, files: int, rate: int) -> None:
+        self.max_bytes, self.files, self.rate = max_bytes, files, rate
+        self.tokens = float(rate * BURST_SECONDS)
+        self.refilled = time.monotonic()
+        self.too_fast = self.no_space = 0
+        self.told = 0.0
+        self.why = "no space left on device"
+        self.handle = -1
+        self.size = 0
+        self.torn = self.unlimited = False
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self.handle = os.open("log", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self.size = os.fstat(self.handle).st_size
+            self.torn = bool(self.size) and os.pread(self.handle, 1, self.size - 1) != b"\n"
+        except OSError as error:
+            self.handle, self.why = -1, (error.strerror or "").lower()
+
+    def feed(self, label: bytes, lines: list[bytes], tag: bytes = b"F") -> bool:
+        """Append lines; False when some had to be dropped because they come too fast."""
+        self._refill()
+        cost = len(lines) + (sum(map(len, lines)) >> 10)
+        kept = lines if self.unlimited or cost <= self.tokens else self._affordable(lines)
+        self.too_fast += len(lines) - len(kept)
+        if kept:
+            self.tokens -= len(kept) + (sum(map(len, kept)) >> 10)
+            head = b"%s %s %s " % (stamp(time.time()), label, tag)
+            self._write(head + (b"\n" + head).join(kept) + b"\n", len(kept))
+        return len(kept) == len(lines)
+
+    def _refill(self) -> None:
+        now = time.monotonic()
+        self.tokens = min(self.rate * BURST_SECONDS, self.tokens + (now - self.refilled) * self.rate)
+        self.refilled = now
+
+    def _affordable(self, lines: list[bytes]) -> list[bytes]:
+        left = self.tokens
+        for position, line in enumerate(lines):
+            left -= 1 + (len(line) >> 10)
+            if left < 0:
+                return lines[:position]
+        return lines
+
+    def _write(self, blob: bytes, lines: int) -> None:
+        if self.handle < 0:
+            self._open()
+        if self.size > self.max_bytes:
+            self._rotate()
+        try:
+            blob = b"\n" + blob if self.torn else blob
+            written = os.write(self.handle, blob)
+        except OSError as error:
+            self.no_space += lines
+            self.why = (error.strerror or "").lower()
+            return
+        self.size += written
+        self.torn = written < len(blob)
+        self.no_space += blob.count(b"\n", written)
+
+    def _rotate(self) -> None:
+        try:
+            for number in range(self.files - 1, 0, -1):
+                older = f"log.{number - 1}" if number > 1 else "log"
+                if os.path.exists(older):
+                    os.rename(older, f"log.{number}")
+            if self.files < 2:
+                os.unlink("log")
+            os.close(self.handle)
+        except OSError:  # cannot even rename: stay bounded all the same
+            os.ftruncate(self.handle, 0)
+            self.size = 0
+            return
+        self.handle = -1
+        self._open()
+
+    def say(self, text: str) -> None:
+        """One line of the portal's own."""
+        self._write(b"%s portal supervisor F %s\n" % (stamp(time.time()), text.encode("utf-8", "replace")), 0)
+
+    @property
+    def dropped(self) -> int:
+        return self.too_fast + self.no_space
+
+    def tell_dropped(self, *, now: float, last: bool = False) -> None:
+        """Say how many lines are missing, at most once a second; a line that cannot be written stays to be told."""
+        if not self.dropped or (now - self.told < 1 and not last):
+            return
+        self.told = now
+        if self.no_space:
+            count, self.no_space = self.no_space, 0
+            self._write_report(f"{count} lines were dropped: {self.why}", count)
+        if self.too_fast and not self.no_space:
+            count, self.too_fast = self.too_fast, 0
+            self._write_report(f"{count} lines were dropped: more than {self.rate} lines a second", count)
+
+    def _write_report(self, text: str, count: int) -> None:
+        before = self.no_space
+        self._write(b"%s portal supervisor F %s\n" % (stamp(time.time()), text.encode()), count)
+        if self.torn:
+            self.no_space = before + count
+
+
+class Stream:
+    """One pipe of one process."""
+
+    def __init__(self, handle: int, name: str, process: str) -> None:
+        self.handle = handle
+        self.label = f"{name} {process}".encode()
+        self.rest = b""
+
+    def read(self, log: Log) -> tuple[bool, bool]:
+        """Take what is there. Answers: goes on, and was slow enough."""
+        try:
+            data = os.read(self.handle, READ_SIZE)
+        except BlockingIOError:
+            return True, True
+        if not data:
+            calm = log.feed(self.label, [self.rest]) if self.rest else True
+            self.rest = b""
+            return False, calm
+        lines = (self.rest + data).split(b"\n")
+        self.rest = lines.pop()
+        calm = self._feed(lines, log)
+        while len(self.rest) > LINE_LIMIT:
+            calm &= log.feed(self.label, [self.rest[:LINE_LIMIT]], b"P")
+            self.rest = self.rest[LINE_LIMIT:]
+        return True, calm
+
+    def _feed(self, lines: list[bytes], log: Log) -> bool:
+        if not lines or max(map(len, lines)) <= LINE_LIMIT:
+            return log.feed(self.label, lines) if lines else True
+        calm = True
+        for line in lines:
+            while len(line) > LINE_LIMIT:
+                calm &= log.feed(self.label, [line[:LINE_LIMIT]], b"P")
+                line = line[LINE_LIMIT:]
+            calm &= log.feed(self.label, [line])
+        return calm
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Starting
+
+
+def spawn(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int]) -> int:
+    """Start one process in its own session. OSError says why it cannot be executed."""
+    report, child_report = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()  # signals are blocked here: one that comes before the exec must not meet our handlers
+    if pid == 0:
+        try:
+            _become(process, spec, streams, parent)
+        except OSError as error:
+            os.write(child_report, b"%d %s" % (error.errno or 0, str(error.filename or process["argv"][0]).encode()))
+        finally:
+            os._exit(127)
+    os.close(child_report)
+    with os.fdopen(report, "rb", buffering=0) as file:
+        answer = file.read(4096)
+    if answer:
+        os.waitpid(pid, 0)
+        number, _, name = answer.partition(b" ")
+        raise OSError(int(number), os.strerror(int(number)), name.decode("utf-8", "replace"))
+    return pid
+
+
+def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int], parent: int) -> None:
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in _RESET:
+        signal.signal(number, signal.SIG_DFL)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # without its supervisor a claw has no log and no master: it should end
+    if os.getppid() != parent:
+        os._exit(127)
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = spec["open_files"] if hard == resource.RLIM_INFINITY else min(spec["open_files"], hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    os.dup2(0, 0)  # /dev/null already; dup2 makes it inheritable
+    os.dup2(streams[0], 1)
+    os.dup2(streams[1], 2)
+    os.chdir(process["cwd"])
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.execvpe(process["argv"][0], process["argv"], process["env"])
+
+
+class Supervisor:
+    """Runs the processes of one workload from start to end; `run` returns when nothing is left."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+        self.pid = os.getpid()
+        self.at = time.time()
+        self.incarnation = f"{self.pid}-{start_time(self.pid)}"
+        self.log = Log(max_bytes=spec["log_bytes"], files=spec["log_files"], rate=spec["log_rate"])
+        self.poll = select.poll()
+        self.streams: dict[int, Stream] = {}
+        self.running: dict[int, str] = {}
+        self.started: list[dict[str, Any]] = []
+        self.end: dict[str, Any] = {"code": None, "signal": None, "process": None, "reason": "", "message": ""}
+        self.ended = False
+        self.phase = "running"
+        self.deadline: float | None = None
+
+    def prepare(self) -> None:
+        """All that can fail for lack of space, before anything runs."""
+        self.wake, wake_in = os.pipe()
+        os.set_blocking(wake_in, False)
+        os.set_blocking(self.wake, False)
+        signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        for number in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        try:
+            os.unlink("control")
+        except FileNotFoundError:
+            pass
+        os.mkfifo("control", 0o600)
+        self.control = os.open("control", os.O_RDWR | os.O_NONBLOCK)
+        # The end must be writable even when the disk is full by then: take the block now, fill and rename it later.
+        self.reserve = os.open("exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.write(self.reserve, b" " * RESERVE)
+        for handle in (self.wake, self.control):
+            self.poll.register(handle, select.POLLIN)
+        self._write_state()
+
+    def _write_state(self) -> None:
+        write_file("state.json", dumps({
+            "pid": self.pid, "start": start_time(self.pid), "boot": self.spec["boot"], "digest": self.spec["digest"],
+            "memory_bytes": self.spec["memory_bytes"], "at": self.at, "processes": self.started,
+        }))  # fmt: skip
+
+    def start(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
+        for process in self.spec["processes"]:
+            out, out_in = os.pipe()
+            err, err_in = os.pipe()
+            try:
+                pid = spawn(process, self.spec, (out_in, err_in))
+            except OSError as error:
+                self._cannot_start(process["name"], error)
+                break
+            finally:
+                os.close(out_in)
+                os.close(err_in)
+                self._listen(Stream(out, "stdout", process["name"]), Stream(err, "stderr", process["name"]))
+            self.running[pid] = process["name"]
+            self.started.append({"name": process["name"], "pid": pid, "start": start_time(pid)})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _RESET)
+        self.spec["processes"] = ()  # the secrets are in there
+        try:
+            self._write_state()
+        except OSError:
+            pass  # only the pids are missing in it
+
+    def _listen(self, *streams: Stream) -> None:
+        for stream in streams:
+            os.set_blocking(stream.handle, False)
+            self.streams[stream.handle] = stream
+            self.poll.register(stream.handle, select.POLLIN)
+
+    def _cannot_start(self, name: str, error: OSError) -> None:
+        code = 127 if error.errno == errno.ENOENT else 126
+        self.ended = True
+        message = f"{name} cannot be started: {error.strerror}: {str(error.filename)[:500]}"
+        self.end.update(code=code, process=name, reason="CannotStart", message=message)
+        self.log.say(self.end["message"])
+        self._ask_to_end(0.0)
+
+    # ---- the loop
+
+    def run(self) -> None:
+        while not self._finished():
+            events = self.poll.poll(self._timeout())
+            calm = True
+            for handle, _ in events:
+                if handle == self.wake:
+                    self._signals(os.read(handle, 1024))
+                elif handle == self.control:
+                    self._commands(os.read(handle, 4096))
+                else:
+                    calm &= self._read(handle)
+            self._reap()
+            self._advance()
+            self.log.tell_dropped(now=time.monotonic())
+            if not calm:
+                time.sleep(PAUSE)
+        self._drain()
+        self._write_end()
+
+    def _timeout(self) -> int | None:
+        waits = [max(self.deadline - time.monotonic(), 0)] if self.deadline is not None else []
+        if self.log.dropped:
+            waits.append(1.0)
+        return int(min(waits) * 1000) + 1 if waits else None
+
+    def _read(self, handle: int) -> bool:
+        goes_on, calm = self.streams[handle].read(self.log)
+        if not goes_on:
+            self.poll.unregister(handle)
+            del self.streams[handle]
+            os.close(handle)
+        return calm
+
+    def _signals(self, numbers: bytes) -> None:
+        if signal.SIGQUIT in numbers or signal.SIGUSR1 in numbers:
+            self._kill("Killed", "")
+        elif signal.SIGTERM in numbers:
+            self._stop(self.spec["grace"])
+
+    def _commands(self, text: bytes) -> None:
+        for line in text.decode("utf-8", "replace").splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "stop":
+                self._stop(float(rest))
+            elif word == "kill":
+                reason, _, message = rest.partition(" ")
+                self._kill(reason or "Killed", message)
+
+    def _stop(self, grace: float) -> None:
+        if not self.ended and not self.end["reason"]:
+            self.end["reason"] = "Stopped"
+        try:
+            write_file("stopping", self.incarnation)
+        except OSError:
+            pass  # only a hint for whoever applies meanwhile
+        self._ask_to_end(grace)
+
+    def _kill(self, reason: str, message: str) -> None:
+        if not self.ended or self.end["reason"] == "Stopped":
+            self.end.update(reason=reason, message=message)
+        self.phase, self.deadline = "killing", 0.0
+
+    def _ask_to_end(self, grace: float) -> None:
+        until = time.monotonic() + grace
+        if self.phase == "running":
+            self.phase, self.deadline = "ending", until
+            signal_all(list(self.running), signal.SIGTERM)
+        elif self.deadline is not None:
+            self.deadline = min(self.deadline, until)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            name = self.running.pop(pid, None)
+            if name is not None:
+                self._note_exit(name, os.waitstatus_to_exitcode(status))
+
+    def _note_exit(self, name: str, code: int) -> None:
+        if not self.ended:
+            self.ended = True
+            self.end.update(process=name, code=code if code >= 0 else None, signal=-code if code < 0 else None)
+        if self.phase == "running":
+            self._ask_to_end(self.spec["grace"])
+
+    def _advance(self) -> None:
+        """From asking to insisting, when the time has come."""
+        if self.phase == "ending" and not self.running:
+            self.phase = "leftovers"
+            self.deadline = min(self.deadline or 0.0, time.monotonic() + LEFTOVER_GRACE)
+            signal_all(descendants(self.pid), signal.SIGTERM)
+        if self.deadline is not None and time.monotonic() >= self.deadline and self.phase != "dead":
+            if self.phase == "ending" and self.running and not self.end["message"]:
+                self.end["message"] = f"{', '.join(self.running.values())} did not end when asked and was killed"
+            self._kill_now()
+
+    def _kill_now(self) -> None:
+        """Like `kill_tree`, but keeps the exit code of the first process of the workload."""
+        wait = 0.002
+        while self._has_children():
+            signal_all(descendants(self.pid), signal.SIGKILL)
+            time.sleep(wait)
+            self._reap()
+            wait = min(wait * 1.5, 0.25)  # one that hangs in the kernel may take its time
+        self.phase, self.deadline = "dead", None
+
+    def _has_children(self) -> bool:
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
+
+    def _finished(self) -> bool:
+        """Everything is reaped: with a subreaper, no child means no descendant."""
+        return self.phase == "dead" or (self.phase != "running" and not self.running and not self._has_children())
+
+    def _drain(self) -> None:
+        """The last words: what is still in the pipes. Nobody is left who could write more."""
+        self.log.unlimited = True  # the end of a flood tells most about its cause, and a pipe holds 64 KiB only
+        for handle in list(self.streams):
+            while handle in self.streams and select.select([handle], [], [], 0)[0]:
+                self._read(handle)
+        self.log.tell_dropped(now=time.monotonic(), last=True)
+
+    def fail(self, error: Exception) -> None:
+        trace = error.__traceback__
+        while trace and trace.tb_next:
+            trace = trace.tb_next
+        where = f"{type(error).__name__}: {error} (line {trace.tb_lineno if trace else 0})"
+        self.log.say(f"the supervisor failed and ended the claw: {where}")
+        kill_tree()
+        self.end.update(reason="SupervisorFailed", message=where[:500])
+        self._write_end()
+
+    def _write_end(self) -> None:
+        end = {"incarnation": self.incarnation, "at": time.time(), **self.end}
+        text = dumps(end).encode()[:RESERVE]
+        os.pwrite(self.reserve, text.ljust(RESERVE), 0)
+        os.rename("exit.reserve", "exit.json")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Ways in
+
+
+def supervise(run: str) -> None:
+    """Read the spec from standard input, detach, answer on standard output, and stay until the claw has ended."""
+    spec = _read_spec()
+    if os.fork():
+        os._exit(0)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0, inheritable=False)
+    os.dup2(null, 2, inheritable=False)
+    answer = os.dup(1)
+    os.dup2(null, 1, inheritable=False)
+    os.umask(0o077)
+    try:
+        os.chdir(run)
+        _lock()
+        supervisor = Supervisor(spec)
+        supervisor.prepare()
+        supervisor.start()
+        _tell(answer, {"incarnation": supervisor.incarnation, "processes": supervisor.started})
+    except OSError as error:
+        kill_tree()
+        _tell(answer, {"errno": error.errno or 0, "error": error.strerror or str(error)})
+        os._exit(1)
+    try:
+        supervisor.run()
+    except Exception as error:  # a mistake of ours must not leave a claw without a master
+        supervisor.fail(error)
+
+
+def _tell(answer: int, message: dict[str, Any]) -> None:
+    try:
+        os.write(answer, marshal.dumps(message, 2))
+    except BrokenPipeError:
+        pass  # the portal died meanwhile; the next one finds us by state.json
+    os.close(answer)
+
+
+def _read_spec() -> dict[str, Any]:
+    """Length, then marshal: half a spec of a portal that died while writing must start nothing."""
+    with os.fdopen(os.dup(0), "rb", buffering=0) as file:
+        raw = file.readall()
+    if len(raw) < 8 or int.from_bytes(raw[:8], "big") != len(raw) - 8:
+        os._exit(1)
+    spec: dict[str, Any] = marshal.loads(raw[8:])
+    return spec
+
+
+def _lock() -> None:
+    """Held as long as this process lives. A second supervisor for the same folder fails here, before it starts anything."""
+    fcntl.flock(os.open("alive.lock", os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def guard(argv: list[str]) -> int:
+    """Run a command that must not outlive the portal: when standard input ends, its whole tree is killed.
+
+    A lock that was handed down stays with this process, so that nobody follows while a left-over tool still writes.
+    """
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for handle in map(int, os.environ.pop("CLAWPORTAL_LOCK_FD", "").split()):
+        os.set_inheritable(handle, False)
+    wake, wake_in = os.pipe()
+    os.set_blocking(wake_in, False)
+    signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    parent_pipe = os.dup(0)
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    try:
+        pid = os.posix_spawnp(argv[0], argv, os.environ)
+    except OSError as error:
+        os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
+        return 127
+    while True:
+        ready = select.select([parent_pipe, wake], [], [])[0]
+        if parent_pipe in ready:
+            kill_tree()
+            return 137
+        os.read(wake, 64)
+        code = _reap_for(pid)
+        if code is not None:
+            kill_tree()
+            return code
+
+
+def _reap_for(pid: int) -> int | None:
+    """Reap all that has ended; the exit code of `pid` when it is among them."""
+    code = None
+    while True:
+        try:
+            done, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code
+        if not done:
+            return code
+        if done == pid:
+            code = os.waitstatus_to_exitcode(status) % 256
+
+
+def main() -> None:
+    mode, *rest = sys.argv[1:]
+    if mode == "guard":
+        sys.exit(guard(rest))
+    supervise(rest[0])
+    os._exit(0)
