@@ -1,0 +1,153 @@
+"""An adapter to copy: everything that a new kind of claw needs, for a claw that only repeats what it is told.
+
+An adapter describes and never acts. Core asks it what to install, what to ask people, which files and processes an
+instance consists of; a runtime then makes it so. Only `health` and `chat` talk to a running claw, through `io`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from clawportal import hookimpl
+from clawportal.adapters import change_by_paths, exit_verdict, json_file, last_words, level_of
+from clawportal.errors import FieldError, Unavailable
+from clawportal.types import (
+    Adapter,
+    AdapterIO,
+    Artifact,
+    Change,
+    ChatEvent,
+    Check,
+    Context,
+    ExitVerdict,
+    File,
+    Health,
+    HealthState,
+    InstanceSpec,
+    LogRecord,
+    PortSpec,
+    Process,
+    Version,
+    Workload,
+)
+
+# The claw travels as a file of the workload: so it also runs where the portal's own files are out of reach.
+_CLAW = Path(__file__).with_name("claw.py").read_text(encoding="utf-8")
+# In a single-file binary sys.executable is the portal itself, so the machine's own Python has to do.
+_PYTHON = "python3" if getattr(sys, "frozen", False) else sys.executable
+_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ([A-Z]+) (.*)$")
+_TRYING: JsonDict = {"x-group": "For trying out the portal", "x-advanced": True}
+
+
+class Settings(BaseModel):
+    """What only this claw knows. Titles, descriptions and limits become the form; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    greeting: str = Field(
+        "You said", title="Greeting", description="Stands before every answer.", max_length=200, json_schema_extra={"x-group": "Answers"}
+    )
+    log_every: float = Field(
+        0, ge=0, le=3600, title="Sign of life every (seconds)", description="Writes a line to the log; 0 is never.",
+        json_schema_extra={"x-group": "Answers"},
+    )  # fmt: skip
+    startup_delay: float = Field(0, ge=0, le=600, title="Slow start (seconds)", description="Waits before it listens.", json_schema_extra=_TRYING)
+    exit_after: float = Field(0, ge=0, title="Exit after (seconds)", description="Ends by itself; 0 is never.", json_schema_extra=_TRYING)
+    exit_code: int = Field(1, ge=0, le=255, title="Exit code", description="The code it then ends with.", json_schema_extra=_TRYING)
+    ignore_sigterm: bool = Field(False, title="Ignore being asked to stop", description="Only killing ends it.", json_schema_extra=_TRYING)
+    flood: int = Field(0, ge=0, le=100_000, title="Flood (lines per second)", description="Fills the log; 0 is off.", json_schema_extra=_TRYING)
+    refuse: Literal["no", "start", "always"] = Field(
+        "no", title="Refuse its configuration", description="At the start only, or already when it is checked.", json_schema_extra=_TRYING
+    )
+
+
+class EchoAdapter:
+    kind = "echo"
+    title = "Echo"
+    description = "Repeats what it is told. Needs no model and nothing installed; for trying out the portal."
+    capabilities = frozenset({"chat", "check", "hot-config"})
+    suggested_memory = "128Mi"
+    startup_seconds = 30.0
+
+    def versions(self) -> tuple[Version, ...]:
+        return (Version("1.0", "Echo 1.0", default=True),)
+
+    def settings_model(self, version: str) -> type[BaseModel]:
+        return Settings
+
+    def artifacts(self, version: str) -> tuple[Artifact, ...]:
+        return ()  # nothing to install; see clawportal_nanobot for pip and clawportal_openclaw for npm
+
+    def ports(self, version: str) -> tuple[PortSpec, ...]:
+        return (PortSpec("http", 8700, "Echo"),)
+
+    def generated_secrets(self, version: str) -> tuple[str, ...]:
+        return ("echo_token",)  # the portal makes it up; we only ever name it
+
+    def validate(self, spec: InstanceSpec, secrets: frozenset[str]) -> list[FieldError]:
+        return []  # types and limits are checked already; this is for what they cannot say
+
+    def plan(self, context: Context) -> Workload:
+        settings, layout = cast(Settings, context.settings), context.layout
+        config = {"host": context.bind_host, "port": context.ports["http"], **settings.model_dump()}
+        program = (_PYTHON, "-I", "-S", f"{layout.state}/claw.py")
+        return Workload(
+            files=(File("claw.py", _CLAW), json_file("echo.json", config)),
+            processes=(Process("echo", (*program, f"{layout.state}/echo.json"), secret_env={"ECHO_TOKEN": "echo_token"}),),
+            check=Check((_PYTHON, "-I", "-S", "{candidate}/claw.py", "--check", "{candidate}/echo.json"), timeout=20),
+            ports=dict(context.ports),
+            stop_grace=5.0,
+        )
+
+    def health(self, io: AdapterIO, context: Context) -> Health:
+        try:
+            answer = io.get("http", "/health")
+        except (OSError, Unavailable):
+            return Health(HealthState.UNHEALTHY, "NotAnswering", "It does not answer on its port.")
+        body = answer.json()
+        if answer.status == 200 and isinstance(body, dict) and body.get("status") == "ok":
+            return Health(HealthState.HEALTHY, "Answering", "It answers.")
+        return Health(HealthState.UNHEALTHY, "HealthFailed", f"It answers its health check with status {answer.status}.")
+
+    def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]:
+        connection = http.client.HTTPConnection(*io.address("http"), timeout=30)
+        try:
+            headers = {"Authorization": f"Bearer {io.secret('echo_token')}", "Content-Type": "application/json"}
+            connection.request("POST", "/chat", json.dumps({"session": session, "text": text}), headers)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                yield ChatEvent("error", f"The claw answered with status {answer.status}.")
+                return
+            for line in answer:
+                piece = json.loads(line)
+                yield ChatEvent("final", piece["final"]) if "final" in piece else ChatEvent("delta", piece["delta"])
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            yield ChatEvent("error", f"The claw did not answer: {error}")
+        finally:
+            connection.close()
+
+    def parse_log(self, line: str) -> LogRecord:
+        found = _LINE.match(line)
+        return LogRecord(level_of(found[1]), found[2]) if found else LogRecord("", line)
+
+    def explain_exit(self, code: int | None, signal: int | None, lines: tuple[str, ...]) -> ExitVerdict:
+        if code == 2:
+            return ExitVerdict("ConfigRefused", last_words(lines, 1) or "It refused its configuration.", False, "Correct the settings.")
+        return exit_verdict(code, signal, lines)
+
+    def change(self, old: Workload, new: Workload) -> Change:
+        return change_by_paths(old, new, hot=lambda name: name == "echo.json:greeting")
+
+
+@hookimpl
+def register_adapters() -> list[Adapter]:
+    return [EchoAdapter()]

