@@ -1,0 +1,144 @@
+"""Puts the portal together: `create_app` is a short list of named steps."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from clawportal import keyring, log, paths, pluginmanager
+from clawportal.db import configure_engine, db
+from clawportal.http import assets, headers, i18n, problems, security
+from clawportal.jobs.runner import Runner
+from clawportal.services import clusters, practice, tenancy
+from clawportal.services.connections import Connections
+from clawportal.services.portal import Portal
+from clawportal.settings import Settings, installer_environment
+
+MAX_BODY = 4 * 1024 * 1024
+KEYRING_FILE = "keys/keyring.json"
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The portal as a WSGI application. Its tables must exist: `clawportal db upgrade` makes them, and `serve` sees to it."""
+    settings = settings or Settings()
+    log.configure(settings.log_level, settings.log_format)
+    _private_folder(settings.data_dir)
+    app = Flask(
+        "clawportal", template_folder=str(paths.resource("templates")), static_folder=str(paths.resource("static")), root_path=str(Path(__file__).parent)
+    )  # fmt: skip
+    portal = _portal(settings)
+    app.extensions["clawportal"] = portal
+    _configure(app, portal)
+    _database(app)
+    _http(app, settings)
+    _ways_in(app, portal)
+    return app
+
+
+def _private_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid == os.getuid():
+        folder.chmod(0o700)
+
+
+def _portal(settings: Settings) -> Portal:
+    registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
+    ring = keyring.load(settings.data_dir / KEYRING_FILE)
+    connections = Connections(registry, settings.data_dir, installer_environment(settings))
+    return Portal(settings, registry, ring, connections)
+
+
+def _configure(app: Flask, portal: Portal) -> None:
+    settings = portal.settings
+    app.config.update(
+        SECRET_KEY=portal.keyring.session_key,
+        SQLALCHEMY_DATABASE_URI=settings.database,
+        SQLALCHEMY_ENGINE_OPTIONS=_engine_options(settings.database),
+        MAX_CONTENT_LENGTH=MAX_BODY,
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
+        SESSION_COOKIE_NAME="clawportal",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.secure_cookies,
+        REMEMBER_COOKIE_HTTPONLY=True,
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=False,
+        RATELIMIT_STORAGE_URI="memory://",
+        TEMPLATES_AUTO_RELOAD=False,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+
+
+def _engine_options(url: str) -> dict[str, object]:
+    if url.startswith("sqlite"):
+        # a connection per thread in use is cheap on SQLite; a pool that runs dry would look like a hang
+        return {"pool_size": 20, "max_overflow": 200, "connect_args": {"check_same_thread": False, "timeout": 15}}
+    return {"pool_size": 10, "max_overflow": 30, "pool_pre_ping": True}
+
+
+def _database(app: Flask) -> None:
+    db.init_app(app)
+    with app.app_context():
+        configure_engine(db.engine)
+
+
+def _http(app: Flask, settings: Settings) -> None:
+    hops = settings.trusted_proxies
+    if hops:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]  # Flask's documented way
+    headers.init_app(app)
+    security.init_app(app)
+    problems.init_app(app)
+    i18n.init_app(app)
+    assets.init_app(app, paths.resource("static"))
+
+
+def _ways_in(app: Flask, portal: Portal) -> None:
+    from clawportal import api, realtime, web
+
+    app.register_blueprint(api.blueprint())
+    app.register_blueprint(web.blueprint())
+    realtime.init_app(app)
+    portal.registry.hook.register_blueprints(app=app)
+
+
+def prepare_data() -> None:
+    """Rows that every portal has: the default tenant and project, and this machine. Can be called at every start."""
+    from flask import current_app
+
+    portal = cast(Portal, current_app.extensions["clawportal"])
+    tenancy.ensure_default()
+    clusters.ensure_local(portal)
+    if practice.enabled():
+        practice.start(portal)
+
+
+def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:
+    """Begin background work in this process, if its settings want so."""
+    portal = cast(Portal, app.extensions["clawportal"])
+    with app.app_context():
+        prepare_data()
+    if not portal.settings.jobs:
+        return None
+    runner = Runner(portal, app.app_context)
+    runner.start(exclusive=exclusive)
+    app.extensions["clawportal_runner"] = runner
+    logging.getLogger(__name__).info("background work runs in this process")
+    return runner
+
+
+def stop_jobs(app: Flask) -> None:
+    """End background work; claws keep running."""
+    runner = app.extensions.pop("clawportal_runner", None)
+    if runner is not None:
+        runner.stop()
+    portal = cast(Portal, app.extensions["clawportal"])
+    practice.stop(portal)
+    portal.connections.close()

@@ -1,0 +1,146 @@
+"""The session, and the one way to write: `with transaction() as after_commit:`.
+
+SQLite is opened in WAL mode and writers begin IMMEDIATE behind a lock of this process: without it, read-modify-writes get
+lost silently or fail with "database is locked". Reads never take the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import DateTime, Dialect, MetaData, event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeDecorator
+
+from clawportal.errors import Conflict
+
+log = logging.getLogger(__name__)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; the naming convention gives every constraint a name, which migrations on SQLite need."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+# expire_on_commit is off because services hand objects to views after the commit; transaction() expires them at its start instead.
+db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+
+AfterCommit = Callable[..., None]
+"""`after_commit(function, *arguments)`: call it once the transaction is durable."""
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """Aware UTC in Python, plain UTC in the database: SQLite has no time zones."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without time zone must not be stored")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class _State(threading.local):
+    def __init__(self) -> None:
+        self.depth = 0
+        self.writing = False
+        self.callbacks: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+
+_state = _State()
+_write_lock = threading.RLock()
+_SQLITE_PRAGMAS = (
+    "journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=15000", "foreign_keys=ON", "temp_store=MEMORY",
+    "cache_size=-8000", "journal_size_limit=67108864",
+)  # fmt: skip
+
+
+def configure_engine(engine: Engine) -> None:
+    """Put the measured settings on every new SQLite connection."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves; pysqlite's own BEGIN comes too late
+        for pragma in _SQLITE_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if _state.writing else "BEGIN")
+
+
+@contextlib.contextmanager
+def transaction() -> Iterator[AfterCommit]:
+    """One use case, one commit. Nested calls join the outer one; callbacks run after the outermost commit, in order.
+
+    A failing callback is logged and the next one runs: the commit has already happened, and hints may be lost.
+    """
+    if _state.depth:
+        _state.depth += 1
+        try:
+            yield _later
+        finally:
+            _state.depth -= 1
+        return
+    sqlite = db.engine.dialect.name == "sqlite"
+    db.session.rollback()  # ends a read transaction that this request may have open; its snapshot is too old to write on
+    if sqlite:
+        _write_lock.acquire()
+    try:
+        _state.depth, _state.writing, _state.callbacks = 1, True, []
+        db.session.expire_all()
+        try:
+            yield _later
+            db.session.commit()
+        except IntegrityError as error:
+            db.session.rollback()
+            raise _as_conflict(error) from error
+        except BaseException:
+            db.session.rollback()
+            raise
+        finally:
+            _state.depth, _state.writing = 0, False
+    finally:
+        if sqlite:
+            _write_lock.release()
+    callbacks, _state.callbacks = _state.callbacks, []
+    for function, arguments in callbacks:
+        try:
+            function(*arguments)
+        except Exception:
+            log.exception("after the commit, %s failed", getattr(function, "__qualname__", function))
+
+
+def _later(function: Callable[..., Any], *arguments: Any) -> None:
+    _state.callbacks.append((function, arguments))
+
+
+def _as_conflict(error: IntegrityError) -> Conflict:
+    """The one place where a violated constraint becomes words."""
+    log.info("constraint: %s", error.orig)
+    return Conflict("Something with the same name or number exists already, or what this refers to is gone. Reload and try again.")

@@ -1,0 +1,129 @@
+"""What can go wrong, as exceptions that already know how they are to be told.
+
+A `Problem` is for the person who asked: it has a status, a title, a sentence that says what to do, and, where a field
+is at fault, the path of that field. `Retry` and `GiveUp` are for background work: nothing else decides what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with one field of what was sent."""
+
+    path: str
+    """Where, as dotted path into the document that was sent: `config.model.name`. Empty for the whole document."""
+    message: str
+    """What is wrong and what to do about it, one sentence."""
+    code: str = "invalid"
+    """Stable word for programs: `missing`, `unknown`, `taken`, `invalid` ..."""
+
+
+class Problem(Exception):
+    """Something the caller did or met, told with an HTTP status (RFC 9457)."""
+
+    status = 500
+    title = "Something went wrong"
+    code = "error"
+
+    def __init__(
+        self, detail: str, *, errors: Iterable[FieldError] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+class Invalid(Problem):
+    """The document cannot be accepted; `errors` says which fields and why. Nothing was stored."""
+
+    status, title, code = 422, "Please check what you entered", "invalid"
+
+    @classmethod
+    def field(cls, path: str, message: str, code: str = "invalid") -> Invalid:
+        return cls(message, errors=[FieldError(path, message, code)])
+
+
+class BadRequest(Problem):
+    status, title, code = 400, "The request cannot be read", "bad_request"
+
+
+class Unauthenticated(Problem):
+    status, title, code = 401, "Please sign in", "unauthenticated"
+
+
+class Forbidden(Problem):
+    status, title, code = 403, "You may not do this", "forbidden"
+
+
+class NotFound(Problem):
+    """Also the answer for what exists but is not yours: the two must not be told apart."""
+
+    status, title, code = 404, "There is no such thing here", "not_found"
+
+
+class Conflict(Problem):
+    status, title, code = 409, "This does not fit the present state", "conflict"
+
+
+class PreconditionFailed(Problem):
+    """Somebody else changed the object since the caller read it."""
+
+    status, title, code = 412, "Somebody else changed this meanwhile", "stale"
+
+
+class PreconditionRequired(Problem):
+    status, title, code = 428, "Say which version you are changing", "precondition_required"
+
+
+class TooManyRequests(Problem):
+    status, title, code = 429, "Too many attempts", "too_many_requests"
+
+
+class Unavailable(Problem):
+    """A part that is needed does not answer; trying again later may help."""
+
+    status, title, code = 503, "This does not answer right now", "unavailable"
+
+
+class Unsupported(Problem):
+    """The adapter or the runtime cannot do this at all."""
+
+    status, title, code = 409, "This kind of claw or runtime cannot do this", "unsupported"
+
+
+@dataclass
+class Retry(Exception):
+    """Background work cannot go on now, but may later."""
+
+    reason: str
+    """CamelCase word for programs, such as `ImagePulling`."""
+    message: str = ""
+    delay: timedelta | None = None
+    """Wait at least this long; None leaves it to the exponential back-off."""
+
+    def __str__(self) -> str:
+        return self.message or self.reason
+
+
+@dataclass
+class GiveUp(Exception):
+    """Background work will not succeed until somebody changes something; `remedy` says what."""
+
+    reason: str
+    message: str = ""
+    remedy: str = ""
+    lines: tuple[str, ...] = field(default=())
+    """The last words of the claw or tool that refused, oldest first."""
+
+    def __str__(self) -> str:
+        return self.message or self.reason
+
+
+class Cancelled(Exception):
+    """The person who asked for an operation took it back."""

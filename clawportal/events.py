@@ -1,0 +1,26 @@
+"""A fact that happened, in the form in which it leaves the portal: pages, hooks and streams all see this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """`kind` is `noun.verb` in the past tense: `instance.created`, `instance.phase_changed`, `operation.finished`."""
+
+    seq: int
+    """Position in the feed; grows by commit."""
+    kind: str
+    at: datetime
+    tenant_id: str | None
+    instance_id: str | None
+    level: str
+    """`info`, `warning` or `error`."""
+    reason: str
+    message: str
+    actor: str
+    data: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,71 @@
+"""Where a plugin can join. Each hook is used by a bundled plugin; `plugins/README.md` documents all of them.
+
+Hooks are called in the order of registration, bundled plugins first, unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+    from flask import Flask
+
+    from clawportal.events import Event
+    from clawportal.permissions import Actor, Grant
+    from clawportal.types import Adapter, DoctorResult, FileStore, MenuLink, RuntimeDriver
+
+hookspec = pluggy.HookspecMarker("clawportal")
+
+
+@hookspec
+def register_adapters() -> Iterable[Adapter]:  # type: ignore[empty-body]  # a specification has no body
+    """Kinds of claw that this plugin knows."""
+
+
+@hookspec
+def register_runtimes() -> Iterable[RuntimeDriver]:  # type: ignore[empty-body]  # a specification has no body
+    """Kinds of place that this plugin can run workloads in."""
+
+
+@hookspec
+def register_file_stores(data_dir: str) -> Iterable[FileStore]:  # type: ignore[empty-body]  # a specification has no body
+    """Places to keep whole files; `data_dir` is the portal's data folder."""
+
+
+@hookspec
+def register_blueprints(app: Flask) -> None:
+    """Add pages or API routes. Each view must declare its permission with `clawportal.http.security.requires`."""
+
+
+@hookspec
+def register_commands(cli: click.Group) -> None:
+    """Add commands to `clawportal`."""
+
+
+@hookspec
+def actor_grants(actor_id: str) -> Iterable[Grant]:  # type: ignore[empty-body]  # a specification has no body
+    """Grants of a user beside those from memberships. Grants add up; nothing can take one away."""
+
+
+@hookspec
+def admit(actor: Actor, change: dict[str, Any]) -> None:
+    """Called inside the transaction of each change; raise a `Problem` to refuse it, and nothing is stored."""
+
+
+@hookspec
+def menu_links(actor: Actor) -> Iterable[MenuLink]:  # type: ignore[empty-body]  # a specification has no body
+    """Links for the side menu."""
+
+
+@hookspec
+def doctor_checks(data_dir: str) -> Iterable[DoctorResult]:  # type: ignore[empty-body]  # a specification has no body
+    """Findings for `clawportal doctor`."""
+
+
+@hookspec
+def on_event(event: Event) -> None:
+    """A fact that happened, after the commit. An exception is logged and goes no further."""

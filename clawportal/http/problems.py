@@ -1,0 +1,101 @@
+"""Problems as answers: a page, an htmx fragment, or `application/problem+json`, from one handler."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, g, jsonify, make_response, redirect, render_template, request, url_for
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from clawportal.errors import GiveUp, Problem, Retry, Unauthenticated
+
+log = logging.getLogger(__name__)
+
+TYPE_BASE = "https://clawportal.dev/problems/"
+
+
+def init_app(app: Flask) -> None:
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(CSRFError, _csrf)
+    app.register_error_handler(Retry, _background)
+    app.register_error_handler(GiveUp, _background)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def as_document(problem: Problem) -> dict[str, Any]:
+    """RFC 9457."""
+    document: dict[str, Any] = {
+        "type": TYPE_BASE + problem.code.replace("_", "-"),
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "instance": request.path,
+        "request_id": g.get("request_id", ""),
+    }
+    if problem.errors:
+        document["errors"] = [{"path": item.path, "message": item.message, "code": item.code} for item in problem.errors]
+    return document
+
+
+def wants_json() -> bool:
+    best = request.accept_mimetypes.best_match(["text/html", "application/json", "application/problem+json"], "text/html")
+    return request.path.startswith("/api/") or best != "text/html"
+
+
+def _problem(problem: Problem) -> Response:
+    if wants_json():
+        answer = jsonify(as_document(problem))
+        answer.content_type = "application/problem+json"
+    elif isinstance(problem, Unauthenticated):
+        return _to_login()
+    elif request.headers.get("HX-Request"):
+        answer = make_response(render_template("errors/_fragment.html", problem=problem, request_id=g.get("request_id", "")))
+        answer.headers["HX-Retarget"] = "#problems"
+        answer.headers["HX-Reswap"] = "innerHTML"
+    else:
+        answer = make_response(render_template("errors/problem.html", problem=problem, request_id=g.get("request_id", "")))
+    answer.status_code = problem.status
+    answer.headers.update(problem.headers)
+    return answer
+
+
+def _to_login() -> Response:
+    target = url_for("web.login", next=request.full_path.rstrip("?") if request.method == "GET" else None)
+    if request.headers.get("HX-Request"):
+        answer = make_response("", 200)
+        answer.headers["HX-Redirect"] = url_for("web.login")
+        return answer
+    return make_response(redirect(target))
+
+
+def _http(error: HTTPException) -> Response:
+    problem = Problem(error.description or error.name)
+    problem.status, problem.title, problem.code = error.code or 500, error.name, error.name.lower().replace(" ", "_")
+    if error.code == 404:
+        problem.title, problem.detail = "There is no such page", "The address is wrong, or what was here is gone."
+    if error.code and 300 <= error.code < 400:
+        return make_response(error.get_response())
+    return _problem(problem)
+
+
+def _csrf(error: CSRFError) -> Response:
+    problem = Problem("This page was open for too long or came from elsewhere. Reload it and try again.")
+    problem.status, problem.title, problem.code = 400, "Please reload the page", "csrf"
+    return _problem(problem)
+
+
+def _background(error: Retry | GiveUp) -> Response:
+    problem = Problem(str(error))
+    problem.status, problem.title, problem.code = 503, "This does not answer right now", "unavailable"
+    return _problem(problem)
+
+
+def _unexpected(error: Exception) -> Response:
+    log.exception("request %s %s failed", request.method, request.path)
+    problem = Problem(f"This is the portal's fault. Its log has the details under request {g.get('request_id', '')}.")
+    problem.code = "internal_error"
+    return _problem(problem)

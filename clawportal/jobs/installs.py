@@ -1,0 +1,77 @@
+"""Carries out queued installs: one at a time per worker, with progress, cancel, and nothing half-usable left behind."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from clawportal.db import db
+from clawportal.errors import Cancelled, GiveUp, Problem, Retry
+from clawportal.lifecycle import backoff
+from clawportal.models import Cluster, Operation
+from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
+from clawportal.services import clusters, operations
+from clawportal.services.portal import Portal
+from clawportal.types import Artifact, Progress
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 4
+_REPORT_EVERY = 0.5
+
+
+def install_once(portal: Portal) -> int:
+    """Take one queued install and carry it out. Returns how many were taken."""
+    taken = operations.claim_installs(portal, 1)
+    for operation_id in taken:
+        try:
+            _install(portal, operation_id)
+        except Exception as error:
+            log.exception("operation %s failed", operation_id)
+            operations.finish(portal, operation_id, FAILED, error=f"The portal met an error it did not expect: {error!r}")
+    return len(taken)
+
+
+def _install(portal: Portal, operation_id: str) -> None:
+    operation = db.session.get_one(Operation, operation_id)
+    attempts = operation.attempts
+    try:
+        artifact, runtime = _artifact(portal, operation), clusters.connect(portal, db.session.get_one(Cluster, operation.cluster_id))
+        db.session.rollback()  # minutes may pass: hold no snapshot of the database meanwhile
+        runtime.prepare(artifact, _reporter(portal, operation_id))
+    except Cancelled:
+        return operations.finish(portal, operation_id, CANCELLED, message="Cancelled; nothing was left behind")
+    except GiveUp as verdict:
+        error = f"{verdict} {verdict.remedy}".strip()
+        return operations.finish(portal, operation_id, FAILED, error=error, lines=verdict.lines)
+    except (Retry, Problem) as later:
+        if attempts < MAX_ATTEMPTS:
+            return operations.retry_later(portal, operation_id, backoff(attempts + 2), f"Trying again soon: {later}")
+        return operations.finish(portal, operation_id, FAILED, error=str(later))
+    operations.finish(portal, operation_id, SUCCEEDED, message="Installed")
+
+
+def _artifact(portal: Portal, operation: Operation) -> Artifact:
+    """The artifact as its adapter describes it now; a plugin that changed meanwhile decides anew."""
+    payload = operation.payload
+    adapter = portal.registry.adapters.get(payload["adapter"])
+    if adapter is None:
+        raise GiveUp("AdapterMissing", f"No loaded plugin knows the kind of claw {payload['adapter']!r}.")
+    for artifact in adapter.artifacts(payload["version"]):
+        if artifact.key == payload["artifact"]:
+            return artifact
+    raise GiveUp("ArtifactUnknown", "The plugin no longer offers this software.", "Start the instance again with a newer version.")
+
+
+def _reporter(portal: Portal, operation_id: str) -> Progress:
+    last = 0.0
+
+    def progress(fraction: float | None, message: str) -> None:
+        nonlocal last
+        if time.monotonic() - last < _REPORT_EVERY:
+            return
+        last = time.monotonic()
+        if not operations.report(portal, operation_id, fraction, message):
+            raise Cancelled
+
+    return progress

@@ -1,0 +1,89 @@
+"""Seals secrets at rest: AES-256-GCM under a ring of keys, each value bound to the place it belongs to.
+
+The place (`instance:<id>/secret:<name>`) is authenticated with the value, so that a sealed secret copied into another row or
+tenant does not open. The newest key seals; older ones only open, until `reseal` has moved everything on.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_NONCE = 12
+
+
+class KeyringError(Exception):
+    """The ring cannot be read, or a value does not open with any of its keys."""
+
+
+class Keyring:
+    """Keys by number; the highest number is current."""
+
+    def __init__(self, keys: dict[int, bytes], session_key: str) -> None:
+        if not keys:
+            raise KeyringError("the key ring is empty")
+        self._keys = keys
+        self.session_key = session_key
+        """Signs browser sessions."""
+
+    @property
+    def current(self) -> int:
+        return max(self._keys)
+
+    def seal(self, value: str, place: str) -> bytes:
+        nonce = os.urandom(_NONCE)
+        sealed = AESGCM(self._keys[self.current]).encrypt(nonce, value.encode(), place.encode())
+        return self.current.to_bytes(4, "big") + nonce + sealed
+
+    def open(self, sealed: bytes, place: str) -> str:
+        key = self._keys.get(int.from_bytes(sealed[:4], "big"))
+        if key is None:
+            raise KeyringError("a secret was sealed with a key that is no longer in the ring; restore keyring.json from a backup")
+        try:
+            return AESGCM(key).decrypt(sealed[4 : 4 + _NONCE], sealed[4 + _NONCE :], place.encode()).decode()
+        except InvalidTag as error:
+            raise KeyringError("a secret does not open: it was changed, or belongs to another place") from error
+
+    def is_current(self, sealed: bytes) -> bool:
+        return int.from_bytes(sealed[:4], "big") == self.current
+
+
+def load(file: Path) -> Keyring:
+    """Read the ring, or make it on the first start. The file is for its owner alone; anything wider is refused."""
+    if not file.exists():
+        _write(file, {1: secrets.token_bytes(32)}, secrets.token_urlsafe(48))
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & 0o077:
+        raise KeyringError(f"{file} can be read by others (mode {mode:o}); run: chmod 600 {file}")
+    try:
+        document = json.loads(file.read_text())
+        keys = {int(number): base64.b64decode(key) for number, key in document["keys"].items()}
+        return Keyring(keys, document["session_key"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise KeyringError(f"{file} is damaged ({error}); restore it from a backup, or secrets cannot be opened") from error
+
+
+def rotate(file: Path) -> Keyring:
+    """Add a new key that seals from now on. The older ones stay to open what they sealed."""
+    ring = load(file)
+    _write(file, ring._keys | {ring.current + 1: secrets.token_bytes(32)}, ring.session_key)
+    return load(file)
+
+
+def _write(file: Path, keys: dict[int, bytes], session_key: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    document = {"keys": {str(n): base64.b64encode(key).decode() for n, key in keys.items()}, "session_key": session_key}
+    scratch = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        json.dump(document, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    scratch.replace(file)

@@ -1,0 +1,45 @@
+"""Logging: one line per fact, for people or as JSON, and never a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+
+_SECRETS = re.compile(r"(?i)\b(bearer\s+|clp_|sk-)[A-Za-z0-9._~+/=-]{8,}|((?:password|passwd|token|api_?key|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+")
+
+
+def mask(text: str) -> str:
+    """Replace what looks like a credential. The last line of defence: code does not log secrets in the first place."""
+    return _SECRETS.sub(lambda found: (found[2] or found[1] or "") + "***", text)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": mask(record.getMessage()),
+        }
+        if record.exc_info:
+            fields["exception"] = mask(self.formatException(record.exc_info))
+        return json.dumps(fields)
+
+
+def configure(level: str, form: str) -> None:
+    """Send everything to stderr in the chosen form. May be called twice."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("apscheduler", "engineio", "socketio", "werkzeug", "alembic", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))

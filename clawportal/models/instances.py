@@ -1,0 +1,113 @@
+"""Instances: what is wanted stands in `spec`, `desired` and the counters; what is observed in the columns below it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from clawportal import clock
+from clawportal.db import Base, UTCDateTime
+from clawportal.ids import LENGTH, new_id
+from clawportal.lifecycle import Desired, Phase, Sync
+from clawportal.types import HealthState
+
+
+class Instance(Base):
+    __tablename__ = "instance"
+    __table_args__ = (
+        # a name is free again once its instance is destroyed
+        Index(
+            "uq_instance_tenant_id_name_live", "tenant_id", "name", unique=True,
+            sqlite_where=text("destroyed_at IS NULL"), postgresql_where=text("destroyed_at IS NULL"),
+        ),
+        Index("ix_instance_due_at", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_instance_live_created_at", "created_at", sqlite_where=text("destroyed_at IS NULL"),
+              postgresql_where=text("destroyed_at IS NULL")),
+        Index("ix_instance_live_name", "name", sqlite_where=text("destroyed_at IS NULL"),
+              postgresql_where=text("destroyed_at IS NULL")),
+        Index("ix_instance_live_phase", "phase", sqlite_where=text("destroyed_at IS NULL"),
+              postgresql_where=text("destroyed_at IS NULL")),
+    )  # fmt: skip
+
+    id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"), index=True)
+    cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id"), index=True)
+    name: Mapped[str] = mapped_column(String(63))
+    labels: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    created_by: Mapped[str] = mapped_column(String(200), default="")
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    destroyed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    # wanted: written by requests only
+    adapter: Mapped[str] = mapped_column(String(40))
+    version: Mapped[str] = mapped_column(String(60))
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    desired: Mapped[str] = mapped_column(String(20), default=Desired.RUNNING)
+    generation: Mapped[int] = mapped_column(default=1)
+    """Grows with each change of what is wanted."""
+    restarts_wanted: Mapped[int] = mapped_column(default=0)
+    """Grows with each request to restart; the reconciler restarts until `restarts_done` is the same."""
+    kill_wanted: Mapped[bool] = mapped_column(default=False)
+    """With desired `stopped` or `deleted`: end the process tree without asking it."""
+    keep_data: Mapped[bool] = mapped_column(default=False)
+    """With desired `deleted`: leave the instance's folder where it is."""
+
+    # observed: written by the reconciler only
+    observed_generation: Mapped[int] = mapped_column(default=0)
+    restarts_done: Mapped[int] = mapped_column(default=0)
+    phase: Mapped[str] = mapped_column(String(20), default=Phase.PENDING)
+    sync: Mapped[str] = mapped_column(String(20), default=Sync.PROGRESSING)
+    health: Mapped[str] = mapped_column(String(20), default=HealthState.UNKNOWN)
+    reason: Mapped[str] = mapped_column(String(80), default="")
+    message: Mapped[str] = mapped_column(Text, default="")
+    next_action: Mapped[str] = mapped_column(Text, default="")
+    phase_since: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    phase_deadline: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    conditions: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    workload: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """The workload as planned last and accepted by the claw; no secret values. What the configuration tab shows."""
+    applied_digest: Mapped[str] = mapped_column(String(64), default="")
+    incarnation: Mapped[str] = mapped_column(String(80), default="")
+    started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    restart_count: Mapped[int] = mapped_column(default=0)
+    crashes: Mapped[int] = mapped_column(default=0)
+    """Exits in a row that came soon after a start."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    """Failed passes in a row; decides the back-off."""
+
+    not_before: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    """The next start after a crash waits until then, whoever hints earlier."""
+
+    # the reconciler's own queue
+    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=clock.now)
+    lease_holder: Mapped[str] = mapped_column(String(80), default="")
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class InstanceSecret(Base):
+    """One secret of an instance, encrypted by the key ring and bound to this row's place."""
+
+    __tablename__ = "instance_secret"
+
+    instance_id: Mapped[str] = mapped_column(ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    generated: Mapped[bool] = mapped_column(default=False)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+
+
+class PortAllocation(Base):
+    """A port of a shared machine, kept by its instance until that is destroyed."""
+
+    __tablename__ = "port_allocation"
+    __table_args__ = (UniqueConstraint("instance_id", "name"),)
+
+    cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id", ondelete="CASCADE"), primary_key=True)
+    port: Mapped[int] = mapped_column(primary_key=True)
+    instance_id: Mapped[str] = mapped_column(ForeignKey("instance.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(40))

@@ -1,0 +1,91 @@
+"""The only place where rules meet rows: what an actor sees, and the one way to reach a row.
+
+Both answers come from the same grants, so that a list never shows what a check would refuse. Who may not even read a row gets
+404, as if it did not exist; who may read it but not do this gets 403.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, and_, false, or_, select, true
+
+from clawportal.db import db
+from clawportal.errors import Forbidden, NotFound
+from clawportal.models import EventRow, Instance, Operation, Project
+from clawportal.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
+
+Row = TypeVar("Row", Instance, Operation, Project, EventRow)
+
+_READ: dict[type[Any], Permission] = {
+    Instance: Permission.INSTANCE_READ,
+    Operation: Permission.OPERATION_READ,
+    Project: Permission.CATALOG_READ,
+    EventRow: Permission.EVENT_READ,
+}
+_NAMES: dict[type[Any], str] = {Instance: "instance", Operation: "operation", Project: "project", EventRow: "event"}
+
+
+def visible(model: type[Row], actor: Actor, permission: Permission | None = None) -> ColumnElement[bool]:
+    """SQL condition: the rows of `model` on which `actor` has `permission` (default: may read)."""
+    grants = actor.granted(permission or _READ[model])
+    if not grants:
+        return false()
+    return or_(*(_covers(model, grant) for grant in grants))
+
+
+def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
+    if grant.tenant_id is None and grant.project_id is None and grant.instance_id is None:
+        return true()
+    wanted: list[ColumnElement[bool]] = []
+    if grant.tenant_id is not None:
+        wanted.append(model.tenant_id == grant.tenant_id)
+    if grant.project_id is not None:
+        wanted.append(_in_project(model, grant.project_id))
+    if grant.instance_id is not None:
+        wanted.append(_in_instance(model, grant.instance_id))
+    return and_(*wanted)
+
+
+def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:
+    if model is Project:
+        return Project.id == project_id
+    if model is Instance:
+        return Instance.project_id == project_id
+    inside = select(Instance.id).where(Instance.project_id == project_id)
+    return model.instance_id.in_(inside)  # type: ignore[no-any-return]  # only rows that belong to an instance are left
+
+
+def _in_instance(model: type[Any], instance_id: str) -> ColumnElement[bool]:
+    if model is Project:
+        return false()
+    return (model.id if model is Instance else model.instance_id) == instance_id  # type: ignore[no-any-return]  # as above
+
+
+def scope_of(row: Row) -> Scope:
+    """Where a row is, for the single check."""
+    if isinstance(row, Instance):
+        return Scope(row.tenant_id, row.project_id, row.id)
+    if isinstance(row, Project):
+        return Scope(row.tenant_id, row.id)
+    instance = db.session.get(Instance, row.instance_id) if row.instance_id else None
+    return scope_of(instance) if instance else Scope(row.tenant_id)
+
+
+def get_or_404(model: type[Row], row_id: str, actor: Actor, permission: Permission, *, lock: bool = False) -> Row:
+    """The row, if `actor` may do this with it. `lock` reads it anew and keeps others from changing it until the commit."""
+    key = EventRow.seq if model is EventRow else model.id
+    query = select(model).where(key == row_id, visible(model, actor))
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    row = db.session.scalars(query).one_or_none()
+    if row is None or (isinstance(row, Instance) and row.destroyed_at is not None and permission is not _READ[Instance]):
+        raise NotFound(f"There is no {_NAMES[model]} with this id, or it is not yours.")
+    require(actor, permission, scope_of(row))
+    return row
+
+
+def require(actor: Actor, permission: Permission, scope: Scope) -> None:
+    """403 with the missing right in words."""
+    if not actor.allows(permission, scope):
+        raise Forbidden(f"You lack the right “{DESCRIPTIONS[permission]}” here. Ask an administrator of your organisation.")

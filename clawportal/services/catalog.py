@@ -1,0 +1,155 @@
+"""What can be created: kinds of claw with their versions and schemas, and the check of what somebody asks for.
+
+Checking is offline and complete: every problem of a document is told at once, with its path, and nothing is stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from clawportal.errors import FieldError, Invalid
+from clawportal.services import secrets
+from clawportal.services.portal import Portal
+from clawportal.types import Adapter, InstanceSpec
+
+_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+_LABEL = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$")
+_SECRET = re.compile(r"^[a-z][a-z0-9_]{0,79}$")
+MODEL_KEY = "model_api_key"
+
+_WORDS = {
+    "missing": "is needed",
+    "extra_forbidden": "is not a known field; remove it or correct its name",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An accepted request: the spec without secrets, and the secrets apart."""
+
+    adapter: Adapter
+    version: str
+    spec: InstanceSpec
+    secrets: dict[str, str]
+
+
+def default_version(adapter: Adapter) -> str:
+    versions = adapter.versions()
+    return next((version.version for version in versions if version.default), versions[0].version)
+
+
+def secret_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    """Names of the settings that are secrets: they are taken out of the spec and kept encrypted."""
+    return tuple(name for name, schema in model.model_json_schema().get("properties", {}).items() if schema.get("x-secret"))
+
+
+def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:
+    """Pydantic's findings as paths and sentences."""
+    return [
+        FieldError(
+            ".".join([prefix, *map(str, item["loc"])] if prefix else map(str, item["loc"])),
+            _WORDS.get(item["type"], item["msg"].removeprefix("Value error, ")),
+            {"missing": "missing", "extra_forbidden": "unknown"}.get(item["type"], "invalid"),
+        )
+        for item in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def check_name(name: str) -> list[FieldError]:
+    if not name:
+        return [FieldError("name", "Give the instance a name.", "missing")]
+    if not _NAME.match(name):
+        rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
+        return [FieldError("name", rule)]
+    return []
+
+
+def check_labels(labels: Mapping[str, str]) -> list[FieldError]:
+    bad = [key for key, value in labels.items() if not _LABEL.match(key) or (value and not _LABEL.match(value))]
+    return [FieldError(f"labels.{key}", "Labels have letters, digits and . _ / - inside, 63 characters at most.") for key in bad]
+
+
+def check(
+    portal: Portal,
+    *,
+    adapter: str,
+    version: str | None,
+    spec: Mapping[str, Any],
+    secret_values: Mapping[str, str],
+    known_secrets: Iterable[str] = (),
+) -> tuple[Wanted | None, list[FieldError]]:
+    """What is asked for in accepted form, and everything that is wrong with it. Not accepted while anything is wrong."""
+    try:
+        claw = portal.registry.adapter(adapter)
+    except Invalid as problem:
+        return None, list(problem.errors)
+    version = version or default_version(claw)
+    known = [entry.version for entry in claw.versions()]
+    if version not in known:
+        return None, [FieldError("version", f"{claw.title} {version} is not offered. Known: {', '.join(known)}.", "unknown")]
+    errors: list[FieldError] = []
+    document = {key: value for key, value in dict(spec).items()}
+    taken = _take_secrets(claw.settings_model(version), document, dict(secret_values), errors)
+    try:
+        accepted = InstanceSpec.model_validate(document)
+    except ValidationError as error:
+        return None, errors + field_errors(error, "spec")
+    names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
+    errors += _check_settings(claw, version, accepted)
+    if not errors:
+        errors += _check_model(claw, accepted, portal) + [
+            FieldError(finding.path if finding.path.startswith("secrets.") else f"spec.{finding.path}", finding.message, finding.code)
+            for finding in claw.validate(accepted, names)
+        ]
+    return (None if errors else Wanted(claw, version, accepted, taken)), errors
+
+
+def _emptied(values: Mapping[str, str]) -> set[str]:
+    return {name for name, value in values.items() if not value}
+
+
+def _take_secrets(
+    model: type[BaseModel], document: dict[str, Any], given: dict[str, str], errors: list[FieldError]
+) -> dict[str, str]:
+    """Move secret settings out of the spec. They may stand in either place; the spec never keeps them."""
+    known = (MODEL_KEY, *secret_fields(model))
+    settings = document.get("settings")
+    if isinstance(settings, Mapping):
+        document["settings"] = {key: value for key, value in settings.items() if key not in known}
+        given = {key: str(value) for key, value in settings.items() if key in known and value is not None} | given
+    for name, value in given.items():
+        if name not in known or not _SECRET.match(name):
+            errors.append(FieldError(f"secrets.{name}", f"is not a secret of this claw. Known: {', '.join(known)}.", "unknown"))
+        elif len(value.encode()) > secrets.MAX_BYTES:
+            errors.append(FieldError(f"secrets.{name}", f"may have {secrets.MAX_BYTES:,} bytes at most."))
+        elif any(ord(letter) < 32 and letter not in "\n\t" for letter in value):
+            errors.append(FieldError(f"secrets.{name}", "has control characters; paste it again."))
+    return given
+
+
+def _check_settings(claw: Adapter, version: str, spec: InstanceSpec) -> list[FieldError]:
+    try:
+        claw.settings_model(version).model_validate(spec.settings)
+    except ValidationError as error:
+        return field_errors(error, "spec.settings")
+    return []
+
+
+def _check_model(claw: Adapter, spec: InstanceSpec, portal: Portal) -> list[FieldError]:
+    if "model" not in claw.capabilities:
+        return []
+    choice, errors = spec.model, []
+    if choice.provider == "openai-compatible" and not choice.base_url:
+        errors.append(FieldError("spec.model.base_url", "is needed for an OpenAI-compatible provider, with /v1 at its end", "missing"))
+    if choice.provider != "practice" and not choice.name:
+        errors.append(FieldError("spec.model.name", "is needed: the model's name as the provider spells it", "missing"))
+    if choice.provider == "practice" and not portal.practice_url:
+        errors.append(FieldError(
+            "spec.model.provider", "The practice model is switched off. Choose a provider, or ask an administrator to switch it on."
+        ))  # fmt: skip
+    return errors

@@ -1,0 +1,600 @@
+"""One pass over one instance: compare what is wanted with what is there, and take the next steps towards it.
+
+Runtime and claw are called outside transactions; each result is written in a short one that checks that the lease is still ours.
+Killing the portal at any line loses nothing: every step can be taken again, and the next pass continues.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select, update
+
+from clawportal import clock, lifecycle
+from clawportal.db import db, transaction
+from clawportal.errors import GiveUp, Problem, Retry
+from clawportal.lifecycle import Desired, Phase, Sync
+from clawportal.models import Cluster, Instance
+from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
+from clawportal.permissions import SYSTEM
+from clawportal.services import clusters, ledger, operations, plans, ports, secrets
+from clawportal.services.portal import Portal
+from clawportal.types import Adapter, Context, Health, HealthState, Observed, RunState, Runtime, Workload
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=90)
+QUICK_LOOK = 0.6
+"""Seconds that a pass waits by itself for a claw to turn healthy; slower ones are looked at again later."""
+LAST_WORDS = 20
+QUEUE_LIMIT = timedelta(hours=1)
+"""How long a start may wait for its turn; others leave the queue by their own deadlines long before."""
+
+_PROGRESS = {Phase.PENDING: 0.02, Phase.INSTALLING: 0.1, Phase.CREATING: 0.6, Phase.STARTING: 0.75, Phase.STOPPING: 0.5,
+             Phase.DELETING: 0.5}  # fmt: skip
+
+
+class LeaseLost(Exception):
+    """Another worker has the instance now, or it is gone."""
+
+
+class PassEnds(Exception):
+    """Nothing more to do now; when to look again is already noted."""
+
+
+def claim(portal: Portal, instance_id: str) -> bool:
+    """Take the instance for one pass. False when somebody else works on it; they will see what changed."""
+    now = clock.now()
+    with transaction():
+        taken = db.session.execute(
+            update(Instance)
+            .where(
+                Instance.id == instance_id,
+                Instance.destroyed_at.is_(None),
+                or_(Instance.lease_until.is_(None), Instance.lease_until < now),
+            )
+            .values(lease_holder=portal.holder, lease_until=now + LEASE)
+            .execution_options(synchronize_session=False)
+        )
+    return bool(taken.rowcount)
+
+
+def due(limit: int) -> list[str]:
+    """Instances whose time has come, oldest first; with those whose worker vanished."""
+    query = select(Instance.id).where(Instance.due_at <= clock.now()).order_by(Instance.due_at).limit(limit)
+    return list(db.session.scalars(query))
+
+
+def run_pass(portal: Portal, instance_id: str) -> None:
+    """Claim, one pass, release. Every end has a reason that is stored and shown."""
+    if not claim(portal, instance_id):
+        portal.dispatcher.hint(instance_id, 0.5)
+        return
+    work = Pass(portal, instance_id)
+    try:
+        work.step()
+    except PassEnds:
+        pass
+    except LeaseLost:
+        log.info("instance %s: taken over by another worker", instance_id)
+    except Retry as later:
+        work.retry(later)
+    except GiveUp as verdict:
+        work.fail(verdict)
+    except Exception as error:
+        log.exception("instance %s: a pass failed", instance_id)
+        work.retry(Retry("InternalError", f"The portal met an error it did not expect: {error!r}. Its log has the details."))
+
+
+class Pass:
+    """The story of one pass. `self.row` is the instance as read last; only `write` changes it."""
+
+    def __init__(self, portal: Portal, instance_id: str) -> None:
+        self.portal = portal
+        self.row = db.session.get_one(Instance, instance_id, populate_existing=True)
+        self.generation = self.row.generation
+        self.restarts = self.row.restarts_wanted
+        """What this pass works towards; a request that comes meanwhile raises these, and another pass follows."""
+
+    # ---- the decision
+
+    def step(self) -> None:
+        if self.row.desired == Desired.DELETED:
+            self.delete()
+        elif self.row.desired == Desired.STOPPED:
+            self.halt()
+        else:
+            self.run()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether something new is wanted since the last pass that came to an end."""
+        return self.row.observed_generation != self.generation
+
+    def runtime(self) -> Runtime:
+        return clusters.connect(self.portal, db.session.get_one(Cluster, self.row.cluster_id))
+
+    # ---- towards running
+
+    def run(self) -> None:
+        runtime = self.runtime()
+        seen = runtime.inspect(plans.ref_of(self.row))
+        if seen.state is RunState.UNKNOWN:
+            raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
+        if self.row.phase == Phase.FAILED and not self.fresh:
+            if seen.state is RunState.RUNNING:
+                runtime.kill(plans.ref_of(self.row))  # the rest of a start that failed
+            return self.rest()
+        if seen.state is RunState.RUNNING:
+            self.keep(runtime, seen)
+        elif self.exited_by_itself(seen):
+            self.after_exit(runtime, seen)
+        else:
+            self.launch(runtime)
+
+    def exited_by_itself(self, seen: Observed) -> bool:
+        mine = self.row.phase in (Phase.STARTING, Phase.RUNNING) and bool(self.row.incarnation)
+        return mine and self.restarts == self.row.restarts_done
+
+    def keep(self, runtime: Runtime, seen: Observed) -> None:
+        """It runs: is it the right thing, and is it well?"""
+        if self.restarts > self.row.restarts_done or self.row.phase == Phase.STOPPING:
+            return self.end_for(runtime, "Restarting", "Ending the old process before the restart.")
+        try:
+            adapter = plans.adapter_of(self.portal, self.row)
+            context, workload = self.plan(runtime, adapter)
+        except GiveUp as verdict:
+            return self.refuse(verdict)
+        if seen.incarnation != self.row.incarnation:  # started, but the portal was killed before it could note so
+            self.write(Phase.STARTING, incarnation=seen.incarnation, applied_digest=seen.digest, started_at=seen.started_at)
+        refused = self.row.sync == Sync.OUT_OF_SYNC and not self.fresh
+        if workload.digest() != self.row.applied_digest and not refused and not self.follow(runtime, adapter, workload):
+            return
+        self.await_health(runtime, adapter, context)
+
+    def follow(self, runtime: Runtime, adapter: Adapter, workload: Workload) -> bool:
+        """Bring a running claw to a new configuration. False when the pass ends here."""
+        secret_values = secrets.open_all(self.portal, self.row.id)
+        try:
+            if workload.check:
+                runtime.check(plans.ref_of(self.row), workload, secret_values)
+        except GiveUp as verdict:
+            self.refuse(verdict)
+            return False
+        change = adapter.change(plans.workload_from(self.row.workload), workload) if self.row.workload else None
+        if change is None or change.action == "restart":
+            words = change.reason if change else "its former configuration is not known"
+            self.end_for(runtime, "Reconfiguring", f"A restart is needed: {words}.")
+            return False
+        if change.action == "hot":
+            runtime.write_files(plans.ref_of(self.row), workload)
+        self.write(self.row.phase, workload=plans.as_stored(workload), applied_digest=workload.digest())
+        return True
+
+    def refuse(self, verdict: GiveUp) -> None:
+        """The new configuration cannot be used: the running one stays untouched."""
+        self.write(
+            Phase.RUNNING, sync=Sync.OUT_OF_SYNC, reason=verdict.reason, message=str(verdict),
+            next_action=verdict.remedy or "Correct the configuration; the last good one keeps running.",
+            observed_generation=self.generation, conditions=self.condition("ConfigAccepted", False, verdict.reason, str(verdict)),
+        )  # fmt: skip
+        self.close(FAILED, error=str(verdict), lines=verdict.lines)
+        self.rest()
+
+    def end_for(self, runtime: Runtime, reason: str, message: str) -> None:
+        """Stop it in order to start it again."""
+        if self.row.phase != Phase.STOPPING:
+            self.write(Phase.STOPPING, reason=reason, message=message)
+        if self.overdue():
+            runtime.kill(plans.ref_of(self.row))
+        else:
+            runtime.stop(plans.ref_of(self.row), self.grace())  # each time: the portal may have been killed before the first call
+        if self.await_exit(runtime):
+            self.launch(runtime)
+
+    def launch(self, runtime: Runtime) -> None:
+        """It does not run: install what it needs, plan, check, start."""
+        adapter = plans.adapter_of(self.portal, self.row)
+        self.wait_for_backoff()
+        self.install(runtime, adapter)
+        if self.row.phase != Phase.CREATING:
+            self.write(Phase.CREATING, reason="Creating", message="Preparing files, ports and secrets.")
+        context, workload = self.plan(runtime, adapter)
+        secret_values = secrets.open_all(self.portal, self.row.id)
+        if workload.check and workload.digest() != self.row.applied_digest:
+            self.write(Phase.CREATING, reason="Checking", message="The claw checks its configuration.")
+            runtime.check(plans.ref_of(self.row), workload, secret_values)
+        self.wait_for_turn()
+        self.write(
+            Phase.STARTING, reason="Starting", message="Starting the claw.", health=HealthState.STARTING, incarnation="",
+            workload=plans.as_stored(workload), applied_digest=workload.digest(),
+            conditions=self.condition("ConfigAccepted", True, "Accepted", "The claw accepts its configuration."),
+        )  # fmt: skip
+        seen = runtime.apply(plans.ref_of(self.row), workload, secret_values)
+        again = self.row.restart_count + (1 if self.row.started_at else 0)
+        self.write(
+            Phase.STARTING, incarnation=seen.incarnation, started_at=seen.started_at or clock.now(),
+            restarts_done=self.restarts, restart_count=again,
+        )  # fmt: skip
+        self.await_health(runtime, adapter, context)
+
+    def wait_for_backoff(self) -> None:
+        wait = (self.row.not_before - clock.now()).total_seconds() if self.row.not_before else 0.0
+        if wait > 0 and not self.fresh:
+            self.rest(after=wait)
+            raise PassEnds
+
+    def install(self, runtime: Runtime, adapter: Adapter) -> None:
+        """Returns when everything is there; otherwise waits for the operation that installs it."""
+        missing = [artifact for artifact in adapter.artifacts(self.row.version) if not runtime.prepared(artifact)]
+        if not missing:
+            return
+        self.check_deadline()
+        artifact = missing[0]
+        last = operations.last_install(self.row.cluster_id, artifact.key) if self.row.phase == Phase.INSTALLING else None
+        if last is not None and last.state in (FAILED, CANCELLED) and last.created_at >= self.row.phase_since:
+            raise GiveUp(
+                "InstallFailed" if last.state == FAILED else "InstallCancelled",
+                f"{last.subject} could not be installed: {last.error or last.message}",
+                "Correct the cause, then start the instance again.",
+                tuple(last.lines),
+            )
+        title = f"{artifact.name} {artifact.version}"
+        payload = {"adapter": adapter.kind, "version": self.row.version, "artifact": artifact.key}
+        operation = operations.ensure_install(self.portal, self.row.cluster_id, artifact.key, title, payload)
+        words = f"Installing {title}: {operation.message or 'waiting to begin'}"
+        if self.row.phase != Phase.INSTALLING or self.row.message != words:
+            self.write(Phase.INSTALLING, reason="Installing", message=words)
+        share = 0.05 + 0.5 * (operation.progress or 0) / 100
+        operations.advance_for_instance(self.portal, self.row, share, words)
+        self.rest(after=1.0)
+        raise PassEnds
+
+    def plan(self, runtime: Runtime, adapter: Adapter) -> tuple[Context, Workload]:
+        """Context and workload; a spec that the adapter no longer accepts (after an upgrade of the plugin) is said so."""
+        version = self.row.version
+        given = ports.ensure(self.portal, runtime, self.row.cluster_id, self.row.id, adapter.ports(version))
+        secrets.generate_missing(self.portal, self.row.id, adapter.generated_secrets(version))
+        try:
+            context = plans.context_of(self.portal, self.row, adapter, runtime, given)
+            return context, plans.workload_of(adapter, context)
+        except (ValueError, Problem) as error:
+            raise GiveUp("ConfigInvalid", f"The configuration cannot be used: {error}", "Edit the instance and correct it.") from error
+
+    def wait_for_turn(self) -> None:
+        """Starts are limited per cluster, so that a returning machine is not overrun."""
+        query = select(func.count()).select_from(Instance).where(
+            Instance.cluster_id == self.row.cluster_id, Instance.phase == Phase.STARTING, Instance.incarnation != "",
+            Instance.id != self.row.id, Instance.destroyed_at.is_(None),
+        )  # fmt: skip
+        if (db.session.scalar(query) or 0) < self.portal.settings.concurrent_starts:
+            return
+        if self.row.reason != "WaitingForTurn":
+            self.write(Phase.CREATING, reason="WaitingForTurn", message="Other claws are starting; this one is next in line.",
+                       phase_deadline=clock.now() + QUEUE_LIMIT)  # fmt: skip
+        self.rest(after=0.2 + random.random() * 0.3)
+        raise PassEnds
+
+    def await_health(self, runtime: Runtime, adapter: Adapter, context: Context) -> None:
+        """Ask the claw; a quick one is waited for here, a slow one in later passes."""
+        io = plans.InstanceIO(self.portal, self.row.id, plans.ref_of(self.row), runtime, context.ports)
+        end, pause = time.monotonic() + QUICK_LOOK, 0.02
+        while True:
+            health = ask(adapter, io, context)
+            if health.state is HealthState.HEALTHY or self.row.phase == Phase.RUNNING:
+                return self.well(health)
+            if time.monotonic() + pause > end:
+                break
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
+            if runtime.inspect(plans.ref_of(self.row)).state is not RunState.RUNNING:
+                return self.rest(after=0.0)
+        self.not_yet(runtime, health)
+
+    def well(self, health: Health) -> None:
+        words = health.message or ("The claw is running and well." if health.state is HealthState.HEALTHY else "")
+        stable = self.row.started_at is not None and clock.now() - self.row.started_at > lifecycle.STABLE_AFTER
+        refused = self.row.sync == Sync.OUT_OF_SYNC and not self.fresh and self.row.phase == Phase.RUNNING
+        told = {} if refused else {
+            "reason": health.reason or "Running", "message": words,
+            "next_action": "" if health.state is HealthState.HEALTHY else "Look into its log; restart it if it does not recover.",
+        }  # fmt: skip
+        self.write(
+            Phase.RUNNING, sync=Sync.OUT_OF_SYNC if refused else Sync.SYNCED, health=health.state, **told,
+            observed_generation=self.generation, restarts_done=self.restarts, attempts=0, not_before=None,
+            crashes=0 if stable else self.row.crashes,
+            conditions=self.condition("Healthy", health.state is HealthState.HEALTHY, health.reason or "Answers", words),
+        )  # fmt: skip
+        self.close(SUCCEEDED, message="Running")
+        # a claw that crashed lately is looked at once more, to forgive it
+        self.rest(after=lifecycle.STABLE_AFTER.total_seconds() + 1 if self.row.crashes else None)
+
+    def not_yet(self, runtime: Runtime, health: Health) -> None:
+        if self.row.phase != Phase.STARTING:
+            self.write(Phase.STARTING, reason="Starting", message="Waiting until the claw answers.")
+        if self.overdue():
+            runtime.kill(plans.ref_of(self.row))
+            raise GiveUp(
+                "StartTimedOut",
+                f"The claw did not turn healthy in time: {health.message or 'it does not answer'}.",
+                "Read its log. If it only needs longer, start it again.",
+                self.last_words(runtime),
+            )
+        operations.advance_for_instance(self.portal, self.row, 0.85, health.message or "Waiting until the claw answers")
+        age = (clock.now() - self.row.phase_since).total_seconds()
+        self.rest(after=0.25 if age < 5 else 1.0)
+
+    # ---- after an exit nobody asked for
+
+    def after_exit(self, runtime: Runtime, seen: Observed) -> None:
+        lines = self.last_words(runtime)
+        verdict = plans.adapter_of(self.portal, self.row).explain_exit(seen.exit_code, seen.exit_signal, lines)
+        reason = seen.reason or verdict.reason
+        message = seen.message or verdict.message
+        ledger.record(
+            self.portal, "instance.exited", actor=SYSTEM, instance=self.row, level="warning", reason=reason, message=message,
+            data={"exit_code": seen.exit_code, "signal": seen.exit_signal, "lines": list(lines)},
+        )  # fmt: skip
+        if not verdict.retry and not seen.reason:
+            raise GiveUp(reason, message, verdict.remedy, lines)
+        if not lifecycle.wants_restart(self.row.spec.get("restart", "always"), seen.exit_code):
+            return self.stay_down(seen, reason, message, lines)
+        self.back_off(seen, reason, message)
+
+    def stay_down(self, seen: Observed, reason: str, message: str, lines: tuple[str, ...]) -> None:
+        if seen.exit_code != 0:
+            raise GiveUp(reason, message, "The restart policy says not to restart it; start it when the cause is mended.", lines)
+        self.write(
+            Phase.STOPPED, reason="Completed", message="The claw ended by itself; its restart policy leaves it so.", incarnation="",
+            health=HealthState.UNKNOWN, sync=Sync.SYNCED, observed_generation=self.generation, restarts_done=self.restarts,
+        )  # fmt: skip
+        self.close(SUCCEEDED, message="Completed")
+        self.rest()
+
+    def back_off(self, seen: Observed, reason: str, message: str) -> None:
+        ran = (seen.exited_at or clock.now()) - (self.row.started_at or clock.now())
+        crashes = 1 if ran > lifecycle.STABLE_AFTER else self.row.crashes + 1
+        delay = lifecycle.backoff(crashes, random.random() * 0.1)
+        looping = crashes >= lifecycle.CRASH_LOOP_AFTER
+        words = f"{message} It is started again in {delay.total_seconds():.0f} s"
+        words += f"; {crashes} exits in a row." if looping else "."
+        self.write(
+            Phase.STARTING, reason="CrashLoop" if looping else reason, message=words, health=HealthState.UNHEALTHY,
+            next_action="Read its log, correct the cause and restart it." if looping else "", incarnation="", crashes=crashes,
+            not_before=clock.now() + delay, phase_deadline=clock.now() + delay + lifecycle.DEADLINES[Phase.STARTING], observed_generation=self.generation,
+            conditions=self.condition("Healthy", False, reason, message),
+        )  # fmt: skip
+        if looping:
+            self.close(FAILED, error=words)
+        self.rest(after=delay.total_seconds())
+
+    # ---- towards stopped and gone
+
+    def halt(self) -> None:
+        runtime = self.runtime()
+        if self.down(runtime):
+            self.write(
+                Phase.STOPPED, sync=Sync.SYNCED, health=HealthState.UNKNOWN, reason="Stopped", incarnation="", crashes=0,
+                message="Stopped; its data is kept.", observed_generation=self.generation, restarts_done=self.restarts,
+                not_before=None, attempts=0,
+            )  # fmt: skip
+            self.close(SUCCEEDED, message="Stopped")
+            self.rest()
+
+    def delete(self) -> None:
+        runtime = self.runtime()
+        if self.row.phase not in (Phase.DELETING, Phase.STOPPING):
+            self.write(Phase.DELETING, reason="Deleting", message="Ending the claw before its data is removed.")
+        if not self.down(runtime):
+            return
+        self.write(Phase.DELETING, reason="Removing", message="Removing its files.")
+        runtime.remove(plans.ref_of(self.row), keep_data=self.row.keep_data)
+        with transaction():
+            ports.release(self.row.id)
+            secrets.forget(self.row.id)
+            kept = " Its data was kept." if self.row.keep_data else ""
+            self.write(
+                Phase.DESTROYED, sync=Sync.SYNCED, health=HealthState.UNKNOWN, reason="Deleted", message=f"Deleted.{kept}",
+                observed_generation=self.generation, destroyed_at=clock.now(), due_at=None, workload=None, lease_until=None,
+            )  # fmt: skip
+            self.close(SUCCEEDED, message="Deleted")
+
+    def down(self, runtime: Runtime) -> bool:
+        """Whether it has ended; asks it to, and insists when it does not."""
+        ref = plans.ref_of(self.row)
+        seen = runtime.inspect(ref)
+        if seen.state is RunState.UNKNOWN:
+            raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
+        if seen.state is not RunState.RUNNING:
+            return True
+        if self.row.kill_wanted:
+            if self.row.phase != Phase.STOPPING or self.row.reason != "Killing":
+                self.write(Phase.STOPPING, reason="Killing", message="Ending the whole process tree.")
+            runtime.kill(ref)
+        elif self.row.phase == Phase.STOPPING and self.overdue():
+            log.warning("instance %s did not end in time and is killed", self.row.id)
+            runtime.kill(ref)
+        else:
+            if self.row.phase != Phase.STOPPING:
+                self.write(Phase.STOPPING, reason="Stopping", message="Asked the claw to end.")
+            runtime.stop(ref, self.grace())
+        return self.await_exit(runtime)
+
+    def await_exit(self, runtime: Runtime) -> bool:
+        end, pause = time.monotonic() + QUICK_LOOK, 0.02
+        while time.monotonic() < end:
+            if runtime.inspect(plans.ref_of(self.row)).state is not RunState.RUNNING:
+                return True
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
+        self.rest(after=0.4)
+        return False
+
+    # ---- how a pass ends
+
+    def retry(self, later: Retry) -> None:
+        """Something does not work now; say so and try again, until the phase's deadline."""
+        try:
+            self.check_deadline(later)
+            attempts = self.row.attempts + 1
+            delay = later.delay or lifecycle.backoff(min(attempts, 7), random.random() * 0.2)
+            unknown = {"sync": Sync.UNKNOWN, "health": HealthState.UNKNOWN} if later.reason.startswith(("Cluster", "Runtime")) else {}
+            self.write(self.row.phase, reason=later.reason, message=str(later), attempts=attempts, **unknown)
+            self.rest(after=delay.total_seconds())
+        except LeaseLost:
+            log.info("instance %s: taken over by another worker", self.row.id)
+        except GiveUp as verdict:
+            self.fail(verdict)
+
+    def fail(self, verdict: GiveUp) -> None:
+        try:
+            self.write(
+                Phase.FAILED, sync=Sync.OUT_OF_SYNC, health=HealthState.UNHEALTHY, reason=verdict.reason, message=str(verdict),
+                next_action=verdict.remedy or lifecycle.NEXT_ACTION[Phase.FAILED], observed_generation=self.generation,
+                restarts_done=self.restarts, incarnation="", not_before=None, attempts=0,
+                conditions=self.condition("Healthy", False, verdict.reason, str(verdict)), event_lines=verdict.lines,
+            )  # fmt: skip
+            self.close(FAILED, error=str(verdict), lines=verdict.lines)
+            self.rest()
+        except LeaseLost:
+            log.info("instance %s: taken over by another worker", self.row.id)
+
+    def check_deadline(self, cause: Retry | None = None) -> None:
+        if self.overdue():
+            phase = self.row.phase
+            why = f": {cause}" if cause else "."
+            raise GiveUp(
+                f"{phase.capitalize()}TimedOut", f"{phase.capitalize()} took longer than it may{why}", "Correct the cause, then start it again."
+            )
+
+    def overdue(self) -> bool:
+        return self.row.phase_deadline is not None and clock.now() > self.row.phase_deadline
+
+    def rest(self, after: float | None = None) -> None:
+        """Release the instance, due again in `after` seconds; None: when something changes."""
+        with transaction() as after_commit:
+            row = self._reload()
+            newer = row.generation != self.generation
+            delay = 0.0 if newer else after
+            row.due_at = None if delay is None else clock.now() + timedelta(seconds=delay)
+            row.lease_holder, row.lease_until = "", None
+            if delay is not None:
+                after_commit(self.portal.dispatcher.hint, row.id, delay)
+
+    # ---- writing what was observed
+
+    def write(self, phase: str, *, event_lines: tuple[str, ...] = (), **observed: Any) -> None:
+        """Store what this pass found, with an event when the phase, or the reason within it, is another than before."""
+        with transaction() as after_commit:
+            row = self._reload()
+            moved = row.phase != phase
+            told = moved or (observed.get("reason", row.reason), observed.get("sync", row.sync)) != (row.reason, row.sync)
+            shown = moved or any(getattr(row, name) != value for name, value in observed.items() if name in _SHOWN)
+            if moved:
+                self._enter(row, Phase(phase))
+            for name, value in observed.items():
+                setattr(row, name, value)
+            row.lease_until = None if row.destroyed_at else clock.now() + LEASE
+            if told:
+                self._tell(row, event_lines)
+            elif shown:
+                after_commit(self.portal.publish, _shown_event(row))
+            db.session.flush()
+        if moved and phase in _PROGRESS:
+            operations.advance_for_instance(self.portal, self.row, _PROGRESS[Phase(phase)], self.row.message)
+
+    def _enter(self, row: Instance, phase: Phase) -> None:
+        limit = lifecycle.deadline_for(phase, startup_seconds=self._startup(row), stop_grace=self.grace())
+        row.phase, row.phase_since = phase, clock.now()
+        row.phase_deadline = clock.now() + limit if limit else None
+        row.next_action = lifecycle.NEXT_ACTION[phase]
+        if phase in lifecycle.TRANSITIONAL:
+            row.sync = Sync.PROGRESSING
+
+    def _startup(self, row: Instance) -> float:
+        adapter = self.portal.registry.adapters.get(row.adapter)
+        return adapter.startup_seconds if adapter else 180.0
+
+    def grace(self) -> float:
+        return float((self.row.workload or {}).get("stop_grace", 20.0))
+
+    def _tell(self, row: Instance, lines: tuple[str, ...]) -> None:
+        level = "error" if row.phase == Phase.FAILED else "warning" if row.sync == Sync.OUT_OF_SYNC or row.reason == "CrashLoop" else "info"
+        ledger.record(
+            self.portal, "instance.phase_changed", actor=SYSTEM, instance=row, level=level, reason=row.reason, message=row.message,
+            data={"phase": row.phase, "sync": row.sync, "health": row.health} | ({"lines": list(lines)} if lines else {}),
+        )  # fmt: skip
+
+    def _reload(self) -> Instance:
+        """The row as it is now, locked; LeaseLost when it is no longer ours."""
+        query = select(Instance).where(Instance.id == self.row.id).with_for_update().execution_options(populate_existing=True)
+        row = db.session.scalars(query).one_or_none()
+        if row is None or row.lease_holder != self.portal.holder:
+            raise LeaseLost
+        self.row = row
+        return row
+
+    def close(self, state: str, *, message: str = "", error: str = "", lines: tuple[str, ...] = ()) -> None:
+        operations.close_for_instance(
+            self.portal, self.row, self.generation, state, message=message, error=error, lines=lines
+        )
+
+    def condition(self, kind: str, status: bool, reason: str, message: str) -> list[dict[str, Any]]:
+        """The conditions with one of them set; `since` stays while the status stays."""
+        kept = [entry for entry in self.row.conditions if entry["type"] != kind]
+        before = next((entry for entry in self.row.conditions if entry["type"] == kind), None)
+        since = before["since"] if before and before["status"] == status else clock.now().isoformat()
+        entry = {"type": kind, "status": status, "reason": reason, "message": message, "since": since}
+        return sorted([*kept, entry], key=lambda item: str(item["type"]))
+
+    def last_words(self, runtime: Runtime) -> tuple[str, ...]:
+        try:
+            found = runtime.logs(plans.ref_of(self.row), tail=LAST_WORDS)
+            return tuple(line.text for line in found if line is not None)
+        except (OSError, Problem):
+            return ()
+
+
+_SHOWN = frozenset({"health", "sync", "reason", "message", "next_action", "restart_count", "conditions", "incarnation"})
+
+
+def _shown_event(row: Instance) -> Any:
+    from clawportal.events import Event
+
+    return Event(0, "instance.observed", clock.now(), row.tenant_id, row.id, "info", row.reason, row.message, SYSTEM.name, {})
+
+
+def ask(adapter: Adapter, io: plans.InstanceIO, context: Context) -> Health:
+    """The adapter's opinion; a claw that does not answer is a finding, not an error."""
+    try:
+        return adapter.health(io, context)
+    except (OSError, Problem) as error:
+        return Health(HealthState.UNHEALTHY, "NoAnswer", f"The claw does not answer: {error}")
+
+
+def release_all(portal: Portal) -> None:
+    """After a restart with the data folder to ourselves: all leases are of the dead, and everything is looked at once."""
+    with transaction():
+        db.session.execute(
+            update(Instance)
+            .where(Instance.destroyed_at.is_(None))
+            .values(lease_holder="", lease_until=None, due_at=clock.now())
+        )
+
+
+def shift_times(by: timedelta) -> int:
+    """The clock jumped: move what is measured against it, so that no deadline passes or is put off by the jump alone."""
+    columns = ("phase_deadline", "not_before", "due_at", "lease_until")
+    with transaction():
+        rows = list(db.session.scalars(select(Instance).where(Instance.destroyed_at.is_(None))))
+        for row in rows:
+            for column in columns:
+                value: datetime | None = getattr(row, column)
+                if value is not None:
+                    setattr(row, column, value + by)
+    return len(rows)
+

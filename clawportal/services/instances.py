@@ -1,0 +1,443 @@
+"""Instances as people ask for them: create, change, start, stop, restart, kill, delete, list.
+
+Requests write only what is wanted and raise the generation; `converge` brings it about and alone writes what is observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, func, or_, select
+
+from clawportal import clock
+from clawportal.db import db, transaction
+from clawportal.errors import Conflict, FieldError, Invalid, NotFound, PreconditionFailed, PreconditionRequired, Problem
+from clawportal.lifecycle import Desired, Phase
+from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project
+from clawportal.permissions import Actor, Permission
+from clawportal.services import access, catalog, clusters, ledger, operations, secrets, tenancy
+from clawportal.services.portal import Portal
+
+SORTS: dict[str, ColumnElement[Any]] = {
+    "name": Instance.name.expression,
+    "created_at": Instance.created_at.expression,
+    "updated_at": Instance.updated_at.expression,
+    "phase": Instance.phase.expression,
+    "adapter": Instance.adapter.expression,
+}
+"""What a list can be sorted by; a dash before it turns the order round."""
+
+TROUBLE = or_(Instance.phase == Phase.FAILED, Instance.health.in_(("unhealthy", "degraded")), Instance.sync == "out-of-sync")
+
+
+@dataclass(frozen=True)
+class NewInstance:
+    """What a create asks for."""
+
+    name: str
+    adapter: str
+    version: str | None = None
+    project: str | None = None
+    cluster: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    start: bool = True
+    """False: it is created stopped."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    phases: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
+    project: str = ""
+    text: str = ""
+    trouble: bool = False
+    """Only what needs attention."""
+
+
+@dataclass(frozen=True)
+class Page:
+    items: Sequence[Instance]
+    total: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item of a bulk request."""
+
+    instance_id: str
+    name: str
+    error: str = ""
+
+
+# ---- reading
+
+
+def listing(actor: Actor, filters: Filters, *, sort: str = "-created_at", limit: int = 50, offset: int = 0) -> Page:
+    """One page and the true total, in two statements whatever the number of instances."""
+    where = [Instance.destroyed_at.is_(None), *_conditions(actor, filters)]
+    total = db.session.scalar(select(func.count()).select_from(Instance).where(*where)) or 0
+    column = SORTS.get(sort.removeprefix("-"))
+    if column is None:
+        raise Invalid.field("sort", f"Sort by one of {', '.join(SORTS)}; a dash before it turns the order round.")
+    order = (column.desc(), Instance.id.desc()) if sort.startswith("-") else (column.asc(), Instance.id.asc())
+    return Page(list(db.session.scalars(select(Instance).where(*where).order_by(*order).limit(limit).offset(offset))), total)
+
+
+def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
+    where = [access.visible(Instance, actor)]
+    if filters.phases:
+        where.append(Instance.phase.in_(filters.phases))
+    if filters.adapters:
+        where.append(Instance.adapter.in_(filters.adapters))
+    if filters.project:
+        where.append(or_(Instance.project_id == filters.project, Instance.project_id.in_(_projects_named(filters.project))))
+    if filters.text:
+        where.append(or_(Instance.name.icontains(filters.text, autoescape=True), Instance.id == filters.text))
+    if filters.trouble:
+        where.append(TROUBLE)
+    return where
+
+
+def _projects_named(name: str) -> Any:
+    return select(Project.id).where(Project.name == name)
+
+
+@dataclass(frozen=True)
+class Counts:
+    total: int
+    running: int
+    stopped: int
+    failed: int
+    changing: int
+    trouble: int
+
+
+def counts(actor: Actor) -> Counts:
+    """How many there are in which state, in one statement."""
+    changing = Instance.phase.in_((Phase.PENDING, Phase.INSTALLING, Phase.CREATING, Phase.STARTING, Phase.STOPPING, Phase.DELETING))
+    columns = [
+        func.count(),
+        *(func.coalesce(func.sum(case((condition, 1), else_=0)), 0) for condition in (
+            Instance.phase == Phase.RUNNING, Instance.phase == Phase.STOPPED, Instance.phase == Phase.FAILED, changing, TROUBLE,
+        )),
+    ]  # fmt: skip
+    row = db.session.execute(select(*columns).where(Instance.destroyed_at.is_(None), access.visible(Instance, actor))).one()
+    return Counts(*(int(number) for number in row))
+
+
+def get(actor: Actor, instance_id: str, permission: Permission = Permission.INSTANCE_READ) -> Instance:
+    return access.get_or_404(Instance, instance_id, actor, permission)
+
+
+def find(actor: Actor, name_or_id: str) -> Instance:
+    """By id or by name, as people type it."""
+    query = select(Instance).where(
+        Instance.destroyed_at.is_(None), or_(Instance.id == name_or_id, Instance.name == name_or_id), access.visible(Instance, actor)
+    )
+    rows = list(db.session.scalars(query.limit(2)))
+    if not rows:
+        raise NotFound(f"There is no instance {name_or_id!r}, or it is not yours.")
+    if len(rows) > 1:
+        raise Conflict(f"Several instances are named {name_or_id!r}; use the id.")
+    return rows[0]
+
+
+# ---- creating and changing
+
+
+def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldError]:
+    """Everything that would be wrong with a create; for forms that are checked while one types."""
+    return _check_new(portal, actor, wanted)[1]
+
+
+def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catalog.Wanted | None, list[FieldError]]:
+    accepted, errors = catalog.check(
+        portal, adapter=wanted.adapter, version=wanted.version, spec=wanted.spec, secret_values=wanted.secrets
+    )
+    errors = catalog.check_name(wanted.name) + catalog.check_labels(wanted.labels) + errors
+    for look in (lambda: tenancy.project_for_create(actor, wanted.project), lambda: clusters.for_create(wanted.cluster)):
+        try:
+            found = look()
+        except Invalid as problem:
+            errors += problem.errors
+            continue
+        if isinstance(found, Project) and _name_taken(found.tenant_id, wanted.name):
+            errors.append(FieldError("name", f"There is already an instance named {wanted.name}. Choose another name.", "taken"))
+    return accepted, errors
+
+
+def _name_taken(tenant_id: str, name: str) -> bool:
+    query = select(Instance.id).where(Instance.tenant_id == tenant_id, Instance.name == name, Instance.destroyed_at.is_(None))
+    return db.session.scalar(query) is not None
+
+
+def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", request_hash: str = "") -> Instance:
+    """Store what is wanted. With `key` (Idempotency-Key) a repeated request gets the instance of the first one."""
+    with transaction() as after_commit:
+        if key and (earlier := _earlier(actor, key, request_hash)):
+            return earlier
+        accepted, errors = _check_new(portal, actor, wanted)
+        if errors or accepted is None:
+            raise Invalid("The instance was not created: " + _summary(errors), errors=errors)
+        instance = _insert(portal, actor, wanted, accepted)
+        if key:
+            db.session.add(IdempotencyKey(actor_id=actor.id, key=key, request_hash=request_hash, object_id=instance.id))
+        after_commit(portal.dispatcher.hint, instance.id)
+    return instance
+
+
+def _summary(errors: Sequence[FieldError]) -> str:
+    return "; ".join(f"{error.path or 'document'}: {error.message}" for error in errors[:3])
+
+
+def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
+    if len(key) > 200:
+        raise Invalid.field("Idempotency-Key", "An idempotency key may have 200 characters at most.")
+    row = db.session.get(IdempotencyKey, (actor.id, key))
+    if row is None:
+        return None
+    if row.request_hash != request_hash:
+        raise Conflict("This Idempotency-Key was used for a different request. Use a new key for a new instance.")
+    return access.get_or_404(Instance, row.object_id, actor, Permission.INSTANCE_READ)
+
+
+def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog.Wanted) -> Instance:
+    project = tenancy.project_for_create(actor, wanted.project)
+    cluster = clusters.for_create(wanted.cluster)
+    instance = Instance(
+        tenant_id=project.tenant_id,
+        project_id=project.id,
+        cluster_id=cluster.id,
+        name=wanted.name,
+        labels=dict(wanted.labels),
+        adapter=accepted.adapter.kind,
+        version=accepted.version,
+        spec=accepted.spec.model_dump(mode="json"),
+        desired=Desired.RUNNING if wanted.start else Desired.STOPPED,
+        created_by=actor.name,
+        message="Waiting to be taken up",
+    )
+    db.session.add(instance)
+    db.session.flush()
+    secrets.store(portal, instance.id, accepted.secrets)
+    portal.registry.hook.admit(actor=actor, change={"kind": "instance.create", "instance": instance})
+    operations.open_for_instance(actor, "instance.create", instance)
+    ledger.record(portal, "instance.created", actor=actor, instance=instance, message=f"{instance.name} was created.")
+    return instance
+
+
+@dataclass(frozen=True)
+class InstanceChange:
+    """A new configuration. None keeps what is there."""
+
+    version: str | None = None
+    labels: Mapping[str, str] | None = None
+    spec: Mapping[str, Any] | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Only those named change; an empty value removes."""
+
+
+def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> tuple[catalog.Wanted | None, list[FieldError]]:
+    accepted, errors = catalog.check(
+        portal,
+        adapter=instance.adapter,
+        version=change.version or instance.version,
+        spec=instance.spec if change.spec is None else change.spec,
+        secret_values=change.secrets,
+        known_secrets=[info.name for info in secrets.listing(instance.id)],
+    )
+    return accepted, errors + catalog.check_labels(change.labels or {})
+
+
+def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChange, *, generation: int | None) -> Instance:
+    """Replace the configuration, if nobody else did so since the caller read `generation`."""
+    if generation is None:
+        raise PreconditionRequired("Send If-Match with the ETag (the generation) that you read, so that no change gets lost.")
+    with transaction() as after_commit:
+        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_UPDATE, lock=True)
+        _refuse_deleted(instance)
+        if instance.generation != generation:
+            raise PreconditionFailed(
+                f"{instance.name} is now at generation {instance.generation}, you changed {generation}. Read it again, then repeat."
+            )
+        accepted, errors = check_change(portal, instance, change)
+        if errors or accepted is None:
+            raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
+        instance.spec, instance.version = accepted.spec.model_dump(mode="json"), accepted.version
+        instance.labels = instance.labels if change.labels is None else dict(change.labels)
+        secrets.store(portal, instance.id, accepted.secrets)
+        if accepted.secrets:
+            instance.restarts_wanted += 1  # a new secret only reaches a claw by its environment
+        _changed(portal, actor, instance, "instance.update", "configuration was changed", after_commit)
+    return instance
+
+
+def rekey(portal: Portal, actor: Actor, instance_id: str) -> None:
+    """Make new generated secrets (the claw's own access token); the claw restarts with them."""
+    with transaction() as after_commit:
+        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_UPDATE, lock=True)
+        _refuse_deleted(instance)
+        names = [info.name for info in secrets.listing(instance.id) if info.generated]
+        secrets.store(portal, instance.id, dict.fromkeys(names, ""))
+        secrets.generate_missing(portal, instance.id, names)
+        instance.restarts_wanted += 1
+        _changed(portal, actor, instance, "instance.update", "got new access tokens", after_commit)
+
+
+# ---- what people press
+
+
+def start(portal: Portal, actor: Actor, instance_id: str) -> Instance:
+    def want(instance: Instance) -> None:
+        if instance.desired == Desired.RUNNING and instance.phase == Phase.RUNNING:
+            raise Conflict(f"{instance.name} is already running.")
+        if instance.desired == Desired.RUNNING:
+            instance.restarts_wanted += 1  # failed or waiting after a crash: try again now
+        instance.desired, instance.kill_wanted = Desired.RUNNING, False
+
+    return _want(portal, actor, instance_id, "instance.start", Permission.INSTANCE_OPERATE, want, "start was asked for")
+
+
+def stop(portal: Portal, actor: Actor, instance_id: str) -> Instance:
+    def want(instance: Instance) -> None:
+        if instance.desired == Desired.STOPPED:
+            raise Conflict(f"{instance.name} is already {instance.phase}.")
+        instance.desired, instance.kill_wanted = Desired.STOPPED, False
+
+    return _want(portal, actor, instance_id, "instance.stop", Permission.INSTANCE_OPERATE, want, "stop was asked for")
+
+
+def restart(portal: Portal, actor: Actor, instance_id: str) -> Instance:
+    def want(instance: Instance) -> None:
+        instance.desired, instance.kill_wanted = Desired.RUNNING, False
+        instance.restarts_wanted += 1
+
+    return _want(portal, actor, instance_id, "instance.restart", Permission.INSTANCE_OPERATE, want, "restart was asked for")
+
+
+def kill(portal: Portal, actor: Actor, instance_id: str) -> Instance:
+    def want(instance: Instance) -> None:
+        if instance.phase == Phase.STOPPED and instance.desired == Desired.STOPPED:
+            raise Conflict(f"{instance.name} is not running.")
+        instance.desired, instance.kill_wanted = Desired.STOPPED, True
+
+    return _want(portal, actor, instance_id, "instance.kill", Permission.INSTANCE_KILL, want, "kill was asked for", "warning")
+
+
+def remove(portal: Portal, actor: Actor, instance_id: str, *, keep_data: bool = False, force: bool = False) -> Instance:
+    """Delete; `force` ends the claw at once instead of asking it, `keep_data` leaves its folder."""
+
+    def want(instance: Instance) -> None:
+        if instance.desired == Desired.DELETED and not force:
+            raise Conflict(f"{instance.name} is already being deleted.")
+        instance.desired, instance.kill_wanted, instance.keep_data = Desired.DELETED, force, keep_data
+
+    return _want(
+        portal, actor, instance_id, "instance.delete", Permission.INSTANCE_DELETE, want, "delete was asked for", "warning",
+        even_deleted=True,
+    )  # fmt: skip
+
+
+ACTIONS: dict[str, Callable[[Portal, Actor, str], Instance]] = {
+    "start": start, "stop": stop, "restart": restart, "kill": kill, "delete": remove,
+}  # fmt: skip
+
+
+def bulk(portal: Portal, actor: Actor, action: str, instance_ids: Sequence[str]) -> list[Outcome]:
+    """One action on many; each succeeds or fails for itself, and each answer says so."""
+    if action not in ACTIONS:
+        raise Invalid.field("action", f"must be one of {', '.join(ACTIONS)}")
+    if not 1 <= len(instance_ids) <= 500:
+        raise Invalid.field("ids", "Choose from 1 to 500 instances at a time.")
+    return [_one(portal, actor, action, instance_id) for instance_id in dict.fromkeys(instance_ids)]
+
+
+def _one(portal: Portal, actor: Actor, action: str, instance_id: str) -> Outcome:
+    try:
+        return Outcome(instance_id, ACTIONS[action](portal, actor, instance_id).name)
+    except Problem as problem:
+        return Outcome(instance_id, "", problem.detail)
+
+
+def _want(
+    portal: Portal,
+    actor: Actor,
+    instance_id: str,
+    kind: str,
+    permission: Permission,
+    want: Callable[[Instance], None],
+    words: str,
+    level: str = "info",
+    *,
+    even_deleted: bool = False,
+) -> Instance:
+    with transaction() as after_commit:
+        instance = access.get_or_404(Instance, instance_id, actor, permission, lock=True)
+        if not even_deleted:
+            _refuse_deleted(instance)
+        want(instance)
+        _changed(portal, actor, instance, kind, words, after_commit, level)
+    return instance
+
+
+def _refuse_deleted(instance: Instance) -> None:
+    if instance.desired == Desired.DELETED:
+        raise Conflict(f"{instance.name} is being deleted.")
+
+
+def _changed(
+    portal: Portal, actor: Actor, instance: Instance, kind: str, words: str, after_commit: Any, level: str = "info"
+) -> Operation:
+    """What every change has in common: a new generation, due now, an operation, a fact, a hint."""
+    instance.generation += 1
+    instance.updated_at = instance.due_at = clock.now()
+    instance.not_before, instance.attempts = None, 0
+    portal.registry.hook.admit(actor=actor, change={"kind": kind, "instance": instance})
+    operation = operations.open_for_instance(actor, kind, instance)
+    verb = kind.split(".")[1]
+    ledger.record(
+        portal, f"instance.{verb}_requested", actor=actor, instance=instance, level=level, message=f"{instance.name}: {words}.",
+        data={"generation": instance.generation},
+    )  # fmt: skip
+    after_commit(portal.dispatcher.hint, instance.id)
+    return operation
+
+
+# ---- what pages and the API show
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    name: str
+    title: str
+    url: str
+
+
+def endpoints(portal: Portal, instance: Instance) -> list[Endpoint]:
+    """Where the running claw listens."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    given = (instance.workload or {}).get("ports", {})
+    if adapter is None or instance.phase != Phase.RUNNING:
+        return []
+    host = "127.0.0.1" if not instance.spec.get("expose") else "0.0.0.0"
+    scheme = {"http": "http", "ws": "ws", "tcp": "tcp"}
+    return [
+        Endpoint(spec.name, spec.title or spec.name, f"{scheme[spec.protocol]}://{host}:{given[spec.name]}")
+        for spec in adapter.ports(instance.version)
+        if spec.name in given
+    ]
+
+
+def data_folder_note(instance: Instance) -> str:
+    """What a delete would lose, in words."""
+    return f"The configuration, conversations, files and secrets of {instance.name}"
+
+
+def cluster_names() -> dict[str, str]:
+    return {row.id: row.title or row.name for row in db.session.scalars(select(Cluster))}
+
+

@@ -1,0 +1,42 @@
+"""Who may run the timers: one lease row, the same SQL on SQLite and PostgreSQL, with an epoch that fences off a former leader."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import delete, text
+
+from clawportal import clock
+from clawportal.db import db, transaction
+from clawportal.models import Lease
+
+TTL = timedelta(seconds=15)
+
+_TAKE = text(
+    "INSERT INTO lease (name, holder, epoch, expires_at) VALUES (:name, :holder, 1, :expires) "
+    "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, "
+    "epoch = CASE WHEN lease.holder = excluded.holder THEN lease.epoch ELSE lease.epoch + 1 END "
+    "WHERE lease.holder = excluded.holder OR lease.expires_at < :now RETURNING epoch"
+).columns(Lease.epoch)
+
+
+def take(name: str, holder: str) -> int | None:
+    """Take or renew a lease. Returns its epoch, None when somebody else holds it."""
+    now = clock.now().replace(tzinfo=None)
+    with transaction():
+        values = {"name": name, "holder": holder, "now": now, "expires": now + TTL}
+        # bound as text on SQLite, in the very form in which the ORM writes times, so that they compare as times
+        if db.engine.dialect.name == "sqlite":
+            values |= {key: values[key].isoformat(" ", "microseconds") for key in ("now", "expires")}  # type: ignore[attr-defined]
+        return db.session.scalar(_TAKE, values)
+
+
+def release(name: str, holder: str) -> None:
+    with transaction():
+        db.session.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))
+
+
+def release_all() -> None:
+    """After a restart with the data folder to ourselves: every holder is dead."""
+    with transaction():
+        db.session.execute(delete(Lease))

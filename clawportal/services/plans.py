@@ -1,0 +1,160 @@
+"""From a row to what its adapter needs to know: the context of one instance, its workload, and the way to talk to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from clawportal.errors import GiveUp, Unavailable
+from clawportal.models import Cluster, Instance
+from clawportal.services import ports, secrets
+from clawportal.services.catalog import MODEL_KEY
+from clawportal.services.portal import Portal
+from clawportal.types import (
+    Adapter,
+    Artifact,
+    Check,
+    Context,
+    File,
+    HttpAnswer,
+    InstanceSpec,
+    Model,
+    Process,
+    Ref,
+    Runtime,
+    Workload,
+    parse_quantity,
+)
+
+_BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com/v1"}
+
+
+def ref_of(instance: Instance) -> Ref:
+    return Ref(instance.id, instance.name, instance.tenant_id)
+
+
+def adapter_of(portal: Portal, instance: Instance) -> Adapter:
+    """GiveUp when the plugin that knows this kind is not loaded."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    if adapter is None:
+        raise GiveUp(
+            "AdapterMissing",
+            f"No loaded plugin knows the kind of claw {instance.adapter!r}.",
+            "Install the plugin again and restart the portal, or delete the instance.",
+        )
+    return adapter
+
+
+def context_of(portal: Portal, instance: Instance, adapter: Adapter, runtime: Runtime, given: Mapping[str, int]) -> Context:
+    """All that the adapter may know; secrets by name only."""
+    spec = InstanceSpec.model_validate(instance.spec)
+    return Context(
+        instance_id=instance.id,
+        name=instance.name,
+        tenant=instance.tenant_id,
+        version=instance.version,
+        spec=spec,
+        settings=adapter.settings_model(instance.version).model_validate(spec.settings),
+        layout=runtime.layout(ref_of(instance), adapter.artifacts(instance.version)),
+        ports=dict(given),
+        bind_host="0.0.0.0" if spec.expose else "127.0.0.1",
+        model=_model(portal, spec),
+        secrets=frozenset(info.name for info in secrets.listing(instance.id)),
+    )
+
+
+def _model(portal: Portal, spec: InstanceSpec) -> Model:
+    choice = spec.model
+    if choice.provider == "practice":
+        return Model("practice", portal.practice_url, choice.name or "practice", "openai", MODEL_KEY)
+    api = "anthropic" if choice.provider == "anthropic" else "openai"
+    return Model(choice.provider, choice.base_url or _BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
+
+
+def workload_of(adapter: Adapter, context: Context) -> Workload:
+    """The adapter's plan with the limits that the spec asks for."""
+    plan = adapter.plan(context)
+    memory = context.spec.resources.memory or adapter.suggested_memory
+    cpu = context.spec.resources.cpu
+    return replace(
+        plan,
+        memory_bytes=int(parse_quantity(memory)) if memory else plan.memory_bytes,
+        cpu_cores=float(parse_quantity(cpu)) if cpu else plan.cpu_cores,
+    )
+
+
+def workload_from(stored: Mapping[str, Any]) -> Workload:
+    """A workload out of its stored form (`dataclasses.asdict` through JSON)."""
+    check = stored.get("check")
+    return Workload(
+        files=tuple(File(**item) for item in stored["files"]),
+        processes=tuple(Process(**_tuples(item, "argv")) for item in stored["processes"]),
+        check=Check(**_tuples(check, "argv")) if check else None,
+        ports=dict(stored["ports"]),
+        artifacts=tuple(Artifact(**_tuples(item, "packages", "needs", "check")) for item in stored["artifacts"]),
+        memory_bytes=stored["memory_bytes"],
+        cpu_cores=stored["cpu_cores"],
+        stop_grace=stored["stop_grace"],
+    )
+
+
+def _tuples(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {key: tuple(value) if key in names else value for key, value in item.items()}
+
+
+class InstanceIO:
+    """The way from an adapter to one running instance (`types.AdapterIO`)."""
+
+    def __init__(self, portal: Portal, instance_id: str, ref: Ref, runtime: Runtime, given: Mapping[str, int]) -> None:
+        self._portal, self._instance_id, self._ref, self._runtime, self._ports = portal, instance_id, ref, runtime, given
+        self._secrets: dict[str, str] | None = None
+
+    def address(self, port: str) -> tuple[str, int]:
+        return self._runtime.open_port(self._ref, self._ports[port])
+
+    def secret(self, name: str) -> str:
+        if self._secrets is None:
+            self._secrets = secrets.open_all(self._portal, self._instance_id)
+        return self._secrets.get(name, "")
+
+    def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:
+        # http.client, not httpx: two hundred health checks every half minute have to cost next to nothing
+        host, number = self.address(port)
+        connection = http.client.HTTPConnection(host, number, timeout=timeout)
+        try:
+            connection.request("GET", path, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return HttpAnswer(answer.status, answer.read(1_000_000))
+        except http.client.HTTPException as error:
+            raise Unavailable(f"The claw's answer is not HTTP: {error!r}") from error
+        finally:
+            connection.close()
+
+    def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
+        return self._runtime.read_file(self._ref, root, path, limit)
+
+
+def io_of(portal: Portal, instance: Instance, runtime: Runtime) -> InstanceIO:
+    return InstanceIO(portal, instance.id, ref_of(instance), runtime, ports_of(runtime, instance))
+
+
+def ports_of(runtime: Runtime, instance: Instance) -> dict[str, int]:
+    if "allocated-ports" in runtime.capabilities:
+        return ports.allocated(instance.id)
+    return dict((instance.workload or {}).get("ports", {}))
+
+
+def cluster_of(instance: Instance) -> Cluster:
+    from clawportal.db import db
+
+    return db.session.get_one(Cluster, instance.cluster_id)
+
+
+def as_stored(workload: Workload) -> dict[str, Any]:
+    """The form in which a workload is kept in a row: what JSON keeps of it."""
+    from dataclasses import asdict
+
+    return json.loads(json.dumps(asdict(workload)))  # type: ignore[no-any-return]  # a dict by construction

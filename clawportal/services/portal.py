@@ -1,0 +1,48 @@
+"""What one running portal consists of: the parts that use cases need and that live as long as the process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from clawportal.events import Event
+from clawportal.keyring import Keyring
+from clawportal.pluginmanager import Registry
+from clawportal.services.connections import Connections
+from clawportal.services.dispatch import Dispatcher
+from clawportal.services.samples import LiveSamples
+from clawportal.settings import Settings
+from clawportal.testing.practice_model import PracticeModel
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+@dataclass
+class Portal:
+    """Made once by `create_app`; passed to use cases instead of globals."""
+
+    settings: Settings
+    registry: Registry
+    keyring: Keyring
+    connections: Connections
+    dispatcher: Dispatcher = field(default_factory=Dispatcher)
+    samples: LiveSamples = field(default_factory=LiveSamples)
+    holder: str = field(default_factory=_holder)
+    """Names this process in leases."""
+    listeners: list[Callable[[Event], None]] = field(default_factory=list)
+    """Called after the commit with each event; quick, and from any thread."""
+    practice_url: str = ""
+    """Where the practice model listens, empty while it is off."""
+    practice: PracticeModel | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def publish(self, event: Event) -> None:
+        for listener in tuple(self.listeners):
+            listener(event)
+        self.registry.emit(event)

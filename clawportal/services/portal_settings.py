@@ -1,0 +1,26 @@
+"""Settings that an administrator changes in the browser: so far, whether first-run is done and the practice model is on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clawportal import clock
+from clawportal.db import db, transaction
+from clawportal.models import PortalSetting
+
+SETUP_DONE = "setup_done"
+PRACTICE_MODEL = "practice_model"
+
+
+def read(name: str, default: Any = None) -> Any:
+    row = db.session.get(PortalSetting, name)
+    return default if row is None else row.value
+
+
+def write(name: str, value: Any) -> None:
+    with transaction():
+        row = db.session.get(PortalSetting, name)
+        if row is None:
+            row = PortalSetting(name=name)
+            db.session.add(row)
+        row.value, row.updated_at = value, clock.now()

@@ -1,0 +1,58 @@
+"""Ports of a shared machine: given once, kept until the instance is destroyed, never given twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from sqlalchemy import delete, select
+
+from clawportal.db import db, transaction
+from clawportal.errors import GiveUp
+from clawportal.models import PortAllocation
+from clawportal.services.portal import Portal
+from clawportal.types import PortSpec, Runtime
+
+
+def allocated(instance_id: str) -> dict[str, int]:
+    rows = db.session.scalars(select(PortAllocation).where(PortAllocation.instance_id == instance_id))
+    return {row.name: row.port for row in rows}
+
+
+def ensure(portal: Portal, runtime: Runtime, cluster_id: str, instance_id: str, wanted: Iterable[PortSpec]) -> dict[str, int]:
+    """The instance's ports; missing ones are given now. A runtime without `allocated-ports` uses the claw's defaults."""
+    specs = tuple(wanted)
+    if "allocated-ports" not in runtime.capabilities:
+        return {spec.name: spec.default for spec in specs}
+    have = allocated(instance_id)
+    if all(spec.name in have for spec in specs):
+        return have
+    with transaction():
+        taken = set(db.session.scalars(select(PortAllocation.port).where(PortAllocation.cluster_id == cluster_id)))
+        for spec in specs:
+            if spec.name not in have:
+                have[spec.name] = _free(portal, runtime, taken)
+                taken.add(have[spec.name])
+                db.session.add(
+                    PortAllocation(cluster_id=cluster_id, port=have[spec.name], instance_id=instance_id, name=spec.name)
+                )
+    return have
+
+
+def _free(portal: Portal, runtime: Runtime, taken: set[int]) -> int:
+    first, last = portal.settings.port_bounds
+    # from a random point: two portals on one machine, each with its own table, then seldom meet
+    start = random.randint(first, last)
+    for port in (*range(start, last + 1), *range(first, start)):
+        if port not in taken and runtime.port_free(port):
+            return port
+    raise GiveUp(
+        "NoFreePort",
+        f"All ports from {first} to {last} are taken.",
+        "Delete instances that are not needed, or widen CLAWPORTAL_PORT_RANGE and restart the portal.",
+    )
+
+
+def release(instance_id: str) -> None:
+    with transaction():
+        db.session.execute(delete(PortAllocation).where(PortAllocation.instance_id == instance_id))

@@ -1,0 +1,49 @@
+"""The newest resource figures of every instance, in memory: what a page shows as "now"."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from clawportal.types import Sample
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU over the last interval in percent of one core, memory of the whole tree in bytes."""
+
+    at: datetime
+    cpu_percent: float | None
+    memory_bytes: int
+    processes: int
+
+
+class LiveSamples:
+    """Written by the sampling job, read by anybody."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: dict[str, Sample] = {}
+        self._usage: dict[str, Usage] = {}
+
+    def update(self, samples: Iterable[Sample]) -> None:
+        """Take in one complete sampling: instances that are not in it no longer run."""
+        last = {sample.ref.instance_id: sample for sample in samples}
+        with self._lock:
+            self._usage = {key: _usage(self._last.get(key), sample) for key, sample in last.items()}
+            self._last = last
+
+    def get(self, instance_id: str) -> Usage | None:
+        return self._usage.get(instance_id)
+
+
+def _usage(before: Sample | None, now: Sample) -> Usage:
+    cpu = None
+    if before is not None:
+        seconds = (now.at - before.at).total_seconds()
+        used = now.cpu_seconds - before.cpu_seconds
+        if seconds > 0 and used >= 0:  # less than before: it was restarted in between
+            cpu = 100 * used / seconds
+    return Usage(now.at, cpu, now.memory_bytes, now.processes)

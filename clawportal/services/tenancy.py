@@ -1,0 +1,75 @@
+"""Tenants and projects: the default ones of a fresh portal, and which of them an actor can put things into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from clawportal.db import db, transaction
+from clawportal.errors import Invalid, NotFound
+from clawportal.models import Project, Tenant
+from clawportal.permissions import Actor, Permission, Scope
+from clawportal.services import access
+
+
+@dataclass(frozen=True)
+class ProjectChoice:
+    id: str
+    name: str
+    title: str
+    tenant_id: str
+    tenant_name: str
+    tenant_title: str
+
+
+def ensure_default() -> Project:
+    """The tenant and project that a portal starts with."""
+    with transaction():
+        tenant = db.session.scalar(select(Tenant).where(Tenant.name == "default"))
+        if tenant is None:
+            tenant = Tenant(name="default", title="My organisation")
+            db.session.add(tenant)
+            db.session.flush()
+        project = db.session.scalar(select(Project).where(Project.tenant_id == tenant.id, Project.name == "default"))
+        if project is None:
+            project = Project(tenant_id=tenant.id, name="default", title="Default project")
+            db.session.add(project)
+    return project
+
+
+def rename_default(title: str) -> None:
+    """Name the organisation, as the first-run page asks."""
+    if not 1 <= len(title.strip()) <= 200:
+        raise Invalid.field("organisation", "Give your organisation a name of 1 to 200 characters.", "missing")
+    with transaction():
+        tenant = db.session.scalars(select(Tenant).where(Tenant.name == "default")).one()
+        tenant.title = title.strip()
+
+
+def projects(actor: Actor, permission: Permission = Permission.CATALOG_READ) -> list[ProjectChoice]:
+    """Projects in which the actor has a permission, with the tenant's names."""
+    query = (
+        select(Project, Tenant)
+        .join(Tenant, Tenant.id == Project.tenant_id)
+        .where(access.visible(Project, actor, permission))
+        .order_by(Tenant.name, Project.name)
+    )
+    return [
+        ProjectChoice(project.id, project.name, project.title, tenant.id, tenant.name, tenant.title or tenant.name)
+        for project, tenant in db.session.execute(query)
+    ]
+
+
+def project_for_create(actor: Actor, wanted: str | None) -> Project:
+    """The project named by id or name; without a name the only or the default one."""
+    choices = projects(actor, Permission.INSTANCE_CREATE)
+    if wanted:
+        choices = [choice for choice in choices if wanted in (choice.id, choice.name)]
+        if not choices:
+            raise Invalid.field("project", f"There is no project {wanted!r} in which you may create instances.", "unknown")
+    chosen = next((choice for choice in choices if choice.name == "default"), choices[0] if choices else None)
+    if chosen is None:
+        access.require(actor, Permission.INSTANCE_CREATE, Scope(tenant_id=""))
+        raise NotFound("There is no project yet. Ask an administrator to create one.")
+    return db.session.get_one(Project, chosen.id)

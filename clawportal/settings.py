@@ -1,0 +1,140 @@
+"""Everything that can be configured, in one typed class: from the environment (`CLAWPORTAL_*`) or `<data_dir>/clawportal.toml`.
+
+Each field has its meaning, unit, default and reason; `docs/settings.md` is generated from here and a test holds it fresh.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+DEFAULT_DATA_DIR = "~/.local/share/clawportal"
+CONFIG_FILE = "clawportal.toml"
+
+
+class Settings(BaseSettings):
+    """The settings of one portal process."""
+
+    model_config = SettingsConfigDict(env_prefix="CLAWPORTAL_", extra="forbid", frozen=True)
+
+    data_dir: Path = Field(
+        Path(DEFAULT_DATA_DIR),
+        description="Folder for the database, keys, instances, installed claws and logs. Back this up.",
+    )
+    database_url: str = Field(
+        "",
+        description="SQLAlchemy address of the database. Empty: SQLite in the data folder. PostgreSQL: postgresql+psycopg://...",
+    )
+    host: str = Field("127.0.0.1", description="Address that the web server listens on. 0.0.0.0 for all.")
+    port: int = Field(8800, ge=1, le=65535, description="Port that the web server listens on.")
+    public_url: str = Field(
+        "", description="How browsers reach the portal, such as https://claws.example.com; decides cookie security. Empty: plain HTTP."
+    )
+    threads: int = Field(
+        64, ge=8, le=512, description="Threads for ordinary requests. Each open live page takes one more, up to max_viewers."
+    )
+    max_viewers: int = Field(
+        600, ge=1, le=2000, description="Live pages (websockets) at a time; above it a page asks again later. A viewer costs 0.11 MB."
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=5, description="How many reverse proxies in front set X-Forwarded-For and X-Forwarded-Proto. 0: none is believed."
+    )
+    plugins: str = Field(
+        "", description="Comma-separated names of the plugins to load. Empty: the bundled ones and all that are installed."
+    )
+    log_level: str = Field("info", description="Of debug, info, warning, error.")
+    log_format: str = Field("text", description="text for people, json for a log collector.")
+    jobs: bool = Field(True, description="Whether this process runs background work. Off for a process that only serves pages.")
+    reconcile_workers: int = Field(
+        8, ge=1, le=64, description="Instances that are worked on at a time. They mostly wait for claws, so more than cores is fine."
+    )
+    concurrent_starts: int = Field(
+        8, ge=1, le=256, description="Claws that may be starting at a time in one cluster, so that a returning machine is not overrun."
+    )
+    resync_seconds: float = Field(
+        20.0, ge=1, description="How often the whole state of each cluster is compared, seconds; in between, changes are pushed."
+    )
+    health_seconds: float = Field(30.0, ge=1, description="How often a running claw is asked whether it is well, seconds.")
+    sample_seconds: float = Field(15.0, ge=1, description="How often CPU and memory are measured, seconds.")
+    port_range: str = Field(
+        "20000-29999",
+        description="Ports given to claws on this machine. Below 32768, so that outgoing connections never take one.",
+    )
+    practice_model_port: int = Field(
+        8799, ge=0, le=65535, description="Loopback port of the practice model when it is switched on. 0: any free port."
+    )
+    pip_index_url: str = Field("", description="Package index for claws written in Python, for networks without internet.")
+    npm_registry: str = Field("", description="Package registry for claws written in JavaScript, for networks without internet.")
+    session_hours: float = Field(12.0, gt=0, description="A browser session ends after so many hours without use.")
+    event_days: int = Field(90, ge=1, description="Events and finished operations are kept so many days.")
+    destroyed_days: int = Field(14, ge=0, description="Rows of deleted instances are kept so many days, for the timeline.")
+    docs_public: bool = Field(False, description="Whether the API document can be read without signing in.")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("port_range")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        first, _, last = value.partition("-")
+        if not (first.isdigit() and last.isdigit() and 1024 <= int(first) < int(last) <= 65535):
+            raise ValueError("must be two ports with a dash between, such as 20000-29999, from 1024 to 65535")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.lower() not in ("debug", "info", "warning", "error"):
+            raise ValueError("must be debug, info, warning or error")
+        return value.lower()
+
+    @property
+    def port_bounds(self) -> tuple[int, int]:
+        first, _, last = self.port_range.partition("-")
+        return int(first), int(last)
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'clawportal.db'}"
+
+    @property
+    def secure_cookies(self) -> bool:
+        return self.public_url.startswith("https://")
+
+    @property
+    def plugin_names(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.plugins.split(",") if name.strip())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        given = init_settings().get("data_dir") or os.environ.get("CLAWPORTAL_DATA_DIR") or DEFAULT_DATA_DIR
+        file = Path(given).expanduser() / CONFIG_FILE
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+def installer_environment(settings: Settings) -> dict[str, str]:
+    """What package installers may see of the portal's environment: the way out of the network, and nothing else."""
+    allowed = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle",
+               "curl_ca_bundle", "node_extra_ca_certs")  # fmt: skip
+    taken = {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() in allowed or name.startswith(("PIP_", "npm_config_", "NPM_CONFIG_"))
+    }
+    if settings.pip_index_url:
+        taken["PIP_INDEX_URL"] = settings.pip_index_url
+    if settings.npm_registry:
+        taken["npm_config_registry"] = settings.npm_registry
+    return taken

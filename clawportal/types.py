@@ -1,0 +1,598 @@
+"""The words that core, adapters and runtimes share: plain immutable data and the two protocols.
+
+An adapter describes a kind of claw and never touches the world; a runtime runs what was described and never knows what a
+claw is. Everything that passes between them is defined here, so that a third-party plugin needs this module and no other.
+
+Units: seconds as float, sizes in bytes as int, CPU in cores as float, times as timezone-aware UTC datetimes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from clawportal.errors import FieldError
+
+# --------------------------------------------------------------------------------------------------------------------
+# What people ask for
+
+
+class Strict(BaseModel):
+    """Base of every document that people send: an unknown field is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+_QUANTITY = re.compile(r"^(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
+_FACTORS: dict[str, Decimal] = {
+    "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(1000), "M": Decimal(1000) ** 2, "G": Decimal(1000) ** 3,
+    "T": Decimal(1000) ** 4, "Ki": Decimal(1024), "Mi": Decimal(1024) ** 2, "Gi": Decimal(1024) ** 3,
+    "Ti": Decimal(1024) ** 4,
+}  # fmt: skip
+
+
+def parse_quantity(text: str) -> Decimal:
+    """Read a Kubernetes quantity (`500m`, `2Gi`, `1.5`) exactly. ValueError says what is accepted."""
+    found = _QUANTITY.match(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is not a quantity; write for example 500m, 2 or 512Mi")
+    return Decimal(found[1]) * _FACTORS[found[2] or ""]
+
+
+class ModelChoice(Strict):
+    """Which language model the claw talks to."""
+
+    provider: Literal["practice", "openai-compatible", "openai", "anthropic"] = Field(
+        "practice",
+        title="Provider",
+        description="Practice answers without any provider or key. Choose OpenAI-compatible for vLLM, Ollama, LiteLLM and others.",
+    )
+    base_url: str = Field(
+        "",
+        title="Base URL",
+        description="Address of the API, including /v1. Needed for OpenAI-compatible; others have a default.",
+        json_schema_extra={"x-placeholder": "http://llm.example.internal/v1"},
+        max_length=500,
+    )
+    name: str = Field(
+        "",
+        title="Model",
+        description="Name of the model as the provider spells it.",
+        json_schema_extra={"x-placeholder": "gpt-5-mini"},
+        max_length=200,
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not re.match(r"^https?://[^\s/]+", value):
+            raise ValueError("must start with http:// or https:// and name a host")
+        return value.rstrip("/")
+
+
+class Resources(Strict):
+    """Upper limits for the whole process tree of the instance."""
+
+    memory: str = Field("", title="Memory limit", description="For example 512Mi or 2Gi. Empty: the adapter's suggestion.")
+    cpu: str = Field("", title="CPU limit", description="For example 500m or 2. Empty: no limit.")
+
+    @field_validator("memory", "cpu")
+    @classmethod
+    def _quantity(cls, value: str) -> str:
+        if value and parse_quantity(value) <= 0:
+            raise ValueError("must be greater than zero")
+        return value
+
+
+class InstanceSpec(Strict):
+    """The claw-neutral description of what is wanted. Secrets never stand in here: they are stored apart, encrypted."""
+
+    model: ModelChoice = Field(default_factory=lambda: ModelChoice.model_validate({}), title="Model")
+    persona: str = Field(
+        "",
+        title="Persona",
+        description="Who the claw is and how it should behave, in Markdown. Empty keeps the claw's own.",
+        max_length=50_000,
+        json_schema_extra={"x-widget": "textarea"},
+    )
+    resources: Resources = Field(default_factory=lambda: Resources.model_validate({}), title="Resources")
+    restart: Literal["always", "on-failure", "never"] = Field(
+        "always", title="Restart policy", description="What to do when the claw exits by itself."
+    )
+    expose: bool = Field(
+        False,
+        title="Reachable from the network",
+        description="Off: its ports listen on this machine only. On: they listen on all addresses.",
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, title="Settings", description="What only this kind of claw knows; see its JSON Schema."
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What an adapter says about a claw
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Software that is installed once per machine and shared by all instances that name it."""
+
+    name: str
+    """Short name, unique for its content together with `version`: `nanobot`, `node`."""
+    version: str
+    kind: Literal["pip", "node", "npm"]
+    """`pip`: a virtual environment. `node`: Node.js out of a PyPI wheel. `npm`: an npm prefix; needs an artifact of kind `node`."""
+    packages: tuple[str, ...] = ()
+    """Exact requirements in the installer's own syntax: `nanobot-ai==0.3.5`, `openclaw@2026.9.6`."""
+    needs: tuple[str, ...] = ()
+    """Names of artifacts that have to be installed before."""
+    expected_packages: int = 0
+    """About how many packages arrive; only the progress bar uses it."""
+    expected_bytes: int = 0
+    """About how much disk it takes; checked against free space before the install starts."""
+    check: tuple[str, ...] = ()
+    """Command, relative to the artifact's folder, that must exit 0 before the install counts: `("bin/nanobot", "--version")`."""
+
+    @property
+    def key(self) -> str:
+        """Folder name: readable, and different whenever the content is different."""
+        raw = json.dumps([self.kind, self.packages, self.needs], sort_keys=True).encode()
+        return f"{self.name}-{self.version}-{hashlib.sha256(raw).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are, as the processes of the instance see it. Absolute paths; the runtime decides them."""
+
+    home: str
+    """HOME; private to the instance."""
+    state: str
+    """Configuration and state of the claw; kept over stop and restart."""
+    work: str
+    """Working tree of the agent; kept over stop and restart."""
+    tmp: str
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    """Folder of each installed artifact by its name."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as the instance reaches it: `ModelChoice` after the portal filled in addresses."""
+
+    provider: str
+    base_url: str
+    name: str
+    api: Literal["openai", "anthropic"] = "openai"
+    key_secret: str = "model_api_key"
+    """Name of the secret that holds the API key."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that an adapter may know when it plans one instance."""
+
+    instance_id: str
+    name: str
+    tenant: str
+    version: str
+    spec: InstanceSpec
+    settings: BaseModel
+    """`spec.settings` validated by the adapter's own model."""
+    layout: Layout
+    ports: Mapping[str, int]
+    """Number of each port that `Adapter.ports` names."""
+    bind_host: str
+    """`127.0.0.1`, or `0.0.0.0` when the instance may be reached from other machines."""
+    model: Model
+    secrets: frozenset[str] = frozenset()
+    """Names of the secrets that exist for this instance. Values never reach an adapter's plan."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file that the instance needs."""
+
+    path: str
+    """Relative to `root`."""
+    content: str
+    root: Literal["home", "state", "work"] = "state"
+    mode: int = 0o600
+    policy: Literal["always", "seed_once"] = "always"
+    """`always`: the portal owns it and writes it atomically. `seed_once`: only where it does not exist; the claw owns it then."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One long-running process, started without a shell."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    secret_env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variable -> name of the secret whose value it gets."""
+    cwd: Literal["home", "state", "work"] = "work"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A command by which the claw itself judges a configuration before the running one is replaced.
+
+    The runtime writes every file of root `state` into a scratch folder and puts its path wherever `{candidate}` stands.
+    Exit code 0 accepts; anything else refuses, and the output is shown to the person.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    secret_env: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True)
+class PortSpec:
+    """A port that the claw listens on."""
+
+    name: str
+    default: int
+    """The claw's own default; used where ports are not shared, such as in a container."""
+    title: str = ""
+    protocol: Literal["http", "ws", "tcp"] = "http"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a runtime runs: files, processes and limits. Plain data without any secret value."""
+
+    files: tuple[File, ...] = ()
+    processes: tuple[Process, ...] = ()
+    check: Check | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    memory_bytes: int | None = None
+    cpu_cores: float | None = None
+    stop_grace: float = 20.0
+    """Seconds between SIGTERM and SIGKILL."""
+
+    def digest(self) -> str:
+        """Content hash: equal digests run the same thing. 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class HealthState(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    STARTING = "starting"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Health:
+    """Is it well? `reason` is a CamelCase word, `message` a sentence for people."""
+
+    state: HealthState
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one turn as the claw reported them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class ChatEvent:
+    """A piece of an answer. `final` carries the whole text and ends the turn; so does `error`."""
+
+    kind: Literal["delta", "final", "error", "usage"]
+    text: str = ""
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """What an adapter reads out of one line of a claw's log."""
+
+    level: Literal["debug", "info", "warning", "error", ""] = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ExitVerdict:
+    """What an exit of the claw means."""
+
+    reason: str
+    message: str
+    retry: bool = True
+    """False: starting again cannot help until somebody changes something."""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has to happen so that a running instance follows a new workload."""
+
+    action: Literal["none", "hot", "restart"]
+    """`hot`: writing the files is enough, the claw notices. `restart`: stop and start."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a claw that an adapter can install."""
+
+    version: str
+    title: str = ""
+    default: bool = False
+
+
+class AdapterIO(Protocol):
+    """The way from an adapter to a running instance. Calls raise `OSError` or `Unavailable` when it does not answer."""
+
+    def address(self, port: str) -> tuple[str, int]:
+        """Host and port by which the portal reaches a named port."""
+
+    def secret(self, name: str) -> str:
+        """Value of a secret; empty where there is none."""
+
+    def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:
+        """One HTTP GET; an error status is an answer, not an exception."""
+
+    def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
+        """The first `limit` bytes of a file of the instance; FileNotFoundError where there is none."""
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON, or None where it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+class Adapter(Protocol):
+    """Knows one kind of claw. Pure but for `health` and `chat`, which talk to a running instance through `io`."""
+
+    kind: str
+    """Lower-case word, unique: `nanobot`."""
+    title: str
+    description: str
+    capabilities: frozenset[str]
+    """Of `model` (needs a language model), `chat`, `persona`, `check`, `hot-config`."""
+    suggested_memory: str
+    """Kubernetes quantity."""
+    startup_seconds: float
+    """How long a start may take before it counts as failed."""
+
+    def versions(self) -> tuple[Version, ...]: ...
+    def settings_model(self, version: str) -> type[BaseModel]:
+        """Pydantic model of what only this claw knows. Hints for the form go in `json_schema_extra`:
+        `x-secret` (stored encrypted, never in the spec), `x-widget`, `x-group`, `x-advanced`, `x-placeholder`."""
+
+    def artifacts(self, version: str) -> tuple[Artifact, ...]:
+        """In the order of installation; empty where nothing has to be installed."""
+
+    def ports(self, version: str) -> tuple[PortSpec, ...]: ...
+    def generated_secrets(self, version: str) -> tuple[str, ...]:
+        """Names of secrets that the portal makes up and keeps, such as the claw's own access token."""
+
+    def validate(self, spec: InstanceSpec, secrets: frozenset[str]) -> list[FieldError]:
+        """Offline check beyond types, with paths into the spec; secrets have the path `secrets.NAME`."""
+
+    def plan(self, context: Context) -> Workload: ...
+    def health(self, io: AdapterIO, context: Context) -> Health: ...
+    def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]: ...
+    def parse_log(self, line: str) -> LogRecord: ...
+    def explain_exit(self, code: int | None, signal: int | None, lines: tuple[str, ...]) -> ExitVerdict:
+        """What it means that the claw exited by itself; `lines` are its last words, oldest first."""
+
+    def change(self, old: Workload, new: Workload) -> Change: ...
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What a runtime does
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Names one workload to a runtime."""
+
+    instance_id: str
+    name: str = ""
+    tenant: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name or 'instance'} ({self.instance_id})"
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    EXITED = "exited"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is there, as the runtime sees it now."""
+
+    ref: Ref
+    state: RunState
+    digest: str = ""
+    """`Workload.digest()` of what was applied last."""
+    incarnation: str = ""
+    """Different for each start; equal as long as it is the same running thing."""
+    started_at: datetime | None = None
+    exited_at: datetime | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    reason: str = ""
+    """Such as `OutOfMemory`, where the runtime knows why it ended."""
+    message: str = ""
+    pid: int | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Resources of the whole process tree at one moment."""
+
+    ref: Ref
+    cpu_seconds: float
+    """Used since the start; ever growing."""
+    memory_bytes: int
+    processes: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class LogLine:
+    at: datetime
+    stream: Literal["stdout", "stderr", "portal"]
+    """`portal` for what the runtime itself has to say, such as lines that were dropped."""
+    source: str
+    """Name of the process."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Capacity:
+    cpu_cores: float
+    memory_bytes: int
+    memory_available: int
+    disk_bytes: int
+    disk_available: int
+
+
+Progress = Callable[[float | None, str], None]
+"""Called with a fraction (0..1, None for unknown) and a sentence. Raises `Cancelled` when the work has to end."""
+
+
+class Runtime(Protocol):
+    """One connection to one place. Every method may be called twice; none needs the portal to have been alive in between."""
+
+    capabilities: frozenset[str]
+    """Of `logs`, `metrics`, `allocated-ports`, `limits.memory`, `limits.cpu`, `exec`, `files`, `events`, `artifacts`."""
+
+    def layout(self, ref: Ref, artifacts: Iterable[Artifact]) -> Layout: ...
+    def prepared(self, artifact: Artifact) -> bool: ...
+    def prepare(self, artifact: Artifact, progress: Progress) -> None:
+        """Install; returns when it is usable. GiveUp or Retry say why not, and leave nothing behind that looks usable."""
+
+    def check(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> None:
+        """Run `workload.check` against a candidate. GiveUp carries the claw's own words."""
+
+    def write_files(self, ref: Ref, workload: Workload) -> None:
+        """Bring only the files up to date; the running processes stay."""
+
+    def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
+        """Write the files and see that exactly this workload runs. No-op when it does already."""
+
+    def stop(self, ref: Ref, grace: float) -> None:
+        """Ask it to end, and see that it ends after `grace` seconds; returns at once."""
+
+    def kill(self, ref: Ref) -> None:
+        """End the whole process tree now."""
+
+    def remove(self, ref: Ref, *, keep_data: bool) -> None:
+        """Take away what `apply` made; only for what does not run."""
+
+    def inspect(self, ref: Ref) -> Observed: ...
+    def observe(self) -> list[Observed]:
+        """Everything of this portal in this place, in one go."""
+
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
+        """Changes as they happen, until `stop()`; may miss some, `observe` is the truth."""
+
+    def sample(self) -> list[Sample]: ...
+    def logs(
+        self,
+        ref: Ref,
+        *,
+        tail: int | None = None,
+        since: datetime | None = None,
+        follow: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[LogLine | None]:
+        """Oldest first. With `follow`, None comes at least once a second while there is nothing new."""
+
+    def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes: ...
+    def open_port(self, ref: Ref, port: int) -> tuple[str, int]:
+        """Host and port by which the portal reaches a port of the instance."""
+
+    def capacity(self) -> Capacity: ...
+    def port_free(self, port: int) -> bool:
+        """Whether nobody listens on it; only asked of a runtime with `allocated-ports`."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a runtime driver is given to connect: one configured cluster."""
+
+    cluster_id: str
+    name: str
+    settings: Mapping[str, Any]
+    data_dir: str
+    """A folder on the portal's machine that belongs to this cluster alone."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What installers may need from the portal's environment: proxies, certificates, package indexes."""
+
+
+@runtime_checkable
+class RuntimeDriver(Protocol):
+    """A kind of place."""
+
+    kind: str
+    title: str
+
+    def settings_model(self) -> type[BaseModel]: ...
+    def connect(self, place: Place) -> Runtime: ...
+
+
+@runtime_checkable
+class FileStore(Protocol):
+    """A place for whole files by key, such as uploads, exports and backups."""
+
+    kind: str
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store and return the size in bytes; readers see the old file or the new one, never a part."""
+
+    def open(self, key: str) -> Iterator[bytes]: ...
+    def delete(self, key: str) -> None: ...
+    def keys(self, prefix: str = "") -> Iterator[str]: ...
+
+
+@dataclass(frozen=True)
+class DoctorResult:
+    """One finding of `clawportal doctor`."""
+
+    name: str
+    ok: bool
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class MenuLink:
+    title: str
+    href: str
+    icon: str = "puzzle"
