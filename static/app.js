@@ -248,6 +248,16 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+/** data-show-when="spec.model.provider=openai,anthropic" shows a part of a form only for these values of that field. */
+function showParts() {
+  for (const part of $$("[data-show-when]")) {
+    const [name, values] = part.dataset.showWhen.split("=");
+    const control = part.closest("form").elements[name];
+    if (control) part.hidden = !values.split(",").includes(control.value);
+  }
+}
+document.addEventListener("change", showParts);
+
 // ---------------------------------------------------------------- times in words
 
 const language = document.documentElement.lang || "en";
@@ -373,8 +383,9 @@ document.addEventListener("click", (event) => {
 
 // ---------------------------------------------------------------- start, and again for what htmx brings
 
-document.addEventListener("htmx:afterSwap", () => { setTimes(); restorePicks(); });
+document.addEventListener("htmx:afterSwap", () => { setTimes(); restorePicks(); showParts(); });
 setTimes();
+showParts();
 setBulk();
 
 window.clawportal = { $, $$, word, element, icon, send, toast, ask, ago, setTimes, goToLogin, language };

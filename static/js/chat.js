@@ -122,7 +122,7 @@ async function* events(body) {
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    rest += (value ?? "").replaceAll("\r\n", "\n");
+    rest = (rest + (value ?? "")).replaceAll("\r\n", "\n");
     const blocks = rest.split("\n\n");
     rest = done ? "" : blocks.pop();
     for (const block of blocks) {
@@ -139,8 +139,10 @@ async function* events(body) {
 }
 
 async function ask(text) {
-  talk.turns.push({ who: "me", text });
-  bubble(talk.turns.at(-1));
+  const here = talk;
+  here.turns.push({ who: "me", text });
+  bubble(here.turns.at(-1));
+  keep();
   empty.hidden = true;
   const turn = { who: "claw", text: "" };
   const { row, body } = bubble(turn);
@@ -156,7 +158,7 @@ async function ask(text) {
   try {
     const answer = await send(box.dataset.url, {
       method: "POST", signal: running.signal, headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-      body: JSON.stringify({ text, session: talk.session }),
+      body: JSON.stringify({ text, session: here.session }),
     });
     if (answer.status === 401) return goToLogin();
     if (!answer.ok || !(answer.headers.get("Content-Type") ?? "").startsWith("text/event-stream")) throw new Error(await reason(answer));
@@ -174,11 +176,12 @@ async function ask(text) {
   }
   cancelAnimationFrame(drawing);
   running = null;
+  if (talk !== here) return buttons();      // a new conversation was begun meanwhile
   row.classList.remove("live");
   row.classList.toggle("failed", Boolean(turn.failed));
   fill(body, turn);
   if (turn.failed) body.append(element("button", { type: "button", class: "btn btn-sm", "data-again": text }, icon("refresh"), word("again")));
-  talk.turns.push(turn);
+  here.turns.push(turn);
   keep();
   buttons();
   if (atEnd()) toEnd();
@@ -232,6 +235,13 @@ box.addEventListener("click", (event) => {
   if (again && !running) { again.remove(); ask(again.dataset.again); }
 });
 
+// Whether one may chat is part of the live page: the claw may start or stop while the page is open.
+function openOrClose() {
+  field.disabled = $("#chat-closed", box).dataset.closed === "yes";
+  buttons();
+}
+document.addEventListener("htmx:afterSettle", openOrClose);
+
 showAll();
-buttons();
+openOrClose();
 if (matchMedia("(min-width: 48rem)").matches) field.focus();

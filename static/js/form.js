@@ -1,4 +1,4 @@
-// The create and edit form: shows errors where they belong while one types, and hides what does not apply.
+// The create and edit form: shows errors where they belong while one types.
 //
 // The server answers POSTs of the form (validation and saving alike) with `instances/_form_errors.html`:
 //   <div id="form-errors" data-errors='{"spec.model.name": "sentence", ...}'> ... </div>
@@ -46,31 +46,17 @@ function showErrors() {
   }
 }
 
-/** data-show-when="spec.model.provider=openai,anthropic" shows a part only for these values. */
-function showParts() {
-  for (const part of $$("[data-show-when]", form)) {
-    const [name, values] = part.dataset.showWhen.split("=");
-    const control = form.elements[name];
-    const value = control instanceof RadioNodeList ? control.value : control?.value;
-    part.hidden = !values.split(",").includes(value ?? "");
-  }
-}
-
 function touch(event) {
   const name = event.target.closest("[data-field]")?.dataset.field;
   if (name) touched.add(name);
   changed = true;
-  showParts();
 }
 form.addEventListener("input", touch);
 form.addEventListener("change", touch);
 form.addEventListener("submit", () => { changed = false; });
 
 // What htmx brought: new errors, or the settings of another kind of claw.
-document.addEventListener("htmx:afterSwap", () => {
-  showParts();
-  showErrors();
-});
+document.addEventListener("htmx:afterSwap", showErrors);
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.elt !== form) return;
   changed = !event.detail.successful;
@@ -93,5 +79,4 @@ document.addEventListener("click", (event) => {
 });
 addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
 
-showParts();
 showErrors();
