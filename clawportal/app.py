@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
-from flask import Flask
+from flask import Flask, current_app
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from clawportal import keyring, log, paths, pluginmanager
@@ -30,8 +30,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     log.configure(settings.log_level, settings.log_format)
     _private_folder(settings.data_dir)
     app = Flask(
-        "clawportal", template_folder=str(paths.resource("templates")), static_folder=str(paths.resource("static")), root_path=str(Path(__file__).parent)
-    )  # fmt: skip
+        "clawportal",
+        template_folder=str(paths.resource("templates")),
+        static_folder=str(paths.resource("static")),
+        root_path=str(Path(__file__).parent),
+    )
     portal = _portal(settings)
     app.extensions["clawportal"] = portal
     _configure(app, portal)
@@ -109,22 +112,19 @@ def _ways_in(app: Flask, portal: Portal) -> None:
     portal.registry.hook.register_blueprints(app=app)
 
 
-def prepare_data() -> None:
+def prepare_rows() -> None:
     """Rows that every portal has: the default tenant and project, and this machine. Can be called at every start."""
-    from flask import current_app
-
-    portal = cast(Portal, current_app.extensions["clawportal"])
     tenancy.ensure_default()
-    clusters.ensure_local(portal)
-    if practice.enabled():
-        practice.start(portal)
+    clusters.ensure_local(cast(Portal, current_app.extensions["clawportal"]))
 
 
 def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:
     """Begin background work in this process, if its settings want so."""
     portal = cast(Portal, app.extensions["clawportal"])
     with app.app_context():
-        prepare_data()
+        prepare_rows()
+        if practice.enabled():
+            practice.start(portal)
     if not portal.settings.jobs:
         return None
     runner = Runner(portal, app.app_context)

@@ -11,10 +11,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import DateTime, Dialect, MetaData, event
+from sqlalchemy import CursorResult, DateTime, Dialect, Executable, MetaData, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
@@ -39,7 +39,7 @@ class Base(DeclarativeBase):
     )
 
 
-# expire_on_commit is off because services hand objects to views after the commit; transaction() expires them at its start instead.
+# expire_on_commit is off because services hand objects to views after the commit; transaction() expires them at its start
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 
 AfterCommit = Callable[..., None]
@@ -136,6 +136,11 @@ def transaction() -> Iterator[AfterCommit]:
             log.exception("after the commit, %s failed", getattr(function, "__qualname__", function))
 
 
+def changed_rows(statement: Executable) -> int:
+    """Execute an UPDATE or DELETE and say how many rows it met."""
+    return cast("CursorResult[Any]", db.session.execute(statement)).rowcount
+
+
 def _later(function: Callable[..., Any], *arguments: Any) -> None:
     _state.callbacks.append((function, arguments))
 
@@ -143,4 +148,6 @@ def _later(function: Callable[..., Any], *arguments: Any) -> None:
 def _as_conflict(error: IntegrityError) -> Conflict:
     """The one place where a violated constraint becomes words."""
     log.info("constraint: %s", error.orig)
-    return Conflict("Something with the same name or number exists already, or what this refers to is gone. Reload and try again.")
+    return Conflict(
+        "Something with the same name or number exists already, or what this refers to is gone. Reload and try again."
+    )

@@ -30,9 +30,7 @@ class Problem(Exception):
     title = "Something went wrong"
     code = "error"
 
-    def __init__(
-        self, detail: str, *, errors: Iterable[FieldError] = (), headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, detail: str, *, errors: Iterable[FieldError] = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)

@@ -76,7 +76,7 @@ _BACKOFF_MAX = 300.0
 
 
 def backoff(attempt: int, jitter: float = 0.0) -> timedelta:
-    """Wait before attempt number `attempt` (1 is the first retry): 1, 2, 4 ... 300 s, stretched by up to `jitter` (0..1) of it."""
+    """Wait before attempt number `attempt` (1 is the first retry): 1, 2, 4 ... 300 s, stretched by `jitter` (0..1)."""
     seconds = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2 ** min(max(attempt - 1, 0), 16))
     return timedelta(seconds=seconds * (1 + jitter))
 

@@ -8,7 +8,9 @@ import re
 import sys
 from datetime import UTC, datetime
 
-_SECRETS = re.compile(r"(?i)\b(bearer\s+|clp_|sk-)[A-Za-z0-9._~+/=-]{8,}|((?:password|passwd|token|api_?key|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+")
+_SECRETS = re.compile(
+    r"(?i)\b(bearer\s+|clp_|sk-)[A-Za-z0-9._~+/=-]{8,}|((?:password|passwd|token|api_?key|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+"
+)
 
 
 def mask(text: str) -> str:

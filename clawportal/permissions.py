@@ -115,9 +115,7 @@ class Actor:
         return bool(self.granted(permission))
 
 
-SYSTEM = Actor(
-    id="system", name="clawportal", kind="system", grants=(Grant(frozenset(Permission), source="the portal itself"),)
-)
+SYSTEM = Actor(id="system", name="clawportal", kind="system", grants=(Grant(frozenset(Permission), source="the portal itself"),))
 """The portal acting by itself, in jobs and commands on the server."""
 
 

@@ -31,16 +31,23 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that the web server listens on. 0.0.0.0 for all.")
     port: int = Field(8800, ge=1, le=65535, description="Port that the web server listens on.")
     public_url: str = Field(
-        "", description="How browsers reach the portal, such as https://claws.example.com; decides cookie security. Empty: plain HTTP."
+        "",
+        description="How browsers reach the portal, such as https://claws.example.com. With https, cookies are sent only so.",
     )
     threads: int = Field(
         64, ge=8, le=512, description="Threads for ordinary requests. Each open live page takes one more, up to max_viewers."
     )
     max_viewers: int = Field(
-        600, ge=1, le=2000, description="Live pages (websockets) at a time; above it a page asks again later. A viewer costs 0.11 MB."
+        600,
+        ge=1,
+        le=2000,
+        description="Live pages (websockets) at a time; above it a page asks again later. A viewer costs 0.11 MB.",
     )
     trusted_proxies: int = Field(
-        0, ge=0, le=5, description="How many reverse proxies in front set X-Forwarded-For and X-Forwarded-Proto. 0: none is believed."
+        0,
+        ge=0,
+        le=5,
+        description="How many reverse proxies in front set X-Forwarded-For and X-Forwarded-Proto. 0: none is believed.",
     )
     plugins: str = Field(
         "", description="Comma-separated names of the plugins to load. Empty: the bundled ones and all that are installed."
@@ -49,10 +56,16 @@ class Settings(BaseSettings):
     log_format: str = Field("text", description="text for people, json for a log collector.")
     jobs: bool = Field(True, description="Whether this process runs background work. Off for a process that only serves pages.")
     reconcile_workers: int = Field(
-        8, ge=1, le=64, description="Instances that are worked on at a time. They mostly wait for claws, so more than cores is fine."
+        8,
+        ge=1,
+        le=64,
+        description="Instances that are worked on at a time. They mostly wait for claws, so more than cores is fine.",
     )
     concurrent_starts: int = Field(
-        8, ge=1, le=256, description="Claws that may be starting at a time in one cluster, so that a returning machine is not overrun."
+        8,
+        ge=1,
+        le=256,
+        description="Claws that may be starting at a time in one cluster, so that a returning machine is not overrun.",
     )
     resync_seconds: float = Field(
         20.0, ge=1, description="How often the whole state of each cluster is compared, seconds; in between, changes are pushed."

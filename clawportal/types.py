@@ -54,7 +54,7 @@ class ModelChoice(Strict):
     provider: Literal["practice", "openai-compatible", "openai", "anthropic"] = Field(
         "practice",
         title="Provider",
-        description="Practice answers without any provider or key. Choose OpenAI-compatible for vLLM, Ollama, LiteLLM and others.",
+        description="Practice answers without provider or key. Choose OpenAI-compatible for vLLM, Ollama, LiteLLM and others.",
     )
     base_url: str = Field(
         "",
@@ -130,7 +130,7 @@ class Artifact:
     """Short name, unique for its content together with `version`: `nanobot`, `node`."""
     version: str
     kind: Literal["pip", "node", "npm"]
-    """`pip`: a virtual environment. `node`: Node.js out of a PyPI wheel. `npm`: an npm prefix; needs an artifact of kind `node`."""
+    """`pip`: a virtual environment. `node`: Node.js out of a PyPI wheel. `npm`: an npm prefix; needs a `node` artifact."""
     packages: tuple[str, ...] = ()
     """Exact requirements in the installer's own syntax: `nanobot-ai==0.3.5`, `openclaw@2026.9.6`."""
     needs: tuple[str, ...] = ()

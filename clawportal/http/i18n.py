@@ -19,7 +19,7 @@ def init_app(app: Flask) -> None:
     app.config.setdefault("BABEL_DEFAULT_LOCALE", "en")
     app.config.setdefault("BABEL_TRANSLATION_DIRECTORIES", str(Path(__file__).resolve().parent.parent / "translations"))
     babel.init_app(app, locale_selector=language)
-    app.jinja_env.globals["language"] = language
+    app.jinja_env.globals["current_language"] = language
     app.jinja_env.globals["languages"] = LANGUAGES
 
 

@@ -86,9 +86,7 @@ def actor() -> Actor:
     """Who asks; Unauthenticated for nobody. Views behind `requires` call this."""
     found = current_actor()
     if found is None:
-        raise Unauthenticated(
-            "The token is unknown, expired or revoked." if _bearer_text() is not None else "Sign in to go on."
-        )
+        raise Unauthenticated("The token is unknown, expired or revoked." if _bearer_text() is not None else "Sign in to go on.")
     return found
 
 

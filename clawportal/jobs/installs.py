@@ -36,7 +36,10 @@ def _install(portal: Portal, operation_id: str) -> None:
     operation = db.session.get_one(Operation, operation_id)
     attempts = operation.attempts
     try:
-        artifact, runtime = _artifact(portal, operation), clusters.connect(portal, db.session.get_one(Cluster, operation.cluster_id))
+        artifact, runtime = (
+            _artifact(portal, operation),
+            clusters.connect(portal, db.session.get_one(Cluster, operation.cluster_id)),
+        )
         db.session.rollback()  # minutes may pass: hold no snapshot of the database meanwhile
         runtime.prepare(artifact, _reporter(portal, operation_id))
     except Cancelled:
@@ -60,7 +63,9 @@ def _artifact(portal: Portal, operation: Operation) -> Artifact:
     for artifact in adapter.artifacts(payload["version"]):
         if artifact.key == payload["artifact"]:
             return artifact
-    raise GiveUp("ArtifactUnknown", "The plugin no longer offers this software.", "Start the instance again with a newer version.")
+    raise GiveUp(
+        "ArtifactUnknown", "The plugin no longer offers this software.", "Start the instance again with a newer version."
+    )
 
 
 def _reporter(portal: Portal, operation_id: str) -> Progress:

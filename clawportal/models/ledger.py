@@ -15,7 +15,10 @@ from clawportal.ids import LENGTH
 
 class EventRow(Base):
     __tablename__ = "event"
-    __table_args__ = (Index("ix_event_instance_id_seq", "instance_id", "seq"), Index("ix_event_tenant_id_seq", "tenant_id", "seq"))
+    __table_args__ = (
+        Index("ix_event_instance_id_seq", "instance_id", "seq"),
+        Index("ix_event_tenant_id_seq", "tenant_id", "seq"),
+    )
 
     # SQLite only counts up by itself for INTEGER
     seq: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)

@@ -74,7 +74,7 @@ def scope_of(row: Row) -> Scope:
 
 def get_or_404(model: type[Row], row_id: str, actor: Actor, permission: Permission, *, lock: bool = False) -> Row:
     """The row, if `actor` may do this with it. `lock` reads it anew and keeps others from changing it until the commit."""
-    key = EventRow.seq if model is EventRow else model.id
+    key: Any = getattr(model, "id", None) or EventRow.seq
     query = select(model).where(key == row_id, visible(model, actor))
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)

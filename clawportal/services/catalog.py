@@ -93,7 +93,7 @@ def check(
     if version not in known:
         return None, [FieldError("version", f"{claw.title} {version} is not offered. Known: {', '.join(known)}.", "unknown")]
     errors: list[FieldError] = []
-    document = {key: value for key, value in dict(spec).items()}
+    document = dict(spec)
     taken = _take_secrets(claw.settings_model(version), document, dict(secret_values), errors)
     try:
         accepted = InstanceSpec.model_validate(document)
@@ -103,7 +103,9 @@ def check(
     errors += _check_settings(claw, version, accepted)
     if not errors:
         errors += _check_model(claw, accepted, portal) + [
-            FieldError(finding.path if finding.path.startswith("secrets.") else f"spec.{finding.path}", finding.message, finding.code)
+            FieldError(
+                finding.path if finding.path.startswith("secrets.") else f"spec.{finding.path}", finding.message, finding.code
+            )
             for finding in claw.validate(accepted, names)
         ]
     return (None if errors else Wanted(claw, version, accepted, taken)), errors
@@ -145,11 +147,13 @@ def _check_model(claw: Adapter, spec: InstanceSpec, portal: Portal) -> list[Fiel
         return []
     choice, errors = spec.model, []
     if choice.provider == "openai-compatible" and not choice.base_url:
-        errors.append(FieldError("spec.model.base_url", "is needed for an OpenAI-compatible provider, with /v1 at its end", "missing"))
+        errors.append(
+            FieldError("spec.model.base_url", "is needed for an OpenAI-compatible provider, with /v1 at its end", "missing")
+        )
     if choice.provider != "practice" and not choice.name:
         errors.append(FieldError("spec.model.name", "is needed: the model's name as the provider spells it", "missing"))
     if choice.provider == "practice" and not portal.practice_url:
         errors.append(FieldError(
-            "spec.model.provider", "The practice model is switched off. Choose a provider, or ask an administrator to switch it on."
+            "spec.model.provider", "The practice model is switched off. Choose a provider, or have it switched on."
         ))  # fmt: skip
     return errors

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 
 from clawportal import clock, lifecycle
-from clawportal.db import db, transaction
+from clawportal.db import changed_rows, db, transaction
 from clawportal.errors import GiveUp, Problem, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance
@@ -50,7 +50,7 @@ def claim(portal: Portal, instance_id: str) -> bool:
     """Take the instance for one pass. False when somebody else works on it; they will see what changed."""
     now = clock.now()
     with transaction():
-        taken = db.session.execute(
+        taken = changed_rows(
             update(Instance)
             .where(
                 Instance.id == instance_id,
@@ -60,7 +60,7 @@ def claim(portal: Portal, instance_id: str) -> bool:
             .values(lease_holder=portal.holder, lease_until=now + LEASE)
             .execution_options(synchronize_session=False)
         )
-    return bool(taken.rowcount)
+    return bool(taken)
 
 
 def due(limit: int) -> list[str]:
@@ -153,7 +153,7 @@ class Pass:
             self.write(Phase.STARTING, incarnation=seen.incarnation, applied_digest=seen.digest, started_at=seen.started_at)
         refused = self.row.sync == Sync.OUT_OF_SYNC and not self.fresh
         if workload.digest() != self.row.applied_digest and not refused and not self.follow(runtime, adapter, workload):
-            return
+            return None
         self.await_health(runtime, adapter, context)
 
     def follow(self, runtime: Runtime, adapter: Adapter, workload: Workload) -> bool:
@@ -263,7 +263,9 @@ class Pass:
             context = plans.context_of(self.portal, self.row, adapter, runtime, given)
             return context, plans.workload_of(adapter, context)
         except (ValueError, Problem) as error:
-            raise GiveUp("ConfigInvalid", f"The configuration cannot be used: {error}", "Edit the instance and correct it.") from error
+            raise GiveUp(
+                "ConfigInvalid", f"The configuration cannot be used: {error}", "Edit the instance and correct it."
+            ) from error
 
     def wait_for_turn(self) -> None:
         """Starts are limited per cluster, so that a returning machine is not overrun."""
@@ -299,7 +301,7 @@ class Pass:
         words = health.message or ("The claw is running and well." if health.state is HealthState.HEALTHY else "")
         stable = self.row.started_at is not None and clock.now() - self.row.started_at > lifecycle.STABLE_AFTER
         refused = self.row.sync == Sync.OUT_OF_SYNC and not self.fresh and self.row.phase == Phase.RUNNING
-        told = {} if refused else {
+        told: dict[str, Any] = {} if refused else {
             "reason": health.reason or "Running", "message": words,
             "next_action": "" if health.state is HealthState.HEALTHY else "Look into its log; restart it if it does not recover.",
         }  # fmt: skip
@@ -349,7 +351,7 @@ class Pass:
         if seen.exit_code != 0:
             raise GiveUp(reason, message, "The restart policy says not to restart it; start it when the cause is mended.", lines)
         self.write(
-            Phase.STOPPED, reason="Completed", message="The claw ended by itself; its restart policy leaves it so.", incarnation="",
+            Phase.STOPPED, reason="Completed", incarnation="", message="The claw ended; its restart policy leaves it so.",
             health=HealthState.UNKNOWN, sync=Sync.SYNCED, observed_generation=self.generation, restarts_done=self.restarts,
         )  # fmt: skip
         self.close(SUCCEEDED, message="Completed")
@@ -365,7 +367,8 @@ class Pass:
         self.write(
             Phase.STARTING, reason="CrashLoop" if looping else reason, message=words, health=HealthState.UNHEALTHY,
             next_action="Read its log, correct the cause and restart it." if looping else "", incarnation="", crashes=crashes,
-            not_before=clock.now() + delay, phase_deadline=clock.now() + delay + lifecycle.DEADLINES[Phase.STARTING], observed_generation=self.generation,
+            not_before=clock.now() + delay, observed_generation=self.generation,
+            phase_deadline=clock.now() + delay + lifecycle.DEADLINES[Phase.STARTING],
             conditions=self.condition("Healthy", False, reason, message),
         )  # fmt: skip
         if looping:
@@ -442,7 +445,9 @@ class Pass:
             self.check_deadline(later)
             attempts = self.row.attempts + 1
             delay = later.delay or lifecycle.backoff(min(attempts, 7), random.random() * 0.2)
-            unknown = {"sync": Sync.UNKNOWN, "health": HealthState.UNKNOWN} if later.reason.startswith(("Cluster", "Runtime")) else {}
+            unknown: dict[str, Any] = {}
+            if later.reason.startswith(("Cluster", "Runtime")):
+                unknown = {"sync": Sync.UNKNOWN, "health": HealthState.UNKNOWN}
             self.write(self.row.phase, reason=later.reason, message=str(later), attempts=attempts, **unknown)
             self.rest(after=delay.total_seconds())
         except LeaseLost:
@@ -468,7 +473,9 @@ class Pass:
             phase = self.row.phase
             why = f": {cause}" if cause else "."
             raise GiveUp(
-                f"{phase.capitalize()}TimedOut", f"{phase.capitalize()} took longer than it may{why}", "Correct the cause, then start it again."
+                f"{phase.capitalize()}TimedOut",
+                f"{phase.capitalize()} took longer than it may{why}",
+                "Correct the cause, then start it again.",
             )
 
     def overdue(self) -> bool:
@@ -523,9 +530,16 @@ class Pass:
         return float((self.row.workload or {}).get("stop_grace", 20.0))
 
     def _tell(self, row: Instance, lines: tuple[str, ...]) -> None:
-        level = "error" if row.phase == Phase.FAILED else "warning" if row.sync == Sync.OUT_OF_SYNC or row.reason == "CrashLoop" else "info"
+        level = (
+            "error"
+            if row.phase == Phase.FAILED
+            else "warning"
+            if row.sync == Sync.OUT_OF_SYNC or row.reason == "CrashLoop"
+            else "info"
+        )
         ledger.record(
-            self.portal, "instance.phase_changed", actor=SYSTEM, instance=row, level=level, reason=row.reason, message=row.message,
+            self.portal, "instance.phase_changed", actor=SYSTEM, instance=row, level=level, reason=row.reason,
+            message=row.message,
             data={"phase": row.phase, "sync": row.sync, "health": row.health} | ({"lines": list(lines)} if lines else {}),
         )  # fmt: skip
 
@@ -539,9 +553,7 @@ class Pass:
         return row
 
     def close(self, state: str, *, message: str = "", error: str = "", lines: tuple[str, ...] = ()) -> None:
-        operations.close_for_instance(
-            self.portal, self.row, self.generation, state, message=message, error=error, lines=lines
-        )
+        operations.close_for_instance(self.portal, self.row, self.generation, state, message=message, error=error, lines=lines)
 
     def condition(self, kind: str, status: bool, reason: str, message: str) -> list[dict[str, Any]]:
         """The conditions with one of them set; `since` stays while the status stays."""
@@ -580,9 +592,7 @@ def release_all(portal: Portal) -> None:
     """After a restart with the data folder to ourselves: all leases are of the dead, and everything is looked at once."""
     with transaction():
         db.session.execute(
-            update(Instance)
-            .where(Instance.destroyed_at.is_(None))
-            .values(lease_holder="", lease_until=None, due_at=clock.now())
+            update(Instance).where(Instance.destroyed_at.is_(None)).values(lease_holder="", lease_until=None, due_at=clock.now())
         )
 
 
@@ -597,4 +607,3 @@ def shift_times(by: timedelta) -> int:
                 if value is not None:
                     setattr(row, column, value + by)
     return len(rows)
-

@@ -118,7 +118,9 @@ class Counts:
 
 def counts(actor: Actor) -> Counts:
     """How many there are in which state, in one statement."""
-    changing = Instance.phase.in_((Phase.PENDING, Phase.INSTALLING, Phase.CREATING, Phase.STARTING, Phase.STOPPING, Phase.DELETING))
+    changing = Instance.phase.in_(
+        (Phase.PENDING, Phase.INSTALLING, Phase.CREATING, Phase.STARTING, Phase.STOPPING, Phase.DELETING)
+    )
     columns = [
         func.count(),
         *(func.coalesce(func.sum(case((condition, 1), else_=0)), 0) for condition in (
@@ -136,7 +138,9 @@ def get(actor: Actor, instance_id: str, permission: Permission = Permission.INST
 def find(actor: Actor, name_or_id: str) -> Instance:
     """By id or by name, as people type it."""
     query = select(Instance).where(
-        Instance.destroyed_at.is_(None), or_(Instance.id == name_or_id, Instance.name == name_or_id), access.visible(Instance, actor)
+        Instance.destroyed_at.is_(None),
+        or_(Instance.id == name_or_id, Instance.name == name_or_id),
+        access.visible(Instance, actor),
     )
     rows = list(db.session.scalars(query.limit(2)))
     if not rows:
@@ -262,7 +266,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         _refuse_deleted(instance)
         if instance.generation != generation:
             raise PreconditionFailed(
-                f"{instance.name} is now at generation {instance.generation}, you changed {generation}. Read it again, then repeat."
+                f"{instance.name} is at generation {instance.generation} now, you changed {generation}. Read it again and repeat."
             )
         accepted, errors = check_change(portal, instance, change)
         if errors or accepted is None:
@@ -439,5 +443,3 @@ def data_folder_note(instance: Instance) -> str:
 
 def cluster_names() -> dict[str, str]:
     return {row.id: row.title or row.name for row in db.session.scalars(select(Cluster))}
-
-

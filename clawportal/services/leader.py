@@ -28,7 +28,8 @@ def take(name: str, holder: str) -> int | None:
         # bound as text on SQLite, in the very form in which the ORM writes times, so that they compare as times
         if db.engine.dialect.name == "sqlite":
             values |= {key: values[key].isoformat(" ", "microseconds") for key in ("now", "expires")}  # type: ignore[attr-defined]
-        return db.session.scalar(_TAKE, values)
+        found: int | None = db.session.scalar(_TAKE, values)
+        return found
 
 
 def release(name: str, holder: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 
 from clawportal import clock
-from clawportal.db import db, transaction
+from clawportal.db import changed_rows, db, transaction
 from clawportal.events import Event
 from clawportal.models import EventRow, IdempotencyKey, Instance
 from clawportal.permissions import Actor, Permission
@@ -85,6 +85,6 @@ def forget_old(portal: Portal) -> int:
     """Retention: drop events older than the setting says, and idempotency keys of yesterday. Returns how many events went."""
     with transaction():
         limit = clock.now() - timedelta(days=portal.settings.event_days)
-        gone = db.session.execute(delete(EventRow).where(EventRow.at < limit))
+        gone = changed_rows(delete(EventRow).where(EventRow.at < limit))
         db.session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < clock.now() - timedelta(days=1)))
-    return gone.rowcount
+    return gone

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 
 from clawportal import clock
-from clawportal.db import db, transaction
+from clawportal.db import changed_rows, db, transaction
 from clawportal.errors import Conflict
 from clawportal.models import Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, QUEUED, RUNNING, SUCCEEDED
@@ -159,9 +159,7 @@ def close_for_instance(
 def advance_for_instance(portal: Portal, instance: Instance, progress: float, message: str) -> None:
     """Show how far the open operations of an instance are (0..1)."""
     with transaction() as after_commit:
-        rows = db.session.scalars(
-            select(Operation).where(Operation.instance_id == instance.id, Operation.state.in_(OPEN_STATES))
-        )
+        rows = db.session.scalars(select(Operation).where(Operation.instance_id == instance.id, Operation.state.in_(OPEN_STATES)))
         for row in rows:
             row.state, row.started_at = RUNNING, row.started_at or clock.now()
             row.progress, row.message = round(100 * progress, 1), message[:500]
@@ -259,5 +257,4 @@ def release_all(portal: Portal) -> None:
 def forget_old(portal: Portal) -> int:
     with transaction():
         limit = clock.now() - timedelta(days=portal.settings.event_days)
-        gone = db.session.execute(delete(Operation).where(Operation.finished_at < limit))
-    return gone.rowcount
+        return changed_rows(delete(Operation).where(Operation.finished_at < limit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import chain
 
 from sqlalchemy import delete, select
 
@@ -43,7 +44,7 @@ def _free(portal: Portal, runtime: Runtime, taken: set[int]) -> int:
     first, last = portal.settings.port_bounds
     # from a random point: two portals on one machine, each with its own table, then seldom meet
     start = random.randint(first, last)
-    for port in (*range(start, last + 1), *range(first, start)):
+    for port in chain(range(start, last + 1), range(first, start)):
         if port not in taken and runtime.port_free(port):
             return port
     raise GiveUp(

@@ -42,7 +42,11 @@ def store(portal: Portal, instance_id: str, values: Mapping[str, str], *, genera
             if row is None:
                 row = InstanceSecret(instance_id=instance_id, name=name)
                 db.session.add(row)
-            row.sealed, row.generated, row.updated_at = portal.keyring.seal(value, _place(instance_id, name)), generated, clock.now()
+            row.sealed, row.generated, row.updated_at = (
+                portal.keyring.seal(value, _place(instance_id, name)),
+                generated,
+                clock.now(),
+            )
 
 
 def generate_missing(portal: Portal, instance_id: str, names: Iterable[str]) -> None:
@@ -53,7 +57,9 @@ def generate_missing(portal: Portal, instance_id: str, names: Iterable[str]) -> 
 
 
 def listing(instance_id: str) -> list[SecretInfo]:
-    rows = db.session.scalars(select(InstanceSecret).where(InstanceSecret.instance_id == instance_id).order_by(InstanceSecret.name))
+    rows = db.session.scalars(
+        select(InstanceSecret).where(InstanceSecret.instance_id == instance_id).order_by(InstanceSecret.name)
+    )
     return [SecretInfo(row.name, row.generated, row.updated_at) for row in rows]
 
 

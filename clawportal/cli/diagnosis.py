@@ -1,0 +1,107 @@
+"""What `clawportal doctor` looks at: folders, keys, tables, plugins, ports, disk, and what plugins check themselves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Callable, Iterator
+
+from clawportal.settings import Settings
+from clawportal.types import DoctorResult
+
+LOW_DISK = 2 * 1024**3
+
+
+def examine(settings: Settings) -> list[DoctorResult]:
+    """All findings; a check that fails by itself is a finding too."""
+    findings: list[DoctorResult] = []
+    for check in (_folder, _disk, _keys, _tables, _address, _plugins):
+        try:
+            findings += check(settings)
+        except Exception as error:
+            findings.append(DoctorResult(check.__name__.strip("_"), False, f"the check itself failed: {error}"))
+    return findings
+
+
+Check = Callable[[Settings], Iterator[DoctorResult]]
+
+
+def _folder(settings: Settings) -> Iterator[DoctorResult]:
+    folder = settings.data_dir
+    if not folder.exists():
+        yield DoctorResult("data folder", True, f"{folder} will be made at the first start")
+        return
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    yield DoctorResult("data folder", os.access(folder, os.W_OK), str(folder), "Make it writable for the portal's user.")
+    yield DoctorResult("data folder mode", not mode & 0o077, f"{mode:o}", f"Others can look inside; run: chmod 700 {folder}")
+
+
+def _disk(settings: Settings) -> Iterator[DoctorResult]:
+    folder = settings.data_dir if settings.data_dir.exists() else settings.data_dir.parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    yield DoctorResult(
+        "free disk", free > LOW_DISK, f"{free / 1024**3:.1f} GiB", "Free at least 2 GiB: a claw takes up to 1 GiB."
+    )
+
+
+def _keys(settings: Settings) -> Iterator[DoctorResult]:
+    from clawportal import keyring
+    from clawportal.app import KEYRING_FILE
+
+    file = settings.data_dir / KEYRING_FILE
+    if not file.exists():
+        yield DoctorResult("key ring", True, "will be made at the first start")
+        return
+    try:
+        ring = keyring.load(file)
+        yield DoctorResult("key ring", True, f"key {ring.current} is in use")
+    except keyring.KeyringError as error:
+        yield DoctorResult("key ring", False, str(error))
+
+
+def _tables(settings: Settings) -> Iterator[DoctorResult]:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from clawportal.cli.serving import newest_revision
+
+    if not settings.database_url and not (settings.data_dir / "clawportal.db").exists():
+        yield DoctorResult("database", True, "will be made at the first start")
+        return
+    try:
+        engine = create_engine(settings.database)
+        with engine.connect() as connection:
+            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        engine.dispose()
+    except SQLAlchemyError as error:
+        yield DoctorResult("database", False, str(error).splitlines()[0], "Start the server, or correct CLAWPORTAL_DATABASE_URL.")
+        return
+    fresh = version == newest_revision()
+    yield DoctorResult("database", fresh, f"tables at {version}", "Run: clawportal db upgrade")
+
+
+def _address(settings: Settings) -> Iterator[DoctorResult]:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+            yield DoctorResult("address", True, f"{settings.host}:{settings.port} is free")
+        except OSError:
+            yield DoctorResult("address", True, f"{settings.host}:{settings.port} is in use, by this portal if it runs")
+
+
+def _plugins(settings: Settings) -> Iterator[DoctorResult]:
+    from clawportal import pluginmanager
+
+    try:
+        registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
+    except pluginmanager.PluginError as error:
+        yield DoctorResult("plugins", False, str(error))
+        return
+    yield DoctorResult("plugins", True, ", ".join(plugin.name for plugin in registry.plugins))
+    for findings in registry.hook.doctor_checks(data_dir=str(settings.data_dir)):
+        yield from findings

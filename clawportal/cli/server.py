@@ -1,0 +1,276 @@
+"""`clawportal`: start the portal, look after its database, its users and its keys."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from clawportal.settings import Settings
+
+EPILOG = "Settings come from the environment (CLAWPORTAL_*) and <data-dir>/clawportal.toml; see `clawportal settings`."
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder of this portal [CLAWPORTAL_DATA_DIR].")
+@click.version_option(package_name="clawportal", prog_name="clawportal")
+def cli(data_dir: Path | None) -> None:
+    """Run a portal for agent gateways: create, start, watch and share claws."""
+    if data_dir is not None:
+        os.environ["CLAWPORTAL_DATA_DIR"] = str(data_dir)
+
+
+def _settings() -> Settings:
+    from pydantic import ValidationError
+
+    from clawportal.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise click.ClickException("The settings cannot be used:\n" + "\n".join(lines)) from error
+
+
+def _app(settings: Settings | None = None) -> Flask:
+    """The app with tables as new as the code."""
+    from clawportal.app import create_app
+    from clawportal.keyring import KeyringError
+    from clawportal.pluginmanager import PluginError
+
+    try:
+        return create_app(settings or _settings())
+    except (KeyringError, PluginError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _portal() -> Iterator[Any]:
+    """The portal inside an app context, with problems as plain words."""
+    from clawportal.errors import Problem
+
+    app = _app()
+    with app.app_context():
+        try:
+            yield app.extensions["clawportal"]
+        except Problem as problem:
+            details = "".join(f"\n  {item.path}: {item.message}" for item in problem.errors)
+            raise click.ClickException(problem.detail + details) from problem
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on [CLAWPORTAL_HOST].")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on [CLAWPORTAL_PORT].")
+def serve(host: str | None, port: int | None) -> None:
+    """Start the portal: pages, API and background work, in one process behind gunicorn."""
+    from clawportal.cli import serving
+
+    for name, value in (("HOST", host), ("PORT", port)):
+        if value is not None:
+            os.environ[f"CLAWPORTAL_{name}"] = str(value)
+    serving.serve(_settings())
+
+
+@cli.command()
+def worker() -> None:
+    """Run only background work, beside `serve` processes that share a PostgreSQL database."""
+    import signal
+    import threading
+
+    from clawportal.app import start_jobs, stop_jobs
+
+    settings = _settings()
+    if settings.database.startswith("sqlite"):
+        raise click.ClickException(
+            "A separate worker needs PostgreSQL: set CLAWPORTAL_DATABASE_URL. With SQLite, `serve` works by itself."
+        )
+    app = _app(settings)
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    start_jobs(app, exclusive=False)
+    done.wait()
+    stop_jobs(app)
+
+
+@cli.group()
+def db() -> None:
+    """Look after the tables."""
+
+
+def _migrate(app: Flask) -> str:
+    from flask_migrate import Migrate
+
+    from clawportal import paths
+    from clawportal.db import db as database
+
+    folder = str(paths.resource("migrations"))
+    Migrate(app, database, directory=folder, render_as_batch=True)
+    return folder
+
+
+@db.command()
+@click.option("--first-start", is_flag=True, hidden=True, help="Also make the first user, and print the password.")
+def upgrade(first_start: bool) -> None:
+    """Bring the tables up to this version; makes them when there are none."""
+    from flask_migrate import upgrade as run
+
+    app = _app()
+    folder = _migrate(app)
+    with app.app_context():
+        run(directory=folder)
+        if first_start:
+            _first_start(app)
+
+
+def _first_start(app: Flask) -> None:
+    from clawportal.app import prepare_rows
+    from clawportal.services import identity
+
+    prepare_rows()
+    password = identity.first_start(app.extensions["clawportal"])
+    if password is not None:
+        rule = "=" * 72
+        words = f"  Sign in as      admin\n  with password   {password}\n  It is shown this once. You will be asked to change it."
+        click.echo(f"\n{rule}\n{words}\n{rule}\n")
+
+
+@db.command()
+@click.argument("revision", default="-1")
+def downgrade(revision: str) -> None:
+    """Take the tables back to an earlier version (default: the one before)."""
+    from flask_migrate import downgrade as run
+
+    app = _app()
+    folder = _migrate(app)
+    with app.app_context():
+        run(directory=folder, revision=revision)
+
+
+@db.command()
+def current() -> None:
+    """Show the version of the tables."""
+    from flask_migrate import current as run
+
+    app = _app()
+    folder = _migrate(app)
+    with app.app_context():
+        run(directory=folder, verbose=False)
+
+
+@cli.group()
+def user() -> None:
+    """Look after people."""
+
+
+@user.command()
+@click.argument("name")
+@click.option(
+    "--role", default="portal-admin", show_default=True, help="viewer, developer, operator, tenant-admin or portal-admin."
+)
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+def create(name: str, role: str, password_stdin: bool) -> None:
+    """Create a user. Roles other than portal-admin hold in the default organisation."""
+    from clawportal.errors import Invalid
+    from clawportal.models import Tenant
+    from clawportal.permissions import ROLES, SYSTEM
+    from clawportal.services import identity, tenancy
+
+    password = _read_password(password_stdin)
+    with _portal() as portal:
+        from clawportal.db import db as database
+
+        if role not in ROLES:
+            raise Invalid.field("role", f"must be one of {', '.join(ROLES)}")
+        tenant = None if role == "portal-admin" else database.session.get_one(Tenant, tenancy.ensure_default().tenant_id)
+        identity.create_user(portal, SYSTEM, name, password, role=role, tenant=tenant)
+    click.echo(f"User {name} was created with the role {role}.")
+
+
+@user.command("set-password")
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+def set_password(name: str, password_stdin: bool) -> None:
+    """Give a user a new password; all their sessions end."""
+    from clawportal.permissions import SYSTEM
+    from clawportal.services import identity
+
+    password = _read_password(password_stdin)
+    with _portal() as portal:
+        identity.set_password(portal, SYSTEM, identity.find_user(name).id, password)
+    click.echo(f"The password of {name} was changed.")
+
+
+def _read_password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+@cli.command()
+def plugins() -> None:
+    """List the plugins that load, and what each brings."""
+    with _portal() as portal:
+        for plugin in portal.registry.plugins:
+            origin = "bundled" if plugin.bundled else "installed"
+            click.echo(f"{plugin.name:28} {plugin.version:10} {origin:10} {', '.join(plugin.hooks)}")
+
+
+@cli.command()
+def doctor() -> None:
+    """Look for what is wrong on this machine. Exits with 1 when something is."""
+    from clawportal.cli import diagnosis
+
+    findings = diagnosis.examine(_settings())
+    for finding in findings:
+        mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red")
+        click.echo(f"{mark}  {finding.name}: {finding.message}")
+        if not finding.ok and finding.remedy:
+            click.echo(f"      {finding.remedy}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@cli.command()
+def settings() -> None:
+    """Show every setting, its value here, and what it means."""
+    from clawportal.settings import Settings
+
+    current = _settings()
+    for name, field in Settings.model_fields.items():
+        value = getattr(current, name)
+        shown = "***" if name == "database_url" and "@" in str(value) else value
+        click.echo(f"CLAWPORTAL_{name.upper()}={shown}\n    {field.description}")
+
+
+@cli.group()
+def keys() -> None:
+    """Look after the keys that secrets are sealed with."""
+
+
+@keys.command()
+def rotate() -> None:
+    """Make a new key, and seal every stored secret with it. Restart running portals afterwards."""
+    from clawportal import keyring
+    from clawportal.app import KEYRING_FILE
+    from clawportal.services import secrets
+
+    keyring.rotate(_settings().data_dir / KEYRING_FILE)
+    with _portal() as portal:
+        moved = secrets.reseal(portal)
+    click.echo(f"A new key is in use; {moved} secrets were sealed with it. Restart running portals.")
+
+
+def main() -> None:
+    cli()
+
+
+if __name__ == "__main__":
+    main()
