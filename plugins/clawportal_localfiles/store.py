@@ -7,6 +7,8 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from clawportal.errors import Conflict, Invalid, NotFound, Unavailable
@@ -45,16 +47,17 @@ class LocalFiles:
         path = self._path(key)
         part = self.parts / secrets.token_hex(8)
         try:
-            size = _write(part, chunks)
-            self._place(part, path, key)
-        except OSError as error:
-            raise Unavailable(f"The file {key} cannot be stored: {error.strerror}. Check the space on the portal's disk.") from error
+            with _told(key):
+                file = open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)  # noqa: SIM115  # closed by _write
+            size = _write(file, chunks, key)
+            with _told(key):
+                self._place(part, path, key)
         finally:
             part.unlink(missing_ok=True)
         return size
 
     def _place(self, part: Path, path: Path, key: str) -> None:
-        for _ in range(5):
+        for _ in range(50):
             try:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 part.replace(path)
@@ -62,7 +65,9 @@ class LocalFiles:
             except FileNotFoundError:  # a delete took the empty folder away in between
                 continue
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                raise Conflict(f"{key} cannot be stored: a part of it is the key of another file, or it is a folder of other files.") from None
+                if not path.is_dir() and not any(folder.is_file() for folder in path.parents):
+                    continue  # mkdir met a folder that was gone when it looked again
+                raise Conflict(f"{key} cannot be stored: it, or a part of it, is already the key of another file.") from None
         raise Unavailable(f"The file {key} cannot be stored: its folder is removed again and again.")
 
     def open(self, key: str) -> Iterator[bytes]:
@@ -107,11 +112,29 @@ class LocalFiles:
             yield from (os.path.relpath(os.path.join(folder, name), self.root) for name in names)
 
 
-def _write(part: Path, chunks: Iterable[bytes]) -> int:
+@contextmanager
+def _told(key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"The file {key} cannot be stored: {error.strerror}. Check the space on the portal's disk.") from error
+
+
+def _write(file: FileIO, chunks: Iterable[bytes], key: str) -> int:
+    """An error of the one who sends stays what it is; only those of the disk are ours."""
     size = 0
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with file:
         for chunk in chunks:
-            size += file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
+            with _told(key):
+                size += _write_all(file, memoryview(chunk))
+        with _told(key):
+            os.fsync(file.fileno())
+    return size
+
+
+def _write_all(file: FileIO, rest: memoryview) -> int:
+    """Unbuffered, so that nothing is left to be written when the disk was full."""
+    size = len(rest)
+    while rest:
+        rest = rest[file.write(rest) :]
     return size

@@ -171,6 +171,8 @@ class Log:
         cost = len(lines) + (sum(map(len, lines)) >> 10)
         kept = lines if self.unlimited or cost <= self.tokens else self._affordable(lines)
         self.too_fast += len(lines) - len(kept)
+        if self.no_space:
+            self._tell_no_space()  # in the place where the lines are missing, before the room is gone again
         if kept:
             self.tokens -= len(kept) + (sum(map(len, kept)) >> 10)
             head = b"%s %s %s " % (stamp(time.time()), label, tag)
@@ -236,11 +238,14 @@ class Log:
             return
         self.told = now
         if self.no_space:
-            count, self.no_space = self.no_space, 0
-            self._write_report(f"{count} lines were dropped: {self.why}", count)
+            self._tell_no_space()
         if self.too_fast and not self.no_space:
             count, self.too_fast = self.too_fast, 0
             self._write_report(f"{count} lines were dropped: more than {self.rate} lines a second", count)
+
+    def _tell_no_space(self) -> None:
+        count, self.no_space = self.no_space, 0
+        self._write_report(f"{count} lines were dropped: {self.why}", count)
 
     def _write_report(self, text: str, count: int) -> None:
         before = self.no_space
@@ -326,7 +331,7 @@ def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, i
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     limit = spec["open_files"] if hard == resource.RLIM_INFINITY else min(spec["open_files"], hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    os.dup2(0, 0)  # /dev/null already; dup2 makes it inheritable
+    os.set_inheritable(0, True)  # /dev/null
     os.dup2(streams[0], 1)
     os.dup2(streams[1], 2)
     os.chdir(process["cwd"])
