@@ -1,0 +1,58 @@
+# make run    start the portal (http://127.0.0.1:8800); everything it needs is installed into .venv
+# make test   the whole test suite
+# make lint   ruff, mypy, import-linter
+# make bench  measure speed and size; writes bench/results
+
+VENV ?= .venv
+DATA ?= data
+PORT ?= 8800
+WORKERS ?= 2
+PY := $(VENV)/bin/python
+ARGS ?=
+
+.PHONY: run test lint format bench docs translations lock clean
+
+run: $(VENV)/.run
+	$(VENV)/bin/clawportal --data-dir $(DATA) serve --port $(PORT)
+
+test: $(VENV)/.dev
+	.ci/browser
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.dev
+	$(PY) -m bench $(ARGS)
+
+# settings, OpenAPI and other documents that are generated from the code
+docs: $(VENV)/.dev
+	$(PY) docs/generate.py
+
+translations: $(VENV)/.dev
+	$(VENV)/bin/pybabel extract -q -F clawportal/translations/babel.cfg -k lazy_gettext -o clawportal/translations/messages.pot .
+	$(VENV)/bin/pybabel update -q --no-fuzzy-matching -i clawportal/translations/messages.pot -d clawportal/translations
+	$(VENV)/bin/pybabel compile -q -d clawportal/translations
+
+lock: $(VENV)/.dev
+	$(VENV)/bin/pip freeze --exclude-editable > .ci/constraints.txt
+
+$(VENV)/.run: pyproject.toml .ci/constraints.txt .ci/venv
+	.ci/venv $(VENV)
+	$(VENV)/bin/pip install -q -c .ci/constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml .ci/constraints.txt .ci/venv
+	.ci/venv $(VENV)
+	$(VENV)/bin/pip install -q -c .ci/constraints.txt -e . --group dev
+	touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
