@@ -110,6 +110,20 @@ def _ways_in(app: Flask, portal: Portal) -> None:
     app.register_blueprint(web.blueprint())
     realtime.init_app(app)
     portal.registry.hook.register_blueprints(app=app)
+    _every_view_declares_its_permission(app)
+
+
+def _every_view_declares_its_permission(app: Flask) -> None:
+    """A view that nobody thought about is a hole, also in a plugin: better no start than an open door."""
+    bare = [
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint != "static" and not hasattr(app.view_functions[rule.endpoint], security.MARK)
+    ]
+    if bare:
+        raise pluginmanager.PluginError(
+            f"These views declare no permission: {', '.join(sorted(bare))}. Put @requires(...) or @public(why) on each."
+        )
 
 
 def prepare_rows() -> None:

@@ -19,7 +19,28 @@ if TYPE_CHECKING:
 EPILOG = "Settings come from the environment (CLAWPORTAL_*) and <data-dir>/clawportal.toml; see `clawportal settings`."
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+class Commands(click.Group):
+    """The commands below, and those that plugins bring. Plugins are loaded only when a command is asked for that is not ours."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            self._load_plugins()
+            found = super().get_command(ctx, cmd_name)
+        return found
+
+    def _load_plugins(self) -> None:
+        from clawportal import pluginmanager
+
+        settings = _settings()
+        try:
+            registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
+        except pluginmanager.PluginError as error:
+            raise click.ClickException(str(error)) from error
+        registry.hook.register_commands(cli=self)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder of this portal [CLAWPORTAL_DATA_DIR].")
 @click.version_option(package_name="clawportal", prog_name="clawportal")
 def cli(data_dir: Path | None) -> None:
