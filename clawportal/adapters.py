@@ -34,7 +34,9 @@ def plain(line: str) -> str:
     return _ANSI.sub("", line)
 
 
-def json_file(path: str, document: Mapping[str, Any], *, root: Literal["home", "state", "work"] = "state", mode: int = 0o600) -> File:
+def json_file(
+    path: str, document: Mapping[str, Any], *, root: Literal["home", "state", "work"] = "state", mode: int = 0o600
+) -> File:
     """A configuration file that the portal owns. Keys keep their order, so equal documents are equal files."""
     return File(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n", root=root, mode=mode)
 

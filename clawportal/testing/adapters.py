@@ -43,7 +43,10 @@ _json = st.recursive(
 )
 _log_keys = st.sampled_from(["message", "level", "time", "subsystem", "error", "msg", "text"])
 _lines = st.one_of(
-    st.text(), _json.map(json.dumps), st.dictionaries(_log_keys, _json).map(json.dumps), st.text(st.sampled_from("{}[]|:\"\\ \x1b[m0A-"))
+    st.text(),
+    _json.map(json.dumps),
+    st.dictionaries(_log_keys, _json).map(json.dumps),
+    st.text(st.sampled_from('{}[]|:"\\ \x1b[m0A-')),
 )
 
 
@@ -184,7 +187,9 @@ class AdapterConformance:
     def test_no_secret_value_is_in_the_plan(self) -> None:
         for version in self.versions():
             fields = self._secret_fields(version)
-            context = self.context(version=version, spec={"settings": dict.fromkeys(fields, "VALUE-OF-A-SECRET")}, secrets=[*fields, MODEL_KEY])
+            context = self.context(
+                version=version, spec={"settings": dict.fromkeys(fields, "VALUE-OF-A-SECRET")}, secrets=[*fields, MODEL_KEY]
+            )
             assert "VALUE-OF-A-SECRET" not in _text_of(self.adapter.plan(context))
 
     def test_exposing_it_changes_where_it_listens(self) -> None:
@@ -281,7 +286,10 @@ class AdapterConformance:
         health = self.adapter.health(io, context)
         assert health.state is not HealthState.HEALTHY and _CAMEL.match(health.reason) and health.message
 
-    @pytest.mark.parametrize("answer", [b"", b"\x00\xff garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html", b"HTTP/1.1 500 Oops\r\n\r\n{}"])
+    @pytest.mark.parametrize(
+        "answer",
+        [b"", b"\x00\xff garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html", b"HTTP/1.1 500 Oops\r\n\r\n{}"],
+    )
     def test_nonsense_is_neither_health_nor_a_crash(self, answer: bytes) -> None:
         context = self.context()
         with rude_server(answer) as port:

@@ -25,9 +25,14 @@ MAX_BODY = 64 * 1024 * 1024
 """Claws post whole conversations: OpenClaw starts at 61 KB for one word."""
 _KEEP_REQUESTS = 200
 _ECHO_LIMIT = 400
-_PIECES = re.compile(r"\S+\s*")
-_ENVELOPE = re.compile(r"^\s*\[[^\]\n]{1,200}\]\s*")
-"""A stamp such as `[Mon 2026-11-23 04:00 UTC] ` that a claw puts before what the person wrote."""
+_PIECES = re.compile(r"\s*\S+\s*")
+_ADDED = (
+    re.compile(r"<<<BEGIN_(\w{1,80})>>>.*?(?:<<<END_\1>>>|\Z)", re.DOTALL),
+    re.compile(r"\A\s*\[[^\]\n]{1,200}\]\s*"),
+    re.compile(r"\n\s*Runtime: \w+=[^\n]*\Z"),
+)
+"""What OpenClaw puts around a person's words: context blocks, a time stamp, facts about itself. Never to be repeated: it
+takes an answer that contains its own markers for broken."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,20 @@ def text_of(content: object) -> str:
 
 
 def last_user_text(messages: object) -> str:
-    """What the person said last; empty where there is nothing."""
+    """What the person said last, without what the claw added to it; empty where there is nothing."""
     for message in reversed(messages if isinstance(messages, list) else []):
         if isinstance(message, dict) and message.get("role") == "user":
-            return text_of(message.get("content"))
+            said = text_of(message.get("content"))
+            for added in _ADDED:
+                said = added.sub("", said)
+            if said.strip():
+                return said.strip()
     return ""
 
 
 def answer_to(messages: object) -> str:
     """The reply: friendly, short, and plainly not a real model."""
-    said = _ENVELOPE.sub("", last_user_text(messages)).strip()
+    said = last_user_text(messages)
     if not said:
         return "Practice model: I am here and listening. Write something and I will repeat it."
     if len(said) > _ECHO_LIMIT:
@@ -133,7 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path in ("/v1/models", "/models"):
             entry = {"id": MODEL, "object": "model", "created": 0, "owned_by": "clawportal"}
             return self._json(HTTPStatus.OK, {"object": "list", "data": [entry]})
-        raise _BadRequest(HTTPStatus.NOT_FOUND, f"There is no {path}; the practice model has /v1/models and /v1/chat/completions.")
+        raise _BadRequest(
+            HTTPStatus.NOT_FOUND, f"There is no {path}; the practice model has /v1/models and /v1/chat/completions."
+        )
 
     def _post(self) -> None:
         path = self.path.split("?", 1)[0].rstrip("/")

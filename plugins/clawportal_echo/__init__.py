@@ -54,19 +54,40 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     greeting: str = Field(
-        "You said", title="Greeting", description="Stands before every answer.", max_length=200, json_schema_extra={"x-group": "Answers"}
+        "You said",
+        title="Greeting",
+        description="Stands before every answer.",
+        max_length=200,
+        json_schema_extra={"x-group": "Answers"},
     )
     log_every: float = Field(
-        0, ge=0, le=3600, title="Sign of life every (seconds)", description="Writes a line to the log; 0 is never.",
+        0,
+        ge=0,
+        le=3600,
+        title="Sign of life every (seconds)",
+        description="Writes a line to the log; 0 is never.",
         json_schema_extra={"x-group": "Answers"},
-    )  # fmt: skip
-    startup_delay: float = Field(0, ge=0, le=600, title="Slow start (seconds)", description="Waits before it listens.", json_schema_extra=_TRYING)
-    exit_after: float = Field(0, ge=0, title="Exit after (seconds)", description="Ends by itself; 0 is never.", json_schema_extra=_TRYING)
-    exit_code: int = Field(1, ge=0, le=255, title="Exit code", description="The code it then ends with.", json_schema_extra=_TRYING)
-    ignore_sigterm: bool = Field(False, title="Ignore being asked to stop", description="Only killing ends it.", json_schema_extra=_TRYING)
-    flood: int = Field(0, ge=0, le=100_000, title="Flood (lines per second)", description="Fills the log; 0 is off.", json_schema_extra=_TRYING)
+    )
+    startup_delay: float = Field(
+        0, ge=0, le=600, title="Slow start (seconds)", description="Waits before it listens.", json_schema_extra=_TRYING
+    )
+    exit_after: float = Field(
+        0, ge=0, title="Exit after (seconds)", description="Ends by itself; 0 is never.", json_schema_extra=_TRYING
+    )
+    exit_code: int = Field(
+        1, ge=0, le=255, title="Exit code", description="The code it then ends with.", json_schema_extra=_TRYING
+    )
+    ignore_sigterm: bool = Field(
+        False, title="Ignore being asked to stop", description="Only killing ends it.", json_schema_extra=_TRYING
+    )
+    flood: int = Field(
+        0, ge=0, le=100_000, title="Flood (lines per second)", description="Fills the log; 0 is off.", json_schema_extra=_TRYING
+    )
     refuse: Literal["no", "start", "always"] = Field(
-        "no", title="Refuse its configuration", description="At the start only, or already when it is checked.", json_schema_extra=_TRYING
+        "no",
+        title="Refuse its configuration",
+        description="At the start only, or already when it is checked.",
+        json_schema_extra=_TRYING,
     )
 
 
@@ -141,7 +162,9 @@ class EchoAdapter:
 
     def explain_exit(self, code: int | None, signal: int | None, lines: tuple[str, ...]) -> ExitVerdict:
         if code == 2:
-            return ExitVerdict("ConfigRefused", last_words(lines, 1) or "It refused its configuration.", False, "Correct the settings.")
+            return ExitVerdict(
+                "ConfigRefused", last_words(lines, 1) or "It refused its configuration.", False, "Correct the settings."
+            )
         return exit_verdict(code, signal, lines)
 
     def change(self, old: Workload, new: Workload) -> Change:

@@ -19,9 +19,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 DEFAULTS: dict[str, Any] = {
-    "host": "127.0.0.1", "port": 8700, "greeting": "You said", "log_every": 0, "refuse": "no", "exit_after": 0,
-    "exit_code": 1, "ignore_sigterm": False, "flood": 0, "startup_delay": 0,
-}  # fmt: skip
+    "host": "127.0.0.1",
+    "port": 8700,
+    "greeting": "You said",
+    "log_every": 0,
+    "refuse": "no",
+    "exit_after": 0,
+    "exit_code": 1,
+    "ignore_sigterm": False,
+    "flood": 0,
+    "startup_delay": 0,
+}
 
 
 class Refused(Exception):

@@ -40,7 +40,13 @@ _SILENCE = 300.0
 """Seconds without any event after which a turn is given up; an agent that uses tools may be quiet for long."""
 _CHAT_ID = re.compile(r"^[A-Za-z0-9_-]{1,48}$")
 _LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| ([A-Z]+) *\| (.*)$")
-_ADVICE = ("Using config:", "Invalid configuration:", "Check again after editing:", "Fix the listed setting", "nanobot status --config")
+_ADVICE = (
+    "Using config:",
+    "Invalid configuration:",
+    "Check again after editing:",
+    "Fix the listed setting",
+    "nanobot status --config",
+)
 _HOT = ("config.json:agents.defaults.", "config.json:providers.", "SOUL.md")
 
 # `nanobot status` reports missing variables and providers but exits 0, and does not look at the WebSocket channel at all.
@@ -80,10 +86,15 @@ class NanobotAdapter:
     def artifacts(self, version: str) -> tuple[Artifact, ...]:
         return (
             Artifact(
-                "nanobot", version, "pip", (f"nanobot-ai=={version}",), expected_packages=93, expected_bytes=420_000_000,
+                "nanobot",
+                version,
+                "pip",
+                (f"nanobot-ai=={version}",),
+                expected_packages=89,
+                expected_bytes=420_000_000,
                 check=("bin/nanobot", "--version"),
             ),
-        )  # fmt: skip
+        )
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
         return (PortSpec("gateway", 18790, "Health"), PortSpec("ws", 8765, "WebSocket and its own web page", "ws"))
@@ -157,7 +168,9 @@ class NanobotAdapter:
         starts = [number for number, line in enumerate(words) if line.startswith("Invalid configuration:")]
         if signal is None and code != 0 and starts:
             said = [line for line in words[starts[-1] :] if line and not line.strip('"').startswith(("/", *_ADVICE))]
-            return ExitVerdict("ConfigRefused", "\n".join(said) or "It refused its configuration.", False, "Correct the settings.")
+            return ExitVerdict(
+                "ConfigRefused", "\n".join(said) or "It refused its configuration.", False, "Correct the settings."
+            )
         return exit_verdict(code, signal, lines)
 
     def change(self, old: Workload, new: Workload) -> Change:

@@ -23,69 +23,121 @@ class NanobotSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     timezone: str = Field(
-        "UTC", title="Time zone", description="Name as in the IANA list. The agent tells the time in it.", max_length=60,
+        "UTC",
+        title="Time zone",
+        description="Name as in the IANA list. The agent tells the time in it.",
+        max_length=60,
         json_schema_extra={**_AGENT, "x-placeholder": "Europe/Berlin"},
-    )  # fmt: skip
+    )
     bot_name: str = Field(
-        "nanobot", title="Name of the agent", description="The name it shows.", min_length=1, max_length=40, json_schema_extra=_AGENT
+        "nanobot",
+        title="Name of the agent",
+        description="The name it shows.",
+        min_length=1,
+        max_length=40,
+        json_schema_extra=_AGENT,
     )
     max_tool_iterations: int = Field(
-        50, ge=1, le=500, title="Steps per answer", description="After so many uses of tools it has to answer.",
+        50,
+        ge=1,
+        le=500,
+        title="Steps per answer",
+        description="After so many uses of tools it has to answer.",
         json_schema_extra={**_AGENT, "x-advanced": True},
-    )  # fmt: skip
+    )
     temperature: float = Field(
         0.1, ge=0, le=2, title="Temperature", description="Low values answer alike each time.", json_schema_extra=_ADVANCED
     )
     max_tokens: int = Field(
-        8192, ge=16, le=1_000_000, title="Longest answer (tokens)", description="Limit for one answer of the model.",
+        8192,
+        ge=16,
+        le=1_000_000,
+        title="Longest answer (tokens)",
+        description="Limit for one answer of the model.",
         json_schema_extra=_ADVANCED,
-    )  # fmt: skip
+    )
     context_window_tokens: int = Field(
-        200_000, ge=4096, le=10_000_000, title="Context window (tokens)",
+        200_000,
+        ge=4096,
+        le=10_000_000,
+        title="Context window (tokens)",
         description="How much the model can take in. Older parts of a conversation are summed up before it is full.",
         json_schema_extra=_ADVANCED,
-    )  # fmt: skip
+    )
     reasoning_effort: Literal["", "none", "low", "medium", "high"] = Field(
-        "", title="Reasoning effort", description="For models that think first. Empty leaves it to the provider.", json_schema_extra=_ADVANCED
+        "",
+        title="Reasoning effort",
+        description="For models that think first. Empty leaves it to the provider.",
+        json_schema_extra=_ADVANCED,
     )
     restrict_to_workspace: bool = Field(
-        True, title="Keep to its workspace", description="Its file tools reach only the working folder of the instance.",
+        True,
+        title="Keep to its workspace",
+        description="Its file tools reach only the working folder of the instance.",
         json_schema_extra=_TOOLS,
-    )  # fmt: skip
+    )
     exec_enabled: bool = Field(
-        False, title="Run commands", description="The agent may run shell commands on the machine it lives on.", json_schema_extra=_TOOLS
+        False,
+        title="Run commands",
+        description="The agent may run shell commands on the machine it lives on.",
+        json_schema_extra=_TOOLS,
     )
     exec_timeout: int = Field(
-        60, ge=1, le=600, title="Time for a command (seconds)", description="A command that takes longer is ended.",
+        60,
+        ge=1,
+        le=600,
+        title="Time for a command (seconds)",
+        description="A command that takes longer is ended.",
         json_schema_extra={**_TOOLS, "x-advanced": True},
-    )  # fmt: skip
+    )
     web_enabled: bool = Field(
         False, title="Use the web", description="The agent may search the web and read pages.", json_schema_extra=_TOOLS
     )
     web_search_provider: Literal["duckduckgo", "brave", "tavily", "jina", "kagi", "searxng"] = Field(
-        "duckduckgo", title="Web search with", description="DuckDuckGo needs no key; SearXNG needs an address.",
+        "duckduckgo",
+        title="Web search with",
+        description="DuckDuckGo needs no key; SearXNG needs an address.",
         json_schema_extra={**_TOOLS, "x-advanced": True},
-    )  # fmt: skip
+    )
     web_search_url: str = Field(
-        "", title="Address of SearXNG", description="Only for SearXNG.", max_length=500, pattern=r"^(https?://[^\s]+)?$",
+        "",
+        title="Address of SearXNG",
+        description="Only for SearXNG.",
+        max_length=500,
+        pattern=r"^(https?://[^\s]+)?$",
         json_schema_extra={**_TOOLS, "x-advanced": True, "x-placeholder": "https://search.example.internal"},
-    )  # fmt: skip
+    )
     web_search_key: str = Field(
-        "", title="Key for web search", description="For Brave, Tavily, Jina or Kagi.", max_length=500,
+        "",
+        title="Key for web search",
+        description="For Brave, Tavily, Jina or Kagi.",
+        max_length=500,
         json_schema_extra={**_TOOLS, "x-advanced": True, "x-secret": True},
-    )  # fmt: skip
+    )
     heartbeat_minutes: int = Field(
-        0, ge=0, le=10_080, title="Heartbeat every (minutes)",
-        description="Wakes the agent to look at HEARTBEAT.md, which costs tokens each time. 0 is never.", json_schema_extra=_BACKGROUND,
-    )  # fmt: skip
+        0,
+        ge=0,
+        le=10_080,
+        title="Heartbeat every (minutes)",
+        description="Wakes the agent to look at HEARTBEAT.md, which costs tokens each time. 0 is never.",
+        json_schema_extra=_BACKGROUND,
+    )
     dream_hours: int = Field(
-        0, ge=0, le=720, title="Tidy its memory every (hours)", description="Costs tokens each time. 0 is never.",
+        0,
+        ge=0,
+        le=720,
+        title="Tidy its memory every (hours)",
+        description="Costs tokens each time. 0 is never.",
         json_schema_extra=_BACKGROUND,
-    )  # fmt: skip
+    )
     compact_after_minutes: int = Field(
-        0, ge=0, le=10_080, title="Sum up idle conversations after (minutes)", description="Costs tokens each time. 0 is never.",
+        0,
+        ge=0,
+        le=10_080,
+        title="Sum up idle conversations after (minutes)",
+        description="Costs tokens each time. 0 is never.",
         json_schema_extra=_BACKGROUND,
-    )  # fmt: skip
+    )
 
     @field_validator("timezone")
     @classmethod

@@ -63,7 +63,9 @@ class TextSocket:
             if isinstance(event, Ping):
                 self._socket.sendall(self._protocol.send(event.response()))
             elif isinstance(event, CloseConnection):
-                raise ConnectionError(f"the claw closed the connection ({int(event.code)} {event.reason or ''})".replace(" )", ")"))
+                raise ConnectionError(
+                    f"the claw closed the connection ({int(event.code)} {event.reason or ''})".replace(" )", ")")
+                )
             elif isinstance(event, TextMessage):
                 self._parts.append(event.data)
                 if event.message_finished:

