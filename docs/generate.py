@@ -17,7 +17,7 @@ def settings_page() -> str:
         "# Settings",
         "",
         f"From the environment, or from `{CONFIG_FILE}` in the data folder (names in small letters, without the prefix).",
-        f"The environment wins. The data folder is `{DEFAULT_DATA_DIR}` unless `CLAWPORTAL_DATA_DIR` or `--data-dir` says otherwise.",
+        f"The environment wins. The data folder is `{DEFAULT_DATA_DIR}` unless `CLAWPORTAL_DATA_DIR` or `--data-dir` differs.",
         "",
         "| name | default | meaning |",
         "|---|---|---|",
