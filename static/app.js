@@ -97,7 +97,7 @@ const symbols = { ok: "circle-check", busy: "info-circle", warn: "alert-triangle
 
 function toast(text, level = "info") {
   const tone = tones[level] ?? "busy";
-  const close = element("button", { type: "button", class: "btn btn-quiet btn-sm btn-square close", "aria-label": word("close"), "data-dismiss": true }, icon("x"));
+  const close = element("button", { type: "button", class: "btn btn-quiet btn-sm square close", "aria-label": word("close"), "data-dismiss": true }, icon("x"));
   const item = element("div", { class: `toast-item tone-${tone}` }, icon(symbols[tone]), element("span", {}, text), close);
   if (tone === "bad") item.setAttribute("role", "alert");
   $("#toasts").append(item);
@@ -190,11 +190,20 @@ document.addEventListener("click", (event) => {
 document.addEventListener("toggle", (event) => {
   const menu = event.target;
   if (!menu.matches?.("details.menu:not(.up)") || !menu.open) return;
+  if (menu.hasAttribute("hx-get")) window.htmx.trigger(menu, "opened");      // its items depend on the state at this moment
+  placeMenu(menu);
+}, true);
+document.addEventListener("htmx:afterSettle", (event) => {
+  const menu = event.target.closest?.("details.menu[open]:not(.up)");
+  if (menu) placeMenu(menu);
+});
+
+function placeMenu(menu) {
   const body = $(".menu-body", menu);
   body.style.top = body.style.bottom = "";
   if (body.getBoundingClientRect().bottom > innerHeight - 8) { body.style.top = "auto"; body.style.bottom = "calc(100% + 4px)"; }
   if (body.getBoundingClientRect().left < 8) { body.style.right = "auto"; body.style.left = "0"; }
-}, true);
+}
 
 async function copy(button) {
   const text = button.dataset.copyFrom ? $(button.dataset.copyFrom).textContent : button.dataset.copy;
