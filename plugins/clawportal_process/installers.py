@@ -197,8 +197,8 @@ class _Job:
         )
         if outcome.code != 0:
             how = f"did not end within {_CHECK_SECONDS:g} s" if outcome.code is None else f"ended with code {outcome.code}"
-            words = f"{self.title} was installed but does not work: {' '.join(self.artifact.check)} {how}."
-            raise GiveUp("InstallBroken", words, "Choose another version, or read the tool's words.", _clean(outcome.lines))
+            words = f"{self.title} was installed but does not work: {' '.join(self.artifact.check)} {how}. {' '.join(outcome.lines[-1:])}"
+            raise GiveUp("InstallBroken", words.strip(), "Choose another version, or read the tool's words.", _clean(outcome.lines))
 
 
 def _install_pip(job: _Job) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from clawportal.errors import GiveUp, Retry
-from clawportal.types import Artifact, Check, File, Ref, RunState, Workload
+from clawportal.types import Artifact, Check, File, Process, Ref, RunState, Workload
 from process_helpers import eventually, exited, python, ready, runtime_in, texts, workload
 
 ONE = Ref("one")
@@ -43,7 +43,7 @@ with open('/proc/self/status') as file: status = dict(line.rstrip().partition(':
 print(json.dumps({
     'env': dict(os.environ), 'cwd': os.getcwd(), 'umask': mask, 'core': resource.getrlimit(resource.RLIMIT_CORE),
     'files': resource.getrlimit(resource.RLIMIT_NOFILE), 'handles': sorted(os.listdir('/proc/self/fd')), 'sid': os.getsid(0) == os.getpid(),
-    'ignored': int(status['SigIgn'], 16), 'blocked': int(status['SigBlk'], 16), 'stdin': os.readlink('/proc/self/fd/0'),
+    'blocked': int(status['SigBlk'], 16), 'stdin': os.readlink('/proc/self/fd/0'),
 }))
 """
 
@@ -71,8 +71,15 @@ def test_limits_signals_and_descriptors(runtime: Any) -> None:
     found = report(runtime)
     assert found["umask"] == 0o077 and found["core"] == [0, 0] and found["sid"]
     assert found["files"][0] == found["files"][1] <= 65536
-    assert (found["ignored"], found["blocked"], found["stdin"]) == (0, 0, "/dev/null")
+    assert (found["blocked"], found["stdin"]) == (0, "/dev/null")
     assert len(found["handles"]) == 4, "0, 1, 2 and the one that lists them"
+
+
+def test_no_signal_is_ignored(runtime: Any) -> None:
+    """Python ignores SIGPIPE, and what is ignored would stay so in every child."""
+    runtime.apply(ONE, Workload(processes=(Process("main", ("grep", "SigIgn", "/proc/self/status")),)), {})
+    exited(runtime, ONE)
+    assert int(texts(runtime, ONE)[0].split()[1], 16) == 0
 
 
 def test_secrets_are_neither_on_disk_nor_in_any_command_line(runtime: Any) -> None:
