@@ -230,7 +230,8 @@ class Pass:
 
     def install(self, runtime: Runtime, adapter: Adapter) -> None:
         """Returns when everything is there; otherwise waits for the operation that installs it."""
-        missing = [artifact for artifact in adapter.artifacts(self.row.version) if not runtime.prepared(artifact)]
+        needed = adapter.artifacts(self.row.version)
+        missing = [artifact for artifact in needed if not runtime.prepared(artifact)]
         if not missing:
             return
         self.check_deadline()
@@ -249,7 +250,8 @@ class Pass:
         words = f"Installing {title}: {operation.message or 'waiting to begin'}"
         if self.row.phase != Phase.INSTALLING or self.row.message != words:
             self.write(Phase.INSTALLING, reason="Installing", message=words)
-        share = 0.05 + 0.5 * (operation.progress or 0) / 100
+        done = len(needed) - len(missing) + (operation.progress or 0) / 100
+        share = 0.05 + 0.5 * done / len(needed)
         operations.advance_for_instance(self.portal, self.row, share, words)
         self.rest(after=1.0)
         raise PassEnds
