@@ -22,7 +22,7 @@ def default_version(adapter: Adapter) -> str:
 def make_layout(adapter: Adapter, version: str, base: str = "/srv/claw") -> Layout:
     """Folders that need not exist."""
     artifacts = {artifact.name: f"{base}/artifacts/{artifact.key}" for artifact in adapter.artifacts(version)}
-    return Layout(f"{base}/home", f"{base}/state", f"{base}/work", f"{base}/tmp", artifacts)
+    return Layout(f"{base}/home", f"{base}/state", f"{base}/work", f"{base}/temporary", artifacts)
 
 
 def make_context(

@@ -1,7 +1,7 @@
-"""A language model to practise with: it speaks the OpenAI protocol, needs no key and no network, and always answers the same way.
+"""A language model to practise with: speaks the OpenAI protocol, needs no key and no network, and always answers the same way.
 
-It lets a claw be tried before any provider is chosen, and it lets tests see what a claw really sends: every request is kept
-in `PracticeModel.requests`. It never calls a tool. Standard library only, so that it starts at once and stays small.
+Anthropic's Messages API is there too. It lets a claw be tried before any provider is chosen, and lets tests see what a
+claw really sends: every request is kept in `PracticeModel.requests`. It never calls a tool. Standard library only, so
 """
 
 from __future__ import annotations
@@ -150,16 +150,45 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.split("?", 1)[0].rstrip("/")
         body = self._body()
         self._authorize()
-        if path not in ("/v1/chat/completions", "/chat/completions"):
+        if path not in ("/v1/chat/completions", "/chat/completions", "/v1/messages"):
             raise _BadRequest(HTTPStatus.NOT_FOUND, f"There is no {path}; the practice model has /v1/chat/completions.")
         if not isinstance(body.get("messages"), list):
             raise _BadRequest(HTTPStatus.BAD_REQUEST, "messages: has to be a list of messages.")
         self.model.requests.append(Recorded(path, body, {k.lower(): v for k, v in self.headers.items()}))
         answer = answer_to(body["messages"])
+        if path == "/v1/messages":
+            return self._anthropic(body, answer)
         if body.get("stream"):
             return self._stream(body, answer)
         choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
         self._json(HTTPStatus.OK, self._envelope(body, "chat.completion", choices=[choice], usage=usage_of(body, answer)))
+
+    def _anthropic(self, body: dict[str, Any], answer: str) -> None:
+        """The same answer in the words of Anthropic's Messages API."""
+        counted = usage_of(body, answer)
+        usage = {"input_tokens": counted["prompt_tokens"], "output_tokens": counted["completion_tokens"]}
+        message = {
+            "type": "message",
+            "role": "assistant",
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage,
+        }
+        base = {**self._envelope(body, ""), **message}
+        block = {"type": "text", "text": ""}
+        if not body.get("stream"):
+            return self._json(HTTPStatus.OK, {**base, "content": [{**block, "text": answer}], "stop_reason": "end_turn"})
+        self._begin_stream()
+        self._event({"type": "message_start", "message": base}, named=True)
+        self._event({"type": "content_block_start", "index": 0, "content_block": block}, named=True)
+        for piece in pieces_of(answer):
+            self._event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}, named=True)
+            self.model.pause()
+        self._event({"type": "content_block_stop", "index": 0}, named=True)
+        ending = {"stop_reason": "end_turn", "stop_sequence": None}
+        self._event({"type": "message_delta", "delta": ending, "usage": {"output_tokens": usage["output_tokens"]}}, named=True)
+        self._event({"type": "message_stop"}, named=True)
 
     def _body(self) -> dict[str, Any]:
         try:
@@ -179,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _authorize(self) -> None:
         if self.model.api_key is None:
             return
-        sent = self.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        sent = (self.headers.get("X-Api-Key") or self.headers.get("Authorization", "").removeprefix("Bearer ")).encode()
         if not hmac.compare_digest(sent, self.model.api_key.encode()):
             raise _BadRequest(HTTPStatus.UNAUTHORIZED, "The API key is wrong; send it as Authorization: Bearer KEY.")
 
@@ -193,13 +222,16 @@ class _Handler(BaseHTTPRequestHandler):
             **more,
         }
 
-    def _stream(self, body: dict[str, Any], answer: str) -> None:
+    def _begin_stream(self) -> None:
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-store")
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
+
+    def _stream(self, body: dict[str, Any], answer: str) -> None:
+        self._begin_stream()
         base = self._envelope(body, "chat.completion.chunk")
         self._event({**base, "choices": [_choice({"role": "assistant", "content": ""})]})
         for piece in pieces_of(answer):
@@ -211,8 +243,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._event({**base, "choices": [], "usage": usage_of(body, answer)})
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def _event(self, data: dict[str, Any]) -> None:
-        self.wfile.write(b"data: " + json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n")
+    def _event(self, data: dict[str, Any], *, named: bool = False) -> None:
+        name = f"event: {data['type']}\n".encode() if named else b""
+        self.wfile.write(name + b"data: " + json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n")
         self.wfile.flush()
 
     def _json(self, status: HTTPStatus, data: dict[str, Any]) -> None:

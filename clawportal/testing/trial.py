@@ -72,9 +72,20 @@ class Trial:
     def start(self) -> float:
         """Apply and wait until it is healthy. Returns the seconds that this took."""
         begun = time.monotonic()
-        self.runtime.apply(self.ref, self.workload, self.secrets)
+        self._apply(attempts=30)
         self.wait_healthy()
         return time.monotonic() - begun
+
+    def _apply(self, attempts: int) -> None:
+        """Core would come again after a Retry, so this does too."""
+        for left in reversed(range(attempts)):
+            try:
+                self.runtime.apply(self.ref, self.workload, self.secrets)
+                return
+            except Retry:
+                if not left:
+                    raise
+                time.sleep(0.2)
 
     def wait_healthy(self) -> None:
         until = time.monotonic() + self.adapter.startup_seconds
@@ -113,15 +124,6 @@ class Trial:
         """Ask it to end with the grace that its plan gives."""
         self.runtime.stop(self.ref, self.workload.stop_grace)
         return self.wait_ended(self.workload.stop_grace + 15)
-
-    def restart(self) -> float:
-        """Stop, and start what is planned now; returns the seconds to healthy."""
-        self.stop()
-        for _ in range(50):
-            with contextlib.suppress(Retry):
-                return self.start()
-            time.sleep(0.2)
-        return self.start()
 
 
 def text_of(events: Iterable[ChatEvent]) -> str:

@@ -264,7 +264,7 @@ def _turn(socket: TextSocket, chat_id: str, model: str) -> Iterator[ChatEvent]:
 
 def _ending(event: dict[str, Any], text: str, model: str) -> Iterator[ChatEvent]:
     used = event.get("usage")
-    if isinstance(used, dict):
+    if isinstance(used, dict) and used.get("total_tokens"):
         yield ChatEvent("usage", usage=Usage(int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0), model))
     if event.get("failure_message") or event.get("outcome") == "failed":
         yield ChatEvent("error", str(event.get("failure_message") or text or "The claw could not finish its answer."))

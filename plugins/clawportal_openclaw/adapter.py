@@ -337,7 +337,7 @@ def _turn(answer: http.client.HTTPResponse, model: str) -> Iterator[ChatEvent]:
         if event is None:
             continue  # an empty line or a comment that keeps the connection open
         if event.get("error"):
-            yield ChatEvent("error", _words_of(event))
+            yield ChatEvent("error", _failure(_words_of(event)))
             return
         yield from _pieces(event, said, model)
     yield ChatEvent("error", "The claw ended its answer half way.")
@@ -352,6 +352,12 @@ def _pieces(event: dict[str, Any], said: list[str], model: str) -> Iterator[Chat
     used = event.get("usage")
     if isinstance(used, dict):
         yield ChatEvent("usage", usage=Usage(int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0), model))
+
+
+def _failure(words: str) -> str:
+    if "upstream provider" in words or "LLM request failed" in words:
+        return f"The model did not answer ({words}). Check its address, its name and its key."
+    return f"The claw could not finish its answer: {words}."
 
 
 def _refusal(status: int, body: bytes) -> str:

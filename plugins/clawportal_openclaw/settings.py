@@ -139,7 +139,7 @@ class OpenClawSettings(BaseModel):
         ge=1,
         le=330,
         title="Time to stop (seconds)",
-        description="How long a running answer may take to end when the instance is stopped. Without one it stops in a second or two.",
+        description="How long a running answer may take to end when the instance is stopped. An idle one stops in seconds.",
         json_schema_extra=_OPERATION,
     )
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from clawportal_nanobot.adapter import NanobotAdapter
 
 from clawportal.errors import GiveUp
 from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.trial import Trial, text_of
 from clawportal.types import Adapter, ChatEvent, Model, Runtime
-from clawportal_nanobot.adapter import NanobotAdapter
 
 pytestmark = [pytest.mark.claw, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -87,7 +87,8 @@ def test_every_setting_is_a_key_that_it_knows(trial: Trial) -> None:
         plan = trial.plan({"settings": everything})
         assert plan.check
         code = (
-            "import json, sys; from nanobot.config.loader import load_config; from pathlib import Path; path = Path(sys.argv[1])\n"
+            "import json, sys; from nanobot.config.loader import load_config; from pathlib import Path\n"
+            "path = Path(sys.argv[1])\n"
             "def lost(given, known, at=''):\n"
             "    for key, value in given.items():\n"
             "        if key not in known: yield at + key\n"
@@ -138,3 +139,13 @@ def test_a_model_that_is_down_is_told(trial: Trial, practice: PracticeModel) -> 
         practice.stop()
         events = list(trial.chat("alpha", "anybody there?"))
         assert events[-1].kind == "error" and events[-1].text
+
+
+def test_a_model_of_anthropic(trial: Trial, practice: PracticeModel) -> None:
+    with trial:
+        trial.model = Model("anthropic", practice.url, "claude-opus-4-6", "anthropic")
+        trial.plan({"persona": PERSONA})
+        trial.check()
+        trial.start()
+        assert text_of(trial.chat("alpha", "bonjour")).endswith("bonjour")
+        assert practice.requests[-1].path == "/v1/messages" and PERSONA in practice.requests[-1].prompt

@@ -65,6 +65,17 @@ def test_streams_in_pieces_with_usage_when_asked(model: PracticeModel) -> None:
     assert "usage" not in events(post(model, {**HELLO, "stream": True})[1])[-1]
 
 
+def test_speaks_anthropic_too(model: PracticeModel) -> None:
+    body = {"model": "claude", "max_tokens": 9, "system": "You are Kim.", "messages": HELLO["messages"][1:]}
+    whole = json.loads(post(model, body, "/v1/messages")[1])
+    assert whole["content"] == [{"type": "text", "text": ANSWER}] and whole["usage"]["output_tokens"] > 0
+    raw = post(model, {**body, "stream": True}, "/v1/messages")[1].decode()
+    found = [json.loads(line.removeprefix("data: ")) for line in raw.splitlines() if line.startswith("data: ")]
+    assert "".join(event["delta"]["text"] for event in found if event["type"] == "content_block_delta") == ANSWER
+    assert found[0]["type"] == "message_start" and found[-1]["type"] == "message_stop"
+    assert "You are Kim." in model.requests[-1].prompt
+
+
 def test_pieces_arrive_one_by_one() -> None:
     with PracticeModel(delay=0.1) as model, socket.create_connection((model.host, model.port), timeout=10) as caller:
         body = json.dumps({**HELLO, "stream": True}).encode()
