@@ -77,7 +77,7 @@ function paragraph(block) {
 }
 
 function inline(text) {
-  return text.split(/(`[^`]+`|\*\*[^*]+\*\*|https?:\/\/[^\s<>()"'`]+)/).filter(Boolean).map((part) => {
+  return text.split(/(`[^`]+`|\*\*[^*]+\*\*|https?:\/\/[^\s<>()"'`]*[^\s<>()"'`.,;:!?。，；：！？])/).filter(Boolean).map((part) => {
     if (/^`[^`]+`$/.test(part)) return element("code", {}, part.slice(1, -1));
     if (/^\*\*[^*]+\*\*$/.test(part)) return element("b", {}, part.slice(2, -2));
     if (/^https?:\/\//.test(part)) return element("a", { href: part, target: "_blank", rel: "noopener noreferrer nofollow" }, part);
