@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clawportal_localfiles import register_file_stores
+from clawportal_localfiles.store import LocalFiles
 
 from clawportal.errors import Conflict, Invalid, NotFound
 from clawportal.types import FileStore
-from clawportal_localfiles import register_file_stores
-from clawportal_localfiles.store import LocalFiles
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ def test_put_open_keys_delete(store: LocalFiles) -> None:
         store.open("backups/one/a.tar")
 
 
-@pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".parts/x", "a/.b", "a\0", "ü", "x" * 901, "a\n"])
+@pytest.mark.parametrize(
+    "key", ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".parts/x", "a/.b", "a\0", "ü", "x" * 901, "a\n"]
+)
 def test_keys_that_lead_elsewhere_are_refused(store: LocalFiles, key: str) -> None:
     for call in (lambda: store.put(key, [b"x"]), lambda: store.open(key), lambda: store.delete(key)):
         with pytest.raises(Invalid) as caught:

@@ -40,7 +40,9 @@ class LocalFiles:
 
     def _path(self, key: str) -> Path:
         if len(key) > 900 or not _KEY.fullmatch(key):
-            raise Invalid.field("key", f"{key[:80]!r} cannot be the key of a file: use letters, digits and ._@+=,- with / between the parts.")
+            raise Invalid.field(
+                "key", f"{key[:80]!r} cannot be the key of a file: use letters, digits and ._@+=,- with / between the parts."
+            )
         return self.root / key
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:

@@ -17,7 +17,12 @@ _SHOWN = 20
 
 
 def run_check(
-    check: Check, files: Iterable[File], folder: Path, environment: Mapping[str, str], values: Mapping[str, str], secrets: Mapping[str, str]
+    check: Check,
+    files: Iterable[File],
+    folder: Path,
+    environment: Mapping[str, str],
+    values: Mapping[str, str],
+    secrets: Mapping[str, str],
 ) -> None:
     """GiveUp with the claw's own words when it refuses; the scratch folder is gone afterwards in any case."""
     scratch = folder / "tmp" / f"check-{random_bytes.token_hex(4)}"
@@ -37,11 +42,18 @@ def run_check(
 
 def _refuse(outcome: guarded.Outcome, check: Check, lines: tuple[str, ...]) -> None:
     if outcome.code is None:
-        raise Retry("CheckTimedOut", f"The claw did not judge its configuration within {check.timeout:g} s.", timedelta(seconds=30))
+        raise Retry(
+            "CheckTimedOut", f"The claw did not judge its configuration within {check.timeout:g} s.", timedelta(seconds=30)
+        )
     if outcome.code == 127:
         raise GiveUp("CheckMissing", f"{check.argv[0]} cannot be started.", "Install this version of the claw again.", lines)
     words = "\n".join(lines[-_SHOWN:]) or f"It said nothing and ended with code {outcome.code}."
-    raise GiveUp("ConfigRefused", f"The claw refuses this configuration: {words}", "Correct the setting that it names, then save again.", lines)
+    raise GiveUp(
+        "ConfigRefused",
+        f"The claw refuses this configuration: {words}",
+        "Correct the setting that it names, then save again.",
+        lines,
+    )
 
 
 def mask(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:

@@ -43,7 +43,11 @@ def _disk(data_dir: str) -> DoctorResult:
     try:
         found = os.statvfs(data_dir)
     except OSError as error:
-        return DoctorResult("process: disk", False, f"{data_dir}: {error.strerror}", "Create the folder or choose another data folder.")
+        return DoctorResult(
+            "process: disk", False, f"{data_dir}: {error.strerror}", "Create the folder or choose another data folder."
+        )
     free = found.f_bavail * found.f_frsize
     fine = free >= _ENOUGH
-    return DoctorResult("process: disk", fine, f"{free / 1024**3:.1f} GiB free", "" if fine else "Free some space: a claw takes 0.4 to 1 GiB.")
+    return DoctorResult(
+        "process: disk", fine, f"{free / 1024**3:.1f} GiB free", "" if fine else "Free some space: a claw takes 0.4 to 1 GiB."
+    )

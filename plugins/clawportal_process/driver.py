@@ -16,14 +16,30 @@ class ProcessSettings(Strict):
     """Settings of a cluster of kind `process`."""
 
     timezone: str = Field(
-        "UTC", title="Time zone", description="TZ of every claw, such as Europe/Vienna or Asia/Shanghai.", min_length=1, max_length=64
+        "UTC",
+        title="Time zone",
+        description="TZ of every claw, such as Europe/Vienna or Asia/Shanghai.",
+        min_length=1,
+        max_length=64,
     )
-    open_files: int = Field(65536, title="Open files", description="Upper limit for each process of a claw.", ge=256, le=1_048_576)
+    open_files: int = Field(
+        65536, title="Open files", description="Upper limit for each process of a claw.", ge=256, le=1_048_576
+    )
     log_file_mb: int = Field(
-        10, title="Log file size", description="In MB. A log is rotated when it gets larger.", ge=1, le=1000, json_schema_extra={"x-advanced": True}
+        10,
+        title="Log file size",
+        description="In MB. A log is rotated when it gets larger.",
+        ge=1,
+        le=1000,
+        json_schema_extra={"x-advanced": True},
     )
     log_files: int = Field(
-        5, title="Log files", description="How many log files are kept for each claw.", ge=1, le=50, json_schema_extra={"x-advanced": True}
+        5,
+        title="Log files",
+        description="How many log files are kept for each claw.",
+        ge=1,
+        le=50,
+        json_schema_extra={"x-advanced": True},
     )
     log_lines_per_second: int = Field(
         2000,

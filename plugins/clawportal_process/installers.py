@@ -23,9 +23,10 @@ _SPARE = 50_000_000
 _CHECK_SECONDS = 180.0
 _PASSWORD = re.compile(r"//[^/\s:@]+:[^/\s@]+@")
 _UNREACHABLE = re.compile(
-    r"NewConnectionError|Failed to establish a new connection|Connection refused|ConnectTimeoutError|ReadTimeoutError|Read timed out"
-    r"|Temporary failure in name resolution|Name or service not known|NameResolutionError|ProxyError|SSLError|CERTIFICATE_VERIFY_FAILED"
-    r"|Connection reset by peer|RemoteDisconnected|Network is unreachable|No route to host|\b50[234] (?:Server Error|Bad Gateway|Service Unavailable)"
+    r"NewConnectionError|Failed to establish a new connection|Connection refused|Connection reset by peer|RemoteDisconnected"
+    r"|ConnectTimeoutError|ReadTimeoutError|Read timed out|ProxyError|SSLError|CERTIFICATE_VERIFY_FAILED|NameResolutionError"
+    r"|Temporary failure in name resolution|Name or service not known|Network is unreachable|No route to host"
+    r"|\b50[234] (?:Server Error|Bad Gateway|Service Unavailable)"
     r"|ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|UNABLE_TO_(?:GET|VERIFY)|SELF_SIGNED_CERT"
 )
 _FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded|EDQUOT")
@@ -71,7 +72,7 @@ class Installer:
 
     @contextmanager
     def _alone(self, artifact: Artifact, progress: Progress) -> Iterator[int]:
-        """One installation of an artifact at a time, over threads and portals; also a tool that outlived its portal holds the lock."""
+        """One installation of an artifact at a time, over threads and portals; a tool still dying holds the lock."""
         locks = self.base / ".locks"
         locks.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(locks / artifact.key, os.O_RDWR | os.O_CREAT, 0o600)
@@ -100,14 +101,18 @@ class Installer:
         found = os.statvfs(self.base)
         free, needed = found.f_bavail * found.f_frsize, int(artifact.expected_bytes * 1.1) + _SPARE
         if free < needed:
-            raise _disk_full(f"{artifact.name} {artifact.version}", f"it takes about {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free")
+            raise _disk_full(
+                f"{artifact.name} {artifact.version}", f"it takes about {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free"
+            )
 
     def needed(self, name: str) -> Path:
         """Folder of an installed artifact by its name: the one that was asked for last, else the newest of that name."""
         known = self._known.get(name)
         if known is not None and self.prepared(known):
             return self.folder(known)
-        found = [(marker["at"], path.parent) for path in self.base.glob(f"*/{MARKER}") if (marker := _read(path)).get("name") == name]
+        found = [
+            (marker["at"], path.parent) for path in self.base.glob(f"*/{MARKER}") if (marker := _read(path)).get("name") == name
+        ]
         if not found:
             raise Retry("ArtifactMissing", f"{name} has to be installed before.", timedelta(seconds=5))
         return max(found)[1]
@@ -119,7 +124,8 @@ class Installer:
             (tools / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         bins = [str(self.needed(name) / "bin") for name in artifact.needs]
         return {
-            "PATH": ":".join([*bins, launch.DEFAULT_PATH]), "HOME": str(tools / "home"), "LANG": "C.UTF-8", "TMPDIR": str(tools / "tmp"),
+            "PATH": ":".join([*bins, launch.DEFAULT_PATH]), "HOME": str(tools / "home"), "TMPDIR": str(tools / "tmp"),
+            "LANG": "C.UTF-8",
             "PIP_CACHE_DIR": str(tools / "pip"), "npm_config_cache": str(tools / "npm"), "npm_config_update_notifier": "false",
             **_translated(self.given),
         }  # fmt: skip
@@ -176,7 +182,9 @@ class _Job:
     def tell(self) -> None:
         self._progress(*self._said)
 
-    def run(self, argv: list[str], *, on_line: Callable[[str], None] = lambda line: None, on_tick: Callable[[], None] = lambda: None) -> None:
+    def run(
+        self, argv: list[str], *, on_line: Callable[[str], None] = lambda line: None, on_tick: Callable[[], None] = lambda: None
+    ) -> None:
         def tick() -> None:
             on_tick()
             self.tell()
@@ -193,12 +201,20 @@ class _Job:
         command, *rest = self.artifact.check
         environment = {**self.environment, "PATH": f"{self.folder / 'bin'}:{self.environment['PATH']}"}
         outcome = guarded.run(
-            [str(self.folder / command), *rest], env=environment, cwd=self.folder, timeout=_CHECK_SECONDS, on_tick=self.tell, lock=self.lock
+            [str(self.folder / command), *rest],
+            env=environment,
+            cwd=self.folder,
+            timeout=_CHECK_SECONDS,
+            on_tick=self.tell,
+            lock=self.lock,
         )
         if outcome.code != 0:
             how = f"did not end within {_CHECK_SECONDS:g} s" if outcome.code is None else f"ended with code {outcome.code}"
-            words = f"{self.title} was installed but does not work: {' '.join(self.artifact.check)} {how}. {' '.join(outcome.lines[-1:])}"
-            raise GiveUp("InstallBroken", words.strip(), "Choose another version, or read the tool's words.", _clean(outcome.lines))
+            command = " ".join(self.artifact.check)
+            words = f"{self.title} was installed but does not work: {command} {how}. {' '.join(outcome.lines[-1:])}"
+            raise GiveUp(
+                "InstallBroken", words.strip(), "Choose another version, or read the tool's words.", _clean(outcome.lines)
+            )
 
 
 def _install_pip(job: _Job) -> None:
@@ -214,8 +230,8 @@ def _pip(job: _Job) -> None:
     job.say(0.05, f"Asking the package index for {job.title}")
     job.run(
         [
-            str(job.folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off",
-            "--retries", "2", "--no-warn-script-location", *job.artifact.packages,
+            str(job.folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check",
+            "--progress-bar", "off", "--retries", "2", "--no-warn-script-location", *job.artifact.packages,
         ],
         on_line=watcher.line, on_tick=watcher.tick,
     )  # fmt: skip
@@ -275,8 +291,8 @@ def _install_npm(job: _Job) -> None:
     job.say(0.01, f"Asking the package registry for {job.title}")
     job.run(
         [
-            "npm", "install", "--prefix", str(job.folder), "--no-audit", "--no-fund", "--omit=dev", "--no-progress", "--loglevel=http",
-            "--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000", *job.artifact.packages,
+            "npm", "install", "--prefix", str(job.folder), "--no-audit", "--no-fund", "--omit=dev", "--no-progress",
+            "--loglevel=http", "--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000", *job.artifact.packages,
         ],
         on_line=watcher.line,
     )  # fmt: skip
@@ -304,7 +320,10 @@ class _NpmProgress:
             self.described += 1
             name = found[1].rsplit("/", 1)[-1]
         expected = max(self.job.artifact.expected_packages, self.described, self.fetched) + 1
-        self.job.say(0.01 + 0.2 * min(self.described / expected, 1) + 0.74 * self.fetched / expected, f"Fetching {name[:60]} ({self.fetched})")
+        self.job.say(
+            0.01 + 0.2 * min(self.described / expected, 1) + 0.74 * self.fetched / expected,
+            f"Fetching {name[:60]} ({self.fetched})",
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -317,7 +336,11 @@ def _clean(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _disk_full(title: str, words: str) -> GiveUp:
-    return GiveUp("DiskFull", f"{title} cannot be installed: {words}.", "Free some space on the disk that holds the portal's data, then retry.")
+    return GiveUp(
+        "DiskFull",
+        f"{title} cannot be installed: {words}.",
+        "Free some space on the disk that holds the portal's data, then retry.",
+    )
 
 
 def _verdict(title: str, outcome: guarded.Outcome) -> GiveUp | Retry:
@@ -327,18 +350,34 @@ def _verdict(title: str, outcome: guarded.Outcome) -> GiveUp | Retry:
     words = _essence(lines)
     if _FULL.search(text):
         return GiveUp(
-            "DiskFull", f"{title} cannot be installed: no space left on device.", "Free some space on the disk that holds the portal's data, then retry.", lines
+            "DiskFull",
+            f"{title} cannot be installed: no space left on device.",
+            "Free some space on the disk that holds the portal's data, then retry.",
+            lines,
         )
     if _UNREACHABLE.search(text):
         return GiveUp(
             "IndexUnreachable", f"The package index does not answer, so {title} cannot be installed: {words}",
-            "Check the network, or set CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY to an index that this machine can reach; then retry.", lines,
+            "Check the network, or set CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY to an index that this machine can reach;"
+            " then retry.", lines,
         )  # fmt: skip
     if _UNKNOWN.search(text):
-        return GiveUp("PackageNotFound", f"The package index does not have {title}: {words}", "Choose another version, or add it to your index.", lines)
+        return GiveUp(
+            "PackageNotFound",
+            f"The package index does not have {title}: {words}",
+            "Choose another version, or add it to your index.",
+            lines,
+        )
     if _VENV.search(text):
-        return GiveUp("VenvMissing", "This Python cannot make virtual environments.", "Debian and Ubuntu: apt install python3-venv.", lines)
-    return GiveUp("InstallFailed", f"{title} cannot be installed: {words}", "Read the tool's words, correct what they name, then retry.", lines)
+        return GiveUp(
+            "VenvMissing", "This Python cannot make virtual environments.", "Debian and Ubuntu: apt install python3-venv.", lines
+        )
+    return GiveUp(
+        "InstallFailed",
+        f"{title} cannot be installed: {words}",
+        "Read the tool's words, correct what they name, then retry.",
+        lines,
+    )
 
 
 def _essence(lines: tuple[str, ...]) -> str:

@@ -33,7 +33,12 @@ class _Raw:
 def _parse(line: bytes) -> _Raw | None:
     """None for a torn line."""
     part = line.split(b" ", 4)
-    if len(part) != 5 or len(part[0]) != _STAMP or part[3] not in (b"F", b"P") or part[1] not in (b"stdout", b"stderr", b"portal"):
+    if (
+        len(part) != 5
+        or len(part[0]) != _STAMP
+        or part[3] not in (b"F", b"P")
+        or part[1] not in (b"stdout", b"stderr", b"portal")
+    ):
         return None
     return _Raw(part[0], part[1], part[2], part[3] == b"F", part[4])
 

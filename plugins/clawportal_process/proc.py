@@ -54,7 +54,7 @@ def row(pid: int | str) -> Row | None:
 
 
 def alive(pid: int, start: int) -> bool:
-    """Whether exactly this process runs. A zombie does not; one of ours is reaped on the way (a portal as PID 1 inherits them)."""
+    """Whether exactly this process runs. A zombie does not; a portal that is PID 1 inherits and reaps them here."""
     found = row(pid)
     if found is None or found.start != start:
         return False

@@ -25,7 +25,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clawportal.errors import Conflict, GiveUp, Retry
-from clawportal.types import Artifact, Capacity, File, Layout, LogLine, Observed, Process, Progress, Ref, RunState, Sample, Workload
+from clawportal.types import (
+    Artifact,
+    Capacity,
+    File,
+    Layout,
+    LogLine,
+    Observed,
+    Process,
+    Progress,
+    Ref,
+    RunState,
+    Sample,
+    Workload,
+)
 from clawportal_process import launch, logs, machine, proc, safefiles
 from clawportal_process.installers import Installer
 
@@ -143,7 +156,11 @@ class ProcessRuntime:
 
     def _folder(self, ref: Ref) -> Path:
         if not _ID.fullmatch(ref.instance_id):
-            raise GiveUp("InvalidId", f"{ref.instance_id!r} cannot be the id of an instance.", "Use letters, digits, dot, dash and underscore.")
+            raise GiveUp(
+                "InvalidId",
+                f"{ref.instance_id!r} cannot be the id of an instance.",
+                "Use letters, digits, dot, dash and underscore.",
+            )
         return self.base / "instances" / ref.instance_id
 
     def _make(self, folder: Path) -> None:
@@ -192,7 +209,9 @@ class ProcessRuntime:
 
     def _write(self, folder: Path, files: Iterable[File]) -> None:
         for file in files:
-            safefiles.write(folder / file.root, file.path, file.content.encode(), mode=file.mode, only_new=file.policy == "seed_once")
+            safefiles.write(
+                folder / file.root, file.path, file.content.encode(), mode=file.mode, only_new=file.policy == "seed_once"
+            )
 
     def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes:
         if root not in _ROOTS[:3]:
@@ -244,7 +263,9 @@ class ProcessRuntime:
             raise Retry("Busy", f"Another supervisor of {ref} is just ending.", timedelta(seconds=1))
         raise OSError(number, words)
 
-    def _process(self, ref: Ref, folder: Path, workload: Workload, process: Process, secrets: Mapping[str, str]) -> dict[str, Any]:
+    def _process(
+        self, ref: Ref, folder: Path, workload: Workload, process: Process, secrets: Mapping[str, str]
+    ) -> dict[str, Any]:
         environment = {
             **self._environment(ref, folder, workload.artifacts), **process.env, **_values(process.secret_env, secrets, ref),
         }  # fmt: skip
@@ -312,7 +333,11 @@ class ProcessRuntime:
 
     def _end_leftovers(self, ref: Ref, record: _Record | None) -> None:
         """A supervisor that ends in order leaves nothing; only after one that was lost something can still run."""
-        lost = record is not None and record.boot == proc.boot_id() and (record.end is None or record.end.get("reason") == "SupervisorLost")
+        lost = (
+            record is not None
+            and record.boot == proc.boot_id()
+            and (record.end is None or record.end.get("reason") == "SupervisorLost")
+        )
         if lost and record is not None:
             self._kill_marked(ref, record)
 
@@ -354,7 +379,11 @@ class ProcessRuntime:
         return self._look(ref, folder, record)
 
     def observe(self) -> list[Observed]:
-        return [seen for seen in (self._look(Ref(name), folder, record) for name, folder, record in self._all()) if seen.state is not RunState.ABSENT]
+        return [
+            seen
+            for seen in (self._look(Ref(name), folder, record) for name, folder, record in self._all())
+            if seen.state is not RunState.ABSENT
+        ]
 
     def _look(self, ref: Ref, folder: Path, record: _Record | None) -> Observed:
         if record is None:
@@ -371,7 +400,10 @@ class ProcessRuntime:
         if record.boot != proc.boot_id():
             return _write_end(folder / "run", record, "MachineRestarted", "The machine was restarted while the claw ran.")
         return _write_end(
-            folder / "run", record, "SupervisorLost", "The process that watched over the claw was killed from outside; its log ends there."
+            folder / "run",
+            record,
+            "SupervisorLost",
+            "The process that watched over the claw was killed from outside; its log ends there.",
         )
 
     def _all(self) -> Iterator[tuple[str, Path, _Record | None]]:
@@ -391,7 +423,7 @@ class ProcessRuntime:
                 yield entry.name, Path(entry.path), known[1]
 
     def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
-        """An exit is told by the kernel within milliseconds; a start by this object, or after `_RESCAN` seconds when another made it."""
+        """An exit is told by the kernel within milliseconds; a start by another portal is seen after two seconds."""
         from clawportal_process.watching import Watch
 
         watch = Watch(self._all_running)
@@ -445,7 +477,10 @@ class ProcessRuntime:
             return
         shared_once = proc.proportional_bytes(pids)
         if shared_once > limit:
-            _command(folder / "run", f"kill OutOfMemory It used {shared_once >> 20} MiB of memory, more than its limit of {limit >> 20} MiB.\n")
+            _command(
+                folder / "run",
+                f"kill OutOfMemory It used {shared_once >> 20} MiB of memory, more than its limit of {limit >> 20} MiB.\n",
+            )
 
     def logs(
         self, ref: Ref, *, tail: int | None = None, since: datetime | None = None, follow: bool = False,
@@ -474,11 +509,15 @@ def _told(ref: Ref) -> Iterator[None]:
         yield
     except safefiles.UnsafePath as error:
         raise GiveUp(
-            "UnsafePath", f"{error.filename}: {error.strerror}.", "Remove the link or file from the claw's folder, or correct the path in the adapter."
+            "UnsafePath",
+            f"{error.filename}: {error.strerror}.",
+            "Remove the link or file from the claw's folder, or correct the path in the adapter.",
         ) from error
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise Retry("DiskFull", f"{ref} cannot be written: {error.strerror}. Free some space on the portal's disk.") from error
+            raise Retry(
+                "DiskFull", f"{ref} cannot be written: {error.strerror}. Free some space on the portal's disk."
+            ) from error
         raise Retry("MachineError", f"{ref}: {error}") from error
 
 
@@ -494,7 +533,9 @@ def _values(names: Mapping[str, str], secrets: Mapping[str, str], ref: Ref) -> d
     """Variables with the values of their secrets."""
     missing = sorted({secret for secret in names.values() if secret not in secrets})
     if missing:
-        raise GiveUp("SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration of the instance.")
+        raise GiveUp(
+            "SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration of the instance."
+        )
     return {variable: secrets[secret] for variable, secret in names.items()}
 
 

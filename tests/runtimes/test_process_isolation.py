@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process_helpers import eventually, exited, python, ready, runtime_in, texts, workload
 
 from clawportal.errors import GiveUp, Retry
 from clawportal.types import Artifact, Check, File, Process, Ref, RunState, Workload
-from process_helpers import eventually, exited, python, ready, runtime_in, texts, workload
 
 ONE = Ref("one")
 SECRET = "s3cr3t-value-of-the-test"
@@ -83,7 +83,9 @@ def test_no_signal_is_ignored(runtime: Any) -> None:
 
 
 def test_secrets_are_neither_on_disk_nor_in_any_command_line(runtime: Any) -> None:
-    plan = Workload(processes=(python("import time; print('ready', flush=True); time.sleep(600)", secret_env={"API_KEY": "key"}),))
+    plan = Workload(
+        processes=(python("import time; print('ready', flush=True); time.sleep(600)", secret_env={"API_KEY": "key"}),)
+    )
     seen = runtime.apply(ONE, plan, {"key": SECRET, "other": "unused-secret"})
     ready(runtime, ONE)
     supervisor = json.loads((folder(runtime) / "run" / "state.json").read_text())["pid"]
@@ -113,7 +115,7 @@ def test_policies_of_files(runtime: Any) -> None:
     assert config.stat().st_ino == before.st_ino, "an unchanged file is left alone"
     runtime.apply(ONE, workload(files=(replace(owned, content="two", mode=0o600), replace(seeded, content="two"))), {})
     assert (config.read_text(), soul.read_text(), stat.S_IMODE(config.stat().st_mode)) == ("two", "one", 0o600)
-    assert not [path for path in folder(runtime).rglob("*.new")]
+    assert not list(folder(runtime).rglob("*.new"))
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "", "a\0b"])
@@ -164,7 +166,10 @@ if config['port'] < 1:
 
 def judged(content: str, **fields: Any) -> Workload:
     check = Check(
-        (*python(JUDGE).argv, "{candidate}"), env={"CONFIG": "{candidate}/config.json"}, secret_env={"KEY": "key"}, **{"timeout": 30, **fields}
+        (*python(JUDGE).argv, "{candidate}"),
+        env={"CONFIG": "{candidate}/config.json"},
+        secret_env={"KEY": "key"},
+        **{"timeout": 30, **fields},
     )
     return workload(files=(File("config.json", content), File("other", "x", root="work")), check=check)
 
@@ -209,7 +214,9 @@ def test_ports(runtime: Any) -> None:
 
 def test_capacity_and_layout(runtime: Any) -> None:
     found = runtime.capacity()
-    assert found.cpu_cores >= 1 and 0 < found.memory_available <= found.memory_bytes and 0 < found.disk_available <= found.disk_bytes
+    assert (
+        found.cpu_cores >= 1 and 0 < found.memory_available <= found.memory_bytes and 0 < found.disk_available <= found.disk_bytes
+    )
     artifact = Artifact("tool", "1", "pip", ("tool==1",))
     layout = runtime.layout(ONE, [artifact])
     assert layout.artifacts == {"tool": str(runtime.base / "artifacts" / artifact.key)}

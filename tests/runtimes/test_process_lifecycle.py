@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,11 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process_helpers import (
+    DAEMON,
+    SLEEPER,
+    STUBBORN,
+    connect,
+    eventually,
+    exists,
+    exited,
+    python,
+    ready,
+    runtime_in,
+    texts,
+    workload,
+)
 from pydantic import ValidationError
 
 from clawportal.errors import Conflict, GiveUp, Retry
 from clawportal.types import Observed, Ref, RunState, Workload
-from process_helpers import DAEMON, SLEEPER, STUBBORN, connect, eventually, exists, exited, python, ready, runtime_in, texts, workload
 
 ONE = Ref("one")
 
@@ -119,7 +133,10 @@ def test_what_cannot_be_executed_says_so(runtime: Any) -> None:
 
 
 def test_when_one_process_ends_the_others_are_ended(runtime: Any) -> None:
-    plan = Workload(processes=(python(SLEEPER, name="gateway"), python("import time; time.sleep(0.3); raise SystemExit(7)", name="side")), stop_grace=5)
+    plan = Workload(
+        processes=(python(SLEEPER, name="gateway"), python("import time; time.sleep(0.3); raise SystemExit(7)", name="side")),
+        stop_grace=5,
+    )
     seen = runtime.apply(ONE, plan, {})
     end = exited(runtime, ONE)
     assert (end.exit_code, end.reason) == (7, "")
@@ -227,7 +244,9 @@ def test_remove_refuses_what_runs_and_keeps_data_when_told(runtime: Any) -> None
     (kept.parent / "locked").mkdir(mode=0o000)
     runtime.remove(ONE, keep_data=False)
     runtime.remove(ONE, keep_data=False)
-    assert not kept.parent.parent.exists() and not list((runtime.base / "trash").glob("*") if (runtime.base / "trash").exists() else ())
+    assert not kept.parent.parent.exists() and not list(
+        (runtime.base / "trash").glob("*") if (runtime.base / "trash").exists() else ()
+    )
 
 
 PORTAL = """
@@ -269,7 +288,12 @@ def test_a_reused_pid_is_not_taken_for_the_claw(runtime: Any) -> None:
     runtime.kill(ONE)
     stranger = subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.DEVNULL)
     try:
-        forged = {**state(runtime), "pid": stranger.pid, "start": 1, "processes": [{"name": "main", "pid": stranger.pid, "start": 1}]}
+        forged = {
+            **state(runtime),
+            "pid": stranger.pid,
+            "start": 1,
+            "processes": [{"name": "main", "pid": stranger.pid, "start": 1}],
+        }
         (run_folder(runtime) / "state.json").write_text(json.dumps(forged))
         assert runtime.inspect(ONE).state is RunState.EXITED
         assert runtime.sample() == []
@@ -312,7 +336,11 @@ def test_leftovers_go_with_any_ending(runtime: Any, end: str) -> None:
     ready(runtime, ONE)
     os.kill(state(runtime)["pid"], signal.SIGKILL)
     exited(runtime, ONE)
-    {"stop": lambda: runtime.stop(ONE, 1), "kill": lambda: runtime.kill(ONE), "remove": lambda: runtime.remove(ONE, keep_data=False)}[end]()
+    {
+        "stop": lambda: runtime.stop(ONE, 1),
+        "kill": lambda: runtime.kill(ONE),
+        "remove": lambda: runtime.remove(ONE, keep_data=False),
+    }[end]()
     assert not exists(seen.pid)
 
 
@@ -328,7 +356,11 @@ def test_a_hanging_supervisor_does_not_save_the_claw_from_kill(runtime: Any) -> 
 
 
 def test_memory_limit_ends_the_tree_with_the_reason(runtime: Any) -> None:
-    runtime.apply(ONE, workload("import time; block = bytearray(b'x') * 80_000_000; print('ready'); time.sleep(600)", memory_bytes=50 << 20), {})
+    runtime.apply(
+        ONE,
+        workload("import time; block = bytearray(b'x') * 80_000_000; print('ready'); time.sleep(600)", memory_bytes=50 << 20),
+        {},
+    )
     runtime.apply(Ref("two"), workload("import time; print('ready'); time.sleep(600)", memory_bytes=50 << 20), {})
     ready(runtime, ONE)
     ready(runtime, Ref("two"))
@@ -354,15 +386,21 @@ def test_watch_tells_starts_and_exits_within_moments(tmp_path: Path) -> None:
             time.sleep(0.3)
             two = Ref("two")
             runtime.apply(two, workload("import time; time.sleep(0.3)"), {})
-            eventually(lambda: any(change.ref == two and change.state is RunState.EXITED for _, change in seen), "the exit of two")
+            eventually(
+                lambda: any(change.ref == two and change.state is RunState.EXITED for _, change in seen), "the exit of two"
+            )
             began = time.monotonic()
             runtime.kill(ONE)
-            eventually(lambda: any(change.ref == ONE and change.state is RunState.EXITED for _, change in seen), "the exit of one")
+            eventually(
+                lambda: any(change.ref == ONE and change.state is RunState.EXITED for _, change in seen), "the exit of one"
+            )
             assert seen[-1][0] - began < 1
-            assert [change.state for _, change in seen if change.ref == two][0] is RunState.RUNNING
+            assert next(change.state for _, change in seen if change.ref == two) is RunState.RUNNING
             other = connect(tmp_path)
             other.apply(ONE, workload(), {})
-            eventually(lambda: seen[-1][1].ref == ONE and seen[-1][1].state is RunState.RUNNING, "the start by another portal", 10)
+            eventually(
+                lambda: seen[-1][1].ref == ONE and seen[-1][1].state is RunState.RUNNING, "the start by another portal", 10
+            )
         finally:
             done.set()
             thread.join(5)
@@ -371,12 +409,36 @@ def test_watch_tells_starts_and_exits_within_moments(tmp_path: Path) -> None:
 
 def test_nothing_of_a_half_told_spec_is_started(tmp_path: Path) -> None:
     """A portal that dies while it hands the spec over."""
+    import socket
+
     from clawportal_process import launch
 
-    supervisor = subprocess.Popen(launch.command("supervise", [str(tmp_path)]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={})
-    output, _ = supervisor.communicate((1000).to_bytes(8, "big") + b"half", timeout=20)
-    assert (supervisor.returncode, output) == (1, b"")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    nursery = subprocess.Popen(launch.command("nursery", []), stdin=theirs, env={})
+    theirs.close()
+    answer, answer_in = os.pipe()
+    with tempfile.TemporaryFile() as spec:
+        spec.write((1000).to_bytes(8, "big") + b"half")
+        spec.seek(0)
+        socket.send_fds(ours, [os.fsencode(tmp_path)], [spec.fileno(), answer_in])
+    os.close(answer_in)
+    assert os.read(answer, 100) == b""
+    os.close(answer)
+    ours.close()
+    assert nursery.wait(10) == 0, "it ends with the portal"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_nursery_is_replaced(runtime: Any) -> None:
+    from clawportal_process import launch
+
+    runtime.apply(ONE, workload(), {})
+    nursery = launch.NURSERY._process
+    assert nursery is not None
+    nursery.kill()
+    nursery.wait()
+    assert runtime.apply(Ref("two"), workload(), {}).state is RunState.RUNNING
+    assert runtime.inspect(ONE).state is RunState.RUNNING
 
 
 def test_bad_input_is_refused_in_words(runtime: Any) -> None:

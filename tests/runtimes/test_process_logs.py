@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from clawportal.types import LogLine, Ref, RunState
 from clawportal_process.logs import read_lines
 from process_helpers import eventually, exited, ready, runtime_in, texts, workload
+
+from clawportal.types import LogLine, Ref, RunState
 
 ONE = Ref("one")
 
@@ -42,7 +42,9 @@ def test_both_streams_with_time_and_source(runtime: Any) -> None:
 
 
 def test_odd_bytes_and_long_lines_come_back_whole(runtime: Any) -> None:
-    runtime.apply(ONE, workload("import sys; sys.stdout.buffer.write(b'\\xff\\x00ok\\n\\n' + b'long ' * 20000 + b'\\nend\\n')"), {})
+    runtime.apply(
+        ONE, workload("import sys; sys.stdout.buffer.write(b'\\xff\\x00ok\\n\\n' + b'long ' * 20000 + b'\\nend\\n')"), {}
+    )
     exited(runtime, ONE)
     assert texts(runtime, ONE) == ["\ufffd\x00ok", "", "long " * 20000, "end"]
     assert texts(runtime, ONE, tail=2) == ["long " * 20000, "end"]
@@ -195,7 +197,9 @@ def test_supervisor_memory_stays_small_in_a_flood_without_line_ends(tmp_path: Pa
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "tiny"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(folder)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(folder)], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("mounting a small disk needs root")
     try:
