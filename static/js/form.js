@@ -14,6 +14,16 @@ function fieldOf(name) {
   return form.querySelector(`[data-field="${CSS.escape(name)}"]`);
 }
 
+/** People know a field by its label, not by its path. */
+function nameLinks() {
+  for (const link of $$("a[data-goto]", form)) {
+    const name = nearest(link.dataset.goto);
+    const label = name && fieldOf(name)?.querySelector("label:not(.choice), .label, b");
+    const text = label && [...label.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.textContent.trim()).join(" ").trim();
+    if (text) { link.title = link.dataset.goto; link.textContent = text; }
+  }
+}
+
 /** An error of `spec.settings.channels.0.token` belongs to the nearest field that exists. */
 function nearest(path) {
   for (let name = path; name; name = name.slice(0, name.lastIndexOf("."))) {
@@ -24,6 +34,7 @@ function nearest(path) {
 }
 
 function showErrors() {
+  nameLinks();
   const report = $("#form-errors");
   const errors = JSON.parse(report.dataset.errors || "{}");
   if (report.dataset.tried !== undefined) tried = true;
