@@ -292,7 +292,8 @@ def _install_npm(job: _Job) -> None:
     job.run(
         [
             "npm", "install", "--prefix", str(job.folder), "--no-audit", "--no-fund", "--omit=dev", "--no-progress",
-            "--loglevel=http", "--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000", *job.artifact.packages,
+            "--loglevel=http", "--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000",
+            *job.artifact.packages,
         ],
         on_line=watcher.line,
     )  # fmt: skip
@@ -358,8 +359,8 @@ def _verdict(title: str, outcome: guarded.Outcome) -> GiveUp | Retry:
     if _UNREACHABLE.search(text):
         return GiveUp(
             "IndexUnreachable", f"The package index does not answer, so {title} cannot be installed: {words}",
-            "Check the network, or set CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY to an index that this machine can reach;"
-            " then retry.", lines,
+            "Check the network, or set CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY to an index that this machine"
+            " can reach; then retry.", lines,
         )  # fmt: skip
     if _UNKNOWN.search(text):
         return GiveUp(

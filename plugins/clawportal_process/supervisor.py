@@ -194,6 +194,9 @@ class Log:
     def _write(self, blob: bytes, lines: int) -> None:
         if self.handle < 0:
             self._open()
+        if self.handle < 0:
+            self.no_space += lines
+            return
         if self.size > self.max_bytes:
             self._rotate()
         try:
@@ -338,6 +341,13 @@ def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, i
     os.execvpe(process["argv"][0], process["argv"], process["env"])  # noqa: S606  # no shell is the point
 
 
+def _seconds(text: str, default: float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return default
+
+
 class Supervisor:
     """Runs the processes of one workload from start to end; `run` returns when nothing is left."""
 
@@ -467,7 +477,7 @@ class Supervisor:
         for line in text.decode("utf-8", "replace").splitlines():
             word, _, rest = line.partition(" ")
             if word == "stop":
-                self._stop(float(rest))
+                self._stop(_seconds(rest, self.spec["grace"]))
             elif word == "kill":
                 reason, _, message = rest.partition(" ")
                 self._kill(reason or "Killed", message)

@@ -42,7 +42,8 @@ mask = os.umask(0); os.umask(mask)
 with open('/proc/self/status') as file: status = dict(line.rstrip().partition(':\\t')[::2] for line in file)
 print(json.dumps({
     'env': dict(os.environ), 'cwd': os.getcwd(), 'umask': mask, 'core': resource.getrlimit(resource.RLIMIT_CORE),
-    'files': resource.getrlimit(resource.RLIMIT_NOFILE), 'handles': sorted(os.listdir('/proc/self/fd')), 'sid': os.getsid(0) == os.getpid(),
+    'files': resource.getrlimit(resource.RLIMIT_NOFILE),
+    'handles': sorted(os.listdir('/proc/self/fd')), 'sid': os.getsid(0) == os.getpid(),
     'blocked': int(status['SigBlk'], 16), 'stdin': os.readlink('/proc/self/fd/0'),
 }))
 """
@@ -60,7 +61,8 @@ def test_the_environment_is_scrubbed(runtime: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HTTP_PROXY", "http://user:pass@proxy")
     found = report(runtime, env={"MODE": "test"}, secret_env={"API_KEY": "key"})
     assert set(found["env"]) == {
-        "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "TERM", "CLAWPORTAL_INSTANCE", "CLAWPORTAL_PLACE", "MODE", "API_KEY",
+        "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "TERM", "CLAWPORTAL_INSTANCE", "CLAWPORTAL_PLACE",
+        "MODE", "API_KEY",
     }  # fmt: skip
     assert found["env"]["API_KEY"] == SECRET and found["env"]["TZ"] == "UTC" and found["env"]["LANG"] == "C.UTF-8"
     layout = runtime.layout(ONE, ())
