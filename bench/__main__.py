@@ -20,7 +20,9 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
+    )
     return {"cores": os.cpu_count(), "cpu": cpu, "system": platform.platform(), "python": platform.python_version(),
             "load at start": round(os.getloadavg()[0], 2), "at": time.strftime("%Y-%m-%d %H:%M")}  # fmt: skip
 

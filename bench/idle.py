@@ -62,11 +62,14 @@ def _supervisors(portal: Portal) -> str:
     found = [
         process.memory_full_info()
         for process in psutil.process_iter(["cmdline"])
-        if str(portal.data_dir) in " ".join(process.info["cmdline"] or ()) and "supervisor" in " ".join(process.info["cmdline"] or ())
+        if str(portal.data_dir) in " ".join(process.info["cmdline"] or ())
+        and "supervisor" in " ".join(process.info["cmdline"] or ())
     ]
     if not found:
         return "none found"
-    return f"{statistics.median(item.rss for item in found) / 1e6:.1f} / {statistics.median(item.pss for item in found) / 1e6:.1f}"
+    return (
+        f"{statistics.median(item.rss for item in found) / 1e6:.1f} / {statistics.median(item.pss for item in found) / 1e6:.1f}"
+    )
 
 
 def _help(module: str) -> float:

@@ -27,8 +27,16 @@ def run() -> list[dict[str, Any]]:
         crowd = _crowd(portal)
     return [
         {"what": "echo by hand, start to first answer", "seconds": round(by_hand, 3)},
-        {"what": "echo through the portal, create to running", "seconds": round(one, 3), "more than by hand": round(one - by_hand, 3)},
-        {"what": f"{CROWD} echo claws created at once, all running", "seconds": round(crowd, 1), "per second": round(CROWD / crowd, 1)},
+        {
+            "what": "echo through the portal, create to running",
+            "seconds": round(one, 3),
+            "more than by hand": round(one - by_hand, 3),
+        },
+        {
+            "what": f"{CROWD} echo claws created at once, all running",
+            "seconds": round(crowd, 1),
+            "per second": round(CROWD / crowd, 1),
+        },
     ]
 
 

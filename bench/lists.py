@@ -69,7 +69,9 @@ def session_cookie(portal: Portal) -> str:
 
     with httpx.Client(base_url=f"http://127.0.0.1:{portal.port}", follow_redirects=False, trust_env=False) as browser:
         page = browser.get("/login").text
-        found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page) or re.search(r'name="csrf-token" content="([^"]+)"', page)
+        found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page) or re.search(
+            r'name="csrf-token" content="([^"]+)"', page
+        )
         assert found, "the sign-in page has no CSRF token"
         browser.post("/login", data={"csrf_token": found[1], "name": "bench", "password": PASSWORD})
         return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())

@@ -51,7 +51,9 @@ class Portal:
         self._run("db", "upgrade", "--first-start")
         self._run("user", "create", "bench", "--password-stdin", stdin=PASSWORD)
         self.start()
-        self.token = self.call("POST", "/api/v1/auth/token", {"name": "bench", "password": PASSWORD, "token_name": "bench"})["token"]
+        self.token = self.call("POST", "/api/v1/auth/token", {"name": "bench", "password": PASSWORD, "token_name": "bench"})[
+            "token"
+        ]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -1,0 +1,82 @@
+"""What people install has to be what stands here: the wheel's contents, and that it runs from where it was installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = {
+    "clawportal/": "clawportal/",
+    "plugins/": "",
+    "templates/": "clawportal/_resources/templates/",
+    "static/": "clawportal/_resources/static/",
+    "migrations/": "clawportal/_resources/migrations/",
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        str(folder),
+        str(ROOT),
+    ]
+    subprocess.run(command, check=True, timeout=120)
+    return next(folder.glob("clawportal-*.whl"))
+
+
+def test_the_wheel_holds_the_tree(wheel: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", *PARTS], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    expected = {
+        target + name.removeprefix(source)
+        for name in tracked
+        for source, target in PARTS.items()
+        if name.startswith(source) and name != "plugins/README.md"
+    }
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert sorted(expected - found) == []
+    untracked = {name for name in found - expected if "__pycache__" not in name}
+    # a file that git does not know yet is no error of the packaging
+    missing = [
+        name
+        for name in untracked
+        if not any((ROOT / source / name.removeprefix(target)).exists() for source, target in PARTS.items())
+    ]
+    assert missing == []
+
+
+def test_the_installed_portal_makes_its_tables_and_knows_its_plugins(wheel: Path, tmp_path: Path) -> None:
+    target = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    environment = {**os.environ, "PYTHONPATH": str(target), "CLAWPORTAL_DATA_DIR": str(tmp_path / "data")}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-P", "-m", "clawportal.cli.server", *arguments]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "with password" in run("db", "upgrade", "--first-start")
+    listed = run("plugins")
+    assert all(name in listed for name in ("clawportal_process", "clawportal_nanobot", "clawportal_openclaw", "clawportal_echo"))
+    where = subprocess.run(
+        [sys.executable, "-P", "-c", "from clawportal import paths; print(paths.resource('templates'))"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert str(target) in where
