@@ -2,6 +2,7 @@
 
 Anthropic's Messages API is there too. It lets a claw be tried before any provider is chosen, and lets tests see what a
 claw really sends: every request is kept in `PracticeModel.requests`. It never calls a tool. Standard library only, so
+that it starts at once and stays small.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The same answer in the words of Anthropic's Messages API."""
         counted = usage_of(body, answer)
         usage = {"input_tokens": counted["prompt_tokens"], "output_tokens": counted["completion_tokens"]}
-        message = {
+        message: dict[str, Any] = {
             "type": "message",
             "role": "assistant",
             "content": [],
