@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12
+_KEY = 32
 
 
 class KeyringError(Exception):
@@ -48,7 +49,7 @@ class Keyring:
             raise KeyringError("a secret was sealed with a key that is no longer in the ring; restore keyring.json from a backup")
         try:
             return AESGCM(key).decrypt(sealed[4 : 4 + _NONCE], sealed[4 + _NONCE :], place.encode()).decode()
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: cut off
             raise KeyringError("a secret does not open: it was changed, or belongs to another place") from error
 
     def is_current(self, sealed: bytes) -> bool:
@@ -57,23 +58,40 @@ class Keyring:
 
 def load(file: Path) -> Keyring:
     """Read the ring, or make it on the first start. The file is for its owner alone; anything wider is refused."""
-    if not file.exists():
-        _write(file, {1: secrets.token_bytes(32)}, secrets.token_urlsafe(48))
-    mode = stat.S_IMODE(file.stat().st_mode)
-    if mode & 0o077:
-        raise KeyringError(f"{file} can be read by others (mode {mode:o}); run: chmod 600 {file}")
     try:
-        document = json.loads(file.read_text())
-        keys = {int(number): base64.b64decode(key) for number, key in document["keys"].items()}
-        return Keyring(keys, document["session_key"])
-    except (ValueError, KeyError, TypeError) as error:
+        if not file.exists():
+            _write(file, {1: secrets.token_bytes(_KEY)}, secrets.token_urlsafe(48))
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & 0o077:
+            raise KeyringError(f"{file} can be read by others (mode {mode:o}); run: chmod 600 {file}")
+        text = file.read_text()
+    except OSError as error:
+        raise KeyringError(f"{file} cannot be used: {error.strerror}; correct its owner and folder") from error
+    try:
+        document = json.loads(text)
+        keys = {int(number): _key(key) for number, key in document["keys"].items()}
+        return Keyring(keys, _session_key(document["session_key"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KeyringError(f"{file} is damaged ({error}); restore it from a backup, or secrets cannot be opened") from error
+
+
+def _key(text: str) -> bytes:
+    key = base64.b64decode(text, validate=True)
+    if len(key) != _KEY:
+        raise ValueError(f"a key has {len(key)} bytes instead of {_KEY}")
+    return key
+
+
+def _session_key(text: object) -> str:
+    if not isinstance(text, str) or len(text) < _KEY:
+        raise ValueError("the session key is missing")
+    return text
 
 
 def rotate(file: Path) -> Keyring:
     """Add a new key that seals from now on. The older ones stay to open what they sealed."""
     ring = load(file)
-    _write(file, ring._keys | {ring.current + 1: secrets.token_bytes(32)}, ring.session_key)
+    _write(file, ring._keys | {ring.current + 1: secrets.token_bytes(_KEY)}, ring.session_key)
     return load(file)
 
 
@@ -82,8 +100,17 @@ def _write(file: Path, keys: dict[int, bytes], session_key: str) -> None:
     document = {"keys": {str(n): base64.b64encode(key).decode() for n, key in keys.items()}, "session_key": session_key}
     scratch = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump(document, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    scratch.replace(file)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump(document, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(file)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # secrets are sealed with the new key from now on, so its name has to survive a power cut too
+    finally:
+        os.close(folder)

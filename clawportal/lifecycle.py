@@ -73,6 +73,8 @@ STABLE_AFTER = timedelta(minutes=5)
 
 _BACKOFF_FIRST = 1.0
 _BACKOFF_MAX = 300.0
+LONGEST_BACKOFF = _BACKOFF_MAX * 2
+"""Seconds. No wait can be longer, so one that seems so is the fault of a clock."""
 
 
 def backoff(attempt: int, jitter: float = 0.0) -> timedelta:

@@ -62,6 +62,8 @@ ROLES: dict[str, frozenset[Permission]] = {
 }
 """Built-in roles. `portal-admin` is granted for all tenants, the others inside one."""
 
+EVERYWHERE = "portal-admin"
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -120,7 +122,7 @@ SYSTEM = Actor(id="system", name="clawportal", kind="system", grants=(Grant(froz
 
 
 def role_grants(role: str, tenant_id: str | None, source: str) -> Iterable[Grant]:
-    """Grants of one role; an unknown role gives nothing."""
+    """Grants of one role; an unknown role gives nothing, and neither does one that needs a tenant and has none."""
     permissions = ROLES.get(role)
-    if permissions:
-        yield Grant(permissions, tenant_id=None if role == "portal-admin" else tenant_id, source=source)
+    if permissions and (role == EVERYWHERE or tenant_id is not None):
+        yield Grant(permissions, tenant_id=None if role == EVERYWHERE else tenant_id, source=source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -66,7 +66,7 @@ class Registry:
         """Tell every plugin about an event; each has its own `except`, so one cannot silence the others."""
         for implementation in self.hook.on_event.get_hookimpls():
             try:
-                implementation.function(event=event)
+                implementation.function(*(event for _ in implementation.argnames))  # a plugin may leave the argument out
             except Exception:
                 log.exception("plugin %s failed on event", implementation.plugin_name)
 
@@ -78,9 +78,9 @@ def load(names: Iterable[str] = (), data_dir: str = "") -> Registry:
     manager.add_hookspecs(hookspecs)
     registry = Registry(manager, data_dir)
     points = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
-    for name in tuple(names) or (*BUNDLED, *sorted(set(points) - set(BUNDLED))):
+    for name in dict.fromkeys(names) or (*BUNDLED, *sorted(set(points) - set(BUNDLED))):
         module = _import(name, points.get(name))
-        manager.register(module, name)
+        _add(manager, name, module)
         registry.plugins.append(_info(manager, name, module, points.get(name)))
     try:
         manager.check_pending()
@@ -96,9 +96,16 @@ def unload(registry: Registry, name: str) -> None:
     if module is None:
         raise PluginError(f"No plugin named {name!r} is loaded.")
     registry.plugins[:] = [plugin for plugin in registry.plugins if plugin.name != name]
-    for table in (registry.adapters, registry.runtimes, registry.stores):
-        table.clear()
     _collect(registry)
+
+
+def _add(manager: pluggy.PluginManager, name: str, module: ModuleType) -> None:
+    try:
+        manager.register(module, name)
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"{error}. Compare the hook's arguments with plugins/README.md.") from error
+    except ValueError as error:
+        raise PluginError(f"Plugin {name!r} is loaded already under another name: {error}. Name it once.") from error
 
 
 def _import(name: str, point: importlib.metadata.EntryPoint | None) -> ModuleType:
@@ -125,15 +132,34 @@ def _info(
 
 
 def _collect(registry: Registry) -> None:
-    _register(registry.adapters, registry.hook.register_adapters(), "adapter")
-    _register(registry.runtimes, registry.hook.register_runtimes(), "runtime")
-    _register(registry.stores, registry.hook.register_file_stores(data_dir=registry.data_dir), "file store")
+    """Ask all plugins anew. The tables are replaced whole: other threads read them at any time."""
+    hook = registry.hook
+    registry.adapters = _register(hook.register_adapters, "adapter")
+    registry.runtimes = _register(hook.register_runtimes, "runtime")
+    registry.stores = _register(hook.register_file_stores, "file store", data_dir=registry.data_dir)
 
 
-def _register(table: dict[str, Any], contributions: Iterable[Iterable[Any]], what: str) -> None:
-    # pluggy calls the last registered first; reversed, so that the order people see is the order of loading
-    for items in reversed(list(contributions)):
-        for item in items or ():
+def _register(caller: pluggy.HookCaller, what: str, **arguments: object) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    brought: dict[str, str] = {}
+    for implementation in caller.get_hookimpls():  # in the order of loading; one by one, so that the culprit can be named
+        name = implementation.plugin_name
+        for item in _items(implementation, arguments):
             if item.kind in table:
-                raise PluginError(f"Two plugins bring a {what} named {item.kind!r}. Leave one out with CLAWPORTAL_PLUGINS.")
-            table[item.kind] = item
+                raise PluginError(
+                    f"The plugins {brought[item.kind]} and {name} both bring a {what} named {item.kind!r}. "
+                    "Leave one out with CLAWPORTAL_PLUGINS."
+                )
+            table[item.kind], brought[item.kind] = item, name
+    return table
+
+
+def _items(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> list[Any]:
+    try:
+        brought: Any = implementation.function(*(arguments[name] for name in implementation.argnames))
+        return list(brought or ())
+    except Exception as error:
+        raise PluginError(
+            f"Plugin {implementation.plugin_name!r} failed while it registered: {error!r}. "
+            "Repair it, or leave it out with CLAWPORTAL_PLUGINS."
+        ) from error

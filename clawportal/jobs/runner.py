@@ -11,13 +11,10 @@ from datetime import timedelta
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import delete
 
 from clawportal import clock
-from clawportal.db import db, transaction
 from clawportal.errors import Retry
-from clawportal.jobs import installs, sync
-from clawportal.models import Instance
+from clawportal.jobs import installs, retention, sync
 from clawportal.permissions import SYSTEM
 from clawportal.services import clusters, converge, leader, ledger, operations
 from clawportal.services.portal import Portal
@@ -25,9 +22,9 @@ from clawportal.services.portal import Portal
 log = logging.getLogger(__name__)
 
 LEASE_NAME = "leader"
-JUMP = 5.0
-"""Seconds by which wall clock and monotonic clock may drift apart between two looks before it is called a jump."""
 INSTALL_WORKERS = 2
+JOIN_SECONDS = 3.0
+"""For all threads together; a pass that takes longer is continued after the next start."""
 
 
 class Runner:
@@ -43,12 +40,12 @@ class Runner:
         )
         self._threads: list[threading.Thread] = []
         self._watched: set[str] = set()
-        self._clock = clock.now().timestamp() - time.monotonic()
 
     # ---- start and stop
 
     def start(self, *, exclusive: bool) -> None:
         """`exclusive`: the data folder is ours alone, so whoever held leases before is dead."""
+        clock.take_jump()
         if exclusive:
             with self.context():
                 leader.release_all()
@@ -72,8 +69,9 @@ class Runner:
         self.portal.dispatcher.close()
         if self.scheduler.running:
             self.scheduler.shutdown(wait=False)
+        end = time.monotonic() + JOIN_SECONDS
         for thread in self._threads:
-            thread.join(timeout=3)
+            thread.join(timeout=max(0.0, end - time.monotonic()))
         self._once(lambda: leader.release(LEASE_NAME, self.portal.holder), "release")
 
     def _thread(self, target: Callable[[], None], name: str) -> None:
@@ -142,14 +140,16 @@ class Runner:
 
     def _look_at_clock(self) -> None:
         """A wall clock that jumped would end deadlines and back-offs early or never; move them along instead."""
-        offset = clock.now().timestamp() - time.monotonic()
-        jumped, self._clock = offset - self._clock, offset
-        if abs(jumped) < JUMP:
+        jumped = clock.take_jump()
+        if not jumped:
             return
         log.warning("the clock jumped by %.0f s", jumped)
+        if not self.leading:
+            return  # the leader moves the times; twice would be a jump of our own
 
         def move() -> None:
             converge.shift_times(timedelta(seconds=jumped))
+            operations.shift_times(timedelta(seconds=jumped))
             ledger.record(
                 self.portal, "portal.clock_jumped", actor=SYSTEM, level="warning", reason="ClockJumped",
                 message=f"The clock of this machine jumped by {jumped:+.0f} s. Deadlines were moved along.",
@@ -173,14 +173,7 @@ class Runner:
         self._once(lambda: sync.sample_once(self.portal), "sample")
 
     def _retention(self) -> None:
-        def forget() -> None:
-            ledger.forget_old(self.portal)
-            operations.forget_old(self.portal)
-            with transaction():
-                limit = clock.now() - timedelta(days=self.portal.settings.destroyed_days)
-                db.session.execute(delete(Instance).where(Instance.destroyed_at < limit))
-
-        self._once(forget, "retention")
+        self._once(lambda: retention.forget_once(self.portal), "retention")
 
     def _once(self, work: Callable[[], Any], name: str) -> Any:
         """One piece of work with its own session and its own `except`: nothing may end a thread."""

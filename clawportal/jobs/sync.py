@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from clawportal.db import db
 from clawportal.errors import GiveUp, Problem, Retry
-from clawportal.lifecycle import Desired, Phase
+from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, PortAllocation
 from clawportal.services import clusters, converge, plans
 from clawportal.services.portal import Portal
@@ -31,21 +31,29 @@ def sync_once(portal: Portal) -> int:
     """Hint every instance whose workload is not what its row says. Returns how many."""
     hints = 0
     for cluster in clusters.everything():
-        try:
-            seen = {entry.ref.instance_id: entry for entry in clusters.connect(portal, cluster).observe()}
-        except (Retry, Problem, OSError) as error:
-            log.warning("cluster %s: %s", cluster.name, error)
-            continue
+        seen = _observe(portal, cluster)
         rows = db.session.execute(
-            select(Instance.id, Instance.phase, Instance.incarnation, Instance.desired).where(
+            select(Instance.id, Instance.phase, Instance.incarnation, Instance.desired, Instance.sync).where(
                 Instance.cluster_id == cluster.id, Instance.destroyed_at.is_(None)
             )
         )
         for row in rows:
-            if _differs(row.phase, row.incarnation, row.desired, seen.get(row.id)):
+            unknown = row.sync == Sync.UNKNOWN
+            if not unknown if seen is None else unknown or _differs(row.phase, row.incarnation, row.desired, seen.get(row.id)):
                 portal.dispatcher.hint(row.id)
                 hints += 1
     return hints
+
+
+def _observe(portal: Portal, cluster: Cluster) -> dict[str, Observed] | None:
+    """Everything in a cluster by instance; None when it does not answer, and then nobody knows what its instances do."""
+    try:
+        return {entry.ref.instance_id: entry for entry in clusters.connect(portal, cluster).observe()}
+    except (Retry, Problem, OSError) as error:
+        log.warning("cluster %s: %s", cluster.name, error)
+    except Exception:
+        log.exception("cluster %s cannot be observed", cluster.name)
+    return None
 
 
 def _differs(phase: str, incarnation: str, desired: str, seen: Observed | None) -> bool:
@@ -147,6 +155,8 @@ def sample_once(portal: Portal) -> int:
                 samples += runtime.sample()
         except (Retry, Problem, OSError) as error:
             log.warning("cluster %s cannot be measured: %s", cluster.name, error)
+        except Exception:
+            log.exception("cluster %s cannot be measured", cluster.name)
     portal.samples.update(samples)
     return len(samples)
 

@@ -69,7 +69,8 @@ def scope_of(row: Row) -> Scope:
     if isinstance(row, Project):
         return Scope(row.tenant_id, row.id)
     instance = db.session.get(Instance, row.instance_id) if row.instance_id else None
-    return scope_of(instance) if instance else Scope(row.tenant_id)
+    # of an instance that is gone the id is still known, and grants may name it
+    return scope_of(instance) if instance else Scope(row.tenant_id, None, row.instance_id)
 
 
 def get_or_404(model: type[Row], row_id: str, actor: Actor, permission: Permission, *, lock: bool = False) -> Row:

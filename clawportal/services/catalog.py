@@ -98,9 +98,11 @@ def check(
     try:
         accepted = InstanceSpec.model_validate(document)
     except ValidationError as error:
-        return None, errors + field_errors(error, "spec")
+        settings = document.get("settings")
+        more = _check_settings(claw, version, settings) if isinstance(settings, Mapping) else []
+        return None, errors + field_errors(error, "spec") + more
     names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
-    errors += _check_settings(claw, version, accepted)
+    errors += _check_settings(claw, version, accepted.settings)
     if not errors:
         errors += _check_model(claw, accepted, portal) + [
             FieldError(
@@ -134,9 +136,9 @@ def _take_secrets(
     return given
 
 
-def _check_settings(claw: Adapter, version: str, spec: InstanceSpec) -> list[FieldError]:
+def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any]) -> list[FieldError]:
     try:
-        claw.settings_model(version).model_validate(spec.settings)
+        claw.settings_model(version).model_validate(settings)
     except ValidationError as error:
         return field_errors(error, "spec.settings")
     return []

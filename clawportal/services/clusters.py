@@ -29,6 +29,14 @@ def everything() -> list[Cluster]:
     return list(db.session.scalars(select(Cluster).order_by(Cluster.name)))
 
 
+def lock(cluster_id: str) -> None:
+    """Until the end of the transaction, one at a time: giving out ports and installs. SQLite has one writer anyway.
+
+    NO KEY UPDATE: rows that refer to the cluster can be written meanwhile, and so cannot deadlock with this.
+    """
+    db.session.execute(select(Cluster.id).where(Cluster.id == cluster_id).with_for_update(key_share=True))
+
+
 def for_create(wanted: str | None) -> Cluster:
     """The cluster named by id or name; without a name the first."""
     clusters = everything()

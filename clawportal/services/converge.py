@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import random
+import secrets as random_words
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,14 +18,15 @@ from sqlalchemy import func, or_, select, update
 
 from clawportal import clock, lifecycle
 from clawportal.db import changed_rows, db, transaction
-from clawportal.errors import GiveUp, Problem, Retry
+from clawportal.errors import GiveUp, Problem, Retry, Unavailable
+from clawportal.keyring import KeyringError
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
 from clawportal.permissions import SYSTEM
 from clawportal.services import clusters, ledger, operations, plans, ports, secrets
 from clawportal.services.portal import Portal
-from clawportal.types import Adapter, Context, Health, HealthState, Observed, RunState, Runtime, Workload
+from clawportal.types import Adapter, Artifact, Context, Health, HealthState, Observed, RunState, Runtime, Workload
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +34,17 @@ LEASE = timedelta(seconds=90)
 QUICK_LOOK = 0.6
 """Seconds that a pass waits by itself for a claw to turn healthy; slower ones are looked at again later."""
 LAST_WORDS = 20
+INSIST = timedelta(minutes=1)
+"""How long after its deadline a process that does not even end when killed is waited for."""
+GO_ON_EVERY = timedelta(minutes=5)
+"""A stop or delete that failed is tried again so often: what is wanted has not changed."""
 QUEUE_LIMIT = timedelta(hours=1)
 """How long a start may wait for its turn; others leave the queue by their own deadlines long before."""
+
+APPLY_MAX = 120.0
+"""Seconds that a runtime may take to start something, before others believe that this worker is gone."""
+WAITING = "WaitingForTurn"
+UNREADABLE = "If the keys were rotated, restart the portal. Otherwise restore keyring.json, or enter the secrets again."
 
 _PROGRESS = {Phase.PENDING: 0.02, Phase.INSTALLING: 0.1, Phase.CREATING: 0.6, Phase.STARTING: 0.75, Phase.STOPPING: 0.5,
              Phase.DELETING: 0.5}  # fmt: skip
@@ -46,9 +58,13 @@ class PassEnds(Exception):
     """Nothing more to do now; when to look again is already noted."""
 
 
-def claim(portal: Portal, instance_id: str) -> bool:
-    """Take the instance for one pass. False when somebody else works on it; they will see what changed."""
+def claim(portal: Portal, instance_id: str) -> str | None:
+    """Take the instance for one pass. Returns the name it was taken by, None when somebody else works on it or it is gone.
+
+    Each pass has a name of its own: with that of the process alone, a pass that outlived its lease would not notice.
+    """
     now = clock.now()
+    holder = f"{portal.holder}:{random_words.token_hex(4)}"
     with transaction():
         taken = changed_rows(
             update(Instance)
@@ -57,10 +73,17 @@ def claim(portal: Portal, instance_id: str) -> bool:
                 Instance.destroyed_at.is_(None),
                 or_(Instance.lease_until.is_(None), Instance.lease_until < now),
             )
-            .values(lease_holder=portal.holder, lease_until=now + LEASE)
+            # due again when the lease ends: if this worker vanishes, the next resync takes the instance up
+            .values(lease_holder=holder, lease_until=now + LEASE, due_at=now + LEASE)
             .execution_options(synchronize_session=False)
         )
-    return bool(taken)
+    return holder if taken else None
+
+
+def exists(instance_id: str) -> bool:
+    """Whether there is anything left to do for an instance, ever."""
+    query = select(Instance.id).where(Instance.id == instance_id, Instance.destroyed_at.is_(None))
+    return db.session.scalar(query) is not None
 
 
 def due(limit: int) -> list[str]:
@@ -71,34 +94,52 @@ def due(limit: int) -> list[str]:
 
 def run_pass(portal: Portal, instance_id: str) -> None:
     """Claim, one pass, release. Every end has a reason that is stored and shown."""
-    if not claim(portal, instance_id):
-        portal.dispatcher.hint(instance_id, 0.5)
+    holder = claim(portal, instance_id)
+    if holder is None:
+        if exists(instance_id):  # a hint may speak of what was deleted meanwhile, or of a workload that is not ours
+            portal.dispatcher.hint(instance_id, 0.5)
         return
-    work = Pass(portal, instance_id)
+    work = Pass(portal, instance_id, holder)
     try:
         work.step()
     except PassEnds:
         pass
     except LeaseLost:
         log.info("instance %s: taken over by another worker", instance_id)
-    except Retry as later:
-        work.retry(later)
     except GiveUp as verdict:
         work.fail(verdict)
+    except KeyringError as error:
+        work.fail(GiveUp("SecretUnreadable", f"A secret cannot be opened: {error}.", UNREADABLE))
     except Exception as error:
-        log.exception("instance %s: a pass failed", instance_id)
-        work.retry(Retry("InternalError", f"The portal met an error it did not expect: {error!r}. Its log has the details."))
+        work.retry(_as_retry(instance_id, error))
+
+
+def _as_retry(instance_id: str, error: Exception) -> Retry:
+    """What cannot go on now, in words; only what nobody expected needs the portal's log."""
+    if isinstance(error, Retry):
+        return error
+    if isinstance(error, (Unavailable, ConnectionError, TimeoutError)):
+        return Retry("ClusterUnreachable", f"The cluster does not answer: {error}")
+    if isinstance(error, Problem):
+        return Retry(type(error).__name__, error.detail)
+    log.error("instance %s: a pass failed", instance_id, exc_info=error)
+    if isinstance(error, OSError):
+        return Retry("MachineError", f"The machine refuses: {error}")
+    return Retry("InternalError", f"The portal met an error it did not expect: {error!r}. Its log has the details.")
 
 
 class Pass:
     """The story of one pass. `self.row` is the instance as read last; only `write` changes it."""
 
-    def __init__(self, portal: Portal, instance_id: str) -> None:
+    def __init__(self, portal: Portal, instance_id: str, holder: str) -> None:
         self.portal = portal
+        self.holder = holder
         self.row = db.session.get_one(Instance, instance_id, populate_existing=True)
         self.generation = self.row.generation
         self.restarts = self.row.restarts_wanted
         """What this pass works towards; a request that comes meanwhile raises these, and another pass follows."""
+        self.refused = False
+        """Whether the claw runs on with its last good configuration, because the new one was refused."""
 
     # ---- the decision
 
@@ -125,7 +166,7 @@ class Pass:
         seen = runtime.inspect(plans.ref_of(self.row))
         if seen.state is RunState.UNKNOWN:
             raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
-        if self.row.phase == Phase.FAILED and not self.fresh:
+        if self.row.phase in (Phase.FAILED, Phase.STOPPED) and not self.fresh:  # stopped: it completed, and may stay so
             if seen.state is RunState.RUNNING:
                 runtime.kill(plans.ref_of(self.row))  # the rest of a start that failed
             return self.rest()
@@ -142,33 +183,53 @@ class Pass:
 
     def keep(self, runtime: Runtime, seen: Observed) -> None:
         """It runs: is it the right thing, and is it well?"""
-        if self.restarts > self.row.restarts_done or self.row.phase == Phase.STOPPING:
+        if self.row.phase == Phase.STOPPING:
             return self.end_for(runtime, "Restarting", "Ending the old process before the restart.")
         try:
             adapter = plans.adapter_of(self.portal, self.row)
             context, workload = self.plan(runtime, adapter)
+            secret_values = self.secret_values()
+            differs = workload.digest() != (seen.digest if seen.incarnation != self.row.incarnation else self.row.applied_digest)
+            self.refused = differs and self.row.sync == Sync.OUT_OF_SYNC and not self.fresh
+            if differs and not self.refused:
+                # before anything is ended: what the claw refuses must not cost the one that runs
+                self.judge(runtime, workload, secret_values)
         except GiveUp as verdict:
             return self.refuse(verdict)
+        if self.refused:
+            return self.await_health(runtime, adapter, context)
+        if self.restarts > self.row.restarts_done:
+            return self.end_for(runtime, "Restarting", "Ending the old process before the restart.")
         if seen.incarnation != self.row.incarnation:  # started, but the portal was killed before it could note so
             self.write(Phase.STARTING, incarnation=seen.incarnation, applied_digest=seen.digest, started_at=seen.started_at)
-        refused = self.row.sync == Sync.OUT_OF_SYNC and not self.fresh
-        if workload.digest() != self.row.applied_digest and not refused and not self.follow(runtime, adapter, workload):
+        if differs and not self.follow(runtime, adapter, workload):
             return None
         self.await_health(runtime, adapter, context)
 
-    def follow(self, runtime: Runtime, adapter: Adapter, workload: Workload) -> bool:
-        """Bring a running claw to a new configuration. False when the pass ends here."""
-        secret_values = secrets.open_all(self.portal, self.row.id)
+    def secret_values(self) -> dict[str, str]:
         try:
-            if workload.check:
-                runtime.check(plans.ref_of(self.row), workload, secret_values)
+            return secrets.open_all(self.portal, self.row.id)
+        except KeyringError as error:
+            raise GiveUp("SecretUnreadable", f"A secret cannot be opened: {error}.", UNREADABLE) from error
+
+    def judge(self, runtime: Runtime, workload: Workload, secret_values: Mapping[str, str]) -> None:
+        """The claw's own opinion of a configuration; GiveUp, without secrets in its words, when it refuses."""
+        if workload.check is None:
+            return
+        self.hold(workload.check.timeout)
+        try:
+            runtime.check(plans.ref_of(self.row), workload, secret_values)
         except GiveUp as verdict:
-            self.refuse(verdict)
-            return False
-        change = adapter.change(plans.workload_from(self.row.workload), workload) if self.row.workload else None
+            message, *lines = secrets.masked([str(verdict), *verdict.lines], secret_values.values())
+            raise GiveUp(verdict.reason, message, verdict.remedy, tuple(lines)) from verdict
+
+    def follow(self, runtime: Runtime, adapter: Adapter, workload: Workload) -> bool:
+        """Bring a running claw to a new configuration that it accepts. False when the pass ends here."""
+        old = plans.workload_from(self.row.workload) if self.row.workload else None
+        change = adapter.change(old, workload) if old and old.digest() == self.row.applied_digest else None
         if change is None or change.action == "restart":
             words = change.reason if change else "its former configuration is not known"
-            self.end_for(runtime, "Reconfiguring", f"A restart is needed: {words}.")
+            self.end_for(runtime, "Reconfiguring", f"A restart is needed: {words.rstrip('.')}.")
             return False
         if change.action == "hot":
             runtime.write_files(plans.ref_of(self.row), workload)
@@ -177,43 +238,61 @@ class Pass:
 
     def refuse(self, verdict: GiveUp) -> None:
         """The new configuration cannot be used: the running one stays untouched."""
+        starting = self.row.phase == Phase.STARTING
+        if starting:
+            self.check_deadline(verdict)
+        nobody: dict[str, Any] = {"health": HealthState.UNKNOWN} if verdict.reason == "AdapterMissing" else {}
         self.write(
-            Phase.RUNNING, sync=Sync.OUT_OF_SYNC, reason=verdict.reason, message=str(verdict),
+            Phase.STARTING if starting else Phase.RUNNING,
+            sync=Sync.OUT_OF_SYNC, reason=verdict.reason, message=str(verdict),
             next_action=verdict.remedy or "Correct the configuration; the last good one keeps running.",
             observed_generation=self.generation, conditions=self.condition("ConfigAccepted", False, verdict.reason, str(verdict)),
+            **nobody,
         )  # fmt: skip
         self.close(FAILED, error=str(verdict), lines=verdict.lines)
-        self.rest()
+        self.rest(after=1.0 if starting else None)
 
     def end_for(self, runtime: Runtime, reason: str, message: str) -> None:
         """Stop it in order to start it again."""
         if self.row.phase != Phase.STOPPING:
             self.write(Phase.STOPPING, reason=reason, message=message)
         if self.overdue():
-            runtime.kill(plans.ref_of(self.row))
+            self.insist(runtime)
         else:
             runtime.stop(plans.ref_of(self.row), self.grace())  # each time: the portal may have been killed before the first call
         if self.await_exit(runtime):
             self.launch(runtime)
+
+    def insist(self, runtime: Runtime) -> None:
+        """It did not end in time: kill it; GiveUp when not even that ends it."""
+        if self.overdue(INSIST):
+            raise GiveUp(
+                "StopTimedOut", "The claw does not end, not even when it is killed.",
+                "Look at its processes on the machine; one that hangs in the kernel ends with a reboot only.",
+            )  # fmt: skip
+        runtime.kill(plans.ref_of(self.row))
 
     def launch(self, runtime: Runtime) -> None:
         """It does not run: install what it needs, plan, check, start."""
         adapter = plans.adapter_of(self.portal, self.row)
         self.wait_for_backoff()
         self.install(runtime, adapter)
-        if self.row.phase != Phase.CREATING:
+        self.wait_for_turn()
+        if self.row.phase != Phase.CREATING or self.row.reason == WAITING:
             self.write(Phase.CREATING, reason="Creating", message="Preparing files, ports and secrets.")
         context, workload = self.plan(runtime, adapter)
-        secret_values = secrets.open_all(self.portal, self.row.id)
+        secret_values = self.secret_values()
         if workload.check and workload.digest() != self.row.applied_digest:
             self.write(Phase.CREATING, reason="Checking", message="The claw checks its configuration.")
-            runtime.check(plans.ref_of(self.row), workload, secret_values)
-        self.wait_for_turn()
+            self.judge(runtime, workload, secret_values)
+        self.give_way()
         self.write(
             Phase.STARTING, reason="Starting", message="Starting the claw.", health=HealthState.STARTING, incarnation="",
             workload=plans.as_stored(workload), applied_digest=workload.digest(),
+            crashes=0 if self.fresh else self.row.crashes,  # somebody changed something: forgiven
             conditions=self.condition("ConfigAccepted", True, "Accepted", "The claw accepts its configuration."),
         )  # fmt: skip
+        self.hold(APPLY_MAX)
         seen = runtime.apply(plans.ref_of(self.row), workload, secret_values)
         again = self.row.restart_count + (1 if self.row.started_at else 0)
         self.write(
@@ -222,10 +301,24 @@ class Pass:
         )  # fmt: skip
         self.await_health(runtime, adapter, context)
 
+    def give_way(self) -> None:
+        """Something else is wanted by now: end here, before anything is started for nothing."""
+        with transaction():
+            newer = self._reload().generation != self.generation
+        if newer:
+            self.rest(after=0.0)
+            raise PassEnds
+
+    def hold(self, seconds: float) -> None:
+        """Keep the lease over a call that may take so long."""
+        with transaction():
+            row = self._reload()
+            row.lease_until = row.due_at = clock.now() + LEASE + timedelta(seconds=seconds)
+
     def wait_for_backoff(self) -> None:
         wait = (self.row.not_before - clock.now()).total_seconds() if self.row.not_before else 0.0
         if wait > 0 and not self.fresh:
-            self.rest(after=wait)
+            self.rest(after=min(wait, lifecycle.LONGEST_BACKOFF))  # never longer: the clock may be the one that is wrong
             raise PassEnds
 
     def install(self, runtime: Runtime, adapter: Adapter) -> None:
@@ -236,25 +329,32 @@ class Pass:
             return
         self.check_deadline()
         artifact = missing[0]
-        last = operations.last_install(self.row.cluster_id, artifact.key) if self.row.phase == Phase.INSTALLING else None
-        if last is not None and last.state in (FAILED, CANCELLED) and last.created_at >= self.row.phase_since:
-            raise GiveUp(
-                "InstallFailed" if last.state == FAILED else "InstallCancelled",
-                f"{last.subject} could not be installed: {last.error or last.message}",
-                "Correct the cause, then start the instance again.",
-                tuple(last.lines),
-            )
         title = f"{artifact.name} {artifact.version}"
+        if self.row.phase != Phase.INSTALLING:
+            self.write(Phase.INSTALLING, reason="Installing", message=f"Installing {title}: waiting to begin")
+        elif not operations.open_install(self.row.cluster_id, artifact.key):
+            self.check_install(artifact)
         payload = {"adapter": adapter.kind, "version": self.row.version, "artifact": artifact.key}
         operation = operations.ensure_install(self.portal, self.row.cluster_id, artifact.key, title, payload)
         words = f"Installing {title}: {operation.message or 'waiting to begin'}"
-        if self.row.phase != Phase.INSTALLING or self.row.message != words:
+        if self.row.message != words:
             self.write(Phase.INSTALLING, reason="Installing", message=words)
-        done = len(needed) - len(missing) + (operation.progress or 0) / 100
-        share = 0.05 + 0.5 * done / len(needed)
+        share = 0.05 + 0.5 * (operation.progress or 0) / 100
         operations.advance_for_instance(self.portal, self.row, share, words)
         self.rest(after=1.0)
         raise PassEnds
+
+    def check_install(self, artifact: Artifact) -> None:
+        """GiveUp when the install that was waited for has failed since."""
+        last = operations.last_install(self.row.cluster_id, artifact.key)
+        if last is None or last.state not in (FAILED, CANCELLED) or (last.finished_at or last.created_at) < self.row.phase_since:
+            return
+        raise GiveUp(
+            "InstallFailed" if last.state == FAILED else "InstallCancelled",
+            f"{last.subject} could not be installed: {last.error or last.message}",
+            "Correct the cause, then start the instance again.",
+            tuple(last.lines),
+        )
 
     def plan(self, runtime: Runtime, adapter: Adapter) -> tuple[Context, Workload]:
         """Context and workload; a spec that the adapter no longer accepts (after an upgrade of the plugin) is said so."""
@@ -277,9 +377,10 @@ class Pass:
         )  # fmt: skip
         if (db.session.scalar(query) or 0) < self.portal.settings.concurrent_starts:
             return
-        if self.row.reason != "WaitingForTurn":
-            self.write(Phase.CREATING, reason="WaitingForTurn", message="Other claws are starting; this one is next in line.",
+        if self.row.phase != Phase.CREATING or self.row.reason != WAITING:
+            self.write(Phase.CREATING, reason=WAITING, message="Other claws are starting; this one is next in line.",
                        phase_deadline=clock.now() + QUEUE_LIMIT)  # fmt: skip
+        self.check_deadline()
         self.rest(after=0.2 + random.random() * 0.3)
         raise PassEnds
 
@@ -302,14 +403,14 @@ class Pass:
     def well(self, health: Health) -> None:
         words = health.message or ("The claw is running and well." if health.state is HealthState.HEALTHY else "")
         stable = self.row.started_at is not None and clock.now() - self.row.started_at > lifecycle.STABLE_AFTER
-        refused = self.row.sync == Sync.OUT_OF_SYNC and not self.fresh and self.row.phase == Phase.RUNNING
-        told: dict[str, Any] = {} if refused else {
+        told: dict[str, Any] = {} if self.refused else {
             "reason": health.reason or "Running", "message": words,
             "next_action": "" if health.state is HealthState.HEALTHY else "Look into its log; restart it if it does not recover.",
         }  # fmt: skip
         self.write(
-            Phase.RUNNING, sync=Sync.OUT_OF_SYNC if refused else Sync.SYNCED, health=health.state, **told,
-            observed_generation=self.generation, restarts_done=self.restarts, attempts=0, not_before=None,
+            Phase.RUNNING, sync=Sync.OUT_OF_SYNC if self.refused else Sync.SYNCED, health=health.state, **told,
+            observed_generation=self.generation, attempts=0, not_before=None,
+            restarts_done=self.row.restarts_done if self.refused else self.restarts,
             crashes=0 if stable else self.row.crashes,
             conditions=self.condition("Healthy", health.state is HealthState.HEALTHY, health.reason or "Answers", words),
         )  # fmt: skip
@@ -321,6 +422,8 @@ class Pass:
         if self.row.phase != Phase.STARTING:
             self.write(Phase.STARTING, reason="Starting", message="Waiting until the claw answers.")
         if self.overdue():
+            if health.state is HealthState.DEGRADED:
+                return self.well(health)  # it does part of its work, so it may go on
             runtime.kill(plans.ref_of(self.row))
             raise GiveUp(
                 "StartTimedOut",
@@ -416,13 +519,13 @@ class Pass:
             raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
         if seen.state is not RunState.RUNNING:
             return True
-        if self.row.kill_wanted:
+        if self.row.kill_wanted and not (self.row.reason == "Killing" and self.overdue()):
             if self.row.phase != Phase.STOPPING or self.row.reason != "Killing":
                 self.write(Phase.STOPPING, reason="Killing", message="Ending the whole process tree.")
             runtime.kill(ref)
         elif self.row.phase == Phase.STOPPING and self.overdue():
             log.warning("instance %s did not end in time and is killed", self.row.id)
-            runtime.kill(ref)
+            self.insist(runtime)
         else:
             if self.row.phase != Phase.STOPPING:
                 self.write(Phase.STOPPING, reason="Stopping", message="Asked the claw to end.")
@@ -447,10 +550,12 @@ class Pass:
             self.check_deadline(later)
             attempts = self.row.attempts + 1
             delay = later.delay or lifecycle.backoff(min(attempts, 7), random.random() * 0.2)
-            unknown: dict[str, Any] = {}
+            told: dict[str, Any] = {"sync": Sync.PROGRESSING} if self.fresh else {}
             if later.reason.startswith(("Cluster", "Runtime")):
-                unknown = {"sync": Sync.UNKNOWN, "health": HealthState.UNKNOWN}
-            self.write(self.row.phase, reason=later.reason, message=str(later), attempts=attempts, **unknown)
+                told = {"sync": Sync.UNKNOWN, "health": HealthState.UNKNOWN}
+            if self.row.phase == Phase.PENDING and self.row.phase_deadline is None:  # counts from the first look
+                told["phase_deadline"] = clock.now() + lifecycle.DEADLINES[Phase.PENDING]
+            self.write(self.row.phase, reason=later.reason, message=str(later), attempts=attempts, **told)
             self.rest(after=delay.total_seconds())
         except LeaseLost:
             log.info("instance %s: taken over by another worker", self.row.id)
@@ -466,11 +571,11 @@ class Pass:
                 conditions=self.condition("Healthy", False, verdict.reason, str(verdict)), event_lines=verdict.lines,
             )  # fmt: skip
             self.close(FAILED, error=str(verdict), lines=verdict.lines)
-            self.rest()
+            self.rest(after=None if self.row.desired == Desired.RUNNING else GO_ON_EVERY.total_seconds())
         except LeaseLost:
             log.info("instance %s: taken over by another worker", self.row.id)
 
-    def check_deadline(self, cause: Retry | None = None) -> None:
+    def check_deadline(self, cause: Retry | GiveUp | None = None) -> None:
         if self.overdue():
             phase = self.row.phase
             why = f": {cause}" if cause else "."
@@ -480,8 +585,10 @@ class Pass:
                 "Correct the cause, then start it again.",
             )
 
-    def overdue(self) -> bool:
-        return self.row.phase_deadline is not None and clock.now() > self.row.phase_deadline
+    def overdue(self, by: timedelta = timedelta()) -> bool:
+        """Whether the phase took longer than it may. Just after a jump of the clock nobody can tell: deadlines move along soon."""
+        deadline = self.row.phase_deadline
+        return deadline is not None and clock.now() > deadline + by and not clock.jumped()
 
     def rest(self, after: float | None = None) -> None:
         """Release the instance, due again in `after` seconds; None: when something changes."""
@@ -507,7 +614,7 @@ class Pass:
                 self._enter(row, Phase(phase))
             for name, value in observed.items():
                 setattr(row, name, value)
-            row.lease_until = None if row.destroyed_at else clock.now() + LEASE
+            row.lease_until = row.due_at = None if row.destroyed_at else clock.now() + LEASE
             if told:
                 self._tell(row, event_lines)
             elif shown:
@@ -549,7 +656,7 @@ class Pass:
         """The row as it is now, locked; LeaseLost when it is no longer ours."""
         query = select(Instance).where(Instance.id == self.row.id).with_for_update().execution_options(populate_existing=True)
         row = db.session.scalars(query).one_or_none()
-        if row is None or row.lease_holder != self.portal.holder:
+        if row is None or row.lease_holder != self.holder:
             raise LeaseLost
         self.row = row
         return row
@@ -568,9 +675,11 @@ class Pass:
     def last_words(self, runtime: Runtime) -> tuple[str, ...]:
         try:
             found = runtime.logs(plans.ref_of(self.row), tail=LAST_WORDS)
-            return tuple(line.text for line in found if line is not None)
+            lines = [line.text for line in found if line is not None]
         except (OSError, Problem):
             return ()
+        # they are kept in the open: a claw may have said its own token
+        return secrets.masked(lines, self.secret_values().values())
 
 
 _SHOWN = frozenset({"health", "sync", "reason", "message", "next_action", "restart_count", "conditions", "incarnation"})
@@ -588,6 +697,9 @@ def ask(adapter: Adapter, io: plans.InstanceIO, context: Context) -> Health:
         return adapter.health(io, context)
     except (OSError, Problem) as error:
         return Health(HealthState.UNHEALTHY, "NoAnswer", f"The claw does not answer: {error}")
+    except Exception as error:
+        log.exception("adapter %s failed to ask for health", adapter.kind)
+        return Health(HealthState.UNHEALTHY, "ProbeFailed", f"The adapter failed when it asked for health: {error!r}.")
 
 
 def release_all(portal: Portal) -> None:
@@ -600,7 +712,7 @@ def release_all(portal: Portal) -> None:
 
 def shift_times(by: timedelta) -> int:
     """The clock jumped: move what is measured against it, so that no deadline passes or is put off by the jump alone."""
-    columns = ("phase_deadline", "not_before", "due_at", "lease_until")
+    columns = ("phase_deadline", "phase_since", "started_at", "not_before", "due_at", "lease_until")
     with transaction():
         rows = list(db.session.scalars(select(Instance).where(Instance.destroyed_at.is_(None))))
         for row in rows:

@@ -15,7 +15,7 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Invalid, NotFound, Unauthenticated
 from clawportal.models import ApiToken, Membership, Tenant, User
-from clawportal.permissions import SYSTEM, Actor, Grant, role_grants
+from clawportal.permissions import EVERYWHERE, ROLES, SYSTEM, Actor, Grant, role_grants
 from clawportal.services import ledger
 from clawportal.services.portal import Portal
 
@@ -52,6 +52,7 @@ def create_user(
     """A new person with one role; `portal-admin` holds everywhere and needs no tenant."""
     _check_name(name)
     check_password(password, "password")
+    _check_role(role, tenant)
     with transaction():
         if db.session.scalar(select(User.id).where(User.name == name)):
             raise Invalid.field("name", f"There is already a user named {name!r}.", "taken")
@@ -66,6 +67,13 @@ def create_user(
 def _check_name(name: str) -> None:
     if not (2 <= len(name) <= 100 and all(letter.isalnum() or letter in "._-@" for letter in name)):
         raise Invalid.field("name", "A user name has 2 to 100 letters, digits, or any of . _ - @")
+
+
+def _check_role(role: str, tenant: Tenant | None) -> None:
+    if role not in ROLES:
+        raise Invalid.field("role", f"There is no role {role!r}. Known: {', '.join(ROLES)}.", "unknown")
+    if role != EVERYWHERE and tenant is None:
+        raise Invalid.field("tenant", f"The role {role} holds inside an organisation; name one.", "missing")
 
 
 def check_password(password: str, path: str) -> None:

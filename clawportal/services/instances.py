@@ -297,10 +297,12 @@ def rekey(portal: Portal, actor: Actor, instance_id: str) -> None:
 
 def start(portal: Portal, actor: Actor, instance_id: str) -> Instance:
     def want(instance: Instance) -> None:
-        if instance.desired == Desired.RUNNING and instance.phase == Phase.RUNNING:
-            raise Conflict(f"{instance.name} is already running.")
+        waits = instance.phase in (Phase.FAILED, Phase.STOPPED) or instance.not_before is not None
+        if instance.desired == Desired.RUNNING and not waits:
+            doing = "running" if instance.phase == Phase.RUNNING else f"being started ({instance.phase})"
+            raise Conflict(f"{instance.name} is already {doing}.")
         if instance.desired == Desired.RUNNING:
-            instance.restarts_wanted += 1  # failed or waiting after a crash: try again now
+            instance.restarts_wanted += 1  # failed, completed, or waiting after a crash: try again now
         instance.desired, instance.kill_wanted = Desired.RUNNING, False
 
     return _want(portal, actor, instance_id, "instance.start", Permission.INSTANCE_OPERATE, want, "start was asked for")
@@ -308,7 +310,7 @@ def start(portal: Portal, actor: Actor, instance_id: str) -> Instance:
 
 def stop(portal: Portal, actor: Actor, instance_id: str) -> Instance:
     def want(instance: Instance) -> None:
-        if instance.desired == Desired.STOPPED:
+        if instance.desired == Desired.STOPPED and instance.phase != Phase.FAILED:
             raise Conflict(f"{instance.name} is already {instance.phase}.")
         instance.desired, instance.kill_wanted = Desired.STOPPED, False
 
@@ -336,7 +338,7 @@ def remove(portal: Portal, actor: Actor, instance_id: str, *, keep_data: bool = 
     """Delete; `force` ends the claw at once instead of asking it, `keep_data` leaves its folder."""
 
     def want(instance: Instance) -> None:
-        if instance.desired == Desired.DELETED and not force:
+        if instance.desired == Desired.DELETED and not force and instance.phase != Phase.FAILED:
             raise Conflict(f"{instance.name} is already being deleted.")
         instance.desired, instance.kill_wanted, instance.keep_data = Desired.DELETED, force, keep_data
 

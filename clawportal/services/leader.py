@@ -16,7 +16,8 @@ _TAKE = text(
     "INSERT INTO lease (name, holder, epoch, expires_at) VALUES (:name, :holder, 1, :expires) "
     "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, "
     "epoch = CASE WHEN lease.holder = excluded.holder THEN lease.epoch ELSE lease.epoch + 1 END "
-    "WHERE lease.holder = excluded.holder OR lease.expires_at < :now RETURNING epoch"
+    # far ahead: it was written by a clock that has been set back since
+    "WHERE lease.holder = excluded.holder OR lease.expires_at < :now OR lease.expires_at > :far RETURNING epoch"
 ).columns(Lease.epoch)
 
 
@@ -24,10 +25,10 @@ def take(name: str, holder: str) -> int | None:
     """Take or renew a lease. Returns its epoch, None when somebody else holds it."""
     now = clock.now().replace(tzinfo=None)
     with transaction():
-        values = {"name": name, "holder": holder, "now": now, "expires": now + TTL}
+        values = {"name": name, "holder": holder, "now": now, "expires": now + TTL, "far": now + 4 * TTL}
         # bound as text on SQLite, in the very form in which the ORM writes times, so that they compare as times
         if db.engine.dialect.name == "sqlite":
-            values |= {key: values[key].isoformat(" ", "microseconds") for key in ("now", "expires")}  # type: ignore[attr-defined]
+            values |= {key: values[key].isoformat(" ", "microseconds") for key in ("now", "expires", "far")}  # type: ignore[attr-defined]
         found: int | None = db.session.scalar(_TAKE, values)
         return found
 

@@ -15,7 +15,7 @@ from clawportal.errors import Conflict
 from clawportal.models import Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, QUEUED, RUNNING, SUCCEEDED
 from clawportal.permissions import SYSTEM, Actor, Permission
-from clawportal.services import access, ledger
+from clawportal.services import access, clusters, ledger
 from clawportal.services.portal import Portal
 
 INSTALL = "artifact.install"
@@ -54,6 +54,7 @@ def ensure_install(portal: Portal, cluster_id: str, key: str, title: str, payloa
     """The one open operation that installs something in a cluster; a new one where none is open."""
     dedup = f"artifact:{cluster_id}:{key}"
     with transaction():
+        clusters.lock(cluster_id)
         found = db.session.scalar(select(Operation).where(Operation.dedup == dedup, Operation.state.in_(OPEN_STATES)))
         if found is None:
             found = Operation(
@@ -64,6 +65,11 @@ def ensure_install(portal: Portal, cluster_id: str, key: str, title: str, payloa
     return found
 
 
+def open_install(cluster_id: str, key: str) -> bool:
+    query = select(Operation.id).where(Operation.dedup == f"artifact:{cluster_id}:{key}", Operation.state.in_(OPEN_STATES))
+    return db.session.scalar(query.limit(1)) is not None
+
+
 def last_install(cluster_id: str, key: str) -> Operation | None:
     query = select(Operation).where(Operation.dedup == f"artifact:{cluster_id}:{key}")
     return db.session.scalar(query.order_by(Operation.created_at.desc(), Operation.id.desc()).limit(1))
@@ -72,22 +78,16 @@ def last_install(cluster_id: str, key: str) -> Operation | None:
 def claim_installs(portal: Portal, limit: int) -> list[str]:
     """Take queued installs, and running ones whose worker is gone, for this process."""
     now = clock.now()
+    waiting = (
+        Operation.kind == INSTALL,
+        or_(Operation.state == QUEUED, (Operation.state == RUNNING) & (Operation.lease_until < now)),
+        or_(Operation.due_at.is_(None), Operation.due_at <= now),
+    )
+    if db.session.scalar(select(Operation.id).where(*waiting).limit(1)) is None:
+        return []  # asked every second: nearly always there is nothing, and reading locks nobody out
     with transaction():
-        query = (
-            select(Operation)
-            .where(
-                Operation.kind == INSTALL,
-                or_(
-                    Operation.state == QUEUED,
-                    (Operation.state == RUNNING) & (Operation.lease_until < now),
-                ),
-                or_(Operation.due_at.is_(None), Operation.due_at <= now),
-            )
-            .order_by(Operation.created_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        rows = list(db.session.scalars(query))
+        query = select(Operation).where(*waiting).order_by(Operation.created_at).limit(limit)
+        rows = list(db.session.scalars(query.with_for_update(skip_locked=True)))
         for row in rows:
             row.state, row.started_at = RUNNING, row.started_at or now
             row.lease_holder, row.lease_until = portal.holder, now + LEASE
@@ -111,9 +111,10 @@ def report(portal: Portal, operation_id: str, progress: float | None, message: s
 def finish(
     portal: Portal, operation_id: str, state: str, *, message: str = "", error: str = "", lines: Iterable[str] = ()
 ) -> None:
+    """End an operation; not one that another worker has taken over meanwhile."""
     with transaction():
-        row = db.session.get(Operation, operation_id)
-        if row is None or row.state not in OPEN_STATES:
+        row = db.session.get(Operation, operation_id, with_for_update=True)
+        if row is None or row.state not in OPEN_STATES or row.lease_holder not in ("", portal.holder):
             return
         _close(portal, row, state, message=message, error=error, lines=lines)
 
@@ -121,7 +122,11 @@ def finish(
 def retry_later(portal: Portal, operation_id: str, delay: timedelta, reason: str) -> None:
     """Back into the queue; the reason is shown meanwhile."""
     with transaction():
-        row = db.session.get_one(Operation, operation_id)
+        row = db.session.get_one(Operation, operation_id, with_for_update=True)
+        if row.state != RUNNING or row.lease_holder != portal.holder:
+            return
+        if row.cancel_requested:
+            return _close(portal, row, CANCELLED, message=f"Cancelled. {reason}")
         row.state, row.due_at, row.message = QUEUED, clock.now() + delay, reason
         row.lease_holder, row.lease_until = "", None
 
@@ -161,6 +166,8 @@ def advance_for_instance(portal: Portal, instance: Instance, progress: float, me
     with transaction() as after_commit:
         rows = db.session.scalars(select(Operation).where(Operation.instance_id == instance.id, Operation.state.in_(OPEN_STATES)))
         for row in rows:
+            if (row.state, row.progress, row.message) == (RUNNING, round(100 * progress, 1), message[:500]):
+                continue
             row.state, row.started_at = RUNNING, row.started_at or clock.now()
             row.progress, row.message = round(100 * progress, 1), message[:500]
             after_commit(_tell, portal, row)
@@ -222,6 +229,7 @@ def cancel(portal: Portal, actor: Actor, operation_id: str) -> Operation:
     """Ask an install to end. What follows an instance is taken back by asking for something else (stop, delete)."""
     with transaction() as after_commit:
         row = get(actor, operation_id, Permission.OPERATION_CONTROL)
+        db.session.refresh(row, with_for_update=True)
         if row.state not in OPEN_STATES:
             raise Conflict(f"This operation has already ended: {row.state}.")
         if row.kind != INSTALL:
@@ -252,6 +260,14 @@ def release_all(portal: Portal) -> None:
         db.session.execute(
             update(Operation).where(Operation.state == RUNNING, Operation.kind == INSTALL).values(lease_until=clock.now())
         )
+
+
+def shift_times(by: timedelta) -> None:
+    """The clock jumped: move along what queued and running installs wait for."""
+    with transaction():
+        for row in db.session.scalars(select(Operation).where(Operation.kind == INSTALL, Operation.state.in_(OPEN_STATES))):
+            row.due_at = row.due_at and row.due_at + by
+            row.lease_until = row.lease_until and row.lease_until + by
 
 
 def forget_old(portal: Portal) -> int:

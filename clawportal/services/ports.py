@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 from clawportal.db import db, transaction
 from clawportal.errors import GiveUp
 from clawportal.models import PortAllocation
+from clawportal.services import clusters
 from clawportal.services.portal import Portal
 from clawportal.types import PortSpec, Runtime
 
@@ -29,6 +30,7 @@ def ensure(portal: Portal, runtime: Runtime, cluster_id: str, instance_id: str, 
     if all(spec.name in have for spec in specs):
         return have
     with transaction():
+        clusters.lock(cluster_id)
         taken = set(db.session.scalars(select(PortAllocation.port).where(PortAllocation.cluster_id == cluster_id)))
         for spec in specs:
             if spec.name not in have:

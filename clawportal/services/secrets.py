@@ -15,6 +15,7 @@ from clawportal.models import InstanceSecret
 from clawportal.services.portal import Portal
 
 MAX_BYTES = 100_000
+SHORTEST = 4
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,15 @@ def open_all(portal: Portal, instance_id: str) -> dict[str, str]:
     """The values. Only for a runtime that starts the claw, and for the portal's own calls to it."""
     rows = db.session.scalars(select(InstanceSecret).where(InstanceSecret.instance_id == instance_id))
     return {row.name: portal.keyring.open(row.sealed, _place(instance_id, row.name)) for row in rows}
+
+
+def masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
+    """Lines in which no secret stands; for words of a claw that are kept. Very short values would hide half of every line."""
+    hidden = {part for value in values for part in (value, *value.splitlines()) if len(part) >= SHORTEST}
+    found = list(lines)
+    for value in sorted(hidden, key=len, reverse=True):
+        found = [line.replace(value, "********") for line in found]
+    return tuple(found)
 
 
 def forget(instance_id: str) -> None:

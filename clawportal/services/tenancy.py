@@ -68,6 +68,9 @@ def project_for_create(actor: Actor, wanted: str | None) -> Project:
         choices = [choice for choice in choices if wanted in (choice.id, choice.name)]
         if not choices:
             raise Invalid.field("project", f"There is no project {wanted!r} in which you may create instances.", "unknown")
+        if len(choices) > 1:
+            ids = " or ".join(choice.id for choice in choices)
+            raise Invalid.field("project", f"Several projects are named {wanted!r}; use the id: {ids}.")
     chosen = next((choice for choice in choices if choice.name == "default"), choices[0] if choices else None)
     if chosen is None:
         access.require(actor, Permission.INSTANCE_CREATE, Scope(tenant_id=""))

@@ -1,0 +1,21 @@
+"""Drops what is older than the settings say: events, finished operations, and rows of deleted instances."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import delete
+
+from clawportal import clock
+from clawportal.db import db, transaction
+from clawportal.models import Instance
+from clawportal.services import ledger, operations
+from clawportal.services.portal import Portal
+
+
+def forget_once(portal: Portal) -> None:
+    ledger.forget_old(portal)
+    operations.forget_old(portal)
+    with transaction():
+        limit = clock.now() - timedelta(days=portal.settings.destroyed_days)
+        db.session.execute(delete(Instance).where(Instance.destroyed_at < limit))
