@@ -32,13 +32,13 @@ BURST_SECONDS = 5
 PAUSE = 0.02
 """How long a claw that writes too fast is left waiting on its full pipe."""
 RESERVE = 4096
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _RESET = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1, signal.SIGXFSZ, signal.SIGCHLD,
 )  # fmt: skip
 
 
-def prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int | bytes) -> None:
     """`prctl(2)` without the 0.5 MB of ctypes."""
     library = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # typeshed does not know that None is this process itself
     _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (option, value, 0, 0, 0))
@@ -620,6 +620,7 @@ def supervise(run: str) -> None:
     if os.fork():
         os._exit(0)
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_NAME, b"claw-supervisor")  # for `ps` and `top`; /proc/<pid>/cwd says of which instance
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0, inheritable=False)
     os.dup2(null, 2, inheritable=False)
