@@ -36,18 +36,23 @@ function refresh(part) {
   }, wait));
 }
 
-// Not under the hands of somebody who has a menu open in it.
-const busy = (part) => Boolean(part.querySelector("details.menu[open]"));
+// Not under the hands of somebody: while a menu is open in it, or a question is asked about a button that would be replaced.
+const busy = (part) => Boolean(part.querySelector("details.menu[open]") || document.querySelector("dialog[open]"));
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const part = event.detail.target;
+  if (!part.matches?.("[data-live]") || event.detail.requestConfig?.elt !== part || !busy(part)) return;
+  event.detail.shouldSwap = false;
+  part.dataset.stale = "";
+});
 
 function onChanged(changed) {
   for (const part of $$("[data-live]")) if (matches(part, changed)) refresh(part);
 }
 const refreshAll = () => { for (const part of $$("[data-live]")) refresh(part); };
 
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  for (const part of $$("[data-live][data-stale]")) refresh(part);
-});
+const catchUp = () => { for (const part of $$("[data-live][data-stale]")) refresh(part); };
+document.addEventListener("visibilitychange", () => { if (!document.hidden) catchUp(); });
+document.addEventListener("close", catchUp, true);      // of a dialog
 document.addEventListener("toggle", (event) => {
   const part = event.target.closest?.("[data-live][data-stale]");
   if (part && !event.target.open) refresh(part);
