@@ -43,6 +43,9 @@ function send(url, options = {}) {
 
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRFToken"] = csrf();
+  const { verb, elt, formData } = event.detail;
+  // An address that people share should not carry filters that are not set.
+  if (verb === "get" && elt.matches("form.tools")) for (const [name, value] of [...formData]) if (!value) formData.delete(name);
 });
 
 // An error that no form asked for must not replace the row or panel that was clicked: it goes to the notices, or a toast.

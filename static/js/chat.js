@@ -111,7 +111,7 @@ function showAll() {
   for (const row of turns.querySelectorAll(".turn")) row.remove();
   for (const turn of talk.turns) bubble(turn);
   empty.hidden = talk.turns.length > 0;
-  toEnd();
+  if (talk.turns.length) toEnd();
 }
 
 // ---------------------------------------------------------------- one turn
