@@ -299,6 +299,8 @@ class ChatEvent:
     kind: Literal["delta", "final", "error", "usage"]
     text: str = ""
     usage: Usage | None = None
+    remedy: str = ""
+    """With `error`: what the person can do about it."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from clawportal.keyring import Keyring
 from clawportal.pluginmanager import Registry
 from clawportal.services.connections import Connections
 from clawportal.services.dispatch import Dispatcher
+from clawportal.services.loghub import LogHub
 from clawportal.services.samples import LiveSamples
 from clawportal.settings import Settings
 from clawportal.testing.practice_model import PracticeModel
@@ -33,6 +34,7 @@ class Portal:
     connections: Connections
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     samples: LiveSamples = field(default_factory=LiveSamples)
+    logs: LogHub = field(default_factory=LogHub)
     holder: str = field(default_factory=_holder)
     """Names this process in leases."""
     listeners: list[Callable[[Event], None]] = field(default_factory=list)

@@ -1,0 +1,84 @@
+"""Who may be told that something changed: ids only, decided by the same grants that decide what a list shows.
+
+People with equal grants see the same, so each change is judged once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from clawportal.db import db
+from clawportal.events import Event
+from clawportal.models import Instance
+from clawportal.permissions import Actor, Grant, Permission, Scope
+
+Where = tuple[str | None, str | None, str | None]
+"""Tenant, project and instance that a grant is narrowed to."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """One thing that changed, and where it is. Without tenant it belongs to the portal, such as an installation."""
+
+    tenant_id: str | None = None
+    instance_id: str | None = None
+    operation_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What somebody may be told about. Equal for people with equal grants, so it can name a room."""
+
+    instances: frozenset[Where]
+    operations: frozenset[Where]
+
+    @property
+    def by_project(self) -> bool:
+        return any(project for _, project, _ in self.instances | self.operations)
+
+
+def of(actor: Actor) -> Sight:
+    return Sight(_places(actor.granted(Permission.INSTANCE_READ)), _places(actor.granted(Permission.OPERATION_READ)))
+
+
+def _places(grants: Iterable[Grant]) -> frozenset[Where]:
+    found = frozenset((grant.tenant_id, grant.project_id, grant.instance_id) for grant in grants)
+    return frozenset({(None, None, None)}) if (None, None, None) in found else found
+
+
+def changed(event: Event) -> Changed | None:
+    """What an event is about; None where no live page shows it."""
+    operation_id = event.data.get("operation_id")
+    if event.instance_id is None and operation_id is None:
+        return None
+    return Changed(event.tenant_id, event.instance_id, str(operation_id) if operation_id else None)
+
+
+def told(sight: Sight, changes: Iterable[Changed], projects: Mapping[str, str]) -> dict[str, list[str]]:
+    """The ids that may be told, each once, in the order of `changes`."""
+    instances: dict[str, None] = {}
+    operations: dict[str, None] = {}
+    for change in changes:
+        scope = Scope(change.tenant_id, projects.get(change.instance_id or ""), change.instance_id)
+        if change.instance_id and _sees(sight.instances, scope):
+            instances[change.instance_id] = None
+        # installations belong to no tenant: whoever may see operations anywhere sees them, as in services.operations
+        if change.operation_id and (_sees(sight.operations, scope) or (change.tenant_id is None and sight.operations)):
+            operations[change.operation_id] = None
+    return {"instances": list(instances), "operations": list(operations)}
+
+
+def _sees(places: frozenset[Where], scope: Scope) -> bool:
+    return any(
+        tenant in (None, scope.tenant_id) and project in (None, scope.project_id) and instance in (None, scope.instance_id)
+        for tenant, project, instance in places
+    )
+
+
+def projects_of(instance_ids: Iterable[str]) -> dict[str, str]:
+    """The project of each instance."""
+    query = select(Instance.id, Instance.project_id).where(Instance.id.in_(list(instance_ids)))
+    return {row.id: row.project_id for row in db.session.execute(query)}
