@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from flask import Blueprint, Response
+from flask.blueprints import BlueprintSetupState
+
+from clawportal.api import _layer, account, catalog, events, instances, operations, system
+
+__all__ = ["account", "blueprint", "catalog", "events", "instances", "operations", "system"]
 
 
 def blueprint() -> Blueprint:
-    return Blueprint("api", __name__, url_prefix="/api/v1")
+    """Every operation as a route, and what all their answers have in common."""
+    made = Blueprint("api", __name__, url_prefix="/api/v1")
+    for operation in _layer.OPERATIONS:
+        made.add_url_rule(operation.rule, operation.name, _layer.view_of(operation), methods=[operation.method])
+    made.after_request(_challenge)
+    made.record(_outside_the_prefix)
+    return made
+
+
+def _outside_the_prefix(state: BlueprintSetupState) -> None:
+    """What supervisors ask at the root as they are used to, and the one change that needs neither session nor token."""
+    for name in ("healthz", "readyz"):
+        state.app.add_url_rule(f"/{name}", name, state.app.view_functions[f"api.{name}"], methods=["GET"])
+    state.app.config.setdefault("CSRF_FREE", set()).add(account.CSRF_FREE)
+
+
+def _challenge(answer: Response) -> Response:
+    """RFC 9110: a 401 says by what one can sign in."""
+    if answer.status_code == 401:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="clawportal"'
+    return answer

@@ -62,8 +62,9 @@ def feed(
     before: int | None = None,
     levels: tuple[str, ...] = (),
     limit: int = 50,
+    oldest_first: bool = False,
 ) -> list[EventRow]:
-    """Newest first; `after` and `before` are positions in the feed."""
+    """Newest first; `after` and `before` are positions in the feed. A follower asks `after` its last one, oldest first."""
     query = select(EventRow).where(access.visible(EventRow, actor))
     if instance_id:
         access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
@@ -74,7 +75,8 @@ def feed(
         query = query.where(EventRow.seq < before)
     if levels:
         query = query.where(EventRow.level.in_(levels))
-    return list(db.session.scalars(query.order_by(EventRow.seq.desc()).limit(min(limit, 500))))
+    order = EventRow.seq.asc() if oldest_first else EventRow.seq.desc()
+    return list(db.session.scalars(query.order_by(order).limit(min(limit, 500))))
 
 
 def newest_seq() -> int:

@@ -1,0 +1,350 @@
+"""From a typed function to a view and its entry in the OpenAPI document, so that the two cannot disagree.
+
+    @op("GET", "/instances/{instance_id}", permission=Permission.INSTANCE_READ, tags=["Instances"], summary="One instance")
+    def get_instance(actor: Actor, portal: Portal, instance_id: str) -> InstanceDocument: ...
+
+A parameter gets its value by its name: `actor` and `portal`; each name that stands in braces in the path; `query` and `body`,
+which are pydantic models; `if_match` (the generation in If-Match, or None) and `idempotency_key` (or "").
+
+A function returns a model, or plain data in the shape of `returns` (faster for lists), or `(that, status)`, or
+`(that, status, headers)`, or a finished Flask response such as `sse(...)`, or None for 204. Everything wrong is a `Problem`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from flask import Response, request, stream_with_context
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from clawportal.errors import BadRequest, FieldError, Invalid, NotFound, PreconditionRequired, Problem
+from clawportal.http import security
+from clawportal.http.paging import MAX_LIMIT
+from clawportal.permissions import Permission
+from clawportal.services.catalog import field_errors
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+T = TypeVar("T")
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+SSE = "text/event-stream"
+BIGGEST = 2**63 - 1
+
+
+class UnsupportedMediaType(Problem):
+    status, title, code = 415, "The body is in a form that is not understood", "unsupported_media_type"
+
+
+# ---- what documents are made of
+
+
+class Answer(BaseModel):
+    """Base of what the API answers."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+class Page(Answer, Generic[T]):
+    """One page of a list."""
+
+    items: list[T]
+    total: int = Field(description="How many there are in all, whatever `limit` and `offset` say.")
+    limit: int
+    offset: int
+
+
+class Query(BaseModel):
+    """Base of what stands behind the question mark; an unknown name is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Paged(Query):
+    """Which page of a list."""
+
+    limit: int = Field(50, ge=1, le=MAX_LIMIT, description="Entries in one answer.")
+    offset: int = Field(0, ge=0, le=10_000_000, description="Entries to leave out at the beginning.")
+
+
+# ---- the registry
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path: all that the view and the document need."""
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+    permission: Permission | None
+    public: str
+    tags: tuple[str, ...]
+    summary: str
+    description: str
+    status: int
+    returns: Any
+    produces: tuple[str, ...]
+    accepts: tuple[str, ...]
+    problems: tuple[int, ...]
+    etag: bool
+    example: Any
+    answer_example: Any
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Type of each parameter of the function, by its name."""
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        return tuple(re.findall(r"{(\w+)}", self.path))
+
+    @property
+    def rule(self) -> str:
+        return re.sub(r"{(\w+)}", r"<\1>", self.path)
+
+
+OPERATIONS: list[Operation] = []
+"""Every operation, in the order of the document. Filled when the modules of `clawportal.api` are imported."""
+
+
+def op(
+    method: str,
+    path: str,
+    *,
+    tags: Iterable[str],
+    summary: str,
+    permission: Permission | None = None,
+    public: str = "",
+    description: str = "",
+    status: int = 200,
+    returns: Any = None,
+    produces: Iterable[str] = (JSON,),
+    accepts: Iterable[str] = (JSON,),
+    problems: Iterable[int] = (),
+    etag: bool = False,
+    example: Any = None,
+    answer_example: Any = None,
+) -> Callable[[Handler], Handler]:
+    """Make a function an operation. Needs either `permission` or the reason why it is `public`.
+
+    `problems`: statuses that it can answer beside those that follow from its parameters. `produces`: content types of the
+    answer; name SSE for an event stream. `example`: a body to show.
+    """
+    if (permission is None) == (not public):
+        raise TypeError(f"{method} {path} needs either a permission or the reason why it is public")
+
+    def register(handler: Handler) -> Handler:
+        hints = get_type_hints(handler, include_extras=True)
+        shape = returns if returns is not None else hints.pop("return", None)
+        hints.pop("return", None)
+        operation = Operation(
+            method, path, handler, permission, public, tuple(tags), summary, description or inspect.getdoc(handler) or "",
+            status, shape, tuple(produces), tuple(accepts), tuple(problems), etag, example, answer_example, hints,
+        )  # fmt: skip
+        unknown = set(hints) - set(operation.path_names) - set(_GIVEN) - {"query", "body"}
+        if unknown or set(operation.path_names) - set(hints):
+            raise TypeError(f"{method} {path}: parameters and path do not agree: {unknown or operation.path_names}")
+        OPERATIONS.append(operation)
+        return handler
+
+    return register
+
+
+# ---- the view
+
+
+def view_of(operation: Operation) -> Callable[..., Response]:
+    """The Flask view of an operation, with its permission declared."""
+    handler, status = operation.handler, operation.status
+    readers = [(name, _reader(operation, name, kind)) for name, kind in operation.parameters.items()]
+
+    def view(**path: str) -> Response:
+        return _answer(handler(**{name: read(path) for name, read in readers}), status)
+
+    view.__name__ = operation.name
+    if operation.permission is None:
+        return security.public(operation.public)(view)
+    return security.requires(operation.permission)(view)
+
+
+Reader = Callable[[Mapping[str, str]], Any]
+
+
+def _reader(operation: Operation, name: str, kind: Any) -> Reader:
+    if name == "query":
+        repeated = frozenset(key for key, item in kind.model_fields.items() if get_origin(item.annotation) in (list, tuple))
+        return lambda path: _query(kind, repeated)
+    if name == "body":
+        return lambda path: _body(kind, operation.accepts)
+    if name in _GIVEN:
+        return _GIVEN[name]
+    return lambda path: _path_value(name, kind, path[name])
+
+
+def _path_value(name: str, kind: Any, text: str) -> Any:
+    if "\0" in text:
+        raise NotFound("There is nothing with this address.")
+    choices = get_args(kind) if get_origin(kind) is typing.Literal else ()
+    if choices and text not in choices:
+        raise NotFound(f"There is nothing here called {text!r}. Known: {', '.join(choices)}.")
+    return text
+
+
+def _query(model: type[BaseModel], repeated: frozenset[str]) -> BaseModel:
+    values: dict[str, Any] = {}
+    for name, given in request.args.lists():
+        if any("\0" in text for text in given):
+            raise Invalid.field(name, "must not have a NUL character inside")
+        if name not in repeated and len(given) > 1:
+            raise Invalid.field(name, "may be given only once")
+        values[name] = given if name in repeated else given[0]
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def _body(model: type[BaseModel], accepts: tuple[str, ...]) -> BaseModel:
+    if request.mimetype not in accepts:
+        raise UnsupportedMediaType(
+            f"Send the body as {' or '.join(accepts)}, not as {request.mimetype or 'nothing in particular'}."
+        )
+    document = _parsed(request.get_data())
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def _parsed(raw: bytes) -> Any:
+    if not raw.strip():
+        raise BadRequest("The body is empty; send a JSON document.")
+    try:
+        document = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadRequest(f"The body is not JSON: {error}.") from error
+    errors = list(_unstorable(document, ""))
+    if errors:
+        raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors)
+    return document
+
+
+def _unstorable(value: Any, path: str) -> Iterator[FieldError]:
+    """What JSON can say and no database can keep: NUL characters and numbers without end (1e999)."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield FieldError(path, "must not have a NUL character inside")
+    elif isinstance(value, float):
+        if math.isinf(value):
+            yield FieldError(path, "is too large a number")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unstorable(key, path)
+            yield from _unstorable(item, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _unstorable(item, f"{path}.{place}".lstrip("."))
+
+
+def invalid(error: ValidationError, prefix: str = "") -> Invalid:
+    """Pydantic's findings as a problem that names every field."""
+    errors = field_errors(error, prefix)
+    told = "; ".join(f"{item.path or 'document'}: {item.message}" for item in errors[:3])
+    return Invalid(told, errors=errors)
+
+
+def _if_match(path: Mapping[str, str]) -> int | None:
+    text = request.headers.get("If-Match", "").strip()
+    if not text:
+        return None
+    if text == "*":
+        raise PreconditionRequired("If-Match: * would overwrite what others changed. Send the ETag that you read.")
+    found = re.fullmatch(r'(?:"(\d{1,18})"|(\d{1,18}))', text)
+    if not found:
+        raise BadRequest('If-Match must be the ETag that you read, such as "3".')
+    return int(found[1] or found[2])
+
+
+def _idempotency_key(path: Mapping[str, str]) -> str:
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if len(key) > 200 or not key.isprintable():
+        raise Invalid.field("Idempotency-Key", "must be 1 to 200 printable characters, new for each new object")
+    return key
+
+
+_GIVEN: dict[str, Reader] = {
+    "actor": lambda path: security.actor(),
+    "portal": lambda path: security.portal(),
+    "if_match": _if_match,
+    "idempotency_key": _idempotency_key,
+}
+"""Parameters that are there for every function that names them."""
+
+
+# ---- the answer
+
+
+def _answer(value: Any, status: int) -> Response:
+    headers: Mapping[str, str] = {}
+    if isinstance(value, tuple):
+        value, status, headers = (*value, {})[:3]
+    if isinstance(value, Response):
+        return value
+    if value is None:
+        return Response(status=HTTPStatus.NO_CONTENT, headers=dict(headers))
+    return Response(as_json(value), status=status, mimetype=JSON, headers=dict(headers))
+
+
+def as_json(value: Any) -> bytes:
+    """JSON of a model or of plain data with times in it."""
+    return value.__pydantic_serializer__.to_json(value) if isinstance(value, BaseModel) else to_json(value)
+
+
+@dataclass(frozen=True)
+class ServerEvent:
+    """One event of a stream. `id` is what a browser sends back as Last-Event-ID; None is a comment that keeps the line open."""
+
+    data: Any
+    name: str = "message"
+    id: str = ""
+
+
+def sse(events: Iterable[ServerEvent | None]) -> Response:
+    """An event stream. The iterable is closed when the reader has gone; it should yield None at least every 15 seconds."""
+    answer = Response(stream_with_context(_lines(events)), mimetype=SSE)
+    answer.headers["Cache-Control"] = "no-cache, no-transform"
+    answer.headers["X-Accel-Buffering"] = "no"  # nginx would keep the pieces back
+    return answer
+
+
+def _lines(events: Iterable[ServerEvent | None]) -> Iterator[str]:
+    try:
+        for event in events:
+            yield ": \n\n" if event is None else _line(event)
+    finally:
+        close = getattr(events, "close", None)
+        if close is not None:
+            close()
+
+
+def _line(event: ServerEvent) -> str:
+    number = f"id: {event.id}\n" if event.id else ""
+    # JSON has no raw line ends, so one data line is enough
+    return f"event: {event.name}\n{number}data: {as_json(event.data).decode()}\n\n"
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """JSON Schema of any type, standing alone."""
+    return cast("dict[str, Any]", json.loads(json.dumps(TypeAdapter(kind).json_schema())))

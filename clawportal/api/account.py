@@ -1,0 +1,135 @@
+"""Who one is, and the tokens by which programs act for one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from clawportal.api._layer import Answer, op
+from clawportal.db import db
+from clawportal.http import security
+from clawportal.models import ApiToken, User
+from clawportal.permissions import Actor, Permission
+from clawportal.services import identity
+from clawportal.services.portal import Portal
+from clawportal.types import Strict
+
+TAGS = ("Account",)
+CSRF_FREE = "api.trade_password"
+"""Endpoint that needs neither session nor token: a password stands in its body."""
+
+
+class Credentials(Strict):
+    """A name and a password, to be traded for a token."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=1000, json_schema_extra={"format": "password"})
+    token_name: str = Field("API", min_length=1, max_length=100, description="What the token is for, such as a machine's name.")
+    days: int | None = Field(90, ge=1, le=3650, description="How long it lives; null: until it is revoked.")
+
+
+class NewTokenBody(Strict):
+    name: str = Field(min_length=1, max_length=100, description="What the token is for, such as a machine's name.")
+    days: int | None = Field(90, ge=1, le=3650, description="How long it lives; null: until it is revoked.")
+
+
+class Token(Answer):
+    """What is known of a token; never its text."""
+
+    id: str
+    name: str
+    prefix: str = Field(description="The first characters, to recognise it by.")
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewToken(Token):
+    token: str = Field(description="The token itself. It is shown this once.")
+
+
+class Tokens(Answer):
+    items: list[Token]
+
+
+class GrantDocument(Answer):
+    permissions: list[str]
+    tenant_id: str | None
+    project_id: str | None
+    instance_id: str | None
+    source: str = Field(description="Why it exists, in words.")
+
+
+class Me(Answer):
+    """The account that this request was made with."""
+
+    id: str
+    name: str
+    display_name: str
+    kind: str = Field(description="`user` for a session, `token` for a token.")
+    language: str
+    token_id: str | None
+    permissions: list[str] = Field(description="Everything that is granted anywhere.")
+    grants: list[GrantDocument]
+
+
+@op(
+    "POST", "/auth/token", public="it is how one signs in", tags=TAGS, summary="Trade name and password for a token",
+    status=201, problems=(401, 429), example={"name": "kim", "password": "a few words in a row", "token_name": "laptop"},
+)  # fmt: skip
+def trade_password(portal: Portal, body: Credentials) -> NewToken:
+    """Wrong tries are limited by name and address."""
+    user = security.sign_in(body.name, body.password)
+    actor = identity.actor_of(portal, user)
+    return _new(identity.create_token(portal, actor, user.id, body.token_name, body.days))
+
+
+@op("GET", "/auth/me", permission=Permission.SELF, tags=TAGS, summary="Who am I?")
+def get_me(actor: Actor) -> Me:
+    user = db.session.get_one(User, actor.id)
+    return Me(
+        id=actor.id,
+        name=actor.name,
+        display_name=user.display_name,
+        kind=actor.kind,
+        language=actor.language,
+        token_id=actor.token_id,
+        permissions=sorted({str(permission) for grant in actor.grants for permission in grant.permissions}),
+        grants=[
+            GrantDocument(
+                permissions=sorted(map(str, grant.permissions)),
+                tenant_id=grant.tenant_id,
+                project_id=grant.project_id,
+                instance_id=grant.instance_id,
+                source=grant.source,
+            )
+            for grant in actor.grants
+        ],
+    )
+
+
+@op("GET", "/tokens", permission=Permission.SELF, tags=TAGS, summary="My tokens")
+def list_tokens(actor: Actor) -> Tokens:
+    return Tokens(items=[Token(**_known(row)) for row in identity.list_tokens(actor.id)])
+
+
+@op("POST", "/tokens", permission=Permission.SELF, tags=TAGS, summary="Make a token", status=201,
+    example={"name": "build server", "days": 30})  # fmt: skip
+def create_token(actor: Actor, portal: Portal, body: NewTokenBody) -> NewToken:
+    return _new(identity.create_token(portal, actor, actor.id, body.name, body.days))
+
+
+@op("DELETE", "/tokens/{token_id}", permission=Permission.SELF, tags=TAGS, summary="Revoke a token", status=204,
+    problems=(404, 409))  # fmt: skip
+def revoke_token(actor: Actor, portal: Portal, token_id: str) -> None:
+    identity.revoke_token(portal, actor, actor.id, token_id)
+
+
+def _known(row: ApiToken) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Token.model_fields}
+
+
+def _new(made: identity.NewToken) -> NewToken:
+    return NewToken(**_known(made.row), token=made.text)

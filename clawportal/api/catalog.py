@@ -1,0 +1,196 @@
+"""What there is to choose from: kinds of claw, runtimes, clusters, projects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field, create_model
+
+from clawportal.api._layer import Answer, Query, op
+from clawportal.errors import Invalid, NotFound, Retry
+from clawportal.models import Cluster
+from clawportal.permissions import Actor, Permission
+from clawportal.services import catalog, clusters, tenancy
+from clawportal.services.portal import Portal
+from clawportal.types import Adapter, InstanceSpec
+
+TAGS = ("Catalogue",)
+
+
+class VersionDocument(Answer):
+    version: str
+    title: str
+    default: bool
+
+
+class AdapterItem(Answer):
+    """A kind of claw."""
+
+    kind: str
+    title: str
+    description: str
+    capabilities: list[str]
+    versions: list[VersionDocument]
+    default_version: str
+    suggested_memory: str
+    startup_seconds: float
+
+
+class PortDocument(Answer):
+    name: str
+    title: str
+    default: int
+    protocol: str
+
+
+class AdapterDocument(AdapterItem):
+    version: str = Field(description="The version that the schemas, ports and secrets below belong to.")
+    settings_schema: dict[str, Any] = Field(description="JSON Schema of `spec.settings`.")
+    spec_schema: dict[str, Any] = Field(description="JSON Schema of the whole `spec`, with these settings inside.")
+    ports: list[PortDocument]
+    secrets: list[str] = Field(description="Names that `secrets` may have.")
+    generated_secrets: list[str] = Field(description="Names of the secrets that the portal makes up.")
+
+
+class Adapters(Answer):
+    items: list[AdapterItem]
+
+
+class AdapterQuery(Query):
+    version: str = Field("", max_length=60, description="Of which version; without it, of the default one.")
+
+
+class RuntimeDocument(Answer):
+    """A kind of place to run claws in."""
+
+    kind: str
+    title: str
+    settings_schema: dict[str, Any]
+
+
+class Runtimes(Answer):
+    items: list[RuntimeDocument]
+
+
+class CapacityDocument(Answer):
+    cpu_cores: float
+    memory_bytes: int
+    memory_available: int
+    disk_bytes: int
+    disk_available: int
+
+
+class ClusterDocument(Answer):
+    """A place to run claws in."""
+
+    id: str
+    name: str
+    title: str
+    runtime: str
+    reachable: bool
+    message: str = Field(description="Why it cannot be reached.")
+    capabilities: list[str]
+    capacity: CapacityDocument | None
+
+
+class Clusters(Answer):
+    items: list[ClusterDocument]
+
+
+class ProjectDocument(Answer):
+    id: str
+    name: str
+    title: str
+    tenant_id: str
+    tenant_name: str
+    tenant_title: str
+
+
+class Projects(Answer):
+    items: list[ProjectDocument]
+
+
+@op("GET", "/adapters", permission=Permission.CATALOG_READ, tags=TAGS, summary="Kinds of claw")
+def list_adapters(portal: Portal) -> Adapters:
+    return Adapters(items=[AdapterItem(**_adapter(adapter)) for adapter in portal.registry.adapters.values()])
+
+
+@op("GET", "/adapters/{kind}", permission=Permission.CATALOG_READ, tags=TAGS, summary="One kind of claw, with its schemas",
+    problems=(404,))  # fmt: skip
+def get_adapter(portal: Portal, kind: str, query: AdapterQuery) -> AdapterDocument:
+    adapter = portal.registry.adapters.get(kind)
+    if adapter is None:
+        raise NotFound(f"There is no kind of claw {kind!r}. Known: {', '.join(sorted(portal.registry.adapters))}.")
+    version = query.version or catalog.default_version(adapter)
+    known = [entry.version for entry in adapter.versions()]
+    if version not in known:
+        raise Invalid.field("version", f"{adapter.title} {version} is not offered. Known: {', '.join(known)}.", "unknown")
+    settings = adapter.settings_model(version)
+    own = catalog.secret_fields(settings)
+    return AdapterDocument(
+        **_adapter(adapter),
+        version=version,
+        settings_schema=settings.model_json_schema(),
+        spec_schema=_spec_schema(settings),
+        ports=[
+            PortDocument(name=port.name, title=port.title or port.name, default=port.default, protocol=port.protocol)
+            for port in adapter.ports(version)
+        ],
+        secrets=[*((catalog.MODEL_KEY,) if "model" in adapter.capabilities else ()), *own],
+        generated_secrets=list(adapter.generated_secrets(version)),
+    )
+
+
+def _adapter(adapter: Adapter) -> dict[str, Any]:
+    return {
+        "kind": adapter.kind,
+        "title": adapter.title,
+        "description": adapter.description,
+        "capabilities": sorted(adapter.capabilities),
+        "versions": [
+            VersionDocument(version=entry.version, title=entry.title or entry.version, default=entry.default)
+            for entry in adapter.versions()
+        ],
+        "default_version": catalog.default_version(adapter),
+        "suggested_memory": adapter.suggested_memory,
+        "startup_seconds": adapter.startup_seconds,
+    }
+
+
+def _spec_schema(settings: type[BaseModel]) -> dict[str, Any]:
+    # a model of both, so that definitions of the same name do not get into each other's way
+    needed = any(field.is_required() for field in settings.model_fields.values())
+    spec: type[BaseModel] = create_model(  # type: ignore[call-overload]  # a field definition made at run time
+        "Spec", __base__=InstanceSpec, settings=(settings, Field(... if needed else {}, title="Settings"))
+    )
+    return spec.model_json_schema()
+
+
+@op("GET", "/runtimes", permission=Permission.CATALOG_READ, tags=TAGS, summary="Kinds of place to run claws in")
+def list_runtimes(portal: Portal) -> Runtimes:
+    return Runtimes(
+        items=[
+            RuntimeDocument(kind=driver.kind, title=driver.title, settings_schema=driver.settings_model().model_json_schema())
+            for driver in portal.registry.runtimes.values()
+        ]
+    )
+
+
+@op("GET", "/clusters", permission=Permission.CATALOG_READ, tags=TAGS, summary="Places to run claws in, with what is free there")
+def list_clusters(portal: Portal) -> Clusters:
+    return Clusters(items=[_cluster(portal, cluster) for cluster in clusters.everything()])
+
+
+def _cluster(portal: Portal, cluster: Cluster) -> ClusterDocument:
+    known = {"id": cluster.id, "name": cluster.name, "title": cluster.title or cluster.name, "runtime": cluster.runtime}
+    try:
+        runtime = clusters.connect(portal, cluster)
+        capacity = CapacityDocument.model_validate(runtime.capacity(), from_attributes=True)
+    except (Retry, OSError) as error:
+        return ClusterDocument(**known, reachable=False, message=str(error), capabilities=[], capacity=None)
+    return ClusterDocument(**known, reachable=True, message="", capabilities=sorted(runtime.capabilities), capacity=capacity)
+
+
+@op("GET", "/projects", permission=Permission.CATALOG_READ, tags=TAGS, summary="Projects that one may see into")
+def list_projects(actor: Actor) -> Projects:
+    return Projects(items=[ProjectDocument.model_validate(project, from_attributes=True) for project in tenancy.projects(actor)])

@@ -1,0 +1,91 @@
+"""The feed of facts: of the whole portal as far as one may see it, and of one instance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from clawportal.api._layer import BIGGEST, Answer, Query, op
+from clawportal.errors import Invalid
+from clawportal.http.paging import MAX_LIMIT
+from clawportal.models import EventRow
+from clawportal.permissions import Actor, Permission
+from clawportal.services import ledger
+
+TAGS = ("Events",)
+
+
+class Event(Answer):
+    """A fact that happened."""
+
+    seq: int = Field(description="Place in the feed; grows.")
+    kind: str = Field(description="`noun.verb`, such as `instance.phase_changed`.")
+    at: datetime
+    tenant_id: str | None
+    instance_id: str | None
+    level: str = Field(description="`info`, `warning` or `error`.")
+    reason: str
+    message: str
+    actor: str
+    data: dict[str, Any]
+
+
+class Feed(Answer):
+    """A piece of the feed."""
+
+    items: list[Event]
+    next: int | None = Field(
+        description="Send it as `after` (when that was given) or else as `before` to go on. Null: there is nothing more that way."
+    )
+
+
+class InstanceFeedQuery(Query):
+    after: int | None = Field(None, ge=0, le=BIGGEST, description="Only what came later than this place, oldest first.")
+    before: int | None = Field(None, ge=0, le=BIGGEST, description="Only what came earlier than this place, newest first.")
+    level: list[Literal["info", "warning", "error"]] = Field(default_factory=list, description="Only these levels; repeatable.")
+    limit: int = Field(50, ge=1, le=MAX_LIMIT, description="Entries in one answer.")
+
+
+class FeedQuery(InstanceFeedQuery):
+    instance: str = Field("", max_length=100, description="Only of the instance with this id.")
+
+
+@op("GET", "/events", permission=Permission.EVENT_READ, tags=TAGS, summary="What happened", returns=Feed, problems=(404,))
+def list_events(actor: Actor, query: FeedQuery) -> dict[str, Any]:
+    """Newest first; with `after`, oldest first, so that a follower misses nothing."""
+    return _feed(actor, query, query.instance or None)
+
+
+@op("GET", "/instances/{instance_id}/events", permission=Permission.EVENT_READ, tags=TAGS, summary="What happened to an instance",
+    returns=Feed, problems=(404,))  # fmt: skip
+def list_instance_events(actor: Actor, instance_id: str, query: InstanceFeedQuery) -> dict[str, Any]:
+    """Newest first; with `after`, oldest first."""
+    return _feed(actor, query, instance_id)
+
+
+def _feed(actor: Actor, query: InstanceFeedQuery, instance_id: str | None) -> dict[str, Any]:
+    if query.after is not None and query.before is not None:
+        raise Invalid.field("before", "cannot be given together with after")
+    rows = ledger.feed(
+        actor,
+        instance_id=instance_id,
+        after=query.after,
+        before=query.before,
+        levels=tuple(query.level),
+        limit=query.limit,
+        oldest_first=query.after is not None,
+    )
+    return {"items": [_document(row) for row in rows], "next": _next(rows, query)}
+
+
+def _next(rows: Sequence[EventRow], query: InstanceFeedQuery) -> int | None:
+    if query.after is not None:
+        return rows[-1].seq if rows else query.after  # a follower asks again from here
+    return rows[-1].seq if len(rows) == query.limit else None
+
+
+def _document(row: EventRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Event.model_fields}

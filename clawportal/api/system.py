@@ -1,0 +1,118 @@
+"""Whether the portal lives and is ready, what it consists of, and the document that describes this API."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+from flask import Response, current_app
+from pydantic import Field
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from clawportal.api import _openapi
+from clawportal.api._layer import Answer, as_json, op
+from clawportal.db import db
+from clawportal.http import security
+from clawportal.permissions import Actor, Permission
+from clawportal.services import instances
+from clawportal.services.portal import Portal
+
+log = logging.getLogger(__name__)
+
+TAGS = ("System",)
+
+
+class Alive(Answer):
+    status: Literal["ok"]
+
+
+class Part(Answer):
+    ok: bool
+    message: str
+
+
+class Readiness(Answer):
+    status: Literal["ok", "failing"]
+    parts: dict[str, Part] = Field(description="Each part by its name: `database`, `jobs`.")
+
+
+class Plugin(Answer):
+    """One loaded plugin."""
+
+    name: str
+    version: str
+    bundled: bool
+    summary: str
+    hooks: list[str]
+
+
+class Plugins(Answer):
+    items: list[Plugin]
+
+
+class Counts(Answer):
+    """How many instances there are in which state."""
+
+    total: int
+    running: int
+    stopped: int
+    failed: int
+    changing: int
+    trouble: int = Field(description="Failed, unhealthy, degraded or out of sync.")
+
+
+@op("GET", "/healthz", public="a supervisor asks it", tags=TAGS, summary="Does the portal live?", returns=Alive)
+def healthz() -> dict[str, str]:
+    """Answers as long as the process does; looks at nothing else. Also at `/healthz`."""
+    return {"status": "ok"}
+
+
+@op(
+    "GET", "/readyz", public="a load balancer asks it", tags=TAGS, summary="Can the portal do its work?", returns=Readiness,
+    problems=(503,),
+)  # fmt: skip
+def readyz(portal: Portal) -> tuple[Readiness, int]:
+    """200 when every part works; 503 names the parts that do not, in the same form. Also at `/readyz`."""
+    parts = {"database": _database(), "jobs": _jobs(portal)}
+    good = all(part.ok for part in parts.values())
+    return Readiness(status="ok" if good else "failing", parts=parts), 200 if good else 503
+
+
+def _database() -> Part:
+    try:
+        db.session.execute(text("SELECT 1 FROM user_account LIMIT 1"))
+    except SQLAlchemyError:
+        # the words of the driver may hold addresses and names; they are for the log only
+        log.exception("the database does not answer")
+        db.session.rollback()
+        return Part(ok=False, message="The database does not answer, or its tables are missing. The portal's log says more.")
+    return Part(ok=True, message="answers")
+
+
+def _jobs(portal: Portal) -> Part:
+    if not portal.settings.jobs:
+        return Part(ok=True, message="run elsewhere, by the settings of this process")
+    runner: Any = current_app.extensions.get("clawportal_runner")
+    if runner is None or not runner.scheduler.running:
+        return Part(ok=False, message="Background work does not run in this process.")
+    return Part(ok=True, message="run here")
+
+
+@op("GET", "/counts", permission=Permission.INSTANCE_READ, tags=("Instances",), summary="How many in which state")
+def get_counts(actor: Actor) -> Counts:
+    return Counts.model_validate(instances.counts(actor), from_attributes=True)
+
+
+@op("GET", "/plugins", permission=Permission.PORTAL_READ, tags=TAGS, summary="Loaded plugins")
+def list_plugins(portal: Portal) -> Plugins:
+    return Plugins(items=[Plugin.model_validate(plugin, from_attributes=True) for plugin in portal.registry.plugins])
+
+
+@op("GET", "/openapi.json", public="its setting decides", tags=TAGS, summary="This document", problems=(401,),
+    returns=dict[str, Any])  # fmt: skip
+def get_openapi(portal: Portal) -> Response:
+    """OpenAPI 3.1, made from the code. Needs a sign-in unless the portal's `docs_public` setting says otherwise."""
+    if not portal.settings.docs_public:
+        security.actor()
+    return Response(as_json(_openapi.document()), mimetype="application/json")
