@@ -6,4 +6,9 @@ from flask import Blueprint
 
 
 def blueprint() -> Blueprint:
-    return Blueprint("web", __name__)
+    """The blueprint with every page on it."""
+    from clawportal.web import about, auth, context, home, instances, operations, plugins, profile, spec_form
+    from clawportal.web.pages import bp
+
+    assert all((about, auth, context, home, instances, operations, plugins, profile, spec_form))  # imported for their views
+    return bp

@@ -1,0 +1,80 @@
+"""The health of the portal, what it consists of, the practice model's switch, and the reference of the API."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import sys
+from typing import Any
+
+from flask import Response, make_response, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from clawportal import paths
+from clawportal.db import db
+from clawportal.http.headers import CSP
+from clawportal.http.security import actor, portal, requires
+from clawportal.permissions import Permission
+from clawportal.services import clusters, practice
+from clawportal.web import findings, pages
+from clawportal.web.pages import bp
+from clawportal.web.words import gettext as _
+
+OPENAPI = "/api/v1/openapi.json"
+
+
+@bp.get("/about")
+@requires(Permission.PORTAL_READ)
+def about() -> str:
+    places = clusters.everything()
+    return render_template(
+        "about/index.html",
+        checks=findings.everything(),
+        facts=_facts(),
+        capacity=findings.capacity(places[0])[0] if places else None,
+        practice_on=practice.enabled(),
+        practice_url=portal().practice_url,
+        licences=_licences(),
+    )
+
+
+def _facts() -> list[tuple[str, str]]:
+    engine = db.engine
+    return [
+        ("Python", platform.python_version()),
+        ("Database", f"{engine.dialect.name} {'.'.join(map(str, engine.dialect.server_version_info or ()))}".strip()),
+        ("Data folder", str(portal().settings.data_dir)),
+        ("Machine", f"{platform.node()} ({sys.platform}, {platform.machine()})"),
+    ]
+
+
+@functools.cache
+def _licences() -> list[dict[str, Any]]:
+    manifest = json.loads((paths.resource("static") / "vendor" / "MANIFEST.json").read_text(encoding="utf-8"))
+    found = {entry["package"]: {key: entry[key] for key in ("package", "version", "licence")} for entry in manifest["files"]}
+    return sorted(found.values(), key=lambda entry: entry["package"])
+
+
+@bp.post("/about/practice")
+@requires(Permission.PORTAL_ADMIN)
+def practice_model() -> AnyResponse:
+    on = request.form.get("practice") == "true"
+    practice.switch(portal(), actor(), on)
+    if on and not portal().practice_url:
+        return pages.changed(_("It cannot listen on its port; see below what to do."), level="error", url=url_for("web.about"))
+    return pages.moved(_("The practice model is on.") if on else _("The practice model is off."), url_for("web.about"))
+
+
+@bp.get("/api-docs")
+@requires(Permission.CATALOG_READ)
+def api_docs() -> Response:
+    answer = make_response(render_template("api/docs.html", openapi_url=OPENAPI))
+    answer.headers["Content-Security-Policy"] = _docs_policy()
+    return answer
+
+
+def _docs_policy() -> str:
+    """Swagger UI sets style attributes; they are allowed on this page alone, scripts stay as strict as everywhere."""
+    ws = f"{'wss' if request.is_secure else 'ws'}://{request.host}"
+    return CSP.format(ws=ws) + "; style-src-attr 'unsafe-inline'"

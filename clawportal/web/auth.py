@@ -1,0 +1,203 @@
+"""Signing in and out, the first-run page, language and theme."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flask import Response, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from clawportal.db import transaction
+from clawportal.errors import FieldError, Forbidden, Invalid, Problem, TooManyRequests, Unauthenticated
+from clawportal.http import i18n
+from clawportal.http.security import (
+    actor,
+    begin_session,
+    current_actor,
+    end_session,
+    portal,
+    public,
+    requires,
+    safe_next,
+    sign_in,
+)
+from clawportal.models import User
+from clawportal.permissions import Permission
+from clawportal.services import identity, portal_settings, practice, tenancy
+from clawportal.web import pages
+from clawportal.web.context import THEME_COOKIE, THEMES
+from clawportal.web.pages import bp
+from clawportal.web.words import gettext as _
+
+_YEAR = 365 * 24 * 3600
+
+
+# ---- in and out
+
+
+@bp.route("/login", methods=["GET", "POST"])
+@public("nobody is signed in before it")
+def login() -> AnyResponse:
+    wanted = safe_next(request.values.get("next"), "")
+    if request.method == "GET":
+        return redirect(wanted or url_for("web.home")) if current_actor() else _login_page(wanted)
+    name = request.form.get("username", "").strip()
+    try:
+        user = sign_in(name, request.form.get("password", ""))
+    except (Unauthenticated, TooManyRequests) as problem:
+        answer = _login_page(wanted, name, _told(problem))
+        answer.status_code = problem.status
+        answer.headers.update(problem.headers)
+        return answer
+    begin_session(user)
+    return redirect(wanted or url_for("web.home"), 303)
+
+
+def _told(problem: Problem) -> str:
+    if isinstance(problem, TooManyRequests):
+        return _("Too many wrong sign-ins. Wait a minute, then try again.")
+    return _("The name or the password is wrong.")
+
+
+def _login_page(wanted: str, name: str = "", error: str = "") -> Response:
+    first_run = not pages.setup_done()
+    return make_response(render_template("auth/login.html", username=name, error=error, next_url=wanted, first_run=first_run))
+
+
+@bp.post("/logout")
+@requires(Permission.SELF)
+def logout() -> AnyResponse:
+    end_session()
+    return redirect(url_for("web.login"), 303)
+
+
+# ---- first run
+
+
+@dataclass
+class _Setup:
+    """What the first-run page asks."""
+
+    organization: str = ""
+    password: str = ""
+    again: str = ""
+    practice: bool = True
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@bp.route("/setup", methods=["GET", "POST"])
+@requires(Permission.PORTAL_ADMIN)
+def setup() -> AnyResponse:
+    if pages.setup_done():
+        return redirect(url_for("web.home"))
+    user = pages.own_user()
+    if user is None or actor().kind == "token":
+        raise Forbidden("Sign in with your password in a browser to set up the portal.")
+    if request.method == "GET":
+        return _setup_page(_Setup(), user)
+    wanted = _setup_form(user)
+    if wanted.errors:
+        answer = _setup_page(wanted, user)
+        answer.status_code = 422
+        return answer
+    begin_session(_set_up(wanted, user.id))
+    return pages.moved(_("The portal is yours. Create your first claw."), url_for("web.home"))
+
+
+def _setup_page(wanted: _Setup, user: User) -> Response:
+    return make_response(
+        render_template(
+            "auth/setup.html",
+            values={"organization": wanted.organization, "practice": wanted.practice},
+            errors=wanted.errors,
+            practice_available=True,
+            password_needed=user.must_change_password,
+            min_password=identity.MIN_PASSWORD,
+            username=user.name,
+        )
+    )
+
+
+def _setup_form(user: User) -> _Setup:
+    form = request.form
+    wanted = _Setup(
+        form.get("organization", "").strip(),
+        form.get("password", ""),
+        form.get("password_again", ""),
+        form.get("practice") == "true",
+    )
+    if not 1 <= len(wanted.organization) <= 80:
+        wanted.errors["organization"] = _("Give your organisation a name of 1 to 80 letters.")
+    if user.must_change_password or wanted.password:
+        wanted.errors.update(password_errors(wanted.password, wanted.again))
+    return wanted
+
+
+def password_errors(password: str, again: str) -> dict[str, str]:
+    """What is wrong with a new password, for the forms that ask for it twice."""
+    try:
+        identity.check_password(password, "password")
+    except Invalid as problem:
+        return told(problem.errors)
+    return {} if password == again else {"password_again": _("The two are not the same. Type the new password again.")}
+
+
+def told(errors: tuple[FieldError, ...] | list[FieldError]) -> dict[str, str]:
+    """The first sentence for each field."""
+    found: dict[str, str] = {}
+    for error in errors:
+        found.setdefault(error.path, error.message)
+    return found
+
+
+def _set_up(wanted: _Setup, user_id: str) -> User:
+    with transaction():
+        tenancy.rename_default(wanted.organization)
+        if wanted.password:
+            identity.set_password(portal(), actor(), user_id, wanted.password)
+        practice.switch(portal(), actor(), wanted.practice)
+        portal_settings.write(portal_settings.SETUP_DONE, True)
+    user = pages.own_user()
+    if user is None:
+        raise Unauthenticated("This account is gone. Sign in again.")
+    return user
+
+
+# ---- language and theme
+
+
+@bp.post("/language")
+@public("people choose their language before they sign in")
+def language() -> AnyResponse:
+    wanted = request.form.get("language", "")
+    if wanted not in i18n.LANGUAGES:
+        raise Invalid.field("language", f"must be one of {', '.join(i18n.LANGUAGES)}")
+    answer = redirect(pages.back(url_for("web.home")), 303)
+    _remember(answer, i18n.COOKIE, wanted)
+    _keep(language=wanted)
+    return answer
+
+
+@bp.post("/theme")
+@public("people choose light or dark before they sign in")
+def theme() -> AnyResponse:
+    wanted = request.form.get("theme", "")
+    if wanted not in THEMES:
+        raise Invalid.field("theme", f"must be one of {', '.join(THEMES)}")
+    answer: AnyResponse = make_response("", 204) if pages.fragment() else redirect(pages.back(url_for("web.home")), 303)
+    _remember(answer, THEME_COOKIE, wanted)
+    _keep(theme=wanted)
+    return answer
+
+
+def _keep(*, language: str | None = None, theme: str | None = None) -> None:
+    """With the account, where there is one, so that it holds in every browser."""
+    found = current_actor()
+    if found is not None:
+        identity.set_preferences(found.id, language=language, theme=theme)
+
+
+def _remember(answer: AnyResponse, cookie: str, value: str) -> None:
+    answer.set_cookie(
+        cookie, value, max_age=_YEAR, httponly=True, samesite="Lax", secure=portal().settings.secure_cookies, path="/"
+    )

@@ -1,0 +1,71 @@
+"""What every template can count on, without that a page which does not show it pays for it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import g, request
+from werkzeug.local import LocalProxy
+
+from clawportal import __version__
+from clawportal.http.i18n import LANGUAGES, language
+from clawportal.http.security import current_actor, portal
+from clawportal.permissions import Actor
+from clawportal.types import MenuLink
+from clawportal.web.pages import bp
+from clawportal.web.rows import Nav, Where
+
+log = logging.getLogger(__name__)
+
+THEMES = ("light", "dark", "auto")
+THEME_COOKIE = "clawportal_theme"
+
+
+@bp.app_context_processor
+def _context() -> dict[str, Any]:
+    actor = _actor()
+    where = Where(actor)
+    return {
+        "actor": actor,
+        "language": language(),
+        "languages": list(LANGUAGES.items()),
+        "theme": theme(actor),
+        "tenant_name": LocalProxy(where.tenant),
+        "project_name": LocalProxy(where.project),
+        "practice": bool(portal().practice_url),
+        "version": __version__,
+        "nav": Nav(actor),
+        "menu_links": LocalProxy(lambda: menu_links(actor)),
+    }
+
+
+def _actor() -> Actor | None:
+    """Error pages must also come when the database does not answer."""
+    try:
+        return current_actor()
+    except Exception:
+        log.exception("who asks cannot be told")
+        g.actor = None
+        return None
+
+
+def theme(actor: Actor | None) -> str:
+    for wanted in (actor.theme if actor else "", request.cookies.get(THEME_COOKIE, "")):
+        if wanted in THEMES:
+            return wanted
+    return "auto"
+
+
+def menu_links(actor: Actor | None) -> list[MenuLink]:
+    """Links of plugins; one plugin that fails, or that points outside of http, does not take the page with it."""
+    found: list[MenuLink] = []
+    if actor is None:
+        return found
+    for implementation in portal().registry.hook.menu_links.get_hookimpls():
+        try:
+            links = implementation.function(*(actor for _ in implementation.argnames)) or ()
+            found.extend(link for link in links if link.href.startswith(("/", "https://", "http://")))
+        except Exception:
+            log.exception("plugin %s failed to give its menu links", implementation.plugin_name)
+    return found

@@ -1,0 +1,327 @@
+"""The list of instances, the pages of one instance, and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from flask import make_response, render_template, request, url_for
+from flask_babel import lazy_gettext as _l
+from werkzeug.wrappers import Response
+
+from clawportal.errors import Invalid, NotFound, Problem
+from clawportal.http.paging import paging
+from clawportal.http.security import actor, portal, requires
+from clawportal.lifecycle import TRANSITIONAL, Phase
+from clawportal.models import Instance
+from clawportal.models.operations import OPEN_STATES
+from clawportal.permissions import Actor, Permission
+from clawportal.services import instances as service
+from clawportal.services import ledger, operations, secrets
+from clawportal.types import HealthState
+from clawportal.web import pages, rows
+from clawportal.web.pages import bp, fragment
+from clawportal.web.words import gettext as _
+from clawportal.web.words import ngettext
+
+STATES: dict[str, service.Filters] = {
+    "": service.Filters(),
+    "attention": service.Filters(trouble=True),
+    "running": service.Filters(phases=(Phase.RUNNING,)),
+    "progressing": service.Filters(phases=tuple(sorted(TRANSITIONAL))),
+    "stopped": service.Filters(phases=(Phase.STOPPED,)),
+    "failed": service.Filters(phases=(Phase.FAILED,)),
+}
+"""The tabs of the list, by what stands in the address."""
+
+LEVELS: dict[str, tuple[str, ...]] = {"": (), "warning": ("warning", "error"), "error": ("error",)}
+ACTIONS = {
+    "start": Permission.INSTANCE_OPERATE, "stop": Permission.INSTANCE_OPERATE, "restart": Permission.INSTANCE_OPERATE,
+    "kill": Permission.INSTANCE_KILL, "delete": Permission.INSTANCE_DELETE,
+}  # fmt: skip
+_SAID = {
+    "start": _l("%(name)s is starting."), "stop": _l("%(name)s is stopping."), "restart": _l("%(name)s is restarting."),
+    "kill": _l("%(name)s is being killed."), "delete": _l("%(name)s is being deleted."),
+}  # fmt: skip
+_NAMED_FAILURES = 5
+
+
+# ---- the list
+
+
+@bp.get("/instances")
+@requires(Permission.INSTANCE_READ)
+def instances() -> str:
+    who, page = actor(), paging()
+    given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "sort")}
+    if given["state"] not in STATES:
+        raise Invalid.field("state", f"must be one of {', '.join(filter(None, STATES))}")
+    found = service.listing(who, _filters(given), sort=given["sort"] or "-created_at", limit=page.limit, offset=page.offset)
+    counts = rows.tally(who)
+    context: dict[str, Any] = {
+        "instances": rows.instance_rows(who, found.items),
+        "page": rows.Paged(found.total, page.limit, page.offset),
+        "filters": given,
+        "counts": counts,
+        "any_at_all": counts.total > 0,
+    }
+    if fragment():
+        return render_template("instances/_rows.html", **context)
+    names = rows.project_names(who)
+    choices = [{"id": choice.id, "name": names[choice.id]} for choice in rows.projects(who)] if names else []
+    return render_template("instances/index.html", **context, adapters=rows.adapter_cards(), projects=choices)
+
+
+def _filters(given: dict[str, str]) -> service.Filters:
+    state = STATES[given["state"]]
+    adapters = (given["adapter"],) if given["adapter"] else ()
+    return service.Filters(state.phases, adapters, given["project"], given["q"][:200], state.trouble)
+
+
+@bp.post("/instances/bulk")
+@requires(Permission.INSTANCE_READ)
+def instances_bulk() -> Response:
+    who, action, ids = actor(), request.form.get("action", ""), request.form.getlist("ids")
+    if action == "delete" and not fragment() and request.form.get("confirmed") != "yes":
+        return _confirm_page([_readable(who, instance_id) for instance_id in dict.fromkeys(ids)])
+    names = _names(who, ids) if 1 <= len(ids) <= 500 else {}
+    outcomes = service.bulk(portal(), who, action, ids)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    text = _bulk_summary(action, outcomes, failed, names)
+    level = "success" if not failed else "warning" if len(failed) < len(outcomes) else "error"
+    return pages.changed(text, level=level, url=pages.back(url_for("web.instances")), instances=[o.instance_id for o in outcomes])
+
+
+def _names(who: Actor, ids: Sequence[str]) -> dict[str, str]:
+    """Names of what is asked for, for telling failures; what one may not see keeps its id."""
+    found: dict[str, str] = {}
+    for instance_id in dict.fromkeys(ids):
+        try:
+            found[instance_id] = service.get(who, instance_id).name
+        except Problem:
+            continue  # the action itself says why
+    return found
+
+
+def _bulk_summary(
+    action: str, outcomes: Sequence[service.Outcome], failed: Sequence[service.Outcome], names: dict[str, str]
+) -> str:
+    """One sentence on what worked, then every failure by name."""
+    done = len(outcomes) - len(failed)
+    words = {
+        "start": ngettext("%(num)s instance is starting.", "%(num)s instances are starting.", done),
+        "stop": ngettext("%(num)s instance is stopping.", "%(num)s instances are stopping.", done),
+        "restart": ngettext("%(num)s instance is restarting.", "%(num)s instances are restarting.", done),
+        "kill": ngettext("%(num)s instance is being killed.", "%(num)s instances are being killed.", done),
+        "delete": ngettext("%(num)s instance is being deleted.", "%(num)s instances are being deleted.", done),
+    }
+    parts = [words[action]] if done else []
+    if failed:
+        parts.append(ngettext("%(num)s failed:", "%(num)s failed:", len(failed)))
+        parts += [_failure(outcome, names) for outcome in failed[:_NAMED_FAILURES]]
+    if len(failed) > _NAMED_FAILURES:
+        parts.append(_("and %(n)s more", n=len(failed) - _NAMED_FAILURES))
+    return " ".join(parts)
+
+
+def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
+    name = names.get(outcome.instance_id, outcome.instance_id)
+    return outcome.error if name in outcome.error else f"{name}: {outcome.error}"
+
+
+# ---- one instance
+
+
+@bp.get("/instances/<instance_id>")
+@requires(Permission.INSTANCE_READ)
+def instance(instance_id: str) -> str:
+    found, part = service.get(actor(), instance_id), request.args.get("part", "") if fragment() else ""
+    context = _frame(found) if part in ("", "status") else {"i": rows.instance_row(actor(), found)}
+    if part == "":
+        return render_template("instances/overview.html", **context, **_overview(found))
+    if part == "overview":
+        return render_template("instances/_overview.html", **context, **_overview(found))
+    if part not in ("status", "row", "menu"):
+        raise Invalid.field("part", "must be one of status, overview, row, menu")
+    return render_template(f"instances/_{part}.html", **context)
+
+
+def _readable(who: Actor, instance_id: str) -> Instance:
+    return service.get(who, instance_id)
+
+
+def _frame(found: Instance) -> dict[str, Any]:
+    """What every tab shows above itself."""
+    who, current = actor(), None
+    if who.has(Permission.OPERATION_READ):
+        doing = operations.listing(who, states=OPEN_STATES, instance_id=found.id, limit=1).items
+        current = rows.operation_row(who, doing[0]) if doing else None
+    return {"i": rows.instance_row(who, found), "current_operation": current}
+
+
+def _overview(found: Instance) -> dict[str, Any]:
+    usage = portal().samples.get(found.id)
+    events = ledger.feed(actor(), instance_id=found.id, limit=6) if actor().has(Permission.EVENT_READ) else []
+    hint = (
+        {"access_hint": _("These addresses answer on every network that this machine is in.")} if found.spec.get("expose") else {}
+    )
+    return {
+        "events": rows.event_rows(events),
+        "resources": {"processes": usage.processes, "at": usage.at} if usage else None,
+        **hint,
+    }
+
+
+@bp.get("/instances/<instance_id>/logs")
+@requires(Permission.INSTANCE_LOGS)
+def instance_logs(instance_id: str) -> str:
+    found = service.get(actor(), instance_id, Permission.INSTANCE_LOGS)
+    download = f"/api/v1/instances/{found.id}/logs?download=1"
+    return render_template("instances/logs.html", **_frame(found), download_url=download)
+
+
+@bp.get("/instances/<instance_id>/chat")
+@requires(Permission.INSTANCE_CHAT)
+def instance_chat(instance_id: str) -> str:
+    found = service.get(actor(), instance_id, Permission.INSTANCE_CHAT)
+    return render_template(
+        "instances/chat.html",
+        **_frame(found),
+        chat_url=f"/api/v1/instances/{found.id}/chat",
+        closed=_closed(found),
+        practice_model=_thinks_with_practice(found),
+    )
+
+
+def _closed(found: Instance) -> str | None:
+    adapter = portal().registry.adapters.get(found.adapter)
+    if adapter is None or "chat" not in adapter.capabilities:
+        return _("This kind of claw has no chat.")
+    if found.phase != Phase.RUNNING:
+        return _("%(name)s is not running. Start it to talk to it.", name=found.name)
+    if found.health in (HealthState.STARTING, HealthState.UNHEALTHY):
+        return _("%(name)s does not answer yet. This opens by itself once it is well.", name=found.name)
+    return None
+
+
+def _thinks_with_practice(found: Instance) -> bool:
+    adapter = portal().registry.adapters.get(found.adapter)
+    provider = found.spec.get("model", {}).get("provider")
+    return adapter is not None and "model" in adapter.capabilities and provider == "practice"
+
+
+@bp.get("/instances/<instance_id>/events")
+@requires(Permission.EVENT_READ)
+def instance_events(instance_id: str) -> str:
+    found, limit = service.get(actor(), instance_id), paging().limit
+    level, before = request.args.get("level", ""), request.args.get("before", "")
+    if level not in LEVELS:
+        raise Invalid.field("level", "must be warning or error")
+    if before and not (before.isdigit() and len(before) < 18):
+        raise Invalid.field("before", "must be the number of an event")
+    events = ledger.feed(
+        actor(), instance_id=found.id, before=int(before) if before else None, levels=LEVELS[level], limit=limit + 1
+    )
+    context = {
+        "events": rows.event_rows(events[:limit]),
+        "older": events[limit - 1].seq if len(events) > limit else None,
+        "before": before,
+        "level": level,
+    }
+    if fragment():
+        return render_template("instances/_events.html", i=rows.instance_row(actor(), found), **context)
+    return render_template("instances/events.html", **_frame(found), **context)
+
+
+@bp.get("/instances/<instance_id>/config")
+@requires(Permission.INSTANCE_READ)
+def instance_config(instance_id: str) -> str:
+    found = service.get(actor(), instance_id)
+    workload = found.workload or {}
+    processes = workload.get("processes", [])
+    return render_template(
+        "instances/config.html",
+        **_frame(found),
+        planned=found.workload is not None,
+        files=workload.get("files", []),
+        processes=processes,
+        environment=_environment(processes),
+        spec_text=_spec_text(found),
+        secrets=secrets.listing(found.id),
+        render_error=None,
+    )
+
+
+def _environment(processes: Sequence[dict[str, Any]]) -> list[tuple[str, str, bool]]:
+    """Name, value, whether it is a secret; of a secret only its name is known here."""
+    found: dict[str, tuple[str, bool]] = {}
+    for process in processes:
+        found |= {name: (value, False) for name, value in process.get("env", {}).items()}
+        found |= dict.fromkeys(process.get("secret_env", {}), ("", True))
+    return [(name, value, hidden) for name, (value, hidden) in sorted(found.items())]
+
+
+def _spec_text(found: Instance) -> str:
+    """As `claw create -f` takes it."""
+    document = {"name": found.name, "adapter": found.adapter, "version": found.version, "spec": found.spec}
+    if found.labels:
+        document["labels"] = found.labels
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+
+
+@bp.get("/instances/<instance_id>/operations")
+@requires(Permission.OPERATION_READ)
+def instance_operations(instance_id: str) -> str:
+    found, page = service.get(actor(), instance_id), paging()
+    doing = operations.listing(actor(), instance_id=found.id, limit=page.limit, offset=page.offset)
+    return render_template(
+        "instances/operations.html",
+        **_frame(found),
+        operations=rows.operation_rows(actor(), doing.items),
+        page=rows.Paged(doing.total, page.limit, page.offset),
+    )
+
+
+# ---- what can be done
+
+
+@bp.post("/instances/<instance_id>/<any(start, stop, restart, kill, delete):action>")
+@requires(Permission.INSTANCE_READ)
+def instance_action(instance_id: str, action: str) -> Response:
+    who = actor()
+    if action == "delete":
+        return _delete(who, instance_id)
+    row = service.ACTIONS[action](portal(), who, instance_id)
+    return _told(row, action)
+
+
+def _delete(who: Actor, instance_id: str) -> Response:
+    """Without scripts nobody was asked yet, so the question is a page."""
+    found = service.get(who, instance_id, Permission.INSTANCE_DELETE)
+    if not fragment():
+        typed = request.form.get("confirm_name")
+        if typed is None:
+            return _confirm_page([found], alone=True)
+        if typed.strip() != found.name:
+            return _confirm_page([found], alone=True, error=_("Type the name exactly as it is shown."), typed=typed)
+    options = {name: request.form.get(name) == "true" for name in ("keep_data", "force")}
+    row = service.remove(portal(), who, instance_id, **options)
+    return _told(row, "delete")
+
+
+def _told(row: Instance, action: str) -> Response:
+    said = str(_SAID[action]).replace("%(name)s", row.name)
+    return pages.changed(said, url=url_for("web.instance", instance_id=row.id), instances=[row.id])
+
+
+def _confirm_page(found: Sequence[Instance], *, alone: bool = False, error: str = "", typed: str = "") -> Response:
+    if not found:
+        raise NotFound("Choose at least one instance.")
+    answer = make_response(
+        render_template(
+            "instances/delete.html", instances=found, alone=alone, errors={"confirm_name": error} if error else {}, typed=typed
+        )
+    )
+    answer.status_code = 422 if error else 200
+    return answer

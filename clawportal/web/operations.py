@@ -1,0 +1,64 @@
+"""The list of operations, one operation live, cancel and retry."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from clawportal.errors import Invalid
+from clawportal.http.paging import paging
+from clawportal.http.security import actor, portal, requires
+from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, SUCCEEDED
+from clawportal.permissions import Permission
+from clawportal.services import operations as service
+from clawportal.web import pages, rows
+from clawportal.web.pages import bp, fragment
+from clawportal.web.words import gettext as _
+
+STATES: dict[str, tuple[str, ...]] = {
+    "": (), "running": OPEN_STATES, "failed": (FAILED,), "succeeded": (SUCCEEDED,), "cancelled": (CANCELLED,),
+}  # fmt: skip
+"""The tabs of the list, by what stands in the address."""
+
+
+@bp.get("/operations")
+@requires(Permission.OPERATION_READ)
+def operations() -> str:
+    who, page, state = actor(), paging(), request.args.get("state", "")
+    if state not in STATES:
+        raise Invalid.field("state", f"must be one of {', '.join(filter(None, STATES))}")
+    found = service.listing(who, states=STATES[state], limit=page.limit, offset=page.offset)
+    return render_template(
+        "operations/_rows.html" if fragment() else "operations/index.html",
+        operations=rows.operation_rows(who, found.items),
+        page=rows.Paged(found.total, page.limit, page.offset),
+        filters={"state": state},
+    )
+
+
+@bp.get("/operations/<operation_id>")
+@requires(Permission.OPERATION_READ)
+def operation(operation_id: str) -> str:
+    row = rows.operation_row(actor(), service.get(actor(), operation_id))
+    return render_template("operations/_show.html" if fragment() else "operations/show.html", o=row)
+
+
+@bp.post("/operations/<operation_id>/cancel")
+@requires(Permission.OPERATION_CONTROL)
+def operation_cancel(operation_id: str) -> Response:
+    row = service.cancel(portal(), actor(), operation_id)
+    said = _("%(name)s: cancel was asked for.", name=row.subject)
+    return pages.changed(said, url=url_for("web.operation", operation_id=row.id), operations=[row.id])
+
+
+@bp.post("/operations/<operation_id>/retry")
+@requires(Permission.OPERATION_CONTROL)
+def operation_retry(operation_id: str) -> Response:
+    row = service.retry(portal(), actor(), operation_id)
+    said, url = _("%(name)s is tried again.", name=row.subject), url_for("web.operation", operation_id=row.id)
+    old = url_for("web.operation", operation_id=operation_id)
+    if fragment() and urlsplit(request.headers.get("HX-Current-URL", "")).path == old:
+        return pages.moved(said, url)  # the page shows the old one, which will not move again
+    return pages.changed(said, url=url, operations=[operation_id, row.id])

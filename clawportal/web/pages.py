@@ -1,0 +1,102 @@
+"""What all pages share: the blueprint, the first-run gate, and how a change answers browsers with and without scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, flash, make_response, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from clawportal.db import db
+from clawportal.http.security import current_actor, safe_next
+from clawportal.models import User
+from clawportal.permissions import Permission
+from clawportal.services import portal_settings
+from clawportal.web.words import gettext as _
+
+bp = Blueprint("web", __name__)
+
+_ALWAYS = {"static", "web.login", "web.logout", "web.setup", "web.language", "web.theme"}
+_MUST_CHANGE = {"web.profile", "web.password"}
+_DONE = "clawportal_setup_done"
+
+
+def fragment() -> bool:
+    """Whether htmx asks for a part. Going back in the history wants the whole page."""
+    return request.headers.get("HX-Request") == "true" and request.headers.get("HX-History-Restore-Request") != "true"
+
+
+def setup_done() -> bool:
+    """Whether the first-run page was completed. Once true it stays true, so it is asked only until then."""
+    if not current_app.extensions.get(_DONE):
+        current_app.extensions[_DONE] = bool(portal_settings.read(portal_settings.SETUP_DONE, False))
+    return bool(current_app.extensions[_DONE])
+
+
+def own_user() -> User | None:
+    """The row of who is signed in; it is in the session's identity map already."""
+    actor = current_actor()
+    return db.session.get(User, actor.id) if actor else None
+
+
+@bp.before_app_request
+def _first_things_first() -> AnyResponse | None:
+    """Nobody gets past the first-run page, nor past a password that has to be changed."""
+    if request.endpoint in _ALWAYS or request.endpoint is None or request.path.startswith("/api/"):
+        return None
+    actor = current_actor()
+    if actor is None or actor.kind == "token":
+        return None
+    if not setup_done() and actor.has(Permission.PORTAL_ADMIN):
+        return _elsewhere(url_for("web.setup"))
+    user = own_user()
+    if user is not None and user.must_change_password and request.endpoint not in _MUST_CHANGE:
+        flash(_("Choose a password of your own first."), "warning")
+        return _elsewhere(url_for("web.profile"))
+    return None
+
+
+def _elsewhere(url: str) -> AnyResponse:
+    if not fragment():
+        return redirect(url, 303)
+    answer = make_response("", 200)
+    answer.headers["HX-Redirect"] = url
+    return answer
+
+
+def back(default: str) -> str:
+    """Where somebody came from, as long as it is a page of this portal."""
+    wanted = request.form.get("next")
+    if not wanted and request.referrer:
+        parts = urlsplit(request.referrer)
+        if parts.netloc == request.host:
+            wanted = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return safe_next(wanted, default)
+
+
+def changed(
+    text: str, *, level: str = "success", url: str, instances: Iterable[str] = (), operations: Iterable[str] = ()
+) -> AnyResponse:
+    """The answer to a change: a toast and a hint which parts of the page are old, or, without scripts, a message on the next page."""
+    if not fragment():
+        flash(text, level)
+        return redirect(url, 303)
+    answer = make_response("", 204)
+    trigger(answer, {
+        "toast": {"level": level, "text": text}, "changed": {"instances": list(instances), "operations": list(operations)},
+    })  # fmt: skip
+    return answer
+
+
+def moved(text: str, url: str) -> AnyResponse:
+    """To another page after a change, with a message there."""
+    flash(text, "success")
+    return _elsewhere(url)
+
+
+def trigger(answer: Response, events: Mapping[str, Any]) -> None:
+    """Events for the page's scripts; ASCII, because a header holds nothing else."""
+    answer.headers["HX-Trigger"] = json.dumps(events)

@@ -1,0 +1,59 @@
+"""What is loaded and where claws can run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import render_template
+
+from clawportal.http.security import actor, portal, requires
+from clawportal.permissions import Permission
+from clawportal.services import clusters
+from clawportal.types import Capacity
+from clawportal.web import findings, rows
+from clawportal.web.pages import bp
+
+
+@dataclass(frozen=True)
+class Provided:
+    """A runtime or file store, and the plugin that brought it."""
+
+    kind: str
+    title: str
+    plugin: str
+
+
+@dataclass(frozen=True)
+class ClusterRow:
+    name: str
+    title: str
+    runtime: str
+    capacity: Capacity | None
+    problem: str
+
+
+@bp.get("/plugins")
+@requires(Permission.CATALOG_READ)
+def plugins() -> str:
+    registry = portal().registry
+    return render_template(
+        "plugins/index.html",
+        adapters=rows.adapter_cards(),
+        runtimes=[_provided(driver, driver.title) for driver in registry.runtimes.values()],
+        stores=[_provided(store, "") for store in registry.stores.values()],
+        plugins=registry.plugins,
+        clusters=_clusters() if actor().has(Permission.PORTAL_READ) else [],
+    )
+
+
+def _provided(thing: object, title: str) -> Provided:
+    kind = str(getattr(thing, "kind", ""))
+    return Provided(kind, title or kind, type(thing).__module__.partition(".")[0])
+
+
+def _clusters() -> list[ClusterRow]:
+    found = []
+    for cluster in clusters.everything():
+        capacity, problem = findings.capacity(cluster)
+        found.append(ClusterRow(cluster.name, cluster.title or cluster.name, cluster.runtime, capacity, problem))
+    return found

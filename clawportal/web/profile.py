@@ -1,0 +1,109 @@
+"""One's own account: password, looks, tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, make_response, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from clawportal.errors import Forbidden, Invalid, Unauthenticated
+from clawportal.http.security import actor, begin_session, portal, requires
+from clawportal.models import User
+from clawportal.permissions import Permission
+from clawportal.services import identity
+from clawportal.web import auth, pages
+from clawportal.web.pages import bp, fragment
+from clawportal.web.words import gettext as _
+
+_PATHS = {"old_password": "current", "new_password": "password", "days": "expires_days"}
+"""The service's names of fields as the forms spell them."""
+LIFETIMES = (30, 90, 365)
+
+
+@bp.get("/profile")
+@requires(Permission.SELF)
+def profile() -> Response:
+    return _page()
+
+
+def _page(status: int = 200, **more: Any) -> Response:
+    user = _person()
+    roles = dict.fromkeys(grant.source for grant in actor().grants if grant.source)
+    context: dict[str, Any] = {"errors": {}, "new_token": None, "tokens": identity.list_tokens(user.id)} | more
+    answer = make_response(
+        render_template(
+            "profile/index.html",
+            user={"name": user.display_name or user.name, "username": user.name, "roles": [_role(source) for source in roles]},
+            min_password=identity.MIN_PASSWORD,
+            **context,
+        )
+    )
+    answer.status_code = status
+    return answer
+
+
+def _role(source: str) -> str:
+    return source[:1].upper() + source[1:]
+
+
+def _person() -> User:
+    user = pages.own_user()
+    if user is None:
+        raise Unauthenticated("This account is gone. Sign in again.")
+    return user
+
+
+def _told(problem: Invalid) -> dict[str, str]:
+    return {_PATHS.get(path, path): message for path, message in auth.told(problem.errors).items()}
+
+
+@bp.post("/profile/password")
+@requires(Permission.SELF)
+def password() -> AnyResponse:
+    if actor().kind == "token":
+        raise Forbidden("A token cannot change the password. Sign in with your password instead.")
+    new = request.form.get("password", "")
+    errors = auth.password_errors(new, request.form.get("password_again", ""))
+    if errors:
+        return _page(422, errors=errors)
+    try:
+        user = identity.set_password(portal(), actor(), actor().id, new, old=request.form.get("current", ""))
+    except Invalid as problem:
+        return _page(422, errors=_told(problem))
+    begin_session(user)
+    return pages.moved(_("Your password was changed. Other devices are signed out."), url_for("web.profile"))
+
+
+@bp.post("/profile/tokens")
+@requires(Permission.SELF)
+def tokens() -> Response:
+    days = request.form.get("expires_days", "")
+    try:
+        if days not in map(str, LIFETIMES):
+            raise Invalid.field("days", "Choose how long the token is valid.")
+        made = identity.create_token(portal(), actor(), _person().id, request.form.get("name", ""), int(days))
+    except Invalid as problem:
+        return _tokens(422, errors=_told(problem))
+    return _tokens(200, new_token=made.text)
+
+
+@bp.post("/profile/tokens/<token_id>/revoke")
+@requires(Permission.SELF)
+def token_revoke(token_id: str) -> AnyResponse:
+    identity.revoke_token(portal(), actor(), _person().id, token_id)
+    if not fragment():
+        return pages.moved(_("The token was revoked."), url_for("web.profile"))
+    answer = _tokens(200)
+    pages.trigger(answer, {"toast": {"level": "success", "text": _("The token was revoked.")}})
+    return answer
+
+
+def _tokens(status: int, **more: Any) -> Response:
+    """The part with the tokens; the whole page without scripts. A new token is in this answer and never again."""
+    if not fragment():
+        return _page(status, **more)
+    context: dict[str, Any] = {"errors": {}, "new_token": None, "tokens": identity.list_tokens(_person().id)} | more
+    answer = make_response(render_template("profile/_tokens.html", **context))
+    answer.status_code = status
+    return answer

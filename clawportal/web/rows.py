@@ -1,0 +1,303 @@
+"""What templates see: small read-only rows, made in bulk so that a page costs the same SQL whatever its length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flask import g
+from flask_babel import lazy_gettext as _l
+
+from clawportal.http.security import portal
+from clawportal.models import EventRow, Instance, Operation
+from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
+from clawportal.permissions import Actor, Permission, Scope
+from clawportal.services import instances, operations, tenancy
+from clawportal.types import Adapter
+from clawportal.web.words import gettext
+
+_CAN: dict[str, Permission] = {
+    "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "operate": Permission.INSTANCE_OPERATE,
+    "kill": Permission.INSTANCE_KILL, "update": Permission.INSTANCE_UPDATE, "delete": Permission.INSTANCE_DELETE,
+}  # fmt: skip
+
+_TITLES = {
+    "instance.create": _l("Create %(name)s"), "instance.start": _l("Start %(name)s"), "instance.stop": _l("Stop %(name)s"),
+    "instance.restart": _l("Restart %(name)s"), "instance.kill": _l("Kill %(name)s"), "instance.delete": _l("Delete %(name)s"),
+    "instance.update": _l("Change the configuration of %(name)s"), operations.INSTALL: _l("Install %(name)s"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """One instance as lists and its own pages show it."""
+
+    id: str
+    name: str
+    adapter: str
+    adapter_title: str
+    version: str
+    phase: str
+    health: str
+    sync: str
+    reason: str
+    message: str
+    next_action: str
+    phase_since: datetime
+    desired: str
+    restart_count: int
+    created_at: datetime
+    updated_at: datetime
+    memory_bytes: int | None
+    cpu_percent: float | None
+    project_name: str
+    generation: int
+    observed_generation: int
+    can: frozenset[str]
+    memory_limit: int | None
+    cpu_limit: float | None
+    conditions: Sequence[Mapping[str, Any]] = ()
+    endpoints: Sequence[instances.Endpoint] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRow:
+    id: str
+    kind: str
+    title: str
+    state: str
+    progress: float | None
+    message: str
+    error: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    instance_id: str | None
+    instance_name: str
+    cancellable: bool
+    retryable: bool
+    lines: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    seq: int
+    at: datetime
+    kind: str
+    level: str
+    reason: str
+    message: str
+    actor: str
+    instance_id: str | None
+    instance_name: str
+
+
+@dataclass(frozen=True)
+class Paged:
+    """Where a list is, for the pager."""
+
+    total: int
+    limit: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class AdapterCard:
+    """A kind of claw as the cards of the form and the plugins page show it."""
+
+    kind: str
+    title: str
+    description: str
+    capabilities: frozenset[str]
+    versions: Sequence[Any]
+    suggested_memory: str
+    plugin: str = ""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Numbers for the tabs, in the words of the templates."""
+
+    total: int = 0
+    attention: int = 0
+    running: int = 0
+    progressing: int = 0
+    stopped: int = 0
+    failed: int = 0
+
+
+def projects(actor: Actor) -> list[tenancy.ProjectChoice]:
+    """Projects that the actor sees, asked once per request."""
+    if "web_projects" not in g:
+        g.web_projects = tenancy.projects(actor)
+    return list(g.web_projects)
+
+
+def tally(actor: Actor) -> Tally:
+    """Counts of the actor's instances, asked once per request."""
+    if "web_tally" not in g:
+        found = instances.counts(actor)
+        g.web_tally = Tally(found.total, found.trouble, found.running, found.changing, found.stopped, found.failed)
+    answer: Tally = g.web_tally
+    return answer
+
+
+def project_names(actor: Actor) -> dict[str, str]:
+    """How to name each project: not at all where there is only one, and with its tenant where there are several tenants."""
+    choices = projects(actor)
+    if len(choices) < 2:
+        return {}
+    several = len({choice.tenant_id for choice in choices}) > 1
+    return {
+        choice.id: f"{choice.tenant_title} / {choice.title or choice.name}" if several else choice.title or choice.name
+        for choice in choices
+    }
+
+
+def instance_rows(actor: Actor, found: Iterable[Instance]) -> list[InstanceRow]:
+    names = project_names(actor)
+    return [_instance_row(actor, instance, names) for instance in found]
+
+
+def instance_row(actor: Actor, instance: Instance) -> InstanceRow:
+    return _instance_row(actor, instance, project_names(actor), full=True)
+
+
+def _instance_row(actor: Actor, instance: Instance, names: Mapping[str, str], *, full: bool = False) -> InstanceRow:
+    adapter = portal().registry.adapters.get(instance.adapter)
+    usage = portal().samples.get(instance.id)
+    workload = instance.workload if full and instance.workload else {}
+    cores = workload.get("cpu_cores")
+    return InstanceRow(
+        id=instance.id,
+        name=instance.name,
+        adapter=instance.adapter,
+        adapter_title=adapter.title if adapter else instance.adapter,
+        version=instance.version,
+        phase=instance.phase,
+        health=instance.health,
+        sync=instance.sync,
+        reason=instance.reason,
+        message=instance.message,
+        next_action=instance.next_action,
+        phase_since=instance.phase_since,
+        desired=instance.desired,
+        restart_count=instance.restart_count,
+        created_at=instance.created_at,
+        updated_at=instance.updated_at,
+        memory_bytes=usage.memory_bytes if usage else None,
+        cpu_percent=usage.cpu_percent if usage else None,
+        project_name=names.get(instance.project_id, ""),
+        generation=instance.generation,
+        observed_generation=instance.observed_generation,
+        can=_abilities(actor, instance, adapter),
+        memory_limit=workload.get("memory_bytes"),
+        cpu_limit=100 * cores if cores else None,
+        conditions=tuple(instance.conditions or ()) if full else (),
+        endpoints=instances.endpoints(portal(), instance) if full else (),
+    )
+
+
+def _abilities(actor: Actor, instance: Instance, adapter: Adapter | None) -> frozenset[str]:
+    """What this actor may do with this instance; from the grants alone, without a query."""
+    scope = Scope(instance.tenant_id, instance.project_id, instance.id)
+    gone = instance.destroyed_at is not None
+    found = {name for name, permission in _CAN.items() if actor.allows(permission, scope) and (name == "logs" or not gone)}
+    if adapter is None or "chat" not in adapter.capabilities:
+        found.discard("chat")
+    return frozenset(found)
+
+
+def operation_rows(actor: Actor, found: Iterable[Operation]) -> list[OperationRow]:
+    return [operation_row(actor, operation) for operation in found]
+
+
+def operation_row(actor: Actor, operation: Operation) -> OperationRow:
+    install = operation.kind == operations.INSTALL
+    control = install and actor.has(Permission.OPERATION_CONTROL)
+    return OperationRow(
+        id=operation.id,
+        kind=operation.kind,
+        title=operation_title(operation),
+        state=operation.state,
+        progress=operation.progress,
+        message=operation.message,
+        error=operation.error,
+        created_at=operation.created_at,
+        started_at=operation.started_at,
+        finished_at=operation.finished_at,
+        instance_id=operation.instance_id,
+        instance_name=operation.subject if operation.instance_id else "",
+        cancellable=control and operation.state in OPEN_STATES and not operation.cancel_requested,
+        retryable=control and operation.state in (FAILED, CANCELLED),
+        lines=tuple(operation.lines or ()),
+    )
+
+
+def operation_title(operation: Operation) -> str:
+    title = _TITLES.get(operation.kind)
+    return str(title).replace("%(name)s", operation.subject) if title else f"{operation.kind} {operation.subject}"
+
+
+def event_rows(found: Iterable[EventRow], names: Mapping[str, str] | None = None) -> list[EventView]:
+    known = names or {}
+    return [
+        EventView(
+            row.seq, row.at, row.kind, row.level, row.reason, row.message, row.actor, row.instance_id,
+            known.get(row.instance_id or "", ""),
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+def adapter_card(adapter: Adapter) -> AdapterCard:
+    return AdapterCard(
+        adapter.kind, adapter.title, adapter.description, adapter.capabilities, adapter.versions(), adapter.suggested_memory,
+        type(adapter).__module__.partition(".")[0],
+    )  # fmt: skip
+
+
+def adapter_cards() -> list[AdapterCard]:
+    """Real claws first; the one to try things out with last."""
+    cards = [adapter_card(adapter) for adapter in portal().registry.adapters.values()]
+    return sorted(cards, key=lambda card: ("model" not in card.capabilities, card.title))
+
+
+@dataclass
+class Nav:
+    """Marks in the menu, asked only by pages that have a menu."""
+
+    actor: Actor | None
+    _cache: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> int:
+        return tally(self.actor).attention if self.actor else 0
+
+    @property
+    def operations(self) -> int:
+        if self.actor is None or not self.actor.has(Permission.OPERATION_READ):
+            return 0
+        if "operations" not in self._cache:
+            self._cache["operations"] = operations.listing(self.actor, states=OPEN_STATES, limit=1).total
+        return self._cache["operations"]
+
+
+@dataclass
+class Where:
+    """In which organisation and project one is; asked only by pages that show it."""
+
+    actor: Actor | None
+
+    def tenant(self) -> str:
+        choices = projects(self.actor) if self.actor else []
+        titles = {choice.tenant_id: choice.tenant_title for choice in choices}
+        if len(titles) > 1:
+            return gettext("All organisations")
+        return next(iter(titles.values()), "clawportal")
+
+    def project(self) -> str:
+        choices = projects(self.actor) if self.actor else []
+        return (choices[0].title or choices[0].name) if len(choices) == 1 else ""

@@ -1,0 +1,333 @@
+"""Creating and editing an instance: one form, made from the adapter's schema and checked while somebody types."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import secrets as random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flask import Response, make_response, render_template, request, url_for
+from pydantic import BaseModel
+from werkzeug.wrappers import Response as AnyResponse
+
+from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, Problem
+from clawportal.http import forms
+from clawportal.http.security import actor, portal, requires
+from clawportal.lifecycle import Desired
+from clawportal.models import Instance
+from clawportal.permissions import Actor, Permission
+from clawportal.services import catalog, instances, ledger, plans, secrets, tenancy
+from clawportal.types import Adapter, InstanceSpec
+from clawportal.web import pages, rows
+from clawportal.web.pages import bp, fragment
+from clawportal.web.words import gettext as _
+
+_PATHS = {"project": "project_id"}
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{8,64}$")
+_SUGGESTED = re.compile(r"^[a-z0-9-]+-\d+$")
+
+
+@dataclass
+class Draft:
+    """The form at one moment: what it shows, what it means, what is wrong with it."""
+
+    mode: str
+    adapter: Adapter
+    version: str
+    values: dict[str, Any]
+    spec: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    instance: Instance | None = None
+    generation: int | None = None
+
+
+@dataclass(frozen=True)
+class Stale:
+    """What somebody else did to the instance while the form was open."""
+
+    by: str
+    at: datetime | None
+    generation: int
+    changes: list[tuple[str, str]]
+    """Path and what is stored there now, where it differs from what was typed."""
+
+
+@dataclass(frozen=True)
+class ProjectOption:
+    id: str
+    name: str
+
+
+@functools.cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
+# ---- create
+
+
+@bp.route("/instances/new", methods=["GET", "POST"])
+@requires(Permission.INSTANCE_CREATE)
+def instance_new() -> AnyResponse:
+    if request.method == "GET":
+        return _page(_fresh(actor(), request.args.get("adapter", "")))
+    draft = _read_new(actor())
+    if request.args.get("part") == "settings":
+        return _settings_part(draft)
+    if request.form.get("validate"):
+        _note_errors(draft, instances.check_new(portal(), actor(), _wanted(draft)))
+        return _errors_part(draft)
+    return _create(draft)
+
+
+def _fresh(who: Actor, kind: str) -> Draft:
+    cards = rows.adapter_cards()
+    if not cards:
+        raise Conflict("No kind of claw is loaded. Look at CLAWPORTAL_PLUGINS: it narrows the list of plugins.")
+    adapter = portal().registry.adapter(kind or cards[0].kind)
+    values = {
+        "name": suggested_name(who, adapter.kind),
+        "version": "",
+        "project_id": "",
+        "spec": {"model": {"provider": _provider()}},
+    }
+    return Draft("create", adapter, catalog.default_version(adapter), values)
+
+
+def _provider() -> str:
+    """The practice model while it is on, because it needs nothing more."""
+    return "practice" if portal().practice_url else "openai-compatible"
+
+
+def suggested_name(who: Actor, kind: str) -> str:
+    """The first free name of the form kind-1, kind-2 ..."""
+    taken = {row.name for row in instances.listing(who, instances.Filters(text=f"{kind}-"), limit=1000).items}
+    return next(name for number in range(1, len(taken) + 2) if (name := f"{kind}-{number}") not in taken)
+
+
+def _read_new(who: Actor) -> Draft:
+    form = request.form
+    adapter = portal().registry.adapter(form.get("adapter", ""))
+    versions = [entry.version for entry in adapter.versions()]
+    asked, part = form.get("version", ""), request.args.get("part") == "settings"
+    version = asked if asked in versions else catalog.default_version(adapter)
+    name = form.get("name", "").strip()
+    if part and (not name or _SUGGESTED.match(name)):
+        name = suggested_name(who, adapter.kind)
+    draft = Draft("create", adapter, version, {"name": name, "version": version, "project_id": form.get("project_id", "")})
+    if asked and asked not in versions and not part:
+        draft.version = asked  # told as an error, not silently replaced
+    _read_spec(draft, version, {})
+    return draft
+
+
+def _read_spec(draft: Draft, version: str, stored: Mapping[str, Any]) -> None:
+    """The spec out of the form. What the form did not have keeps its stored value."""
+    form = request.form
+    whole = forms.read(form, "spec", _schema(InstanceSpec))
+    settings = forms.read(form, "spec.settings", _schema(draft.adapter.settings_model(version)))
+    draft.spec = {key: value for key, value in stored.items() if not forms.sent(form, f"spec.{key}")} | whole.document
+    if forms.sent(form, "spec.settings") or not stored:
+        draft.spec["settings"] = settings.document
+    draft.values["spec"] = whole.typed | {"settings": settings.typed}
+    draft.secrets = forms.read_secrets(form)
+    draft.errors = whole.errors | settings.errors
+
+
+def _wanted(draft: Draft) -> instances.NewInstance:
+    return instances.NewInstance(
+        name=draft.values["name"],
+        adapter=draft.adapter.kind,
+        version=draft.version,
+        project=draft.values["project_id"] or None,
+        spec=draft.spec,
+        secrets=draft.secrets,
+    )
+
+
+def _create(draft: Draft) -> AnyResponse:
+    wanted = _wanted(draft)
+    if draft.errors:
+        _note_errors(draft, instances.check_new(portal(), actor(), wanted))
+        return _refused(draft)
+    try:
+        made = instances.create(portal(), actor(), wanted, key=_key(draft), request_hash="form")
+    except Invalid as problem:
+        _note_errors(draft, problem.errors)
+        return _refused(draft, problem)
+    return pages.moved(_("%(name)s was created and comes up now.", name=made.name), url_for("web.instance", instance_id=made.id))
+
+
+def _key(draft: Draft) -> str:
+    """Pressing twice makes one instance; the same form with other words in it makes another."""
+    given = request.form.get("request_id", "")
+    if not _REQUEST_ID.match(given):
+        return ""
+    said = json.dumps(
+        [draft.values["name"], draft.adapter.kind, draft.version, draft.values["project_id"], draft.spec], sort_keys=True
+    )
+    return f"form:{given}:{hashlib.sha256(said.encode()).hexdigest()[:32]}"
+
+
+# ---- edit
+
+
+@bp.route("/instances/<instance_id>/edit", methods=["GET", "POST"])
+@requires(Permission.INSTANCE_UPDATE)
+def instance_edit(instance_id: str) -> AnyResponse:
+    instance = instances.get(actor(), instance_id, Permission.INSTANCE_UPDATE)
+    if instance.desired == Desired.DELETED:
+        raise Conflict(f"{instance.name} is being deleted.")
+    adapter = plans.adapter_of(portal(), instance)
+    if request.method == "GET":
+        return _page(_stored(instance, adapter))
+    draft = _read_edit(instance, adapter)
+    if request.args.get("part") == "settings":
+        return _settings_part(draft)
+    if request.form.get("validate"):
+        _note_errors(draft, instances.check_change(portal(), instance, _change(draft))[1])
+        return _errors_part(draft)
+    return _save(draft, instance)
+
+
+def _stored(instance: Instance, adapter: Adapter) -> Draft:
+    spec = forms.shown(instance.spec, _schema(InstanceSpec))
+    spec["settings"] = forms.shown(instance.spec.get("settings", {}), _schema(adapter.settings_model(instance.version)))
+    values = {"name": instance.name, "version": instance.version, "project_id": instance.project_id, "spec": spec}
+    return Draft("edit", adapter, instance.version, values, instance=instance, generation=instance.generation)
+
+
+def _read_edit(instance: Instance, adapter: Adapter) -> Draft:
+    asked = request.form.get("version", "") or instance.version
+    known = asked if asked in [entry.version for entry in adapter.versions()] else instance.version
+    values = {"name": instance.name, "version": asked, "project_id": instance.project_id}
+    draft = Draft("edit", adapter, asked, values, instance=instance, generation=_generation())
+    _read_spec(draft, known, instance.spec)
+    return draft
+
+
+def _generation() -> int | None:
+    """The version that was read, or the one that somebody decided to overwrite after having been shown it."""
+    text = request.form.get("overwrite") or request.form.get("generation", "")
+    return int(text) if text.isdigit() and len(text) < 10 else None
+
+
+def _change(draft: Draft) -> instances.InstanceChange:
+    return instances.InstanceChange(version=draft.version, spec=draft.spec, secrets=draft.secrets)
+
+
+def _save(draft: Draft, instance: Instance) -> AnyResponse:
+    instance_id = instance.id
+    if draft.errors:
+        _note_errors(draft, instances.check_change(portal(), instance, _change(draft))[1])
+        return _refused(draft)
+    try:
+        instances.update(portal(), actor(), instance_id, _change(draft), generation=draft.generation)
+    except Invalid as problem:
+        _note_errors(draft, problem.errors)
+        return _refused(draft, problem)
+    except PreconditionFailed as problem:
+        now = instances.get(actor(), instance_id)
+        return _refused(draft, problem, _what_happened(draft, now))
+    said = _("The configuration of %(name)s was saved.", name=draft.values["name"])
+    return pages.moved(said, url_for("web.instance", instance_id=instance_id))
+
+
+def _what_happened(draft: Draft, now: Instance) -> Stale:
+    events = ledger.feed(actor(), instance_id=now.id, limit=50) if actor().has(Permission.EVENT_READ) else []
+    last = next((event for event in events if event.kind.endswith("_requested")), None)
+    stored = dict(_flat(now.spec))
+    changes = [
+        (f"spec.{path}", _shown(stored[path])) for path, typed in _flat(draft.spec) if path in stored and stored[path] != typed
+    ]
+    if draft.version != now.version:
+        changes.insert(0, ("version", now.version))
+    return Stale(last.actor if last else "", last.at if last else None, now.generation, changes)
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+# ---- answers
+
+
+def _note_errors(draft: Draft, errors: list[FieldError] | tuple[FieldError, ...]) -> None:
+    """What the service found, beside what could not even be read; the latter says more about its field."""
+    for error in errors:
+        draft.errors.setdefault(_PATHS.get(error.path, error.path), error.message)
+
+
+def _context(draft: Draft) -> dict[str, Any]:
+    who, instance = actor(), draft.instance
+    card = rows.adapter_card(draft.adapter)
+    known = [entry.version for entry in draft.adapter.versions()]
+    version = draft.version if draft.version in known else catalog.default_version(draft.adapter)
+    return {
+        "mode": draft.mode,
+        "adapter": card,
+        "adapters": rows.adapter_cards(),
+        "version": version,
+        "settings_schema": _schema(draft.adapter.settings_model(version)),
+        "spec_schema": _schema(InstanceSpec),
+        "values": draft.values,
+        "errors": draft.errors,
+        "stored_secrets": [info.name for info in secrets.listing(instance.id)] if instance else [],
+        "projects": _projects(who) if draft.mode == "create" else [],
+        "i": rows.instance_row(who, instance) if instance else None,
+        "generation": draft.generation,
+        "request_id": _request_id(),
+        "practice_available": bool(portal().practice_url),
+    }
+
+
+def _request_id() -> str:
+    """Stays the same while one form is corrected, so that pressing twice still makes one instance."""
+    given = request.form.get("request_id", "")
+    return given if _REQUEST_ID.match(given) else random.token_urlsafe(16)
+
+
+def _projects(who: Actor) -> list[ProjectOption]:
+    choices = tenancy.projects(who, Permission.INSTANCE_CREATE)
+    several = len({choice.tenant_id for choice in choices}) > 1
+    return [ProjectOption(c.id, f"{c.tenant_title} / {c.title or c.name}" if several else c.title or c.name) for c in choices]
+
+
+def _page(draft: Draft, **more: Any) -> Response:
+    return make_response(render_template("instances/form.html", **(_context(draft) | {"tried": False} | more)))
+
+
+def _settings_part(draft: Draft) -> Response:
+    draft.errors = {}
+    return make_response(render_template("instances/_settings.html", **_context(draft)))
+
+
+def _errors_part(draft: Draft, **more: Any) -> Response:
+    context: dict[str, Any] = {"errors": draft.errors, "tried": False, "problem": None, "i": draft.instance} | more
+    return make_response(render_template("instances/_form_errors.html", **context))
+
+
+def _refused(draft: Draft, problem: Problem | None = None, stale: Stale | None = None) -> Response:
+    """Nothing was stored: the same form again, or, with scripts, only what is wrong with it."""
+    more: dict[str, Any] = {"tried": True, "problem": problem, "stale": stale}
+    answer = _errors_part(draft, **more) if fragment() else _page(draft, **more)
+    answer.status_code = problem.status if problem else 422
+    if fragment():
+        answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#form-errors", "outerHTML"
+    return answer
