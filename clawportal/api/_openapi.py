@@ -239,11 +239,10 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": schemas.of(operation.parameters["body"], "validation")}
         if operation.example is not None:
             content["example"] = operation.example
-        made["requestBody"] = {"required": True, "content": {kind: content for kind in operation.accepts}}
+        made["requestBody"] = {"required": True, "content": dict.fromkeys(operation.accepts, content)}
     if operation.permission is None:
-        made["security"] = (
-            [] if 401 not in operation.problems or operation.method == "POST" else [{}, {"bearer": []}, {"cookie": []}]
-        )
+        asks = operation.method == "GET" and 401 in operation.problems
+        made["security"] = [{}, {"bearer": []}, {"cookie": []}] if asks else []
     return {key: value for key, value in made.items() if value or key == "security"}
 
 

@@ -160,7 +160,7 @@ def _adapter(adapter: Adapter) -> dict[str, Any]:
 def _spec_schema(settings: type[BaseModel]) -> dict[str, Any]:
     # a model of both, so that definitions of the same name do not get into each other's way
     needed = any(field.is_required() for field in settings.model_fields.values())
-    spec: type[BaseModel] = create_model(  # type: ignore[call-overload]  # a field definition made at run time
+    spec: type[BaseModel] = create_model(
         "Spec", __base__=InstanceSpec, settings=(settings, Field(... if needed else {}, title="Settings"))
     )
     return spec.model_json_schema()

@@ -287,7 +287,7 @@ def get_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
 def get_instance_config(actor: Actor, instance_id: str) -> dict[str, Any]:
     instance = instances.get(actor, instance_id)
     if instance.workload is None:
-        empty = {"files": [], "processes": [], "ports": {}, "artifacts": []}
+        empty: dict[str, Any] = {"files": [], "processes": [], "ports": {}, "artifacts": []}
         nothing = dict.fromkeys(("memory_bytes", "cpu_cores", "stop_grace"))
         return {"rendered": False, "generation": instance.observed_generation, "digest": "", **empty, **nothing}
     workload = plans.workload_from(instance.workload)
@@ -474,9 +474,12 @@ def _item(portal: Portal, row: Any) -> dict[str, Any]:
 
 def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
     names = db.session.execute(
-        select(Tenant.name, Project.name, Cluster.name).where(
-            Tenant.id == instance.tenant_id, Project.id == instance.project_id, Cluster.id == instance.cluster_id
-        )
+        select(Tenant.name, Project.name, Cluster.name)
+        .select_from(Instance)
+        .join(Tenant, Tenant.id == Instance.tenant_id)
+        .join(Project, Project.id == Instance.project_id)
+        .join(Cluster, Cluster.id == Instance.cluster_id)
+        .where(Instance.id == instance.id)
     ).one()
     document = {name: getattr(instance, name) for name in _COLUMNS}
     document["tenant"] = {"id": instance.tenant_id, "name": names[0]}

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, make_response, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from clawportal.errors import GiveUp, Problem, Retry, Unauthenticated
 
@@ -79,6 +79,8 @@ def _http(error: HTTPException) -> Response:
         problem.title, problem.detail = "There is no such page", "The address is wrong, or what was here is gone."
     if error.code and 300 <= error.code < 400:
         return make_response(error.get_response())
+    if isinstance(error, MethodNotAllowed):
+        problem.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))  # RFC 9110 wants it
     return _problem(problem)
 
 

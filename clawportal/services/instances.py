@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, or_, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 
 from clawportal import clock
 from clawportal.db import db, transaction
@@ -94,7 +94,7 @@ LEAN = (
 
 @dataclass(frozen=True)
 class LeanPage:
-    items: Sequence[Row[Any]]
+    items: Sequence[Any]
     """The columns of LEAN, and `tenant_name`, `project_name`, `cluster_name`."""
     total: int
 
