@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response
 from flask.blueprints import BlueprintSetupState
 
-from clawportal.api import _layer, account, catalog, events, instances, operations, system
+from clawportal.api import _layer, account, catalog, chat, events, instances, logs, operations, system
 
-__all__ = ["account", "blueprint", "catalog", "events", "instances", "operations", "system"]
+__all__ = ["account", "blueprint", "catalog", "chat", "events", "instances", "logs", "operations", "system"]
 
 
 def blueprint() -> Blueprint:

@@ -1,9 +1,50 @@
-"""Socket.IO: changes (ids only) and logs."""
+"""Socket.IO: the namespaces /changes (ids only) and /logs, over websockets only.
+
+A websocket costs a thread for as long as it is open, so there is a cap. Whoever connects says who he is, and is asked again at
+each request and at intervals: what was taken back ends within a minute.
+"""
 
 from __future__ import annotations
 
+import logging
+from typing import cast
+
 from flask import Flask
+from flask_socketio import SocketIO
+
+from clawportal.http import streams
+from clawportal.realtime import changes, logs
+from clawportal.realtime.guard import Guard
+from clawportal.realtime.people import People
+from clawportal.realtime.recheck import Recheck
+from clawportal.services.portal import Portal
+
+PATH = "socket.io"
+PING_SECONDS, PING_TIMEOUT = 25, 20
+MAX_MESSAGE = 16 * 1024
+"""Bytes of one message from a browser; they only ask for things."""
 
 
-def init_app(app: Flask) -> None:
+def init_app(app: Flask) -> SocketIO:
     """Attach Socket.IO to the app."""
+    portal = cast(Portal, app.extensions["clawportal"])
+    counted = streams.init_app(app, portal.settings.max_viewers)
+    socketio = SocketIO(
+        app, path=PATH, async_mode="threading", transports=["websocket"], allow_upgrades=False, manage_session=False,
+        async_handlers=False, ping_interval=PING_SECONDS, ping_timeout=PING_TIMEOUT, max_http_buffer_size=MAX_MESSAGE,
+        logger=logging.getLogger("clawportal.socketio"), engineio_logger=logging.getLogger("clawportal.engineio"),
+    )  # fmt: skip
+    people = People(app, socketio, portal)
+    changes.Changes(people)
+    logs.Logs(people)
+    recheck = app.extensions["clawportal_recheck"] = Recheck(people)
+    app.extensions["clawportal_people"] = people
+    app.wsgi_app = Guard(app.wsgi_app, counted, recheck.start)  # type: ignore[method-assign]  # Flask's documented way
+    _join_hub(app, portal)
+    return socketio
+
+
+def _join_hub(app: Flask, portal: Portal) -> None:
+    portal.logs.context = app.app_context
+    portal.logs.stopping = portal.stopping.is_set
+    portal.listeners.append(lambda event: portal.logs.changed(event.instance_id))

@@ -115,6 +115,15 @@ class Batch:
 
     lines: tuple[Line, ...] = ()
     dropped: int = 0
+    first: int = 0
+    """Number of the first line in its channel."""
+    cut: bool = False
+    """Whether the first line says that older ones are left out."""
+
+    @property
+    def place(self) -> tuple[int, int, int, bool]:
+        """Equal for batches of one channel that say the same."""
+        return self.first, len(self.lines), self.dropped, self.cut
 
     def __bool__(self) -> bool:
         return bool(self.lines or self.dropped)
@@ -234,15 +243,16 @@ class Channel:
             self._settled = bool(quiet or now - self._started >= SETTLE_LIMIT or self.end >= RING_LINES)
         return self._settled
 
-    def place(self, tail: int, since: datetime | None) -> tuple[int, int]:
-        """Where a new viewer begins, and how many lines since `since` are left out."""
+    def place(self, tail: int, since: datetime | None) -> tuple[int, int, bool]:
+        """Where a new viewer begins, how many lines since `since` are left out, and whether there were more before the ring."""
         with self._lock:
             wanted = max(self._first, self.end - tail)
             if since is None:
-                return wanted, 0
+                return wanted, 0, False
             older = sum(1 for _ in itertools.takewhile(lambda line: line.at < since, self._ring))
             first_new = self._first + older
-            return max(wanted, first_new), max(0, wanted - first_new)
+            cut = older == 0 and (self._first > 0 or len(self._ring) >= RING_LINES)
+            return max(wanted, first_new), max(0, wanted - first_new), cut
 
     def take(self, position: int, limit: int) -> tuple[int, Batch]:
         """Lines from `position` on, at most `limit`, and the position after them."""
@@ -259,7 +269,7 @@ class Channel:
                 size += len(line.text)
                 if size > BATCH_BYTES:
                     break
-            return begin + len(lines), Batch(tuple(lines), begin - position)
+            return begin + len(lines), Batch(tuple(lines), begin - position, begin)
 
     def _dressed(self, line: LogLine) -> Line:
         dressed = dress(line, self._parse, self._mask, MAX_TEXT)
@@ -280,6 +290,12 @@ class Channel:
             self._news.notify_all()
 
 
+def _cut(batch: Batch, since: datetime | None) -> Line:
+    """Stands where lines are missing that nobody counted, because the ring let them go before this viewer came."""
+    at = batch.lines[0].at if batch.lines else since or clock.now()
+    return Line(at, "portal", "portal", "warning", "Older lines are left out here; download the log for all.")
+
+
 class Subscription:
     """One viewer of one channel. `take` never waits; `wait` does."""
 
@@ -288,6 +304,7 @@ class Subscription:
         self._tail, self._since = tail, since
         self.position: int | None = None
         self._missed = 0
+        self._cut = False
         self.closed = False
 
     def take(self, limit: int = BATCH_LINES) -> Batch:
@@ -298,13 +315,15 @@ class Subscription:
         self.position, batch = self.channel.take(self.position, limit)
         if self._missed:
             batch, self._missed = replace(batch, dropped=batch.dropped + self._missed), 0
+        if self._cut:
+            batch, self._cut = replace(batch, lines=(_cut(batch, self._since), *batch.lines), cut=True), False
         return batch
 
     def _placed(self) -> bool:
         """Whether it knows its place: the end of the tail can only be told once the tail has arrived."""
         if self.position is None:
             if self.channel.settled():
-                self.position, self._missed = self.channel.place(self._tail, self._since)
+                self.position, self._missed, self._cut = self.channel.place(self._tail, self._since)
             elif self._tail >= RING_LINES and self._since is None:
                 self.position = 0  # it wants all there is, so it need not wait
         return self.position is not None

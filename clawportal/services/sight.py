@@ -5,6 +5,7 @@ People with equal grants see the same, so each change is judged once for all of 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -34,6 +35,12 @@ class Sight:
 
     instances: frozenset[Where]
     operations: frozenset[Where]
+
+    @property
+    def name(self) -> str:
+        """Short, and different for different sights."""
+        raw = repr([sorted(map(repr, places)) for places in (self.instances, self.operations)])
+        return hashlib.sha256(raw.encode()).hexdigest()[:32]
 
     @property
     def by_project(self) -> bool:

@@ -1,0 +1,113 @@
+"""The namespace /changes: says which instances and operations changed, by id, to those who may see them.
+
+Pages then ask for what they show; so nothing that anybody must not see ever travels here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+
+from clawportal.events import Event
+from clawportal.permissions import Actor, Permission
+from clawportal.realtime.people import People, Viewer
+from clawportal.services import sight
+from clawportal.services.sight import Changed, Sight
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "/changes"
+BATCH_SECONDS = 0.15
+KNOWN_PROJECTS = 50_000
+
+
+class Changes:
+    """Collects changes of any thread, and tells them in batches. People with equal rights are one room."""
+
+    def __init__(self, people: People) -> None:
+        self.people = people
+        self._pending: dict[Changed, None] = {}
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._sights: dict[str, Sight] = {}
+        self._projects: dict[str, str] = {}
+        self._thread: threading.Thread | None = None
+        people.namespace(NAMESPACE, self, Permission.SELF)
+        people.portal.listeners.append(self.on_event)
+
+    def on_event(self, event: Event) -> None:
+        """Called from any thread after a commit: only notes, and only while somebody is there."""
+        if not self._sights:
+            return
+        change = sight.changed(event)
+        if change is not None:
+            with self._lock:
+                self._pending[change] = None
+            self._news.set()
+
+    # ---- who sees what
+
+    def seen(self, viewer: Viewer, actor: Actor) -> None:
+        now = sight.of(actor)
+        if self._sights.get(viewer.sid) == now:
+            return
+        self._leave_room(viewer)
+        self._sights[viewer.sid] = now
+        self.people.socketio.server.enter_room(viewer.sid, _room(now), namespace=NAMESPACE)
+        self._start()
+
+    def gone(self, viewer: Viewer) -> None:
+        self._sights.pop(viewer.sid, None)  # Socket.IO itself takes who leaves out of all rooms
+
+    def _leave_room(self, viewer: Viewer) -> None:
+        before = self._sights.get(viewer.sid)
+        if before is not None:
+            self.people.socketio.server.leave_room(viewer.sid, _room(before), namespace=NAMESPACE)
+
+    # ---- telling
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        stopping = self.people.portal.stopping
+        while not stopping.is_set():
+            if not self._news.wait(timeout=2):
+                continue
+            stopping.wait(BATCH_SECONDS)
+            self._news.clear()
+            try:
+                self.tell_once()
+            except Exception:
+                log.exception("changes could not be told")
+
+    def tell_once(self) -> None:
+        """Tell what is pending to each room that may see any of it; never to an empty room."""
+        with self._lock:
+            changes, self._pending = list(self._pending), {}
+            sights = set(self._sights.copy().values())
+        projects = self._projects_of(changes) if any(one.by_project for one in sights) else {}
+        for one in sights:
+            told = sight.told(one, changes, projects)
+            if told["instances"] or told["operations"]:
+                self.people.socketio.server.emit("changed", told, room=_room(one), namespace=NAMESPACE)
+
+    def _projects_of(self, changes: Iterable[Changed]) -> dict[str, str]:
+        """An instance never changes its project, so each is looked up once."""
+        ids = {change.instance_id for change in changes if change.instance_id}
+        unknown = ids - self._projects.keys()
+        if unknown:
+            if len(self._projects) > KNOWN_PROJECTS:
+                self._projects.clear()
+                unknown = ids
+            with self.people.app.app_context():
+                self._projects.update(sight.projects_of(unknown))
+        return self._projects
+
+
+def _room(one: Sight) -> str:
+    return f"sight:{one.name}"

@@ -1,0 +1,183 @@
+"""Who is connected: every handler goes through here, says which permission it needs, and is told who asks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from flask import Flask, request
+from flask_login import current_user
+from flask_socketio import ConnectionRefusedError, SocketIO
+
+from clawportal.errors import Forbidden, GiveUp, Problem, Retry, Unauthenticated
+from clawportal.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.services import identity
+from clawportal.services.portal import Portal
+
+log = logging.getLogger(__name__)
+
+UNAUTHENTICATED = "unauthenticated"
+"""What a refused browser is told; its script gives up on this word and sends the person to sign in."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """By what somebody was recognised; asked again, it gives the rights of now. The text of a token is kept only in memory."""
+
+    kind: str
+    user_id: str = ""
+    epoch: int = 0
+    token: str = field(default="", repr=False)
+
+    def actor(self, portal: Portal) -> Actor | None:
+        if self.kind == "token":
+            return identity.actor_from_token(portal, self.token)
+        return identity.actor_from_session(portal, self.user_id, self.epoch)
+
+
+@dataclass
+class Viewer:
+    """One connection to one namespace."""
+
+    sid: str
+    eio_sid: str
+    namespace: str
+    identity: Identity
+    since: float = field(default_factory=time.monotonic)
+
+
+class Part(Protocol):
+    """What a namespace does with those who are connected to it."""
+
+    def seen(self, viewer: Viewer, actor: Actor) -> None:
+        """Somebody came, or was found to have these rights now."""
+
+    def gone(self, viewer: Viewer) -> None: ...
+
+
+class People:
+    """The connected, by their connection, and the one way to add a handler."""
+
+    def __init__(self, app: Flask, socketio: SocketIO, portal: Portal) -> None:
+        self.app, self.socketio, self.portal = app, socketio, portal
+        self.handlers: dict[tuple[str, str], Permission] = {}
+        """What each handler needs; a test walks it."""
+        self._viewers: dict[tuple[str, str], Viewer] = {}
+        self._lock = threading.Lock()
+        self._parts: dict[str, Part] = {}
+
+    # ---- handlers
+
+    def namespace(self, name: str, part: Part, permission: Permission) -> None:
+        """A namespace that whoever has `permission` somewhere may connect to."""
+        self._parts[name] = part
+        self.handlers[name, "connect"] = self.handlers[name, "disconnect"] = permission
+        self.socketio.on_event("connect", lambda auth=None: self._connect(name, auth, permission), namespace=name)
+        self.socketio.on_event("disconnect", lambda reason=None: self._disconnect(name), namespace=name)
+
+    def on(self, namespace: str, event: str, permission: Permission, handler: Callable[[Viewer, Actor, Any], None]) -> None:
+        """`handler(viewer, actor, data)` for an event of those who have `permission` somewhere."""
+        self.handlers[namespace, event] = permission
+
+        def guarded(data: Any = None, *_more: Any) -> None:
+            viewer = self._viewers.get((namespace, _sid()))
+            if viewer is None:
+                return
+            try:
+                handler(viewer, self._actor(viewer, permission), data)
+            except Unauthenticated as problem:
+                self.refuse(viewer, problem.detail)
+            except Exception as error:
+                self.tell(viewer, words(error))
+
+        self.socketio.on_event(event, guarded, namespace=namespace)
+
+    def _actor(self, viewer: Viewer, permission: Permission) -> Actor:
+        actor = viewer.identity.actor(self.portal)
+        if actor is None:
+            raise Unauthenticated("Your session has ended. Sign in again.")
+        if not actor.has(permission):
+            raise Forbidden(f"You lack the right “{DESCRIPTIONS[permission]}”. Ask an administrator.")
+        return actor
+
+    # ---- coming and going
+
+    def _connect(self, namespace: str, auth: Any, permission: Permission) -> None:
+        found = _identity(auth)
+        actor = found.actor(self.portal) if found else None
+        if found is None or actor is None:
+            raise ConnectionRefusedError(UNAUTHENTICATED)
+        if not actor.has(permission):
+            raise ConnectionRefusedError("forbidden")
+        if self.portal.stopping.is_set():
+            raise ConnectionRefusedError("stopping")
+        sid = _sid()
+        viewer = Viewer(sid, self.socketio.server.manager.eio_sid_from_sid(sid, namespace), namespace, found)
+        with self._lock:
+            self._viewers[namespace, sid] = viewer
+        self._parts[namespace].seen(viewer, actor)
+
+    def _disconnect(self, namespace: str) -> None:
+        with self._lock:
+            viewer = self._viewers.pop((namespace, _sid()), None)
+        if viewer is not None:
+            self._parts[namespace].gone(viewer)
+
+    def viewers(self) -> list[Viewer]:
+        with self._lock:
+            return list(self._viewers.values())
+
+    def needed(self, viewer: Viewer) -> Permission:
+        """What being connected to its namespace needs."""
+        return self.handlers[viewer.namespace, "connect"]
+
+    def here(self, viewer: Viewer) -> bool:
+        return (viewer.namespace, viewer.sid) in self._viewers
+
+    def part_of(self, viewer: Viewer) -> Part:
+        return self._parts[viewer.namespace]
+
+    # ---- telling
+
+    def tell(self, viewer: Viewer, detail: str, **more: str) -> None:
+        self.socketio.server.emit("problem", {"detail": detail, **more}, to=viewer.sid, namespace=viewer.namespace)
+
+    def refuse(self, viewer: Viewer, detail: str) -> None:
+        """Say why and end the connection; the browser comes back and is judged anew."""
+        self.tell(viewer, detail)
+        self.socketio.server.disconnect(viewer.sid, namespace=viewer.namespace)
+
+    def backlog(self, viewer: Viewer) -> int:
+        """How many messages wait for a browser to take them."""
+        connection = self.socketio.server.eio.sockets.get(viewer.eio_sid)
+        return connection.queue.qsize() if connection is not None else 0
+
+
+def words(error: Exception) -> str:
+    """What a person is told; the unexpected goes to the log, without its text to the browser."""
+    if isinstance(error, Problem):
+        return error.detail
+    if isinstance(error, Retry | GiveUp):
+        return str(error)
+    log.error("a socket handler failed", exc_info=error)
+    return "This is the portal's fault. Its log has the details."
+
+
+def _sid() -> str:
+    return cast(str, request.sid)  # type: ignore[attr-defined]  # Flask-SocketIO puts it there
+
+
+def _identity(auth: Any) -> Identity | None:
+    """A token outranks the session: it was sent on purpose."""
+    token = auth.get("token") if isinstance(auth, dict) else None
+    if token is None:
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        token = text.strip() if scheme.lower() == "bearer" else None
+    if token is not None:
+        return Identity("token", token=token) if isinstance(token, str) else None
+    user_id, _, epoch = str(getattr(current_user, "id", "")).partition(".")
+    return Identity("session", user_id, int(epoch)) if epoch.isdigit() else None
