@@ -63,14 +63,14 @@ def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:
 def check_name(name: str) -> list[FieldError]:
     if not name:
         return [FieldError("name", "Give the instance a name.", "missing")]
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
         return [FieldError("name", rule)]
     return []
 
 
 def check_labels(labels: Mapping[str, str]) -> list[FieldError]:
-    bad = [key for key, value in labels.items() if not _LABEL.match(key) or (value and not _LABEL.match(value))]
+    bad = [key for key, value in labels.items() if not _LABEL.fullmatch(key) or (value and not _LABEL.fullmatch(value))]
     return [FieldError(f"labels.{key}", "Labels have letters, digits and . _ / - inside, 63 characters at most.") for key in bad]
 
 
@@ -127,7 +127,7 @@ def _take_secrets(
         document["settings"] = {key: value for key, value in settings.items() if key not in known}
         given = {key: str(value) for key, value in settings.items() if key in known and value is not None} | given
     for name, value in given.items():
-        if name not in known or not _SECRET.match(name):
+        if name not in known or not _SECRET.fullmatch(name):
             errors.append(FieldError(f"secrets.{name}", f"is not a secret of this claw. Known: {', '.join(known)}.", "unknown"))
         elif len(value.encode()) > secrets.MAX_BYTES:
             errors.append(FieldError(f"secrets.{name}", f"may have {secrets.MAX_BYTES:,} bytes at most."))

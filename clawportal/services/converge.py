@@ -402,7 +402,8 @@ class Pass:
 
     def well(self, health: Health) -> None:
         words = health.message or ("The claw is running and well." if health.state is HealthState.HEALTHY else "")
-        stable = self.row.started_at is not None and clock.now() - self.row.started_at > lifecycle.STABLE_AFTER
+        # by our own note, not by the runtime's: that may come from another clock
+        stable = self.row.phase == Phase.RUNNING and clock.now() - self.row.phase_since > lifecycle.STABLE_AFTER
         told: dict[str, Any] = {} if self.refused else {
             "reason": health.reason or "Running", "message": words,
             "next_action": "" if health.state is HealthState.HEALTHY else "Look into its log; restart it if it does not recover.",
@@ -507,7 +508,7 @@ class Pass:
             kept = " Its data was kept." if self.row.keep_data else ""
             self.write(
                 Phase.DESTROYED, sync=Sync.SYNCED, health=HealthState.UNKNOWN, reason="Deleted", message=f"Deleted.{kept}",
-                observed_generation=self.generation, destroyed_at=clock.now(), due_at=None, workload=None, lease_until=None,
+                observed_generation=self.generation, destroyed_at=clock.now(), workload=None, lease_holder="",
             )  # fmt: skip
             self.close(SUCCEEDED, message="Deleted")
 
@@ -586,7 +587,7 @@ class Pass:
             )
 
     def overdue(self, by: timedelta = timedelta()) -> bool:
-        """Whether the phase took longer than it may. Just after a jump of the clock nobody can tell: deadlines move along soon."""
+        """Whether the phase took longer than it may. Just after a clock jump nobody can tell: deadlines move along soon."""
         deadline = self.row.phase_deadline
         return deadline is not None and clock.now() > deadline + by and not clock.jumped()
 

@@ -1,0 +1,313 @@
+"""A runtime that runs nothing and a claw that says nothing: small real implementations whose character a test chooses."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clawportal.adapters import change_by_paths, exit_verdict, json_file
+from clawportal.errors import FieldError, GiveUp, Unavailable
+from clawportal.types import (
+    AdapterIO,
+    Artifact,
+    Capacity,
+    Change,
+    ChatEvent,
+    Check,
+    Context,
+    ExitVerdict,
+    Health,
+    HealthState,
+    InstanceSpec,
+    Layout,
+    LogLine,
+    LogRecord,
+    Observed,
+    Place,
+    PortSpec,
+    Process,
+    Progress,
+    Ref,
+    RunState,
+    Runtime,
+    Sample,
+    Version,
+    Workload,
+)
+
+
+@dataclass
+class Character:
+    """How a `MemoryRuntime` behaves; changed by tests at any time."""
+
+    reachable: bool = True
+    """Off: every call raises `Unavailable`."""
+    blind: bool = False
+    """On: it answers, but cannot tell what runs."""
+    apply_seconds: float = 0.0
+    apply_fails: Exception | None = None
+    check_refuses: str = ""
+    """The words with which a claw refuses its configuration; `{secrets}` stands for all secret values."""
+    stubborn: bool = False
+    """It ignores being asked to stop."""
+    immortal: bool = False
+    """Not even a kill ends it."""
+    silent: bool = False
+    """`watch` tells nothing."""
+
+
+class MemoryRuntime:
+    """Keeps workloads in memory; several portals may share one. See `clawportal.types.Runtime`."""
+
+    capabilities = frozenset({"logs", "metrics", "files", "artifacts"})
+
+    def __init__(self, character: Character | None = None) -> None:
+        self.character = character or Character()
+        self.calls: Counter[str] = Counter()
+        """How often each method was called."""
+        self.lines: dict[str, list[str]] = {}
+        """What each claw has said."""
+        self.installed: set[str] = set()
+        self.prepare_with: Callable[[Artifact, Progress], None] | None = None
+        """What an install does; None installs at once."""
+        self._there: dict[str, Observed] = {}
+        self._changed: list[str] = []
+        self._lock = threading.RLock()
+        self._count = itertools.count(1)
+
+    # ---- what a test does to it
+
+    def exit(self, instance_id: str, code: int | None = 1, signal: int | None = None, reason: str = "") -> None:
+        """The claw ends by itself."""
+        with self._lock:
+            seen = self._there[instance_id]
+            self._there[instance_id] = replace(
+                seen, state=RunState.EXITED, exit_code=code, exit_signal=signal, exited_at=datetime.now(UTC), reason=reason
+            )
+            self._changed.append(instance_id)
+
+    def running(self) -> list[str]:
+        with self._lock:
+            return [name for name, seen in self._there.items() if seen.state is RunState.RUNNING]
+
+    def _called(self, name: str) -> None:
+        self.calls[name] += 1
+        if not self.character.reachable:
+            raise Unavailable("nobody answers at this address")
+
+    # ---- software
+
+    def layout(self, ref: Ref, artifacts: Iterable[Artifact]) -> Layout:
+        base = f"/srv/{ref.instance_id}"
+        names = {artifact.name: f"/srv/artifacts/{artifact.key}" for artifact in artifacts}
+        return Layout(f"{base}/home", f"{base}/state", f"{base}/work", f"{base}/scratch", names)
+
+    def prepared(self, artifact: Artifact) -> bool:
+        return artifact.key in self.installed
+
+    def prepare(self, artifact: Artifact, progress: Progress) -> None:
+        self._called("prepare")
+        if self.prepare_with:
+            self.prepare_with(artifact, progress)
+        self.installed.add(artifact.key)
+
+    # ---- running
+
+    def check(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> None:
+        self._called("check")
+        if self.character.check_refuses:
+            words = self.character.check_refuses.format(secrets=" ".join(secrets.values()))
+            raise GiveUp("ConfigRefused", f"The claw refuses this configuration: {words}", "Correct it.", (words,))
+
+    def write_files(self, ref: Ref, workload: Workload) -> None:
+        self._called("write_files")
+        with self._lock:
+            if ref.instance_id in self._there:
+                self._there[ref.instance_id] = replace(self._there[ref.instance_id], digest=workload.digest())
+
+    def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
+        self._called("apply")
+        time.sleep(self.character.apply_seconds)
+        if self.character.apply_fails:
+            raise self.character.apply_fails
+        with self._lock:
+            seen = self._there.get(ref.instance_id)
+            if seen is None or seen.state is not RunState.RUNNING:
+                number = next(self._count)
+                seen = Observed(ref, RunState.RUNNING, workload.digest(), f"start-{number}", datetime.now(UTC), pid=number)
+                self._there[ref.instance_id] = seen
+            return seen
+
+    def stop(self, ref: Ref, grace: float) -> None:
+        self._called("stop")
+        if not self.character.stubborn and not self.character.immortal:
+            self._end(ref, None, 15)
+
+    def kill(self, ref: Ref) -> None:
+        self._called("kill")
+        if not self.character.immortal:
+            self._end(ref, None, 9)
+
+    def _end(self, ref: Ref, code: int | None, signal: int) -> None:
+        with self._lock:
+            if ref.instance_id in self.running():
+                self.exit(ref.instance_id, code, signal, "Stopped")
+
+    def remove(self, ref: Ref, *, keep_data: bool) -> None:
+        self._called("remove")
+        with self._lock:
+            self._there.pop(ref.instance_id, None)
+
+    # ---- looking
+
+    def inspect(self, ref: Ref) -> Observed:
+        self._called("inspect")
+        if self.character.blind:
+            return Observed(ref, RunState.UNKNOWN, message="It cannot tell.")
+        with self._lock:
+            return self._there.get(ref.instance_id, Observed(ref, RunState.ABSENT))
+
+    def observe(self) -> list[Observed]:
+        self._called("observe")
+        with self._lock:
+            return list(self._there.values())
+
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
+        while not stop():
+            time.sleep(0.02)
+            with self._lock:
+                names, self._changed = self._changed, []
+                told = [self._there[name] for name in names if name in self._there]
+            yield from () if self.character.silent else told
+
+    def sample(self) -> list[Sample]:
+        self._called("sample")
+        return [Sample(Ref(name), 1.0, 1_000_000, 1, datetime.now(UTC)) for name in self.running()]
+
+    def logs(
+        self, ref: Ref, *, tail: int | None = None, since: datetime | None = None, follow: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[LogLine | None]:  # fmt: skip
+        for text in self.lines.get(ref.instance_id, [])[-(tail or 1000) :]:
+            yield LogLine(datetime.now(UTC), "stdout", "main", text)
+
+    def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes:
+        raise FileNotFoundError(path)
+
+    def open_port(self, ref: Ref, port: int) -> tuple[str, int]:
+        return "127.0.0.1", port
+
+    def capacity(self) -> Capacity:
+        return Capacity(1.0, 1, 1, 1, 1)
+
+    def port_free(self, port: int) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _NoSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class MemoryDriver:
+    """Brings one `MemoryRuntime`, the same for whoever connects."""
+
+    runtime: Runtime = field(default_factory=MemoryRuntime)
+    kind: str = "memory"
+    title: str = "Memory"
+
+    def settings_model(self) -> type[BaseModel]:
+        return _NoSettings
+
+    def connect(self, place: Place) -> Runtime:
+        return self.runtime
+
+
+class QuietSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    word: str = Field("", title="Word", description="Stands in its file; a change is noticed while it runs.")
+    cold: str = Field("", title="Cold word", description="Stands in its file; read only at the start.")
+    password: str = Field("", title="Password", description="A secret.", json_schema_extra={"x-secret": True})
+
+
+@dataclass
+class QuietAdapter:
+    """A claw of one process without ports. What it says of its health, and what has to be installed, a test chooses."""
+
+    kind: str = "quiet"
+    title: str = "Quiet"
+    description: str = "Says nothing."
+    capabilities: frozenset[str] = frozenset({"check", "hot-config"})
+    suggested_memory: str = "64Mi"
+    startup_seconds: float = 30.0
+    answer: Health | Exception = field(default_factory=lambda: Health(HealthState.HEALTHY, "Answering", "It answers."))
+    needs: tuple[Artifact, ...] = ()
+    argv: tuple[str, ...] = ("sleep", "600")
+    secret: str = ""
+    """Name of a generated secret that it wants in its environment."""
+    verdict: ExitVerdict | None = None
+    stop_grace: float = 5.0
+
+    def versions(self) -> tuple[Version, ...]:
+        return (Version("1.0", default=True),)
+
+    def settings_model(self, version: str) -> type[BaseModel]:
+        return QuietSettings
+
+    def artifacts(self, version: str) -> tuple[Artifact, ...]:
+        return self.needs
+
+    def ports(self, version: str) -> tuple[PortSpec, ...]:
+        return ()
+
+    def generated_secrets(self, version: str) -> tuple[str, ...]:
+        return (self.secret,) if self.secret else ()
+
+    def validate(self, spec: InstanceSpec, secrets: frozenset[str]) -> list[FieldError]:
+        return []
+
+    def plan(self, context: Context) -> Workload:
+        environment = {name.upper(): name for name in context.secrets}
+        return Workload(
+            files=(json_file("quiet.json", context.settings.model_dump()),),
+            processes=(Process("main", self.argv, secret_env=environment),),
+            check=Check(("true",), secret_env=environment),
+            artifacts=self.needs,
+            stop_grace=self.stop_grace,
+        )
+
+    def health(self, io: AdapterIO, context: Context) -> Health:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]:
+        yield ChatEvent("final", "")
+
+    def parse_log(self, line: str) -> LogRecord:
+        return LogRecord("", line)
+
+    def explain_exit(self, code: int | None, signal: int | None, lines: tuple[str, ...]) -> ExitVerdict:
+        return self.verdict or exit_verdict(code, signal, lines)
+
+    def change(self, old: Workload, new: Workload) -> Change:
+        return change_by_paths(old, new, hot=lambda name: name == "quiet.json:word")
+
+
+def healthy(on: bool = True) -> Any:
+    """Two answers that tests use most."""
+    if on:
+        return Health(HealthState.HEALTHY, "Answering", "It answers.")
+    return Health(HealthState.UNHEALTHY, "NotAnswering", "It does not answer.")

@@ -1,0 +1,89 @@
+"""Portals without pages for the tests of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clawportal import clock
+from clawportal.testing.places import MemoryDriver, MemoryRuntime, QuietAdapter
+from tests.core.world import World
+
+
+@pytest.fixture
+def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
+    made: list[World] = []
+
+    def make(**options: Any) -> World:
+        made.append(World(tmp_path / f"portal{len(made)}", **options))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    """A portal that works."""
+    return make_world()
+
+
+@pytest.fixture
+def still(make_world: Callable[..., World]) -> World:
+    """A portal without background work: what is asked for stays as it is."""
+    return make_world(start=False)
+
+
+@dataclass
+class Memory:
+    """A portal with a place in memory and a quiet claw: for what no real machine does on demand."""
+
+    world: World
+    runtime: MemoryRuntime
+    adapter: QuietAdapter
+
+    def create(self, name: str = "q1", **more: Any) -> str:
+        return self.world.create(name, adapter="quiet", cluster="memory", **more)
+
+    def until(self, instance_id: str, what: Any, seconds: float = 15.0) -> Any:
+        return self.world.until(instance_id, what, seconds)
+
+
+@pytest.fixture
+def make_memory(make_world: Callable[..., World]) -> Callable[..., Memory]:
+    def make(*, start: bool = True, **options: Any) -> Memory:
+        world = make_world(start=False, **options)
+        runtime, adapter = MemoryRuntime(), QuietAdapter()
+        world.portal.registry.adapters["quiet"] = adapter
+        world.add_cluster("memory", MemoryDriver(runtime))
+        if start:
+            world.start()
+        return Memory(world, runtime, adapter)
+
+    return make
+
+
+@pytest.fixture
+def memory(make_memory: Callable[..., Memory]) -> Memory:
+    return make_memory()
+
+
+@pytest.fixture
+def travel() -> Iterator[Callable[[timedelta], None]]:
+    """Make the clock jump; it is right again afterwards."""
+    gone = timedelta()
+
+    def jump(by: timedelta) -> None:
+        nonlocal gone
+        gone += by
+        clock.travel(by)
+
+    yield jump
+    clock.travel(-gone)
+    clock.take_jump()
