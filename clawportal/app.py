@@ -154,5 +154,7 @@ def stop_jobs(app: Flask) -> None:
     if runner is not None:
         runner.stop()
     portal = cast(Portal, app.extensions["clawportal"])
+    portal.stopping.set()
+    portal.logs.close()
     practice.stop(portal)
     portal.connections.close()

@@ -9,12 +9,15 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 import click
@@ -125,10 +128,25 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def _begin(self, worker: Any) -> None:
         from clawportal.app import start_jobs
 
-        start_jobs(worker.app.callable, exclusive=self.exclusive)
+        app = worker.app.callable
+        _stop_live_pages_on_sigterm(app.extensions["clawportal"].stopping)
+        start_jobs(app, exclusive=self.exclusive)
 
     def _end(self, _server: Any, worker: Any) -> None:
         from clawportal.app import stop_jobs
 
         if worker.app.callable is not None:
             stop_jobs(worker.app.callable)
+
+
+def _stop_live_pages_on_sigterm(stopping: threading.Event) -> None:
+    """Open websockets would hold up the end of the worker until it is killed; told at once, they close."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # not here: a handler runs in the middle of anything, and must not wait for a lock
+        threading.Thread(target=stopping.set, name="stopping", daemon=True).start()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, end)

@@ -32,7 +32,7 @@ def init_app(app: Flask) -> SocketIO:
     socketio = SocketIO(
         app, path=PATH, async_mode="threading", transports=["websocket"], allow_upgrades=False, manage_session=False,
         async_handlers=False, ping_interval=PING_SECONDS, ping_timeout=PING_TIMEOUT, max_http_buffer_size=MAX_MESSAGE,
-        logger=logging.getLogger("clawportal.socketio"), engineio_logger=logging.getLogger("clawportal.engineio"),
+        logger=_quiet("clawportal.socketio"), engineio_logger=_quiet("clawportal.engineio"),
     )  # fmt: skip
     people = People(app, socketio, portal)
     changes.Changes(people)
@@ -42,6 +42,13 @@ def init_app(app: Flask) -> SocketIO:
     app.wsgi_app = Guard(app.wsgi_app, counted, recheck.start)  # type: ignore[method-assign]  # Flask's documented way
     _join_hub(app, portal)
     return socketio
+
+
+def _quiet(name: str) -> logging.Logger:
+    """Below warnings these libraries write whole messages, and with them what claws said."""
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.WARNING)
+    return logger
 
 
 def _join_hub(app: Flask, portal: Portal) -> None:

@@ -174,6 +174,7 @@ class Channel:
                 if self._failures == 1:
                     self._say(f"The log cannot be read right now: {error}. The portal keeps trying.")
             self.stopped.wait(min(RETRY_MAX, RETRY_FIRST * 2 ** max(0, self._failures - 1)))
+        self.wake()
 
     def _over(self) -> bool:
         return self.stopped.is_set() or self.hub.stopping()
