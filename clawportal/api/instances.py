@@ -458,17 +458,17 @@ def bulk_instances(actor: Actor, portal: Portal, body: BulkBody) -> dict[str, An
 # ---- from rows to documents
 
 
-_COLUMNS = tuple(
-    name for name in InstanceItem.model_fields if name not in ("tenant", "project", "cluster", "usage")
-)  # what is in the row under the same name
+_COLUMNS = tuple(name for name in InstanceItem.model_fields if name not in ("tenant", "project", "cluster", "usage"))
+"""What stands in the row under the same name."""
 
 
 def _item(portal: Portal, row: Any) -> dict[str, Any]:
-    item = {name: getattr(row, name) for name in _COLUMNS}
-    item["tenant"] = {"id": row.tenant_id, "name": row.tenant_name}
-    item["project"] = {"id": row.project_id, "name": row.project_name}
-    item["cluster"] = {"id": row.cluster_id, "name": row.cluster_name}
-    item["usage"] = portal.samples.get(row.id)
+    item = dict(zip(instances.LEAN, row, strict=False))  # the names follow after these
+    tenant_name, project_name, cluster_name = row[-3:]
+    item["tenant"] = {"id": item.pop("tenant_id"), "name": tenant_name}
+    item["project"] = {"id": item.pop("project_id"), "name": project_name}
+    item["cluster"] = {"id": item.pop("cluster_id"), "name": cluster_name}
+    item["usage"] = portal.samples.get(item["id"])
     return item
 
 

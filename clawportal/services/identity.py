@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from clawportal import clock
 from clawportal.db import db, transaction
@@ -140,12 +141,22 @@ def set_preferences(user_id: str, *, language: str | None = None, theme: str | N
 
 def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
     """The user with all grants: those from memberships and those that plugins add."""
+    memberships = db.session.execute(_MEMBERSHIPS, {"user_id": user.id}).all()
+    return _actor(portal, user, ((role, tenant_id, name) for role, tenant_id, name in memberships), token_id)
+
+
+_MEMBERSHIPS = (
+    select(Membership.role, Membership.tenant_id, Tenant.name)
+    .outerjoin(Tenant, Tenant.id == Membership.tenant_id)
+    .where(Membership.user_id == bindparam("user_id"))
+)
+
+
+def _actor(portal: Portal, user: User, memberships: Iterable[tuple[str, str | None, str | None]], token_id: str | None) -> Actor:
     grants: list[Grant] = []
-    for membership, tenant_name in db.session.execute(
-        select(Membership, Tenant.name).outerjoin(Tenant, Tenant.id == Membership.tenant_id).where(Membership.user_id == user.id)
-    ):
+    for role, tenant_id, tenant_name in memberships:
         where = f"in {tenant_name}" if tenant_name else "of the whole portal"
-        grants.extend(role_grants(membership.role, membership.tenant_id, f"role {membership.role} {where}"))
+        grants.extend(role_grants(role, tenant_id, f"role {role} {where}"))
     for more in portal.registry.hook.actor_grants(actor_id=user.id):
         grants.extend(more or ())
     return Actor(user.id, user.name, "token" if token_id else "user", tuple(grants), user.language, user.theme, token_id)
@@ -194,16 +205,26 @@ def revoke_token(portal: Portal, actor: Actor, user_id: str, token_id: str) -> N
         ledger.record(portal, "token.revoked", actor=actor, message=f"API token {row.name} was revoked.")
 
 
+_BY_TOKEN = (
+    select(ApiToken, User, Membership.role, Membership.tenant_id, Tenant.name)
+    .join(User, User.id == ApiToken.user_id)
+    .outerjoin(Membership, Membership.user_id == User.id)
+    .outerjoin(Tenant, Tenant.id == Membership.tenant_id)
+    .where(ApiToken.token_hash == bindparam("token_hash"))
+)  # made once, and one statement for all: every request of a program begins with it
+
+
 def actor_from_token(portal: Portal, text: str) -> Actor | None:
     """Whom a bearer token stands for; None for anything unknown, expired or revoked."""
-    row = db.session.scalar(select(ApiToken).where(ApiToken.token_hash == _digest(text)))
-    if row is None or not token_valid(row):
+    found = db.session.execute(_BY_TOKEN, {"token_hash": _digest(text)}).all()
+    if not found:
         return None
-    user = db.session.get(User, row.user_id)
-    if user is None or not user.active:
+    row, user = found[0][0], found[0][1]
+    if not token_valid(row) or not user.active:
         return None
     _touch(row)
-    return actor_of(portal, user, row.id)
+    memberships = ((role, tenant_id, name) for _, _, role, tenant_id, name in found if role is not None)
+    return _actor(portal, user, memberships, row.id)
 
 
 def token_valid(row: ApiToken) -> bool:
