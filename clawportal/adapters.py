@@ -17,6 +17,7 @@ from clawportal.types import Change, ExitVerdict, File, InstanceSpec, Workload
 
 Level = Literal["debug", "info", "warning", "error", ""]
 
+_TAKEN = re.compile(r"EADDRINUSE|address already in use|ports? .{0,20}is already in use", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _LEVELS: dict[str, Level] = {
     "trace": "debug", "debug": "debug", "info": "info", "success": "info", "notice": "info", "warn": "warning",
@@ -56,12 +57,17 @@ def last_words(lines: Iterable[str], limit: int = 5) -> str:
 
 def exit_verdict(code: int | None, signal: int | None, lines: Iterable[str]) -> ExitVerdict:
     """What an exit means where the claw's own codes say nothing more."""
+    lines = tuple(lines)
     said = last_words(lines)
     if signal == Signals.SIGKILL:
         remedy = "If nobody killed it, it ran out of memory: raise its memory limit."
         return ExitVerdict("Killed", "It was killed from outside, by a person or for want of memory.", remedy=remedy)
     if signal is not None:
         return ExitVerdict("Killed", f"It was ended by signal {_signal_name(signal)}.")
+    taken = next((line.strip() for line in map(plain, lines) if _TAKEN.search(line)), "")
+    if code != 0 and taken:
+        remedy = "End the other program, or give the instance another port."
+        return ExitVerdict("PortTaken", f"Another program listens on its port: {taken}", remedy=remedy)
     if code == 0:
         return ExitVerdict("Exited", "It ended by itself without an error.")
     number = "an unknown code" if code is None else f"code {code}"

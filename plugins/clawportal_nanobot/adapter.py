@@ -38,6 +38,8 @@ from clawportal_nanobot.websocket import Refused, TextSocket
 TOKEN = "nanobot_token"
 _SILENCE = 300.0
 """Seconds without any event after which a turn is given up; an agent that uses tools may be quiet for long."""
+_AFTER_COMMAND = 2.0
+"""Seconds that the answer to a command waits for an end of the turn."""
 _CHAT_ID = re.compile(r"^[A-Za-z0-9_-]{1,48}$")
 _LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| ([A-Z]+) *\| (.*)$")
 _ADVICE = (
@@ -152,7 +154,7 @@ class NanobotAdapter:
         try:
             with TextSocket(host, port, target) as socket:
                 socket.send(json.dumps({"type": "message", "chat_id": chat_id, "content": text}))
-                yield from _turn(socket, chat_id, context.model.name)
+                yield from _turn(socket, chat_id, context.model.name, command=text.lstrip().startswith("/"))
         except Refused as refusal:
             yield ChatEvent("error", f"The claw refused the chat with status {refusal.status}.")
         except OSError as error:
@@ -237,12 +239,17 @@ def _chat_id(session: str) -> str:
     return f"portal-{session if _CHAT_ID.match(session) else hashlib.sha256(session.encode()).hexdigest()[:32]}"
 
 
-def _turn(socket: TextSocket, chat_id: str, model: str) -> Iterator[ChatEvent]:
+def _turn(socket: TextSocket, chat_id: str, model: str, *, command: bool) -> Iterator[ChatEvent]:
     """One turn, from the message that was sent to `turn_end`. Text between two uses of tools comes in streams of its own."""
     said: list[str] = []
-    stream = ""
+    stream, answered = "", False
     while True:
-        event = json.loads(socket.receive(_SILENCE))
+        try:
+            event = json.loads(socket.receive(_AFTER_COMMAND if answered else _SILENCE))
+        except OSError:
+            if not answered:
+                raise
+            event = {"event": "turn_end", "chat_id": chat_id}  # commands such as /status and /stop end without one
         kind = event.get("event")
         if kind == "error":
             yield ChatEvent("error", _refusal(event))
@@ -250,11 +257,10 @@ def _turn(socket: TextSocket, chat_id: str, model: str) -> Iterator[ChatEvent]:
         if event.get("chat_id") != chat_id:
             continue
         if kind == "delta" or (kind == "message" and not event.get("kind")):
-            part = str(event.get("text") or "")
-            if said and part and str(event.get("stream_id") or "") != stream:
-                part = "\n\n" + part
-            stream = str(event.get("stream_id") or "")
+            part, before, stream = str(event.get("text") or ""), stream, str(event.get("stream_id") or "")
+            answered = command and kind == "message"
             if part:
+                part = f"\n\n{part}" if said and stream != before else part
                 said.append(part)
                 yield ChatEvent("delta", part)
         elif kind == "turn_end":

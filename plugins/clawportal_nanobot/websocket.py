@@ -85,9 +85,11 @@ class TextSocket:
                 yield from self._protocol.events()
                 left = self._deadline - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError("the claw did not answer in time")
+                    raise TimeoutError
                 self._socket.settimeout(left)
                 data = self._socket.recv(65536)
                 self._protocol.receive_data(data or None)
+            except TimeoutError:
+                raise TimeoutError("the claw was silent for too long") from None
             except ProtocolError as error:
                 raise ConnectionError(f"the claw does not follow the protocol: {error}") from error

@@ -191,9 +191,7 @@ class OpenClawAdapter:
         words = [self.parse_log(line).message for line in lines]
         said = last_words(words)
         if code == _CONFIG_REFUSED:
-            if "already running" in said.lower():
-                return ExitVerdict("AlreadyRunning", said, remedy="Another gateway uses the same state; it has to end first.")
-            return ExitVerdict("ConfigRefused", said or "It refused its configuration.", False, "Correct the settings.")
+            return _refused(said)
         if (signal == SIGABRT or code == 128 + SIGABRT) and any("heap out of memory" in word for word in words):
             return ExitVerdict(
                 "HeapExhausted", "It used up its JavaScript heap.", remedy="Raise the JavaScript heap and the memory limit."
@@ -292,6 +290,16 @@ def _provider(context: Context, settings: OpenClawSettings) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _refused(said: str) -> ExitVerdict:
+    """Code 78 mostly means the configuration, but also a state that it cannot or may not use."""
+    if "another OpenClaw process" in said:
+        return ExitVerdict("AlreadyRunning", said, remedy="Another gateway uses the same state; it has to end first.")
+    if "state migration" in said or "maintenance" in said:
+        remedy = "Run the version that wrote this state, or restore a backup."
+        return ExitVerdict("StateRefused", said, False, remedy)
+    return ExitVerdict("ConfigRefused", said or "It refused its configuration.", False, "Correct the settings.")
 
 
 def _env(context: Context) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -149,3 +151,22 @@ def test_a_model_of_anthropic(trial: Trial, practice: PracticeModel) -> None:
         trial.start()
         assert text_of(trial.chat("alpha", "bonjour")).endswith("bonjour")
         assert practice.requests[-1].path == "/v1/messages" and PERSONA in practice.requests[-1].prompt
+
+
+def test_commands_are_answered_at_once(trial: Trial) -> None:
+    with trial:
+        trial.start()
+        begun = time.monotonic()
+        assert "Model: practice" in text_of(trial.chat("alpha", "/status"))
+        assert "/new" in text_of(trial.chat("alpha", "/help"))
+        assert time.monotonic() - begun < 20
+        assert "too long" in list(trial.chat("alpha", "x" * 70_000))[-1].text
+
+
+@pytest.mark.parametrize("port", ["gateway", "ws"])
+def test_a_port_that_is_taken_is_told(trial: Trial, port: str) -> None:
+    with trial, socket.create_server(("127.0.0.1", trial.ports[port])):
+        trial.runtime.apply(trial.ref, trial.workload, trial.secrets)
+        seen = trial.wait_ended(30)
+        verdict = trial.adapter.explain_exit(seen.exit_code, seen.exit_signal, tuple(trial.lines()))
+        assert verdict.reason == "PortTaken" and verdict.retry

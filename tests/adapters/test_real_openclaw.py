@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -158,3 +159,11 @@ def test_a_model_of_anthropic(trial: Trial, practice: PracticeModel) -> None:
         trial.start()
         assert text_of(trial.chat("alpha", "bonjour")).endswith("bonjour")
         assert practice.requests[-1].path == "/v1/messages" and PERSONA in practice.requests[-1].prompt
+
+
+def test_a_port_that_is_taken_is_told(trial: Trial) -> None:
+    with trial, socket.create_server(("127.0.0.1", trial.ports["gateway"])):
+        trial.runtime.apply(trial.ref, trial.workload, trial.secrets)
+        seen = trial.wait_ended(120)
+        verdict = trial.adapter.explain_exit(seen.exit_code, seen.exit_signal, tuple(trial.lines()))
+        assert seen.exit_code == 1 and verdict.reason == "PortTaken" and verdict.retry
