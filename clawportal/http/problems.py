@@ -14,6 +14,8 @@ from clawportal.errors import GiveUp, Problem, Retry, Unauthenticated
 log = logging.getLogger(__name__)
 
 TYPE_BASE = "https://clawportal.dev/problems/"
+_PAGES = (403, 404, 500)
+"""Problems that have a page of their own."""
 
 
 def init_app(app: Flask) -> None:
@@ -53,11 +55,10 @@ def _problem(problem: Problem) -> Response:
     elif isinstance(problem, Unauthenticated):
         return _to_login()
     elif request.headers.get("HX-Request"):
-        answer = make_response(render_template("errors/_fragment.html", problem=problem, request_id=g.get("request_id", "")))
-        answer.headers["HX-Retarget"] = "#problems"
-        answer.headers["HX-Reswap"] = "innerHTML"
+        answer = make_response(render_template("errors/_problem.html", problem=problem, request_id=g.get("request_id", "")))
     else:
-        answer = make_response(render_template("errors/problem.html", problem=problem, request_id=g.get("request_id", "")))
+        page = f"errors/{problem.status if problem.status in _PAGES else 'problem'}.html"
+        answer = make_response(render_template(page, problem=problem, request_id=g.get("request_id", "")))
     answer.status_code = problem.status
     answer.headers.update(problem.headers)
     return answer

@@ -22,7 +22,7 @@ _kept: dict[str, tuple[float, list[DoctorResult]]] = {}
 
 def everything() -> list[DoctorResult]:
     """Findings of all plugins, and of the portal about its own parts."""
-    return _of_plugins() + [_practice(), *(_reachable(cluster) for cluster in clusters.everything())]
+    return [*_of_plugins(), _practice(), *(_reachable(cluster) for cluster in clusters.everything())]
 
 
 def wrong(actor: Actor) -> list[DoctorResult]:

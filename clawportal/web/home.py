@@ -29,7 +29,7 @@ def home() -> str:
 
 
 def _now(who: Actor) -> dict[str, Any]:
-    found = instances.listing(who, instances.Filters(trouble=True), sort="-updated_at", limit=_PROBLEMS)
+    found = instances.lean_listing(who, instances.Filters(trouble=True), sort="-updated_at", limit=_PROBLEMS)
     doing = operations.listing(who, states=OPEN_STATES, limit=_OPERATIONS)
     events = ledger.feed(who, limit=_EVENTS) if who.has(Permission.EVENT_READ) else []
     return {

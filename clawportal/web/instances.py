@@ -57,7 +57,7 @@ def instances() -> str:
     given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "sort")}
     if given["state"] not in STATES:
         raise Invalid.field("state", f"must be one of {', '.join(filter(None, STATES))}")
-    found = service.listing(who, _filters(given), sort=given["sort"] or "-created_at", limit=page.limit, offset=page.offset)
+    found = service.lean_listing(who, _filters(given), sort=given["sort"] or "-created_at", limit=page.limit, offset=page.offset)
     counts = rows.tally(who)
     context: dict[str, Any] = {
         "instances": rows.instance_rows(who, found.items),
@@ -84,7 +84,7 @@ def _filters(given: dict[str, str]) -> service.Filters:
 def instances_bulk() -> Response:
     who, action, ids = actor(), request.form.get("action", ""), request.form.getlist("ids")
     if action == "delete" and not fragment() and request.form.get("confirmed") != "yes":
-        return _confirm_page([_readable(who, instance_id) for instance_id in dict.fromkeys(ids)])
+        return _confirm_page([service.get(who, instance_id) for instance_id in dict.fromkeys(ids)])
     names = _names(who, ids) if 1 <= len(ids) <= 500 else {}
     outcomes = service.bulk(portal(), who, action, ids)
     failed = [outcome for outcome in outcomes if outcome.error]
@@ -145,10 +145,6 @@ def instance(instance_id: str) -> str:
     if part not in ("status", "row", "menu"):
         raise Invalid.field("part", "must be one of status, overview, row, menu")
     return render_template(f"instances/_{part}.html", **context)
-
-
-def _readable(who: Actor, instance_id: str) -> Instance:
-    return service.get(who, instance_id)
 
 
 def _frame(found: Instance) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def back(default: str) -> str:
 def changed(
     text: str, *, level: str = "success", url: str, instances: Iterable[str] = (), operations: Iterable[str] = ()
 ) -> AnyResponse:
-    """The answer to a change: a toast and a hint which parts of the page are old, or, without scripts, a message on the next page."""
+    """The answer to a change: a toast and which parts of the page are old; without scripts a message on the next page."""
     if not fragment():
         flash(text, level)
         return redirect(url, 303)

@@ -11,6 +11,7 @@ from flask import g
 from flask_babel import lazy_gettext as _l
 
 from clawportal.http.security import portal
+from clawportal.lifecycle import Phase
 from clawportal.models import EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.permissions import Actor, Permission, Scope
@@ -156,7 +157,8 @@ def project_names(actor: Actor) -> dict[str, str]:
     }
 
 
-def instance_rows(actor: Actor, found: Iterable[Instance]) -> list[InstanceRow]:
+def instance_rows(actor: Actor, found: Iterable[Any]) -> list[InstanceRow]:
+    """Rows of a list, out of instances or of the columns that `lean_listing` gives."""
     names = project_names(actor)
     return [_instance_row(actor, instance, names) for instance in found]
 
@@ -165,7 +167,7 @@ def instance_row(actor: Actor, instance: Instance) -> InstanceRow:
     return _instance_row(actor, instance, project_names(actor), full=True)
 
 
-def _instance_row(actor: Actor, instance: Instance, names: Mapping[str, str], *, full: bool = False) -> InstanceRow:
+def _instance_row(actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False) -> InstanceRow:
     adapter = portal().registry.adapters.get(instance.adapter)
     usage = portal().samples.get(instance.id)
     workload = instance.workload if full and instance.workload else {}
@@ -200,10 +202,10 @@ def _instance_row(actor: Actor, instance: Instance, names: Mapping[str, str], *,
     )
 
 
-def _abilities(actor: Actor, instance: Instance, adapter: Adapter | None) -> frozenset[str]:
+def _abilities(actor: Actor, instance: Any, adapter: Adapter | None) -> frozenset[str]:
     """What this actor may do with this instance; from the grants alone, without a query."""
     scope = Scope(instance.tenant_id, instance.project_id, instance.id)
-    gone = instance.destroyed_at is not None
+    gone = instance.phase == Phase.DESTROYED
     found = {name for name, permission in _CAN.items() if actor.allows(permission, scope) and (name == "logs" or not gone)}
     if adapter is None or "chat" not in adapter.capabilities:
         found.discard("chat")
