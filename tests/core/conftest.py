@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -87,3 +90,40 @@ def travel() -> Iterator[Callable[[timedelta], None]]:
     yield jump
     clock.travel(-gone)
     clock.take_jump()
+
+
+# ---- PostgreSQL
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """A server of its own; each call makes a database and returns its address."""
+    psycopg = pytest.importorskip("psycopg")
+    pgserver = pytest.importorskip("pgserver")
+    folder = tempfile.mkdtemp(prefix="pg-")  # not below pytest's folder: as root the server runs as a user of its own
+    server = pgserver.get_server(folder)
+    count = itertools.count()
+
+    def make() -> str:
+        name = f"portal{next(count)}"
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return cast(str, server.get_uri(name)).replace("postgresql://", "postgresql+psycopg://")
+
+    try:
+        yield make
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Both databases, each fresh."""
+    return "" if request.param == "sqlite" else cast(str, request.getfixturevalue("postgres")())
+
+
+@pytest.fixture
+def both(make_world: Callable[..., World], database_url: str) -> World:
+    """A portal without background work, on each database."""
+    return make_world(start=False, database_url=database_url)

@@ -59,7 +59,10 @@ GOOD: dict[str, Any] = {"name": "good", "adapter": "echo"}
             "secrets.model_api_key", "API key",
         ),
         ({"adapter": "nanobot", "spec": {"model": {"provider": "openai"}}}, "spec.model.name", "needed"),
-        ({"adapter": "nanobot", "spec": {"model": {"provider": "openai-compatible", "name": "x"}}}, "spec.model.base_url", "needed"),
+        (
+            {"adapter": "nanobot", "spec": {"model": {"provider": "openai-compatible", "name": "x"}}},
+            "spec.model.base_url", "needed",
+        ),
         ({"adapter": "nanobot"}, "spec.model.provider", "practice model is switched off"),
     ],
 )  # fmt: skip

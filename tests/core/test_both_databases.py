@@ -1,0 +1,122 @@
+"""What a portal does all day, on SQLite and on PostgreSQL; and the migrations of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask_migrate import Migrate, downgrade, upgrade
+from sqlalchemy import inspect
+
+from clawportal import paths
+from clawportal.app import prepare_rows
+from clawportal.db import db
+from clawportal.jobs import retention
+from clawportal.permissions import SYSTEM
+from clawportal.services import identity, instances, ledger, operations
+from clawportal.services.instances import Filters
+from tests.core.world import World
+
+
+def test_up_check_down_up(make_world: Callable[..., World], database_url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    world = make_world(start=False, create=False, database_url=database_url)
+    folder = str(paths.resource("migrations"))
+    Migrate(world.app, db, directory=folder, render_as_batch=True)
+
+    def differences() -> object:
+        with db.engine.connect() as connection:
+            return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), db.metadata)
+
+    with world.context():
+        upgrade(directory=folder)
+        assert differences() == [], "models and migrations are the same"
+        prepare_rows()
+        identity.first_start(world.portal)
+        upgrade(directory=folder)  # once more is no harm
+        downgrade(directory=folder, revision="base")
+        assert set(inspect(db.engine).get_table_names()) <= {"alembic_version"}
+        upgrade(directory=folder)
+        assert differences() == []
+        prepare_rows()
+
+
+def test_a_life(make_world: Callable[..., World], database_url: str) -> None:
+    world = make_world(database_url=database_url)
+    one = world.create(settings={"greeting": "Hello"})
+    world.until(one, "running", 30)
+    world.press("stop", one)
+    world.until(one, "stopped")
+    world.press("start", one)
+    world.until(one, "running")
+    world.update(one, settings={"greeting": "Good day"})
+    seen = world.until(one, lambda s: s.settled and s.phase == "running" and "Good day" in str(s.workload))
+    assert seen.sync == "synced"
+    world.press("delete", one)
+    world.until(one, lambda s: s.destroyed_at)
+    assert {row.state for row in world.ops(one)} == {"succeeded"}
+    seqs = [row.seq for row in world.events(one)]
+    assert seqs == sorted(seqs) and len(seqs) > 10
+
+
+def test_lists(both: World) -> None:
+    for name in ("b", "a", "c%", "d"):
+        if name.isalnum():
+            both.create(name, labels={"team": "x"})
+    with both.context():
+        page = instances.listing(SYSTEM, Filters(), sort="name", limit=2, offset=1)
+        assert [row.name for row in page.items] == ["b", "d"] and page.total == 3
+        assert instances.listing(SYSTEM, Filters(text="A")).total == 1
+        assert instances.listing(SYSTEM, Filters(text="%")).total == 0
+        assert instances.listing(SYSTEM, Filters(phases=("pending",), adapters=("echo",), project="default")).total == 3
+        assert instances.listing(SYSTEM, Filters(trouble=True)).total == 0
+        assert instances.counts(SYSTEM).changing == 3
+        assert instances.find(SYSTEM, "b").name == "b"
+        assert operations.listing(SYSTEM, states=("queued",)).total == 3
+        assert len(ledger.feed(SYSTEM, levels=("info",), limit=2)) == 2
+
+
+def test_people(both: World) -> None:
+    with both.context() as portal:
+        password = identity.first_start(portal)
+        assert password and identity.first_start(portal) is None
+        user = identity.authenticate(portal, "admin", password)
+        made = identity.create_token(portal, SYSTEM, user.id, "laptop", 1)
+        actor = identity.actor_from_token(portal, made.text)
+        assert actor and actor.name == "admin"
+
+
+def test_retention(both: World, travel: Callable[..., None], tmp_path: Path) -> None:
+    from datetime import timedelta
+
+    one = both.create("old")
+    with both.context() as portal:
+        row = instances.get(SYSTEM, one)
+        operations.close_for_instance(portal, row, 1, "succeeded", message="Running")
+    travel(timedelta(days=200))
+    two = both.create("new")
+    with both.context() as portal:
+        from sqlalchemy import update
+
+        from clawportal import clock
+        from clawportal.db import transaction
+        from clawportal.models import Instance
+
+        before = len(ledger.feed(SYSTEM, limit=500))
+        with transaction():
+            gone = clock.now() - timedelta(days=15)
+            db.session.execute(update(Instance).where(Instance.id == one).values(destroyed_at=gone))
+        retention.forget_once(portal)
+        assert len(ledger.feed(SYSTEM, limit=500)) < before
+        assert db.session.get(Instance, one) is None and db.session.get(Instance, two) is not None
+    assert both.ops(one) == [] and len(both.ops(two)) == 1
+
+
+@pytest.mark.parametrize("column", ["-name", "created_at", "-phase", "adapter", "updated_at"])
+def test_every_sort(both: World, column: str) -> None:
+    both.create("a")
+    with both.context():
+        assert instances.listing(SYSTEM, Filters(), sort=column).total == 1
