@@ -64,7 +64,7 @@ def load(file: Path) -> Keyring:
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:
             raise KeyringError(f"{file} can be read by others (mode {mode:o}); run: chmod 600 {file}")
-        text = file.read_text()
+        text = file.read_bytes()
     except OSError as error:
         raise KeyringError(f"{file} cannot be used: {error.strerror}; correct its owner and folder") from error
     try:

@@ -67,11 +67,11 @@ class Runner:
         """Ends the threads; claws go on. What is left half-way continues with the next start."""
         self.portal.stopping.set()
         self.portal.dispatcher.close()
-        if self.scheduler.running:
-            self.scheduler.shutdown(wait=False)
         end = time.monotonic() + JOIN_SECONDS
         for thread in self._threads:
             thread.join(timeout=max(0.0, end - time.monotonic()))
+        if self.scheduler.running:  # after the thread that may just be resuming it
+            self.scheduler.shutdown(wait=False)
         self._once(lambda: leader.release(LEASE_NAME, self.portal.holder), "release")
 
     def _thread(self, target: Callable[[], None], name: str) -> None:
@@ -98,20 +98,26 @@ class Runner:
     def _lead(self) -> None:
         """Hold the lease or wait for it; timers run only while it is held. Also looks at the clocks."""
         while not self.portal.stopping.is_set():
-            self._look_at_clock()
-            held = self._once(lambda: leader.take(LEASE_NAME, self.portal.holder), "leader") is not None
-            if held and not self.leading:
-                log.info("this process leads: timers run here")
-                self._first_round()
-                self.scheduler.resume()
-            elif self.leading and not held:
-                log.warning("another process leads now: timers pause here")
-                self.scheduler.pause()
-            self.leading = held
-            if held:
-                self._once(lambda: sync.resync_once(self.portal), "resync")
-                self._watch_clusters()
+            try:
+                self._lead_once()
+            except Exception:
+                log.exception("leading failed; again soon")
             self.portal.stopping.wait(leader.TTL.total_seconds() / 3)
+
+    def _lead_once(self) -> None:
+        self._look_at_clock()
+        held = self._once(lambda: leader.take(LEASE_NAME, self.portal.holder), "leader") is not None
+        if held and not self.leading:
+            log.info("this process leads: timers run here")
+            self._first_round()
+            self.scheduler.resume()
+        elif self.leading and not held:
+            log.warning("another process leads now: timers pause here")
+            self.scheduler.pause()
+        self.leading = held
+        if held:
+            self._once(lambda: sync.resync_once(self.portal), "resync")
+            self._watch_clusters()
 
     def _first_round(self) -> None:
         for job in (self._sync, self._sample):

@@ -73,11 +73,10 @@ def test_a_callback_that_fails_stops_no_other(both: World, caplog: pytest.LogCap
 def test_a_violated_constraint_is_a_conflict(both: World) -> None:
     with both.context():
         for flush in (True, False):
-            with pytest.raises(Conflict, match="exists already"), transaction():
-                with transaction():
-                    db.session.add(Tenant(name="default"))
-                    if flush:
-                        db.session.flush()
+            with pytest.raises(Conflict, match="exists already"), transaction(), transaction():
+                db.session.add(Tenant(name="default"))
+                if flush:
+                    db.session.flush()
         assert "default" in tenants()
 
 
