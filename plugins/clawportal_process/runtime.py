@@ -207,11 +207,21 @@ class ProcessRuntime:
                     note = {"incarnation": record.incarnation, "digest": workload.digest(), "memory_bytes": workload.memory_bytes}
                     safefiles.write(folder / "run", "applied.json", json.dumps(note).encode())
 
-    def _write(self, folder: Path, files: Iterable[File]) -> None:
+    def _write(self, folder: Path, files: tuple[File, ...]) -> None:
         for file in files:
             safefiles.write(
                 folder / file.root, file.path, file.content.encode(), mode=file.mode, only_new=file.policy == "seed_once"
             )
+        self._forget_former(folder, [[file.root, file.path] for file in files if file.policy == "always"])
+
+    def _forget_former(self, folder: Path, owned: list[list[str]]) -> None:
+        """What the portal wrote for an earlier plan, and this one no longer names, must not go on having an effect."""
+        former = _load(folder / "run" / "owned.json").get("files", [])
+        for root, path in former:
+            if [root, path] not in owned:
+                safefiles.remove(folder / root, path)
+        if former != owned:
+            safefiles.write(folder / "run", "owned.json", json.dumps({"files": owned}).encode())
 
     def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes:
         if root not in _ROOTS[:3]:

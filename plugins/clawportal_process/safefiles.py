@@ -97,6 +97,15 @@ def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
         raise
 
 
+def remove(root: Path, path: str) -> None:
+    """Delete one file or link; missing, or a folder in its place, is fine."""
+    try:
+        with _parent(root, path, create=False) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+    except (FileNotFoundError, IsADirectoryError, UnsafePath):
+        pass
+
+
 def read(root: Path, path: str, limit: int) -> bytes:
     """The first `limit` bytes of a regular file."""
     with _parent(root, path, create=False) as (folder, name):

@@ -223,3 +223,14 @@ def test_capacity_and_layout(runtime: Any) -> None:
     layout = runtime.layout(ONE, [artifact])
     assert layout.artifacts == {"tool": str(runtime.base / "artifacts" / artifact.key)}
     assert len({layout.home, layout.state, layout.work, layout.tmp}) == 4
+
+
+def test_a_file_that_is_no_longer_planned_goes(tmp_path: Path) -> None:
+    runtime, ref = connect(tmp_path), Ref("emptied")
+    persona = File("SOUL.md", "You are Bob.", root="work")
+    seeded = File("notes.md", "mine", root="work", policy="seed_once")
+    runtime.write_files(ref, workload(files=(persona, seeded)))
+    runtime.write_files(ref, workload())
+    work = Path(runtime.layout(ref, ()).work)
+    assert not (work / "SOUL.md").exists()
+    assert (work / "notes.md").read_text() == "mine"  # the claw owns what was only seeded
