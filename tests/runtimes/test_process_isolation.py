@@ -225,12 +225,11 @@ def test_capacity_and_layout(runtime: Any) -> None:
     assert len({layout.home, layout.state, layout.work, layout.tmp}) == 4
 
 
-def test_a_file_that_is_no_longer_planned_goes(tmp_path: Path) -> None:
-    runtime, ref = connect(tmp_path), Ref("emptied")
+def test_a_file_that_is_no_longer_planned_goes(runtime: Any) -> None:
     persona = File("SOUL.md", "You are Bob.", root="work")
     seeded = File("notes.md", "mine", root="work", policy="seed_once")
-    runtime.write_files(ref, workload(files=(persona, seeded)))
-    runtime.write_files(ref, workload())
-    work = Path(runtime.layout(ref, ()).work)
+    runtime.write_files(ONE, workload(files=(persona, seeded)))
+    runtime.write_files(ONE, workload())
+    work = folder(runtime) / "work"
     assert not (work / "SOUL.md").exists()
     assert (work / "notes.md").read_text() == "mine"  # the claw owns what was only seeded
