@@ -6,7 +6,7 @@ Pure rules: no tables, no request. `services.access` is the only place where the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -23,6 +23,19 @@ class Permission(StrEnum):
     OPERATION_CONTROL = "operation.control"
     EVENT_READ = "event.read"
     CATALOG_READ = "catalog.read"
+    INSTANCE_SHARE = "instance.share"
+    TENANT_READ = "tenant.read"
+    TENANT_CREATE = "tenant.create"
+    TENANT_UPDATE = "tenant.update"
+    TENANT_DELETE = "tenant.delete"
+    PROJECT_MANAGE = "project.manage"
+    MEMBER_READ = "member.read"
+    MEMBER_MANAGE = "member.manage"
+    ROLE_MANAGE = "role.manage"
+    QUOTA_READ = "quota.read"
+    QUOTA_MANAGE = "quota.manage"
+    QUOTA_PROJECT = "quota.project"
+    USER_MANAGE = "user.manage"
     PORTAL_READ = "portal.read"
     PORTAL_ADMIN = "portal.admin"
     SELF = "self"
@@ -41,6 +54,19 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.OPERATION_CONTROL: "Cancel and retry operations",
     Permission.EVENT_READ: "Read the timeline of events",
     Permission.CATALOG_READ: "See the kinds of claw and runtime that can be used",
+    Permission.INSTANCE_SHARE: "Share instances with other members",
+    Permission.TENANT_READ: "See the organisation, its projects and its defaults",
+    Permission.TENANT_CREATE: "Create organisations",
+    Permission.TENANT_UPDATE: "Change the name and the defaults of the organisation",
+    Permission.TENANT_DELETE: "Delete organisations with all that is in them",
+    Permission.PROJECT_MANAGE: "Create, change and delete projects",
+    Permission.MEMBER_READ: "See who belongs to the organisation and what each may do",
+    Permission.MEMBER_MANAGE: "Add members, change their roles and remove them",
+    Permission.ROLE_MANAGE: "Make roles out of rights",
+    Permission.QUOTA_READ: "See quotas and what uses them",
+    Permission.QUOTA_MANAGE: "Set the quotas of organisations",
+    Permission.QUOTA_PROJECT: "Set the quotas of projects",
+    Permission.USER_MANAGE: "Create and close accounts, and choose who administers the portal",
     Permission.PORTAL_READ: "See the portal's plugins, health and settings",
     Permission.PORTAL_ADMIN: "Change the portal's settings",
     Permission.SELF: "Use one's own account: sign out, tokens, language, theme",
@@ -48,21 +74,55 @@ DESCRIPTIONS: dict[Permission, str] = {
 
 _READ = frozenset({
     Permission.INSTANCE_READ, Permission.OPERATION_READ, Permission.EVENT_READ, Permission.CATALOG_READ, Permission.SELF,
+    Permission.TENANT_READ, Permission.QUOTA_READ,
 })  # fmt: skip
 _USE = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_CHAT}
 _OPERATE = _USE | {Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL}
-_OWN = _OPERATE | {Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_DELETE}
+_OWN = _OPERATE | {
+    Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_DELETE, Permission.INSTANCE_SHARE,
+    Permission.TENANT_UPDATE, Permission.PROJECT_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
+    Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT,
+}  # fmt: skip
+_AUDIT = _READ | {Permission.INSTANCE_LOGS, Permission.MEMBER_READ}
 
 ROLES: dict[str, frozenset[Permission]] = {
+    "guest": frozenset({Permission.SELF}),
     "viewer": _READ,
-    "developer": _USE | {Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_OPERATE},
+    "developer": _USE | {
+        Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_OPERATE, Permission.INSTANCE_SHARE,
+    },
     "operator": _OPERATE,
+    "auditor": _AUDIT,
     "tenant-admin": _OWN,
+    "portal-auditor": _AUDIT | {Permission.PORTAL_READ},
     "portal-admin": frozenset(Permission),
+}  # fmt: skip
+"""Built-in roles. Those of PORTAL_ROLES are granted for all tenants, the others inside one."""
+
+ROLE_WORDS: dict[str, str] = {
+    "guest": "Sees only what is shared with them",
+    "viewer": "Looks at everything, changes nothing",
+    "developer": "Creates, changes, starts and stops claws and talks to them",
+    "operator": "Keeps claws running: starts, stops, kills, reads logs",
+    "auditor": "Reads everything including logs and who may do what, changes nothing",
+    "tenant-admin": "Does everything inside the organisation, members included",
+    "portal-auditor": "Reads everything in every organisation, changes nothing",
+    "portal-admin": "Does everything everywhere",
 }
-"""Built-in roles. `portal-admin` is granted for all tenants, the others inside one."""
 
 EVERYWHERE = "portal-admin"
+PORTAL_ROLES = frozenset({EVERYWHERE, "portal-auditor"})
+PORTAL_ONLY = frozenset({
+    Permission.TENANT_CREATE, Permission.TENANT_DELETE, Permission.QUOTA_MANAGE, Permission.USER_MANAGE,
+    Permission.PORTAL_READ, Permission.PORTAL_ADMIN,
+})  # fmt: skip
+"""Rights over the portal itself: no role that holds inside a tenant can have them, whoever made it."""
+
+
+def custom_permissions(names: Iterable[str]) -> frozenset[Permission]:
+    """Rights of a role that people made: what is unknown by now, or beyond a tenant, gives nothing."""
+    known = {str(permission): permission for permission in Permission}
+    return (frozenset(known[name] for name in names if name in known) - PORTAL_ONLY) | {Permission.SELF}
 
 
 @dataclass(frozen=True)
@@ -104,6 +164,10 @@ class Actor:
     language: str = ""
     theme: str = ""
     token_id: str | None = None
+    inside: str | None = None
+    """Id of the tenant that this actor chose to be in; every grant is narrowed to it."""
+    visiting: bool = False
+    """In that tenant by a right over the whole portal, not as a member."""
 
     def allows(self, permission: Permission, scope: Scope) -> bool:
         return any(permission in grant.permissions and grant.covers(scope) for grant in self.grants)
@@ -121,8 +185,18 @@ SYSTEM = Actor(id="system", name="clawportal", kind="system", grants=(Grant(froz
 """The portal acting by itself, in jobs and commands on the server."""
 
 
-def role_grants(role: str, tenant_id: str | None, source: str) -> Iterable[Grant]:
-    """Grants of one role; an unknown role gives nothing, and neither does one that needs a tenant and has none."""
-    permissions = ROLES.get(role)
-    if permissions and (role == EVERYWHERE or tenant_id is not None):
-        yield Grant(permissions, tenant_id=None if role == EVERYWHERE else tenant_id, source=source)
+def role_grants(role: str, tenant_id: str | None, source: str, custom: Iterable[str] | None = None) -> Iterable[Grant]:
+    """Grants of one role; an unknown role gives nothing, and neither does one that needs a tenant and has none.
+
+    `custom`: the rights of a role that is not built in.
+    """
+    permissions = ROLES.get(role) or (custom_permissions(custom) if custom is not None else None)
+    if permissions and (role in PORTAL_ROLES or tenant_id is not None):
+        yield Grant(permissions, tenant_id=None if role in PORTAL_ROLES else tenant_id, source=source)
+
+
+def narrowed(actor: Actor, tenant_id: str) -> Actor:
+    """The same person inside one tenant: nothing outside it can be seen or done."""
+    kept = tuple(replace(grant, tenant_id=tenant_id) for grant in actor.grants if grant.tenant_id in (None, tenant_id))
+    member = any(grant.tenant_id == tenant_id for grant in actor.grants)
+    return replace(actor, grants=kept, inside=tenant_id, visiting=not member)

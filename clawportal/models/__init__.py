@@ -7,9 +7,10 @@ from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
 from clawportal.models.ledger import EventRow, IdempotencyKey, Lease, PortalSetting
 from clawportal.models.operations import Operation
-from clawportal.models.tenancy import Membership, Project, Tenant
+from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
+from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant
 
 __all__ = [
-    "ApiToken", "Cluster", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Lease", "Membership", "Operation",
-    "PortAllocation", "PortalSetting", "Project", "Tenant", "User",
+    "ApiToken", "Cluster", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "Lease",
+    "Membership", "Operation", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "Tenant", "User",
 ]  # fmt: skip

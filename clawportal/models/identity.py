@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import JSON, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
@@ -43,3 +43,7 @@ class ApiToken(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    scopes: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """Permissions that it is narrowed to; None: all that its owner has."""
+    addresses: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """Networks (CIDR) from which it may be used; None: from everywhere."""

@@ -1,10 +1,11 @@
-"""Who owns things: tenants, the projects inside them, and who belongs to a tenant with which role."""
+"""Who owns things: tenants, the projects inside them, who belongs to a tenant with which role, and how much each may use."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
@@ -19,6 +20,11 @@ class Tenant(Base):
     name: Mapped[str] = mapped_column(String(63), unique=True)
     title: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    allowed_adapters: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
+    """Kinds of claw that may be created, each with its allowed versions (none named: all). None: every kind."""
+    default_cluster_id: Mapped[str | None] = mapped_column(ForeignKey("cluster.id", ondelete="SET NULL"))
+    deleting_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    """Since when it is being deleted. Nothing new comes into it; background work removes it after its last instance."""
 
 
 class Project(Base):
@@ -30,15 +36,92 @@ class Project(Base):
     name: Mapped[str] = mapped_column(String(63))
     title: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    deleting_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class Membership(Base):
-    """A role of a user in a tenant. The role `portal-admin` holds for all tenants and has no tenant."""
+    """A role of a user in a tenant, by the name of a built-in role or of one of the tenant's own.
+
+    The roles `portal-admin` and `portal-auditor` hold for all tenants and have no tenant.
+    """
 
     __tablename__ = "membership"
-    __table_args__ = (UniqueConstraint("user_id", "tenant_id"),)
+    __table_args__ = (
+        UniqueConstraint("user_id", "tenant_id"),
+        Index("ix_membership_tenant_id", "tenant_id"),
+        Index("uq_membership_user_id_portal", "user_id", unique=True,
+              sqlite_where=text("tenant_id IS NULL"), postgresql_where=text("tenant_id IS NULL")),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
     tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"))
     role: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now, server_default=text("CURRENT_TIMESTAMP"))
+
+
+class CustomRole(Base):
+    """A role that a tenant made for itself out of permissions."""
+
+    __tablename__ = "custom_role"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(40))
+    description: Mapped[str] = mapped_column(String(200), default="")
+    permissions: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+
+
+class RoleGrant(Base):
+    """A role of a member in one project or on one instance, beside the membership."""
+
+    __tablename__ = "role_grant"
+    __table_args__ = (
+        UniqueConstraint("user_id", "project_id"),
+        UniqueConstraint("user_id", "instance_id"),
+        Index("ix_role_grant_tenant_id", "tenant_id"),
+        CheckConstraint("(project_id IS NULL) <> (instance_id IS NULL)", name="one_scope"),
+    )
+
+    id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"))
+    user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"))
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    instance_id: Mapped[str | None] = mapped_column(ForeignKey("instance.id", ondelete="CASCADE"))
+    role: Mapped[str] = mapped_column(String(40))
+    created_by: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+
+
+class Invitation(Base):
+    """A link by which somebody joins a tenant; only its hash is kept."""
+
+    __tablename__ = "invitation"
+
+    id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(40))
+    note: Mapped[str] = mapped_column(String(200), default="")
+    """For whom it is, as the one who made it wrote."""
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_by_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
+    created_by: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class Quota(Base):
+    """How much a tenant, or one of its projects, may use; an empty column sets no limit. Its row is locked to count."""
+
+    __tablename__ = "quota"
+
+    scope_id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True)
+    """Id of the project, or of the tenant where `project_id` is empty."""
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), index=True)
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    instances: Mapped[int | None]
+    cpu: Mapped[str] = mapped_column(String(40), default="")
+    memory: Mapped[str] = mapped_column(String(40), default="")
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)

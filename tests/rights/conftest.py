@@ -1,0 +1,7 @@
+"""Portals with and without pages, on both databases, for the tests of tenants and rights."""
+
+from __future__ import annotations
+
+from tests.core.conftest import both, database_url, make_world, postgres, still
+
+__all__ = ["both", "database_url", "make_world", "postgres", "still"]
