@@ -35,6 +35,8 @@ class Problem(Exception):
         self.detail = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+        self.extra: Mapping[str, object] = {}
+        """Further members of the document, as RFC 9457 allows."""
 
 
 class Invalid(Problem):
@@ -67,6 +69,12 @@ class NotFound(Problem):
 
 class Conflict(Problem):
     status, title, code = 409, "This does not fit the present state", "conflict"
+
+
+class OverQuota(Conflict):
+    """`extra["quota"]` says what is asked, used and allowed."""
+
+    title, code = "This is more than the quota allows", "over_quota"
 
 
 class PreconditionFailed(Problem):

@@ -38,6 +38,7 @@ def as_document(problem: Problem) -> dict[str, Any]:
         "instance": request.path,
         "request_id": g.get("request_id", ""),
     }
+    document.update(problem.extra)
     if problem.errors:
         document["errors"] = [{"path": item.path, "message": item.message, "code": item.code} for item in problem.errors]
     return document

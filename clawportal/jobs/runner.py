@@ -14,7 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from clawportal import clock
 from clawportal.errors import Retry
-from clawportal.jobs import installs, retention, sync
+from clawportal.jobs import installs, removals, retention, sync
 from clawportal.permissions import SYSTEM
 from clawportal.services import clusters, converge, leader, ledger, operations
 from clawportal.services.portal import Portal
@@ -55,6 +55,7 @@ class Runner:
         self._every(settings.resync_seconds, self._sync, "sync")
         self._every(settings.health_seconds, self._health, "health")
         self._every(settings.sample_seconds, self._sample, "sample")
+        self._every(settings.resync_seconds, self._removals, "removals")
         self._every(3600, self._retention, "retention")
         self.scheduler.start(paused=True)
         for number in range(settings.reconcile_workers):
@@ -177,6 +178,9 @@ class Runner:
 
     def _sample(self) -> None:
         self._once(lambda: sync.sample_once(self.portal), "sample")
+
+    def _removals(self) -> None:
+        self._once(lambda: removals.remove_once(self.portal), "removals")
 
     def _retention(self) -> None:
         self._once(lambda: retention.forget_once(self.portal), "retention")

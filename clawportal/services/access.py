@@ -12,18 +12,23 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from clawportal.db import db
 from clawportal.errors import Forbidden, NotFound
-from clawportal.models import EventRow, Instance, Operation, Project
+from clawportal.models import AuditEntry, EventRow, Instance, Operation, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
 
-Row = TypeVar("Row", Instance, Operation, Project, EventRow)
+Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry)
 
 _READ: dict[type[Any], Permission] = {
     Instance: Permission.INSTANCE_READ,
     Operation: Permission.OPERATION_READ,
     Project: Permission.CATALOG_READ,
     EventRow: Permission.EVENT_READ,
+    Tenant: Permission.TENANT_READ,
+    AuditEntry: Permission.AUDIT_READ,
 }
-_NAMES: dict[type[Any], str] = {Instance: "instance", Operation: "operation", Project: "project", EventRow: "event"}
+_NAMES: dict[type[Any], str] = {
+    Instance: "instance", Operation: "operation", Project: "project", EventRow: "event", Tenant: "organisation",
+    AuditEntry: "audit entry",
+}  # fmt: skip
 
 
 def visible(model: type[Row], actor: Actor, permission: Permission | None = None) -> ColumnElement[bool]:
@@ -39,7 +44,7 @@ def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
         return true()
     wanted: list[ColumnElement[bool]] = []
     if grant.tenant_id is not None:
-        wanted.append(model.tenant_id == grant.tenant_id)
+        wanted.append((model.id if model is Tenant else model.tenant_id) == grant.tenant_id)
     if grant.project_id is not None:
         wanted.append(_in_project(model, grant.project_id))
     if grant.instance_id is not None:
@@ -50,6 +55,8 @@ def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
 def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:
     if model is Project:
         return Project.id == project_id
+    if model is Tenant:
+        return false()
     if model is Instance:
         return Instance.project_id == project_id
     inside = select(Instance.id).where(Instance.project_id == project_id)
@@ -57,7 +64,7 @@ def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:
 
 
 def _in_instance(model: type[Any], instance_id: str) -> ColumnElement[bool]:
-    if model is Project:
+    if model in (Project, Tenant):
         return false()
     return (model.id if model is Instance else model.instance_id) == instance_id  # type: ignore[no-any-return]  # as above
 
@@ -68,6 +75,8 @@ def scope_of(row: Row) -> Scope:
         return Scope(row.tenant_id, row.project_id, row.id)
     if isinstance(row, Project):
         return Scope(row.tenant_id, row.id)
+    if isinstance(row, Tenant):
+        return Scope(row.id)
     instance = db.session.get(Instance, row.instance_id) if row.instance_id else None
     # of an instance that is gone the id is still known, and grants may name it
     return scope_of(instance) if instance else Scope(row.tenant_id, None, row.instance_id)
@@ -75,7 +84,7 @@ def scope_of(row: Row) -> Scope:
 
 def get_or_404(model: type[Row], row_id: str, actor: Actor, permission: Permission, *, lock: bool = False) -> Row:
     """The row, if `actor` may do this with it. `lock` reads it anew and keeps others from changing it until the commit."""
-    key: Any = getattr(model, "id", None) or EventRow.seq
+    key: Any = getattr(model, "id", None) or model.seq  # type: ignore[union-attr]
     query = select(model).where(key == row_id, visible(model, actor))
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)

@@ -17,7 +17,7 @@ from clawportal.errors import Conflict, FieldError, Invalid, NotFound, Precondit
 from clawportal.lifecycle import Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.permissions import Actor, Permission
-from clawportal.services import access, catalog, clusters, ledger, operations, secrets, tenancy
+from clawportal.services import access, catalog, clusters, ledger, operations, quotas, secrets, tenancy
 from clawportal.services.portal import Portal
 
 SORTS: dict[str, ColumnElement[Any]] = {
@@ -217,8 +217,12 @@ def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catal
         except Invalid as problem:
             errors += problem.errors
             continue
-        if isinstance(found, Project) and _name_taken(found.tenant_id, wanted.name):
+        if not isinstance(found, Project):
+            continue
+        if _name_taken(found.tenant_id, wanted.name):
             errors.append(FieldError("name", f"There is already an instance named {wanted.name}. Choose another name.", "taken"))
+        if accepted is not None:
+            errors += tenancy.check_allowed(found.tenant_id, accepted.adapter.kind, accepted.version)
     return accepted, errors
 
 
@@ -259,7 +263,8 @@ def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
 
 def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog.Wanted) -> Instance:
     project = tenancy.project_for_create(actor, wanted.project)
-    cluster = clusters.for_create(wanted.cluster)
+    default_cluster = tenancy.hold(project)
+    cluster = clusters.for_create(wanted.cluster or default_cluster)
     instance = Instance(
         tenant_id=project.tenant_id,
         project_id=project.id,
@@ -276,6 +281,7 @@ def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog
     db.session.add(instance)
     db.session.flush()
     secrets.store(portal, instance.id, accepted.secrets)
+    quotas.check(portal, instance)
     portal.registry.hook.admit(actor=actor, change={"kind": "instance.create", "instance": instance})
     operations.open_for_instance(actor, "instance.create", instance)
     ledger.record(portal, "instance.created", actor=actor, instance=instance, message=f"{instance.name} was created.")
@@ -302,6 +308,8 @@ def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> 
         secret_values=change.secrets,
         known_secrets=[info.name for info in secrets.listing(instance.id)],
     )
+    if change.version and change.version != instance.version:
+        errors = errors + tenancy.check_allowed(instance.tenant_id, instance.adapter, change.version)
     return accepted, errors + catalog.check_labels(change.labels or {})
 
 
@@ -316,6 +324,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
             raise PreconditionFailed(
                 f"{instance.name} is at generation {instance.generation} now, you changed {generation}. Read it again and repeat."
             )
+        before = quotas.held(portal, instance)
         accepted, errors = check_change(portal, instance, change)
         if errors or accepted is None:
             raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
@@ -324,7 +333,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         secrets.store(portal, instance.id, accepted.secrets)
         if accepted.secrets:
             instance.restarts_wanted += 1  # a new secret only reaches a claw by its environment
-        _changed(portal, actor, instance, "instance.update", "configuration was changed", after_commit)
+        _changed(portal, actor, instance, "instance.update", "configuration was changed", after_commit, before=before)
     return instance
 
 
@@ -433,8 +442,9 @@ def _want(
         instance = access.get_or_404(Instance, instance_id, actor, permission, lock=True)
         if not even_deleted:
             _refuse_deleted(instance)
+        before = quotas.held(portal, instance)
         want(instance)
-        _changed(portal, actor, instance, kind, words, after_commit, level)
+        _changed(portal, actor, instance, kind, words, after_commit, level, before=before)
     return instance
 
 
@@ -444,12 +454,18 @@ def _refuse_deleted(instance: Instance) -> None:
 
 
 def _changed(
-    portal: Portal, actor: Actor, instance: Instance, kind: str, words: str, after_commit: Any, level: str = "info"
-) -> Operation:
-    """What every change has in common: a new generation, due now, an operation, a fact, a hint."""
+    portal: Portal, actor: Actor, instance: Instance, kind: str, words: str, after_commit: Any, level: str = "info",
+    *, before: quotas.Amount | None = None,
+) -> Operation:  # fmt: skip
+    """What every change has in common: within the quota, a new generation, due now, an operation, a fact, a hint.
+
+    `before`: what the instance took until now; None for a change that takes no more.
+    """
     instance.generation += 1
     instance.updated_at = instance.due_at = clock.now()
     instance.not_before, instance.attempts = None, 0
+    if before is not None:
+        quotas.check(portal, instance, before)
     portal.registry.hook.admit(actor=actor, change={"kind": kind, "instance": instance})
     operation = operations.open_for_instance(actor, kind, instance)
     verb = kind.split(".")[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from clawportal.db import db, transaction
-from clawportal.errors import Invalid, NotFound
+from clawportal.errors import Conflict, FieldError, Invalid, NotFound
 from clawportal.models import Project, Tenant
 from clawportal.permissions import Actor, Permission, Scope
 from clawportal.services import access
@@ -52,7 +52,7 @@ def projects(actor: Actor, permission: Permission = Permission.CATALOG_READ) -> 
     query = (
         select(Project, Tenant)
         .join(Tenant, Tenant.id == Project.tenant_id)
-        .where(access.visible(Project, actor, permission))
+        .where(access.visible(Project, actor, permission), Tenant.deleting_at.is_(None), Project.deleting_at.is_(None))
         .order_by(Tenant.name, Project.name)
     )
     return [
@@ -76,3 +76,32 @@ def project_for_create(actor: Actor, wanted: str | None) -> Project:
         access.require(actor, Permission.INSTANCE_CREATE, Scope(tenant_id=""))
         raise NotFound("There is no project yet. Ask an administrator to create one.")
     return db.session.get_one(Project, chosen.id)
+
+
+def hold(project: Project) -> str | None:
+    """Keep a project from being deleted until the commit. Returns the cluster that its tenant puts instances into, if any."""
+    query = (
+        select(Tenant.default_cluster_id, Tenant.deleting_at, Project.deleting_at)
+        .join(Project, Project.tenant_id == Tenant.id)
+        .where(Project.id == project.id)
+        .with_for_update(read=True)
+    )
+    row = db.session.execute(query).one_or_none()
+    if row is None or row[1] is not None or row[2] is not None:
+        raise Conflict(f"{project.title or project.name} is being deleted. Choose another project.")
+    return row[0]
+
+
+def check_allowed(tenant_id: str, adapter: str, version: str) -> list[FieldError]:
+    """What the defaults of the tenant say against a kind of claw."""
+    allowed = db.session.scalar(select(Tenant.allowed_adapters).where(Tenant.id == tenant_id))
+    if allowed is None:
+        return []
+    if adapter not in allowed:
+        known = ", ".join(sorted(allowed)) or "none"
+        return [FieldError("adapter", f"Your organisation does not allow {adapter}. Allowed: {known}.", "not_allowed")]
+    versions = allowed[adapter]
+    if versions and version not in versions:
+        listed = ", ".join(versions)
+        return [FieldError("version", f"Your organisation does not allow {adapter} {version}. Allowed: {listed}.", "not_allowed")]
+    return []

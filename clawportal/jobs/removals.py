@@ -1,0 +1,10 @@
+"""Removes tenants and projects that are being deleted, each once the last of its instances is gone."""
+
+from __future__ import annotations
+
+from clawportal.services import tenants
+from clawportal.services.portal import Portal
+
+
+def remove_once(portal: Portal) -> None:
+    tenants.finish_once(portal)
