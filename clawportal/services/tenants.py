@@ -116,7 +116,7 @@ def listing(actor: Actor, *, text: str = "", limit: int = 50, offset: int = 0) -
 
 def _per_tenant(column: Any, ids: Sequence[str], *where: ColumnElement[bool]) -> dict[str, int]:
     query = select(column, func.count()).where(column.in_(ids), *where).group_by(column)
-    return {tenant_id: count for tenant_id, count in db.session.execute(query)}
+    return {row[0]: row[1] for row in db.session.execute(query)}
 
 
 def get(actor: Actor, tenant_id: str, permission: Permission = Permission.TENANT_READ, *, lock: bool = False) -> Tenant:
@@ -164,7 +164,11 @@ def create(portal: Portal, actor: Actor, name: str, title: str = "") -> Tenant:
         db.session.flush()
         db.session.add(Project(tenant_id=tenant.id, name=FIRST, title="Default project"))
         ledger.record(
-            portal, "tenant.created", actor=actor, tenant_id=tenant.id, message=f"Organisation {title.strip() or name} was created."
+            portal,
+            "tenant.created",
+            actor=actor,
+            tenant_id=tenant.id,
+            message=f"Organisation {title.strip() or name} was created.",
         )
     return tenant
 
@@ -208,9 +212,7 @@ def _defaults(tenant: Tenant) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _allowed(
-    portal: Portal, wanted: Mapping[str, Sequence[str]] | None, errors: list[FieldError]
-) -> dict[str, list[str]] | None:
+def _allowed(portal: Portal, wanted: Mapping[str, Sequence[str]] | None, errors: list[FieldError]) -> dict[str, list[str]] | None:
     """Each kind and version must exist: a misspelt one would forbid what was meant to be allowed."""
     if wanted is None:
         return None
@@ -218,7 +220,8 @@ def _allowed(
         adapter = portal.registry.adapters.get(kind)
         if adapter is None:
             known = ", ".join(sorted(portal.registry.adapters))
-            errors.append(FieldError(f"allowed_adapters.{kind}", f"There is no kind of claw {kind!r}. Known: {known}.", "unknown"))
+            message = f"There is no kind of claw {kind!r}. Known: {known}."
+            errors.append(FieldError(f"allowed_adapters.{kind}", message, "unknown"))
             continue
         offered = [entry.version for entry in adapter.versions()]
         if bad := [version for version in versions if version not in offered]:
@@ -245,8 +248,8 @@ def create_project(portal: Portal, actor: Actor, tenant_id: str, name: str, titl
         project = Project(tenant_id=tenant.id, name=name, title=title.strip())
         db.session.add(project)
         db.session.flush()
-        message = f"Project {title.strip() or name} was created."
-        ledger.record(portal, "project.created", actor=actor, tenant_id=tenant.id, message=message, data={"project_id": project.id})
+        message, data = f"Project {title.strip() or name} was created.", {"project_id": project.id}
+        ledger.record(portal, "project.created", actor=actor, tenant_id=tenant.id, message=message, data=data)
     return project
 
 
