@@ -101,6 +101,18 @@ def create(portal: Portal, actor: Actor, name: str, role: str, tenant_id: str | 
     return user, password
 
 
+def change(portal: Portal, actor: Actor, user_id: str, *, active: bool | None = None, portal_role: str | None = None) -> Account:
+    """Both at once or nothing. An account that shall become what it is already stays as it is."""
+    with transaction():
+        before = get(actor, user_id)
+        if portal_role is not None and portal_role != before.portal_role:
+            set_portal_role(portal, actor, user_id, portal_role)
+        if active is not None and active != before.active:
+            set_active(portal, actor, user_id, active)
+        db.session.flush()
+        return get(actor, user_id)
+
+
 def set_active(portal: Portal, actor: Actor, user_id: str, active: bool) -> User:
     """Close an account: sessions and tokens end at once. Or open it again."""
     _require(actor)
