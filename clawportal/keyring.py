@@ -15,6 +15,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _NONCE = 12
 _KEY = 32
@@ -54,6 +56,11 @@ class Keyring:
 
     def is_current(self, sealed: bytes) -> bool:
         return int.from_bytes(sealed[:4], "big") == self.current
+
+    def derived(self, number: int, purpose: str) -> bytes | None:
+        """A key for one other purpose, such as signing one kind of token; None for a number that is not in the ring."""
+        key = self._keys.get(number)
+        return None if key is None else HKDF(SHA256(), _KEY, salt=None, info=f"clawportal/{purpose}".encode()).derive(key)
 
 
 def load(file: Path) -> Keyring:

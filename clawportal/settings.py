@@ -82,7 +82,16 @@ class Settings(BaseSettings):
     pip_index_url: str = Field("", description="Package index for claws written in Python, for networks without internet.")
     npm_registry: str = Field("", description="Package registry for claws written in JavaScript, for networks without internet.")
     session_hours: float = Field(12.0, gt=0, description="A browser session ends after so many hours without use.")
+    access_minutes: float = Field(
+        15.0, gt=0, le=1440, description="An access token of an API client is good for so many minutes; then it is refreshed."
+    )
+    refresh_days: float = Field(
+        30.0, gt=0, le=3650, description="An API client has to sign in again after so many days without refreshing."
+    )
     event_days: int = Field(90, ge=1, description="Events and finished operations are kept so many days.")
+    audit_days: int = Field(
+        400, ge=1, description="Entries of the audit are kept so many days; what is left still verifies. A year and a month."
+    )
     destroyed_days: int = Field(14, ge=0, description="Rows of deleted instances are kept so many days, for the timeline.")
     docs_public: bool = Field(False, description="Whether the API document can be read without signing in.")
 

@@ -26,7 +26,7 @@ from clawportal.app import create_app, prepare_rows, start_jobs, stop_jobs
 from clawportal.db import db, transaction
 from clawportal.models import Instance, Project, Tenant, User
 from clawportal.permissions import SYSTEM, Actor
-from clawportal.services import identity, instances, portal_settings
+from clawportal.services import identity, instances, portal_settings, sessions
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings
 
@@ -156,9 +156,10 @@ class Person:
         """A client that is signed in by a session, as a browser is; changes need a CSRF token."""
         client = self.app.test_client()
         with self.app.app_context():
-            epoch = db.session.scalars(select(User.session_epoch).where(User.id == self.actor.id)).one()
+            user = db.session.get_one(User, self.actor.id)
+            row = sessions.begin(portal_of(self.app), user, sessions.BROWSER, sessions.Place("127.0.0.1", "tests"))
         with client.session_transaction() as session:
-            session["_user_id"], session["_fresh"] = f"{self.actor.id}.{epoch}", True
+            session["_user_id"], session["_fresh"] = row.id, True
         return client
 
     def create(self, name: str, adapter: str = "echo", **more: Any) -> dict[str, Any]:

@@ -32,8 +32,9 @@ TAGS = {
 DESCRIPTION = """\
 Everything that the pages of the portal do can be done by a program.
 
-Send a token as `Authorization: Bearer clp_...`. A browser's session works too; changes then need the page's CSRF token in
-`X-CSRFToken`. What you may not see answers 404, as if it did not exist; what you may see but not do answers 403.
+Send a token as `Authorization: Bearer ...`: an API token (`clp_...`), or the access token of `/auth/login`. A browser's
+session works too; changes then need the page's CSRF token in `X-CSRFToken`. What you may not see answers 404, as if it did not
+exist; what you may see but not do answers 403.
 
 Errors are `application/problem+json` (RFC 9457); `errors` names each field at fault by its path. Requests that change an
 instance answer at once: they store what is wanted, and `phase`, `sync` and `health` tell how far it is.
@@ -135,7 +136,7 @@ def document() -> dict[str, Any]:
             "schemas": schemas.definitions,
             "responses": {_response_name(status): _problem(status) for status in PROBLEMS},
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "A token from the account page or /auth/token."},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API token, or an access token of /auth/login."},
                 "cookie": {
                     "type": "apiKey",
                     "in": "cookie",

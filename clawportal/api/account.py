@@ -8,24 +8,22 @@ from typing import Any
 from pydantic import Field
 
 from clawportal.api._layer import Answer, op
+from clawportal.api.sign_in import Login
 from clawportal.db import db
 from clawportal.http import security
 from clawportal.models import ApiToken, User
 from clawportal.permissions import Actor, Permission
-from clawportal.services import identity
+from clawportal.services import identity, sign_in
 from clawportal.services.portal import Portal
+from clawportal.services.token_limits import Limits
 from clawportal.types import Strict
 
 TAGS = ("Account",)
-CSRF_FREE = "api.trade_password"
-"""Endpoint that needs neither session nor token: a password stands in its body."""
 
 
-class Credentials(Strict):
+class Credentials(Login):
     """A name and a password, to be traded for a token."""
 
-    name: str = Field(max_length=200)
-    password: str = Field(max_length=1000, json_schema_extra={"format": "password"})
     token_name: str = Field("API", min_length=1, max_length=100, description="What the token is for, such as a machine's name.")
     days: int | None = Field(90, ge=1, le=3650, description="How long it lives; null: until it is revoked.")
 
@@ -33,6 +31,12 @@ class Credentials(Strict):
 class NewTokenBody(Strict):
     name: str = Field(min_length=1, max_length=100, description="What the token is for, such as a machine's name.")
     days: int | None = Field(90, ge=1, le=3650, description="How long it lives; null: until it is revoked.")
+    scopes: list[str] | None = Field(
+        None, max_length=200, description="Permissions that it is limited to, some of your own; null: all that you may do."
+    )
+    addresses: list[str] | None = Field(
+        None, max_length=200, description="Addresses or networks (CIDR) that it may come from; null: everywhere."
+    )
 
 
 class Token(Answer):
@@ -44,6 +48,8 @@ class Token(Answer):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    scopes: list[str] | None = Field(description="What it is limited to; null: all that its owner may do.")
+    addresses: list[str] | None = Field(description="Networks it may come from; null: everywhere.")
 
 
 class NewToken(Token):
@@ -68,9 +74,10 @@ class Me(Answer):
     id: str
     name: str
     display_name: str
-    kind: str = Field(description="`user` for a session, `token` for a token.")
+    kind: str = Field(description="`user` for somebody who signed in, `token` for an API token.")
     language: str
     token_id: str | None
+    session_id: str | None = Field(description="The session that this request belongs to; null for API tokens.")
     permissions: list[str] = Field(description="Everything that is granted anywhere.")
     grants: list[GrantDocument]
 
@@ -80,8 +87,11 @@ class Me(Answer):
     status=201, problems=(401, 429), example={"name": "kim", "password": "a few words in a row", "token_name": "laptop"},
 )  # fmt: skip
 def trade_password(portal: Portal, body: Credentials) -> NewToken:
-    """Wrong tries are limited by name and address."""
-    user = security.sign_in(body.name, body.password)
+    """The token lives for long and is refused only when it is revoked; programs that can refresh use `/auth/login` instead.
+
+    Somebody with a second factor sends a code as `otp`; without one the answer is 401 with the code `otp_required`.
+    """
+    user = sign_in.both_steps(portal, body.name, body.password, body.otp, security.place().address)
     actor = identity.actor_of(portal, user)
     return _new(identity.create_token(portal, actor, user.id, body.token_name, body.days))
 
@@ -96,6 +106,7 @@ def get_me(actor: Actor) -> Me:
         kind=actor.kind,
         language=actor.language,
         token_id=actor.token_id,
+        session_id=security.current_session(),
         permissions=sorted({str(permission) for grant in actor.grants for permission in grant.permissions}),
         grants=[
             GrantDocument(
@@ -116,9 +127,13 @@ def list_tokens(actor: Actor) -> Tokens:
 
 
 @op("POST", "/tokens", permission=Permission.SELF, tags=TAGS, summary="Make a token", status=201,
-    example={"name": "build server", "days": 30})  # fmt: skip
+    example={"name": "build server", "days": 30, "scopes": ["instance.read"], "addresses": ["192.0.2.0/24"]})  # fmt: skip
 def create_token(actor: Actor, portal: Portal, body: NewTokenBody) -> NewToken:
-    return _new(identity.create_token(portal, actor, actor.id, body.name, body.days))
+    """A token can be limited to some permissions and to networks; a limited token cannot make further tokens."""
+    limits = Limits(
+        None if body.scopes is None else tuple(body.scopes), None if body.addresses is None else tuple(body.addresses)
+    )
+    return _new(identity.create_token(portal, actor, actor.id, body.name, body.days, limits=limits))
 
 
 @op("DELETE", "/tokens/{token_id}", permission=Permission.SELF, tags=TAGS, summary="Revoke a token", status=204,

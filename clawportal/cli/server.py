@@ -198,21 +198,22 @@ def user() -> None:
     "--role", default="portal-admin", show_default=True, help="viewer, developer, operator, tenant-admin or portal-admin."
 )
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
-def create(name: str, role: str, password_stdin: bool) -> None:
+@click.option("--hash-stdin", is_flag=True, help="Read a hash that another system made (bcrypt, argon2id) from standard input.")
+def create(name: str, role: str, password_stdin: bool, hash_stdin: bool) -> None:
     """Create a user. Roles other than portal-admin hold in the default organisation."""
     from clawportal.errors import Invalid
     from clawportal.models import Tenant
     from clawportal.permissions import ROLES, SYSTEM
     from clawportal.services import identity, tenancy
 
-    password = _read_password(password_stdin)
+    password = _read_password(password_stdin or hash_stdin)
     with _portal() as portal:
         from clawportal.db import db as database
 
         if role not in ROLES:
             raise Invalid.field("role", f"must be one of {', '.join(ROLES)}")
         tenant = None if role == "portal-admin" else database.session.get_one(Tenant, tenancy.ensure_default().tenant_id)
-        identity.create_user(portal, SYSTEM, name, password, role=role, tenant=tenant)
+        identity.create_user(portal, SYSTEM, name, password, role=role, tenant=tenant, hashed=hash_stdin)
     click.echo(f"User {name} was created with the role {role}.")
 
 
@@ -228,6 +229,29 @@ def set_password(name: str, password_stdin: bool) -> None:
     with _portal() as portal:
         identity.set_password(portal, SYSTEM, identity.find_user(name).id, password)
     click.echo(f"The password of {name} was changed.")
+
+
+@user.command("reset-otp")
+@click.argument("name")
+def reset_otp(name: str) -> None:
+    """Take the second factor from a user who lost app and backup codes; all their sessions end."""
+    from clawportal.permissions import SYSTEM
+    from clawportal.services import otp
+
+    with _portal() as portal:
+        done = otp.reset(portal, SYSTEM, name)
+    click.echo(f"{name} signs in with the password alone now." if done else f"{name} has no second factor.")
+
+
+@user.command()
+@click.argument("name")
+def unlock(name: str) -> None:
+    """Let a user try again at once who has to wait after wrong sign-ins."""
+    from clawportal.services import identity, throttle
+
+    with _portal() as portal:
+        waiting = throttle.unlock(portal, identity.find_user(name).name)
+    click.echo(f"{name} can try again." if waiting else f"{name} did not have to wait; the wrong tries were forgotten.")
 
 
 def _read_password(from_stdin: bool) -> str:
@@ -281,11 +305,11 @@ def rotate() -> None:
     """Make a new key, and seal every stored secret with it. Restart running portals afterwards."""
     from clawportal import keyring
     from clawportal.app import KEYRING_FILE
-    from clawportal.services import secrets
+    from clawportal.services import otp, secrets
 
     keyring.rotate(_settings().data_dir / KEYRING_FILE)
     with _portal() as portal:
-        moved = secrets.reseal(portal)
+        moved = secrets.reseal(portal) + otp.reseal(portal)
     click.echo(f"A new key is in use; {moved} secrets were sealed with it. Restart running portals.")
 
 

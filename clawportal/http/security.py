@@ -6,34 +6,29 @@ does neither. Browsers are known by their session, programs by a bearer token; o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request, session
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFProtect
 
-from clawportal.errors import Forbidden, TooManyRequests, Unauthenticated
+from clawportal.errors import Forbidden, Unauthenticated
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import identity
+from clawportal.services import clients, identity, sessions
 from clawportal.services.portal import Portal
+from clawportal.services.sessions import Place
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 login_manager = LoginManager()
 csrf = CSRFProtect()
-limiter = Limiter(get_remote_address, strategy="moving-window", headers_enabled=True, default_limits=[])
 
 MARK = "clawportal_requires"
-SIGN_IN_LIMITS = "10 per minute; 60 per hour"
-"""Wrong sign-ins of one name from one address. Both are in the key, so that nobody can lock out somebody elsewhere."""
 
 
 def portal() -> Portal:
@@ -44,26 +39,22 @@ def portal() -> Portal:
 class SessionUser(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
     """What Flask-Login keeps of a person: the actor with all grants."""
 
-    def __init__(self, actor: Actor, epoch: int) -> None:
+    def __init__(self, actor: Actor, session_id: str) -> None:
         self.actor = actor
-        self.id = f"{actor.id}.{epoch}"
+        self.id = session_id
 
 
 def init_app(app: Flask) -> None:
     """Wire sign-in, CSRF and throttling into an app."""
     login_manager.init_app(app)
     csrf.init_app(app)
-    limiter.init_app(app)
     app.before_request(_protect)
 
 
 @login_manager.user_loader  # type: ignore[untyped-decorator]  # Flask-Login has no types
 def _from_session(session_id: str) -> SessionUser | None:
-    user_id, _, epoch = session_id.partition(".")
-    if not epoch.isdigit():
-        return None
-    actor = identity.actor_from_session(portal(), user_id, int(epoch))
-    return SessionUser(actor, int(epoch)) if actor else None
+    actor = sessions.actor_from(portal(), session_id, sessions.BROWSER, touch=place())
+    return SessionUser(actor, session_id) if actor else None
 
 
 def current_actor() -> Actor | None:
@@ -79,7 +70,13 @@ def _bearer_text() -> str | None:
 
 
 def _bearer() -> Actor | None:
-    return identity.actor_from_token(portal(), _bearer_text() or "")
+    """An API token, or an access token of a program that signed in; never a refresh token."""
+    text, came = _bearer_text() or "", place()
+    if text.startswith(identity.TOKEN_PREFIX):
+        return identity.actor_from_token(portal(), text, came.address)
+    client = clients.actor_from_access(portal(), text, came)
+    g.client_session = client.session_id if client else None
+    return client.actor if client else None
 
 
 def actor() -> Actor:
@@ -132,43 +129,42 @@ def csrf_free() -> set[str]:
     return cast("set[str]", current_app.config.setdefault("CSRF_FREE", set()))
 
 
-def sign_in(name: str, password: str) -> User:
-    """Check the password, throttled by name and address. The caller decides whether a session begins."""
-    key = _throttle_key(name)
-    for limit in _limits():
-        if not limiter.limiter.test(limit, key):
-            raise TooManyRequests("Too many wrong sign-ins. Wait a minute, then try again.", headers={"Retry-After": "60"})
-    try:
-        return identity.authenticate(portal(), name, password)
-    except Unauthenticated:
-        for limit in _limits():
-            limiter.limiter.hit(limit, key)
-        raise
-
-
-def _limits() -> list[Any]:
-    from limits import parse_many
-
-    return parse_many(SIGN_IN_LIMITS.replace(";", ","))
-
-
-def _throttle_key(name: str) -> str:
-    return hashlib.sha256(f"{name.casefold()}|{get_remote_address()}".encode()).hexdigest()
+def place() -> Place:
+    """From where this request comes."""
+    return Place(request.remote_addr or "", request.user_agent.string)
 
 
 def begin_session(user: User) -> None:
     """Sign the browser in with a fresh session: nothing that was planted in the old one survives."""
-    session.clear()
+    end_session()
     session.permanent = True
+    row = sessions.begin(portal(), user, sessions.BROWSER, place())
     found = identity.actor_of(portal(), user)
-    login_user(SessionUser(found, user.session_epoch))
+    login_user(SessionUser(found, row.id))
     g.actor = found
 
 
 def end_session() -> None:
+    """Sign this browser out; its session is over for good, also for whoever copied the cookie."""
+    former = browser_session()
+    if former is not None:
+        sessions.close(former)
     logout_user()
     session.clear()
     g.pop("actor", None)
+
+
+def browser_session() -> str | None:
+    """Id of the session that this request's cookie stands for."""
+    found = getattr(current_user, "id", None)
+    return str(found) if found else None
+
+
+def current_session() -> str | None:
+    """Id of the session through which `current_actor` asks; None for API tokens and for nobody."""
+    if current_actor() is None:
+        return None
+    return cast("str | None", g.get("client_session")) if _bearer_text() is not None else browser_session()
 
 
 def safe_next(target: str | None, default: str) -> str:

@@ -1,4 +1,4 @@
-"""Drops what is older than the settings say: events, finished operations, and rows of deleted instances."""
+"""Drops what is older than the settings say: events, finished operations, rows of deleted instances, sessions that ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from sqlalchemy import delete
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.models import Instance
-from clawportal.services import ledger, operations
+from clawportal.services import audit, ledger, operations, sessions, throttle
 from clawportal.services.portal import Portal
 
 
 def forget_once(portal: Portal) -> None:
     ledger.forget_old(portal)
     operations.forget_old(portal)
+    audit.forget_old(portal.settings.audit_days)
+    sessions.forget_old()
+    throttle.forget_old()
     with transaction():
         limit = clock.now() - timedelta(days=portal.settings.destroyed_days)
         db.session.execute(delete(Instance).where(Instance.destroyed_at < limit))

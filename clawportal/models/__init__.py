@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead
 from clawportal.models.clusters import Cluster
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
@@ -11,6 +12,8 @@ from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant
 
 __all__ = [
-    "ApiToken", "Cluster", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "Lease",
-    "Membership", "Operation", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "Tenant", "User",
+    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode",
+    "Cluster", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease",
+    "Membership", "Operation", "Otp", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "Tenant", "User",
+    "UserSession", "WrongTries",
 ]  # fmt: skip

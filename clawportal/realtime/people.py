@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from flask import Flask, request
-from flask_login import current_user
 from flask_socketio import ConnectionRefusedError, SocketIO
 
 from clawportal.errors import Forbidden, GiveUp, Problem, Retry, Unauthenticated
+from clawportal.http import security
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import identity
+from clawportal.services import clients, identity, sessions
 from clawportal.services.portal import Portal
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,17 @@ class Identity:
     """By what somebody was recognised; asked again, it gives the rights of now. The text of a token is kept only in memory."""
 
     kind: str
-    user_id: str = ""
-    epoch: int = 0
+    session_id: str = ""
     token: str = field(default="", repr=False)
+    address: str = ""
 
     def actor(self, portal: Portal) -> Actor | None:
-        if self.kind == "token":
-            return identity.actor_from_token(portal, self.token)
-        return identity.actor_from_session(portal, self.user_id, self.epoch)
+        if self.kind == "session":
+            return sessions.actor_from(portal, self.session_id, sessions.BROWSER)
+        if self.token.startswith(identity.TOKEN_PREFIX):
+            return identity.actor_from_token(portal, self.token, self.address)
+        client = clients.actor_from_access(portal, self.token)
+        return client.actor if client else None
 
 
 @dataclass
@@ -178,6 +181,6 @@ def _identity(auth: Any) -> Identity | None:
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         token = text.strip() if scheme.lower() == "bearer" else None
     if token is not None:
-        return Identity("token", token=token) if isinstance(token, str) else None
-    user_id, _, epoch = str(getattr(current_user, "id", "")).partition(".")
-    return Identity("session", user_id, int(epoch)) if epoch.isdigit() else None
+        return Identity("token", token=token, address=request.remote_addr or "") if isinstance(token, str) else None
+    session_id = security.browser_session()
+    return Identity("session", session_id) if session_id else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from sqlalchemy import bindparam, func, select
 
@@ -16,9 +16,10 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Invalid, NotFound, Unauthenticated
 from clawportal.models import ApiToken, Membership, Tenant, User
-from clawportal.permissions import EVERYWHERE, ROLES, SYSTEM, Actor, Grant, role_grants
-from clawportal.services import ledger
+from clawportal.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor
+from clawportal.services import grants, ledger, token_limits
 from clawportal.services.portal import Portal
+from clawportal.services.token_limits import NO_LIMITS, Limits
 
 TOKEN_PREFIX = "clp_"
 MIN_PASSWORD = 10
@@ -48,16 +49,17 @@ def first_start(portal: Portal) -> str | None:
 
 
 def create_user(
-    portal: Portal, actor: Actor, name: str, password: str, *, role: str, tenant: Tenant | None = None, must_change: bool = False
-) -> User:
-    """A new person with one role; `portal-admin` holds everywhere and needs no tenant."""
+    portal: Portal, actor: Actor, name: str, password: str, *, role: str, tenant: Tenant | None = None, must_change: bool = False,
+    hashed: bool = False,
+) -> User:  # fmt: skip
+    """A new person with one role; `portal-admin` holds everywhere and needs no tenant. `hashed`: `password` is a hash."""
     _check_name(name)
-    check_password(password, "password")
+    check_hash(password) if hashed else check_password(password, "password")
     _check_role(role, tenant)
     with transaction():
         if db.session.scalar(select(User.id).where(User.name == name)):
             raise Invalid.field("name", f"There is already a user named {name!r}.", "taken")
-        user = User(name=name, password_hash=_hasher.hash(password), must_change_password=must_change)
+        user = User(name=name, password_hash=password if hashed else _hasher.hash(password), must_change_password=must_change)
         db.session.add(user)
         db.session.flush()
         db.session.add(Membership(user_id=user.id, tenant_id=tenant.id if tenant else None, role=role))
@@ -71,9 +73,11 @@ def _check_name(name: str) -> None:
 
 
 def _check_role(role: str, tenant: Tenant | None) -> None:
-    if role not in ROLES:
+    if role not in ROLES and (tenant is None or grants.custom_role(tenant.id, role) is None):
         raise Invalid.field("role", f"There is no role {role!r}. Known: {', '.join(ROLES)}.", "unknown")
-    if role != EVERYWHERE and tenant is None:
+    if role in PORTAL_ROLES and tenant is not None:
+        raise Invalid.field("role", f"The role {role} holds in the whole portal, not in one organisation.")
+    if role not in PORTAL_ROLES and tenant is None:
         raise Invalid.field("tenant", f"The role {role} holds inside an organisation; name one.", "missing")
 
 
@@ -88,17 +92,49 @@ def authenticate(portal: Portal, name: str, password: str) -> User:
     """The user, or Unauthenticated. Takes as long for a name that does not exist as for a wrong password."""
     user = db.session.scalar(select(User).where(User.name == name))
     known = user.password_hash if user is not None and user.active else _NOBODY
-    try:
-        _hasher.verify(known, password)
-    except (VerifyMismatchError, InvalidHashError):
-        user = None
-    if user is None or known is _NOBODY:
+    if not _matches(known, password) or user is None or known is _NOBODY:
         raise Unauthenticated("The name or the password is wrong.")
     with transaction():
         user.last_login_at = clock.now()
-        if _hasher.check_needs_rehash(known):
+        if _is_bcrypt(known) or _hasher.check_needs_rehash(known):
             user.password_hash = _hasher.hash(password)
     return user
+
+
+def _matches(known: str, password: str) -> bool:
+    if _is_bcrypt(known):
+        return _matches_bcrypt(known, password)
+    try:
+        return _hasher.verify(known, password)
+    except (VerifyMismatchError, InvalidHashError):
+        return False
+
+
+def _is_bcrypt(known: str) -> bool:
+    return known.startswith(("$2a$", "$2b$", "$2y$"))
+
+
+def _matches_bcrypt(known: str, password: str) -> bool:
+    """Hashes of other systems; they say nothing about what comes after the 72nd byte, so longer passwords do not fit."""
+    import bcrypt
+
+    typed = password.encode()
+    try:
+        return bcrypt.checkpw(typed[:72], known.encode()) and len(typed) <= 72 and b"\0" not in typed
+    except ValueError:
+        return False
+
+
+def check_hash(known: str) -> None:
+    """A password hash of another system, as it can be taken over: bcrypt or argon2id."""
+    good = re.fullmatch(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", known) is not None
+    if not good and known.startswith("$argon2id$"):
+        try:
+            good = extract_parameters(known).type is Type.ID
+        except InvalidHashError:
+            good = False
+    if not good:
+        raise Invalid.field("password_hash", "This is not a hash of bcrypt ($2b$...) or argon2id ($argon2id$...).")
 
 
 def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: str | None = None) -> User:
@@ -109,7 +145,7 @@ def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: s
         if user is None:
             raise NotFound("There is no such user.")
         if old is not None:
-            _verify_old(user, old)
+            verify_own(user, old, "old_password")
         user.password_hash = _hasher.hash(new)
         user.session_epoch += 1
         user.must_change_password = False
@@ -117,11 +153,10 @@ def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: s
     return user
 
 
-def _verify_old(user: User, old: str) -> None:
-    try:
-        _hasher.verify(user.password_hash, old)
-    except (VerifyMismatchError, InvalidHashError) as error:
-        raise Invalid.field("old_password", "This is not your present password.") from error
+def verify_own(user: User, password: str, path: str) -> None:
+    """Ask for the password again before something that weakens the account; `path` is the field it was typed into."""
+    if not _matches(user.password_hash, password):
+        raise Invalid.field(path, "This is not your present password.")
 
 
 def find_user(name: str) -> User:
@@ -141,40 +176,21 @@ def set_preferences(user_id: str, *, language: str | None = None, theme: str | N
 
 def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
     """The user with all grants: those from memberships and those that plugins add."""
-    memberships = db.session.execute(_MEMBERSHIPS, {"user_id": user.id}).all()
-    return _actor(portal, user, ((role, tenant_id, name) for role, tenant_id, name in memberships), token_id)
-
-
-_MEMBERSHIPS = (
-    select(Membership.role, Membership.tenant_id, Tenant.name)
-    .outerjoin(Tenant, Tenant.id == Membership.tenant_id)
-    .where(Membership.user_id == bindparam("user_id"))
-)
-
-
-def _actor(portal: Portal, user: User, memberships: Iterable[tuple[str, str | None, str | None]], token_id: str | None) -> Actor:
-    grants: list[Grant] = []
-    for role, tenant_id, tenant_name in memberships:
-        where = f"in {tenant_name}" if tenant_name else "of the whole portal"
-        grants.extend(role_grants(role, tenant_id, f"role {role} {where}"))
+    found = grants.of_user(user.id)
     for more in portal.registry.hook.actor_grants(actor_id=user.id):
-        grants.extend(more or ())
-    return Actor(user.id, user.name, "token" if token_id else "user", tuple(grants), user.language, user.theme, token_id)
+        found.extend(more or ())
+    return Actor(user.id, user.name, "token" if token_id else "user", tuple(found), user.language, user.theme, token_id)
 
 
-def actor_from_session(portal: Portal, user_id: str, epoch: int) -> Actor | None:
-    user = db.session.get(User, user_id)
-    if user is None or not user.active or user.session_epoch != epoch:
-        return None
-    return actor_of(portal, user)
-
-
-def create_token(portal: Portal, actor: Actor, user_id: str, name: str, days: int | None) -> NewToken:
+def create_token(
+    portal: Portal, actor: Actor, user_id: str, name: str, days: int | None, *, limits: Limits = NO_LIMITS
+) -> NewToken:
     """A token that acts as `user_id`; `days` None means that it does not expire."""
     if not 1 <= len(name.strip()) <= 100:
         raise Invalid.field("name", "Give the token a name of 1 to 100 characters, such as the machine it is for.", "missing")
     if days is not None and not 1 <= days <= 3650:
         raise Invalid.field("days", "A token lives from 1 to 3,650 days.")
+    limits = token_limits.checked(actor, limits)
     text = TOKEN_PREFIX + secrets.token_urlsafe(32)
     row = ApiToken(
         user_id=user_id,
@@ -182,6 +198,8 @@ def create_token(portal: Portal, actor: Actor, user_id: str, name: str, days: in
         prefix=text[:12],
         token_hash=_digest(text),
         expires_at=clock.now() + timedelta(days=days) if days else None,
+        scopes=limits.stored_scopes,
+        addresses=limits.stored_addresses,
     )
     with transaction():
         db.session.add(row)
@@ -206,25 +224,21 @@ def revoke_token(portal: Portal, actor: Actor, user_id: str, token_id: str) -> N
 
 
 _BY_TOKEN = (
-    select(ApiToken, User, Membership.role, Membership.tenant_id, Tenant.name)
-    .join(User, User.id == ApiToken.user_id)
-    .outerjoin(Membership, Membership.user_id == User.id)
-    .outerjoin(Tenant, Tenant.id == Membership.tenant_id)
-    .where(ApiToken.token_hash == bindparam("token_hash"))
-)  # made once, and one statement for all: every request of a program begins with it
+    select(ApiToken, User).join(User, User.id == ApiToken.user_id).where(ApiToken.token_hash == bindparam("token_hash"))
+)  # made once: every request of a program begins with it
 
 
-def actor_from_token(portal: Portal, text: str) -> Actor | None:
-    """Whom a bearer token stands for; None for anything unknown, expired or revoked."""
-    found = db.session.execute(_BY_TOKEN, {"token_hash": _digest(text)}).all()
-    if not found:
+def actor_from_token(portal: Portal, text: str, address: str = "") -> Actor | None:
+    """Whom a bearer token stands for; None for anything unknown, expired, revoked, or used from where it may not be."""
+    found = db.session.execute(_BY_TOKEN, {"token_hash": _digest(text)}).one_or_none()
+    if found is None:
         return None
-    row, user = found[0][0], found[0][1]
-    if not token_valid(row) or not user.active:
+    row, user = found
+    if not token_valid(row) or not user.active or not token_limits.address_allowed(row.addresses, address):
         return None
+    scopes = row.scopes
     _touch(row)
-    memberships = ((role, tenant_id, name) for _, _, role, tenant_id, name in found if role is not None)
-    return _actor(portal, user, memberships, row.id)
+    return token_limits.narrowed(actor_of(portal, user, row.id), scopes)
 
 
 def token_valid(row: ApiToken) -> bool:

@@ -7,8 +7,11 @@ from flask import Blueprint
 
 def blueprint() -> Blueprint:
     """The blueprint with every page on it."""
-    from clawportal.web import about, auth, context, home, instances, operations, plugins, profile, spec_form
+    from clawportal.web import about, auth, context, home, instances, operations, plugins, profile, profile_sign_in, spec_form
     from clawportal.web.pages import bp
 
-    assert all((about, auth, context, home, instances, operations, plugins, profile, spec_form))  # imported for their views
+    # imported for their views
+    assert all((
+        about, auth, context, home, instances, operations, plugins, profile, profile_sign_in, spec_form,
+    ))  # fmt: skip
     return bp

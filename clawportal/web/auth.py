@@ -15,16 +15,16 @@ from clawportal.http.security import (
     begin_session,
     current_actor,
     end_session,
+    place,
     portal,
     public,
     requires,
     safe_next,
-    sign_in,
 )
 from clawportal.models import User
 from clawportal.permissions import Permission
-from clawportal.services import identity, portal_settings, practice, tenancy
-from clawportal.web import pages
+from clawportal.services import identity, otp, portal_settings, practice, sign_in, tenancy
+from clawportal.web import pages, second_step
 from clawportal.web.context import THEME_COOKIE, THEMES
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
@@ -43,12 +43,14 @@ def login() -> AnyResponse:
         return redirect(wanted or url_for("web.home")) if current_actor() else _login_page(wanted)
     name = request.form.get("username", "").strip()
     try:
-        user = sign_in(name, request.form.get("password", ""))
+        user = sign_in.first_step(portal(), name, request.form.get("password", ""), place().address)
     except (Unauthenticated, TooManyRequests) as problem:
         answer = _login_page(wanted, name, _told(problem))
         answer.status_code = problem.status
         answer.headers.update(problem.headers)
         return answer
+    if otp.enabled(user.id):
+        return second_step.ask(user, wanted)
     begin_session(user)
     return redirect(wanted or url_for("web.home"), 303)
 

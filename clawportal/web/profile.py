@@ -1,4 +1,4 @@
-"""One's own account: password, looks, tokens."""
+"""One's own account: password, looks, tokens. Sessions and the second factor of the same page are in `profile_sign_in`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from flask import Response, make_response, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal.errors import Forbidden, Invalid, Unauthenticated
-from clawportal.http.security import actor, begin_session, portal, requires
+from clawportal.http.security import actor, begin_session, current_session, place, portal, requires
 from clawportal.models import User
-from clawportal.permissions import Permission
-from clawportal.services import identity
+from clawportal.permissions import DESCRIPTIONS, Permission
+from clawportal.services import identity, otp, sessions, throttle
+from clawportal.services.token_limits import Limits
 from clawportal.web import auth, pages
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
@@ -24,13 +25,15 @@ LIFETIMES = (30, 90, 365)
 @bp.get("/profile")
 @requires(Permission.SELF)
 def profile() -> Response:
-    return _page()
+    return page_of()
 
 
-def _page(status: int = 200, **more: Any) -> Response:
-    user = _person()
+def page_of(status: int = 200, **more: Any) -> Response:
+    user = person()
     roles = dict.fromkeys(grant.source for grant in actor().grants if grant.source)
-    context: dict[str, Any] = {"errors": {}, "new_token": None, "tokens": identity.list_tokens(user.id)} | more
+    context: dict[str, Any] = _token_part() | {
+        "sessions": sessions.listing(user.id, current_session()), "otp": otp.status(user.id),
+    } | more  # fmt: skip
     answer = make_response(
         render_template(
             "profile/index.html",
@@ -43,11 +46,20 @@ def _page(status: int = 200, **more: Any) -> Response:
     return answer
 
 
+def _token_part() -> dict[str, Any]:
+    """What the part with the tokens shows when nothing was sent."""
+    mine = {permission for grant in actor().grants for permission in grant.permissions}
+    return {
+        "errors": {}, "new_token": None, "tokens": identity.list_tokens(person().id), "typed": {},
+        "rights": [(str(permission), words) for permission, words in DESCRIPTIONS.items() if permission in mine],
+    }  # fmt: skip
+
+
 def _role(source: str) -> str:
     return source[:1].upper() + source[1:]
 
 
-def _person() -> User:
+def person() -> User:
     user = pages.own_user()
     if user is None:
         raise Unauthenticated("This account is gone. Sign in again.")
@@ -66,11 +78,12 @@ def password() -> AnyResponse:
     new = request.form.get("password", "")
     errors = auth.password_errors(new, request.form.get("password_again", ""))
     if errors:
-        return _page(422, errors=errors)
+        return page_of(422, errors=errors)
     try:
-        user = identity.set_password(portal(), actor(), actor().id, new, old=request.form.get("current", ""))
+        with throttle.guarded(portal(), "password", actor().name, place().address):
+            user = identity.set_password(portal(), actor(), actor().id, new, old=request.form.get("current", ""))
     except Invalid as problem:
-        return _page(422, errors=_told(problem))
+        return page_of(422, errors=_told(problem))
     begin_session(user)
     return pages.moved(_("Your password was changed. Other devices are signed out."), url_for("web.profile"))
 
@@ -82,16 +95,29 @@ def tokens() -> Response:
     try:
         if days not in map(str, LIFETIMES):
             raise Invalid.field("days", "Choose how long the token is valid.")
-        made = identity.create_token(portal(), actor(), _person().id, request.form.get("name", ""), int(days))
+        made = identity.create_token(portal(), actor(), person().id, request.form.get("name", ""), int(days), limits=_limits())
     except Invalid as problem:
-        return _tokens(422, errors=_told(problem))
+        return _tokens(422, errors=_told(problem), typed=_typed())
     return _tokens(200, new_token=made.text)
+
+
+def _limits() -> Limits:
+    """Nothing ticked and nothing written means: not limited."""
+    return Limits(
+        tuple(request.form.getlist("scopes")) or None, tuple(request.form.get("addresses", "").replace(",", " ").split()) or None
+    )
+
+
+def _typed() -> dict[str, Any]:
+    """What was sent, so that a refused form comes back as it was."""
+    names = ("name", "expires_days", "addresses")
+    return {name: request.form.get(name, "") for name in names} | {"scopes": request.form.getlist("scopes")}
 
 
 @bp.post("/profile/tokens/<token_id>/revoke")
 @requires(Permission.SELF)
 def token_revoke(token_id: str) -> AnyResponse:
-    identity.revoke_token(portal(), actor(), _person().id, token_id)
+    identity.revoke_token(portal(), actor(), person().id, token_id)
     if not fragment():
         return pages.moved(_("The token was revoked."), url_for("web.profile"))
     answer = _tokens(200)
@@ -102,8 +128,8 @@ def token_revoke(token_id: str) -> AnyResponse:
 def _tokens(status: int, **more: Any) -> Response:
     """The part with the tokens; the whole page without scripts. A new token is in this answer and never again."""
     if not fragment():
-        return _page(status, **more)
-    context: dict[str, Any] = {"errors": {}, "new_token": None, "tokens": identity.list_tokens(_person().id)} | more
+        return page_of(status, **more)
+    context = _token_part() | more
     answer = make_response(render_template("profile/_tokens.html", **context))
     answer.status_code = status
     return answer

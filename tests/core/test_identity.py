@@ -12,7 +12,7 @@ from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Invalid, NotFound, Unauthenticated
 from clawportal.models import ApiToken, User
 from clawportal.permissions import SYSTEM, Actor
-from clawportal.services import identity
+from clawportal.services import identity, sessions
 from clawportal.services.portal import Portal
 from tests.core.world import World
 
@@ -83,14 +83,15 @@ def test_a_taken_name(still: World) -> None:
 def test_a_new_password_ends_all_sessions(still: World) -> None:
     with still.context() as portal:
         user = make(portal)
-        epoch = user.session_epoch
-        assert identity.actor_from_session(portal, user.id, epoch)
+        before = sessions.begin(portal, user, sessions.BROWSER, sessions.Place()).id
+        assert sessions.actor_from(portal, before, sessions.BROWSER)
         with pytest.raises(Invalid) as told:
             identity.set_password(portal, SYSTEM, user.id, "another password", old="wrong password")
-        assert told.value.errors[0].path == "old_password" and identity.actor_from_session(portal, user.id, epoch)
+        assert told.value.errors[0].path == "old_password" and sessions.actor_from(portal, before, sessions.BROWSER)
         identity.set_password(portal, SYSTEM, user.id, "another password", old=PASSWORD)
-        assert identity.actor_from_session(portal, user.id, epoch) is None
-        assert identity.actor_from_session(portal, user.id, epoch + 1)
+        assert sessions.actor_from(portal, before, sessions.BROWSER) is None
+        after = sessions.begin(portal, user, sessions.BROWSER, sessions.Place()).id
+        assert sessions.actor_from(portal, after, sessions.BROWSER)
         identity.authenticate(portal, "ann", "another password")
         with pytest.raises(Unauthenticated):
             identity.authenticate(portal, "ann", PASSWORD)
@@ -127,10 +128,11 @@ def test_tokens_of_somebody_who_left(still: World) -> None:
     with still.context() as portal:
         user = make(portal)
         token = identity.create_token(portal, SYSTEM, user.id, "t", None)
+        session = sessions.begin(portal, user, sessions.BROWSER, sessions.Place()).id
         with transaction():
             db.session.get_one(User, user.id).active = False
         assert identity.actor_from_token(portal, token.text) is None
-        assert identity.actor_from_session(portal, user.id, user.session_epoch) is None
+        assert sessions.actor_from(portal, session, sessions.BROWSER) is None
 
 
 @pytest.mark.parametrize(("name", "days"), [("", None), ("x" * 101, None), ("t", 0), ("t", 3651)])

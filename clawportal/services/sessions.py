@@ -1,0 +1,183 @@
+"""Where somebody is signed in: sessions of browsers and of programs, as rows that can be seen and ended."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, bindparam, delete, select, update
+
+from clawportal import clock
+from clawportal.db import changed_rows, db, transaction
+from clawportal.errors import Forbidden, NotFound
+from clawportal.models import User, UserSession
+from clawportal.permissions import Actor
+from clawportal.services import audit, identity, ledger, throttle
+from clawportal.services.portal import Portal
+
+BROWSER = "browser"
+CLIENT = "client"
+_TOUCH_EVERY = timedelta(minutes=1)
+_KEPT = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """From where somebody comes: the address, and what the program calls itself."""
+
+    address: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A session as its owner sees it."""
+
+    id: str
+    kind: str
+    device: str
+    address: str
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    current: bool
+
+
+def begin(portal: Portal, user: User, kind: str, place: Place) -> UserSession:
+    """Sign somebody in. The caller has checked the password, and the code where one is asked for."""
+    with transaction():
+        row = UserSession(
+            user_id=user.id,
+            kind=kind,
+            epoch=user.session_epoch,
+            address=place.address[:64],
+            agent=place.agent[:300],
+            expires_at=clock.now() + lifetime(portal, kind),
+        )
+        db.session.add(row)
+        db.session.flush()
+        throttle.remember(user.id, row.address)
+        words = f"{user.name} signed in from {row.address or 'an unknown address'} with {device(row.agent)}."
+        ledger.record(portal, "session.started", actor=Actor(user.id, user.name), message=words, data={"session_id": row.id})
+    return row
+
+
+def lifetime(portal: Portal, kind: str) -> timedelta:
+    settings = portal.settings
+    return timedelta(hours=settings.session_hours) if kind == BROWSER else timedelta(days=settings.refresh_days)
+
+
+_BY_ID = (
+    select(UserSession, User).join(User, User.id == UserSession.user_id).where(UserSession.id == bindparam("session_id"))
+)  # made once: every request of a browser begins with it
+
+
+def actor_from(portal: Portal, session_id: str, kind: str, *, touch: Place | None = None) -> Actor | None:
+    """Who is signed in there; None when it ended, for whatever reason. `touch` notes that it was used from there."""
+    found = db.session.execute(_BY_ID, {"session_id": session_id}).one_or_none()
+    if found is None or found[0].kind != kind or not _alive(*found):
+        return None
+    row, user = found
+    if touch is not None and clock.now() - row.last_seen_at > _TOUCH_EVERY:
+        _touch(portal, row, touch)
+    return identity.actor_of(portal, user)
+
+
+def _alive(row: UserSession, user: User) -> bool:
+    return user.active and row.ended_at is None and row.epoch == user.session_epoch and row.expires_at > clock.now()
+
+
+def _touch(portal: Portal, row: UserSession, place: Place) -> None:
+    """To the minute: a write per request would be too dear. A session that ended meanwhile stays ended."""
+    moved: dict[str, object] = {"last_seen_at": clock.now(), "address": place.address[:64]}
+    if row.kind == BROWSER:
+        moved["expires_at"] = clock.now() + lifetime(portal, BROWSER)
+    with transaction():
+        db.session.execute(update(UserSession).where(UserSession.id == row.id).values(**moved))
+
+
+def listing(user_id: str, current: str | None) -> list[SessionInfo]:
+    """The sessions that are open, this one first, then the one used last."""
+    query = select(UserSession).join(User, User.id == UserSession.user_id).where(_open_of(user_id))
+    rows = db.session.scalars(query.order_by(UserSession.last_seen_at.desc())).all()
+    return sorted((_info(row, row.id == current) for row in rows), key=lambda info: not info.current)
+
+
+def _open_of(user_id: str) -> ColumnElement[bool]:
+    return and_(
+        UserSession.user_id == user_id,
+        UserSession.ended_at.is_(None),
+        UserSession.expires_at > clock.now(),
+        UserSession.epoch == User.session_epoch,
+    )
+
+
+def _info(row: UserSession, current: bool) -> SessionInfo:
+    return SessionInfo(
+        row.id, row.kind, device(row.agent), row.address, row.created_at, row.last_seen_at, row.expires_at, current
+    )
+
+
+def end(portal: Portal, actor: Actor, session_id: str) -> None:
+    """End one of one's own sessions; it is refused from its next request on."""
+    require_person(actor)
+    with transaction():
+        row = db.session.scalar(select(UserSession).join(User).where(_open_of(actor.id), UserSession.id == session_id))
+        if row is None:
+            raise NotFound("There is no such session, or it has ended.")
+        row.ended_at = clock.now()
+        words = f"A session of {actor.name} with {device(row.agent)} was ended."
+        ledger.record(portal, "session.ended", actor=actor, message=words, data={"session_id": row.id})
+
+
+def end_others(portal: Portal, actor: Actor, current: str | None) -> int:
+    """End all of one's own sessions but this one; returns how many there were."""
+    require_person(actor)
+    with transaction():
+        others = [info.id for info in listing(actor.id, current) if not info.current]
+        if others:
+            db.session.execute(update(UserSession).where(UserSession.id.in_(others)).values(ended_at=clock.now()))
+            words = f"{len(others)} other sessions of {actor.name} were ended."
+            ledger.record(portal, "session.ended", actor=actor, message=words, data={"sessions": len(others)})
+    return len(others)
+
+
+def close(session_id: str) -> None:
+    """Sign out; nothing happens when it has ended already."""
+    with transaction():
+        ended = update(UserSession).where(UserSession.id == session_id, UserSession.ended_at.is_(None))
+        if changed_rows(ended.values(ended_at=clock.now())):
+            audit.signed_out(session_id)
+
+
+def require_person(actor: Actor) -> None:
+    """Some things are for people alone: a stolen token must not shut its owner out."""
+    if actor.kind == "token":
+        raise Forbidden("An API token cannot do this. Sign in with your password instead.")
+
+
+def forget_old() -> None:
+    with transaction():
+        limit = clock.now() - _KEPT
+        db.session.execute(delete(UserSession).where((UserSession.expires_at < limit) | (UserSession.ended_at < limit)))
+
+
+_PROGRAMS = (
+    ("Edg/", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser/", "Samsung Internet"), ("Firefox/", "Firefox"), ("FxiOS/", "Firefox"),
+    ("CriOS/", "Chrome"), ("Chromium/", "Chromium"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+)  # fmt: skip
+_SYSTEMS = (
+    ("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("CrOS", "ChromeOS"),
+    ("Mac OS X", "macOS"), ("Linux", "Linux"),
+)  # fmt: skip
+
+
+def device(agent: str) -> str:
+    """What a User-Agent says in the words of a person: `Firefox on Linux`; for programs their own name."""
+    program = next((name for mark, name in _PROGRAMS if mark in agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    if program:
+        return f"{program} on {system}" if system else program
+    found = re.match(r"[\w.+ -]{1,40}", agent)
+    return found[0].strip() if found and found[0].strip() else "an unknown program"

@@ -1,0 +1,171 @@
+"""Slows guessing down without letting a guesser lock anybody out.
+
+Wrong tries are counted for name and address together, for the name alone, and for the address alone. Only the first count
+holds for an address from which this person has signed in before; the others wait a minute at most, or spare those who are known.
+A try is counted before it is made, so that a hundred at once are a hundred. The counts live in the database: all processes see
+them, and an administrator can clear them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, tuple_
+
+from clawportal import clock
+from clawportal.db import db, transaction
+from clawportal.errors import Conflict, TooManyRequests
+from clawportal.models import KnownAddress, User, WrongTries
+from clawportal.permissions import SYSTEM
+from clawportal.services import ledger
+from clawportal.services.portal import Portal
+
+FORGET_AFTER = timedelta(hours=1)
+KNOWN_FOR = timedelta(days=180)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """So many wrong tries are free; each further one doubles the wait, from `first` to `most` seconds."""
+
+    free: int
+    first: float
+    most: float
+
+    def wait(self, failures: int) -> float:
+        return min(self.first * 2.0 ** min(failures - self.free, 30), self.most) if failures >= self.free else 0.0
+
+
+HERE = Pace(10, 60, 3600)
+"""One name from one address: nobody elsewhere is touched, so it may become long."""
+NAME = Pace(100, 1, 60)
+"""One name from everywhere: slow, since its owner may come from a new address too."""
+ADDRESS = Pace(100, 10, 600)
+"""One address with many names: passwords that are tried on everybody."""
+CODE_HERE = Pace(5, 60, 3600)
+"""Codes of six digits: whoever comes so far knows the password."""
+
+_Key = tuple[str, str, str]
+
+
+@contextmanager
+def guarded(portal: Portal, purpose: str, name: str, address: str) -> Iterator[None]:
+    """Around one try, outside of any transaction. TooManyRequests when it is too early; leaving without error clears it."""
+    keys = _keys(purpose, name, address)
+    for _ in range(5):
+        try:
+            _take(portal, keys, name)
+            break
+        except Conflict:  # the first try of two at once: the other one has made the row meanwhile
+            continue
+    else:
+        raise TooManyRequests("Too many tries at once. Wait a second, then try again.", headers={"Retry-After": "1"})
+    yield
+    _passed(keys)
+
+
+def _keys(purpose: str, name: str, address: str) -> dict[_Key, Pace]:
+    subject = subject_of(name)
+    here = {(purpose, subject, address): CODE_HERE if purpose == "otp" else HERE}
+    if _known(name, address):
+        return here
+    return here | {(purpose, subject, ""): NAME, (purpose, "", address): ADDRESS}
+
+
+def subject_of(name: str) -> str:
+    return hashlib.sha256(name.strip().casefold().encode()).hexdigest()
+
+
+def _known(name: str, address: str) -> bool:
+    query = select(KnownAddress.last_at).join(User).where(User.name == name, KnownAddress.address == address)
+    return db.session.scalar(query) is not None
+
+
+def _take(portal: Portal, keys: dict[_Key, Pace], name: str) -> None:
+    refused: float = 0.0
+    with transaction():
+        now, rows = clock.now(), _rows(keys)
+        refused = max(((row.until - now).total_seconds() for row in rows.values() if row.until), default=0.0)
+        if refused <= 0:
+            for key, pace in keys.items():
+                _count(portal, key, rows.get(key), pace, now, name)
+    if refused > 0:
+        seconds = math.ceil(refused)
+        words = f"Too many wrong tries. Wait {in_words(seconds)}, then try again."
+        raise TooManyRequests(words, headers={"Retry-After": str(seconds)})
+
+
+def _rows(keys: dict[_Key, Pace]) -> dict[_Key, WrongTries]:
+    key = (WrongTries.purpose, WrongTries.subject, WrongTries.address)
+    query = select(WrongTries).where(tuple_(*key).in_(list(keys))).order_by(*key).with_for_update()
+    query = query.execution_options(populate_existing=True)
+    return {(row.purpose, row.subject, row.address): row for row in db.session.scalars(query)}
+
+
+def _count(portal: Portal, key: _Key, row: WrongTries | None, pace: Pace, now: datetime, name: str) -> None:
+    if row is None:
+        row = WrongTries(purpose=key[0], subject=key[1], address=key[2], failures=0, last_at=now)
+        db.session.add(row)
+    if now - row.last_at > FORGET_AFTER:
+        row.failures = 0
+    row.failures, row.last_at = row.failures + 1, now
+    wait = pace.wait(row.failures)
+    row.until = now + timedelta(seconds=wait) if wait else None
+    if row.failures == pace.free and key[1] and key[2]:
+        _tell(portal, name, key[2])
+
+
+def _tell(portal: Portal, name: str, address: str) -> None:
+    """Once for each series, and only of names that exist: what else was typed may be a password."""
+    if db.session.scalar(select(User.id).where(User.name == name)) is not None:
+        words = f"Signing in as {name} went wrong many times from {address}; further tries from there have to wait."
+        ledger.record(portal, "user.sign_in_slowed", actor=SYSTEM, message=words, level="warning", data={"address": address})
+
+
+def _passed(keys: dict[_Key, Pace]) -> None:
+    """The try was right: the pair starts anew, and the other counts are as if it had not been."""
+    with transaction():
+        for key, row in _rows(keys).items():
+            if key[1] and key[2]:
+                db.session.delete(row)
+            else:
+                row.failures, row.until = max(row.failures - 1, 0), None
+
+
+def in_words(seconds: int) -> str:
+    if seconds < 90:
+        return "a minute" if seconds > 50 else f"{seconds} seconds" if seconds > 1 else "a second"
+    return f"{math.ceil(seconds / 60)} minutes"
+
+
+def remember(user_id: str, address: str) -> None:
+    """Somebody signed in from here; inside the transaction of the sign-in."""
+    with transaction():
+        row = db.session.get(KnownAddress, (user_id, address))
+        if row is None:
+            db.session.add(KnownAddress(user_id=user_id, address=address))
+        else:
+            row.last_at = clock.now()
+
+
+def unlock(portal: Portal, name: str) -> int:
+    """Forget the wrong tries of one name, from everywhere; returns how many addresses had to wait."""
+    with transaction():
+        rows = list(db.session.scalars(select(WrongTries).where(WrongTries.subject == subject_of(name))))
+        waiting = sum(1 for row in rows if row.until and row.until > clock.now())
+        for row in rows:
+            db.session.delete(row)
+        ledger.record(portal, "user.unlocked", actor=SYSTEM, message=f"Wrong sign-ins of {name} were forgotten.")
+    return waiting
+
+
+def forget_old() -> None:
+    with transaction():
+        now = clock.now()
+        db.session.execute(delete(WrongTries).where(WrongTries.last_at < now - timedelta(days=1)))
+        db.session.execute(delete(KnownAddress).where(KnownAddress.last_at < now - KNOWN_FOR))
