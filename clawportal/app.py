@@ -13,9 +13,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from clawportal import keyring, log, paths, pluginmanager
 from clawportal.db import configure_engine, db
-from clawportal.http import assets, headers, i18n, problems, security
+from clawportal.http import assets, audited, headers, i18n, problems, security
 from clawportal.jobs.runner import Runner
-from clawportal.services import clusters, practice, tenancy
+from clawportal.services import audit_chain, audit_refusals, clusters, practice, tenancy
 from clawportal.services.connections import Connections
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings, installer_environment
@@ -73,7 +73,8 @@ def _configure(app: Flask, portal: Portal) -> None:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=False,
-        RATELIMIT_STORAGE_URI="memory://",
+        RATELIMIT_STORAGE_URI=settings.rate_limit_storage,
+        CLAWPORTAL_RATE_LIMIT=settings.rate_limit.replace(",", ";"),
         TEMPLATES_AUTO_RELOAD=False,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
@@ -90,6 +91,7 @@ def _database(app: Flask) -> None:
     db.init_app(app)
     with app.app_context():
         configure_engine(db.engine)
+        audit_chain.use(db.engine, cast(Portal, app.extensions["clawportal"]).keyring)
 
 
 def _http(app: Flask, settings: Settings) -> None:
@@ -97,6 +99,7 @@ def _http(app: Flask, settings: Settings) -> None:
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]  # Flask's documented way
     headers.init_app(app)
+    audited.init_app(app)
     security.init_app(app)
     problems.init_app(app)
     i18n.init_app(app)
@@ -148,6 +151,15 @@ def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:
     return runner
 
 
+def _tell_refusals(app: Flask, portal: Portal) -> None:
+    """Write down what was counted in the present minute."""
+    try:
+        with app.app_context():
+            audit_refusals.write(portal.refusals.due(everything=True))
+    except Exception:
+        logging.getLogger(__name__).exception("refused attempts of the last minute could not be written into the audit")
+
+
 def stop_jobs(app: Flask) -> None:
     """End background work; claws keep running."""
     runner = app.extensions.pop("clawportal_runner", None)
@@ -155,6 +167,7 @@ def stop_jobs(app: Flask) -> None:
         runner.stop()
     portal = cast(Portal, app.extensions["clawportal"])
     portal.stopping.set()
+    _tell_refusals(app, portal)
     portal.logs.close()
     practice.stop(portal)
     portal.connections.close()

@@ -68,7 +68,11 @@ class _State(threading.local):
         self.depth = 0
         self.writing = False
         self.callbacks: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self.scratch: dict[str, Any] = {}
 
+
+BEFORE_COMMIT: list[Callable[[dict[str, Any]], None]] = []
+"""Called with `scratch()` as the last thing of every outermost transaction: for what takes a lock that all others wait for."""
 
 _state = _State()
 _write_lock = threading.RLock()
@@ -112,10 +116,12 @@ def transaction() -> Iterator[AfterCommit]:
     if sqlite:
         _write_lock.acquire()
     try:
-        _state.depth, _state.writing, _state.callbacks = 1, True, []
+        _state.depth, _state.writing, _state.callbacks, _state.scratch = 1, True, [], {}
         db.session.expire_all()
         try:
             yield _later
+            for hook in BEFORE_COMMIT:
+                hook(_state.scratch)
             db.session.commit()
         except IntegrityError as error:
             db.session.rollback()
@@ -124,7 +130,7 @@ def transaction() -> Iterator[AfterCommit]:
             db.session.rollback()
             raise
         finally:
-            _state.depth, _state.writing = 0, False
+            _state.depth, _state.writing, _state.scratch = 0, False, {}
     finally:
         if sqlite:
             _write_lock.release()
@@ -139,6 +145,15 @@ def transaction() -> Iterator[AfterCommit]:
 def changed_rows(statement: Executable) -> int:
     """Execute an UPDATE or DELETE and say how many rows it met."""
     return cast("CursorResult[Any]", db.session.execute(statement)).rowcount
+
+
+def scratch() -> dict[str, Any]:
+    """What lasts as long as the running outermost transaction; gone with it, whether it is committed or taken back."""
+    return _state.scratch
+
+
+def in_transaction() -> bool:
+    return _state.depth > 0
 
 
 def _later(function: Callable[..., Any], *arguments: Any) -> None:

@@ -36,6 +36,7 @@ class Permission(StrEnum):
     QUOTA_MANAGE = "quota.manage"
     QUOTA_PROJECT = "quota.project"
     USER_MANAGE = "user.manage"
+    AUDIT_READ = "audit.read"
     PORTAL_READ = "portal.read"
     PORTAL_ADMIN = "portal.admin"
     SELF = "self"
@@ -67,6 +68,7 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.QUOTA_MANAGE: "Set the quotas of organisations",
     Permission.QUOTA_PROJECT: "Set the quotas of projects",
     Permission.USER_MANAGE: "Create and close accounts, and choose who administers the portal",
+    Permission.AUDIT_READ: "Read who changed what, when and from where",
     Permission.PORTAL_READ: "See the portal's plugins, health and settings",
     Permission.PORTAL_ADMIN: "Change the portal's settings",
     Permission.SELF: "Use one's own account: sign out, tokens, language, theme",
@@ -81,9 +83,9 @@ _OPERATE = _USE | {Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permis
 _OWN = _OPERATE | {
     Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_DELETE, Permission.INSTANCE_SHARE,
     Permission.TENANT_UPDATE, Permission.PROJECT_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
-    Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT,
+    Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT, Permission.AUDIT_READ,
 }  # fmt: skip
-_AUDIT = _READ | {Permission.INSTANCE_LOGS, Permission.MEMBER_READ}
+_AUDIT = _READ | {Permission.INSTANCE_LOGS, Permission.MEMBER_READ, Permission.AUDIT_READ}
 
 ROLES: dict[str, frozenset[Permission]] = {
     "guest": frozenset({Permission.SELF}),

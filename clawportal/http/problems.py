@@ -50,6 +50,7 @@ def wants_json() -> bool:
 
 
 def _problem(problem: Problem) -> Response:
+    g.problem = problem  # for the audit, which tells refused attempts
     if wants_json():
         answer = jsonify(as_document(problem))
         answer.content_type = "application/problem+json"

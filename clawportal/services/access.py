@@ -82,9 +82,9 @@ def scope_of(row: Row) -> Scope:
     return scope_of(instance) if instance else Scope(row.tenant_id, None, row.instance_id)
 
 
-def get_or_404(model: type[Row], row_id: str, actor: Actor, permission: Permission, *, lock: bool = False) -> Row:
+def get_or_404(model: type[Row], row_id: str | int, actor: Actor, permission: Permission, *, lock: bool = False) -> Row:
     """The row, if `actor` may do this with it. `lock` reads it anew and keeps others from changing it until the commit."""
-    key: Any = getattr(model, "id", None) or model.seq  # type: ignore[union-attr]
+    key: Any = getattr(model, "id", None) or getattr(model, "seq", None)
     query = select(model).where(key == row_id, visible(model, actor))
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_, select
 
-from clawportal import clock
+from clawportal import clock, origin
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid, NotFound, PreconditionFailed, PreconditionRequired, Problem
 from clawportal.lifecycle import Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.permissions import Actor, Permission
-from clawportal.services import access, catalog, clusters, ledger, operations, quotas, secrets, tenancy
+from clawportal.services import access, audit, audit_refusals, catalog, clusters, ledger, operations, quotas, secrets, tenancy
 from clawportal.services.portal import Portal
 
 SORTS: dict[str, ColumnElement[Any]] = {
@@ -423,7 +423,18 @@ def _one(portal: Portal, actor: Actor, action: str, instance_id: str) -> Outcome
     try:
         return Outcome(instance_id, ACTIONS[action](portal, actor, instance_id).name)
     except Problem as problem:
+        _refused(portal, actor, action, instance_id, problem)
         return Outcome(instance_id, "", problem.detail)
+
+
+def _refused(portal: Portal, actor: Actor, action: str, instance_id: str, problem: Problem) -> None:
+    """The answer to a bulk request is 200 whatever becomes of its items, so their refusals are told here."""
+    entry = audit.Pending(f"instance.{action}", actor, "instance", instance_id[:100], summary="One of many at once.")
+    row = db.session.scalar(select(Instance).where(Instance.id == instance_id, access.visible(Instance, actor)))
+    if row is not None:
+        entry.object_name, entry.tenant_id, entry.instance_id = row.name, row.tenant_id, row.id
+    entry.result, entry.status, entry.reason, entry.origin = audit.REFUSED, problem.status, problem.detail, origin.current()
+    audit_refusals.write(portal.refusals.add(entry))
 
 
 def _want(

@@ -13,7 +13,7 @@ from clawportal.db import changed_rows, db, transaction
 from clawportal.events import Event
 from clawportal.models import EventRow, IdempotencyKey, Instance
 from clawportal.permissions import Actor, Permission
-from clawportal.services import access
+from clawportal.services import access, audit
 from clawportal.services.portal import Portal
 
 
@@ -29,7 +29,10 @@ def record(
     reason: str = "",
     data: Mapping[str, Any] | None = None,
 ) -> EventRow:
-    """Append a fact inside the running transaction; listeners and plugins hear of it after the commit."""
+    """Append a fact inside the running transaction; listeners and plugins hear of it after the commit.
+
+    What somebody brought about becomes an entry of the audit with it.
+    """
     with transaction() as after_commit:
         row = EventRow(
             kind=kind,
@@ -44,6 +47,7 @@ def record(
         )
         db.session.add(row)
         db.session.flush()
+        audit.told(actor, kind, message=message, instance=instance, tenant_id=tenant_id, data=data or {})
         after_commit(portal.publish, as_event(row))
     return row
 

@@ -15,7 +15,7 @@ from clawportal.errors import Conflict
 from clawportal.models import Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, QUEUED, RUNNING, SUCCEEDED
 from clawportal.permissions import SYSTEM, Actor, Permission
-from clawportal.services import access, clusters, ledger
+from clawportal.services import access, audit, clusters, ledger
 from clawportal.services.portal import Portal
 
 INSTALL = "artifact.install"
@@ -250,6 +250,8 @@ def retry(portal: Portal, actor: Actor, operation_id: str) -> Operation:
             raise Conflict("Only an operation that failed or was cancelled can be tried again.")
         if row.kind != INSTALL:
             raise Conflict("This followed an instance: start the instance again instead.")
+        words = f"{row.subject}: another try was asked for."
+        audit.note(audit.Pending("operation.retry", actor, "operation", row.id, row.subject, summary=words))
         key = row.dedup.split(":", 2)[2]
         return ensure_install(portal, row.cluster_id or "", key, row.subject, row.payload)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from clawportal.events import Event
 from clawportal.keyring import Keyring
 from clawportal.pluginmanager import Registry
+from clawportal.services.audit_refusals import Refusals
 from clawportal.services.connections import Connections
 from clawportal.services.dispatch import Dispatcher
 from clawportal.services.loghub import LogHub
@@ -35,6 +36,7 @@ class Portal:
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     samples: LiveSamples = field(default_factory=LiveSamples)
     logs: LogHub = field(default_factory=LogHub)
+    refusals: Refusals = field(default_factory=Refusals)
     holder: str = field(default_factory=_holder)
     """Names this process in leases."""
     listeners: list[Callable[[Event], None]] = field(default_factory=list)

@@ -1,0 +1,134 @@
+"""The audit: entries in one chain of hashes, the head of the chain, and checkpoints that retention leaves behind.
+
+Nothing here refers to other tables: an entry outlives everything that it tells of. Triggers refuse to change entries, and to
+delete any that no checkpoint covers; migration 0004 makes them, and `create_all` makes the same ones from here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, MetaData, String, Table, Text, event, insert
+from sqlalchemy.orm import Mapped, mapped_column
+
+from clawportal import clock
+from clawportal.db import Base, UTCDateTime
+from clawportal.ids import LENGTH
+
+GENESIS = "0" * 64
+"""What stands in place of the hash before the first entry."""
+
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+
+class AuditEntry(Base):
+    """Who did what, when, from where, and what it changed. `seq` has no gaps."""
+
+    __tablename__ = "audit_entry"
+    __table_args__ = (
+        Index("ix_audit_entry_tenant_id_seq", "tenant_id", "seq"),
+        Index("ix_audit_entry_instance_id_seq", "instance_id", "seq"),
+        Index("ix_audit_entry_actor_id_seq", "actor_id", "seq"),
+    )
+
+    seq: Mapped[int] = mapped_column(_NUMBER, primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+    actor_id: Mapped[str] = mapped_column(String(80))
+    actor_name: Mapped[str] = mapped_column(String(200))
+    actor_kind: Mapped[str] = mapped_column(String(20))
+    """`user`, `token`, `system`, or `nobody` for who is not signed in."""
+    token_id: Mapped[str] = mapped_column(String(80))
+    tenant_id: Mapped[str | None] = mapped_column(String(LENGTH))
+    instance_id: Mapped[str | None] = mapped_column(String(LENGTH))
+    action: Mapped[str] = mapped_column(String(80))
+    object_type: Mapped[str] = mapped_column(String(40))
+    object_id: Mapped[str] = mapped_column(String(100))
+    object_name: Mapped[str] = mapped_column(String(200))
+    summary: Mapped[str] = mapped_column(Text)
+    via: Mapped[str] = mapped_column(String(10))
+    address: Mapped[str] = mapped_column(String(64))
+    agent: Mapped[str] = mapped_column(String(200))
+    request_id: Mapped[str] = mapped_column(String(64))
+    result: Mapped[str] = mapped_column(String(10))
+    """`ok` or `refused`."""
+    status: Mapped[int] = mapped_column(default=0)
+    """HTTP status of a refusal; 0 for what was done."""
+    reason: Mapped[str] = mapped_column(String(500))
+    times: Mapped[int] = mapped_column(default=1)
+    """How many equal refusals this entry stands for."""
+    before: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Dotted path -> value, of what changed only."""
+    after: Mapped[dict[str, Any]] = mapped_column(JSON)
+    prev_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditHead(Base):
+    """The one row that says where the chain ends. Whoever appends locks it until the commit."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(_NUMBER)
+    hash: Mapped[str] = mapped_column(String(64))
+    signature: Mapped[str] = mapped_column(String(100))
+    """Made with the portal's key, which is not in the database."""
+
+
+class AuditCheckpoint(Base):
+    """Up to which entry retention deleted, and the hash that the next one continues from; signed like the head."""
+
+    __tablename__ = "audit_checkpoint"
+
+    seq: Mapped[int] = mapped_column(_NUMBER, primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    entries: Mapped[int]
+    """How many entries were deleted with it."""
+    signature: Mapped[str] = mapped_column(String(100))
+
+
+_SQLITE = (
+    "CREATE TRIGGER audit_entry_no_update BEFORE UPDATE ON audit_entry "
+    "BEGIN SELECT RAISE(ABORT, 'audit entries cannot be changed'); END",
+    "CREATE TRIGGER audit_entry_no_delete BEFORE DELETE ON audit_entry "
+    "WHEN OLD.seq > (SELECT COALESCE(MAX(seq), 0) FROM audit_checkpoint) "
+    "BEGIN SELECT RAISE(ABORT, 'audit entries cannot be deleted without a checkpoint'); END",
+    "CREATE TRIGGER audit_checkpoint_no_update BEFORE UPDATE ON audit_checkpoint "
+    "BEGIN SELECT RAISE(ABORT, 'audit checkpoints cannot be changed'); END",
+    "CREATE TRIGGER audit_checkpoint_no_delete BEFORE DELETE ON audit_checkpoint "
+    "BEGIN SELECT RAISE(ABORT, 'audit checkpoints cannot be deleted'); END",
+    "CREATE TRIGGER audit_head_no_way_back BEFORE UPDATE ON audit_head WHEN NEW.seq < OLD.seq "
+    "BEGIN SELECT RAISE(ABORT, 'the audit does not go back'); END",
+    "CREATE TRIGGER audit_head_no_delete BEFORE DELETE ON audit_head "
+    "BEGIN SELECT RAISE(ABORT, 'the head of the audit cannot be deleted'); END",
+)
+_POSTGRESQL = (
+    "CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION '% of % is refused: the audit is append-only', TG_OP, TG_TABLE_NAME; END $$",
+    "CREATE OR REPLACE FUNCTION audit_refuse_delete() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN IF OLD.seq > (SELECT COALESCE(MAX(seq), 0) FROM audit_checkpoint) THEN "
+    "RAISE EXCEPTION 'audit entries cannot be deleted without a checkpoint'; END IF; RETURN OLD; END $$",
+    "CREATE OR REPLACE FUNCTION audit_refuse_way_back() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN IF NEW.seq < OLD.seq THEN RAISE EXCEPTION 'the audit does not go back'; END IF; RETURN NEW; END $$",
+    "CREATE TRIGGER audit_entry_no_update BEFORE UPDATE ON audit_entry FOR EACH ROW EXECUTE FUNCTION audit_refuse()",
+    "CREATE TRIGGER audit_entry_no_delete BEFORE DELETE ON audit_entry FOR EACH ROW EXECUTE FUNCTION audit_refuse_delete()",
+    "CREATE TRIGGER audit_entry_no_truncate BEFORE TRUNCATE ON audit_entry EXECUTE FUNCTION audit_refuse()",
+    "CREATE TRIGGER audit_checkpoint_no_update BEFORE UPDATE OR DELETE ON audit_checkpoint "
+    "FOR EACH ROW EXECUTE FUNCTION audit_refuse()",
+    "CREATE TRIGGER audit_checkpoint_no_truncate BEFORE TRUNCATE ON audit_checkpoint EXECUTE FUNCTION audit_refuse()",
+    "CREATE TRIGGER audit_head_no_way_back BEFORE UPDATE ON audit_head FOR EACH ROW EXECUTE FUNCTION audit_refuse_way_back()",
+    "CREATE TRIGGER audit_head_no_delete BEFORE DELETE ON audit_head FOR EACH ROW EXECUTE FUNCTION audit_refuse()",
+    "CREATE TRIGGER audit_head_no_truncate BEFORE TRUNCATE ON audit_head EXECUTE FUNCTION audit_refuse()",
+)
+
+
+@event.listens_for(Base.metadata, "after_create")
+def _finish(_metadata: MetaData, connection: Connection, *, tables: list[Table], **_more: object) -> None:
+    """What a table cannot say of itself: triggers, and the head that every append needs."""
+    if AuditHead.__table__ not in tables:
+        return
+    for statement in _SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL:
+        connection.exec_driver_sql(statement.replace("%", "%%") if connection.dialect.name == "postgresql" else statement)
+    connection.execute(insert(AuditHead).values(id=1, seq=0, hash=GENESIS, signature=""))

@@ -1,0 +1,243 @@
+"""What a transaction changed, read off the rows themselves: before and after, field by field, without any secret.
+
+So no service has to collect what it changes, and none can forget to. Only rows that somebody asked to change are looked at:
+requests and commands have an origin, background work has none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import LargeBinary, event, inspect
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.util import identity_key
+
+from clawportal import log, origin
+from clawportal.db import db, in_transaction, scratch
+from clawportal.models import Instance, User
+
+HIDDEN = "********"
+REPLACED = f"{HIDDEN} (changed)"
+_NONE = object()
+_LONGEST = 1000
+_MOST = 200
+_SECRET = re.compile(
+    r"(?i)(^|[_.\- ])(pass(word|wd|phrase)?|secret|token|api_?key|private_?key|credentials?|authorization|hash|sealed)$"
+)
+
+_IN_ADDRESS = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A table whose changes are told."""
+
+    noun: str
+    only: tuple[str, ...] = ()
+    """Columns that people decide; empty: all but those in `_NOISE`."""
+
+
+WATCHED: dict[str, Watched] = {
+    "instance": Watched(
+        "instance",
+        ("name", "project_id", "cluster_id", "labels", "adapter", "version", "spec", "desired", "kill_wanted", "keep_data"),
+    ),
+    "instance_secret": Watched("instance_secret", ("sealed",)),
+    "tenant": Watched("tenant"),
+    "project": Watched("project"),
+    "membership": Watched("member"),
+    "custom_role": Watched("role"),
+    "role_grant": Watched("grant"),
+    "invitation": Watched("invitation"),
+    "quota": Watched("quota"),
+    "user_account": Watched("user"),
+    "api_token": Watched("token"),
+    "user_otp": Watched("otp", ("enabled_at",)),
+    "portal_setting": Watched("setting"),
+    "cluster": Watched("cluster"),
+}
+UNWATCHED: dict[str, str] = {
+    "event": "it is the feed itself",
+    "operation": "it follows from a change, and its own changes are progress",
+    "lease": "processes hold it, not people",
+    "idempotency_key": "it only repeats an answer",
+    "port_allocation": "background work gives ports out",
+    "user_session": "beginning and ending one is an event of its own; the rest is its last use",
+    "backup_code": "using and making codes are events of their own",
+    "known_address": "every sign-in is an entry with its address",
+    "wrong_tries": "every refused sign-in is an entry of its own",
+    "audit_entry": "it is the audit itself",
+    "audit_head": "it is the audit itself",
+    "audit_checkpoint": "it is the audit itself",
+}
+"""Why changes of the other tables are not told."""
+
+_NOISE = frozenset({
+    "id", "tenant_id", "created_at", "created_by", "created_by_id", "updated_at", "last_login_at", "last_used_at",
+    "session_epoch", "scope_id", "prefix",
+})  # fmt: skip
+
+
+@dataclass
+class Changed:
+    """One row: the values of its changed columns before and after the transaction."""
+
+    table: str
+    id: str
+    name: str
+    tenant_id: str | None
+    instance_id: str | None
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def noun(self) -> str:
+        return WATCHED[self.table].noun
+
+    def paths(self, prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+        """Only what differs, as dotted paths, bounded and without secrets."""
+        if self.table == "instance_secret":
+            return _secret_paths(self)
+        return difference(self.before, self.after, prefix)
+
+
+def changes() -> list[Changed]:
+    """Those of the running transaction so far, in order."""
+    return list(scratch().get("audit_rows", {}).values())
+
+
+def _look(session: Session, _context: object) -> None:
+    """After the flush, when new rows have their ids and old values are still known."""
+    if origin.current() is None or not in_transaction():
+        return
+    for row in (*session.new, *session.dirty, *session.deleted):
+        watched = WATCHED.get(getattr(row, "__tablename__", ""))
+        if watched is not None:
+            _note(session, row, watched, new=row in session.new, deleted=row in session.deleted)
+
+
+event.listen(db.session, "after_flush", _look)
+
+
+def _note(session: Session, row: Any, watched: Watched, *, new: bool, deleted: bool) -> None:
+    before, after = _values(row, watched, new=new, deleted=deleted)
+    if not before and not after:
+        return
+    found = scratch().setdefault("audit_rows", {})
+    key = (row.__tablename__, inspect(row).mapper.primary_key_from_instance(row)[0], getattr(row, "name", ""))
+    known = found.get(key)
+    if known is None:
+        found[key] = known = _described(session, row)
+    known.before = {**before, **known.before}
+    known.after.update(after)
+
+
+def _values(row: Any, watched: Watched, *, new: bool, deleted: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    state = inspect(row)
+    for column in state.mapper.column_attrs:
+        name = column.key
+        if name not in watched.only if watched.only else name in _NOISE:
+            continue
+        history = state.attrs[name].history
+        if not (new or deleted or history.has_changes()):
+            continue
+        hidden = isinstance(column.columns[0].type, LargeBinary) or bool(_SECRET.search(name))
+        if not new:
+            before[name] = _shown(history.deleted[0] if history.deleted else getattr(row, name) if deleted else None, hidden)
+        if not deleted:
+            after[name] = _shown(getattr(row, name), hidden, again=not new)
+    return before, after
+
+
+def _shown(value: Any, hidden: bool, *, again: bool = False) -> Any:
+    if not hidden or value in (None, "", b""):
+        return _plain(value)
+    return REPLACED if again else HIDDEN
+
+
+def _described(session: Session, row: Any) -> Changed:
+    table = row.__tablename__
+    instance_id = row.id if table == "instance" else getattr(row, "instance_id", None)
+    tenant_id = row.id if table == "tenant" else getattr(row, "tenant_id", None)
+    if tenant_id is None and instance_id is not None:
+        tenant_id = getattr(session.identity_map.get(identity_key(Instance, instance_id)), "tenant_id", None)
+    name = getattr(row, "name", "") or getattr(session.identity_map.get(_user_key(row)), "name", "")
+    identity = inspect(row).mapper.primary_key_from_instance(row)
+    return Changed(table, str(identity[0]), str(name), tenant_id, instance_id)
+
+
+def _user_key(row: Any) -> Any:
+    return identity_key(User, getattr(row, "user_id", None) or "")
+
+
+# ---- differences
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Dotted path -> value, of what differs; lists count as one value. Secrets are hidden, long values cut."""
+    old, new = dict(_flat(before, prefix)), dict(_flat(after, prefix))
+    paths = [path for path in {**old, **new} if old.get(path, _NONE) != new.get(path, _NONE)]
+    told_old = {path: _safe(path, old[path]) for path in paths[:_MOST] if path in old}
+    told_new = {path: _safe(path, new[path]) for path in paths[:_MOST] if path in new}
+    for path in told_old.keys() & told_new.keys():
+        if told_old[path] == told_new[path]:
+            told_new[path] = REPLACED if told_new[path] == HIDDEN else f"{told_new[path]} (changed)"
+    if len(paths) > _MOST:
+        told_new["…"] = f"and {len(paths) - _MOST} more"
+    return told_old, told_new
+
+
+def _flat(document: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _safe(path: str, value: Any) -> Any:
+    if value in (None, "", [], {}) or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in (HIDDEN, REPLACED):
+        return value
+    if not isinstance(value, int | float) and _SECRET.search(path):
+        return HIDDEN
+    return _bounded(value)
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    safe = hide(text)
+    if len(safe) > _LONGEST:
+        return f"{safe[:_LONGEST]}… ({len(text):,} characters)"
+    return value if safe == text else safe
+
+
+def hide(text: str) -> str:
+    """Without what looks like a credential."""
+    return _IN_ADDRESS.sub("://***@", log.mask(text))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON keeps it, so that what is hashed is what is read back."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return HIDDEN
+    return json.loads(json.dumps(value, default=str))
+
+
+def _secret_paths(row: Changed) -> tuple[dict[str, Any], dict[str, Any]]:
+    path = f"secrets.{row.name}"
+    before = {path: HIDDEN} if row.before.get("sealed") else {}
+    after = {path: REPLACED if before else HIDDEN} if row.after.get("sealed") else {}
+    return before, after
