@@ -1,0 +1,181 @@
+"""Quotas are counted exactly, checked in the transaction of the change, and cannot be passed by hurrying."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from clawportal.db import db
+from clawportal.errors import OverQuota
+from clawportal.models import Instance, Tenant
+from clawportal.permissions import SYSTEM
+from clawportal.services import instances, quotas
+from clawportal.services.instances import InstanceChange, NewInstance
+from clawportal.services.quotas import Limits
+from clawportal.types import parse_quantity
+from tests.conftest import People
+from tests.core.world import World
+
+SMALL: dict[str, Any] = {"resources": {"cpu": "500m", "memory": "64Mi"}}
+
+
+@pytest.mark.parametrize("what", ["create", "start"])
+def test_a_hundred_at_once_do_not_pass_a_quota_of_ten(both: World, what: str) -> None:
+    with both.context() as portal:
+        tenant = db.session.scalars(select(Tenant.id)).one()
+        limits = Limits(instances=10) if what == "create" else Limits(cpu="5")
+        ids = [both.create(f"s{n}", start=False, **SMALL) for n in range(100)] if what == "start" else []
+        quotas.set_tenant(portal, SYSTEM, tenant, limits)
+    outcomes: list[str] = []
+    gate = threading.Barrier(20)
+
+    def hurry(worker: int) -> None:
+        gate.wait(30)
+        for number in range(worker, 100, 20):
+            with both.context() as portal:
+                try:
+                    if what == "create":
+                        instances.create(portal, SYSTEM, NewInstance(name=f"n{number}", adapter="echo", spec=SMALL))
+                    else:
+                        instances.start(portal, SYSTEM, ids[number])
+                    outcomes.append("made")
+                except OverQuota as problem:
+                    outcomes.append(problem.code)
+                finally:
+                    db.session.remove()
+
+    threads = [threading.Thread(target=hurry, args=(worker,)) for worker in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(set(outcomes)) == ["made", "over_quota"]
+    assert outcomes.count("made") == 10 and len(outcomes) == 100
+    with both.context():
+        wanted = Instance.desired == "running"
+        assert db.session.scalar(select(func.count()).select_from(Instance).where(wanted)) == 10
+
+
+def test_start_and_resize_and_move_are_checked(both: World) -> None:
+    with both.context() as portal:
+        tenant = db.session.scalars(select(Tenant.id)).one()
+        from clawportal.services import tenants
+
+        shop = tenants.create_project(portal, SYSTEM, tenant, "shop").id
+        quotas.set_tenant(portal, SYSTEM, tenant, Limits(cpu="1", memory="128Mi"))
+        quotas.set_project(portal, SYSTEM, shop, Limits(instances=1))
+        one, two = both.create("one", **SMALL), both.create("two", **SMALL)
+        three = both.create("three", start=False, **SMALL)
+        with pytest.raises(OverQuota) as told:
+            instances.start(portal, SYSTEM, three)
+        assert {(item["resource"], item["asked"], item["used"], item["allowed"]) for item in told.value.extra["quota"]} == {  # type: ignore[attr-defined]  # a list
+            ("cpu", "500m", "1", "1"),
+            ("memory", "64Mi", "128Mi", "128Mi"),
+        }
+        assert instances.get(SYSTEM, three).desired == "stopped" and instances.get(SYSTEM, three).generation == 1
+        bigger = InstanceChange(spec={"resources": {"cpu": "501m", "memory": "64Mi"}})
+        with pytest.raises(OverQuota, match="CPU"):
+            instances.update(portal, SYSTEM, one, bigger, generation=1)
+        without = InstanceChange(spec={"resources": {"memory": "64Mi"}})
+        with pytest.raises(OverQuota, match="give the instance a CPU limit"):
+            instances.update(portal, SYSTEM, one, without, generation=1)
+        tenants.move_instance(portal, SYSTEM, one, "shop")
+        with pytest.raises(OverQuota, match="project"):
+            tenants.move_instance(portal, SYSTEM, two, "shop")
+        instances.stop(portal, SYSTEM, two)
+        instances.start(portal, SYSTEM, three)
+
+
+def test_what_is_over_already_may_shrink_and_stop(both: World) -> None:
+    with both.context() as portal:
+        tenant = db.session.scalars(select(Tenant.id)).one()
+        one = both.create("one", resources={"cpu": "4", "memory": "1Gi"})
+        quotas.set_tenant(portal, SYSTEM, tenant, Limits(instances=0, cpu="1", memory="64Mi"))
+        smaller = InstanceChange(spec={"resources": {"cpu": "3", "memory": "1Gi"}})
+        instances.update(portal, SYSTEM, one, smaller, generation=1)
+        same = InstanceChange(labels={"a": "b"})
+        instances.update(portal, SYSTEM, one, same, generation=2)
+        instances.restart(portal, SYSTEM, one)
+        instances.stop(portal, SYSTEM, one)
+        instances.remove(portal, SYSTEM, one)
+        with pytest.raises(OverQuota, match="0 instances"):
+            both.create("two", **SMALL)
+
+
+def test_memory_without_a_limit_counts_as_the_adapter_suggests(still: World) -> None:
+    with still.context() as portal:
+        tenant = db.session.scalars(select(Tenant.id)).one()
+        suggested = parse_quantity(portal.registry.adapters["echo"].suggested_memory)
+        db.session.rollback()  # what was read until now would hide what another context writes
+        still.create("one")
+        assert quotas.report(portal, SYSTEM, tenant).used.memory == suggested
+        quotas.set_tenant(portal, SYSTEM, tenant, Limits(memory=str(2 * suggested)))
+        still.create("two")
+        with pytest.raises(OverQuota):
+            still.create("three")
+
+
+quantities = st.one_of(
+    st.integers(0, 10**6).map(str),
+    st.integers(1, 10**6).map(lambda n: f"{n}m"),
+    st.decimals("0.0001", "9999", places=4).map(lambda d: f"{d:f}"),
+    st.builds(lambda n, unit: f"{n}{unit}", st.integers(1, 4096), st.sampled_from(["Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T"])),
+)
+
+
+@given(st.lists(quantities, max_size=30))
+def test_sums_are_exact_in_every_order(texts: list[str]) -> None:
+    amounts = [quotas.Amount(1, quotas.parse(text), quotas.parse(text)) for text in texts]
+    forth, back = quotas._sum(amounts), quotas._sum(reversed(amounts))
+    exact = sum((parse_quantity(text) for text in texts), Decimal(0))
+    assert forth == back == quotas.Amount(len(texts), exact, exact)
+
+
+@given(quantities, st.sampled_from(["cpu", "memory"]))
+def test_what_is_written_reads_as_the_same_amount(text: str, resource: str) -> None:
+    amount = parse_quantity(text)
+    assert parse_quantity(quotas.written(resource, amount)) == amount
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(quantities, st.booleans()), max_size=12), quantities)
+def test_whatever_is_admitted_stays_within(steps: list[tuple[str, bool]], limit: str) -> None:
+    """A model of a quota: what passes the rule never adds up to more than the limit, and nothing that fits is refused."""
+    limits, held = Limits(cpu=limit), Decimal(0)
+    for text, grows in steps:
+        asked = parse_quantity(text)
+        over = quotas._over(limits, quotas.Amount(0, held), quotas.Amount(), quotas.Amount(1, asked), "cpu") if grows else None
+        assert (over is not None) == (grows and held + asked > parse_quantity(limit))
+        if grows and over is None:
+            held += asked
+        assert held <= parse_quantity(limit)
+
+
+def test_the_api_says_what_is_asked_used_and_allowed(people: People) -> None:
+    tenant = people.owner.get("tenants").get_json()["items"][0]["id"]
+    project = people.owner.get("projects").get_json()["items"][0]["id"]
+    assert people.admin.put(f"tenants/{tenant}/quota", {"instances": 2, "memory": "1Gi"}).status_code == 200
+    assert people.owner.put(f"tenants/{tenant}/quota", {"instances": 99}).status_code == 403, "nobody raises their own quota"
+    assert people.stranger.get(f"tenants/{tenant}/quota").status_code == 404
+    assert people.owner.put(f"projects/{project}/quota", {"instances": 1}).status_code == 200
+    assert people.developer.put(f"projects/{project}/quota", {"instances": 9}).status_code == 403
+    assert people.stranger.put(f"projects/{project}/quota", {"instances": 9}).status_code == 404
+    people.developer.create("one", spec=SMALL)
+    answer = people.developer.post("instances", {"name": "two", "adapter": "echo", "spec": SMALL})
+    assert answer.status_code == 409
+    told = answer.get_json()
+    expected = {"scope": "project", "id": project, "resource": "instances", "asked": "1", "used": "1", "allowed": "1"}
+    assert told["code"] == "over_quota" and told["quota"] == [expected]
+    seen = people.viewer.get(f"tenants/{tenant}/quota").get_json()
+    assert seen["limits"] == {"instances": 2, "cpu": None, "memory": "1Gi"}
+    assert seen["used"] == {"instances": 1, "cpu": "500m", "memory": "64Mi"}
+    assert seen["projects"][0]["limits"]["instances"] == 1
+    for bad in ({"instances": -1}, {"cpu": "lots"}, {"memory": "-1Gi"}, {"disk": "1Gi"}):
+        assert people.admin.put(f"tenants/{tenant}/quota", bad).status_code == 422
+    assert people.owner.get("instances").get_json()["total"] == 1
