@@ -82,6 +82,14 @@ class Settings(BaseSettings):
     pip_index_url: str = Field("", description="Package index for claws written in Python, for networks without internet.")
     npm_registry: str = Field("", description="Package registry for claws written in JavaScript, for networks without internet.")
     session_hours: float = Field(12.0, gt=0, description="A browser session ends after so many hours without use.")
+    rate_limit: str = Field(
+        "6000 per minute",
+        description="Requests of one user, token or (when nobody is signed in) address. Several with commas between. Empty: any.",
+    )
+    rate_limit_storage: str = Field(
+        "memory://",
+        description="Where requests are counted: memory:// in each process, redis://host:6379 for all (needs `clawportal[redis]`).",
+    )
     access_minutes: float = Field(
         15.0, gt=0, le=1440, description="An access token of an API client is good for so many minutes; then it is refreshed."
     )
@@ -107,6 +115,17 @@ class Settings(BaseSettings):
         if not (first.isdigit() and last.isdigit() and 1024 <= int(first) < int(last) <= 65535):
             raise ValueError("must be two ports with a dash between, such as 20000-29999, from 1024 to 65535")
         return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        from limits import parse_many
+
+        try:
+            parse_many(value.replace(",", ";")) if value.strip() else None
+        except ValueError as error:
+            raise ValueError("must be such as: 6000 per minute, or: 100 per second, 3000 per minute") from error
+        return value.strip()
 
     @field_validator("log_level")
     @classmethod

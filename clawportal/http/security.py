@@ -16,6 +16,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_user, logou
 from flask_wtf.csrf import CSRFProtect
 
 from clawportal.errors import Forbidden, Unauthenticated
+from clawportal.http import inside, limits
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
 from clawportal.services import clients, identity, sessions
@@ -48,6 +49,7 @@ def init_app(app: Flask) -> None:
     """Wire sign-in, CSRF and throttling into an app."""
     login_manager.init_app(app)
     csrf.init_app(app)
+    limits.init_app(app, _asking)
     app.before_request(_protect)
 
 
@@ -60,7 +62,7 @@ def _from_session(session_id: str) -> SessionUser | None:
 def current_actor() -> Actor | None:
     """Who asks, None for nobody. A bearer token, even a wrong one, outranks the session: it was sent on purpose."""
     if "actor" not in g:
-        g.actor = _bearer() if _bearer_text() is not None else getattr(current_user, "actor", None)
+        g.actor = _bearer() if _bearer_text() is not None else inside.narrow(getattr(current_user, "actor", None))
     return cast("Actor | None", g.actor)
 
 
@@ -77,6 +79,17 @@ def _bearer() -> Actor | None:
     client = clients.actor_from_access(portal(), text, came)
     g.client_session = client.session_id if client else None
     return client.actor if client else None
+
+
+def _asking() -> str:
+    """Whose requests are counted together: of a token, of a person, of an address where nobody is signed in."""
+    try:
+        found = current_actor()
+    except Exception:  # the database does not answer; the view will meet that too, and tell it
+        found = None
+    if found is None:
+        return f"address:{request.remote_addr}"
+    return f"token:{found.token_id}" if found.token_id else f"user:{found.id}"
 
 
 def actor() -> Actor:

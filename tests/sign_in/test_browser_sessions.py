@@ -141,7 +141,8 @@ def test_api(admin: Person, program: Program, make_browser: Make) -> None:
         ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/125.0 Safari/537.36 Edg/125.0", "Edge on Windows"),
         ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) Version/17.5 Mobile/15E148 Safari/604.1", "Safari on iPhone"),
         ("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/125.0 Mobile Safari/537.36", "Chrome on Android"),
-        ("claw/0.1.0", "claw"), ("python-httpx/0.28", "python-httpx"), ("", "an unknown program"), ("<script>", "an unknown program"),
+        ("claw/0.1.0", "claw"), ("python-httpx/0.28", "python-httpx"),
+        ("", "an unknown program"), ("<script>", "an unknown program"),
     ],
 )  # fmt: skip
 def test_devices(agent: str, words: str) -> None:
