@@ -138,13 +138,16 @@ class ProjectPatch(Strict):
     title: str = Field(max_length=500)
 
 
-class DeleteTenantQuery(Query):
+class Confirmed(Query):
     confirm: str = Field("", max_length=200, description="The name, so that nothing is deleted by mistake.")
-    instances: Literal["refuse", "delete"] = Field("refuse", description="What to do with its instances.")
     keep_data: bool = Field(False, description="Leave the folders of its instances where they are.")
 
 
-class DeleteProjectQuery(DeleteTenantQuery):
+class DeleteTenantQuery(Confirmed):
+    instances: Literal["refuse", "delete"] = Field("refuse", description="What to do with its instances.")
+
+
+class DeleteProjectQuery(Confirmed):
     instances: Literal["refuse", "delete", "move"] = Field("refuse", description="What to do with its instances.")
     move_to: str = Field("", max_length=100, description="With `move`: id or name of another project.")
 

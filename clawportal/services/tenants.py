@@ -18,8 +18,8 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid
 from clawportal.lifecycle import Desired
-from clawportal.models import Cluster, CustomRole, EventRow, Instance, Membership, Operation, Project, Tenant
-from clawportal.permissions import SYSTEM, Actor, Permission, Scope
+from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, Tenant
+from clawportal.permissions import SYSTEM, Actor, Permission, Scope, narrowed
 from clawportal.services import access, clusters, instances, ledger, quotas
 from clawportal.services.portal import Portal
 
@@ -475,5 +475,24 @@ def _emptied(portal: Portal, where: ColumnElement[bool]) -> bool:
     return not left
 
 
-def cluster_choices() -> list[Cluster]:
-    return clusters.everything()
+# ---- looking into one
+
+
+def title_of(tenant_id: str) -> str:
+    """What to call a tenant; its id where it is gone."""
+    row = db.session.execute(select(Tenant.title, Tenant.name).where(Tenant.id == tenant_id)).one_or_none()
+    return (row.title or row.name) if row else tenant_id
+
+
+def project_title(project_id: str) -> str:
+    row = db.session.execute(select(Project.title, Project.name).where(Project.id == project_id)).one()
+    return str(row.title or row.name)
+
+
+def note_visit(portal: Portal, actor: Actor, tenant_id: str) -> Tenant:
+    """Somebody goes into a tenant. Whoever is no member of it leaves a trace there."""
+    tenant = get(actor, tenant_id)
+    if narrowed(actor, tenant_id).visiting:
+        message = f"{actor.name} looks into {tenant.title or tenant.name}."
+        ledger.record(portal, "tenant.visited", actor=actor, tenant_id=tenant.id, level="warning", message=message)
+    return tenant
