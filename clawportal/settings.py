@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     )
     rate_limit_storage: str = Field(
         "memory://",
-        description="Where requests are counted: memory:// in each process, redis://host:6379 for all (needs `clawportal[redis]`).",
+        description="Where requests are counted: memory:// in each process, redis://host:6379 for all (with clawportal[redis]).",
     )
     access_minutes: float = Field(
         15.0, gt=0, le=1440, description="An access token of an API client is good for so many minutes; then it is refreshed."

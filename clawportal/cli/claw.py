@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clawportal.cli import tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def _until_interrupted() -> Iterator[None]:
 @click.option("--name", help="Your user name.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--token", help="Use a token that was made in the portal, instead of a password; - reads it from standard input.")
-def login(address: str | None, name: str | None, password_stdin: bool, token: str | None) -> None:
+@click.option("--otp", help="A code of your authenticator app, or a backup code; asked for when it is needed.")
+def login(address: str | None, name: str | None, password_stdin: bool, token: str | None, otp: str | None) -> None:
     """Sign in, and keep a token (never the password) in ~/.config/claw/config.json."""
     import os
 
@@ -79,7 +81,7 @@ def login(address: str | None, name: str | None, password_stdin: bool, token: st
         raise click.UsageError("--token stands alone: leave out --name and --password-stdin.")
     url = remote.checked_url(address or click.get_current_context().find_root().obj or os.environ.get("CLAW_URL") or _ask_url())
     if token is None:
-        made = _trade_password(remote.Remote(remote.Account(url, "")), name, password_stdin)
+        made = _trade_password(remote.Remote(remote.Account(url, "")), name, password_stdin, otp)
     else:
         made = sys.stdin.readline().strip() if token == "-" else token.strip()
     who = remote.Remote(remote.Account(url, made)).call("GET", "/auth/me")["name"]
@@ -95,12 +97,20 @@ def _ask_url() -> str:
     return str(click.prompt("Portal", default=DEFAULT_URL)) if sys.stdin.isatty() else DEFAULT_URL
 
 
-def _trade_password(portal: Remote, name: str | None, password_stdin: bool) -> str:
+def _trade_password(portal: Remote, name: str | None, password_stdin: bool, otp: str | None) -> str:
     import socket
+
+    from clawportal.cli.remote import Failure
 
     name = name or click.prompt("Name")
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else click.prompt("Password", hide_input=True)
-    body = {"name": name, "password": password, "token_name": f"claw on {socket.gethostname()}"[:100]}
+    body = {"name": name, "password": password, "token_name": f"claw on {socket.gethostname()}"[:100], "otp": otp or ""}
+    try:
+        return str(portal.call("POST", "/auth/token", body=body)["token"])
+    except Failure as failure:
+        if failure.code != "otp_required" or password_stdin:
+            raise
+    body["otp"] = click.prompt("Code of your authenticator app, or a backup code")
     return str(portal.call("POST", "/auth/token", body=body)["token"])
 
 
@@ -882,6 +892,9 @@ def _conversation(portal: Remote, path: str, name: str, session: str) -> None:
                 raise
             click.echo()
             failure.show()
+
+
+tokens.register(cli)
 
 
 def main() -> None:

@@ -27,11 +27,15 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Failure(click.ClickException):
     """Something that ends the command: words for people, and an exit code that means something."""
 
-    def __init__(self, message: str, exit_code: int = FAILED, details: tuple[str, ...] = (), status: int = 0) -> None:
+    def __init__(
+        self, message: str, exit_code: int = FAILED, details: tuple[str, ...] = (), status: int = 0, code: str = ""
+    ) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the object, and names it a class variable
         self.details = details
         self.status = status
+        self.code = code
+        """The portal's word for it, such as `otp_required`."""
 
     def show(self, file: Any = None) -> None:
         click.echo(f"Error: {clean(self.message)}", err=True)
@@ -273,7 +277,7 @@ def _refuse(answer: httpx.Response) -> None:
     if details and answer.status_code == 422:
         detail = str(problem.get("title") or detail)
     code = _CODES.get(answer.status_code, FAILED if answer.status_code >= 500 else REFUSED)
-    raise Failure(detail, code, details, answer.status_code)
+    raise Failure(detail, code, details, answer.status_code, str(problem.get("code", "")))
 
 
 def _document(answer: httpx.Response) -> Mapping[str, Any]:
