@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import tokens
+from clawportal.cli import people, tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ Command = Callable[..., Any]
 def cli(ctx: click.Context, url: str | None) -> None:
     """Create, watch and use the claws of a portal."""
     ctx.obj = url
+
+
+people.register(cli)
 
 
 def _remote() -> Remote:

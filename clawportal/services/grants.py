@@ -11,7 +11,7 @@ from clawportal.db import db
 from clawportal.models import CustomRole, Instance, Membership, Project, RoleGrant, Tenant
 from clawportal.permissions import PORTAL_ROLES, Grant, Permission, role_grants
 
-OWN_ACCOUNT = Grant(frozenset({Permission.SELF}))
+OWN_ACCOUNT = Grant(frozenset({Permission.SELF}), source="your own account")
 """Everybody who can sign in can sign out, also who belongs to no tenant."""
 
 _nothing = cast(null(), String)
@@ -49,7 +49,7 @@ _OF_USER = union_all(_memberships, _role_grants)  # made once: every request beg
 def of_user(user_id: str) -> list[Grant]:
     """Everything that the tables grant somebody now."""
     rows = db.session.execute(_OF_USER, {"user_id": user_id}).all()
-    return [OWN_ACCOUNT, *(grant for row in rows for grant in _grants(*row))]
+    return [*(grant for row in rows for grant in _grants(*row)), OWN_ACCOUNT]
 
 
 def _grants(
