@@ -8,6 +8,7 @@ from flask.blueprints import BlueprintSetupState
 from clawportal.api import (
     _layer,
     account,
+    audit,
     catalog,
     chat,
     events,
@@ -21,8 +22,8 @@ from clawportal.api import (
 )
 
 __all__ = [
-    "account", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "operations", "sign_in", "system",
-    "tenants",
+    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "operations", "sign_in",
+    "system", "tenants",
 ]  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clawportal.cli import audit
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -76,15 +78,29 @@ def _app(settings: Settings | None = None) -> Flask:
 @contextmanager
 def _portal() -> Iterator[Any]:
     """The portal inside an app context, with problems as plain words."""
+    from clawportal import origin
     from clawportal.errors import Problem
 
     app = _app()
-    with app.app_context():
+    with app.app_context(), origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")):
         try:
             yield app.extensions["clawportal"]
         except Problem as problem:
             details = "".join(f"\n  {item.path}: {item.message}" for item in problem.errors)
             raise click.ClickException(problem.detail + details) from problem
+
+
+def _account() -> str:
+    """Who is signed in to this machine, for the audit."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, as in containers
+        return f"user {os.getuid()}"
+
+
+cli.add_command(audit.commands(_portal))
 
 
 @cli.command()

@@ -64,15 +64,25 @@ class Pending:
     after: dict[str, Any] = field(default_factory=dict)
     origin: origin.Origin | None = None
     """Where it came from, when that is not the present one."""
+    rows: list[Changed] = field(default_factory=list)
+    """What changed with it."""
 
 
 # ---- writing
 
 
 def note(entry: Pending) -> None:
-    """Write an entry with the running transaction, or in one of its own."""
+    """Write an entry with the running transaction, or in one of its own. It takes what changed since the entry before it."""
     with transaction():
-        scratch().setdefault("audit", []).append(entry)
+        db.session.flush()
+        held: list[Pending] = scratch().setdefault("audit", [])
+        held.append(entry)
+        entry.rows += _unclaimed_rows(held)
+
+
+def _unclaimed_rows(entries: Sequence[Pending]) -> list[Changed]:
+    claimed = {id(row) for entry in entries for row in entry.rows}
+    return [row for row in audit_rows.changes() if id(row) not in claimed]
 
 
 def told(
@@ -115,42 +125,36 @@ def _write(held: dict[str, Any]) -> None:
     if "audit" not in held and origin.current() is None:
         return
     db.session.flush()
-    entries: list[Pending] = held.pop("audit", [])
-    changed = audit_rows.changes()
-    held.pop("audit_rows", None)
-    for entry in entries:
-        _take(entry, changed, alone=len(entries) == 1)
-    entries += [found for row in changed if (found := _unclaimed(row)) is not None]
+    entries: list[Pending] = held.get("audit", [])
+    rest = _unclaimed_rows(entries)
+    if len(entries) == 1:
+        entries[0].rows += rest
+    elif rest:
+        entries = [*entries, *filter(None, map(_unclaimed, rest))]
     if entries:
-        audit_chain.append([_row(entry) for entry in entries])
+        audit_chain.append([_row(_filled(entry)) for entry in entries])
 
 
 BEFORE_COMMIT.append(_write)
 
 
-def _take(entry: Pending, changed: list[Changed], *, alone: bool) -> None:
-    """Give an entry the rows that it is about; an entry that stands alone gets them all."""
-    main = _main(entry, changed)
-    mine = [row for row in changed if row is main or alone or _secret_of(row, entry)]
-    for row in mine:
-        changed.remove(row)
+def _filled(entry: Pending) -> Pending:
+    """With what its rows say: what changed, and what it is about where nobody named that."""
+    main = _main(entry)
+    for row in entry.rows:
         inner = row is main or row.table == "instance_secret"
         before, after = row.paths("" if inner else f"{row.noun}[{row.name or row.id}].")
         entry.before, entry.after = {**before, **entry.before}, {**after, **entry.after}
     if main is not None:
         entry.object_id, entry.object_name = entry.object_id or main.id, entry.object_name or main.name
-    for row in [main, *mine] if main is not None else mine:
+    for row in [main, *entry.rows] if main is not None else entry.rows:
         entry.tenant_id, entry.instance_id = entry.tenant_id or row.tenant_id, entry.instance_id or row.instance_id
+    return entry
 
 
-def _main(entry: Pending, changed: Sequence[Changed]) -> Changed | None:
-    named = [row for row in changed if entry.object_id and row.id == entry.object_id and row.noun == entry.object_type]
-    fitting = named or [row for row in changed if row.noun == entry.object_type and not entry.object_id]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _secret_of(row: Changed, entry: Pending) -> bool:
-    return row.table == "instance_secret" and row.instance_id == entry.instance_id
+def _main(entry: Pending) -> Changed | None:
+    fitting = [row for row in entry.rows if row.noun == entry.object_type and entry.object_id in ("", row.id)]
+    return fitting[-1] if fitting else None
 
 
 def _unclaimed(row: Changed) -> Pending | None:
@@ -159,9 +163,9 @@ def _unclaimed(row: Changed) -> Pending | None:
     if not before and not after:
         return None
     verb = "create" if not row.before else "delete" if not row.after else "change"
-    found, where = origin.current(), (row.tenant_id, row.instance_id)
+    found = origin.current()
     actor = (found.who() if found is not None else None) or SYSTEM
-    return Pending(f"{row.noun}.{verb}", actor, row.noun, row.id, row.name, *where, before=before, after=after)
+    return Pending(f"{row.noun}.{verb}", actor, row.noun, row.id, row.name, rows=[row])
 
 
 def _row(entry: Pending) -> dict[str, Any]:
@@ -216,8 +220,8 @@ def tenant_of(actor: Actor) -> str | None:
     """The tenant that what somebody does for themselves is shown in: the one they are in, or their only one."""
     if actor.inside is not None:
         return actor.inside
-    found = {grant.tenant_id for grant in actor.grants}
-    if not found and actor.kind in ("user", "token") and actor.id:
+    found = {grant.tenant_id for grant in actor.grants if grant.permissions - {Permission.SELF}}
+    if not actor.grants and actor.kind in ("user", "token") and actor.id:
         found = set(db.session.scalars(select(Membership.tenant_id).where(Membership.user_id == actor.id)))
     return found.pop() if len(found) == 1 else None
 

@@ -58,7 +58,7 @@ WATCHED: dict[str, Watched] = {
     "user_account": Watched("user"),
     "api_token": Watched("token"),
     "user_otp": Watched("otp", ("enabled_at",)),
-    "portal_setting": Watched("setting"),
+    "portal_setting": Watched("setting", ("value", "sealed")),
     "cluster": Watched("cluster"),
 }
 UNWATCHED: dict[str, str] = {
@@ -151,7 +151,7 @@ def _values(row: Any, watched: Watched, *, new: bool, deleted: bool) -> tuple[di
         hidden = isinstance(column.columns[0].type, LargeBinary) or bool(_SECRET.search(name))
         if not new:
             before[name] = _shown(history.deleted[0] if history.deleted else getattr(row, name) if deleted else None, hidden)
-        if not deleted:
+        if not deleted and not (new and getattr(row, name) in (None, "")):
             after[name] = _shown(getattr(row, name), hidden, again=not new)
     return before, after
 

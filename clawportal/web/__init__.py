@@ -7,11 +7,27 @@ from flask import Blueprint
 
 def blueprint() -> Blueprint:
     """The blueprint with every page on it."""
-    from clawportal.web import about, auth, context, home, instances, operations, plugins, profile, profile_sign_in, spec_form
+    from clawportal.web import (
+        about,
+        accounts,
+        audit,
+        auth,
+        context,
+        home,
+        instances,
+        members,
+        operations,
+        plugins,
+        profile,
+        profile_sign_in,
+        spec_form,
+        tenants,
+    )
     from clawportal.web.pages import bp
 
     # imported for their views
     assert all((
-        about, auth, context, home, instances, operations, plugins, profile, profile_sign_in, spec_form,
+        about, accounts, audit, auth, context, home, instances, members, operations, plugins, profile,
+        profile_sign_in, spec_form, tenants,
     ))  # fmt: skip
     return bp

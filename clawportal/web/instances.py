@@ -137,7 +137,7 @@ def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
 @requires(Permission.INSTANCE_READ)
 def instance(instance_id: str) -> str:
     found, part = service.get(actor(), instance_id), request.args.get("part", "") if fragment() else ""
-    context = _frame(found) if part in ("", "status") else {"i": rows.instance_row(actor(), found)}
+    context = frame(found) if part in ("", "status") else {"i": rows.instance_row(actor(), found)}
     if part == "":
         return render_template("instances/overview.html", **context, **_overview(found))
     if part == "overview":
@@ -147,7 +147,7 @@ def instance(instance_id: str) -> str:
     return render_template(f"instances/_{part}.html", **context)
 
 
-def _frame(found: Instance) -> dict[str, Any]:
+def frame(found: Instance) -> dict[str, Any]:
     """What every tab shows above itself."""
     who, current = actor(), None
     if who.has(Permission.OPERATION_READ):
@@ -174,7 +174,7 @@ def _overview(found: Instance) -> dict[str, Any]:
 def instance_logs(instance_id: str) -> str:
     found = service.get(actor(), instance_id, Permission.INSTANCE_LOGS)
     download = f"/api/v1/instances/{found.id}/logs?download=1"
-    return render_template("instances/logs.html", **_frame(found), download_url=download)
+    return render_template("instances/logs.html", **frame(found), download_url=download)
 
 
 @bp.get("/instances/<instance_id>/chat")
@@ -183,7 +183,7 @@ def instance_chat(instance_id: str) -> str:
     found = service.get(actor(), instance_id, Permission.INSTANCE_CHAT)
     return render_template(
         "instances/chat.html",
-        **_frame(found),
+        **frame(found),
         chat_url=f"/api/v1/instances/{found.id}/chat",
         closed=_closed(found),
         practice_model=_thinks_with_practice(found),
@@ -227,7 +227,7 @@ def instance_events(instance_id: str) -> str:
     }
     if fragment():
         return render_template("instances/_events.html", i=rows.instance_row(actor(), found), **context)
-    return render_template("instances/events.html", **_frame(found), **context)
+    return render_template("instances/events.html", **frame(found), **context)
 
 
 @bp.get("/instances/<instance_id>/config")
@@ -238,7 +238,7 @@ def instance_config(instance_id: str) -> str:
     processes = workload.get("processes", [])
     return render_template(
         "instances/config.html",
-        **_frame(found),
+        **frame(found),
         planned=found.workload is not None,
         files=workload.get("files", []),
         processes=processes,
@@ -273,7 +273,7 @@ def instance_operations(instance_id: str) -> str:
     doing = operations.listing(actor(), instance_id=found.id, limit=page.limit, offset=page.offset)
     return render_template(
         "instances/operations.html",
-        **_frame(found),
+        **frame(found),
         operations=rows.operation_rows(actor(), doing.items),
         page=rows.Paged(doing.total, page.limit, page.offset),
     )

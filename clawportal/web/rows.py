@@ -15,14 +15,19 @@ from clawportal.lifecycle import Phase
 from clawportal.models import EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import instances, operations, tenancy
+from clawportal.services import instances, operations, tenancy, tenants
 from clawportal.types import Adapter
 from clawportal.web.words import gettext
 
 _CAN: dict[str, Permission] = {
     "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "operate": Permission.INSTANCE_OPERATE,
     "kill": Permission.INSTANCE_KILL, "update": Permission.INSTANCE_UPDATE, "delete": Permission.INSTANCE_DELETE,
+    "changes": Permission.AUDIT_READ,
+    "share": Permission.INSTANCE_SHARE,
 }  # fmt: skip
+
+_KEPT = ("logs", "changes")
+"""What can be read of an instance that is gone."""
 
 _TITLES = {
     "instance.create": _l("Create %(name)s"), "instance.start": _l("Start %(name)s"), "instance.stop": _l("Stop %(name)s"),
@@ -206,7 +211,7 @@ def _abilities(actor: Actor, instance: Any, adapter: Adapter | None) -> frozense
     """What this actor may do with this instance; from the grants alone, without a query."""
     scope = Scope(instance.tenant_id, instance.project_id, instance.id)
     gone = instance.phase == Phase.DESTROYED
-    found = {name for name, permission in _CAN.items() if actor.allows(permission, scope) and (name == "logs" or not gone)}
+    found = {name for name, permission in _CAN.items() if actor.allows(permission, scope) and (name in _KEPT or not gone)}
     if adapter is None or "chat" not in adapter.capabilities:
         found.discard("chat")
     return frozenset(found)
@@ -294,6 +299,8 @@ class Where:
     actor: Actor | None
 
     def tenant(self) -> str:
+        if self.actor and self.actor.inside:
+            return tenants.title_of(self.actor.inside)
         choices = projects(self.actor) if self.actor else []
         titles = {choice.tenant_id: choice.tenant_title for choice in choices}
         if len(titles) > 1:

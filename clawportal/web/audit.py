@@ -1,0 +1,175 @@
+"""The audit for people: a list with filters, one entry with before and after side by side, and the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Response, render_template, request, stream_with_context
+from flask_babel import lazy_gettext as _l
+
+from clawportal.errors import Invalid, NotFound
+from clawportal.http.security import actor, requires
+from clawportal.models import AuditEntry
+from clawportal.permissions import Permission
+from clawportal.services import audit as service
+from clawportal.services import audit_files, instances
+from clawportal.web.instances import frame
+from clawportal.web.pages import bp, fragment
+
+PAGE = 50
+SHOWN_CHANGES = 3
+ACTIONS = {
+    "instance": _l("Instances"), "instance.update": _l("Configuration changes"), "operation": _l("Operations"),
+    "sign_in": _l("Signing in"), "sign_out": _l("Signing out"), "token": _l("Tokens"), "user": _l("Accounts"),
+    "member": _l("Members"), "role": _l("Roles"), "grant": _l("Shared access"), "project": _l("Projects"),
+    "tenant": _l("Organisations"), "quota": _l("Quotas"), "portal": _l("The portal"), "audit": _l("The audit itself"),
+}  # fmt: skip
+"""What the list can be narrowed to, in the order of the menu."""
+
+_WORDS = {
+    "instance.create": _l("Create %(name)s"), "instance.update": _l("Change the configuration of %(name)s"),
+    "instance.start": _l("Start %(name)s"), "instance.stop": _l("Stop %(name)s"), "instance.restart": _l("Restart %(name)s"),
+    "instance.kill": _l("Kill %(name)s"), "instance.delete": _l("Delete %(name)s"), "sign_in": _l("Sign in"),
+    "sign_out": _l("Sign out"), "token.create": _l("Make the token %(name)s"), "token.revoke": _l("Revoke the token %(name)s"),
+    "user.create": _l("Create the account %(name)s"), "user.password_change": _l("Change the password of %(name)s"),
+    "operation.cancel": _l("Cancel %(name)s"), "operation.retry": _l("Try %(name)s again"),
+    "portal.practice_model": _l("Switch the practice model"), "audit.export": _l("Export the audit"),
+    "many": _l("Many different attempts"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field of an entry."""
+
+    path: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as pages show it."""
+
+    row: AuditEntry
+    title: str
+    changes: tuple[Change, ...]
+
+    @property
+    def more(self) -> int:
+        return len(self.changes) - SHOWN_CHANGES
+
+
+def shown(row: AuditEntry) -> Entry:
+    return Entry(row, _title(row), _changes(row.before, row.after))
+
+
+def _title(row: AuditEntry) -> str:
+    name = row.object_name or row.object_id
+    words = _WORDS.get(row.action)
+    return str(words).replace("%(name)s", name).strip() if words else f"{row.action} {name}".strip()
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    return tuple(Change(path, _text(before.get(path)), _text(after.get(path))) for path in {**before, **after})
+
+
+def _text(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return ""
+    return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# ---- pages
+
+
+@bp.get("/audit")
+@requires(Permission.AUDIT_READ)
+def audit() -> str:
+    given = _given()
+    page = service.listing(actor(), _filters(given), before=_before(), limit=PAGE)
+    context = _listed(page) | {"filters": given, "actions": ACTIONS, "instance": None}
+    return render_template("audit/_rows.html" if fragment() else "audit/index.html", **context)
+
+
+@bp.get("/audit/<int:seq>")
+@requires(Permission.AUDIT_READ)
+def audit_entry(seq: int) -> str:
+    if seq > service.BIGGEST:
+        raise NotFound("There is no audit entry with this number.")
+    return render_template("audit/show.html", e=shown(service.get(actor(), seq)))
+
+
+@bp.get("/audit/export")
+@requires(Permission.AUDIT_READ)
+def audit_export() -> Response:
+    filters, form = _filters(_given()), request.args.get("format", "csv")
+    if form not in audit_files.TYPES:
+        raise Invalid.field("format", f"must be one of {', '.join(audit_files.TYPES)}")
+    service.exported(actor(), filters, form)
+    text = audit_files.lines(service.export(actor(), filters), form)
+    name = f'attachment; filename="audit.{form}"'
+    return Response(stream_with_context(text), mimetype=audit_files.TYPES[form], headers={"Content-Disposition": name})
+
+
+@bp.get("/instances/<instance_id>/changes")
+@requires(Permission.AUDIT_READ)
+def instance_changes(instance_id: str) -> str:
+    found = instances.get(actor(), instance_id)
+    given = _given() | {"instance": found.id}
+    page = service.listing(actor(), _filters(given), before=_before(), limit=PAGE)
+    context = _listed(page) | {"filters": given, "actions": ACTIONS, "instance": found.id}
+    if fragment():
+        return render_template("audit/_rows.html", **context)
+    return render_template("instances/changes.html", **frame(found), **context)
+
+
+def _listed(page: service.Page) -> dict[str, Any]:
+    return {
+        "entries": [shown(row) for row in page.items],
+        "total": page.total,
+        "older": page.next,
+        "before": request.args.get("before", ""),
+        "shown_changes": SHOWN_CHANGES,
+    }
+
+
+# ---- filters
+
+
+def _given() -> dict[str, str]:
+    names = ("q", "actor", "action", "object", "instance", "result", "since", "until")
+    return {name: request.args.get(name, "").strip()[:200] for name in names}
+
+
+def _filters(given: Mapping[str, str]) -> service.Filters:
+    same = {name: given[name] for name in ("actor", "action", "object", "instance", "result")}
+    until = _day("until", given["until"])
+    return service.check(
+        service.Filters(
+            **same, since=_day("since", given["since"]), until=until + timedelta(days=1) if until else None, text=given["q"]
+        )
+    )
+
+
+def _day(name: str, text: str) -> datetime | None:
+    """Midnight UTC of a date as browsers send it."""
+    if not text:
+        return None
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise Invalid.field(name, "must be a date, such as 2026-11-17") from error
+    if not 2000 <= day.year < 9000:
+        raise Invalid.field(name, "must be a date after the year 2000")
+    return day
+
+
+def _before() -> int | None:
+    text = request.args.get("before", "")
+    if text and not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise Invalid.field("before", "must be the number of an entry")
+    return int(text) if text else None
