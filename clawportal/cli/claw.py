@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import people, tokens
+from clawportal.cli import history, people, tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ Command = Callable[..., Any]
 def cli(ctx: click.Context, url: str | None) -> None:
     """Create, watch and use the claws of a portal."""
     ctx.obj = url
-
-
-people.register(cli)
 
 
 def _remote() -> Remote:
@@ -897,7 +894,9 @@ def _conversation(portal: Remote, path: str, name: str, session: str) -> None:
             failure.show()
 
 
+people.register(cli)
 tokens.register(cli)
+history.register(cli)
 
 
 def main() -> None:
