@@ -40,6 +40,7 @@ class Portal:
             "CLAWPORTAL_PORT": str(self.port),
             "CLAWPORTAL_PRACTICE_MODEL_PORT": "0",
             "CLAWPORTAL_LOG_LEVEL": "warning",
+            "CLAWPORTAL_RATE_LIMIT": "",
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None

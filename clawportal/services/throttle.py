@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
 from clawportal import clock
 from clawportal.db import db, transaction
-from clawportal.errors import Conflict, TooManyRequests
+from clawportal.errors import TooManyRequests
 from clawportal.models import KnownAddress, User, WrongTries
 from clawportal.permissions import SYSTEM
 from clawportal.services import ledger
@@ -57,14 +58,7 @@ _Key = tuple[str, str, str]
 def guarded(portal: Portal, purpose: str, name: str, address: str) -> Iterator[None]:
     """Around one try, outside of any transaction. TooManyRequests when it is too early; leaving without error clears it."""
     keys = _keys(purpose, name, address)
-    for _ in range(5):
-        try:
-            _take(portal, keys, name)
-            break
-        except Conflict:  # the first try of two at once: the other one has made the row meanwhile
-            continue
-    else:
-        raise TooManyRequests("Too many tries at once. Wait a second, then try again.", headers={"Retry-After": "1"})
+    _take(portal, keys, name)
     yield
     _passed(keys)
 
@@ -89,15 +83,26 @@ def _known(name: str, address: str) -> bool:
 def _take(portal: Portal, keys: dict[_Key, Pace], name: str) -> None:
     refused: float = 0.0
     with transaction():
+        _make_rows(keys)
         now, rows = clock.now(), _rows(keys)
         refused = max(((row.until - now).total_seconds() for row in rows.values() if row.until), default=0.0)
         if refused <= 0:
             for key, pace in keys.items():
-                _count(portal, key, rows.get(key), pace, now, name)
+                _count(portal, rows[key], pace, now, name)
     if refused > 0:
         seconds = math.ceil(refused)
         words = f"Too many wrong tries. Wait {in_words(seconds)}, then try again."
         raise TooManyRequests(words, headers={"Retry-After": str(seconds)})
+
+
+def _make_rows(keys: dict[_Key, Pace]) -> None:
+    """Two at once may both be the first: the database lets one of them make the row, and the other one finds it."""
+    make = postgresql.insert if db.engine.dialect.name == "postgresql" else sqlite.insert
+    wanted = [
+        {"purpose": purpose, "subject": subject, "address": address, "failures": 0, "last_at": clock.now()}
+        for purpose, subject, address in sorted(keys)
+    ]
+    db.session.execute(make(WrongTries).values(wanted).on_conflict_do_nothing())
 
 
 def _rows(keys: dict[_Key, Pace]) -> dict[_Key, WrongTries]:
@@ -107,17 +112,14 @@ def _rows(keys: dict[_Key, Pace]) -> dict[_Key, WrongTries]:
     return {(row.purpose, row.subject, row.address): row for row in db.session.scalars(query)}
 
 
-def _count(portal: Portal, key: _Key, row: WrongTries | None, pace: Pace, now: datetime, name: str) -> None:
-    if row is None:
-        row = WrongTries(purpose=key[0], subject=key[1], address=key[2], failures=0, last_at=now)
-        db.session.add(row)
+def _count(portal: Portal, row: WrongTries, pace: Pace, now: datetime, name: str) -> None:
     if now - row.last_at > FORGET_AFTER:
         row.failures = 0
     row.failures, row.last_at = row.failures + 1, now
     wait = pace.wait(row.failures)
     row.until = now + timedelta(seconds=wait) if wait else None
-    if row.failures == pace.free and key[1] and key[2]:
-        _tell(portal, name, key[2])
+    if row.failures == pace.free and row.subject and row.address:
+        _tell(portal, name, row.address)
 
 
 def _tell(portal: Portal, name: str, address: str) -> None:
@@ -130,11 +132,9 @@ def _tell(portal: Portal, name: str, address: str) -> None:
 def _passed(keys: dict[_Key, Pace]) -> None:
     """The try was right: the pair starts anew, and the other counts are as if it had not been."""
     with transaction():
-        for key, row in _rows(keys).items():
-            if key[1] and key[2]:
-                db.session.delete(row)
-            else:
-                row.failures, row.until = max(row.failures - 1, 0), None
+        for row in _rows(keys).values():
+            both = row.subject and row.address
+            row.failures, row.until = 0 if both else max(row.failures - 1, 0), None
 
 
 def in_words(seconds: int) -> str:

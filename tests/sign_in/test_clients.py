@@ -132,7 +132,7 @@ def test_forged_tokens(program: Program) -> None:
         f"{head}.{body}.{signature[:-2]}", f"{head}.{body}.", f"{unsigned}.{body}.", "a.b.c", "...", "x", "eyJ", "é.é.é",
         jwt.encode(good, "another key of some length, to be long enough", "HS256", headers={"kid": "1"}),
         jwt.encode(good, key, "HS256", headers={"kid": "7"}),
-        jwt.encode(good, key, "HS512", headers={"kid": "1"}),
+        jwt.encode(good, key * 2, "HS512", headers={"kid": "1"}),
         jwt.encode(good, key, "HS256"),
         jwt.encode(past, key, "HS256", headers={"kid": "1"}),
         jwt.encode({**good, "aud": "clawportal/refresh"}, key, "HS256", headers={"kid": "1"}),
