@@ -19,6 +19,8 @@ from clawportal.services.portal import Portal
 BROWSER = "browser"
 CLIENT = "client"
 _TOUCH_EVERY = timedelta(minutes=1)
+MOST = 50
+"""Open sessions of one person."""
 _KEPT = timedelta(days=1)
 
 
@@ -57,10 +59,19 @@ def begin(portal: Portal, user: User, kind: str, place: Place) -> UserSession:
         )
         db.session.add(row)
         db.session.flush()
+        _end_beyond(user.id)
         throttle.remember(user.id, row.address)
         words = f"{user.name} signed in from {row.address or 'an unknown address'} with {device(row.agent)}."
         ledger.record(portal, "session.started", actor=Actor(user.id, user.name), message=words, data={"session_id": row.id})
     return row
+
+
+def _end_beyond(user_id: str) -> None:
+    """A script that signs in each minute and never out must not fill the list; those used longest ago go."""
+    query = select(UserSession.id).join(User, User.id == UserSession.user_id).where(_open_of(user_id))
+    old = db.session.scalars(query.order_by(UserSession.last_seen_at.desc(), UserSession.id.desc()).offset(MOST)).all()
+    if old:
+        db.session.execute(update(UserSession).where(UserSession.id.in_(old)).values(ended_at=clock.now()))
 
 
 def lifetime(portal: Portal, kind: str) -> timedelta:

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from flask import Flask
 
+from clawportal.db import db
+from clawportal.models import User
 from clawportal.services import sessions
-from tests.conftest import PASSWORD, Person
+from tests.conftest import PASSWORD, Person, make_person, portal_of
 from tests.sign_in.conftest import ELSEWHERE, Browser, Program
 
 NEW = "a password of my own"
@@ -68,10 +71,6 @@ def test_nobody_ends_sessions_of_others(admin: Person, people_session: str, make
 
 @pytest.fixture
 def people_session(admin: Person, make_browser: Make) -> str:
-    from clawportal.db import db
-    from clawportal.models import User
-    from tests.conftest import make_person, portal_of
-
     other = make_person(admin.app, "other", "portal-admin")
     with admin.app.app_context():
         user = db.session.get_one(User, other.actor.id)
@@ -132,6 +131,14 @@ def test_api(admin: Person, program: Program, make_browser: Make) -> None:
     browser.sign_in()
     assert program.call("DELETE", "auth/sessions").get_json() == {"ended": 1}
     assert not browser.signed_in and program.me() == 200
+
+
+def test_the_list_stays_short(admin: Person, portal_app: Flask) -> None:
+    with portal_app.app_context():
+        portal, user = portal_of(portal_app), db.session.get_one(User, admin.actor.id)
+        begun = [sessions.begin(portal, user, sessions.CLIENT, sessions.Place()).id for _ in range(sessions.MOST + 2)]
+        listed = {info.id for info in sessions.listing(user.id, None)}
+        assert len(listed) == sessions.MOST and set(begun) - listed == set(begun[:2])
 
 
 @pytest.mark.parametrize(
