@@ -506,7 +506,11 @@ def rights(actor: Actor, tenant_id: str) -> list[Right]:
         )
         for row in _given(RoleGrant.tenant_id == tenant_id)
     ]  # fmt: skip
-    return sorted(found, key=lambda right: (right.user, right.kind, right.place))
+    return sorted(found, key=lambda right: (right.user, _REACH.index(right.kind), right.place))
+
+
+_REACH = ("portal", "member", "project", "instance")
+"""How far a right reaches, farthest first."""
 
 
 def _meaning(role: str, custom: Sequence[str] | None) -> frozenset[Permission]:

@@ -34,8 +34,12 @@ def upgrade() -> None:
         "(SELECT MIN(id) FROM membership WHERE tenant_id IS NULL GROUP BY user_id)"
     )
     op.create_index(
-        "uq_membership_user_id_portal", "membership", ["user_id"], unique=True,
-        sqlite_where=sa.text(_PORTAL), postgresql_where=sa.text(_PORTAL),
+        "uq_membership_user_id_portal",
+        "membership",
+        ["user_id"],
+        unique=True,
+        sqlite_where=sa.text(_PORTAL),
+        postgresql_where=sa.text(_PORTAL),
     )
     op.create_table(
         "custom_role",

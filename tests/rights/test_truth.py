@@ -1,0 +1,79 @@
+"""Truth tables: for every role, built in and made, in every scope, a list holds exactly what the single check allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from clawportal.db import db, transaction
+from clawportal.errors import Forbidden, NotFound
+from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, RoleGrant, Tenant, User
+from clawportal.permissions import ROLES, Permission, narrowed
+from clawportal.services import access, identity
+from tests.core.test_access import READS, Scene, scene
+
+__all__ = ["scene"]
+
+MODELS: tuple[Any, ...] = (Tenant, Project, Instance, Operation, EventRow)
+OWN = {
+    "night-watch": [Permission.INSTANCE_READ, Permission.INSTANCE_OPERATE],
+    "clerk": [Permission.TENANT_READ, Permission.MEMBER_READ, Permission.EVENT_READ],
+    "blind": [Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL],
+}
+SCOPES = ("tenant", "project", "instance")
+
+
+def somebody(scene: Scene, role: str, scope: str) -> Any:
+    """A user with a role in one scope of the first tenant, as the tables say it."""
+    made = f"{role}-{scope}"
+    with transaction():
+        tenant = scene.tenants[0]
+        for name, rights in OWN.items():
+            if not db.session.scalar(select(CustomRole.id).where(CustomRole.tenant_id == tenant, CustomRole.name == name)):
+                db.session.add(CustomRole(tenant_id=tenant, name=name, permissions=[str(right) for right in rights]))
+        user = User(name=made, password_hash="x")
+        db.session.add(user)
+        db.session.flush()
+        db.session.add(Membership(user_id=user.id, tenant_id=tenant, role=role if scope == "tenant" else "guest"))
+        if scope != "tenant":
+            place = {"project_id": scene.projects[0]} if scope == "project" else {"instance_id": scene.instances[0]}
+            db.session.add(RoleGrant(tenant_id=tenant, user_id=user.id, role=role, **place))
+    return identity.actor_of(scene.world.portal, user)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("role", [*(role for role in ROLES if not role.startswith("portal-")), *OWN])
+def test_lists_and_checks_agree(scene: Scene, role: str, scope: str) -> None:
+    with scene.world.context():
+        actor = somebody(scene, role, scope)
+        meant = ROLES.get(role) or {*OWN[role], Permission.SELF}
+        for who in (actor, narrowed(actor, scene.tenants[0]), narrowed(actor, scene.tenants[1])):
+            for permission in Permission:
+                for model in MODELS:
+                    _agree(who, model, permission)
+        assert {p for grant in actor.grants for p in grant.permissions} == meant | {Permission.SELF}
+        for index, instance_id in enumerate(scene.instances):
+            inside = index < {"tenant": 4, "project": 2, "instance": 1}[scope]
+            row = db.session.get_one(Instance, instance_id)
+            for permission in Permission:
+                allowed = actor.allows(permission, access.scope_of(row))
+                assert allowed == (permission is Permission.SELF or (inside and permission in meant)), (index, permission)
+
+
+def _agree(actor: Any, model: Any, permission: Permission) -> None:
+    listed = set(db.session.scalars(select(model).where(access.visible(model, actor, permission))))
+    for row in db.session.scalars(select(model)).all():
+        allowed = actor.allows(permission, access.scope_of(row))
+        assert (row in listed) == allowed, (model.__name__, permission)
+        if model in (EventRow, Operation):
+            continue
+        read = READS.get(model, Permission.TENANT_READ)
+        try:
+            access.get_or_404(model, row.id, actor, permission)
+            reached = True
+        except (NotFound, Forbidden) as error:
+            reached = False
+            assert isinstance(error, NotFound) or actor.allows(read, access.scope_of(row)), "403 only for who may see it"
+        assert reached == (allowed and actor.allows(read, access.scope_of(row)))
