@@ -45,7 +45,7 @@ def begin(origin: Origin | None) -> None:
 
 
 @contextmanager
-def during(origin: Origin) -> Iterator[None]:
+def during(origin: Origin | None) -> Iterator[None]:
     before = _current.get()
     _current.set(origin)
     try:

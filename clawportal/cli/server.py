@@ -319,13 +319,18 @@ def keys() -> None:
 @keys.command()
 def rotate() -> None:
     """Make a new key, and seal every stored secret with it. Restart running portals afterwards."""
-    from clawportal import keyring
+    from clawportal import keyring, origin
     from clawportal.app import KEYRING_FILE
+    from clawportal.permissions import SYSTEM
+    from clawportal.services import audit as audit_service
     from clawportal.services import otp, secrets
 
     keyring.rotate(_settings().data_dir / KEYRING_FILE)
     with _portal() as portal:
-        moved = secrets.reseal(portal) + otp.reseal(portal)
+        with origin.during(None):  # the same secrets under another key: one entry for all of them
+            moved = secrets.reseal(portal) + otp.reseal(portal)
+        summary = f"A new key is in use; {moved} secrets were sealed with it."
+        audit_service.note(audit_service.Pending("keys.rotate", SYSTEM, "keys", summary=summary))
     click.echo(f"A new key is in use; {moved} secrets were sealed with it. Restart running portals.")
 
 

@@ -29,6 +29,8 @@ FIELDS = tuple(column.key for column in AuditEntry.__table__.columns if column.k
 
 _PURPOSE = "audit"
 _BATCH = 1000
+PIECE = 5000
+"""Entries that retention deletes in one transaction."""
 _HEAD = select(AuditHead.seq, AuditHead.hash, AuditHead.signature).where(AuditHead.id == 1)
 _LOCKED_HEAD = _HEAD.with_for_update()
 
@@ -216,13 +218,21 @@ def _rows(after: int, last: int) -> Iterator[Mapping[str, Any]]:
 def prune(before: datetime) -> int:
     """Delete what is older, and leave a signed checkpoint from which the rest verifies. Returns how many entries went.
 
-    Only whole pieces from the beginning go; the newest entry always stays.
+    The newest entry always stays. Goes piece by piece, so that changes do not wait for long.
     """
+    gone = 0
+    while piece := _prune(before):
+        gone += piece
+    return gone
+
+
+def _prune(before: datetime) -> int:
     ring = _rings[db.engine]
     with transaction():
         head = db.session.execute(_LOCKED_HEAD).one()
         kept = db.session.scalar(select(func.min(AuditEntry.seq)).where(AuditEntry.at >= before))
-        last = (head.seq if kept is None else kept) - 1
+        first = db.session.scalar(select(func.min(AuditEntry.seq))) or 0
+        last = min((head.seq if kept is None else kept) - 1, first + PIECE - 1)
         row = db.session.execute(select(AuditEntry.seq, AuditEntry.hash).where(AuditEntry.seq == last)).one_or_none()
         if row is None:
             return 0

@@ -23,7 +23,6 @@ from clawportal.models import Instance, User
 
 HIDDEN = "********"
 REPLACED = f"{HIDDEN} (changed)"
-_NONE = object()
 _LONGEST = 1000
 _MOST = 200
 _SECRET = re.compile(
@@ -45,7 +44,7 @@ class Watched:
 WATCHED: dict[str, Watched] = {
     "instance": Watched(
         "instance",
-        ("name", "project_id", "cluster_id", "labels", "adapter", "version", "spec", "desired", "kill_wanted", "keep_data"),
+        ("name", "adapter", "version", "spec", "labels", "desired", "kill_wanted", "keep_data", "project_id", "cluster_id"),
     ),
     "instance_secret": Watched("instance_secret", ("sealed",)),
     "tenant": Watched("tenant"),
@@ -141,10 +140,9 @@ def _values(row: Any, watched: Watched, *, new: bool, deleted: bool) -> tuple[di
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     state = inspect(row)
-    for column in state.mapper.column_attrs:
-        name = column.key
-        if name not in watched.only if watched.only else name in _NOISE:
-            continue
+    columns = {column.key: column for column in state.mapper.column_attrs}
+    for name in watched.only or [name for name in columns if name not in _NOISE]:
+        column = columns[name]
         history = state.attrs[name].history
         if not (new or deleted or history.has_changes()):
             continue
@@ -183,7 +181,7 @@ def _user_key(row: Any) -> Any:
 def difference(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """Dotted path -> value, of what differs; lists count as one value. Secrets are hidden, long values cut."""
     old, new = dict(_flat(before, prefix)), dict(_flat(after, prefix))
-    paths = [path for path in {**old, **new} if old.get(path, _NONE) != new.get(path, _NONE)]
+    paths = [path for path in {**old, **new} if _differ(old.get(path), new.get(path))]
     told_old = {path: _safe(path, old[path]) for path in paths[:_MOST] if path in old}
     told_new = {path: _safe(path, new[path]) for path in paths[:_MOST] if path in new}
     for path in told_old.keys() & told_new.keys():
@@ -192,6 +190,12 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
     if len(paths) > _MOST:
         told_new["…"] = f"and {len(paths) - _MOST} more"
     return told_old, told_new
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """Nothing, an empty list and an empty map are the same: people set none of them."""
+    nothing: tuple[Any, ...] = (None, [], {})
+    return old != new and not (old in nothing and new in nothing)
 
 
 def _flat(document: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,7 @@ from clawportal.services import audit as service
 from clawportal.services import audit_files, instances
 from clawportal.web.instances import frame
 from clawportal.web.pages import bp, fragment
+from clawportal.web.words import gettext as _
 
 PAGE = 50
 SHOWN_CHANGES = 3
@@ -69,6 +70,8 @@ def shown(row: AuditEntry) -> Entry:
 
 def _title(row: AuditEntry) -> str:
     name = row.object_name or row.object_id
+    if row.action == "sign_in" and row.result == service.REFUSED and row.object_name:
+        return _("Sign in as %(name)s", name=name)
     words = _WORDS.get(row.action)
     return str(words).replace("%(name)s", name).strip() if words else f"{row.action} {name}".strip()
 

@@ -154,6 +154,17 @@ def test_retention_leaves_a_chain_that_verifies(both: World, travel: Callable[[t
     assert verdict.broken is None and (verdict.first, verdict.entries) == (6, 3)
 
 
+def test_a_long_chain_goes_in_pieces(still: World, travel: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_chain, "PIECE", 10)
+    write(still, 35)
+    travel(timedelta(days=401))
+    write(still, 1)
+    with still.context():
+        assert audit.forget_old(400) == 35
+        assert db.session.scalar(select(func.count()).select_from(AuditCheckpoint)) == 4
+    assert verify(still).entries == 1 and verify(still).broken is None
+
+
 def test_a_forged_checkpoint_is_found(both: World) -> None:
     write(both)
     with both.context(), transaction():

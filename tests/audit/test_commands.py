@@ -66,6 +66,11 @@ def test_commands_are_entries_and_verify(clawportal: Run, tmp_path: Path) -> Non
         "were written" in clawportal("audit", "export", "--format", "csv", "--output", str(file), "--since", "2020-01-01").output
     )
     assert file.read_text().startswith("seq,at,") and file.stat().st_mode & 0o077 == 0
+    clawportal("keys", "rotate")
+    clawportal("user", "create", "lee", "--password-stdin", input="correct horse battery\n")
+    rows = [json.loads(line) for line in clawportal("audit", "export", "--action", "keys").output.splitlines()]
+    assert [row["action"] for row in rows] == ["keys.rotate"]
+    clawportal("audit", "verify", "--head", head)
     clawportal("audit", "verify", "--head", "nonsense", code=2)
     clawportal("audit", "export", "--since", "2026-01-02", "--until", "2026-01-01", code=1)
 
