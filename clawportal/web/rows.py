@@ -197,9 +197,14 @@ def _instance_row(actor: Actor, instance: Any, names: Mapping[str, str], *, full
         can=_abilities(actor, instance, adapter),
         memory_limit=workload.get("memory_bytes"),
         cpu_limit=100 * cores if cores else None,
-        conditions=tuple(instance.conditions or ()) if full else (),
+        conditions=_conditions(instance) if full else (),
         endpoints=instances.endpoints(portal(), instance) if full else (),
     )
+
+
+def _conditions(instance: Any) -> tuple[dict[str, Any], ...]:
+    """As stored, but with times that a template can format: JSON has none."""
+    return tuple({**entry, "since": datetime.fromisoformat(entry["since"])} for entry in instance.conditions or ())
 
 
 def _abilities(actor: Actor, instance: Any, adapter: Adapter | None) -> frozenset[str]:
