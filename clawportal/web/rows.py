@@ -16,7 +16,7 @@ from clawportal.models import EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.permissions import Actor, Permission, Scope
 from clawportal.services import instances, operations, tenancy
-from clawportal.types import Adapter
+from clawportal.types import Adapter, parse_quantity
 from clawportal.web.words import gettext
 
 _CAN: dict[str, Permission] = {
@@ -267,9 +267,9 @@ def adapter_card(adapter: Adapter) -> AdapterCard:
 
 
 def adapter_cards() -> list[AdapterCard]:
-    """Real claws first; the one to try things out with last."""
+    """Real claws first, the lightest before the others, because it is what a newcomer gets; the one to try things out with last."""
     cards = [adapter_card(adapter) for adapter in portal().registry.adapters.values()]
-    return sorted(cards, key=lambda card: ("model" not in card.capabilities, card.title))
+    return sorted(cards, key=lambda card: ("model" not in card.capabilities, parse_quantity(card.suggested_memory or "0")))
 
 
 @dataclass
