@@ -267,7 +267,7 @@ def adapter_card(adapter: Adapter) -> AdapterCard:
 
 
 def adapter_cards() -> list[AdapterCard]:
-    """Real claws first, the lightest before the others, because it is what a newcomer gets; the one to try things out with last."""
+    """Real claws first, the lightest before the others, as it is what a newcomer gets; the one for trying things out last."""
     cards = [adapter_card(adapter) for adapter in portal().registry.adapters.values()]
     return sorted(cards, key=lambda card: ("model" not in card.capabilities, parse_quantity(card.suggested_memory or "0")))
 
