@@ -464,7 +464,7 @@ _COLUMNS = tuple(name for name in InstanceItem.model_fields if name not in ("ten
 
 def _item(portal: Portal, row: Any) -> dict[str, Any]:
     item = dict(zip(instances.LEAN, row, strict=False))  # the names follow after these
-    tenant_name, project_name, cluster_name = row[-3:]
+    tenant_name, project_name, cluster_name = row[-4:-1]
     item["tenant"] = {"id": item.pop("tenant_id"), "name": tenant_name}
     item["project"] = {"id": item.pop("project_id"), "name": project_name}
     item["cluster"] = {"id": item.pop("cluster_id"), "name": cluster_name}
