@@ -193,8 +193,9 @@ class SlowBrowser:
                         text = ""
 
 
+@pytest.mark.slow
 def test_a_browser_that_takes_nothing_holds_up_nobody_and_is_told(browser: MakeBrowser, server: Server) -> None:
-    made = server.admin.create("flood", spec={"settings": {"flood": 2_000}})
+    made = server.admin.create("flood", spec={"settings": {"flood": 10_000}})
     server.admin.reaches(made["id"], "running")
     slow = SlowBrowser(server, made["id"])
     people = server.app.extensions["clawportal_people"]
@@ -207,6 +208,7 @@ def test_a_browser_that_takes_nothing_holds_up_nobody_and_is_told(browser: MakeB
     count = len(one.texts())
     wait_for(lambda: len(one.texts()) > count, what="the other browser goes on")
     assert people.backlog(its) <= 9  # a ping may have joined
+    slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     heard = slow.until(lambda text: text.startswith("42/logs") and json.loads(text[8:])[1]["dropped"] > 0)
     assert json.loads(heard[8:])[1]["lines"]
     slow.socket.close()
