@@ -15,6 +15,7 @@ from clawportal.services import identity
 from clawportal.web import auth, pages
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
+from clawportal.web.words import told
 
 _PATHS = {"old_password": "current", "new_password": "password", "days": "expires_days"}
 """The service's names of fields as the forms spell them."""
@@ -44,7 +45,8 @@ def _page(status: int = 200, **more: Any) -> Response:
 
 
 def _role(source: str) -> str:
-    return source[:1].upper() + source[1:]
+    said = told(source)
+    return said[:1].upper() + said[1:]
 
 
 def _person() -> User:
