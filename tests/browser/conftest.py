@@ -23,7 +23,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disa
              "--disable-component-update", "--disable-extensions", "--disable-sync", "--mute-audio"]  # fmt: skip
 _REPORT = pytest.StashKey[dict[str, Any]]()
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=20_000)
 
 
 def find_chromium() -> str | None:
@@ -61,25 +61,32 @@ def chromium() -> Iterator[Browser]:
 # ---- the portal
 
 
-@pytest.fixture(scope="module")
-def fresh_portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., PortalProcess]]:
-    """`fresh_portal(prepare, **settings)`: a portal on its first start. `prepare(folder)` runs before it."""
-    made: list[PortalProcess] = []
+class Portals:
+    """Makes portals on their first start, and ends them."""
 
-    def make(prepare: Callable[[Path], None] = lambda folder: None, **settings: str) -> PortalProcess:
-        portal = PortalProcess(tmp_path_factory.mktemp("portal") / "data", **settings)
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+        self.made: list[PortalProcess] = []
+
+    def __call__(self, prepare: Callable[[Path], None] = lambda folder: None, **settings: str) -> PortalProcess:
+        """`prepare(folder)` runs before the start; settings are named as in the environment, without CLAWPORTAL_."""
+        portal = PortalProcess(self._factory.mktemp("portal") / "data", **settings)
         prepare(portal.folder)
-        made.append(portal)
+        self.made.append(portal)
         portal.start()
         return portal
 
-    yield make
-    for portal in made:
+
+@pytest.fixture(scope="module")
+def fresh_portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portals]:
+    portals = Portals(tmp_path_factory)
+    yield portals
+    for portal in portals.made:
         portal.end()
 
 
 @pytest.fixture(scope="module")
-def portal(fresh_portal: Callable[..., PortalProcess]) -> PortalProcess:
+def portal(fresh_portal: Portals) -> PortalProcess:
     """A portal that has been set up, with the practice model."""
     made = fresh_portal()
     made.set_up()
@@ -98,7 +105,9 @@ def signed_in(portal: PortalProcess, chromium: Browser) -> Any:
 
 
 def sign_in(page: Page, password: str = PASSWORD) -> None:
-    page.goto("/login")
+    """On the page for it, where this page is not there already."""
+    if "/login" not in page.url:
+        page.goto("/login")
     page.get_by_label("User name").fill("admin")
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in").click()
@@ -147,15 +156,18 @@ def new_page(request: pytest.FixtureRequest, chromium: Browser, watch: Watch) ->
         context.add_init_script(_VIOLATIONS)
         context.on("console", watch.on_console)
         context.on("weberror", lambda error: watch.found.append(f"uncaught: {error.error}"))
+        context.set_default_timeout(20_000)
         contexts.append(context)
         return context.new_page()
 
     yield make
     reports = request.node.stash.get(_REPORT, {})
     failed = any(report.failed for report in reports.values()) or bool(watch.wrong)
-    for number, page in enumerate(page for context in contexts for page in context.pages):
-        if failed:
+    if failed:
+        for number, page in enumerate(page for context in contexts for page in context.pages):
             _keep(page, f"{request.node.name}-{number}")
+        for portal in request.getfixturevalue("fresh_portal").made:
+            print(f"---- end of the output of {portal.url}\n{portal.output[-6000:]}")
     for context in contexts:
         context.close()
     assert not watch.wrong, "\n".join(watch.wrong)
