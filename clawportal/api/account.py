@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from clawportal import __version__
 from clawportal.api._layer import Answer, op
 from clawportal.db import db
 from clawportal.http import security
@@ -50,7 +51,7 @@ class NewToken(Token):
     token: str = Field(description="The token itself. It is shown this once.")
 
 
-class Tokens(Answer):
+class TokenList(Answer):
     items: list[Token]
 
 
@@ -71,6 +72,7 @@ class Me(Answer):
     kind: str = Field(description="`user` for a session, `token` for a token.")
     language: str
     token_id: str | None
+    portal_version: str
     permissions: list[str] = Field(description="Everything that is granted anywhere.")
     grants: list[GrantDocument]
 
@@ -96,6 +98,7 @@ def get_me(actor: Actor) -> Me:
         kind=actor.kind,
         language=actor.language,
         token_id=actor.token_id,
+        portal_version=__version__,
         permissions=sorted({str(permission) for grant in actor.grants for permission in grant.permissions}),
         grants=[
             GrantDocument(
@@ -111,8 +114,8 @@ def get_me(actor: Actor) -> Me:
 
 
 @op("GET", "/tokens", permission=Permission.SELF, tags=TAGS, summary="My tokens")
-def list_tokens(actor: Actor) -> Tokens:
-    return Tokens(items=[Token(**_known(row)) for row in identity.list_tokens(actor.id)])
+def list_tokens(actor: Actor) -> TokenList:
+    return TokenList(items=[Token(**_known(row)) for row in identity.list_tokens(actor.id)])
 
 
 @op("POST", "/tokens", permission=Permission.SELF, tags=TAGS, summary="Make a token", status=201,

@@ -165,6 +165,7 @@ class InstanceQuery(Paged):
     type: list[str] = Field(default_factory=list, max_length=50, description="Only of these kinds of claw; repeatable.")
     project: str = Field("", max_length=100, description="Only in the project with this id or name.")
     q: str = Field("", max_length=200, description="Part of the name, or the id.")
+    name: str = Field("", max_length=100, description="Exactly this name, or this id.")
     trouble: bool = Field(False, description="Only what needs attention: failed, unhealthy, degraded or out of sync.")
 
 
@@ -241,7 +242,9 @@ EXAMPLE = {
 
 @op("GET", "/instances", permission=Permission.INSTANCE_READ, tags=TAGS, summary="Instances", returns=Page[InstanceItem])
 def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> dict[str, Any]:
-    filters = instances.Filters(tuple(query.phase), tuple(query.type), query.project, query.q, query.trouble)
+    filters = instances.Filters(
+        tuple(query.phase), tuple(query.type), query.project, query.q, name=query.name, trouble=query.trouble
+    )
     page = instances.lean_listing(actor, filters, sort=query.sort, limit=query.limit, offset=query.offset)
     return {
         "items": [_item(portal, row) for row in page.items],

@@ -59,6 +59,8 @@ class Filters:
     text: str = ""
     trouble: bool = False
     """Only what needs attention."""
+    name: str = ""
+    """Exactly this name, or this id."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         where.append(or_(Instance.project_id == filters.project, Instance.project_id.in_(_projects_named(filters.project))))
     if filters.text:
         where.append(or_(Instance.name.icontains(filters.text, autoescape=True), Instance.id == filters.text))
+    if filters.name:
+        where.append(or_(Instance.name == filters.name, Instance.id == filters.name))
     if filters.trouble:
         where.append(TROUBLE)
     return where
