@@ -136,7 +136,8 @@ def test_deleted_while_it_installs(memory: Memory) -> None:
     assert not memory.world.open_ops(one)
     memory.world.press("stop", two)
     memory.until(two, "stopped")
-    assert [row.state for row in memory.world.installs()] == ["running"], "it is of the machine, and others may wait for it"
+    (install,) = memory.world.installs()
+    assert install.state in ("queued", "running"), "it is of the machine, and others may wait for it"
     go.set()
     eventually(lambda: memory.world.installs()[0].state == "succeeded", "the install ends by itself")
     memory.world.press("start", two)
