@@ -84,7 +84,7 @@ def login(address: str | None, name: str | None, password_stdin: bool, token: st
         made = sys.stdin.readline().strip() if token == "-" else token.strip()
     who = remote.Remote(remote.Account(url, made)).call("GET", "/auth/me")["name"]
     file = remote.store(remote.Account(url, made, who))
-    if url.startswith("http://") and remote.urlsplit(url).hostname not in remote.LOOPBACK:
+    if url.startswith("http://") and not remote.is_loopback(url):
         click.echo("Warning: the connection is not encrypted (http). Everybody on the way can read your token.", err=True)
     click.echo(f"Signed in to {url} as {who}. The token is kept in {file}.")
 
@@ -557,12 +557,16 @@ def _replacement(found: Mapping[str, Any], document: Mapping[str, Any], change: 
 def _read(source: Any) -> dict[str, Any]:
     import yaml
 
+    place = getattr(source, "name", "standard input")
     try:
         document = yaml.safe_load(source.read())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{source.name} is neither YAML nor JSON: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise click.UsageError(f"{place} is neither YAML nor JSON: {error}") from error
     if not isinstance(document, dict):
-        raise click.UsageError(f"{source.name} must hold a document with name, adapter and spec.")
+        raise click.UsageError(f"{place} must hold a document with name, adapter and spec.")
+    for key in ("spec", "labels", "secrets"):
+        if not isinstance(document.get(key) or {}, dict):
+            raise click.UsageError(f"{place}: {key} must have names and values.")
     return _plain(document)  # type: ignore[no-any-return]  # a dict stays one
 
 
@@ -621,11 +625,18 @@ def _secrets(texts: Sequence[str]) -> dict[str, str]:
         if equals and not place.startswith("@"):
             raise click.UsageError(f"Give secrets as {name} (to be asked) or {name}=@FILE: arguments can be read by others.")
         if equals:
-            with click.open_file(place[1:]) as stream:
-                made[name] = stream.read().rstrip("\r\n")
+            made[name] = _content(place[1:])
         else:
             made[name] = click.prompt(name, hide_input=True, default="", show_default=False)
     return made
+
+
+def _content(path: str) -> str:
+    try:
+        with click.open_file(path, encoding="utf-8") as stream:
+            return str(stream.read()).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read: {error}") from error
 
 
 # ---- pressing buttons

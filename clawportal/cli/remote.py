@@ -118,6 +118,10 @@ def account(url: str | None) -> Account:
     return kept
 
 
+def is_loopback(url: str) -> bool:
+    return urlsplit(url).hostname in LOOPBACK
+
+
 # ---- requests
 
 
@@ -132,7 +136,7 @@ class Remote:
             headers["Authorization"] = f"Bearer {account.token}"
         self.url = account.url
         # a proxy that the environment names is for the outside
-        outside = urlsplit(account.url).hostname not in LOOPBACK
+        outside = not is_loopback(account.url)
         try:
             self._client = httpx.Client(base_url=f"{account.url}/api/v1", headers=headers, timeout=timeout, trust_env=outside)
         except (ValueError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
