@@ -190,6 +190,14 @@ def get(actor: Actor, instance_id: str, permission: Permission = Permission.INST
     return access.get_or_404(Instance, instance_id, actor, permission)
 
 
+def names_of(actor: Actor, ids: Sequence[str]) -> dict[str, str]:
+    """Names of those of these instances that still exist and that the actor may see."""
+    query = select(Instance.id, Instance.name).where(
+        Instance.id.in_(set(ids)), Instance.destroyed_at.is_(None), access.visible(Instance, actor)
+    )
+    return {row.id: row.name for row in db.session.execute(query)} if ids else {}
+
+
 def find(actor: Actor, name_or_id: str) -> Instance:
     """By id or by name, as people type it."""
     query = select(Instance).where(

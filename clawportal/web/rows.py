@@ -19,6 +19,9 @@ from clawportal.services import instances, operations, tenancy
 from clawportal.types import Adapter, parse_quantity
 from clawportal.web.words import gettext
 
+CONDITIONS = {"ConfigAccepted": "Configuration accepted", "Healthy": "Healthy"}
+"""What a condition is called on pages."""
+
 _CAN: dict[str, Permission] = {
     "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "operate": Permission.INSTANCE_OPERATE,
     "kill": Permission.INSTANCE_KILL, "update": Permission.INSTANCE_UPDATE, "delete": Permission.INSTANCE_DELETE,
@@ -204,7 +207,10 @@ def _instance_row(actor: Actor, instance: Any, names: Mapping[str, str], *, full
 
 def _conditions(instance: Any) -> tuple[dict[str, Any], ...]:
     """As stored, but with times that a template can format: JSON has none."""
-    return tuple({**entry, "since": datetime.fromisoformat(entry["since"])} for entry in instance.conditions or ())
+    return tuple(
+        {**entry, "title": CONDITIONS.get(entry["type"], entry["type"]), "since": datetime.fromisoformat(entry["since"])}
+        for entry in instance.conditions or ()
+    )
 
 
 def _abilities(actor: Actor, instance: Any, adapter: Adapter | None) -> frozenset[str]:

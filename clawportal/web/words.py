@@ -20,6 +20,8 @@ from clawportal.http.i18n import language
 TRANSLATIONS = Path(clawportal.__file__).parent / "translations"
 
 SENTENCES = (
+    # conditions of an instance
+    "Configuration accepted",
     # what is put together in code out of smaller parts
     "%(name)s: start was asked for.",
     "%(name)s: stop was asked for.",
