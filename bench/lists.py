@@ -1,4 +1,4 @@
-"""The list of instances, API and page, at 100, 1,000 and 10,000 instances, beside a bare Flask view that answers the same JSON."""
+"""The list of instances, API and page, at 100 to 10,000 instances, beside a bare Flask view that answers the same JSON."""
 
 from __future__ import annotations
 

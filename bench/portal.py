@@ -1,4 +1,4 @@
-"""A real portal in a process of its own, for measuring: `clawportal serve` on a fresh data folder, with an administrator and a token."""
+"""A real portal in a process of its own, for measuring: `clawportal serve` on a fresh data folder, with a token."""
 
 from __future__ import annotations
 

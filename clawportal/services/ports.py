@@ -66,9 +66,7 @@ def give_up_taken(portal: Portal, runtime: Runtime, instance: Instance) -> None:
         return
     names = ", ".join(f"{name} ({port})" for name, port in sorted(lost.items()))
     with transaction():
-        db.session.execute(
-            delete(PortAllocation).where(PortAllocation.instance_id == instance.id, PortAllocation.name.in_(lost))
-        )
+        db.session.execute(delete(PortAllocation).where(PortAllocation.instance_id == instance.id, PortAllocation.name.in_(lost)))
         ledger.record(
             portal, "instance.ports_changed", actor=SYSTEM, instance=instance, level="warning", reason="PortTaken",
             message=f"Another program listens on the port {names} of {instance.name}; it gets another one.",
