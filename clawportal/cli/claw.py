@@ -555,34 +555,41 @@ def _replacement(found: Mapping[str, Any], document: Mapping[str, Any], change: 
 
 
 def _read(source: Any) -> dict[str, Any]:
-    import yaml
-
     place = getattr(source, "name", "standard input")
-    try:
-        document = yaml.safe_load(source.read())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise click.UsageError(f"{place} is neither YAML nor JSON: {error}") from error
+    document = _parsed(source.read(), place)
     if not isinstance(document, dict):
         raise click.UsageError(f"{place} must hold a document with name, adapter and spec.")
     for key in ("spec", "labels", "secrets"):
         if not isinstance(document.get(key) or {}, dict):
             raise click.UsageError(f"{place}: {key} must have names and values.")
-    return _plain(document)  # type: ignore[no-any-return]  # a dict stays one
+    return document
 
 
-def _plain(value: Any) -> Any:
-    """YAML knows dates and keys that are no text; JSON does not."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+def _parsed(raw: bytes, place: str) -> Any:
+    import json
+    import re
+
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Takes only true and false for booleans, and dates for text, as JSON and YAML 1.2 do."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012  # it is the parent that has it as a class attribute
+            letter: [(tag, rule) for tag, rule in rules if not tag.endswith((":bool", ":timestamp"))]
+            for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+    try:
+        document = yaml.load(raw, Loader)  # noqa: S506  # a safe loader with fewer types
+        json_text = json.dumps(document)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
+        raise click.UsageError(f"{place} is neither YAML nor JSON: {error}") from error
+    return json.loads(json_text)  # keys that are numbers become text, as in JSON
 
 
 def _patch(parts: Sequence[str]) -> dict[str, Any]:
-    """`model.name=qwen3` and so on as a nested document. Values are YAML: numbers and true are what they look like."""
-    import yaml
-
+    """`model.name=qwen3` and so on as a nested document."""
     made: dict[str, Any] = {}
     for part in parts:
         path, equals, text = part.partition("=")
@@ -591,15 +598,21 @@ def _patch(parts: Sequence[str]) -> dict[str, Any]:
             raise click.UsageError(f"{part!r} must be KEY=VALUE, such as model.name=qwen3")
         if keys[0] not in SPEC_KEYS:
             keys.insert(0, "settings")
-        try:
-            value = _plain(yaml.safe_load(text)) if text else ""
-        except yaml.YAMLError:
-            value = text
-        nested: dict[str, Any] = {keys[-1]: value}
+        nested: dict[str, Any] = {keys[-1]: _value(text)}
         for key in reversed(keys[:-1]):
             nested = {key: nested}
         _merge(made, nested)
     return made
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON (5, true, null, "5"), else the text as it stands. Not YAML, for which `no` is false."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _merge(target: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -111,7 +111,8 @@ def test_roles_are_kept_to(people: People, claw: dict[str, Any], name: str) -> N
 
 def test_bulk_asks_for_the_right_of_its_action(people: People, claw: dict[str, Any]) -> None:
     for person, action, status in (
-        (people.viewer, "stop", 403), (people.developer, "kill", 403), (people.operator, "delete", 403), (people.operator, "stop", 200),
+        (people.viewer, "stop", 403), (people.developer, "kill", 403), (people.operator, "delete", 403),
+        (people.operator, "stop", 200),
     ):  # fmt: skip
         assert person.post("instances/bulk", {"action": action, "ids": [claw["id"]]}).status_code == status
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +190,10 @@ def test_create_from_a_file_and_update(quiet: Terminal, tmp_path: Path) -> None:
     assert stale.exit_code == 6 and "generation 3" in stale.stderr
     assert quiet("update", "helper", "-f", "-", stdin="name: other\n").exit_code == 2
     assert quiet("update", "helper").exit_code == 2
+    document = "version: '1.0'\nlabels: {answer: no, day: 2026-11-23}\nspec: {settings: {refuse: no}}\n"
+    assert quiet("update", "helper", "-f", "-", stdin=document).exit_code == 0
+    found = quiet.json("get", "helper")
+    assert found["labels"] == {"answer": "no", "day": "2026-11-23"} and found["spec"]["settings"] == {"refuse": "no"}
 
 
 def test_bad_input_is_told_in_plain_words(quiet: Terminal, tmp_path: Path) -> None:
@@ -336,6 +340,12 @@ def test_following_a_log(claw: Terminal) -> None:
 # ---- small rules
 
 
+def processor_seconds() -> float:
+    """Of ended children; unlike the clock, it does not run faster on a busy machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_comes_at_once() -> None:
     code = (
         "import sys; sys.argv = ['claw', '--help']\nfrom clawportal.cli.claw import main\n"
@@ -344,10 +354,10 @@ def test_help_comes_at_once() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     times = []
-    for _ in range(5):
-        begin = time.perf_counter()
+    for _ in range(3):
+        begin = processor_seconds()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
-        times.append(time.perf_counter() - begin)
+        times.append(processor_seconds() - begin)
         assert done.returncode == 0, done.stderr
     assert "Exit codes:" in done.stdout and "CLAW_TOKEN" in done.stdout
     assert min(times) < 0.3, times
