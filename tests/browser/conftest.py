@@ -137,7 +137,8 @@ class Watch:
 
 
 # Inherited by every frame; also catches violations that are reported and not printed.
-_VIOLATIONS = "addEventListener('securitypolicyviolation', (e) => console.error('CSP: ' + e.violatedDirective + ' ' + e.blockedURI))"
+_VIOLATIONS = """addEventListener('securitypolicyviolation',
+    (e) => console.error(`CSP: ${e.violatedDirective} ${e.blockedURI}`))"""
 
 
 @pytest.fixture

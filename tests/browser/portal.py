@@ -73,7 +73,16 @@ class PortalProcess:
     def start(self) -> float:
         """Start and wait until it answers; returns the seconds that this took."""
         begun = time.monotonic()
-        command = [sys.executable, "-m", "clawportal.cli.server", "--data-dir", str(self.folder), "serve", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "clawportal.cli.server",
+            "--data-dir",
+            str(self.folder),
+            "serve",
+            "--port",
+            str(self.port),
+        ]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=self._environment(), stdout=log, stderr=log)
         wait_for(self._answers, 60, "the portal answers")
@@ -222,19 +231,17 @@ def share_downloads(folder: Path) -> None:
     (artifacts / ".tools").symlink_to(CACHE / "artifacts" / ".tools")
 
 
-def share_installed(folder: Path, adapter: Any) -> None:
-    """What the claw needs is installed once into the cache, under the path that it keeps, and lent to this portal."""
-    from clawportal_process.driver import ProcessDriver
-
+def share_installed(folder: Path, *adapters: Any) -> None:
+    """What these claws need is installed once into the cache, under the path that it keeps, and lent to this portal."""
     from clawportal.settings import Settings, installer_environment
     from clawportal.types import Place
+    from clawportal_process.driver import ProcessDriver
 
-    with _alone(adapter.kind):
-        environment = installer_environment(Settings())
-        runtime = ProcessDriver().connect(Place("local", "local", {}, str(CACHE), environment))
+    with _alone("installs"):
+        runtime = ProcessDriver().connect(Place("local", "local", {}, str(CACHE), installer_environment(Settings())))
         try:
-            for version in adapter.versions():
-                for artifact in adapter.artifacts(version.version):
+            for adapter in adapters:
+                for artifact in adapter.artifacts(next(known.version for known in adapter.versions() if known.default)):
                     runtime.prepare(artifact, lambda fraction, words: None)
         finally:
             runtime.close()

@@ -13,7 +13,10 @@ from playwright.sync_api import Dialog, Page, expect
 from tests.browser.conftest import phase_is
 from tests.browser.portal import PortalProcess
 
-PROBE = """'"><img src=x onerror=alert(1)><script>alert(1)</script>{{7*7}}${alert(1)}<b>%(name)s</b> &amp; `x` [a](javascript:alert(1))"""
+PROBE = (
+    "'\"><img src=x onerror=alert(1)><script>alert(1)</script>"
+    "{{7*7}}${alert(1)}<b>%(name)s</b> &amp; `x` [a](javascript:alert(1))"
+)
 """Tries every place at once: attributes in both quotes, tags, templates of server and browser, translations, Markdown."""
 
 STRICT = {

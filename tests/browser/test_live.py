@@ -42,7 +42,9 @@ def test_a_killed_portal_comes_back_under_an_open_page(
     assert page.evaluate("window.neverReloaded") is True
     assert {process.pid for process in portal.claw_processes(made["id"])} == before, "adopted, not started anew"
     wait_for(lambda: _count(log) > lines + 3, 40, "the log goes on by itself")
-    texts = log.evaluate("[...document.querySelectorAll('.logs-rows .log')].map((e) => e.querySelector('time')?.title + e.textContent)")
+    texts = log.evaluate(
+        "[...document.querySelectorAll('.logs-rows .log')].map((e) => e.querySelector('time')?.title + e.textContent)"
+    )
     assert len(texts) == len(set(texts)), "no line twice"
     # Changes reach the page again: it is not only drawn as live.
     portal.api("POST", f"instances/{made['id']}/stop")
@@ -53,9 +55,7 @@ def _count(page: Page) -> int:
     return int(re.sub(r"\D", "", page.locator("[data-count]").inner_text()) or "0")
 
 
-def test_a_page_whose_session_ended_leads_to_the_sign_in_page(
-    portal: PortalProcess, page: Page, watch: Watch
-) -> None:
+def test_a_page_whose_session_ended_leads_to_the_sign_in_page(portal: PortalProcess, page: Page, watch: Watch) -> None:
     watch.expect("401", "WebSocket")
     made = portal.running("orphaned")
     page.goto(f"/instances/{made['id']}")

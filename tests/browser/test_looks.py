@@ -111,10 +111,13 @@ def test_targets_for_fingers_are_large_enough(portal: PortalProcess, phone: Page
     for path in (f"/instances/{claw}", "/instances"):
         phone.goto(path)
         expect(phone.locator("nav.bar-bottom")).to_be_visible()
-        small = phone.evaluate("""() => [...document.querySelectorAll('nav.bar-bottom a, nav.bar-bottom button, #status .btn, summary.btn')]
-            .filter((e) => e.offsetParent).map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
-            .filter(([, box]) => box.width && (box.height < 32 || box.width < 32)).map(([name, box]) => `${name} ${box.width}x${box.height}`)""")
-        assert small == [], path
+        assert phone.evaluate(_SMALL) == [], path
+
+
+_SMALL = """() => [...document.querySelectorAll('nav.bar-bottom a, nav.bar-bottom button, #status .btn, summary.btn')]
+    .filter((e) => e.offsetParent).map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
+    .filter(([, box]) => box.width && (box.height < 32 || box.width < 32))
+    .map(([name, box]) => `${name} ${box.width}x${box.height}`)"""
 
 
 def test_after_signing_out_the_back_button_shows_nothing(portal: PortalProcess, new_page: Callable[..., Page], claw: str) -> None:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from clawportal_openclaw.adapter import OpenClawAdapter
 from playwright.sync_api import Page, expect
 
+from clawportal_openclaw.adapter import OpenClawAdapter
 from tests.browser.conftest import confirm, phase_is
 from tests.browser.portal import PortalProcess, share_downloads, share_installed
 
