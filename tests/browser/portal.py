@@ -102,7 +102,7 @@ class PortalProcess:
         """`kill -9` of master and worker at once, as a power cut would end them. Claws are no part of it."""
         assert self.process is not None
         family = [psutil.Process(self.process.pid)]
-        family += [child for child in family[0].children(recursive=True) if "clawportal.cli.server" in " ".join(child.cmdline())]
+        family += [child for child in family[0].children(recursive=True) if "clawportal.cli." in " ".join(_command(child))]
         for member in family:
             member.send_signal(signal.SIGKILL)
         self.process.wait(10)
