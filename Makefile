@@ -10,7 +10,7 @@ WORKERS ?= 2
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: run test lint format bench docs translations lock clean
+.PHONY: run test lint format bench docs screenshots translations lock clean
 
 run: $(VENV)/.run
 	$(VENV)/bin/clawportal --data-dir $(DATA) serve --port $(PORT)
@@ -37,6 +37,10 @@ docs: $(VENV)/.dev
 	$(PY) docs/generate.py
 
 # what people read in the pages: find it, bring the catalogues up to date, compile them; new sentences are left to translate
+# the pictures of the README, from a real portal with real claws
+screenshots: $(VENV)/.dev
+	$(PY) docs/screenshots.py
+
 WORDS := clawportal/translations
 translations: $(VENV)/.dev
 	$(VENV)/bin/pybabel -q extract -F $(WORDS)/babel.cfg -k lazy_gettext --add-location file --sort-output -w 130 -o $(WORDS)/messages.pot .
