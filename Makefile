@@ -10,7 +10,7 @@ WORKERS ?= 2
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: run test lint format bench docs translations lock clean
+.PHONY: run test lint format bench docs screenshots translations lock clean
 
 run: $(VENV)/.run
 	$(VENV)/bin/clawportal --data-dir $(DATA) serve --port $(PORT)
@@ -36,10 +36,17 @@ bench: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(PY) docs/generate.py
 
+# what people read in the pages: find it, bring the catalogues up to date, compile them; new sentences are left to translate
+# the pictures of the README, from a real portal with real claws
+screenshots: $(VENV)/.dev
+	$(PY) docs/screenshots.py
+
+WORDS := clawportal/translations
 translations: $(VENV)/.dev
-	$(VENV)/bin/pybabel extract -q -F clawportal/translations/babel.cfg -k lazy_gettext -o clawportal/translations/messages.pot .
-	$(VENV)/bin/pybabel update -q --no-fuzzy-matching -i clawportal/translations/messages.pot -d clawportal/translations
-	$(VENV)/bin/pybabel compile -q -d clawportal/translations
+	$(VENV)/bin/pybabel -q extract -F $(WORDS)/babel.cfg -k lazy_gettext --add-location file --sort-output -w 130 -o $(WORDS)/messages.pot .
+	$(VENV)/bin/pybabel -q update --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date -w 130 -i $(WORDS)/messages.pot -d $(WORDS)
+	$(VENV)/bin/pybabel -q compile -d $(WORDS)
+	rm $(WORDS)/messages.pot
 
 lock: $(VENV)/.dev
 	$(VENV)/bin/pip freeze --exclude-editable > .ci/constraints.txt

@@ -1,4 +1,4 @@
-"""The list of instances, API and page, at 100, 1,000 and 10,000 instances, beside a bare Flask view that answers the same JSON."""
+"""The list of instances, API and page, at 100 to 10,000 instances, beside a bare Flask view that answers the same JSON."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def session_cookie(portal: Portal) -> str:
             r'name="csrf-token" content="([^"]+)"', page
         )
         assert found, "the sign-in page has no CSRF token"
-        browser.post("/login", data={"csrf_token": found[1], "name": "bench", "password": PASSWORD})
+        browser.post("/login", data={"csrf_token": found[1], "username": "bench", "password": PASSWORD})
         return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
 
 
 def seed(portal: Portal, have: int, want: int) -> None:
     """Rows of running instances, straight into the tables: the list does not know the difference."""
-    from sqlalchemy import create_engine, insert, select, update
+    from sqlalchemy import create_engine, insert, select
 
     from clawportal import clock
     from clawportal.ids import new_id
@@ -90,7 +90,8 @@ def seed(portal: Portal, have: int, want: int) -> None:
         project = connection.execute(select(Project.id, Project.tenant_id)).first()
         cluster = connection.execute(select(Cluster.id)).scalar()
         assert project is not None
-        connection.execute(update(PortalSetting).where(PortalSetting.name == "setup_done").values(value=True))
+        if not have:
+            connection.execute(insert(PortalSetting).values(name="setup_done", value=True, updated_at=clock.now()))
         values = [
             {
                 "id": new_id(), "tenant_id": project.tenant_id, "project_id": project.id, "cluster_id": cluster,

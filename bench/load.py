@@ -1,4 +1,4 @@
-"""Asks one path over and over from a few keep-alive connections, in processes of their own, and tells percentiles and requests/s."""
+"""Asks one path over and over on a few keep-alive connections, each in a process, and tells percentiles and requests/s."""
 
 from __future__ import annotations
 

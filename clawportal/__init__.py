@@ -1,4 +1,4 @@
-"""The public surface for plugin authors: the hook marker, the version, and the modules `types`, `errors`, `adapters` and `testing`.
+"""The public surface for plugin authors: the hook marker, and the modules `types`, `errors`, `adapters` and `testing`.
 
 Everything else in this package may change between minor versions.
 """

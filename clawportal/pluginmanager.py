@@ -147,7 +147,7 @@ def _register(caller: pluggy.HookCaller, what: str, **arguments: object) -> dict
         for item in _items(implementation, arguments):
             if item.kind in table:
                 raise PluginError(
-                    f"The plugins {brought[item.kind]} and {name} both bring a {what} named {item.kind!r}. "
+                    f"The plugins {brought[item.kind]} and {name} both bring the {what} {item.kind!r}. "
                     "Leave one out with CLAWPORTAL_PLUGINS."
                 )
             table[item.kind], brought[item.kind] = item, name

@@ -19,7 +19,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, func, select
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
 
 from clawportal.app import create_app, prepare_rows, start_jobs, stop_jobs
@@ -264,10 +264,16 @@ class Server:
     admin: Person
 
 
+class _Handler(WSGIRequestHandler):
+    def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
+        """What follows a websocket is no request: werkzeug would read it as one and keep the connection."""
+        self.close_connection = True
+
+
 @contextmanager
 def serving(app: Flask) -> Iterator[tuple[str, int]]:
     """Serve an app on a free loopback port: address and port."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

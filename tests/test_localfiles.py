@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clawportal_localfiles import register_file_stores
-from clawportal_localfiles.store import LocalFiles
 
 from clawportal.errors import Conflict, Invalid, NotFound
 from clawportal.types import FileStore
+from clawportal_localfiles import register_file_stores
+from clawportal_localfiles.store import LocalFiles
 
 
 @pytest.fixture

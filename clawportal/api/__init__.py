@@ -40,7 +40,7 @@ def blueprint() -> Blueprint:
 def _outside_the_prefix(state: BlueprintSetupState) -> None:
     """What supervisors ask at the root as they are used to, and the changes that need neither session nor token."""
     for name in ("healthz", "readyz"):
-        state.app.add_url_rule(f"/{name}", name, state.app.view_functions[f"api.{name}"], methods=["GET"])
+        state.app.add_url_rule(f"/{name}", f"api.{name}", state.app.view_functions[f"api.{name}"], methods=["GET"])
     state.app.config.setdefault("CSRF_FREE", set()).update(sign_in.CSRF_FREE)
 
 

@@ -20,8 +20,6 @@ PROBLEM = "application/problem+json"
 
 TAGS = {
     "Instances": "Claws under management: what is wanted, and what is.",
-    "Logs": "What claws write.",
-    "Chat": "Talking with a running claw.",
     "Events": "Facts that happened.",
     "Operations": "Pieces of work with progress.",
     "Catalogue": "Kinds of claw, runtimes, clusters and projects to choose from.",
@@ -125,11 +123,12 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
+    used = {tag for operation in OPERATIONS for tag in operation.tags}
     return {
         "openapi": "3.1.0",
         "info": {"title": "clawportal", "version": __version__, "description": DESCRIPTION, "license": _licence()},
         "servers": [{"url": "/api/v1", "description": "This portal"}],
-        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in used],
         "security": [{"bearer": []}, {"cookie": []}],
         "paths": paths,
         "components": {

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from clawportal import __version__
 from clawportal.api._layer import Answer, op
 from clawportal.api.sign_in import Login
 from clawportal.db import db
@@ -56,7 +57,7 @@ class NewToken(Token):
     token: str = Field(description="The token itself. It is shown this once.")
 
 
-class Tokens(Answer):
+class TokenList(Answer):
     items: list[Token]
 
 
@@ -78,6 +79,7 @@ class Me(Answer):
     language: str
     token_id: str | None
     session_id: str | None = Field(description="The session that this request belongs to; null for API tokens.")
+    portal_version: str
     permissions: list[str] = Field(description="Everything that is granted anywhere.")
     grants: list[GrantDocument]
 
@@ -107,6 +109,7 @@ def get_me(actor: Actor) -> Me:
         language=actor.language,
         token_id=actor.token_id,
         session_id=security.current_session(),
+        portal_version=__version__,
         permissions=sorted({str(permission) for grant in actor.grants for permission in grant.permissions}),
         grants=[
             GrantDocument(
@@ -122,8 +125,8 @@ def get_me(actor: Actor) -> Me:
 
 
 @op("GET", "/tokens", permission=Permission.SELF, tags=TAGS, summary="My tokens")
-def list_tokens(actor: Actor) -> Tokens:
-    return Tokens(items=[Token(**_known(row)) for row in identity.list_tokens(actor.id)])
+def list_tokens(actor: Actor) -> TokenList:
+    return TokenList(items=[Token(**_known(row)) for row in identity.list_tokens(actor.id)])
 
 
 @op("POST", "/tokens", permission=Permission.SELF, tags=TAGS, summary="Make a token", status=201,

@@ -165,6 +165,7 @@ class InstanceQuery(Paged):
     type: list[str] = Field(default_factory=list, max_length=50, description="Only of these kinds of claw; repeatable.")
     project: str = Field("", max_length=100, description="Only in the project with this id or name.")
     q: str = Field("", max_length=200, description="Part of the name, or the id.")
+    name: str = Field("", max_length=100, description="Exactly this name, or this id.")
     trouble: bool = Field(False, description="Only what needs attention: failed, unhealthy, degraded or out of sync.")
 
 
@@ -241,7 +242,9 @@ EXAMPLE = {
 
 @op("GET", "/instances", permission=Permission.INSTANCE_READ, tags=TAGS, summary="Instances", returns=Page[InstanceItem])
 def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> dict[str, Any]:
-    filters = instances.Filters(tuple(query.phase), tuple(query.type), query.project, query.q, query.trouble)
+    filters = instances.Filters(
+        tuple(query.phase), tuple(query.type), query.project, query.q, name=query.name, trouble=query.trouble
+    )
     page = instances.lean_listing(actor, filters, sort=query.sort, limit=query.limit, offset=query.offset)
     return {
         "items": [_item(portal, row) for row in page.items],
@@ -464,7 +467,7 @@ _COLUMNS = tuple(name for name in InstanceItem.model_fields if name not in ("ten
 
 def _item(portal: Portal, row: Any) -> dict[str, Any]:
     item = dict(zip(instances.LEAN, row, strict=False))  # the names follow after these
-    tenant_name, project_name, cluster_name = row[-3:]
+    tenant_name, project_name, cluster_name = row[-4:-1]
     item["tenant"] = {"id": item.pop("tenant_id"), "name": tenant_name}
     item["project"] = {"id": item.pop("project_id"), "name": project_name}
     item["cluster"] = {"id": item.pop("cluster_id"), "name": cluster_name}

@@ -100,7 +100,7 @@ class _Place:
     def __init__(self, event_id: str) -> None:
         time_text, _, count = event_id.partition("/")
         self.at = logs.parse_since(time_text, "Last-Event-ID")
-        self.count = int(count) if count.isdigit() and len(count) < 9 else 0
+        self.count = int(count) if count.isascii() and count.isdigit() and len(count) < 9 else 0
         self._resuming = self.at is not None
         self._met = 0
 

@@ -1,58 +1,57 @@
-"""`clawportal serve`: gunicorn with one threaded worker, which serves pages, sockets and background work.
+"""`clawportal serve`: sees that everything is in place, then becomes the web server.
 
-The master stays small: it imports neither Flask nor the tables. Whatever needs them before the start (new tables, the first
-user) is done by a child that ends.
+What it takes to prepare (settings, new tables, the first user) must not stay in memory for the life of the portal: a child makes
+the tables, and this process ends by replacing itself with the small master of `clawportal.cli.master`.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from pathlib import Path
-from types import FrameType
-from typing import IO, Any
+from typing import NoReturn
 
 import click
-from gunicorn.app.base import BaseApplication
 
 from clawportal import paths
 from clawportal.settings import Settings
 
 LOCK_WAIT = 10.0
-SHARED_MEMORY = "/dev/shm"  # noqa: S108  # gunicorn's heartbeat file must not be on a disk that may stall
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings) -> NoReturn:
     """Prepare, then serve until a signal. Claws go on when the portal ends."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = _lock(settings.data_dir)
+    _lock(settings.data_dir)
     if not _tables_ready(settings):
         _prepare()
     click.echo(
         f"clawportal listens on http://{settings.host}:{settings.port}   data: {settings.data_dir}   stop: Ctrl+C", err=True
     )
-    try:
-        Server(settings, exclusive=settings.database.startswith("sqlite")).run()
-    finally:
-        lock.close()
+    plan = {
+        "bind": f"{settings.host}:{settings.port}",
+        "threads": settings.threads + settings.max_viewers,
+        "exclusive": settings.database.startswith("sqlite"),
+    }
+    os.execv(sys.executable, [sys.executable, "-m", "clawportal.cli.master", json.dumps(plan)])
 
 
-def _lock(folder: Path) -> IO[str]:
-    """The data folder for this portal alone; a portal that is just ending is waited for."""
-    stream = (folder / "portal.lock").open("w")
+def _lock(folder: Path) -> None:
+    """The data folder for this portal alone, until its last process ends; a portal that is just ending is waited for."""
+    handle = os.open(folder / "portal.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(handle, True)  # the lock passes on to the master and its worker
     end = time.monotonic() + LOCK_WAIT
     while True:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return stream
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except OSError as error:
             if time.monotonic() > end:
                 raise click.ClickException(
@@ -90,63 +89,3 @@ def _prepare() -> None:
     done = subprocess.run([sys.executable, "-m", "clawportal.cli.server", "db", "upgrade", "--first-start"], check=False)
     if done.returncode:
         raise click.ClickException("The database could not be prepared; the lines above say why.")
-
-
-class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """Gunicorn, embedded."""
-
-    def __init__(self, settings: Settings, *, exclusive: bool) -> None:
-        self.settings = settings
-        self.exclusive = exclusive
-        super().__init__()
-
-    def load_config(self) -> None:
-        settings = self.settings
-        for name, value in {
-            "bind": f"{settings.host}:{settings.port}",
-            "worker_class": "gthread",
-            "workers": 1,
-            "threads": settings.threads + settings.max_viewers,
-            "timeout": 120,
-            "graceful_timeout": 5,
-            "keepalive": 30,
-            "control_socket_disable": True,
-            "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
-            "proc_name": "clawportal",
-            "loglevel": "warning",
-            "post_worker_init": self._begin,
-            "worker_int": lambda worker: None,
-            "worker_exit": self._end,
-        }.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Any:
-        from clawportal.app import create_app
-
-        return create_app(self.settings)
-
-    def _begin(self, worker: Any) -> None:
-        from clawportal.app import start_jobs
-
-        app = worker.app.callable
-        _stop_live_pages_on_sigterm(app.extensions["clawportal"].stopping)
-        start_jobs(app, exclusive=self.exclusive)
-
-    def _end(self, _server: Any, worker: Any) -> None:
-        from clawportal.app import stop_jobs
-
-        if worker.app.callable is not None:
-            stop_jobs(worker.app.callable)
-
-
-def _stop_live_pages_on_sigterm(stopping: threading.Event) -> None:
-    """Open websockets would hold up the end of the worker until it is killed; told at once, they close."""
-    before = signal.getsignal(signal.SIGTERM)
-
-    def end(number: int, frame: FrameType | None) -> None:
-        # not here: a handler runs in the middle of anything, and must not wait for a lock
-        threading.Thread(target=stopping.set, name="stopping", daemon=True).start()
-        if callable(before):
-            before(number, frame)
-
-    signal.signal(signal.SIGTERM, end)

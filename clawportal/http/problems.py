@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, jsonify, make_response, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
@@ -67,12 +68,15 @@ def _problem(problem: Problem) -> Response:
 
 
 def _to_login() -> Response:
-    target = url_for("web.login", next=request.full_path.rstrip("?") if request.method == "GET" else None)
-    if request.headers.get("HX-Request"):
-        answer = make_response("", 200)
-        answer.headers["HX-Redirect"] = url_for("web.login")
-        return answer
-    return make_response(redirect(target))
+    if not request.headers.get("HX-Request"):
+        return make_response(
+            redirect(url_for("web.login", next=request.full_path.rstrip("?") if request.method == "GET" else None))
+        )
+    answer = make_response("", 200)
+    shown = urlsplit(request.headers.get("HX-Current-URL", ""))  # the page that asks for this part of it
+    back = shown.path + (f"?{shown.query}" if shown.query else "") if shown.netloc == request.host else None
+    answer.headers["HX-Redirect"] = url_for("web.login", next=back)
+    return answer
 
 
 def _http(error: HTTPException) -> Response:

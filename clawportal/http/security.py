@@ -134,7 +134,15 @@ def _protect() -> None:
         raise Forbidden("This request came from another site and was refused.")
     if request.endpoint in csrf_free():
         return
+    if _needs_somebody() and current_actor() is None:
+        # the token went with the session: "sign in" says more than "reload the page"
+        raise Unauthenticated("Sign in to go on.")
     csrf.protect()
+
+
+def _needs_somebody() -> bool:
+    view = current_app.view_functions.get(request.endpoint or "")
+    return isinstance(getattr(view, MARK, ""), Permission)
 
 
 def csrf_free() -> set[str]:

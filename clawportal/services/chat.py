@@ -32,7 +32,7 @@ TURN_SECONDS = 900.0
 """A turn may call many tools, so this is long; it only has to end at all."""
 WAIT_SECONDS = 60.0
 """How long a message waits for the one before it in the same conversation."""
-PULSE = 5.0
+PULSE = 2.0
 """With `pulses`, None comes this often while the claw thinks, seconds."""
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 DEFAULT_SESSION = "default"

@@ -44,6 +44,7 @@ QUEUE_LIMIT = timedelta(hours=1)
 APPLY_MAX = 120.0
 """Seconds that a runtime may take to start something, before others believe that this worker is gone."""
 WAITING = "WaitingForTurn"
+AGAIN = "The portal tries again by itself; what stands in the way is in the message."
 UNREADABLE = "If the keys were rotated, restart the portal. Otherwise restore keyring.json, or enter the secrets again."
 
 _PROGRESS = {Phase.PENDING: 0.02, Phase.INSTALLING: 0.1, Phase.CREATING: 0.6, Phase.STARTING: 0.75, Phase.STOPPING: 0.5,
@@ -232,7 +233,11 @@ class Pass:
             self.end_for(runtime, "Reconfiguring", f"A restart is needed: {words.rstrip('.')}.")
             return False
         if change.action == "hot":
-            runtime.write_files(plans.ref_of(self.row), workload)
+            try:
+                runtime.write_files(plans.ref_of(self.row), workload)
+            except GiveUp as verdict:
+                self.refuse(verdict)
+                return False
         self.write(self.row.phase, workload=plans.as_stored(workload), applied_digest=workload.digest())
         return True
 
@@ -280,6 +285,7 @@ class Pass:
         self.wait_for_turn()
         if self.row.phase != Phase.CREATING or self.row.reason == WAITING:
             self.write(Phase.CREATING, reason="Creating", message="Preparing files, ports and secrets.")
+        ports.give_up_taken(self.portal, runtime, self.row)
         context, workload = self.plan(runtime, adapter)
         secret_values = self.secret_values()
         if workload.check and workload.digest() != self.row.applied_digest:
@@ -489,7 +495,7 @@ class Pass:
             self.write(
                 Phase.STOPPED, sync=Sync.SYNCED, health=HealthState.UNKNOWN, reason="Stopped", incarnation="", crashes=0,
                 message="Stopped; its data is kept.", observed_generation=self.generation, restarts_done=self.restarts,
-                not_before=None, attempts=0,
+                not_before=None, attempts=0, next_action=lifecycle.NEXT_ACTION[Phase.STOPPED],
             )  # fmt: skip
             self.close(SUCCEEDED, message="Stopped")
             self.rest()
@@ -556,7 +562,7 @@ class Pass:
                 told = {"sync": Sync.UNKNOWN, "health": HealthState.UNKNOWN}
             if self.row.phase == Phase.PENDING and self.row.phase_deadline is None:  # counts from the first look
                 told["phase_deadline"] = clock.now() + lifecycle.DEADLINES[Phase.PENDING]
-            self.write(self.row.phase, reason=later.reason, message=str(later), attempts=attempts, **told)
+            self.write(self.row.phase, reason=later.reason, message=str(later), next_action=AGAIN, attempts=attempts, **told)
             self.rest(after=delay.total_seconds())
         except LeaseLost:
             log.info("instance %s: taken over by another worker", self.row.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import secrets
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Invalid, NotFound, Unauthenticated
 from clawportal.models import ApiToken, Membership, Tenant, User
-from clawportal.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor
+from clawportal.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor, Grant
 from clawportal.services import grants, ledger, token_limits
 from clawportal.services.portal import Portal
 from clawportal.services.token_limits import NO_LIMITS, Limits
+
+log = logging.getLogger(__name__)
 
 TOKEN_PREFIX = "clp_"
 MIN_PASSWORD = 10
@@ -177,9 +180,19 @@ def set_preferences(user_id: str, *, language: str | None = None, theme: str | N
 def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
     """The user with all grants: those from memberships and those that plugins add."""
     found = grants.of_user(user.id)
-    for more in portal.registry.hook.actor_grants(actor_id=user.id):
-        found.extend(more or ())
+    found.extend(_granted_by_plugins(portal, user.id))
     return Actor(user.id, user.name, "token" if token_id else "user", tuple(found), user.language, user.theme, token_id)
+
+
+def _granted_by_plugins(portal: Portal, user_id: str) -> list[Grant]:
+    """Grants add up, so a plugin that fails takes away only its own, and locks nobody out."""
+    found: list[Grant] = []
+    for implementation in portal.registry.hook.actor_grants.get_hookimpls():
+        try:
+            found += implementation.function(*(user_id for _ in implementation.argnames)) or ()
+        except Exception:
+            log.exception("plugin %s failed to tell the grants of a user", implementation.plugin_name)
+    return found
 
 
 def create_token(

@@ -5,6 +5,7 @@ Requests write only what is wanted and raise the generation; `converge` brings i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid, NotFound, PreconditionFailed, PreconditionRequired, Problem
 from clawportal.lifecycle import Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
-from clawportal.permissions import Actor, Permission
+from clawportal.permissions import Actor, Grant, Permission
 from clawportal.services import access, audit, audit_refusals, catalog, clusters, ledger, operations, quotas, secrets, tenancy
 from clawportal.services.portal import Portal
 
@@ -58,6 +59,8 @@ class Filters:
     text: str = ""
     trouble: bool = False
     """Only what needs attention."""
+    name: str = ""
+    """Exactly this name, or this id."""
 
 
 @dataclass(frozen=True)
@@ -93,35 +96,37 @@ LEAN = (
 """Columns that a list shows: not the spec and the workload, which can be a hundred times as large."""
 
 
-def _lean_query() -> Select[Any]:
-    """LEAN and the names of tenant, project and cluster, for the instances with `ids`."""
-    rows, tenant, project, cluster = (model.__table__ for model in (Instance, Tenant, Project, Cluster))
-    inside = (
-        rows.join(tenant, tenant.c.id == rows.c.tenant_id)
-        .join(project, project.c.id == rows.c.project_id)
-        .join(cluster, cluster.c.id == rows.c.cluster_id)
-    )
-    names = (tenant.c.name.label("tenant_name"), project.c.name.label("project_name"), cluster.c.name.label("cluster_name"))
-    query = select(*(rows.c[name] for name in LEAN), *names).select_from(inside)
-    return query.where(rows.c.id.in_(bindparam("ids", expanding=True)))
-
-
-_LEAN_QUERY = _lean_query()  # made once: making it takes longer than running it
-
-
 @dataclass(frozen=True)
 class LeanPage:
     items: Sequence[Any]
-    """Rows with the columns of LEAN, then `tenant_name`, `project_name` and `cluster_name`."""
+    """Rows with the columns of LEAN, then `tenant_name`, `project_name`, `cluster_name`, and the total."""
     total: int
 
 
 def lean_listing(actor: Actor, filters: Filters, *, sort: str = "-created_at", limit: int = 50, offset: int = 0) -> LeanPage:
-    """`listing` without making objects and without what a list does not show. Three statements, whatever the number."""
-    where = [Instance.destroyed_at.is_(None), *_conditions(actor, filters)]
-    ids = db.session.scalars(select(Instance.id).where(*where).order_by(*_order(sort)).limit(limit).offset(offset)).all()
-    rows = {row[0]: row for row in db.session.execute(_LEAN_QUERY, {"ids": ids}).all()} if ids else {}
-    return LeanPage([rows[instance_id] for instance_id in ids if instance_id in rows], _total(where))
+    """`listing` without making objects and without what a list does not show: one statement, two when the page is empty."""
+    page, total = _lean_queries(actor.granted(Permission.INSTANCE_READ), filters, sort)
+    rows = db.session.execute(page, {"page_limit": limit, "page_offset": offset}).all()
+    return LeanPage(rows, rows[0][-1] if rows else db.session.scalar(total) or 0)
+
+
+@functools.lru_cache(maxsize=256)
+def _lean_queries(grants: tuple[Grant, ...], filters: Filters, sort: str) -> tuple[Select[Any], Select[Any]]:
+    """The page and the total. Kept, because making a statement takes longer than running it."""
+    where = [Instance.destroyed_at.is_(None), *_conditions(Actor("", "", grants=grants), filters)]
+    total = select(func.count()).select_from(Instance).where(*where)
+    ids = select(Instance.id).where(*where).order_by(*_order(sort))
+    page = ids.limit(bindparam("page_limit")).offset(bindparam("page_offset")).subquery()
+    rows, tenant, project, cluster = (model.__table__ for model in (Instance, Tenant, Project, Cluster))
+    inside = (
+        page.join(rows, rows.c.id == page.c.id)
+        .join(tenant, tenant.c.id == rows.c.tenant_id)
+        .join(project, project.c.id == rows.c.project_id)
+        .join(cluster, cluster.c.id == rows.c.cluster_id)
+    )
+    names = (tenant.c.name.label("tenant_name"), project.c.name.label("project_name"), cluster.c.name.label("cluster_name"))
+    query = select(*(rows.c[name] for name in LEAN), *names, total.scalar_subquery().label("total")).select_from(inside)
+    return query.order_by(*_order(sort)), total
 
 
 def _total(where: Sequence[ColumnElement[bool]]) -> int:
@@ -145,6 +150,8 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         where.append(or_(Instance.project_id == filters.project, Instance.project_id.in_(_projects_named(filters.project))))
     if filters.text:
         where.append(or_(Instance.name.icontains(filters.text, autoescape=True), Instance.id == filters.text))
+    if filters.name:
+        where.append(or_(Instance.name == filters.name, Instance.id == filters.name))
     if filters.trouble:
         where.append(TROUBLE)
     return where
@@ -181,6 +188,14 @@ def counts(actor: Actor) -> Counts:
 
 def get(actor: Actor, instance_id: str, permission: Permission = Permission.INSTANCE_READ) -> Instance:
     return access.get_or_404(Instance, instance_id, actor, permission)
+
+
+def names_of(actor: Actor, ids: Sequence[str]) -> dict[str, str]:
+    """Names of those of these instances that still exist and that the actor may see."""
+    query = select(Instance.id, Instance.name).where(
+        Instance.id.in_(set(ids)), Instance.destroyed_at.is_(None), access.visible(Instance, actor)
+    )
+    return {row.id: row.name for row in db.session.execute(query)} if ids else {}
 
 
 def find(actor: Actor, name_or_id: str) -> Instance:

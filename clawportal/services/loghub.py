@@ -249,7 +249,7 @@ class Channel:
         with self._lock:
             wanted = max(self._first, self.end - tail)
             if since is None:
-                return wanted, 0, False
+                return wanted, 0, self._first > max(0, self.end - tail)
             older = sum(1 for _ in itertools.takewhile(lambda line: line.at < since, self._ring))
             first_new = self._first + older
             cut = older == 0 and (self._first > 0 or len(self._ring) >= RING_LINES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
@@ -21,6 +22,7 @@ DEFAULT_TAIL = 500
 LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 """Rank of each level; a line without one counts as `info`."""
 
+_AGO = re.compile(r"([0-9]{1,8})([smhd])")
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -118,16 +120,18 @@ def parse_since(text: str, path: str = "since") -> datetime | None:
     """A time as people and programs write it: RFC 3339, or how long ago: `90s`, `10m`, `2h`, `1d`."""
     if not text:
         return None
-    amount, unit = text[:-1], text[-1:]
-    if amount.isdigit() and len(amount) <= 8 and unit in _UNITS:
-        return clock.now() - _UNITS[unit] * int(amount)
+    ago = _AGO.fullmatch(text)
     try:
         # a plus sign in a query string arrives as a space
-        at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
+        at = clock.now() - _UNITS[ago[2]] * int(ago[1]) if ago else datetime.fromisoformat(_with_plus(text))
+    except (ValueError, OverflowError):
         raise Invalid.field(
             path, "must be a time such as 2026-11-23T08:30:00Z, or how long ago, such as 90s, 10m, 2h or 1d"
         ) from None
     if at.tzinfo is None:
         raise Invalid.field(path, "must say its time zone, such as 2026-11-23T08:30:00Z")
     return at
+
+
+def _with_plus(text: str) -> str:
+    return text.replace(" ", "+") if "T" in text else text

@@ -61,7 +61,9 @@ def ensure_install(portal: Portal, cluster_id: str, key: str, title: str, payloa
                 kind=INSTALL, cluster_id=cluster_id, subject=title, dedup=dedup, payload=payload, created_by=SYSTEM.name
             )
             db.session.add(found)
-            ledger.record(portal, "operation.queued", actor=SYSTEM, message=f"{title} will be installed.")
+            db.session.flush()
+            data = {"operation_id": found.id}
+            ledger.record(portal, "operation.queued", actor=SYSTEM, message=f"{title} will be installed.", data=data)
     return found
 
 

@@ -69,9 +69,15 @@ def context_of(portal: Portal, instance: Instance, adapter: Adapter, runtime: Ru
 def _model(portal: Portal, spec: InstanceSpec) -> Model:
     choice = spec.model
     if choice.provider == "practice":
-        return Model("practice", portal.practice_url, choice.name or "practice", "openai", MODEL_KEY)
+        return Model("practice", _practice_url(portal), choice.name or "practice", "openai", MODEL_KEY)
     api = "anthropic" if choice.provider == "anthropic" else "openai"
     return Model(choice.provider, choice.base_url or _BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
+
+
+def _practice_url(portal: Portal) -> str:
+    """The same whether it listens just now or not: claws need no restart for a practice model that comes a moment later."""
+    port = portal.settings.practice_model_port
+    return portal.practice_url or (f"http://127.0.0.1:{port}/v1" if port else "")
 
 
 def workload_of(adapter: Adapter, context: Context) -> Workload:

@@ -10,8 +10,9 @@ from sqlalchemy import delete, select
 
 from clawportal.db import db, transaction
 from clawportal.errors import GiveUp
-from clawportal.models import PortAllocation
-from clawportal.services import clusters
+from clawportal.models import Instance, PortAllocation
+from clawportal.permissions import SYSTEM
+from clawportal.services import clusters, ledger
 from clawportal.services.portal import Portal
 from clawportal.types import PortSpec, Runtime
 
@@ -54,6 +55,22 @@ def _free(portal: Portal, runtime: Runtime, taken: set[int]) -> int:
         f"All ports from {first} to {last} are taken.",
         "Delete instances that are not needed, or widen CLAWPORTAL_PORT_RANGE and restart the portal.",
     )
+
+
+def give_up_taken(portal: Portal, runtime: Runtime, instance: Instance) -> None:
+    """Nothing of the instance runs, so whoever listens on its ports is a stranger: it gets others instead of never starting."""
+    if "allocated-ports" not in runtime.capabilities:
+        return
+    lost = {name: port for name, port in allocated(instance.id).items() if not runtime.port_free(port)}
+    if not lost:
+        return
+    names = ", ".join(f"{name} ({port})" for name, port in sorted(lost.items()))
+    with transaction():
+        db.session.execute(delete(PortAllocation).where(PortAllocation.instance_id == instance.id, PortAllocation.name.in_(lost)))
+        ledger.record(
+            portal, "instance.ports_changed", actor=SYSTEM, instance=instance, level="warning", reason="PortTaken",
+            message=f"Another program listens on the port {names} of {instance.name}; it gets another one.",
+        )  # fmt: skip
 
 
 def release(instance_id: str) -> None:

@@ -71,7 +71,9 @@ def project_for_create(actor: Actor, wanted: str | None) -> Project:
         if len(choices) > 1:
             ids = " or ".join(choice.id for choice in choices)
             raise Invalid.field("project", f"Several projects are named {wanted!r}; use the id: {ids}.")
-    chosen = next((choice for choice in choices if choice.name == "default"), choices[0] if choices else None)
+    # the default project of the default tenant, then any default project, then the only one there is
+    choices.sort(key=lambda choice: (choice.name != "default", choice.tenant_name != "default"))
+    chosen = choices[0] if choices else None
     if chosen is None:
         access.require(actor, Permission.INSTANCE_CREATE, Scope(tenant_id=""))
         raise NotFound("There is no project yet. Ask an administrator to create one.")

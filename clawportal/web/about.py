@@ -8,12 +8,11 @@ import platform
 import sys
 from typing import Any
 
-from flask import Response, make_response, render_template, request, url_for
+from flask import render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import paths
 from clawportal.db import db
-from clawportal.http.headers import CSP
 from clawportal.http.security import actor, portal, requires
 from clawportal.permissions import Permission
 from clawportal.services import clusters, practice
@@ -68,13 +67,5 @@ def practice_model() -> AnyResponse:
 
 @bp.get("/api-docs")
 @requires(Permission.CATALOG_READ)
-def api_docs() -> Response:
-    answer = make_response(render_template("api/docs.html", openapi_url=OPENAPI))
-    answer.headers["Content-Security-Policy"] = _docs_policy()
-    return answer
-
-
-def _docs_policy() -> str:
-    """Swagger UI sets style attributes; they are allowed on this page alone, scripts stay as strict as everywhere."""
-    ws = f"{'wss' if request.is_secure else 'ws'}://{request.host}"
-    return CSP.format(ws=ws) + "; style-src-attr 'unsafe-inline'"
+def api_docs() -> str:
+    return render_template("api/docs.html", openapi_url=OPENAPI)

@@ -13,6 +13,7 @@ from clawportal.http.i18n import LANGUAGES, language
 from clawportal.http.security import current_actor, portal
 from clawportal.permissions import Actor
 from clawportal.types import MenuLink
+from clawportal.web import words
 from clawportal.web.pages import bp
 from clawportal.web.rows import Nav, Where
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 THEMES = ("light", "dark", "auto")
 THEME_COOKIE = "clawportal_theme"
+
+
+bp.add_app_template_global(words.told, "told")
 
 
 @bp.app_context_processor

@@ -36,5 +36,5 @@ def _now(who: Actor) -> dict[str, Any]:
         "problems": rows.instance_rows(who, found.items),
         "problems_total": found.total,
         "operations": rows.operation_rows(who, doing.items),
-        "events": rows.event_rows(events),
+        "events": rows.event_rows(events, instances.names_of(who, [event.instance_id for event in events if event.instance_id])),
     }

@@ -23,7 +23,7 @@ from clawportal.types import HealthState
 from clawportal.web import pages, rows
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
-from clawportal.web.words import ngettext
+from clawportal.web.words import ngettext, told
 
 STATES: dict[str, service.Filters] = {
     "": service.Filters(),
@@ -127,7 +127,8 @@ def _bulk_summary(
 
 def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
     name = names.get(outcome.instance_id, outcome.instance_id)
-    return outcome.error if name in outcome.error else f"{name}: {outcome.error}"
+    said = told(outcome.error)
+    return said if name in said else f"{name}: {said}"
 
 
 # ---- one instance

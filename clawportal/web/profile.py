@@ -16,6 +16,7 @@ from clawportal.services.token_limits import Limits
 from clawportal.web import auth, pages
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
+from clawportal.web.words import told
 
 _PATHS = {"old_password": "current", "new_password": "password", "days": "expires_days"}
 """The service's names of fields as the forms spell them."""
@@ -56,7 +57,8 @@ def _token_part() -> dict[str, Any]:
 
 
 def _role(source: str) -> str:
-    return source[:1].upper() + source[1:]
+    said = told(source)
+    return said[:1].upper() + said[1:]
 
 
 def person() -> User:

@@ -16,8 +16,11 @@ from clawportal.models import EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.permissions import Actor, Permission, Scope
 from clawportal.services import instances, operations, tenancy, tenants
-from clawportal.types import Adapter
+from clawportal.types import Adapter, parse_quantity
 from clawportal.web.words import gettext
+
+CONDITIONS = {"ConfigAccepted": "Configuration accepted", "Healthy": "Healthy"}
+"""What a condition is called on pages."""
 
 _CAN: dict[str, Permission] = {
     "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "operate": Permission.INSTANCE_OPERATE,
@@ -202,8 +205,16 @@ def _instance_row(actor: Actor, instance: Any, names: Mapping[str, str], *, full
         can=_abilities(actor, instance, adapter),
         memory_limit=workload.get("memory_bytes"),
         cpu_limit=100 * cores if cores else None,
-        conditions=tuple(instance.conditions or ()) if full else (),
+        conditions=_conditions(instance) if full else (),
         endpoints=instances.endpoints(portal(), instance) if full else (),
+    )
+
+
+def _conditions(instance: Any) -> tuple[dict[str, Any], ...]:
+    """As stored, but with times that a template can format: JSON has none."""
+    return tuple(
+        {**entry, "title": CONDITIONS.get(entry["type"], entry["type"]), "since": datetime.fromisoformat(entry["since"])}
+        for entry in instance.conditions or ()
     )
 
 
@@ -267,9 +278,9 @@ def adapter_card(adapter: Adapter) -> AdapterCard:
 
 
 def adapter_cards() -> list[AdapterCard]:
-    """Real claws first; the one to try things out with last."""
+    """Real claws first, the lightest before the others, as it is what a newcomer gets; the one for trying things out last."""
     cards = [adapter_card(adapter) for adapter in portal().registry.adapters.values()]
-    return sorted(cards, key=lambda card: ("model" not in card.capabilities, card.title))
+    return sorted(cards, key=lambda card: ("model" not in card.capabilities, parse_quantity(card.suggested_memory or "0")))
 
 
 @dataclass

@@ -27,6 +27,7 @@ from clawportal.types import Adapter, InstanceSpec
 from clawportal.web import pages, rows
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
+from clawportal.web.words import told
 
 _PATHS = {"project": "project_id"}
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{8,64}$")
@@ -271,7 +272,7 @@ def _shown(value: Any) -> str:
 def _note_errors(draft: Draft, errors: list[FieldError] | tuple[FieldError, ...]) -> None:
     """What the service found, beside what could not even be read; the latter says more about its field."""
     for error in errors:
-        draft.errors.setdefault(_PATHS.get(error.path, error.path), error.message)
+        draft.errors.setdefault(_PATHS.get(error.path, error.path), told(error.message))
 
 
 def _context(draft: Draft) -> dict[str, Any]:

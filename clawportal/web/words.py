@@ -1,10 +1,94 @@
-"""Text for people in Python, typed; extraction finds the calls by their names."""
+"""Words for people: typed `gettext` for the pages, and `told` for what services and plugins said in English.
+
+Services and plugins know no language: what they said stands in rows and exceptions. `told` looks a text up in the catalogue as a
+whole, then as one of the catalogue's patterns (`%(name)s was created.`), and leaves unchanged what it does not know.
+"""
 
 from __future__ import annotations
 
+import functools
+import re
+from pathlib import Path
 from typing import Any
 
 import flask_babel
+from babel.support import Translations
+
+import clawportal
+from clawportal.http.i18n import language
+
+TRANSLATIONS = Path(clawportal.__file__).parent / "translations"
+
+SENTENCES = (
+    # conditions of an instance
+    "Configuration accepted",
+    # what is put together in code out of smaller parts
+    "%(name)s: start was asked for.",
+    "%(name)s: stop was asked for.",
+    "%(name)s: restart was asked for.",
+    "%(name)s: kill was asked for.",
+    "%(name)s: delete was asked for.",
+    "%(name)s: configuration was changed.",
+    "%(name)s: got new access tokens.",
+    "Create %(name)s: %(result)s",
+    "Start %(name)s: %(result)s",
+    "Stop %(name)s: %(result)s",
+    "Restart %(name)s: %(result)s",
+    "Kill %(name)s: %(result)s",
+    "Delete %(name)s: %(result)s",
+    "Change configuration %(name)s: %(result)s",
+    "Install %(name)s: %(result)s",
+    "It ended with code %(code)s.",
+    "It ended with code %(code)s. Its last words:\n%(lines)s",
+    "It ended with an unknown code.",
+    "%(message)s It is started again in %(seconds)s s.",
+    "cluster %(name)s",
+    # facts on the page about the portal, and how operations end
+    "Data folder",
+    "Database",
+    "Machine",
+    "succeeded",
+    "failed",
+    "cancelled",
+    # what pydantic finds
+    "Input should be a valid string",
+    "Input should be a valid integer",
+    "Input should be a valid integer, unable to parse string as an integer",
+    "Input should be a valid number",
+    "Input should be a valid number, unable to parse string as a number",
+    "Input should be a valid boolean",
+    "Input should be a valid list",
+    "Input should be a valid dictionary",
+    "Input should be greater than or equal to %(limit)s",
+    "Input should be less than or equal to %(limit)s",
+    "Input should be greater than %(limit)s",
+    "Input should be less than %(limit)s",
+    "Input should be %(choices)s",
+    "String should have at least %(limit)s character",
+    "String should have at least %(limit)s characters",
+    "String should have at most %(limit)s character",
+    "String should have at most %(limit)s characters",
+    "String should match pattern %(pattern)s",
+    "List should have at most %(limit)s items after validation, not %(number)s",
+    # roles, as the account page lists them
+    "role %(role)s in %(tenant)s",
+    "role %(role)s of the whole portal",
+    "viewer",
+    "developer",
+    "operator",
+    "tenant-admin",
+    "portal-admin",
+    # what adapters can do, as the plugins page lists it
+    "model",
+    "persona",
+    "check",
+    "hot-config",
+)
+"""What no single place in the code says; for the extraction only."""
+
+_GAP = re.compile(r"%\((\w+)\)s")
+_ENOUGH = 4
+"""So many letters of a pattern have to be fixed, or it would fit everything."""
 
 
 def gettext(text: str, **values: Any) -> str:
@@ -13,3 +97,52 @@ def gettext(text: str, **values: Any) -> str:
 
 def ngettext(one: str, many: str, num: int, **values: Any) -> str:
     return str(flask_babel.ngettext(one, many, num, **values))
+
+
+def told(text: object) -> str:
+    """What was said in English, in the reader's language as far as the catalogue knows it."""
+    said = "" if text is None else str(text)
+    wanted = language()
+    return said if not said or wanted == "en" else _told(wanted, said)
+
+
+@functools.lru_cache(maxsize=8192)
+def _told(wanted: str, said: str) -> str:
+    catalogue = _catalogue(wanted)
+    if said in catalogue:
+        return catalogue[said]
+    for pattern, names, template in _patterns(wanted):
+        found = pattern.fullmatch(said)
+        if found:
+            values = {name: _told(wanted, value) for name, value in zip(names, found.groups(), strict=True)}
+            return template % values
+    return said
+
+
+@functools.cache
+def _catalogue(wanted: str) -> dict[str, str]:
+    """Sentences without gaps."""
+    return {key: value for key, value in _loaded(wanted).items() if not _GAP.search(key)}
+
+
+def _loaded(wanted: str) -> dict[str, str]:
+    """The catalogue itself: what Flask-Babel hands out depends on the request in which it is asked first."""
+    loaded: dict[Any, str] = getattr(Translations.load(TRANSLATIONS, [wanted]), "_catalog", {})
+    return {key: value for key, value in loaded.items() if isinstance(key, str) and key and value}
+
+
+@functools.cache
+def _patterns(wanted: str) -> tuple[tuple[re.Pattern[str], tuple[str, ...], str], ...]:
+    """Sentences with gaps, those with the most fixed letters first."""
+    found = [
+        (_GAP.sub("", key), key, value)
+        for key, value in _loaded(wanted).items()
+        if _GAP.search(key) and len(re.sub(r"\W", "", _GAP.sub("", key))) >= _ENOUGH
+    ]
+    found.sort(key=lambda entry: (-len(entry[0]), entry[1]))
+    return tuple((_regex(key), tuple(_GAP.findall(key)), value) for _fixed, key, value in found)
+
+
+def _regex(key: str) -> re.Pattern[str]:
+    parts = _GAP.split(key)  # fixed, name, fixed, name ... fixed
+    return re.compile("(.+?)".join(re.escape(part) for part in parts[::2]), re.DOTALL)

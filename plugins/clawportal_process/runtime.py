@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,6 +50,8 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ROOTS = ("home", "state", "work", "tmp", "run")
 _FRESH = 50_000_000
 """Nanoseconds within which two changes of a folder may carry the same time; such a time is not trusted as a cache key."""
+_FORGOTTEN = 600.0
+"""Seconds after which something in the trash is taken for the rest of a removal that was interrupted."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -368,6 +370,7 @@ class ProcessRuntime:
     def remove(self, ref: Ref, *, keep_data: bool) -> None:
         folder = self._folder(ref)
         trash = self.base / "trash"
+        moved = []
         if folder.is_dir():
             with self._locked(folder):
                 record = _record(folder / "run")
@@ -376,10 +379,22 @@ class ProcessRuntime:
                 self._end_leftovers(ref, record)
                 trash.mkdir(mode=0o700, exist_ok=True)
                 for path in (folder / "run", folder / "tmp") if keep_data else (folder,):
-                    _move(path, trash / f"{ref.instance_id}.{random_bytes.token_hex(4)}")
-        safefiles.remove_tree(trash)  # also what an earlier, interrupted removal left there
+                    moved.append(trash / f"{ref.instance_id}.{random_bytes.token_hex(4)}")
+                    _move(path, moved[-1])
+        for path in (*moved, *self._forgotten(trash)):
+            safefiles.remove_tree(path)
         self._cache.pop(ref.instance_id, None)
         self._cpu.pop(ref.instance_id, None)
+
+    def _forgotten(self, trash: Path) -> list[Path]:
+        """What an earlier, interrupted removal left. Not what is fresh: another thread may be deleting that just now."""
+        found: list[Path] = []
+        if trash.is_dir():
+            for path in trash.iterdir():
+                with suppress(FileNotFoundError):
+                    if time.time() - path.lstat().st_ctime > _FORGOTTEN:
+                        found.append(path)
+        return found
 
     # ---- looking
 

@@ -338,7 +338,7 @@ def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, i
     os.dup2(streams[1], 2)
     os.chdir(process["cwd"])
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.execvpe(process["argv"][0], process["argv"], process["env"])  # noqa: S606  # no shell is the point
+    os.execvpe(process["argv"][0], process["argv"], process["env"])  # no shell is the point
 
 
 def _seconds(text: str, default: float) -> float:

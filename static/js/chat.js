@@ -166,7 +166,7 @@ async function ask(text) {
       if (name === "delta") turn.text += data.text ?? "";
       else if (name === "final") turn.text = data.text || turn.text;
       else if (name === "usage") turn.note = word("tokens", { i: data.input_tokens ?? 0, o: data.output_tokens ?? 0 });
-      else if (name === "error") throw new Error(data.text ?? data.message ?? data.detail ?? word("chat_failed"));
+      else if (name === "error") throw new Error([data.text ?? data.message ?? data.detail ?? word("chat_failed"), data.remedy].filter(Boolean).join(" "));
       draw();
     }
     if (!turn.text) throw new Error(word("chat_failed"));

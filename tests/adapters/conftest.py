@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clawportal_process.driver import ProcessDriver
 
 from clawportal.testing.practice_model import PracticeModel
 from clawportal.types import Adapter, Place, Runtime
+from clawportal_process.driver import ProcessDriver
 
 _INSTALLERS_NEED = (
     "http_proxy",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from clawportal.testing.adapters import AdapterConformance
 from clawportal_echo import EchoAdapter
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_openclaw.adapter import OpenClawAdapter
-
-from clawportal.testing.adapters import AdapterConformance
 
 NO_KEY = {"model": {"provider": "anthropic", "name": "claude-opus-4-6"}}
 

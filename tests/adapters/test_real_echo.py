@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from clawportal_echo import EchoAdapter
 
 from clawportal.errors import GiveUp
 from clawportal.testing.trial import Trial, text_of
 from clawportal.types import ChatEvent, HealthState, Runtime
+from clawportal_echo import EchoAdapter
 
 
 def make_trial(runtime: Runtime, **settings: Any) -> Trial:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from clawportal_openclaw.adapter import OpenClawAdapter
 
 from clawportal.errors import GiveUp
 from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.trial import Trial, text_of
 from clawportal.types import Adapter, ChatEvent, HealthState, Model, Runtime
+from clawportal_openclaw.adapter import OpenClawAdapter
 
 pytestmark = [pytest.mark.claw, pytest.mark.slow, pytest.mark.timeout(1200)]
 

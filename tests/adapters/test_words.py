@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from clawportal_nanobot.adapter import NanobotAdapter
-from clawportal_openclaw.adapter import OpenClawAdapter
 
 from clawportal.adapters import change_by_paths, json_file, last_words
 from clawportal.testing.fakes import MODEL_KEY, make_context
 from clawportal.types import Adapter, File, LogRecord, Model, Process, Workload
+from clawportal_nanobot.adapter import NanobotAdapter
+from clawportal_openclaw.adapter import OpenClawAdapter
 
 STATE_IN_USE = (
     '{"level":"error","message":"Gateway failed to start: Doctor could not enter maintenance. '

@@ -154,3 +154,32 @@ def test_the_last_use_is_kept_to_the_minute(still: World, travel: Callable[[time
         travel(timedelta(minutes=2))
         identity.actor_from_token(portal, token.text)
         assert db.session.get_one(ApiToken, token.row.id, populate_existing=True).last_used_at != first
+
+
+def test_a_plugin_that_fails_to_grant_locks_nobody_out(still: World, caplog: pytest.LogCaptureFixture) -> None:
+    from types import ModuleType
+
+    from clawportal import hookimpl
+
+    def actor_grants(actor_id: str) -> list[object]:
+        raise RuntimeError("the directory does not answer")
+
+    module = ModuleType("broken_directory")
+    module.actor_grants = hookimpl(actor_grants)  # type: ignore[attr-defined]  # a module made here
+    with still.context() as portal:
+        portal.registry.manager.register(module, "broken_directory")
+        user = make(portal)
+        assert identity.actor_of(portal, user).grants
+    assert "broken_directory" in caplog.text and "does not answer" in caplog.text
+
+
+def test_the_practice_model_has_one_address_whether_it_listens_or_not(make_world: Callable[..., World]) -> None:
+    """A claw is not restarted because the portal came up a moment before its practice model."""
+    from clawportal.services import plans
+    from clawportal.types import InstanceSpec
+
+    world = make_world(start=False, practice_model_port=18799)
+    with world.context() as portal:
+        before = plans._model(portal, InstanceSpec())
+        portal.practice_url = "http://127.0.0.1:18799/v1"
+        assert plans._model(portal, InstanceSpec()) == before

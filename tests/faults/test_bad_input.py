@@ -138,3 +138,23 @@ def test_no_free_port(make_world: Callable[..., World]) -> None:
 def test_a_wrong_port_range_stops_the_start(make_world: Callable[..., World], given: str) -> None:
     with pytest.raises(ValueError, match="two ports"):
         make_world(port_range=given)
+
+
+def test_a_port_that_a_stranger_took(make_world: Callable[..., World]) -> None:
+    import socket
+
+    world = make_world()
+    one = world.create()
+    workload = world.until(one, "running").workload
+    assert workload
+    port = workload["ports"]["http"]
+    world.press("stop", one)
+    world.until(one, "stopped")
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", port))
+        stranger.listen()
+        world.press("start", one)
+        seen = world.until(one, "running")
+    assert seen.workload and seen.workload["ports"]["http"] != port
+    assert any(row.reason == "PortTaken" and str(port) in row.message for row in world.events(one))

@@ -120,6 +120,30 @@ def test_cancelled(memory: Memory) -> None:
     memory.until(one, "running")
 
 
+def test_deleted_while_it_installs(memory: Memory) -> None:
+    go = threading.Event()
+
+    def slowly(artifact: Artifact, progress: Progress) -> None:
+        assert go.wait(20)
+
+    memory.runtime.prepare_with = slowly
+    memory.adapter.needs = (TINY,)
+    one, two = memory.create("one"), memory.create("two")
+    for each in (one, two):
+        memory.until(each, lambda s: s.phase == "installing")
+    memory.world.press("delete", one)
+    memory.until(one, lambda s: s.destroyed_at)
+    assert not memory.world.open_ops(one)
+    memory.world.press("stop", two)
+    memory.until(two, "stopped")
+    (install,) = memory.world.installs()
+    assert install.state in ("queued", "running"), "it is of the machine, and others may wait for it"
+    go.set()
+    eventually(lambda: memory.world.installs()[0].state == "succeeded", "the install ends by itself")
+    memory.world.press("start", two)
+    memory.until(two, "running")
+
+
 def test_cancelled_before_it_began(make_memory: Callable[..., Memory]) -> None:
     memory = make_memory(start=False)
     with memory.world.context() as portal:

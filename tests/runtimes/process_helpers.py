@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clawportal_process.driver import ProcessDriver
-
 from clawportal.types import File, Observed, Place, Process, Ref, RunState, Runtime, Workload
+from clawportal_process.driver import ProcessDriver
 
 SLEEPER = "import time; print('ready', flush=True); time.sleep(600)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"

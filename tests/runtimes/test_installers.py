@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clawportal_process.driver import ProcessDriver
-from clawportal_process.installers import MARKER
 from process_helpers import eventually, exists
 
 from clawportal.errors import Cancelled, GiveUp
 from clawportal.types import Artifact, Place
+from clawportal_process.driver import ProcessDriver
+from clawportal_process.installers import MARKER
 
 
 def make_wheel(

@@ -8,6 +8,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,12 @@ def test_a_file_that_is_no_longer_planned_goes(runtime: Any) -> None:
     work = folder(runtime) / "work"
     assert not (work / "SOUL.md").exists()
     assert (work / "notes.md").read_text() == "mine"  # the claw owns what was only seeded
+
+
+def test_many_are_removed_at_once(runtime: Any) -> None:
+    refs = [Ref(f"many-{number}") for number in range(24)]
+    for ref in refs:
+        runtime.write_files(ref, workload(files=tuple(File(f"deep/{name}/file", "x", root="work") for name in range(20))))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda ref: runtime.remove(ref, keep_data=False), refs))
+    assert not any((runtime.base / "instances").iterdir())

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clawportal_process.logs import read_lines
 from process_helpers import eventually, exited, ready, runtime_in, texts, workload
 
 from clawportal.types import LogLine, Ref, RunState
+from clawportal_process.logs import read_lines
 
 ONE = Ref("one")
 

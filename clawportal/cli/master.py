@@ -1,0 +1,95 @@
+"""The web server: a gunicorn master that stays small, and one threaded worker for pages, sockets and background work.
+
+Run by `clawportal serve` in its own place. It imports only gunicorn; Flask, tables and settings are the worker's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108  # gunicorn's heartbeat file must not be on a disk that may stall
+
+
+def _few_arenas() -> None:
+    """By default the C library keeps a pool of memory for each of many threads; two are enough and save a fifth of it."""
+    arena_max = -8  # M_ARENA_MAX of <malloc.h>
+    with contextlib.suppress(AttributeError):  # another C library than glibc has no such call
+        ctypes.CDLL(None).mallopt(arena_max, 2)
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn, embedded."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.plan = plan
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in {
+            "bind": self.plan["bind"],
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": self.plan["threads"],
+            "timeout": 120,
+            "graceful_timeout": 5,
+            "keepalive": 30,
+            "control_socket_disable": True,
+            "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
+            "proc_name": "clawportal",
+            "loglevel": "warning",
+            "post_worker_init": self._begin,
+            "worker_int": lambda worker: None,
+            "worker_exit": self._end,
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        from clawportal.app import create_app
+
+        _few_arenas()
+        return create_app()
+
+    def _begin(self, worker: Any) -> None:
+        from clawportal.app import start_jobs
+
+        app = worker.app.callable
+        _stop_live_pages_on_sigterm(app.extensions["clawportal"].stopping)
+        start_jobs(app, exclusive=self.plan["exclusive"])
+
+    def _end(self, _server: Any, worker: Any) -> None:
+        from clawportal.app import stop_jobs
+
+        if worker.app.callable is not None:
+            stop_jobs(worker.app.callable)
+
+
+def _stop_live_pages_on_sigterm(stopping: threading.Event) -> None:
+    """Open websockets would hold up the end of the worker until it is killed; told at once, they close."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # not here: a handler runs in the middle of anything, and must not wait for a lock
+        threading.Thread(target=stopping.set, name="stopping", daemon=True).start()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def main() -> None:
+    """The one argument is the plan as JSON; nothing in it is secret."""
+    Server(json.loads(sys.argv[1])).run()
+
+
+if __name__ == "__main__":
+    main()

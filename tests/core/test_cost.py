@@ -1,0 +1,77 @@
+"""What a portal costs in statements, not in seconds: the same number however many instances there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from clawportal.jobs import sync
+from clawportal.permissions import SYSTEM
+from clawportal.services import instances
+from clawportal.services.instances import Filters
+from tests.core.conftest import Memory
+from tests.core.world import World, eventually
+
+
+def test_a_list_takes_two_statements_whatever_its_length(still: World) -> None:
+    counted = []
+    for upto in (5, 60):
+        for number in range(len(counted) * 5, upto):
+            still.create(f"e{number}")
+        with still.statements() as told, still.context():
+            page = instances.listing(SYSTEM, Filters(phases=("pending",), text="e"), limit=50)
+            assert page.total == upto and len(page.items) == min(upto, 50)
+        counted.append([text for text in told if not text.startswith(("BEGIN", "PRAGMA"))])
+    assert len(counted[0]) == len(counted[1]) == 2
+
+
+def steady(memory: Memory, count: int) -> tuple[int, int, int]:
+    """Statements of one round each of sync, health and sampling, once nothing changes."""
+    world = memory.world
+    for number in range(len(memory.runtime.running()), count):
+        memory.create(f"q{number}")
+    eventually(lambda: len(memory.runtime.running()) == count, "all run", 60)
+    with world.context():
+        eventually(lambda: _running(memory) == count, "all are running", 60)
+    health = sync.HealthWatch(world.portal, world.app.app_context)
+    figures = []
+    with ThreadPoolExecutor(2) as pool:
+        with world.context():
+            health.once(pool)  # the first round gets to know them
+        for job in (lambda: sync.sync_once(world.portal), lambda: health.once(pool), lambda: sync.sample_once(world.portal)):
+            with world.statements() as told, world.context():
+                job()
+            figures.append(len(told))
+    return figures[0], figures[1], figures[2]
+
+
+def _running(memory: Memory) -> int:
+    with memory.world.context():
+        return instances.counts(SYSTEM).running
+
+
+@pytest.mark.slow
+def test_a_round_over_fifty_instances_asks_no_more_than_one_over_five(make_memory: Callable[..., Memory]) -> None:
+    memory = make_memory(resync_seconds=600, health_seconds=600, sample_seconds=600)
+    few = steady(memory, 5)
+    before = memory.runtime.calls.copy()
+    many = steady(memory, 50)
+    assert many == few and max(many) <= 5
+    assert memory.runtime.calls["observe"] - before["observe"] <= 2, "one call for all"
+
+
+def test_real_claws_in_steady_state_cost_no_write(make_world: Callable[..., World]) -> None:
+    """A smaller number of real ones: nothing is written while nothing happens."""
+    world = make_world(resync_seconds=600, health_seconds=600, sample_seconds=600)
+    ids = [world.create(f"e{number}") for number in range(5)]
+    for one in ids:
+        world.until(one, "running", 60)
+    health = sync.HealthWatch(world.portal, world.app.app_context)
+    with ThreadPoolExecutor(2) as pool:
+        with world.context():
+            health.once(pool)
+        with world.statements() as told, world.context():
+            assert sync.sync_once(world.portal) == 0 and health.once(pool) == 0 and sync.sample_once(world.portal) == 5
+    assert not [text for text in told if text.startswith(("UPDATE", "INSERT", "DELETE", "BEGIN IMMEDIATE"))]
