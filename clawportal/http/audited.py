@@ -28,7 +28,7 @@ _SIGN_IN = frozenset({"/login", "/login/code", "/auth/login", "/auth/token", "/a
 _SIGN_OUT = frozenset({"/logout", "/auth/logout"})
 PASSED = "passed_first_step"
 """Where a browser's session keeps the proof of the first step of signing in."""
-_NOUNS = {"profile": "user", "policies": "policy", "settings": "portal"}
+_NOUNS = {"profile": "user", "policies": "policy", "settings": "portal", "about": "portal"}
 
 
 def init_app(app: Flask) -> None:

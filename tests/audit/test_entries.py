@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -240,6 +241,24 @@ def test_the_request_id_of_the_answer(portal_app: Flask, people: People) -> None
     entry = last(portal_app)
     assert entry.request_id == answer.headers["X-Request-ID"]
     assert (entry.agent, entry.address, entry.via) == ("my-program/3", "127.0.0.1", "api")
+
+
+def test_the_sign_in_page(portal_app: Flask, people: People) -> None:
+    client = portal_app.test_client()
+    token = re.search(r'name="csrf-token" content="([^"]+)"', client.get("/login").get_data(as_text=True))
+    assert token
+    form = {"csrf_token": token[1], "username": "owner", "password": "wrong"}
+    assert client.post("/login", data=form).status_code == 401
+    entry = last(portal_app)
+    assert (entry.action, entry.object_name, entry.status, entry.via) == ("sign_in", "owner", 401, "web")
+    assert client.post("/login", data=form | {"csrf_token": "forged"}).status_code == 400
+    assert last(portal_app).status == 400, "a request that another site made is told too"
+    assert client.post("/login", data=form | {"password": people.owner.password}).status_code == 303
+    entry = last(portal_app)
+    assert (entry.action, entry.actor_name, entry.result, entry.via) == ("sign_in", "owner", "ok", "web")
+    token = re.search(r'name="csrf-token" content="([^"]+)"', client.get("/profile").get_data(as_text=True))
+    assert token and client.post("/logout", data={"csrf_token": token[1]}).status_code == 303
+    assert (last(portal_app).action, last(portal_app).actor_name) == ("sign_out", "owner")
 
 
 def test_signing_in_and_out(portal_app: Flask, people: People) -> None:
