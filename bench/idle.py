@@ -8,8 +8,6 @@ import sys
 import time
 from typing import Any
 
-import psutil
-
 from bench.portal import Portal
 
 CLAWS = 200
@@ -36,11 +34,9 @@ def run() -> list[dict[str, Any]]:
         time.sleep(WATCH)
         share = 100 * (portal.cpu_seconds() - before) / (time.perf_counter() - begin)
         rss, pss = portal.memory()
-        supervisors = _supervisors(portal)
         rows += [
             {"what": f"portal with {CLAWS} running claws, CPU", "value": round(share, 2), "unit": "% of a core"},
             {"what": f"portal with {CLAWS} running claws, resident memory", "value": round(rss, 1), "unit": "MB"},
-            {"what": "supervisor of one claw, resident / proportional", "value": supervisors, "unit": "MB"},
         ]
     rows.append({"what": "claw --help", "value": round(_help("clawportal.cli.claw"), 3), "unit": "s"})
     rows.append({"what": "clawportal --help", "value": round(_help("clawportal.cli.server"), 3), "unit": "s"})
@@ -56,20 +52,6 @@ def _fill(portal: Portal) -> None:
             raise RuntimeError("not all claws run")
         time.sleep(1)
     time.sleep(10)
-
-
-def _supervisors(portal: Portal) -> str:
-    found = [
-        process.memory_full_info()
-        for process in psutil.process_iter(["cmdline"])
-        if str(portal.data_dir) in " ".join(process.info["cmdline"] or ())
-        and "supervisor" in " ".join(process.info["cmdline"] or ())
-    ]
-    if not found:
-        return "none found"
-    return (
-        f"{statistics.median(item.rss for item in found) / 1e6:.1f} / {statistics.median(item.pss for item in found) / 1e6:.1f}"
-    )
 
 
 def _help(module: str) -> float:

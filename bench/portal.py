@@ -110,7 +110,7 @@ class Portal:
     def raw(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            sent = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+            sent = {"Authorization": f"Bearer {self.token}"} if self.token and path.startswith("/api/") else {}
             if body is not None:
                 sent["Content-Type"] = "application/json"
             connection.request(method, path, json.dumps(body) if body is not None else None, {**sent, **(headers or {})})
