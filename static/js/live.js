@@ -78,12 +78,11 @@ function connect() {
     transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6, timeout: 10_000,
   });
   socket.on("connect", () => {
-    const missed = everLive;
     everLive = true;
     lostSince = 0;
     show("live");
     watchLoss();
-    if (missed) refreshAll();      // what happened while nobody listened
+    refreshAll();      // what happened while nobody listened: since the page was made, or since the connection was lost
   });
   socket.on("changed", onChanged);
   socket.on("disconnect", (why) => {

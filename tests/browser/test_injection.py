@@ -80,7 +80,7 @@ def test_every_page_is_strict_and_runs_nothing_foreign(portal: PortalProcess, pa
             assert sent.pop("style-src-attr") == "'unsafe-inline'"
         assert "unsafe" not in str(sent) and "*" not in str(sent), path
         assert answer.header_value("x-content-type-options") == "nosniff", path
-        expect(page.locator("main")).to_be_visible()
+        expect(page.locator("#main")).to_be_visible()
         assert foreign(page) == [], path
     assert opened == []
 
@@ -139,6 +139,6 @@ def test_a_bad_name_and_address_are_told_as_text(portal: PortalProcess, page: Pa
     assert foreign(page) == []
     for path in ("/instances?q=", "/instances?state=", "/instances?sort=", "/instances?adapter=", "/instances/"):
         page.goto(path + "%27%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E")
-        expect(page.locator("main")).to_be_visible()
+        expect(page.locator("#main")).to_be_visible()
         assert foreign(page) == [], path
     assert opened == []

@@ -82,7 +82,9 @@ def test_no_signal_is_ignored(runtime: Any) -> None:
     """Python ignores SIGPIPE, and what is ignored would stay so in every child."""
     runtime.apply(ONE, Workload(processes=(Process("main", ("grep", "SigIgn", "/proc/self/status")),)), {})
     exited(runtime, ONE)
-    assert int(texts(runtime, ONE)[0].split()[1], 16) == 0
+    ignored = int(texts(runtime, ONE)[0].split()[1], 16)
+    # signals 32 and 33 belong to the C library: its posix_spawn, which make uses, ignores them in all children for good
+    assert ignored & ~(0b11 << 31) == 0
 
 
 def test_secrets_are_neither_on_disk_nor_in_any_command_line(runtime: Any) -> None:
