@@ -23,7 +23,11 @@ TAGS = {
     "Events": "Facts that happened.",
     "Operations": "Pieces of work with progress.",
     "Catalogue": "Kinds of claw, runtimes, clusters and projects to choose from.",
-    "Account": "Signing in, and tokens for programs.",
+    "Account": "Signing in, the second factor, sessions, and tokens for programs.",
+    "Organisations": "Organisations and their projects, and what they may use.",
+    "Members": "Who belongs to an organisation, and what each of them may do there.",
+    "Accounts": "All accounts of the portal.",
+    "Audit": "Who did what, and what was refused.",
     "System": "Health, plugins and this document.",
 }
 
@@ -260,11 +264,14 @@ def _parameters(operation: Operation, schemas: _Schemas) -> list[dict[str, Any]]
     return made + [parameter for name, parameter in _HEADER_PARAMETERS.items() if name in operation.parameters]
 
 
+_PATH_WORDS = {"kind": "Kind of claw.", "name": "Name.", "seq": "Place in the chain of the audit."}
+
+
 def _path_parameter(name: str, kind: Any) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     if get_origin(kind) is typing.Literal:
         schema["enum"] = list(get_args(kind))
-    words = {"kind": "Kind of claw.", "name": "Name."}.get(name, f"Id of the {name.removesuffix('_id')}.")
+    words = _PATH_WORDS.get(name, f"Id of the {name.removesuffix('_id')}.")
     return {"name": name, "in": "path", "required": True, "description": words, "schema": schema}
 
 

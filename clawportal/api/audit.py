@@ -59,7 +59,7 @@ class AuditFilters(Query):
     action: str = Field("", max_length=80, description="Such as `instance.update`; `instance` stands for all on instances.")
     object: str = Field("", max_length=200, description="Id of what it was done to, or part of its name.")
     instance: str = Field("", max_length=100, description="Id of the instance that it is about.")
-    result: Literal["", "ok", "refused"] = ""
+    result: Literal["", "ok", "refused"] = Field("", description="What was done, or what was refused; empty for both.")
     since: AwareDatetime | None = Field(None, description="Not before this time.")
     until: AwareDatetime | None = Field(None, description="Before this time.")
     text: str = Field("", max_length=200, description="Found in a name, the summary, the reason or the address.")
@@ -71,7 +71,7 @@ class AuditQuery(AuditFilters):
 
 
 class ExportQuery(AuditFilters):
-    format: Literal["jsonl", "csv"] = "jsonl"
+    format: Literal["jsonl", "csv"] = Field("jsonl", description="One JSON document a line, or a table.")
 
 
 def _filters(query: AuditFilters) -> audit.Filters:

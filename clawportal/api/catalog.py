@@ -97,7 +97,9 @@ class Clusters(Answer):
     items: list[ClusterDocument]
 
 
-class ProjectDocument(Answer):
+class ProjectItem(Answer):
+    """A project as lists show it."""
+
     id: str
     name: str
     title: str
@@ -107,7 +109,7 @@ class ProjectDocument(Answer):
 
 
 class Projects(Answer):
-    items: list[ProjectDocument]
+    items: list[ProjectItem]
 
 
 @op("GET", "/adapters", permission=Permission.CATALOG_READ, tags=TAGS, summary="Kinds of claw")
@@ -193,4 +195,4 @@ def _cluster(portal: Portal, cluster: Cluster) -> ClusterDocument:
 
 @op("GET", "/projects", permission=Permission.CATALOG_READ, tags=TAGS, summary="Projects that one may see into")
 def list_projects(actor: Actor) -> Projects:
-    return Projects(items=[ProjectDocument.model_validate(project, from_attributes=True) for project in tenancy.projects(actor)])
+    return Projects(items=[ProjectItem.model_validate(project, from_attributes=True) for project in tenancy.projects(actor)])

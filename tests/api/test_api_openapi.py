@@ -22,6 +22,8 @@ def test_it_is_valid() -> None:
     assert found["openapi"].startswith("3.1") and found["servers"][0]["url"] == "/api/v1"
     assert {"bearer", "cookie"} == set(found["components"]["securitySchemes"])
     assert not [name for name in found["components"]["schemas"] if "__" in name], "two models have the same name"
+    used = {tag for methods in found["paths"].values() for operation in methods.values() for tag in operation["tags"]}
+    assert used == {tag["name"] for tag in found["tags"] if tag["description"]}
 
 
 def test_every_rule_is_in_it(portal_app: Flask) -> None:
