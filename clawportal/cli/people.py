@@ -106,9 +106,19 @@ def _sure(losses: dict[str, Any], yes: str | None) -> str:
     return str(click.prompt(f"Type {losses['name']} to confirm", err=True))
 
 
-def _gone(answer: dict[str, Any], name: str) -> None:
+def _done(output: str, document: Any, words: str) -> None:
+    """What a change answered: a sentence for people, the document for scripts."""
+    from clawportal.cli import show
+
+    if output == "json":
+        show.as_json(document)
+    else:
+        click.echo(words)
+
+
+def _gone(answer: dict[str, Any], name: str, output: str) -> None:
     done = answer["state"] == "deleted"
-    click.echo(f"{name} was deleted." if done else f"{name} is being deleted; it goes after its last instance.")
+    _done(output, answer, f"{name} was deleted." if done else f"{name} is being deleted; it goes after its last instance.")
 
 
 def _with_quota(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,10 +163,11 @@ def tenant_list(output: str) -> None:
 @tenant.command("create")
 @click.argument("name")
 @click.option("--title", default="", help="What people call it.")
-def tenant_create(name: str, title: str) -> None:
+@_JSON
+def tenant_create(name: str, title: str, output: str) -> None:
     """Create an organisation with its first project."""
     made = _remote().call("POST", "/tenants", body={"name": name, "title": title})
-    click.echo(f"{made['name']} was created ({made['id']}).")
+    _done(output, made, f"{made['name']} was created ({made['id']}).")
 
 
 @tenant.command("delete")
@@ -164,13 +175,14 @@ def tenant_create(name: str, title: str) -> None:
 @click.option("--with-instances", is_flag=True, help="Stop and delete its instances first.")
 @click.option("--keep-data", is_flag=True, help="Leave the folders of its instances where they are.")
 @_YES
-def tenant_delete(name: str, with_instances: bool, keep_data: bool, yes: str | None) -> None:
+@_JSON
+def tenant_delete(name: str, with_instances: bool, keep_data: bool, yes: str | None, output: str) -> None:
     """Delete an organisation with all that is in it."""
     portal = _remote()
     tenant_id = _tenant_id(portal, name)
     confirm = _sure(portal.call("GET", f"/tenants/{tenant_id}/losses"), yes)
     query = {"confirm": confirm, "instances": "delete" if with_instances else "refuse", "keep_data": keep_data}
-    _gone(portal.call("DELETE", f"/tenants/{tenant_id}", query=query), name)
+    _gone(portal.call("DELETE", f"/tenants/{tenant_id}", query=query), name, output)
 
 
 @tenant.command("quota")
@@ -204,11 +216,12 @@ def project_list(output: str) -> None:
 @click.argument("name")
 @click.option("--title", default="", help="What people call it.")
 @_TENANT
-def project_create(name: str, title: str, tenant: str | None) -> None:
+@_JSON
+def project_create(name: str, title: str, tenant: str | None, output: str) -> None:
     """Create a project."""
     portal = _remote()
     made = portal.call("POST", "/projects", body={"tenant": _tenant_id(portal, tenant), "name": name, "title": title})
-    click.echo(f"{made['name']} was created ({made['id']}).")
+    _done(output, made, f"{made['name']} was created ({made['id']}).")
 
 
 @project.command("delete")
@@ -218,8 +231,9 @@ def project_create(name: str, title: str, tenant: str | None) -> None:
 @click.option("--move-to", help="Move its instances to this project first.")
 @click.option("--keep-data", is_flag=True, help="Leave the folders of deleted instances where they are.")
 @_YES
+@_JSON
 def project_delete(
-    name: str, tenant: str | None, with_instances: bool, move_to: str | None, keep_data: bool, yes: str | None
+    name: str, tenant: str | None, with_instances: bool, move_to: str | None, keep_data: bool, yes: str | None, output: str
 ) -> None:
     """Delete a project."""
     if with_instances and move_to:
@@ -229,7 +243,7 @@ def project_delete(
     confirm = _sure(portal.call("GET", f"/projects/{found['id']}/losses"), yes)
     choice = "move" if move_to else "delete" if with_instances else "refuse"
     query = {"confirm": confirm, "instances": choice, "keep_data": keep_data, "move_to": move_to}
-    _gone(portal.call("DELETE", f"/projects/{found['id']}", query=query), found["name"])
+    _gone(portal.call("DELETE", f"/projects/{found['id']}", query=query), found["name"], output)
 
 
 @project.command("quota")
@@ -272,15 +286,21 @@ def member_list(tenant: str | None, output: str) -> None:
 @click.option("--full-name", default="")
 @click.option("--existing", is_flag=True, help="Add the account that has this name; only for administrators of the portal.")
 @_TENANT
-def member_add(name: str, role: str, full_name: str, existing: bool, tenant: str | None) -> None:
+@_JSON
+def member_add(name: str, role: str, full_name: str, existing: bool, tenant: str | None, output: str) -> None:
     """Make an account, and print the password for its first sign-in."""
+    from clawportal.cli import show
+
     portal = _remote()
     body = {"name": name, "role": role, "display_name": full_name, "existing": existing}
     made = portal.call("POST", f"/tenants/{_tenant_id(portal, tenant)}/members", body=body)
+    if output == "json":
+        return show.as_json(made)
     click.echo(f"{made['name']} is a member with the role {role} now.", err=True)
     if made["password"]:
         click.echo("The password for the first sign-in, shown this once:", err=True)
         click.echo(made["password"])
+    return None
 
 
 @member.command("invite")
@@ -288,25 +308,28 @@ def member_add(name: str, role: str, full_name: str, existing: bool, tenant: str
 @click.option("--note", default="", help="For whom it is.")
 @click.option("--days", type=click.IntRange(1, 90), default=7, show_default=True)
 @_TENANT
-def member_invite(role: str, note: str, days: int, tenant: str | None) -> None:
+@_JSON
+def member_invite(role: str, note: str, days: int, tenant: str | None, output: str) -> None:
     """Print a link by which one person joins, with or without an account."""
     portal = _remote()
     body = {"role": role, "note": note, "days": days}
     made = portal.call("POST", f"/tenants/{_tenant_id(portal, tenant)}/invitations", body=body)
-    click.echo(f"{portal.url}{made['path']}")
+    link = f"{portal.url}{made['path']}"
+    _done(output, {**made, "url": link}, link)
 
 
 @member.command("role")
 @click.argument("name")
 @click.argument("role")
 @_TENANT
-def member_role(name: str, role: str, tenant: str | None) -> None:
+@_JSON
+def member_role(name: str, role: str, tenant: str | None, output: str) -> None:
     """Give a member another role."""
     portal = _remote()
     tenant_id = _tenant_id(portal, tenant)
     found = _member(portal, tenant_id, name)
-    portal.call("PATCH", f"/tenants/{tenant_id}/members/{found['user_id']}", body={"role": role})
-    click.echo(f"{found['name']} has the role {role} now, it was {found['role']}.")
+    changed = portal.call("PATCH", f"/tenants/{tenant_id}/members/{found['user_id']}", body={"role": role})
+    _done(output, changed, f"{found['name']} has the role {role} now, it was {found['role']}.")
 
 
 @member.command("remove")

@@ -8,11 +8,12 @@ import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -363,11 +364,23 @@ def test_help_comes_at_once() -> None:
     assert min(times) < 0.3, times
 
 
+def leaves(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command, those of groups too, by all that is typed for it."""
+    for name, command in group.commands.items():
+        assert command.help, before + name
+        if isinstance(command, click.Group):
+            yield from leaves(command, f"{before}{name} ")
+        else:
+            yield before + name, command
+
+
 def test_every_command_has_help_and_json() -> None:
-    for name, command in cli.commands.items():
-        assert command.help, name
+    found = dict(leaves(cli))
+    assert {name.split()[0] for name in found if " " in name} == {"tenant", "project", "member", "token"}
+    for name, command in found.items():
         options = {option for parameter in command.params for option in parameter.opts}
-        assert "--output" in options or name in ("login", "logout", "cancel", "retry"), name
+        tells_nothing = ("login", "logout", "cancel", "retry", "member remove", "token revoke")
+        assert "--output" in options or name in tells_nothing, name
 
 
 def test_text_of_others_cannot_steer_the_terminal() -> None:

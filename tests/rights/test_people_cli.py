@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -75,6 +76,24 @@ def test_members_from_a_terminal(people: People, claw: Callable[[Person], Run]) 
     viewer("member", "list", code=4)
     viewer("member", "add", "eve", code=4)
     assert "role tenant-admin in default" in owner("whoami").output
+
+
+def test_scripts_read_what_a_change_answered(people: People, claw: Callable[[Person], Run]) -> None:
+    def read(person: Person, *arguments: str) -> dict[str, Any]:
+        return dict(json.loads(claw(person)(*arguments, "-o", "json").stdout))
+
+    admin, owner = people.admin, people.owner
+    made = read(admin, "tenant", "create", "globex", "--title", "Globex Ltd.")
+    shop = read(admin, "project", "create", "shop", "--tenant", made["id"])
+    assert (made["name"], made["title"]) == ("globex", "Globex Ltd.") and shop["tenant_id"] == made["id"]
+    kim = read(owner, "member", "add", "kim", "--role", "operator")
+    assert kim["name"] == "kim" and len(kim["password"]) > 10
+    changed = read(owner, "member", "role", "kim", "viewer")
+    assert (changed["user_id"], changed["role"]) == (kim["user_id"], "viewer")
+    invited = read(owner, "member", "invite", "--note", "Lou")
+    assert invited["note"] == "Lou" and invited["url"].startswith("http") and invited["url"].endswith(invited["path"])
+    assert read(admin, "project", "delete", shop["id"], "--yes", "shop") == {"state": "deleted"}
+    assert read(admin, "tenant", "delete", "globex", "--yes", "globex") == {"state": "deleted"}
 
 
 def test_help_comes_at_once() -> None:
