@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from flask import Flask
@@ -14,7 +15,7 @@ from clawportal.http.security import MARK
 from clawportal.permissions import ROLES, Permission
 from tests.conftest import PASSWORD, People, Person, portal_of
 
-PUBLIC = {"healthz", "readyz", "trade_password", "get_openapi"}
+PUBLIC = {"healthz", "readyz", "trade_password", "get_openapi", "log_in", "refresh_tokens", "verify_otp"}
 BODIES: dict[str, Any] = {
     "create_instance": {"name": "new", "adapter": "echo"},
     "check_instance": {"name": "new", "adapter": "echo"},
@@ -23,6 +24,18 @@ BODIES: dict[str, Any] = {
     "change_instance": {"generation": 1},
     "create_token": {"name": "x"},
     "chat_with_instance": {"text": "hello"},
+    "move_instance": {"project": "default"},
+    "create_share": {"member": "viewer", "role": "viewer"},
+    "create_member": {"name": "kim", "role": "developer"},
+    "change_member": {"role": "developer"},
+    "create_role": {"name": "night-watch", "permissions": ["instance.read"]},
+    "replace_role": {"permissions": ["instance.read"]},
+    "create_invitation": {"role": "viewer"},
+    "change_tenant": {"title": "Taken over"},
+    "put_tenant_quota": {"instances": 0},
+    "change_project": {"title": "Taken over"},
+    "put_project_quota": {"instances": 0},
+    "change_user": {"active": False},
 }
 
 
@@ -59,28 +72,78 @@ def claw(people: People) -> dict[str, Any]:
     return people.owner.create("hidden-name", labels={"team": "hidden-label"})
 
 
+NOBODYS = {"kind"}
+"""Parts of a path that name nothing of anybody's."""
+
+
+def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str]:
+    """One thing for each kind of id that stands in a path, all in the owner's tenant."""
+
+    def first(path: str) -> dict[str, Any]:
+        return cast("dict[str, Any]", owner.get(path).get_json()["items"][0])
+
+    owner.browser()  # begins a session
+    tenant = first("tenants")["id"]
+    made = {
+        "project_id": owner.post("projects", {"tenant": tenant, "name": "hidden-project"}),
+        "role_id": owner.post(f"tenants/{tenant}/roles", {"name": "hidden-role", "permissions": ["instance.read"]}),
+        "grant_id": owner.post(f"instances/{claw['id']}/shares", {"member": member.name, "role": "operator"}),
+        "invitation_id": owner.post(f"tenants/{tenant}/invitations", {"role": "viewer", "note": "hidden-note"}),
+    }
+    return {name: answer.get_json()["id"] for name, answer in made.items()} | {
+        "tenant_id": tenant, "instance_id": claw["id"], "user_id": member.actor.id, "seq": str(first("audit")["seq"]),
+        "operation_id": first("operations")["id"], "token_id": first("tokens")["id"], "session_id": first("auth/sessions")["id"],
+    }  # fmt: skip
+
+
 def test_a_stranger_learns_nothing(people: People, claw: dict[str, Any]) -> None:
-    operation_id = people.owner.get("operations").get_json()["items"][0]["id"]
-    token_id = people.owner.get("tokens").get_json()["items"][0]["id"]
-    ids = {"instance_id": claw["id"], "operation_id": operation_id, "token_id": token_id}
+    ids = things(people.owner, people.viewer, claw)
+    signed_in = people.admin.app.test_client().post("/api/v1/auth/login", json={"name": "stranger", "password": PASSWORD})
+    stranger = replace(people.stranger, token=signed_in.get_json()["access_token"])  # may do more than an API token
     for operation in OPERATIONS:
-        if not set(ids) & set(operation.path_names):
+        if not set(operation.path_names) - NOBODYS:
             continue
-        there = people.stranger.request(operation.method, filled(operation.path, **ids), json=BODIES.get(operation.name))
-        absent = people.stranger.request(operation.method, filled(operation.path), json=BODIES.get(operation.name))
-        assert there.status_code == 404, (operation.name, there.get_data(as_text=True))
+        assert set(operation.path_names) <= set(ids), "a new kind of id: make such a thing in things()"
+        assert ("body" in operation.parameters) is (operation.name in BODIES), operation.name
+        there = stranger.request(operation.method, filled(operation.path, **ids), json=BODIES.get(operation.name))
+        absent = stranger.request(operation.method, filled(operation.path, seq="987654321"), json=BODIES.get(operation.name))
+        # who manages their own tenant only is refused what is for the whole portal, whatever the id
+        status = 404 if operation.permission in ROLES["tenant-admin"] else 403
+        assert there.status_code == status, (operation.name, there.get_data(as_text=True))
         for answer in (there, absent):
             document = answer.get_json()
             del document["instance"], document["request_id"]
             answer.document = document  # type: ignore[attr-defined]
         assert there.document == absent.document, operation.name  # type: ignore[attr-defined]
-    for path in ("instances", "events", "operations", "projects", "counts"):
-        text = people.stranger.get(path).get_data(as_text=True)
+    for path in ("instances", "events", "operations", "projects", "counts", "tenants", "tokens"):
+        text = stranger.get(path).get_data(as_text=True)
         assert "hidden" not in text and claw["id"] not in text, path
-    assert people.stranger.get("counts").get_json()["total"] == 0
-    bulk = people.stranger.post("instances/bulk", {"action": "delete", "ids": [claw["id"]]}).get_json()
+    told = stranger.get("audit?limit=200").get_json()["items"]  # their own attempts, with the ids that they sent themselves
+    assert told and "hidden" not in json.dumps(told) + stranger.get("audit/export").get_data(as_text=True)
+    assert {(item["instance_id"], item["tenant_id"]) for item in told} == {(None, people.acme)}
+    assert stranger.get("counts").get_json()["total"] == 0
+    bulk = stranger.post("instances/bulk", {"action": "delete", "ids": [claw["id"]]}).get_json()
     assert bulk["failed"] == 1 and "hidden" not in json.dumps(bulk)
     assert people.owner.get(f"instances/{claw['id']}").get_json()["desired"] == "running"
+    assert what_changed(people.owner, ids) == []
+
+
+def what_changed(owner: Person, ids: dict[str, str]) -> list[str]:
+    """Which of the things are not as they were."""
+    tenant = f"tenants/{ids['tenant_id']}"
+    wanted = {
+        "role": any(item["id"] == ids["role_id"] for item in owner.get(f"{tenant}/roles").get_json()["items"]),
+        "grant": any(item["id"] == ids["grant_id"] for item in owner.get(f"{tenant}/grants").get_json()["items"]),
+        "invitation": [item["id"] for item in owner.get(f"{tenant}/invitations").get_json()["items"]] == [ids["invitation_id"]],
+        "member": owner.get(f"{tenant}/members/{ids['user_id']}").get_json()["role"] == "viewer",
+        "members": owner.get(f"{tenant}/members").get_json()["total"] == 4,
+        "project": owner.get(f"projects/{ids['project_id']}").get_json()["title"] == "hidden-project",
+        "tenant": owner.get(tenant).get_json()["title"] != "Taken over",
+        "quota": owner.get(f"{tenant}/quota").get_json()["limits"]["instances"] is None,
+        "token": any(item["id"] == ids["token_id"] for item in owner.get("tokens").get_json()["items"]),
+        "session": any(item["id"] == ids["session_id"] for item in owner.get("auth/sessions").get_json()["items"]),
+    }
+    return [name for name, kept in wanted.items() if not kept]
 
 
 CHANGES = {
