@@ -12,7 +12,7 @@ from clawportal.db import db, transaction
 from clawportal.models import Membership, User
 from clawportal.permissions import SYSTEM, Permission
 from clawportal.services import identity
-from tests.conftest import Person, Server, make_person, make_tenant, portal_of
+from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
 from tests.realtime.conftest import Browser
 
 MakeBrowser = Callable[..., Browser]
@@ -73,12 +73,21 @@ def test_changes_come_in_batches_of_ids_without_words(browser: MakeBrowser, serv
 
 def test_a_right_that_is_taken_away_ends_what_is_heard(browser: MakeBrowser, server: Server) -> None:
     viewer = make_person(server.app, "viewer", "viewer", "default")
-    one = browser("/changes", viewer)
+    one, other = browser("/changes", viewer), browser("/changes", server.admin)
+
+    def ids(heard: Browser) -> set[str]:
+        return {each for told in heard.all("changed") for each in told["instances"]}
+
+    before = server.admin.create("before", start=False)["id"]
+    wait_for(lambda: before in ids(one), what="a member hears of it")
     with server.app.app_context(), transaction():
         db.session.query(Membership).filter_by(user_id=viewer.actor.id).delete()
     server.app.extensions["clawportal_recheck"].once()
-    assert "session has ended" in one.hears("problem")["detail"]
-    one.hears("disconnect")
+    after = server.admin.create("after", start=False)["id"]
+    wait_for(lambda: after in ids(other), what="the administrator hears of it")
+    time.sleep(0.5)
+    assert after not in ids(one)
+    assert not one.all("disconnect")  # the account is still theirs, so the page stays connected
 
 
 def test_a_closed_account_and_a_revoked_token_are_shown_out(browser: MakeBrowser, server: Server) -> None:
