@@ -77,7 +77,7 @@ class ProblemDocument(Answer):
 
 
 _EXAMPLE_PROBLEM = {
-    "type": "https://clawportal.dev/problems/invalid",
+    "type": "urn:clawportal:problem:invalid",
     "title": "Please check what you entered",
     "status": 422,
     "detail": "The instance was not created: spec.model.name: is needed: the model's name as the provider spells it",

@@ -14,7 +14,7 @@ from clawportal.errors import GiveUp, Problem, Retry, Unauthenticated
 
 log = logging.getLogger(__name__)
 
-TYPE_BASE = "https://clawportal.dev/problems/"
+TYPE_BASE = "urn:clawportal:problem:"
 _PAGES = (403, 404, 500)
 """Problems that have a page of their own."""
 
