@@ -531,7 +531,3 @@ def endpoints(portal: Portal, instance: Instance) -> list[Endpoint]:
 def data_folder_note(instance: Instance) -> str:
     """What a delete would lose, in words."""
     return f"The configuration, conversations, files and secrets of {instance.name}"
-
-
-def cluster_names() -> dict[str, str]:
-    return {row.id: row.title or row.name for row in db.session.scalars(select(Cluster))}

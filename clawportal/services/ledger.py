@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 
 from clawportal import clock
 from clawportal.db import changed_rows, db, transaction
@@ -81,10 +81,6 @@ def feed(
         query = query.where(EventRow.level.in_(levels))
     order = EventRow.seq.asc() if oldest_first else EventRow.seq.desc()
     return list(db.session.scalars(query.order_by(order).limit(min(limit, 500))))
-
-
-def newest_seq() -> int:
-    return db.session.scalar(select(func.max(EventRow.seq))) or 0
 
 
 def forget_old(portal: Portal) -> int:
