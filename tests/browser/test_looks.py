@@ -47,7 +47,7 @@ def _is_chinese(page: Page, paths: list[str]) -> None:
     for path in paths:
         page.goto(path)
         expect(page.locator("h1").first).to_be_visible()
-        heading = page.locator("main").inner_text()
+        heading = page.locator("#main").inner_text()
         assert re.search(r"[\u4e00-\u9fff]", heading), f"{path} has no Chinese"
         assert "%(" not in heading and "{n}" not in heading, f"{path} shows a placeholder"
 

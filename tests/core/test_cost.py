@@ -35,6 +35,7 @@ def steady(memory: Memory, count: int) -> tuple[int, int, int]:
     eventually(lambda: len(memory.runtime.running()) == count, "all run", 60)
     with world.context():
         eventually(lambda: _running(memory) == count, "all are running", 60)
+    world.quiet()
     health = sync.HealthWatch(world.portal, world.app.app_context)
     figures = []
     with ThreadPoolExecutor(2) as pool:
@@ -68,6 +69,7 @@ def test_real_claws_in_steady_state_cost_no_write(make_world: Callable[..., Worl
     ids = [world.create(f"e{number}") for number in range(5)]
     for one in ids:
         world.until(one, "running", 60)
+    world.quiet()
     health = sync.HealthWatch(world.portal, world.app.app_context)
     with ThreadPoolExecutor(2) as pool:
         with world.context():
