@@ -27,6 +27,8 @@ class User(Base):
     theme: Mapped[str] = mapped_column(String(10), default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
     last_login_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    service_tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), index=True)
+    """The tenant that a service account belongs to; None for people. Such an account has no password and no session."""
 
 
 class ApiToken(Base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
@@ -23,6 +23,8 @@ class Tenant(Base):
     allowed_adapters: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
     """Kinds of claw that may be created, each with its allowed versions (none named: all). None: every kind."""
     default_cluster_id: Mapped[str | None] = mapped_column(ForeignKey("cluster.id", ondelete="SET NULL"))
+    require_totp: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Only people with a second factor reach what is in it."""
     deleting_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     """Since when it is being deleted. Nothing new comes into it; background work removes it after its last instance."""
 
