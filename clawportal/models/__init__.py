@@ -7,13 +7,15 @@ from clawportal.models.clusters import Cluster
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
 from clawportal.models.ledger import EventRow, IdempotencyKey, Lease, PortalSetting
+from clawportal.models.oidc import OidcGroupRole, OidcIdentity, OidcProvider
 from clawportal.models.operations import Operation
+from clawportal.models.policies import Policy
 from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant
 
 __all__ = [
-    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode",
-    "Cluster", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease",
-    "Membership", "Operation", "Otp", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "Tenant", "User",
-    "UserSession", "WrongTries",
+    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode", "Cluster", "CustomRole", "EventRow",
+    "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease", "Membership", "OidcGroupRole",
+    "OidcIdentity", "OidcProvider", "Operation", "Otp", "Policy", "PortAllocation", "PortalSetting", "Project", "Quota",
+    "RoleGrant", "Tenant", "User", "UserSession", "WrongTries",
 ]  # fmt: skip

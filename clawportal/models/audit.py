@@ -37,7 +37,7 @@ class AuditEntry(Base):
     actor_id: Mapped[str] = mapped_column(String(80))
     actor_name: Mapped[str] = mapped_column(String(200))
     actor_kind: Mapped[str] = mapped_column(String(20))
-    """`user`, `token`, `system`, or `nobody` for who is not signed in."""
+    """`user`, `token`, `service`, `system`, or `nobody` for who is not signed in."""
     token_id: Mapped[str] = mapped_column(String(80))
     tenant_id: Mapped[str | None] = mapped_column(String(LENGTH))
     instance_id: Mapped[str | None] = mapped_column(String(LENGTH))

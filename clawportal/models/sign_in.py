@@ -31,6 +31,8 @@ class UserSession(Base):
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     """When it ends by itself; moves on with each use."""
     ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    oidc_provider_id: Mapped[str | None] = mapped_column(ForeignKey("oidc_provider.id", ondelete="SET NULL"), index=True)
+    """The provider through which it began; None: by password."""
 
 
 class Otp(Base):

@@ -54,11 +54,15 @@ WATCHED: dict[str, Watched] = {
     "role_grant": Watched("grant"),
     "invitation": Watched("invitation"),
     "quota": Watched("quota"),
+    "policy": Watched("policy"),
     "user_account": Watched("user"),
     "api_token": Watched("token"),
     "user_otp": Watched("otp", ("enabled_at",)),
     "portal_setting": Watched("setting", ("value", "sealed")),
     "cluster": Watched("cluster"),
+    "oidc_provider": Watched("provider"),
+    "oidc_identity": Watched("identity"),
+    "oidc_group_role": Watched("group_role"),
 }
 UNWATCHED: dict[str, str] = {
     "event": "it is the feed itself",

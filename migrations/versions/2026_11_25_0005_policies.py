@@ -1,4 +1,4 @@
-"""policies
+"""Table of policies: rules of a tenant, or of the whole portal.
 
 Revision ID: 0005
 Revises: 0004
@@ -6,15 +6,48 @@ Revises: 0004
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
+_PORTAL = "tenant_id IS NULL"
+
 
 def upgrade() -> None:
-    pass
+    op.create_table(
+        "policy",
+        sa.Column("id", sa.String(length=26), nullable=False),
+        sa.Column("tenant_id", sa.String(length=26), nullable=True),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("title", sa.String(length=200), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("mode", sa.String(length=10), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("parameters", sa.JSON(), nullable=False),
+        sa.Column("actions", sa.JSON(), nullable=False),
+        sa.Column("message", sa.String(length=500), nullable=False),
+        sa.Column("remedy", sa.String(length=500), nullable=False),
+        sa.Column("created_by", sa.String(length=200), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name="fk_policy_tenant_id_tenant", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="pk_policy"),
+        sa.UniqueConstraint("tenant_id", "name", name="uq_policy_tenant_id_name"),
+    )
+    op.create_index(
+        "uq_policy_name_portal",
+        "policy",
+        ["name"],
+        unique=True,
+        sqlite_where=sa.text(_PORTAL),
+        postgresql_where=sa.text(_PORTAL),
+    )
 
 
 def downgrade() -> None:
-    pass
+    op.drop_index("uq_policy_name_portal", "policy")
+    op.drop_table("policy")
