@@ -35,6 +35,8 @@ class Permission(StrEnum):
     QUOTA_READ = "quota.read"
     QUOTA_MANAGE = "quota.manage"
     QUOTA_PROJECT = "quota.project"
+    POLICY_READ = "policy.read"
+    POLICY_MANAGE = "policy.manage"
     USER_MANAGE = "user.manage"
     AUDIT_READ = "audit.read"
     PORTAL_READ = "portal.read"
@@ -67,6 +69,8 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.QUOTA_READ: "See quotas and what uses them",
     Permission.QUOTA_MANAGE: "Set the quotas of organisations",
     Permission.QUOTA_PROJECT: "Set the quotas of projects",
+    Permission.POLICY_READ: "See the rules that claws have to keep, and try what they say",
+    Permission.POLICY_MANAGE: "Write the rules that claws have to keep",
     Permission.USER_MANAGE: "Create and close accounts, and choose who administers the portal",
     Permission.AUDIT_READ: "Read who changed what, when and from where",
     Permission.PORTAL_READ: "See the portal's plugins, health and settings",
@@ -76,14 +80,14 @@ DESCRIPTIONS: dict[Permission, str] = {
 
 _READ = frozenset({
     Permission.INSTANCE_READ, Permission.OPERATION_READ, Permission.EVENT_READ, Permission.CATALOG_READ, Permission.SELF,
-    Permission.TENANT_READ, Permission.QUOTA_READ,
+    Permission.TENANT_READ, Permission.QUOTA_READ, Permission.POLICY_READ,
 })  # fmt: skip
 _USE = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_CHAT}
 _OPERATE = _USE | {Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL}
 _OWN = _OPERATE | {
     Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_DELETE, Permission.INSTANCE_SHARE,
     Permission.TENANT_UPDATE, Permission.PROJECT_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
-    Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT, Permission.AUDIT_READ,
+    Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT, Permission.AUDIT_READ, Permission.POLICY_MANAGE,
 }  # fmt: skip
 _AUDIT = _READ | {Permission.INSTANCE_LOGS, Permission.MEMBER_READ, Permission.AUDIT_READ}
 

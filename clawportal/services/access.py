@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from clawportal.db import db
 from clawportal.errors import Forbidden, NotFound
-from clawportal.models import AuditEntry, EventRow, Instance, Operation, Project, Tenant
+from clawportal.models import AuditEntry, EventRow, Instance, Operation, Policy, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
 
-Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry)
+Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry, Policy)
 
 _READ: dict[type[Any], Permission] = {
     Instance: Permission.INSTANCE_READ,
@@ -24,10 +24,11 @@ _READ: dict[type[Any], Permission] = {
     EventRow: Permission.EVENT_READ,
     Tenant: Permission.TENANT_READ,
     AuditEntry: Permission.AUDIT_READ,
+    Policy: Permission.POLICY_READ,
 }
 _NAMES: dict[type[Any], str] = {
     Instance: "instance", Operation: "operation", Project: "project", EventRow: "event", Tenant: "organisation",
-    AuditEntry: "audit entry",
+    AuditEntry: "audit entry", Policy: "rule",
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
 def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:
     if model is Project:
         return Project.id == project_id
-    if model is Tenant:
+    if model in (Tenant, Policy):
         return false()
     if model is Instance:
         return Instance.project_id == project_id
@@ -64,7 +65,7 @@ def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:
 
 
 def _in_instance(model: type[Any], instance_id: str) -> ColumnElement[bool]:
-    if model in (Project, Tenant):
+    if model in (Project, Tenant, Policy):
         return false()
     return (model.id if model is Instance else model.instance_id) == instance_id  # type: ignore[no-any-return]  # as above
 
@@ -77,6 +78,8 @@ def scope_of(row: Row) -> Scope:
         return Scope(row.tenant_id, row.id)
     if isinstance(row, Tenant):
         return Scope(row.id)
+    if isinstance(row, Policy):
+        return Scope(row.tenant_id)
     instance = db.session.get(Instance, row.instance_id) if row.instance_id else None
     # of an instance that is gone the id is still known, and grants may name it
     return scope_of(instance) if instance else Scope(row.tenant_id, None, row.instance_id)

@@ -55,6 +55,7 @@ WATCHED: dict[str, Watched] = {
     "invitation": Watched("invitation"),
     "quota": Watched("quota"),
     "policy": Watched("policy"),
+    "policy": Watched("policy"),
     "user_account": Watched("user"),
     "api_token": Watched("token"),
     "user_otp": Watched("otp", ("enabled_at",)),
