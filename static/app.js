@@ -272,6 +272,9 @@ document.addEventListener("change", showParts);
 
 // ---------------------------------------------------------------- times in words
 
+// The server needs it where somebody picks a day: Tuesday begins at the reader's midnight.
+document.cookie = `clawportal_zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone ?? "")}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+
 const language = document.documentElement.lang || "en";
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
 const absolute = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });

@@ -1,8 +1,10 @@
-"""Which language an answer is in: the person's choice, then the cookie, then what the browser prefers."""
+"""Which language an answer is in (the person's choice, then the cookie, then what the browser prefers), and the reader's zone."""
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flask import Flask, request
 from flask_babel import Babel
@@ -11,6 +13,8 @@ from clawportal.http.security import current_actor
 
 LANGUAGES = {"en": "English", "zh_Hans": "简体中文"}
 COOKIE = "clawportal_language"
+ZONE_COOKIE = "clawportal_zone"
+"""Set by app.js: pages show times in the zone of the browser, so a day that somebody picks there is a day in that zone."""
 
 babel = Babel()
 
@@ -30,3 +34,12 @@ def language() -> str:
             return wanted
     best = request.accept_languages.best_match(["en", "zh-CN", "zh-Hans", "zh"], "en")
     return "zh_Hans" if best.startswith("zh") else "en"
+
+
+def zone() -> tzinfo:
+    """Of the reader; UTC until the browser has told it, and for a name that this machine does not know."""
+    name = request.cookies.get(ZONE_COOKIE, "").replace("%2F", "/")
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from babel.dates import format_skeleton
 from flask import Response, render_template, request, stream_with_context
+from flask_babel import get_locale
 from flask_babel import lazy_gettext as _l
 
+from clawportal import clock
 from clawportal.errors import Invalid, NotFound
+from clawportal.http import i18n
 from clawportal.http.security import actor, requires
 from clawportal.models import AuditEntry
 from clawportal.permissions import Permission
@@ -41,6 +48,21 @@ _WORDS = {
     "many": _l("Many different attempts"),
 }  # fmt: skip
 
+FIELDS = {
+    "spec.model.name": _l("Model"), "spec.model.provider": _l("Model provider"),
+    "spec.model.base_url": _l("Address of the model"), "spec.persona": _l("Persona"), "spec.resources.cpu": _l("CPU"),
+    "spec.resources.memory": _l("Memory"), "spec.restart": _l("Restart"), "name": _l("Name"), "title": _l("Title"),
+    "version": _l("Version"), "desired": _l("Meant to be"), "role": _l("Role"), "description": _l("In plain words"),
+    "permissions": _l("Rights"), "project_id": _l("Project"), "expires_at": _l("Ends"), "display_name": _l("Full name"),
+    "note": _l("For whom"),
+}  # fmt: skip
+"""Names of fields in people's words, in the order in which they are shown; others go by their path."""
+
+_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+
+Piece = tuple[str, bool]
+"""A part of a value, and whether the other side does not have it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -49,6 +71,30 @@ class Change:
     path: str
     before: str
     after: str
+
+    @property
+    def title(self) -> str:
+        return str(FIELDS.get(self.path, ""))
+
+    @property
+    def pieces(self) -> tuple[list[Piece], list[Piece]]:
+        """Both values in parts, so that a word that changed in a long text can be seen."""
+        old, new = _WORD.findall(self.before), _WORD.findall(self.after)
+        steps = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+        if not any(step == "equal" and last - first > 2 for step, first, last, _from, _to in steps):
+            return [(self.before, True)], [(self.after, True)]
+        was = [("".join(old[first:last]), step != "equal") for step, first, last, _from, _to in steps if last > first]
+        now = [("".join(new[first:last]), step != "equal") for step, _from, _to, first, last in steps if last > first]
+        return was, now
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some days that the list can be narrowed to by one click."""
+
+    title: str
+    since: str
+    until: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +123,17 @@ def _title(row: AuditEntry) -> str:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
-    return tuple(Change(path, _text(before.get(path)), _text(after.get(path))) for path in {**before, **after})
+    known = {path: place for place, path in enumerate(FIELDS)}
+    paths = sorted({**before, **after}, key=lambda path: known.get(path, len(known)))
+    return tuple(Change(path, _text(before.get(path)), _text(after.get(path))) for path in paths)
 
 
 def _text(value: Any) -> str:
     if value is None or value in ("", [], {}):
         return ""
-    return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 # ---- pages
@@ -137,7 +187,19 @@ def _listed(page: service.Page) -> dict[str, Any]:
         "older": page.next,
         "before": request.args.get("before", ""),
         "shown_changes": SHOWN_CHANGES,
+        "spans": _spans(clock.now().astimezone(i18n.zone()).date()),
     }
+
+
+def _spans(today: date) -> list[Span]:
+    """Each of the last days by its name, so that "last Tuesday" is one click."""
+    days = [today - timedelta(days=back) for back in range(8)]
+    names = [_("Today"), _("Yesterday"), *(format_skeleton("MMMEd", day, locale=get_locale()) for day in days[2:])]
+    return [
+        Span(_("Any time"), "", ""),
+        *(Span(name, day.isoformat(), day.isoformat()) for name, day in zip(names, days, strict=True)),
+        Span(_("Last 30 days"), (today - timedelta(days=29)).isoformat(), today.isoformat()),
+    ]
 
 
 # ---- filters
@@ -150,25 +212,21 @@ def _given() -> dict[str, str]:
 
 def _filters(given: Mapping[str, str]) -> service.Filters:
     same = {name: given[name] for name in ("actor", "action", "object", "instance", "result")}
-    until = _day("until", given["until"])
-    return service.check(
-        service.Filters(
-            **same, since=_day("since", given["since"]), until=until + timedelta(days=1) if until else None, text=given["q"]
-        )
-    )
+    since, until = _day("since", given["since"]), _day("until", given["until"], days=1)
+    return service.check(service.Filters(**same, since=since, until=until, text=given["q"]))
 
 
-def _day(name: str, text: str) -> datetime | None:
-    """Midnight UTC of a date as browsers send it."""
+def _day(name: str, text: str, days: int = 0) -> datetime | None:
+    """The reader's midnight before a date as browsers send it, or so many days later."""
     if not text:
         return None
     try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        day = datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError as error:
         raise Invalid.field(name, "must be a date, such as 2026-11-17") from error
     if not 2000 <= day.year < 9000:
         raise Invalid.field(name, "must be a date after the year 2000")
-    return day
+    return datetime.combine(day + timedelta(days=days), time(), i18n.zone()).astimezone(UTC)
 
 
 def _before() -> int | None:

@@ -328,7 +328,7 @@ def test_pages(people: People, story: dict[str, Any]) -> None:
     seq = listed(people.owner, "action=instance.update")["items"][0]["seq"]
     assert f'href="/audit/{seq}"' in changes
     page = browser.get(f"/audit/{seq}").get_data(as_text=True)
-    assert "<code>Hello</code>" in page and "<code>Good day</code>" in page and "127.0.0.1" in page
+    assert "<del>Hello</del>" in page and "<ins>Good day</ins>" in page and "127.0.0.1" in page
     everything = browser.get("/audit").get_data(as_text=True)
     assert "omega" not in everything and "Refused" in everything
     part = browser.get("/audit?q=nothing-such", headers={"HX-Request": "true"}).get_data(as_text=True)
