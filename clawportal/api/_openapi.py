@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast, get_args, get_origin
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from clawportal import __version__
@@ -26,6 +26,7 @@ TAGS = {
     "Account": "Signing in, the second factor, sessions, and tokens for programs.",
     "Organisations": "Organisations and their projects, and what they may use.",
     "Members": "Who belongs to an organisation, and what each of them may do there.",
+    "Service accounts": "Accounts of programs: they belong to an organisation, and come with API tokens only.",
     "Accounts": "All accounts of the portal.",
     "Audit": "Who did what, and what was refused.",
     "System": "Health, plugins and this document.",
@@ -66,6 +67,8 @@ class FieldProblem(Answer):
 class ProblemDocument(Answer):
     """What went wrong (RFC 9457)."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
     type: str
     title: str
     status: int
@@ -73,7 +76,7 @@ class ProblemDocument(Answer):
     code: str = Field(description="A stable word for programs.")
     instance: str = Field(description="The path that was asked for.")
     request_id: str = Field(description="The same as in X-Request-ID and in the portal's log.")
-    errors: list[FieldProblem] = Field(default_factory=list)
+    errors: list[FieldProblem] = Field(default_factory=list, description="Absent where no field is at fault.")
 
 
 _EXAMPLE_PROBLEM = {
