@@ -77,6 +77,12 @@ class OverQuota(Conflict):
     title, code = "This is more than the quota allows", "over_quota"
 
 
+class PolicyRefused(Conflict):
+    """`extra["policies"]` names every rule that was hit, with its words and remedy."""
+
+    title, code = "A rule does not allow this", "policy"
+
+
 class PreconditionFailed(Problem):
     """Somebody else changed the object since the caller read it."""
 

@@ -18,7 +18,19 @@ from clawportal.errors import Conflict, FieldError, Invalid, NotFound, Precondit
 from clawportal.lifecycle import Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.permissions import Actor, Grant, Permission
-from clawportal.services import access, audit, audit_refusals, catalog, clusters, ledger, operations, quotas, secrets, tenancy
+from clawportal.services import (
+    access,
+    audit,
+    audit_refusals,
+    catalog,
+    clusters,
+    ledger,
+    operations,
+    policies,
+    quotas,
+    secrets,
+    tenancy,
+)
 from clawportal.services.portal import Portal
 
 SORTS: dict[str, ColumnElement[Any]] = {
@@ -76,6 +88,8 @@ class Outcome:
     instance_id: str
     name: str
     error: str = ""
+    warning: str = ""
+    """What rules in warning mode said to it."""
 
 
 # ---- reading
@@ -218,7 +232,12 @@ def find(actor: Actor, name_or_id: str) -> Instance:
 
 def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldError]:
     """Everything that would be wrong with a create; for forms that are checked while one types."""
-    return _check_new(portal, actor, wanted)[1]
+    accepted, errors = _check_new(portal, actor, wanted)
+    if errors or accepted is None:
+        return errors
+    project = tenancy.project_for_create(actor, wanted.project)
+    cluster_id = clusters.for_create(wanted.cluster or db.session.get_one(Tenant, project.tenant_id).default_cluster_id).id
+    return policies.preview(portal, actor, _row(actor, wanted, accepted, project, cluster_id), "create")
 
 
 def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catalog.Wanted | None, list[FieldError]]:
@@ -280,10 +299,22 @@ def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog
     project = tenancy.project_for_create(actor, wanted.project)
     default_cluster = tenancy.hold(project)
     cluster = clusters.for_create(wanted.cluster or default_cluster)
-    instance = Instance(
+    instance = _row(actor, wanted, accepted, project, cluster.id)
+    db.session.add(instance)
+    db.session.flush()
+    secrets.store(portal, instance.id, accepted.secrets)
+    quotas.check(portal, instance)
+    policies.admit(portal, actor, "instance.create", instance)
+    operations.open_for_instance(actor, "instance.create", instance)
+    ledger.record(portal, "instance.created", actor=actor, instance=instance, message=f"{instance.name} was created.")
+    return instance
+
+
+def _row(actor: Actor, wanted: NewInstance, accepted: catalog.Wanted, project: Project, cluster_id: str) -> Instance:
+    return Instance(
         tenant_id=project.tenant_id,
         project_id=project.id,
-        cluster_id=cluster.id,
+        cluster_id=cluster_id,
         name=wanted.name,
         labels=dict(wanted.labels),
         adapter=accepted.adapter.kind,
@@ -293,14 +324,6 @@ def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog
         created_by=actor.name,
         message="Waiting to be taken up",
     )
-    db.session.add(instance)
-    db.session.flush()
-    secrets.store(portal, instance.id, accepted.secrets)
-    quotas.check(portal, instance)
-    portal.registry.hook.admit(actor=actor, change={"kind": "instance.create", "instance": instance})
-    operations.open_for_instance(actor, "instance.create", instance)
-    ledger.record(portal, "instance.created", actor=actor, instance=instance, message=f"{instance.name} was created.")
-    return instance
 
 
 @dataclass(frozen=True)
@@ -343,12 +366,14 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         accepted, errors = check_change(portal, instance, change)
         if errors or accepted is None:
             raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
+        action = "version" if accepted.version != instance.version else ""
         instance.spec, instance.version = accepted.spec.model_dump(mode="json"), accepted.version
         instance.labels = instance.labels if change.labels is None else dict(change.labels)
         secrets.store(portal, instance.id, accepted.secrets)
         if accepted.secrets:
             instance.restarts_wanted += 1  # a new secret only reaches a claw by its environment
-        _changed(portal, actor, instance, "instance.update", "configuration was changed", after_commit, before=before)
+        words = "configuration was changed"
+        _changed(portal, actor, instance, "instance.update", words, after_commit, before=before, action=action)
     return instance
 
 
@@ -436,7 +461,8 @@ def bulk(portal: Portal, actor: Actor, action: str, instance_ids: Sequence[str])
 
 def _one(portal: Portal, actor: Actor, action: str, instance_id: str) -> Outcome:
     try:
-        return Outcome(instance_id, ACTIONS[action](portal, actor, instance_id).name)
+        row = ACTIONS[action](portal, actor, instance_id)
+        return Outcome(instance_id, row.name, warning=" ".join(verdict.sentence for verdict in policies.warnings_of(row)))
     except Problem as problem:
         _refused(portal, actor, action, instance_id, problem)
         return Outcome(instance_id, "", problem.detail)
@@ -481,18 +507,18 @@ def _refuse_deleted(instance: Instance) -> None:
 
 def _changed(
     portal: Portal, actor: Actor, instance: Instance, kind: str, words: str, after_commit: Any, level: str = "info",
-    *, before: quotas.Amount | None = None,
+    *, before: quotas.Amount | None = None, action: str = "",
 ) -> Operation:  # fmt: skip
-    """What every change has in common: within the quota, a new generation, due now, an operation, a fact, a hint.
+    """What every change has in common: within quota and rules, a new generation, due now, an operation, a fact, a hint.
 
-    `before`: what the instance took until now; None for a change that takes no more.
+    `before`: what the instance took until now; None for a change that takes no more. `action`: as rules call it.
     """
     instance.generation += 1
     instance.updated_at = instance.due_at = clock.now()
     instance.not_before, instance.attempts = None, 0
     if before is not None:
         quotas.check(portal, instance, before)
-    portal.registry.hook.admit(actor=actor, change={"kind": kind, "instance": instance})
+    policies.admit(portal, actor, kind, instance, action=action)
     operation = operations.open_for_instance(actor, kind, instance)
     verb = kind.split(".")[1]
     ledger.record(

@@ -20,7 +20,7 @@ from clawportal.errors import Conflict, FieldError, Invalid
 from clawportal.lifecycle import Desired
 from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, Tenant
 from clawportal.permissions import SYSTEM, Actor, Permission, Scope, narrowed
-from clawportal.services import access, clusters, instances, ledger, quotas
+from clawportal.services import access, clusters, instances, ledger, policies, quotas
 from clawportal.services.portal import Portal
 
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
@@ -294,6 +294,7 @@ def _target(actor: Actor, tenant_id: str, wanted: str) -> Project:
 
 def _put(portal: Portal, actor: Actor, instance: Instance, project: Project) -> None:
     quotas.check_move(portal, instance, project.id)
+    policies.admit(portal, actor, "instance.move", instance, project=project)
     data = {"before": instance.project_id, "after": project.id}
     instance.project_id, instance.updated_at = project.id, clock.now()
     message = f"{instance.name} was moved to {project.title or project.name}."

@@ -1,0 +1,632 @@
+"""Policies: the rules of a tenant and of the whole portal, and the one place where every change of an instance meets them.
+
+`admit` is called inside the transaction of a change, beside the quotas: one statement reads the rules, and a change that one of
+them refuses leaves nothing behind. What exists already is never touched by a new rule; `breaking` lists it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, func, or_, select
+
+from clawportal import clock
+from clawportal.db import db, transaction
+from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, PolicyRefused
+from clawportal.models import Cluster, Instance, Policy, Project, Tenant
+from clawportal.permissions import DESCRIPTIONS, SYSTEM, Actor, Permission, Scope
+from clawportal.services import access, catalog, ledger
+from clawportal.services.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
+from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
+from clawportal.services.portal import Portal
+from clawportal.types import InstanceSpec
+
+__all__ = ["ACTIONS", "EXAMPLES", "KINDS"]
+
+MODES = ("enforce", "warn")
+MOST = 100
+"""Rules of one tenant, and of the portal: each change looks at all of them."""
+LOOKED_AT, LOOKED_AT_BY_EXPRESSION, LISTED = 2000, 500, 50
+"""How many instances are held against a rule to see what breaks it, and how many of those are named."""
+PASSES, REFUSES, WARNS, NOT_ASKED = "passes", "refuses", "warns", "not-asked"
+_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A policy as it is evaluated: stored, or not saved yet."""
+
+    name: str
+    kind: str
+    parameters: Mapping[str, Any]
+    title: str = ""
+    enabled: bool = True
+    mode: str = "enforce"
+    actions: tuple[str, ...] = ()
+    message: str = ""
+    remedy: str = ""
+    id: str = ""
+    tenant_id: str | None = None
+
+    @property
+    def called(self) -> str:
+        return self.title or self.name
+
+
+_TEXTS = {"title": 200, "message": 500, "remedy": 500}
+
+
+def rule_of(row: Policy) -> Rule:
+    given = {item.name: getattr(row, item.name) for item in fields(Rule)}
+    return Rule(**(given | {"actions": tuple(row.actions or ())}))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one rule says about one change."""
+
+    rule: Rule
+    outcome: str
+    reason: str = ""
+    """What was found, in the rule's own terms."""
+    path: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What is told to whoever asked for the change: the words of whoever wrote the rule, if there are any."""
+        verb = "refuses this" if self.outcome == REFUSES else "warns"
+        said = f"The rule “{self.rule.called}” {verb}: {self.rule.message or self.reason}"
+        return f"{said} {self.rule.remedy}".strip()
+
+    def as_document(self) -> dict[str, Any]:
+        rule = self.rule
+        return {
+            "id": rule.id, "name": rule.name, "title": rule.called, "scope": "tenant" if rule.tenant_id else "portal",
+            "kind": rule.kind, "mode": rule.mode, "outcome": self.outcome, "reason": self.reason, "path": self.path,
+            "message": rule.message, "remedy": rule.remedy,
+        }  # fmt: skip
+
+
+# ---- judging
+
+
+def judge(rules: Sequence[Rule], many: Sequence[Facts], seconds: float = SECONDS) -> list[list[Verdict]]:
+    """What each rule says about each change. All expressions go to the helper together."""
+    texts = {index: str(rule.parameters.get("expression", "")) for index, rule in enumerate(rules) if rule.kind == "expression"}
+    asked = [
+        facts for facts in many if any(applies(rules[index].kind, list(rules[index].actions), facts.action) for index in texts)
+    ]
+    results = EVALUATOR.evaluate(list(texts.values()), [variables(facts) for facts in asked], seconds) if asked else []
+    found = {id(facts): dict(zip(texts, row, strict=True)) for facts, row in zip(asked, results, strict=True)}
+    return [[_verdict(rule, facts, found.get(id(facts), {}).get(index)) for index, rule in enumerate(rules)] for facts in many]
+
+
+def _verdict(rule: Rule, facts: Facts, result: Any) -> Verdict:
+    if rule.kind in KINDS and not applies(rule.kind, list(rule.actions), facts.action):
+        return Verdict(rule, NOT_ASKED)
+    hit = _expression_hit(result) if rule.kind == "expression" else _hit(rule, facts)
+    if hit is None:
+        return Verdict(rule, PASSES)
+    return Verdict(rule, REFUSES if rule.mode == "enforce" else WARNS, hit.reason, hit.path)
+
+
+def _expression_hit(result: Any) -> Hit | None:
+    if result is None or result.value is None:
+        return Hit(f"Its expression cannot be evaluated: {result.error if result else 'nothing answered'}")
+    return None if result.value else Hit("Its condition is not met.")
+
+
+def _hit(rule: Rule, facts: Facts) -> Hit | None:
+    try:
+        return KINDS[rule.kind].model_validate(dict(rule.parameters)).hit(facts)
+    except (KeyError, ValueError, TypeError, ArithmeticError) as error:  # such as one that a later release wrote
+        return Hit(f"The rule cannot be evaluated: {type(error).__name__}. Ask an administrator to correct it.")
+
+
+# ---- the transaction of a change
+
+_warned: WeakKeyDictionary[Instance, tuple[Verdict, ...]] = WeakKeyDictionary()
+
+
+def warnings_of(instance: Instance) -> tuple[Verdict, ...]:
+    """What rules in warning mode said to the change of this row just now; for the answer to it."""
+    return _warned.get(instance, ())
+
+
+def admit(
+    portal: Portal, actor: Actor, kind: str, instance: Instance, *, action: str = "", project: Project | None = None
+) -> None:
+    """Refuse with 409 what a rule or a plugin does not allow. Called inside the transaction of the change.
+
+    `kind`: as plugins know it, such as `instance.create`. `action`: as rules know it, where that differs. `project`: where the
+    instance shall come to.
+    """
+    _warned.pop(instance, None)
+    if actor.kind != SYSTEM.kind:  # the portal finishes what was admitted when somebody asked for it
+        _check(portal, actor, action or kind.partition(".")[2], instance, project)
+    portal.registry.hook.admit(actor=actor, change={"kind": kind, "instance": instance})
+
+
+def _check(portal: Portal, actor: Actor, action: str, instance: Instance, project: Project | None) -> None:
+    with db.session.no_autoflush:
+        rules = [rule for rule in _binding(instance.tenant_id) if _asked(rule, action)]
+        if not rules:
+            return
+        facts = _facts(portal, actor, action, instance, project_id=project.id if project else instance.project_id)
+    verdicts = judge(rules, [facts])[0]
+    refusing = [verdict for verdict in verdicts if verdict.outcome == REFUSES]
+    if refusing:
+        raise refusal(refusing)
+    warning = tuple(verdict for verdict in verdicts if verdict.outcome == WARNS)
+    if warning:
+        _warned[instance] = warning
+        message = f"{instance.name}: " + " ".join(verdict.sentence for verdict in warning)
+        data = {"policies": [verdict.as_document() for verdict in warning]}
+        ledger.record(
+            portal, "instance.policy_warned", actor=actor, instance=instance, level="warning", reason="PolicyWarning",
+            message=message[:2000], data=data,
+        )  # fmt: skip
+
+
+def _asked(rule: Rule, action: str) -> bool:
+    return rule.kind not in KINDS or applies(rule.kind, list(rule.actions), action)
+
+
+def _binding(tenant_id: str, *where: ColumnElement[bool]) -> list[Rule]:
+    """The rules that hold in a tenant, in one statement; those of the portal first."""
+    query = select(Policy).where(or_(Policy.tenant_id == tenant_id, Policy.tenant_id.is_(None)), Policy.enabled, *where)
+    return [rule_of(row) for row in db.session.scalars(query.order_by(Policy.tenant_id.is_not(None), Policy.name))]
+
+
+def refusal(verdicts: Sequence[Verdict]) -> PolicyRefused:
+    errors = [FieldError(verdict.path, verdict.sentence, "policy") for verdict in verdicts]
+    problem = PolicyRefused(" ".join(error.message for error in errors), errors=errors)
+    problem.extra = {"policies": [verdict.as_document() for verdict in verdicts]}
+    return problem
+
+
+def preview(portal: Portal, actor: Actor, instance: Instance, action: str) -> list[FieldError]:
+    """What rules would say to a change that is not stored; for forms that are checked while one types.
+
+    `instance`: a row that was never added to the session.
+    """
+    rules = [rule for rule in _binding(instance.tenant_id) if _asked(rule, action)]
+    if not rules:
+        return []
+    verdicts = judge(rules, [_facts(portal, actor, action, instance)])[0]
+    return list(refusal(found).errors) if (found := [verdict for verdict in verdicts if verdict.outcome == REFUSES]) else []
+
+
+# ---- facts
+
+
+def _facts(portal: Portal, actor: Actor, action: str, instance: Instance, *, project_id: str = "") -> Facts:
+    tenant, cluster = db.session.get(Tenant, instance.tenant_id), db.session.get(Cluster, instance.cluster_id)
+    project = db.session.get(Project, project_id or instance.project_id)
+    return _described(
+        portal, actor, action, clock.now(), instance,
+        _words(tenant), _words(project), (cluster.name, cluster.runtime) if cluster else ("", ""),
+    )  # fmt: skip
+
+
+def _words(row: Tenant | Project | None) -> dict[str, str]:
+    return {"id": row.id, "name": row.name, "title": row.title or row.name} if row else {"id": "", "name": "", "title": ""}
+
+
+def _described(
+    portal: Portal, actor: Actor, action: str, now: datetime, instance: Any, tenant: Mapping[str, str],
+    project: Mapping[str, str], cluster: tuple[str, str],
+) -> Facts:  # fmt: skip
+    """`instance`: a row, or anything with its name, adapter, version, labels and spec."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    spec = _effective(adapter, instance.version, instance.spec or {})
+    resources = spec.get("resources") or {}
+    return Facts(
+        action=action, now=now, name=instance.name or "", adapter=instance.adapter, version=instance.version,
+        uses_model=adapter is None or "model" in adapter.capabilities, cluster=cluster[0], runtime=cluster[1],
+        labels=instance.labels or {}, spec=spec, cpu=resources.get("cpu") or "",
+        memory=resources.get("memory") or (adapter.suggested_memory if adapter else ""),
+        actor={"id": actor.id, "name": actor.name, "kind": actor.kind}, tenant=tenant, project=project,
+    )  # fmt: skip
+
+
+def _effective(adapter: Any, version: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec as it holds: a setting that nobody wrote has its default."""
+    if adapter is None:
+        return dict(spec)
+    try:
+        model = adapter.settings_model(version)
+        settings = model.model_validate(spec.get("settings") or {}).model_dump(mode="json")
+    except (ValueError, LookupError):
+        return dict(spec)
+    hidden = catalog.secret_fields(model)
+    return {**spec, "settings": {name: value for name, value in settings.items() if name not in hidden}}
+
+
+# ---- reading
+
+
+@dataclass(frozen=True)
+class Page:
+    items: Sequence[Policy]
+    total: int
+
+
+def readable(actor: Actor) -> ColumnElement[bool]:
+    """Those of one's tenants, and those of the portal: they bind everybody, so everybody who reads rules may read them."""
+    own = access.visible(Policy, actor)
+    return or_(own, Policy.tenant_id.is_(None)) if actor.has(Permission.POLICY_READ) else own
+
+
+def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = False, limit: int = 200, offset: int = 0) -> Page:
+    """Those that bind a tenant, those of the portal alone, or all that one may read."""
+    where = [readable(actor)]
+    if tenant_id is not None:
+        tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ)
+        access.require(actor, Permission.POLICY_READ, Scope(tenant.id))
+        where.append(or_(Policy.tenant_id == tenant_id, Policy.tenant_id.is_(None)))
+    if portal_only:
+        where.append(Policy.tenant_id.is_(None))
+    order = (Policy.tenant_id.is_not(None), Policy.name, Policy.id)
+    rows = list(db.session.scalars(select(Policy).where(*where).order_by(*order).limit(limit).offset(offset)))
+    return Page(rows, db.session.scalar(select(func.count()).select_from(Policy).where(*where)) or 0)
+
+
+def get(actor: Actor, policy_id: str, permission: Permission = Permission.POLICY_READ, *, lock: bool = False) -> Policy:
+    """404 for a stranger; 403 for who may read it but not do this."""
+    query = select(Policy).where(Policy.id == policy_id, readable(actor))
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    row = db.session.scalars(query).one_or_none()
+    if row is None:
+        raise NotFound("There is no rule with this id, or it is not yours.")
+    if permission is not Permission.POLICY_READ and not may_manage(actor, row.tenant_id):
+        if row.tenant_id is None and actor.has(Permission.POLICY_MANAGE):
+            raise Forbidden("This rule holds in the whole portal. Only its administrators change it, outside of an organisation.")
+        access.require(actor, permission, Scope(row.tenant_id))
+    return row
+
+
+def may_manage(actor: Actor, tenant_id: str | None) -> bool:
+    return actor.allows(Permission.POLICY_MANAGE, Scope(tenant_id))
+
+
+# ---- writing
+
+
+def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) -> Policy:
+    """A new rule of a tenant, or, with None, of the whole portal."""
+    _may_write(actor, tenant_id)
+    wanted = check(wanted)
+    with transaction():
+        if tenant_id is not None:
+            tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ, lock=True)
+            if tenant.deleting_at is not None:
+                raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
+        same = Policy.tenant_id == tenant_id if tenant_id else Policy.tenant_id.is_(None)
+        names = set(db.session.scalars(select(Policy.name).where(same)))
+        if wanted.name in names:
+            raise Invalid.field("name", f"There is already a rule named {wanted.name}. Choose another name.", "taken")
+        if len(names) >= MOST:
+            raise Conflict(f"There are {MOST} rules already, and every change looks at all of them. Delete one first.")
+        row = Policy(tenant_id=tenant_id, created_by=actor.name, **_columns(wanted))
+        db.session.add(row)
+        db.session.flush()
+        _tell(portal, actor, row, "created", f"The rule {wanted.called} was created.")
+    return row
+
+
+def _may_write(actor: Actor, tenant_id: str | None) -> None:
+    if tenant_id is not None:
+        access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ)
+        access.require(actor, Permission.POLICY_MANAGE, Scope(tenant_id))
+    elif not may_manage(actor, None):
+        raise Forbidden(
+            f"You lack the right “{DESCRIPTIONS[Permission.POLICY_MANAGE]}” for the whole portal. Name an organisation."
+        )
+
+
+def _columns(rule: Rule) -> dict[str, Any]:
+    given = {item.name: getattr(rule, item.name) for item in fields(Rule) if item.name not in ("id", "tenant_id")}
+    return given | {"actions": list(rule.actions), "parameters": dict(rule.parameters)}
+
+
+def _tell(portal: Portal, actor: Actor, row: Policy, verb: str, message: str) -> None:
+    data = {"policy_id": row.id, "name": row.name, "enabled": row.enabled, "mode": row.mode}
+    ledger.record(portal, f"policy.{verb}", actor=actor, tenant_id=row.tenant_id, message=message, data=data)
+
+
+def update(portal: Portal, actor: Actor, policy_id: str, changes: Mapping[str, Any]) -> Policy:
+    """Change what is named; the name and to whom it belongs never change."""
+    before = rule_of(get(actor, policy_id, Permission.POLICY_MANAGE))
+    wanted = check(replace(before, **changes))  # outside of the transaction: it may ask the helper
+    with transaction():
+        row = get(actor, policy_id, Permission.POLICY_MANAGE, lock=True)
+        for name, value in _columns(wanted).items():
+            if name in changes and name != "name":
+                setattr(row, name, value)
+        row.updated_at = clock.now()
+        words = "was changed"
+        if set(changes) == {"enabled"}:
+            words = "was switched on" if row.enabled else "was switched off"
+        _tell(portal, actor, row, "changed", f"The rule {row.title or row.name} {words}.")
+    return row
+
+
+def remove(portal: Portal, actor: Actor, policy_id: str) -> None:
+    with transaction():
+        row = get(actor, policy_id, Permission.POLICY_MANAGE, lock=True)
+        db.session.delete(row)
+        db.session.flush()
+        _tell(portal, actor, row, "deleted", f"The rule {row.title or row.name} was deleted.")
+
+
+def check(wanted: Rule) -> Rule:
+    """The rule as it is stored. Invalid names every field that is wrong, in an expression with the position."""
+    errors = _plain_errors(wanted)
+    parameters: dict[str, Any] = dict(wanted.parameters)
+    if wanted.kind in KINDS:
+        try:
+            found = KINDS[wanted.kind].model_validate(parameters)
+            parameters = found.model_dump(mode="json", by_alias=True)
+            errors += _expression_errors(found)
+        except ValidationError as error:
+            errors += catalog.field_errors(error, "parameters")
+    if errors:
+        raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors=errors)
+    texts = {name: getattr(wanted, name).strip() for name in _TEXTS}
+    return replace(wanted, parameters=parameters, actions=tuple(dict.fromkeys(wanted.actions)), **texts)
+
+
+def _plain_errors(wanted: Rule) -> list[FieldError]:
+    errors = []
+    if not _NAME.fullmatch(wanted.name):
+        errors.append(FieldError("name", "must have 1 to 63 small letters, digits or dashes, such as no-exposed-claws"))
+    errors += [
+        FieldError(name, f"may have {most} characters at most")
+        for name, most in _TEXTS.items()
+        if len(getattr(wanted, name).strip()) > most
+    ]
+    if wanted.kind not in KINDS:
+        errors.append(FieldError("kind", f"must be one of {', '.join(KINDS)}", "unknown"))
+    if wanted.mode not in MODES:
+        errors.append(FieldError("mode", f"must be one of {', '.join(MODES)}", "unknown"))
+    if unknown := [action for action in wanted.actions if action not in ACTIONS]:
+        errors.append(FieldError("actions", f"{', '.join(unknown)}: known are {', '.join(ACTIONS)}", "unknown"))
+    return errors
+
+
+def _expression_errors(found: Kind) -> list[FieldError]:
+    if not isinstance(found, Expression):
+        return []
+    flaw = EVALUATOR.check(found.expression)
+    return [FieldError("parameters.expression", str(flaw))] if flaw else []
+
+
+# ---- what breaks a rule now
+
+
+class Breaks(NamedTuple):
+    """An instance that would not be allowed any more, and why."""
+
+    instance_id: str
+    name: str
+    project: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Breaking:
+    """Those that break a rule as they are. Nothing happens to them until somebody changes or starts them."""
+
+    items: Sequence[Breaks] = ()
+    broken: int = 0
+    looked_at: int = 0
+    complete: bool = True
+    """False: there are more instances than are looked at."""
+    asked: bool = True
+    """False: the rule is about moments and not about what instances are like."""
+
+
+_COLUMNS = (
+    Instance.id, Instance.name, Instance.tenant_id, Instance.project_id, Instance.cluster_id, Instance.adapter, Instance.version,
+    Instance.labels, Instance.spec,
+)  # fmt: skip
+
+
+def breaking(portal: Portal, actor: Actor, rule: Rule) -> Breaking:
+    """At most LOOKED_AT instances that the actor sees, newest first, in four statements."""
+    state = [action for action in ("start", "update", "create") if _asked(rule, action)]
+    if rule.kind == "hours" or not state:
+        return Breaking(asked=False)
+    most = LOOKED_AT_BY_EXPRESSION if rule.kind == "expression" else LOOKED_AT
+    where = [access.visible(Instance, actor), Instance.destroyed_at.is_(None)]
+    if rule.tenant_id is not None:
+        where.append(Instance.tenant_id == rule.tenant_id)
+    rows = db.session.execute(select(*_COLUMNS).where(*where).order_by(Instance.id.desc()).limit(most + 1)).all()
+    many = _facts_of(portal, actor, state[0], rows[:most])
+    verdicts = [row[0] for row in judge([rule], many, BATCH_SECONDS)]
+    found = [
+        Breaks(row.id, row.name, facts.project["title"], verdict.reason)
+        for row, facts, verdict in zip(rows, many, verdicts, strict=False)
+        if verdict.outcome in (REFUSES, WARNS)
+    ]
+    return Breaking(found[:LISTED], len(found), len(many), len(rows) <= most)
+
+
+def _facts_of(portal: Portal, actor: Actor, action: str, rows: Sequence[Any]) -> list[Facts]:
+    tenants, projects = _named(Tenant, [row.tenant_id for row in rows]), _named(Project, [row.project_id for row in rows])
+    query = select(Cluster.id, Cluster.name, Cluster.runtime).where(Cluster.id.in_({row.cluster_id for row in rows}))
+    places = {found.id: (found.name, found.runtime) for found in db.session.execute(query)} if rows else {}
+    now, nothing = clock.now(), _words(None)
+    return [
+        _described(
+            portal, actor, action, now, row, tenants.get(row.tenant_id, nothing), projects.get(row.project_id, nothing),
+            places.get(row.cluster_id, ("", "")),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _named(model: type[Tenant] | type[Project], ids: Iterable[str]) -> dict[str, dict[str, str]]:
+    wanted = set(ids)
+    query = select(model.id, model.name, model.title).where(model.id.in_(wanted))
+    rows = db.session.execute(query) if wanted else ()
+    return {row.id: {"id": row.id, "name": row.name, "title": row.title or row.name} for row in rows}
+
+
+# ---- trying
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A change that nobody makes: an instance that exists, or a new one, with what shall be different. None: as it is."""
+
+    action: str = "create"
+    instance: str = ""
+    """Id of the instance."""
+    name: str | None = None
+    adapter: str | None = None
+    version: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    cpu: str | None = None
+    memory: str | None = None
+    labels: Mapping[str, str] | None = None
+    cluster: str | None = None
+    project: str | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """Further parts of the spec, merged into it."""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Imagined:
+    name: str
+    adapter: str
+    version: str
+    labels: Mapping[str, str]
+    spec: Mapping[str, Any]
+
+
+def dry_run(portal: Portal, actor: Actor, tenant_id: str, trial: Trial, draft: Rule | None = None) -> list[Verdict]:
+    """What every rule of a tenant says to a change, those that are switched off too. Nothing is stored.
+
+    `draft`: a rule that is not saved yet, told first; with the id of a stored one it takes its place.
+    """
+    tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ)
+    access.require(actor, Permission.POLICY_READ, Scope(tenant.id))
+    if draft is not None:
+        access.require(actor, Permission.POLICY_MANAGE, Scope(tenant.id))
+        draft = check(replace(draft, name=draft.name or "not-saved"))
+    if trial.action not in ACTIONS:
+        raise Invalid.field("action", f"must be one of {', '.join(ACTIONS)}")
+    facts = _imagined(portal, actor, tenant, trial)
+    query = select(Policy).where(or_(Policy.tenant_id == tenant.id, Policy.tenant_id.is_(None)))
+    stored = [rule_of(row) for row in db.session.scalars(query.order_by(Policy.tenant_id.is_not(None), Policy.name))]
+    rules = [draft] if draft else []
+    return judge([*rules, *(rule for rule in stored if not draft or rule.id != draft.id)], [facts])[0]
+
+
+def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Facts:
+    row = _existing(actor, tenant, trial.instance) if trial.instance else None
+    if row is None and not trial.adapter:
+        raise Invalid.field("adapter", "Choose an instance, or a kind of claw.", "missing")
+    kind = trial.adapter or (row.adapter if row else "")
+    adapter = portal.registry.adapters.get(kind)
+    version = trial.version or (row.version if row and row.adapter == kind else "")
+    if not version:
+        version = catalog.default_version(adapter) if adapter else ""
+    spec = json.loads(json.dumps(row.spec)) if row else InstanceSpec.model_validate({}).model_dump(mode="json")
+    spec = _merged(spec, trial.spec)
+    for part, name, value in (
+        ("model", "provider", trial.provider), ("model", "name", trial.model),
+        ("resources", "cpu", trial.cpu), ("resources", "memory", trial.memory),
+    ):  # fmt: skip
+        if value is not None:
+            spec[part] = {**(spec.get(part) or {}), name: value}
+    labels = dict(trial.labels) if trial.labels is not None else dict(row.labels or {}) if row else {}
+    name = trial.name or (row.name if row else "new-claw")
+    project, cluster = _project(actor, tenant, trial, row), _cluster(tenant, trial, row)
+    thing = _Imagined(name, kind, version, labels, spec)
+    place = (cluster.name, cluster.runtime) if cluster else ("", "")
+    return _described(portal, actor, trial.action, trial.at or clock.now(), thing, _words(tenant), _words(project), place)
+
+
+def _existing(actor: Actor, tenant: Tenant, instance_id: str) -> Instance:
+    row = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
+    if row.tenant_id != tenant.id or row.destroyed_at is not None:
+        raise NotFound("There is no instance with this id in this organisation.")
+    return row
+
+
+def _merged(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        found[key] = _merged(found.get(key), value) if isinstance(value, Mapping) else value
+    return found
+
+
+def _project(actor: Actor, tenant: Tenant, trial: Trial, row: Instance | None) -> Project | None:
+    if trial.project is None and row is not None:
+        return db.session.get(Project, row.project_id)
+    query = select(Project).where(Project.tenant_id == tenant.id, access.visible(Project, actor)).order_by(Project.name)
+    if not trial.project:
+        found = list(db.session.scalars(query))
+        return next((project for project in found if project.name == "default"), found[0] if found else None)
+    project = db.session.scalars(query.where(or_(Project.id == trial.project, Project.name == trial.project))).first()
+    if project is None:
+        raise Invalid.field("project", f"There is no project {trial.project!r} here.", "unknown")
+    return project
+
+
+def _cluster(tenant: Tenant, trial: Trial, row: Instance | None) -> Cluster | None:
+    if trial.cluster:
+        query = select(Cluster).where(or_(Cluster.id == trial.cluster, Cluster.name == trial.cluster))
+        cluster = db.session.scalars(query).first()
+        if cluster is None:
+            raise Invalid.field("cluster", f"There is no cluster {trial.cluster!r}.", "unknown")
+        return cluster
+    wanted = row.cluster_id if row else tenant.default_cluster_id
+    return (
+        db.session.get(Cluster, wanted) if wanted else db.session.scalars(select(Cluster).order_by(Cluster.id).limit(1)).first()
+    )
+
+
+# ---- what a form should not offer
+
+
+def marks(tenant_id: str, adapters: Iterable[str], versions: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
+    """Choices that a rule refuses in every case, with the name of the rule: `adapter`, `version` and `provider`."""
+    rules = [
+        rule for rule in _binding(tenant_id, Policy.mode == "enforce", Policy.kind.in_(("adapters", "versions", "models")))
+        if _asked(rule, "create")
+    ]  # fmt: skip
+    blank = Facts("create", clock.now())
+    found: dict[str, dict[str, str]] = {"adapter": {}, "version": {}, "provider": {}}
+    for rule in rules:
+        for kind in adapters if rule.kind == "adapters" else ():
+            if _hit(rule, replace(blank, adapter=kind)):
+                found["adapter"].setdefault(kind, rule.called)
+        for kind, offered in versions.items() if rule.kind == "versions" else ():
+            for version in offered:
+                if _hit(rule, replace(blank, adapter=kind, version=version)):
+                    found["version"].setdefault(f"{kind} {version}", rule.called)
+        if rule.kind == "models" and rule.parameters.get("providers"):
+            for provider in ("practice", "openai-compatible", "openai", "anthropic"):
+                hit = _hit(rule, replace(blank, spec={"model": {"provider": provider}}))
+                if hit and hit.path.endswith("provider"):
+                    found["provider"].setdefault(provider, rule.called)
+    return found
+
+
+def as_document(row: Policy) -> dict[str, Any]:
+    return asdict(rule_of(row)) | {"title": row.title or row.name, "created_by": row.created_by, "created_at": row.created_at,
+                                   "updated_at": row.updated_at}  # fmt: skip

@@ -1,0 +1,462 @@
+"""The kinds of rule: what each needs to know, and what it says about a change. Pure: no tables, no request.
+
+A kind is a pydantic model of its parameters with one function, `hit`, that says what is wrong or nothing. The model gives the
+check on saving, the JSON Schema and the form. Whatever cannot be decided is a hit: rules fail closed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar, Literal
+from zoneinfo import ZoneInfo
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import Field, field_validator, model_validator
+
+from clawportal.types import Strict, parse_quantity
+
+ACTIONS: dict[str, str] = {
+    "create": "Create", "update": "Change the configuration", "version": "Change the version", "start": "Start",
+    "restart": "Restart", "move": "Move to another project", "stop": "Stop", "delete": "Delete",
+}  # fmt: skip
+"""What rules can look at. Killing is an emergency brake, and no rule holds it back."""
+_STATE = ("create", "update", "version", "start", "restart", "move")
+"""What leaves an instance that is meant to go on. Stopping and deleting what breaks a rule must stay possible."""
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+LONGEST_EXPRESSION = 2000
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One change as rules see it. Amounts as Kubernetes quantities; empty where nothing is set."""
+
+    action: str
+    now: datetime
+    name: str = ""
+    adapter: str = ""
+    version: str = ""
+    uses_model: bool = True
+    cluster: str = ""
+    runtime: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """With the defaults of the claw's own settings filled in."""
+    cpu: str = ""
+    memory: str = ""
+    """What holds: the adapter's suggestion where the spec names none."""
+    actor: Mapping[str, str] = field(default_factory=dict)
+    tenant: Mapping[str, str] = field(default_factory=dict)
+    project: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What a rule found: a sentence, and the field of the instance that it is about."""
+
+    reason: str
+    path: str = ""
+
+
+class Kind(Strict):
+    """Base of the parameters of a kind of rule."""
+
+    title: ClassVar[str]
+    hint: ClassVar[str]
+    actions: ClassVar[tuple[str, ...]] = _STATE
+    """What it looks at unless the rule says otherwise."""
+
+    def hit(self, facts: Facts) -> Hit | None:
+        raise NotImplementedError
+
+
+def _cleaned(values: list[str]) -> list[str]:
+    found = list(dict.fromkeys(value.strip() for value in values if value.strip()))
+    if any(len(value) > 200 for value in found):
+        raise ValueError("an entry may have 200 characters at most")
+    if values and not found:
+        raise ValueError("name at least one")
+    return found
+
+
+def _matches(text: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)
+
+
+class Adapters(Kind):
+    title, hint = "Kinds of claw", "Only these kinds of claw may be used."
+
+    allowed: list[str] = Field(
+        title="Allowed kinds of claw", description="Names such as nanobot. * stands for any text.", min_length=1, max_length=100
+    )
+
+    _clean = field_validator("allowed")(_cleaned)
+
+    def hit(self, facts: Facts) -> Hit | None:
+        if _matches(facts.adapter, self.allowed):
+            return None
+        return Hit(f"{facts.adapter} is not allowed. Allowed: {_listed(self.allowed)}.", "adapter")
+
+
+class Versions(Kind):
+    title, hint = "Versions", "Only these versions of a kind of claw may be used."
+
+    adapter: str = Field("", title="Kind of claw", description="Empty: of every kind.", max_length=100)
+    allowed: list[str] = Field(
+        title="Allowed versions",
+        description="A version, a pattern such as 2026.9.*, or a range such as >=0.3,<0.5.",
+        min_length=1,
+        max_length=100,
+    )
+
+    @field_validator("allowed")
+    @classmethod
+    def _ranges(cls, values: list[str]) -> list[str]:
+        for text in _cleaned(values):
+            if _is_range(text):
+                try:
+                    SpecifierSet(text)
+                except InvalidSpecifier:
+                    raise ValueError(f"{text!r} is no range of versions; write for example >=0.3,<0.5") from None
+        return _cleaned(values)
+
+    def hit(self, facts: Facts) -> Hit | None:
+        if self.adapter and not fnmatch.fnmatchcase(facts.adapter, self.adapter):
+            return None
+        if any(_fits(facts.version, text) for text in self.allowed):
+            return None
+        return Hit(f"Version {facts.version} of {facts.adapter} is not allowed. Allowed: {_listed(self.allowed)}.", "version")
+
+
+def _is_range(text: str) -> bool:
+    return text[:1] in "<>=!~"
+
+
+def _fits(version: str, wanted: str) -> bool:
+    if not _is_range(wanted):
+        return fnmatch.fnmatchcase(version, wanted)
+    try:
+        return SpecifierSet(wanted).contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False  # what cannot be compared is in no range
+
+
+class Models(Kind):
+    title, hint = "Models and providers", "Only these language models may be used."
+
+    providers: list[str] = Field(
+        default_factory=list, title="Allowed providers",
+        description="practice, openai-compatible, openai, anthropic. Empty: every provider.", max_length=100,
+    )  # fmt: skip
+    models: list[str] = Field(
+        default_factory=list, title="Allowed models",
+        description="Names as the provider spells them, such as gpt-5*. Empty: every model.", max_length=100,
+    )  # fmt: skip
+
+    _clean = field_validator("providers", "models")(_cleaned)
+
+    @model_validator(mode="after")
+    def _something(self) -> Models:
+        if not self.providers and not self.models:
+            raise ValueError("name at least one provider or model")
+        return self
+
+    def hit(self, facts: Facts) -> Hit | None:
+        if not facts.uses_model:
+            return None
+        choice = facts.spec.get("model") or {}
+        provider, name = str(choice.get("provider", "")), str(choice.get("name", ""))
+        if self.providers and not _matches(provider, self.providers):
+            return Hit(f"The provider {provider} is not allowed. Allowed: {_listed(self.providers)}.", "spec.model.provider")
+        # the practice model has no name; a rule about names leaves it to a rule about providers
+        if self.models and provider != "practice" and not _matches(name, self.models):
+            return Hit(f"The model {name or '(none)'} is not allowed. Allowed: {_listed(self.models)}.", "spec.model.name")
+        return None
+
+
+class Runtimes(Kind):
+    title, hint = "Kinds of place", "Claws may run only in these kinds of place."
+
+    allowed: list[str] = Field(
+        title="Allowed kinds of place", description="Names of runtimes, such as process.", min_length=1, max_length=100
+    )
+
+    _clean = field_validator("allowed")(_cleaned)
+
+    def hit(self, facts: Facts) -> Hit | None:
+        if _matches(facts.runtime, self.allowed):
+            return None
+        return Hit(f"Running in {facts.runtime or '(nothing)'} is not allowed. Allowed: {_listed(self.allowed)}.", "cluster")
+
+
+class Clusters(Kind):
+    title, hint = "Places", "Claws may run only in these places."
+
+    allowed: list[str] = Field(
+        title="Allowed places", description="Names of clusters, such as local. * stands for any text.",
+        min_length=1, max_length=100,
+    )  # fmt: skip
+
+    _clean = field_validator("allowed")(_cleaned)
+
+    def hit(self, facts: Facts) -> Hit | None:
+        if _matches(facts.cluster, self.allowed):
+            return None
+        return Hit(f"The place {facts.cluster or '(none)'} is not allowed. Allowed: {_listed(self.allowed)}.", "cluster")
+
+
+class Size(Kind):
+    title, hint = "Largest size", "No claw may be larger than this."
+
+    cpu: str = Field("", title="Most CPU", description="Cores of one claw, such as 500m or 2. Empty: no limit.", max_length=40)
+    memory: str = Field("", title="Most memory", description="Of one claw, such as 2Gi. Empty: no limit.", max_length=40)
+
+    @field_validator("cpu", "memory")
+    @classmethod
+    def _quantity(cls, value: str) -> str:
+        if value and parse_quantity(value) <= 0:
+            raise ValueError("must be greater than zero")
+        return value
+
+    @model_validator(mode="after")
+    def _something(self) -> Size:
+        if not self.cpu and not self.memory:
+            raise ValueError("say how much CPU or memory is the most")
+        return self
+
+    def hit(self, facts: Facts) -> Hit | None:
+        for name, words, most, wanted in (("cpu", "CPU", self.cpu, facts.cpu), ("memory", "memory", self.memory, facts.memory)):
+            if most and _too_much(wanted, most):
+                said = f"{wanted} {words} is more than {most}" if wanted else f"It has no {words} limit"
+                return Hit(f"{said}. The most is {most}.", f"spec.resources.{name}")
+        return None
+
+
+def _too_much(wanted: str, most: str) -> bool:
+    """Without a limit it may take everything."""
+    if not wanted:
+        return True
+    try:
+        return parse_quantity(wanted) > parse_quantity(most)
+    except ValueError:
+        return True
+
+
+class Labels(Kind):
+    title, hint = "Required labels", "Every claw has to carry these labels."
+
+    required: dict[str, str] = Field(
+        title="Required labels", description="The value may have * for any text; an empty value means: any value.",
+        min_length=1, max_length=50,
+    )  # fmt: skip
+
+    @field_validator("required")
+    @classmethod
+    def _keys(cls, values: dict[str, str]) -> dict[str, str]:
+        for key, value in values.items():
+            if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?", key) or len(value) > 200:
+                raise ValueError(f"{key!r} cannot be a label; labels have letters, digits and . _ / - inside, 63 at most")
+        return values
+
+    def hit(self, facts: Facts) -> Hit | None:
+        for key, pattern in self.required.items():
+            value = facts.labels.get(key)
+            if value is None:
+                return Hit(f"The label {key} is missing.", f"labels.{key}")
+            if pattern and not fnmatch.fnmatchcase(value, pattern):
+                return Hit(f"The label {key} is {value or '(empty)'}; it has to be {pattern}.", f"labels.{key}")
+        return None
+
+
+class Settings(Kind):
+    title, hint = "Forbidden settings", "These settings must not be switched on or filled in."
+
+    forbidden: list[str] = Field(
+        title="Forbidden settings",
+        description="Paths such as expose or settings.exec.enabled; with a value, as in restart=never, only that value.",
+        min_length=1, max_length=100,
+    )  # fmt: skip
+
+    @field_validator("forbidden")
+    @classmethod
+    def _paths(cls, values: list[str]) -> list[str]:
+        found = _cleaned(values)
+        for text in found:
+            if not re.fullmatch(r"[A-Za-z0-9_*-]+(\.[A-Za-z0-9_*-]+){0,9}(=.*)?", text):
+                raise ValueError(f"{text!r} is no path of a setting; write for example expose or settings.exec.enabled")
+        return found
+
+    def hit(self, facts: Facts) -> Hit | None:
+        for text in self.forbidden:
+            path, equals, wanted = text.partition("=")
+            for place, value in _values(facts.spec, path.removeprefix("spec.").split(".")):
+                if (fnmatch.fnmatchcase(_as_text(value), wanted)) if equals else _is_set(value):
+                    return Hit(f"The setting {place} must not be {_short(value)}.", f"spec.{place}")
+        return None
+
+
+def _values(document: Any, path: list[str], done: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything under a dotted path in which a part may be a pattern."""
+    if not path:
+        yield done, document
+    elif isinstance(document, Mapping):
+        for key, value in document.items():
+            if fnmatch.fnmatchcase(str(key), path[0]):
+                yield from _values(value, path[1:], f"{done}.{key}".lstrip("."))
+    elif isinstance(document, list):
+        for number, value in enumerate(document):
+            if path[0] in ("*", str(number)):
+                yield from _values(value, path[1:], f"{done}.{number}".lstrip("."))
+
+
+def _is_set(value: Any) -> bool:
+    """Neither off nor empty. Zero counts as set: it is a value like any other number."""
+    return value is not None and value is not False and value not in ("", [], {})
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _short(value: Any) -> str:
+    text = "on" if value is True else "set" if isinstance(value, Mapping | list) else _as_text(value) or "empty"
+    return text if len(text) <= 60 else "set"
+
+
+class Hours(Kind):
+    title, hint = "Allowed hours", "Changes may be made only at these times."
+    actions = ("create", "update", "version", "start", "restart", "move", "stop", "delete")
+
+    weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
+        default_factory=lambda: list(WEEKDAYS[:5]), title="Weekdays", min_length=1, max_length=7  # type: ignore[arg-type]
+    )  # fmt: skip
+    start: str = Field("08:00", title="From", description="In 24 hours, such as 08:00.", alias="from", max_length=5)
+    end: str = Field(
+        "18:00", title="To", description="24:00 is the end of the day. Earlier than the beginning: on the next day.", alias="to",
+        max_length=5,
+    )  # fmt: skip
+    timezone: str = Field("UTC", title="Time zone", description="Such as Europe/Berlin.", max_length=60)
+
+    @field_validator("start", "end")
+    @classmethod
+    def _clock(cls, value: str) -> str:
+        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", value):
+            raise ValueError("must be a time of the day in 24 hours, such as 08:00")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no known time zone; write for example Europe/Berlin or UTC") from None
+        return value
+
+    def hit(self, facts: Facts) -> Hit | None:
+        local = facts.now.astimezone(ZoneInfo(self.timezone))
+        if self._open(local):
+            return None
+        return Hit(f"It is {local:%a %H:%M} in {self.timezone}; allowed is {', '.join(self.weekdays)} {self.start}-{self.end}.")
+
+    def _open(self, local: datetime) -> bool:
+        today, before = WEEKDAYS[local.weekday()], WEEKDAYS[(local - timedelta(days=1)).weekday()]
+        now, start, end = local.time().replace(tzinfo=None), _minutes(self.start), _minutes(self.end)
+        passed = now.hour * 60 + now.minute
+        if start < end:
+            return today in self.weekdays and start <= passed < end
+        # over midnight; the same time twice is a whole day
+        return (today in self.weekdays and passed >= start) or (before in self.weekdays and passed < end)
+
+
+def _minutes(text: str) -> int:
+    hours, _, minutes = text.partition(":")
+    return int(hours) * 60 + int(minutes)
+
+
+class Expression(Kind):
+    title, hint = "Expression", "A condition in CEL that has to be true."
+
+    expression: str = Field(
+        title="Expression", description="Has to be true for the change to pass.", min_length=1, max_length=LONGEST_EXPRESSION,
+        json_schema_extra={"x-widget": "textarea"},
+    )  # fmt: skip
+
+    def hit(self, facts: Facts) -> Hit | None:
+        raise TypeError("expressions are evaluated together, outside of this process; see services.expressions")
+
+
+KINDS: dict[str, type[Kind]] = {
+    "adapters": Adapters, "versions": Versions, "models": Models, "runtimes": Runtimes, "clusters": Clusters, "size": Size,
+    "labels": Labels, "settings": Settings, "hours": Hours, "expression": Expression,
+}  # fmt: skip
+
+
+def applies(kind: str, actions: list[str], action: str) -> bool:
+    """Whether a rule looks at an action. A change of the version is also a change of the configuration."""
+    looked_at = actions or KINDS[kind].actions
+    return action in looked_at or (action == "version" and "update" in looked_at)
+
+
+def variables(facts: Facts) -> dict[str, Any]:
+    """What expressions see; documented in docs/policies.md."""
+    return {
+        "action": facts.action,
+        "actor": dict(facts.actor),
+        "tenant": dict(facts.tenant),
+        "project": dict(facts.project),
+        "instance": {
+            "name": facts.name, "adapter": facts.adapter, "version": facts.version, "cluster": facts.cluster,
+            "runtime": facts.runtime, "labels": dict(facts.labels), "spec": facts.spec,
+            "cpu": float(_amount(facts.cpu)), "memory": int(_amount(facts.memory)),
+        },
+        "now": facts.now.isoformat(),
+    }  # fmt: skip
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        return parse_quantity(text) if text else Decimal(0)
+    except ValueError:
+        return Decimal(0)
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "no-exposed-claws": {
+        "title": "Nothing is reachable from the network", "kind": "settings", "parameters": {"forbidden": ["expose"]},
+        "remedy": "Leave it switched off, or ask the security team.",
+    },
+    "own-models": {
+        "title": "Only our own models", "kind": "models",
+        "parameters": {"providers": ["practice", "openai-compatible"], "models": []},
+        "remedy": "Choose the model server of the company.",
+    },
+    "every-claw-has-a-team": {
+        "title": "Every claw has a team", "kind": "labels", "parameters": {"required": {"team": ""}},
+        "remedy": "Add the label team with the name of your team.",
+    },
+    "small-claws": {
+        "title": "No claw takes more than 2 GiB", "kind": "size", "parameters": {"cpu": "", "memory": "2Gi"},
+        "remedy": "Set a smaller memory limit.",
+    },
+    "working-hours": {
+        "title": "Deleting only in working hours", "kind": "hours", "actions": ["delete"],
+        "parameters": {"weekdays": list(WEEKDAYS[:5]), "from": "08:00", "to": "18:00", "timezone": "UTC"},
+        "remedy": "Wait until somebody is there who can help.",
+    },
+    "models-by-project": {
+        "title": "Production uses no practice model", "kind": "expression",
+        "parameters": {"expression": 'project.name != "production" || instance.spec.model.provider != "practice"'},
+        "remedy": "Choose a real provider, or another project.",
+    },
+}  # fmt: skip
+"""What a new rule can start from."""
