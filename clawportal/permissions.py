@@ -166,6 +166,7 @@ class Actor:
     id: str
     name: str
     kind: str = "user"
+    """`user` for somebody who signed in, `token` for a token of theirs, `service` for a service account, or `system`."""
     grants: tuple[Grant, ...] = ()
     language: str = ""
     theme: str = ""

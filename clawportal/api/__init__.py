@@ -16,14 +16,16 @@ from clawportal.api import (
     logs,
     members,
     operations,
+    policies,
+    service_accounts,
     sign_in,
     system,
     tenants,
 )
 
 __all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "operations", "sign_in",
-    "system", "tenants",
+    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "operations",
+    "service_accounts", "sign_in", "system", "tenants",
 ]  # fmt: skip
 
 

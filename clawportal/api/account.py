@@ -75,7 +75,7 @@ class Me(Answer):
     id: str
     name: str
     display_name: str
-    kind: str = Field(description="`user` for somebody who signed in, `token` for an API token.")
+    kind: str = Field(description="`user` for somebody who signed in, `token` for an API token, `service` for a service account.")
     language: str
     token_id: str | None
     session_id: str | None = Field(description="The session that this request belongs to; null for API tokens.")
@@ -95,7 +95,7 @@ def trade_password(portal: Portal, body: Credentials) -> NewToken:
     """
     user = sign_in.both_steps(portal, body.name, body.password, body.otp, security.place().address)
     actor = identity.actor_of(portal, user)
-    return _new(identity.create_token(portal, actor, user.id, body.token_name, body.days))
+    return new_token(identity.create_token(portal, actor, user.id, body.token_name, body.days))
 
 
 @op("GET", "/auth/me", permission=Permission.SELF, tags=TAGS, summary="Who am I?")
@@ -133,10 +133,13 @@ def list_tokens(actor: Actor) -> TokenList:
     example={"name": "build server", "days": 30, "scopes": ["instance.read"], "addresses": ["192.0.2.0/24"]})  # fmt: skip
 def create_token(actor: Actor, portal: Portal, body: NewTokenBody) -> NewToken:
     """A token can be limited to some permissions and to networks; a limited token cannot make further tokens."""
-    limits = Limits(
+    return new_token(identity.create_token(portal, actor, actor.id, body.name, body.days, limits=limits_of(body)))
+
+
+def limits_of(body: NewTokenBody) -> Limits:
+    return Limits(
         None if body.scopes is None else tuple(body.scopes), None if body.addresses is None else tuple(body.addresses)
     )
-    return _new(identity.create_token(portal, actor, actor.id, body.name, body.days, limits=limits))
 
 
 @op("DELETE", "/tokens/{token_id}", permission=Permission.SELF, tags=TAGS, summary="Revoke a token", status=204,
@@ -149,5 +152,5 @@ def _known(row: ApiToken) -> dict[str, Any]:
     return {name: getattr(row, name) for name in Token.model_fields}
 
 
-def _new(made: identity.NewToken) -> NewToken:
+def new_token(made: identity.NewToken) -> NewToken:
     return NewToken(**_known(made.row), token=made.text)

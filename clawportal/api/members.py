@@ -69,6 +69,7 @@ class GivenDocument(Answer):
     place: str = Field(description="Name of the project or instance.")
     created_by: str
     created_at: datetime
+    group: str = Field("", description="Group of a sign-in provider that gave it; `created_by` is the provider then.")
 
 
 class GivenList(Answer):
@@ -85,6 +86,8 @@ class RightDocument(Answer):
     kind: str = Field(description="How far it reaches: `portal`, `member`, `project` or `instance`.")
     place: str = Field(description="Name of the project or instance; empty for the whole organisation.")
     given_by: str
+    group: str = Field("", description="Group of `provider` that gave it; empty where somebody here did.")
+    provider: str = ""
 
 
 class Rights(Answer):

@@ -69,7 +69,8 @@ class LossesDocument(Answer):
     running: int
     named: list[str] = Field(description="Names of the first instances.")
     projects: int
-    members: int
+    members: int = Field(description="Their accounts stay.")
+    service_accounts: int
     roles: int
     events: int
     refusal: str = Field(description="Why it cannot be deleted at all; empty where it can.")

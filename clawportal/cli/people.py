@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     from clawportal.cli.remote import Remote
 
-_JSON = click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
-_TENANT = click.option("--tenant", "-t", help="Name or id of the organisation; not needed where you belong to one only.")
+JSON = click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
+TENANT = click.option("--tenant", "-t", help="Name or id of the organisation; not needed where you belong to one only.")
 _YES = click.option("--yes", help="The name once more, so that nothing is deleted by mistake; without it you are asked.")
 _QUOTA = (
     click.option("--instances", help="How many claws, or `none` for no limit."),
@@ -26,7 +26,7 @@ def register(cli: click.Group) -> None:
         cli.add_command(group)
 
 
-def _remote() -> Remote:
+def remote() -> Remote:
     from clawportal.cli.remote import Remote, account
 
     return Remote(account(click.get_current_context().find_root().obj))
@@ -42,7 +42,7 @@ def _everything(portal: Remote, path: str, **query: Any) -> list[dict[str, Any]]
             return found
 
 
-def _tenant_id(portal: Remote, wanted: str | None) -> str:
+def tenant_of(portal: Remote, wanted: str | None) -> str:
     from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure
 
     found = _everything(portal, "/tenants")
@@ -78,7 +78,7 @@ def _member(portal: Remote, tenant_id: str, name: str) -> dict[str, Any]:
     raise Failure(f"There is no member {name!r} in this organisation.", NOT_FOUND)
 
 
-def _told(output: str, document: Any, head: Sequence[str], rows: Sequence[Sequence[Any]], none: str) -> None:
+def told(output: str, document: Any, head: Sequence[str], rows: Sequence[Sequence[Any]], none: str) -> None:
     from clawportal.cli import show
 
     if output == "json":
@@ -106,7 +106,7 @@ def _sure(losses: dict[str, Any], yes: str | None) -> str:
     return str(click.prompt(f"Type {losses['name']} to confirm", err=True))
 
 
-def _done(output: str, document: Any, words: str) -> None:
+def done(output: str, document: Any, words: str) -> None:
     """What a change answered: a sentence for people, the document for scripts."""
     from clawportal.cli import show
 
@@ -117,8 +117,8 @@ def _done(output: str, document: Any, words: str) -> None:
 
 
 def _gone(answer: dict[str, Any], name: str, output: str) -> None:
-    done = answer["state"] == "deleted"
-    _done(output, answer, f"{name} was deleted." if done else f"{name} is being deleted; it goes after its last instance.")
+    finished = answer["state"] == "deleted"
+    done(output, answer, f"{name} was deleted." if finished else f"{name} is being deleted; it goes after its last instance.")
 
 
 def _with_quota(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,7 +140,7 @@ def _quota(portal: Remote, path: str, given: dict[str, str | None], output: str)
         found = portal.call("PUT", path, body=limits)
     rows = [(name, found["used"][name], found["limits"][name] if found["limits"][name] is not None else "no limit")
             for name in ("instances", "cpu", "memory")]  # fmt: skip
-    _told(output, found, ("RESOURCE", "USED", "ALLOWED"), rows, "")
+    told(output, found, ("RESOURCE", "USED", "ALLOWED"), rows, "")
 
 
 # ---- organisations
@@ -152,22 +152,22 @@ def tenant() -> None:
 
 
 @tenant.command("list")
-@_JSON
+@JSON
 def tenant_list(output: str) -> None:
     """List the organisations that you see."""
-    found = _everything(_remote(), "/tenants")
+    found = _everything(remote(), "/tenants")
     rows = [(t["name"], t["title"], t["projects"], t["members"], t["instances"], t["id"]) for t in found]
-    _told(output, found, ("NAME", "TITLE", "PROJECTS", "MEMBERS", "INSTANCES", "ID"), rows, "No organisations.")
+    told(output, found, ("NAME", "TITLE", "PROJECTS", "MEMBERS", "INSTANCES", "ID"), rows, "No organisations.")
 
 
 @tenant.command("create")
 @click.argument("name")
 @click.option("--title", default="", help="What people call it.")
-@_JSON
+@JSON
 def tenant_create(name: str, title: str, output: str) -> None:
     """Create an organisation with its first project."""
-    made = _remote().call("POST", "/tenants", body={"name": name, "title": title})
-    _done(output, made, f"{made['name']} was created ({made['id']}).")
+    made = remote().call("POST", "/tenants", body={"name": name, "title": title})
+    done(output, made, f"{made['name']} was created ({made['id']}).")
 
 
 @tenant.command("delete")
@@ -175,11 +175,11 @@ def tenant_create(name: str, title: str, output: str) -> None:
 @click.option("--with-instances", is_flag=True, help="Stop and delete its instances first.")
 @click.option("--keep-data", is_flag=True, help="Leave the folders of its instances where they are.")
 @_YES
-@_JSON
+@JSON
 def tenant_delete(name: str, with_instances: bool, keep_data: bool, yes: str | None, output: str) -> None:
     """Delete an organisation with all that is in it."""
-    portal = _remote()
-    tenant_id = _tenant_id(portal, name)
+    portal = remote()
+    tenant_id = tenant_of(portal, name)
     confirm = _sure(portal.call("GET", f"/tenants/{tenant_id}/losses"), yes)
     query = {"confirm": confirm, "instances": "delete" if with_instances else "refuse", "keep_data": keep_data}
     _gone(portal.call("DELETE", f"/tenants/{tenant_id}", query=query), name, output)
@@ -188,11 +188,11 @@ def tenant_delete(name: str, with_instances: bool, keep_data: bool, yes: str | N
 @tenant.command("quota")
 @click.argument("name", required=False)
 @_with_quota
-@_JSON
+@JSON
 def tenant_quota(name: str | None, output: str, **given: str | None) -> None:
     """Show, or set, what an organisation may use."""
-    portal = _remote()
-    _quota(portal, f"/tenants/{_tenant_id(portal, name)}/quota", given, output)
+    portal = remote()
+    _quota(portal, f"/tenants/{tenant_of(portal, name)}/quota", given, output)
 
 
 # ---- projects
@@ -204,41 +204,41 @@ def project() -> None:
 
 
 @project.command("list")
-@_JSON
+@JSON
 def project_list(output: str) -> None:
     """List the projects that you see."""
-    found = _remote().call("GET", "/projects")["items"]
+    found = remote().call("GET", "/projects")["items"]
     rows = [(p["name"], p["title"], p["tenant_name"], p["id"]) for p in found]
-    _told(output, found, ("NAME", "TITLE", "TENANT", "ID"), rows, "No projects.")
+    told(output, found, ("NAME", "TITLE", "TENANT", "ID"), rows, "No projects.")
 
 
 @project.command("create")
 @click.argument("name")
 @click.option("--title", default="", help="What people call it.")
-@_TENANT
-@_JSON
+@TENANT
+@JSON
 def project_create(name: str, title: str, tenant: str | None, output: str) -> None:
     """Create a project."""
-    portal = _remote()
-    made = portal.call("POST", "/projects", body={"tenant": _tenant_id(portal, tenant), "name": name, "title": title})
-    _done(output, made, f"{made['name']} was created ({made['id']}).")
+    portal = remote()
+    made = portal.call("POST", "/projects", body={"tenant": tenant_of(portal, tenant), "name": name, "title": title})
+    done(output, made, f"{made['name']} was created ({made['id']}).")
 
 
 @project.command("delete")
 @click.argument("name")
-@_TENANT
+@TENANT
 @click.option("--with-instances", is_flag=True, help="Stop and delete its instances first.")
 @click.option("--move-to", help="Move its instances to this project first.")
 @click.option("--keep-data", is_flag=True, help="Leave the folders of deleted instances where they are.")
 @_YES
-@_JSON
+@JSON
 def project_delete(
     name: str, tenant: str | None, with_instances: bool, move_to: str | None, keep_data: bool, yes: str | None, output: str
 ) -> None:
     """Delete a project."""
     if with_instances and move_to:
         raise click.UsageError("Choose one of --with-instances and --move-to.")
-    portal = _remote()
+    portal = remote()
     found = _project(portal, name, tenant)
     confirm = _sure(portal.call("GET", f"/projects/{found['id']}/losses"), yes)
     choice = "move" if move_to else "delete" if with_instances else "refuse"
@@ -248,12 +248,12 @@ def project_delete(
 
 @project.command("quota")
 @click.argument("name")
-@_TENANT
+@TENANT
 @_with_quota
-@_JSON
+@JSON
 def project_quota(name: str, tenant: str | None, output: str, **given: str | None) -> None:
     """Show, or set, what a project may use."""
-    portal = _remote()
+    portal = remote()
     _quota(portal, f"/projects/{_project(portal, name, tenant)['id']}/quota", given, output)
 
 
@@ -266,18 +266,18 @@ def member() -> None:
 
 
 @member.command("list")
-@_TENANT
-@_JSON
+@TENANT
+@JSON
 def member_list(tenant: str | None, output: str) -> None:
     """List members with their roles."""
     from clawportal.cli import show
 
-    portal = _remote()
-    found = _everything(portal, f"/tenants/{_tenant_id(portal, tenant)}/members")
+    portal = remote()
+    found = _everything(portal, f"/tenants/{tenant_of(portal, tenant)}/members")
     rows = [
         (m["name"], m["display_name"], m["role"], "" if m["active"] else "closed", show.age(m["last_login_at"])) for m in found
     ]
-    _told(output, found, ("NAME", "FULL NAME", "ROLE", "ACCOUNT", "LAST SIGN-IN"), rows, "No members.")
+    told(output, found, ("NAME", "FULL NAME", "ROLE", "ACCOUNT", "LAST SIGN-IN"), rows, "No members.")
 
 
 @member.command("add")
@@ -285,15 +285,15 @@ def member_list(tenant: str | None, output: str) -> None:
 @click.option("--role", default="developer", show_default=True)
 @click.option("--full-name", default="")
 @click.option("--existing", is_flag=True, help="Add the account that has this name; only for administrators of the portal.")
-@_TENANT
-@_JSON
+@TENANT
+@JSON
 def member_add(name: str, role: str, full_name: str, existing: bool, tenant: str | None, output: str) -> None:
     """Make an account, and print the password for its first sign-in."""
     from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote()
     body = {"name": name, "role": role, "display_name": full_name, "existing": existing}
-    made = portal.call("POST", f"/tenants/{_tenant_id(portal, tenant)}/members", body=body)
+    made = portal.call("POST", f"/tenants/{tenant_of(portal, tenant)}/members", body=body)
     if output == "json":
         return show.as_json(made)
     click.echo(f"{made['name']} is a member with the role {role} now.", err=True)
@@ -307,38 +307,38 @@ def member_add(name: str, role: str, full_name: str, existing: bool, tenant: str
 @click.option("--role", default="developer", show_default=True)
 @click.option("--note", default="", help="For whom it is.")
 @click.option("--days", type=click.IntRange(1, 90), default=7, show_default=True)
-@_TENANT
-@_JSON
+@TENANT
+@JSON
 def member_invite(role: str, note: str, days: int, tenant: str | None, output: str) -> None:
     """Print a link by which one person joins, with or without an account."""
-    portal = _remote()
+    portal = remote()
     body = {"role": role, "note": note, "days": days}
-    made = portal.call("POST", f"/tenants/{_tenant_id(portal, tenant)}/invitations", body=body)
+    made = portal.call("POST", f"/tenants/{tenant_of(portal, tenant)}/invitations", body=body)
     link = f"{portal.url}{made['path']}"
-    _done(output, {**made, "url": link}, link)
+    done(output, {**made, "url": link}, link)
 
 
 @member.command("role")
 @click.argument("name")
 @click.argument("role")
-@_TENANT
-@_JSON
+@TENANT
+@JSON
 def member_role(name: str, role: str, tenant: str | None, output: str) -> None:
     """Give a member another role."""
-    portal = _remote()
-    tenant_id = _tenant_id(portal, tenant)
+    portal = remote()
+    tenant_id = tenant_of(portal, tenant)
     found = _member(portal, tenant_id, name)
     changed = portal.call("PATCH", f"/tenants/{tenant_id}/members/{found['user_id']}", body={"role": role})
-    _done(output, changed, f"{found['name']} has the role {role} now, it was {found['role']}.")
+    done(output, changed, f"{found['name']} has the role {role} now, it was {found['role']}.")
 
 
 @member.command("remove")
 @click.argument("name")
-@_TENANT
+@TENANT
 def member_remove(name: str, tenant: str | None) -> None:
     """Take somebody out of the organisation; the account stays."""
-    portal = _remote()
-    tenant_id = _tenant_id(portal, tenant)
+    portal = remote()
+    tenant_id = tenant_of(portal, tenant)
     found = _member(portal, tenant_id, name)
     portal.call("DELETE", f"/tenants/{tenant_id}/members/{found['user_id']}")
     click.echo(f"{found['name']} is no member any more.")
@@ -346,13 +346,13 @@ def member_remove(name: str, tenant: str | None) -> None:
 
 @member.command("rights")
 @click.option("--permission", help="Only who has this right, such as instance.kill.")
-@_TENANT
-@_JSON
+@TENANT
+@JSON
 def member_rights(permission: str | None, tenant: str | None, output: str) -> None:
     """Show who can do what here, and why."""
-    portal = _remote()
-    found = portal.call("GET", f"/tenants/{_tenant_id(portal, tenant)}/rights")["items"]
+    portal = remote()
+    found = portal.call("GET", f"/tenants/{tenant_of(portal, tenant)}/rights")["items"]
     found = [right for right in found if permission is None or permission in right["permissions"]]
     where = {"portal": "the whole portal", "member": "the organisation"}
     rows = [(r["user"], r["role"], where.get(r["kind"], f"{r['kind']} {r['place']}"), r["given_by"]) for r in found]
-    _told(output, found, ("NAME", "ROLE", "IN", "GIVEN BY"), rows, "Nobody.")
+    told(output, found, ("NAME", "ROLE", "IN", "GIVEN BY"), rows, "Nobody.")

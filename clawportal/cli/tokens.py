@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,11 +38,14 @@ def list_(output: str) -> None:
     found = _remote().call("GET", "/tokens")
     if output == "json":
         return show.as_json(found)
-    show.table(("ID", "NAME", "PREFIX", "USED", "ENDS", "MAY", "FROM"), [_row(item) for item in found["items"]])
+    show.table(HEAD, [row_of(item) for item in found["items"]])
     return None
 
 
-def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:
+HEAD = ("ID", "NAME", "PREFIX", "USED", "ENDS", "MAY", "FROM")
+
+
+def row_of(item: Mapping[str, Any]) -> tuple[Any, ...]:
     from clawportal.cli import show
 
     return (
@@ -52,23 +55,38 @@ def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+_LIMITS = (
+    click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="How long it lives."),
+    click.option("--forever", is_flag=True, help="It lives until it is revoked."),
+    click.option("--scope", "scopes", multiple=True, help="A permission it is limited to, such as instance.read; repeatable."),
+    click.option(
+        "--from", "addresses", multiple=True, help="An address or network it may come from, such as 192.0.2.0/24; repeatable."
+    ),
+)
+
+
+def limiting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how long a token lives and what it is limited to."""
+    for option in reversed(_LIMITS):
+        command = option(command)
+    return command
+
+
+def body_of(name: str, days: int, forever: bool, scopes: Sequence[str], addresses: Sequence[str]) -> dict[str, Any]:
+    """What is sent to make a token."""
+    limits = {"scopes": list(scopes) or None, "addresses": list(addresses) or None}
+    return {"name": name, "days": None if forever else days, **limits}
+
+
 @token.command()
 @click.argument("name")
-@click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="How long it lives.")
-@click.option("--forever", is_flag=True, help="It lives until it is revoked.")
-@click.option("--scope", "scopes", multiple=True, help="A permission that it is limited to, such as instance.read; repeatable.")
-@click.option(
-    "--from", "addresses", multiple=True, help="An address or network it may come from, such as 192.0.2.0/24; repeatable."
-)
+@limiting
 @_OUTPUT
 def create(name: str, days: int, forever: bool, scopes: Sequence[str], addresses: Sequence[str], output: str) -> None:
     """Make a token. Its text is printed this once, alone on a line, so that a script can take it."""
     from clawportal.cli import show
 
-    body = {
-        "name": name, "days": None if forever else days, "scopes": list(scopes) or None, "addresses": list(addresses) or None,
-    }  # fmt: skip
-    made = _remote().call("POST", "/tokens", body=body)
+    made = _remote().call("POST", "/tokens", body=body_of(name, days, forever, scopes, addresses))
     if output == "json":
         return show.as_json(made)
     click.echo(made["token"])
@@ -79,14 +97,19 @@ def create(name: str, days: int, forever: bool, scopes: Sequence[str], addresses
 @click.argument("which")
 def revoke(which: str) -> None:
     """Revoke a token by its id, its prefix or its name; programs that use it are refused at once."""
+    portal = _remote()
+    found = pick(portal.call("GET", "/tokens")["items"], which, f"You have no token {which!r}. `claw token list` shows all.")
+    portal.call("DELETE", f"/tokens/{found['id']}")
+    click.echo(f"{found['name']} was revoked.")
+
+
+def pick(items: Sequence[Mapping[str, Any]], which: str, missing: str) -> Mapping[str, Any]:
+    """The one token of this id, prefix or name."""
     from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure
 
-    portal = _remote()
-    items = portal.call("GET", "/tokens")["items"]
     found = [item for item in items if which in (item["id"], item["prefix"])] or [item for item in items if item["name"] == which]
     if not found:
-        raise Failure(f"You have no token {which!r}. `claw token list` shows all.", NOT_FOUND)
+        raise Failure(missing, NOT_FOUND)
     if len(found) > 1:
-        raise Failure(f"Several tokens are named {which!r}; use the id, which `claw token list` shows.", REFUSED)
-    portal.call("DELETE", f"/tokens/{found[0]['id']}")
-    click.echo(f"{found[0]['name']} was revoked.")
+        raise Failure(f"Several tokens are named {which!r}; use the id, which the list shows.", REFUSED)
+    return found[0]

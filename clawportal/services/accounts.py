@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,7 +44,7 @@ def _require(actor: Actor) -> None:
 def listing(actor: Actor, *, text: str = "", limit: int = 50, offset: int = 0) -> AccountPage:
     """One page and the true total; three statements, whatever the number."""
     _require(actor)
-    where: list[ColumnElement[bool]] = []
+    where: list[ColumnElement[bool]] = [User.service_tenant_id.is_(None)]
     if text:
         where.append(or_(User.name.icontains(text, autoescape=True), User.display_name.icontains(text, autoescape=True)))
     total = db.session.scalar(select(func.count()).select_from(User).where(*where)) or 0
@@ -82,7 +82,7 @@ def _accounts(users: Sequence[User]) -> list[Account]:
 
 def _user(user_id: str, *, lock: bool = False) -> User:
     user = db.session.get(User, user_id, with_for_update=True if lock else None)
-    if user is None:
+    if user is None or user.service_tenant_id is not None:  # those of programs are looked after in their organisation
         raise NotFound("There is no account with this id.")
     return user
 
@@ -118,7 +118,7 @@ def set_active(portal: Portal, actor: Actor, user_id: str, active: bool) -> User
     _require(actor)
     with transaction():
         if not active:
-            _keep_an_admin(user_id)
+            keep_an_admin({user_id})
         user = _user(user_id, lock=True)
         if user.active == active:
             raise Conflict(f"The account of {user.name} is {'open' if active else 'closed'} already.")
@@ -139,14 +139,14 @@ def set_portal_role(portal: Portal, actor: Actor, user_id: str, role: str) -> Us
         raise Invalid.field("role", f"must be one of {', '.join(sorted(PORTAL_ROLES))}, or empty", "unknown")
     with transaction():
         if role != EVERYWHERE:
-            _keep_an_admin(user_id)
+            keep_an_admin({user_id})
         user = _user(user_id, lock=True)
         row = db.session.scalar(select(Membership).where(Membership.user_id == user.id, Membership.tenant_id.is_(None)))
         before = row.role if row else ""
         if row is not None and not role:
             db.session.delete(row)
         elif row is not None:
-            row.role = role
+            row.role, row.oidc_provider_id, row.oidc_group = role, None, ""  # by hand from now on
         elif role:
             db.session.add(Membership(user_id=user.id, tenant_id=None, role=role))
         words = f"has the role {role} in the whole portal now" if role else "has no role in the whole portal any more"
@@ -157,7 +157,7 @@ def set_portal_role(portal: Portal, actor: Actor, user_id: str, role: str) -> Us
     return user
 
 
-def _keep_an_admin(leaving_id: str) -> None:
+def keep_an_admin(leaving: Collection[str]) -> None:
     """Somebody must be able to let others in again. All of them are locked, so that two who leave at once cannot both pass."""
     query = (
         select(Membership.user_id)
@@ -167,5 +167,5 @@ def _keep_an_admin(leaving_id: str) -> None:
         .with_for_update()
     )
     admins = set(db.session.scalars(query))
-    if admins == {leaving_id}:
+    if leaving and admins and admins <= set(leaving):
         raise Conflict("This is the last administrator of the portal. Make somebody else one first.")

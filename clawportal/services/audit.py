@@ -95,7 +95,7 @@ def told(
         return
     noun = kind.partition(".")[0]
     entry = Pending(action_of(kind), actor, noun, summary=message, tenant_id=tenant_id)
-    entry.object_id = str(data.get(f"{noun}_id", ""))
+    entry.object_id, entry.object_name = str(data.get(f"{noun}_id", "")), str(data.get(f"{noun}_name", ""))
     if instance is not None:
         entry.tenant_id, entry.instance_id = instance.tenant_id, instance.id
         if noun == "instance":
@@ -221,7 +221,7 @@ def tenant_of(actor: Actor) -> str | None:
     if actor.inside is not None:
         return actor.inside
     found = {grant.tenant_id for grant in actor.grants if grant.permissions - {Permission.SELF}}
-    if not actor.grants and actor.kind in ("user", "token") and actor.id:
+    if not actor.grants and actor.kind in ("user", "token", "service") and actor.id:
         found = set(db.session.scalars(select(Membership.tenant_id).where(Membership.user_id == actor.id)))
     return found.pop() if len(found) == 1 else None
 

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, func, select
 
 from clawportal import clock
 from clawportal.db import db, transaction
-from clawportal.errors import Conflict, Invalid, NotFound, Unauthenticated
+from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from clawportal.models import ApiToken, Membership, Tenant, User
 from clawportal.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor, Grant
 from clawportal.services import grants, ledger, token_limits
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 TOKEN_PREFIX = "clp_"
 MIN_PASSWORD = 10
+NO_PASSWORD = ""
+"""In the place of a hash: only another way of signing in lets this account in."""
 _TOUCH_EVERY = timedelta(minutes=1)
 
 # 19 MiB and two passes are the OWASP figures; about 30 ms, which is what a sign-in may cost
@@ -93,8 +95,8 @@ def check_password(password: str, path: str) -> None:
 
 def authenticate(portal: Portal, name: str, password: str) -> User:
     """The user, or Unauthenticated. Takes as long for a name that does not exist as for a wrong password."""
-    user = db.session.scalar(select(User).where(User.name == name))
-    known = user.password_hash if user is not None and user.active else _NOBODY
+    user = db.session.scalar(select(User).where(User.name == name, User.service_tenant_id.is_(None)))
+    known = user.password_hash if user is not None and user.active and user.password_hash != NO_PASSWORD else _NOBODY
     if not _matches(known, password) or user is None or known is _NOBODY:
         raise Unauthenticated("The name or the password is wrong.")
     with transaction():
@@ -145,7 +147,7 @@ def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: s
     check_password(new, "new_password")
     with transaction():
         user = db.session.get(User, user_id)
-        if user is None:
+        if user is None or user.service_tenant_id is not None:
             raise NotFound("There is no such user.")
         if old is not None:
             verify_own(user, old, "old_password")
@@ -163,7 +165,8 @@ def verify_own(user: User, password: str, path: str) -> None:
 
 
 def find_user(name: str) -> User:
-    user = db.session.scalar(select(User).where(User.name == name))
+    """A person; service accounts have neither password nor second factor."""
+    user = db.session.scalar(select(User).where(User.name == name, User.service_tenant_id.is_(None)))
     if user is None:
         raise NotFound(f"There is no user named {name!r}.")
     return user
@@ -181,7 +184,8 @@ def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
     """The user with all grants: those from memberships and those that plugins add."""
     found = grants.of_user(user.id)
     found.extend(_granted_by_plugins(portal, user.id))
-    return Actor(user.id, user.name, "token" if token_id else "user", tuple(found), user.language, user.theme, token_id)
+    kind = "service" if user.service_tenant_id else "token" if token_id else "user"
+    return Actor(user.id, user.name, kind, tuple(found), user.language, user.theme, token_id)
 
 
 def _granted_by_plugins(portal: Portal, user_id: str) -> list[Grant]:
@@ -196,14 +200,17 @@ def _granted_by_plugins(portal: Portal, user_id: str) -> list[Grant]:
 
 
 def create_token(
-    portal: Portal, actor: Actor, user_id: str, name: str, days: int | None, *, limits: Limits = NO_LIMITS
-) -> NewToken:
-    """A token that acts as `user_id`; `days` None means that it does not expire."""
+    portal: Portal, actor: Actor, user_id: str, name: str, days: int | None, *, limits: Limits = NO_LIMITS,
+    owner: Actor | None = None,
+) -> NewToken:  # fmt: skip
+    """A token that acts as `user_id`; `days` None means that it does not expire. `owner`: whose it is, if not the maker's."""
+    if owner is None and actor.kind == "service":
+        raise Forbidden("A service account cannot make tokens. Whoever manages the members makes them.")
     if not 1 <= len(name.strip()) <= 100:
         raise Invalid.field("name", "Give the token a name of 1 to 100 characters, such as the machine it is for.", "missing")
     if days is not None and not 1 <= days <= 3650:
         raise Invalid.field("days", "A token lives from 1 to 3,650 days.")
-    limits = token_limits.checked(actor, limits)
+    limits = token_limits.checked(actor, limits, owner)
     text = TOKEN_PREFIX + secrets.token_urlsafe(32)
     row = ApiToken(
         user_id=user_id,
@@ -216,7 +223,11 @@ def create_token(
     )
     with transaction():
         db.session.add(row)
-        ledger.record(portal, "token.created", actor=actor, message=f"API token {row.name} was created for {actor.name}.")
+        whose = owner or actor
+        ledger.record(
+            portal, "token.created", actor=actor, tenant_id=_home(user_id),
+            message=f"API token {row.name} was created for {whose.name}.",
+        )  # fmt: skip
     return NewToken(row, text)
 
 
@@ -226,6 +237,8 @@ def list_tokens(user_id: str) -> list[ApiToken]:
 
 
 def revoke_token(portal: Portal, actor: Actor, user_id: str, token_id: str) -> None:
+    if actor.kind == "service" and actor.id == user_id:
+        raise Forbidden("A service account cannot revoke tokens. Whoever manages the members does that.")
     with transaction():
         row = db.session.scalar(select(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id))
         if row is None:
@@ -233,7 +246,13 @@ def revoke_token(portal: Portal, actor: Actor, user_id: str, token_id: str) -> N
         if row.revoked_at is not None:
             raise Conflict("This token is revoked already.")
         row.revoked_at = clock.now()
-        ledger.record(portal, "token.revoked", actor=actor, message=f"API token {row.name} was revoked.")
+        message = f"API token {row.name} was revoked."
+        ledger.record(portal, "token.revoked", actor=actor, tenant_id=_home(user_id), message=message)
+
+
+def _home(user_id: str) -> str | None:
+    """The tenant whose service account this is; None for people, who may be in many."""
+    return db.session.scalar(select(User.service_tenant_id).where(User.id == user_id))
 
 
 _BY_TOKEN = (

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
-from clawportal.models import CustomRole, Instance, Invitation, Membership, Project, RoleGrant, Tenant, User
+from clawportal.models import CustomRole, Instance, Invitation, Membership, OidcProvider, Project, RoleGrant, Tenant, User
 from clawportal.permissions import (
     DESCRIPTIONS,
     PORTAL_ONLY,
@@ -100,6 +100,8 @@ class Given:
     """Name of the project or instance."""
     created_by: str
     created_at: datetime
+    group: str = ""
+    """The group of a sign-in provider that gave it; `created_by` is the provider then."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,15 @@ class Right:
     """`portal`, `member`, `project` or `instance`: how far it reaches."""
     place: str = ""
     given_by: str = ""
+    group: str = ""
+    """The group of `provider` that gave it; empty where somebody here did."""
+    provider: str = ""
 
 
 # ---- the one rule
 
 
-def _tenant(actor: Actor, tenant_id: str, permission: Permission, *, lock: bool = False) -> Tenant:
+def tenant_for(actor: Actor, tenant_id: str, permission: Permission, *, lock: bool = False) -> Tenant:
     tenant = access.get_or_404(Tenant, tenant_id, actor, permission, lock=lock)
     if lock and tenant.deleting_at is not None:
         raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
@@ -141,7 +146,7 @@ def _require_all(actor: Actor, permissions: Iterable[Permission], scope: Scope, 
         raise Forbidden(f"You cannot {doing} rights that you do not have here yourself: {words}.")
 
 
-def _check_givable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
+def check_givable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
     """Whether `actor` may give this role in this scope."""
     if role in PORTAL_ROLES:
         raise Invalid.field("role", f"The role {role} holds in the whole portal, not in one organisation.")
@@ -153,7 +158,7 @@ def _check_givable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> Non
     _require_all(actor, permissions, scope, "give")
 
 
-def _check_takable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
+def check_takable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
     """Whether `actor` may take this role from somebody: only what one could give."""
     _require_all(actor, permissions_of(tenant_id, role) or (), scope, "take away")
 
@@ -162,8 +167,8 @@ def _check_takable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> Non
 
 
 def listing(actor: Actor, tenant_id: str, *, text: str = "", limit: int = 50, offset: int = 0) -> MemberPage:
-    _tenant(actor, tenant_id, Permission.MEMBER_READ)
-    where: list[ColumnElement[bool]] = [Membership.tenant_id == tenant_id]
+    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
+    where: list[ColumnElement[bool]] = [Membership.tenant_id == tenant_id, User.service_tenant_id.is_(None)]
     if text:
         where.append(or_(User.name.icontains(text, autoescape=True), User.display_name.icontains(text, autoescape=True)))
     base = select(Membership, User).join(User, User.id == Membership.user_id).where(*where)
@@ -183,16 +188,17 @@ def _member(row: Membership, user: User, count: int) -> Member:
 
 
 def get(actor: Actor, tenant_id: str, user_id: str) -> Member:
-    _tenant(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
     row = _membership(tenant_id, user_id)
     user = db.session.get_one(User, user_id)
     return _member(row, user, _grant_counts(tenant_id, [user_id]).get(user_id, 0))
 
 
 def _membership(tenant_id: str, user_id: str, *, lock: bool = False) -> Membership:
-    query = select(Membership).where(Membership.tenant_id == tenant_id, Membership.user_id == user_id)
+    query = select(Membership).join(User, User.id == Membership.user_id)
+    query = query.where(Membership.tenant_id == tenant_id, User.id == user_id, User.service_tenant_id.is_(None))
     if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
+        query = query.with_for_update(of=Membership).execution_options(populate_existing=True)
     row = db.session.scalar(query)
     if row is None:
         raise NotFound("There is no such member in this organisation.")
@@ -212,8 +218,8 @@ def create(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str, *
     """A new account as member of this tenant, with a password that has to be changed at the first sign-in."""
     password = secrets.token_urlsafe(12)
     with transaction():
-        tenant = _tenant(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
-        _check_givable(actor, tenant_id, role, Scope(tenant_id))
+        tenant = tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+        check_givable(actor, tenant_id, role, Scope(tenant_id))
         if len(display_name.strip()) > 200:
             raise Invalid.field("display_name", "A name may have 200 characters at most.")
         if db.session.scalar(select(User.id).where(User.name == name)):
@@ -229,9 +235,11 @@ def add(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str) -> M
     """An account that exists already, by its name. Only for those who manage all accounts: others make an invitation."""
     access.require(actor, Permission.USER_MANAGE, Scope())
     with transaction():
-        _tenant(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
-        _check_givable(actor, tenant_id, role, Scope(tenant_id))
-        user = db.session.scalar(select(User).where(or_(User.id == name, User.name == name)))
+        tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+        check_givable(actor, tenant_id, role, Scope(tenant_id))
+        user = db.session.scalar(
+            select(User).where(or_(User.id == name, User.name == name), User.service_tenant_id.is_(None))
+        )
         if user is None:
             raise Invalid.field("name", f"There is no account named {name!r}.", "unknown")
         _join(portal, actor, tenant_id, user, role)
@@ -248,11 +256,12 @@ def _join(portal: Portal, actor: Actor, tenant_id: str, user: User, role: str) -
 
 def change_role(portal: Portal, actor: Actor, tenant_id: str, user_id: str, role: str) -> Member:
     with transaction():
-        _tenant(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
         row = _membership(tenant_id, user_id, lock=True)
-        _check_takable(actor, tenant_id, row.role, Scope(tenant_id))
-        _check_givable(actor, tenant_id, role, Scope(tenant_id))
+        check_takable(actor, tenant_id, row.role, Scope(tenant_id))
+        check_givable(actor, tenant_id, role, Scope(tenant_id))
         before, row.role = row.role, role
+        row.oidc_provider_id, row.oidc_group = None, ""  # by hand from now on: no group changes it any more
         user = db.session.get_one(User, user_id)
         _record(
             portal, actor, tenant_id, "member.changed", f"{user.name} has the role {role} now, it was {before}.", user_id,
@@ -269,7 +278,7 @@ def remove(portal: Portal, actor: Actor, tenant_id: str, user_id: str) -> None:
             access.get_or_404(Tenant, tenant_id, actor, Permission.MEMBER_MANAGE, lock=True)
         row = _membership(tenant_id, user_id, lock=True)
         if not leaving:
-            _check_takable(actor, tenant_id, row.role, Scope(tenant_id))
+            check_takable(actor, tenant_id, row.role, Scope(tenant_id))
         user = db.session.get_one(User, user_id)
         db.session.execute(delete(RoleGrant).where(RoleGrant.tenant_id == tenant_id, RoleGrant.user_id == user_id))
         db.session.execute(delete(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.created_by_id == user_id))
@@ -289,7 +298,7 @@ def _record(portal: Portal, actor: Actor, tenant_id: str, kind: str, message: st
 
 def roles(actor: Actor, tenant_id: str) -> list[RoleInfo]:
     """The roles that can be given in a tenant: built-in ones, then its own."""
-    _tenant(actor, tenant_id, Permission.TENANT_READ)
+    tenant_for(actor, tenant_id, Permission.TENANT_READ)
     query = select(Membership.role, func.count()).where(Membership.tenant_id == tenant_id).group_by(Membership.role)
     counts = {row[0]: row[1] for row in db.session.execute(query)}
     scope = Scope(tenant_id)
@@ -307,7 +316,7 @@ def create_role(
     portal: Portal, actor: Actor, tenant_id: str, name: str, permissions: Iterable[str], description: str = ""
 ) -> CustomRole:
     with transaction():
-        _tenant(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
         if not _ROLE_NAME.fullmatch(name):
             raise Invalid.field("name", "A role's name has 2 to 40 small letters, digits or dashes, and begins with a letter.")
         if name in ROLES or grants.custom_role(tenant_id, name):
@@ -349,9 +358,9 @@ def change_permissions(
 ) -> CustomRole:
     """Of a role that the tenant made; whoever has it has the new rights from the next request on."""
     with transaction():
-        _tenant(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
         row = _own_role(tenant_id, role_id)
-        _check_takable(actor, tenant_id, row.name, Scope(tenant_id))
+        check_takable(actor, tenant_id, row.name, Scope(tenant_id))
         before = row.permissions
         content = _role_content(actor, tenant_id, permissions, description)
         row.permissions, row.description = content["permissions"], content["description"]
@@ -362,9 +371,9 @@ def change_permissions(
 
 def delete_role(portal: Portal, actor: Actor, tenant_id: str, role_id: str) -> None:
     with transaction():
-        _tenant(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
         row = _own_role(tenant_id, role_id)
-        _check_takable(actor, tenant_id, row.name, Scope(tenant_id))
+        check_takable(actor, tenant_id, row.name, Scope(tenant_id))
         used = sum(
             db.session.scalar(
                 select(func.count()).select_from(model).where(model.tenant_id == tenant_id, model.role == row.name)
@@ -393,7 +402,7 @@ def give(
         db.session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update())
         if role == "guest":
             raise Invalid.field("role", "A guest has no rights, so there is nothing to give. Choose another role.")
-        _check_givable(actor, tenant_id, role, scope)
+        check_givable(actor, tenant_id, role, scope)
         user = _member_named(tenant_id, who)
         row = db.session.scalar(
             select(RoleGrant)
@@ -404,8 +413,9 @@ def give(
             row = RoleGrant(tenant_id=tenant_id, user_id=user.id, project_id=project_id, instance_id=instance_id, role=role)
             db.session.add(row)
         else:
-            _check_takable(actor, tenant_id, row.role, scope)
+            check_takable(actor, tenant_id, row.role, scope)
         row.role, row.created_by, row.created_at = role, actor.name, clock.now()
+        row.oidc_provider_id, row.oidc_group = None, ""
         db.session.flush()
         _tell_grant(portal, actor, "grant.given", f"{user.name} has the role {role} on {place.name} now.", row, place)
     return Given(row.id, user.id, user.name, role, project_id, instance_id, place.name, row.created_by, row.created_at)
@@ -448,7 +458,7 @@ def take(portal: Portal, actor: Actor, grant_id: str) -> None:
                 place, scope = _place(actor, row.project_id, row.instance_id)
             except NotFound as error:
                 raise missing from error
-            _check_takable(actor, row.tenant_id, row.role, scope)
+            check_takable(actor, row.tenant_id, row.role, scope)
         user = db.session.get_one(User, row.user_id)
         db.session.delete(row)
         _tell_grant(portal, actor, "grant.taken", f"{user.name} lost the role {row.role} on {place.name}.", row, place)
@@ -456,7 +466,7 @@ def take(portal: Portal, actor: Actor, grant_id: str) -> None:
 
 def given(actor: Actor, tenant_id: str) -> list[Given]:
     """All roles on single projects and instances of a tenant."""
-    _tenant(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
     return _given(RoleGrant.tenant_id == tenant_id)
 
 
@@ -476,9 +486,12 @@ def _given(where: ColumnElement[bool]) -> list[Given]:
         .order_by(User.name, RoleGrant.id)
     )
     return [
-        Given(row.id, row.user_id, user, row.role, row.project_id, row.instance_id, place, row.created_by, row.created_at)
+        Given(
+            row.id, row.user_id, user, row.role, row.project_id, row.instance_id, place, row.created_by, row.created_at,
+            row.oidc_group,
+        )
         for row, user, place in db.session.execute(query)
-    ]
+    ]  # fmt: skip
 
 
 # ---- who can do what here, and why
@@ -486,23 +499,29 @@ def _given(where: ColumnElement[bool]) -> list[Given]:
 
 def rights(actor: Actor, tenant_id: str) -> list[Right]:
     """Every reason why anybody may do anything in a tenant: one per person and grant. Three statements."""
-    _tenant(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
     query = (
-        select(User.id, User.name, Membership.role, Membership.tenant_id, CustomRole.permissions)
+        select(
+            User.id, User.name, Membership.role, Membership.tenant_id, CustomRole.permissions, Membership.oidc_group,
+            func.coalesce(OidcProvider.title, ""),
+        )
         .join(Membership, Membership.user_id == User.id)
+        .outerjoin(OidcProvider, OidcProvider.id == Membership.oidc_provider_id)
         .outerjoin(CustomRole, (CustomRole.tenant_id == Membership.tenant_id) & (CustomRole.name == Membership.role))
         .where(User.active, or_(Membership.tenant_id == tenant_id, Membership.tenant_id.is_(None)))
         .order_by(User.name)
-    )
+    )  # fmt: skip
     found = [
-        Right(user_id, name, role, _meaning(role, custom), "member" if inside else "portal")
-        for user_id, name, role, inside, custom in db.session.execute(query)
-    ]
+        Right(
+            user_id, name, role, _meaning(role, custom), "member" if inside else "portal", group=group, provider=provider,
+        )
+        for user_id, name, role, inside, custom, group, provider in db.session.execute(query)
+    ]  # fmt: skip
     own = _custom(tenant_id)
     found += [
         Right(
             row.user_id, row.user, row.role, _meaning(row.role, own.get(row.role)), "project" if row.project_id else "instance",
-            row.place, row.created_by,
+            row.place, row.created_by, row.group, row.created_by if row.group else "",
         )
         for row in _given(RoleGrant.tenant_id == tenant_id)
     ]  # fmt: skip
@@ -526,7 +545,7 @@ def _custom(tenant_id: str) -> Mapping[str, Sequence[str]]:
 
 
 def invitations(actor: Actor, tenant_id: str) -> list[Invitation]:
-    _tenant(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
     query = select(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.expires_at > clock.now())
     return list(db.session.scalars(query.order_by(Invitation.created_at.desc(), Invitation.id.desc())))
 
@@ -539,8 +558,8 @@ def invite(portal: Portal, actor: Actor, tenant_id: str, role: str, *, note: str
         raise Invalid.field("note", "A note may have 200 characters at most.")
     text = INVITATION_PREFIX + secrets.token_urlsafe(24)
     with transaction():
-        _tenant(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
-        _check_givable(actor, tenant_id, role, Scope(tenant_id))
+        tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+        check_givable(actor, tenant_id, role, Scope(tenant_id))
         row = Invitation(
             tenant_id=tenant_id, role=role, note=note.strip(), token_hash=_digest(text), created_by_id=actor.id,
             created_by=actor.name, expires_at=clock.now() + timedelta(days=days),
@@ -557,11 +576,11 @@ def _digest(text: str) -> str:
 
 def withdraw(portal: Portal, actor: Actor, tenant_id: str, invitation_id: str) -> None:
     with transaction():
-        _tenant(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
         row = db.session.scalar(select(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.id == invitation_id))
         if row is None:
             raise NotFound("There is no such invitation. It may have been used already.")
-        _check_takable(actor, tenant_id, row.role, Scope(tenant_id))
+        check_takable(actor, tenant_id, row.role, Scope(tenant_id))
         db.session.delete(row)
         _record(portal, actor, tenant_id, "invitation.withdrawn", f"An invitation with the role {row.role} was withdrawn.")
 
@@ -596,7 +615,7 @@ def _open_invitation(portal: Portal, text: str, *, lock: bool = False) -> tuple[
     by = identity.actor_of(portal, maker)
     try:
         access.require(by, Permission.MEMBER_MANAGE, Scope(tenant.id))
-        _check_givable(by, tenant.id, row.role, Scope(tenant.id))
+        check_givable(by, tenant.id, row.role, Scope(tenant.id))
     except (Forbidden, Invalid) as error:
         raise NotFound(_INVALID) from error
     if tenant.deleting_at is not None:

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, select, update
 
 from clawportal import clock
 from clawportal.db import changed_rows, db, transaction
-from clawportal.errors import Forbidden, NotFound
-from clawportal.models import User, UserSession
+from clawportal.errors import Forbidden, NotFound, Unauthenticated
+from clawportal.models import OidcProvider, User, UserSession
 from clawportal.permissions import Actor
 from clawportal.services import audit, identity, ledger, throttle
 from clawportal.services.portal import Portal
@@ -44,10 +44,14 @@ class SessionInfo:
     last_seen_at: datetime
     expires_at: datetime
     current: bool
+    through: str = ""
+    """The provider that it began with; empty: a password."""
 
 
-def begin(portal: Portal, user: User, kind: str, place: Place) -> UserSession:
-    """Sign somebody in. The caller has checked the password, and the code where one is asked for."""
+def begin(portal: Portal, user: User, kind: str, place: Place, *, provider_id: str | None = None) -> UserSession:
+    """Sign somebody in. The caller has checked who it is (`provider_id`: who vouched for it), and the code where one is asked for."""
+    if user.service_tenant_id is not None:
+        raise Unauthenticated("A service account cannot sign in. It comes with an API token only.")
     with transaction():
         row = UserSession(
             user_id=user.id,
@@ -56,12 +60,16 @@ def begin(portal: Portal, user: User, kind: str, place: Place) -> UserSession:
             address=place.address[:64],
             agent=place.agent[:300],
             expires_at=clock.now() + lifetime(portal, kind),
+            oidc_provider_id=provider_id,
         )
         db.session.add(row)
         db.session.flush()
         _end_beyond(user.id)
         throttle.remember(user.id, row.address)
-        words = f"{user.name} signed in from {row.address or 'an unknown address'} with {device(row.agent)}."
+        came = row.address or "an unknown address"
+        provider = db.session.get(OidcProvider, provider_id) if provider_id else None
+        through = f" through {provider.title}" if provider else ""
+        words = f"{user.name} signed in{through} from {came} with {device(row.agent)}."
         ledger.record(portal, "session.started", actor=Actor(user.id, user.name), message=words, data={"session_id": row.id})
     return row
 
@@ -110,9 +118,10 @@ def _touch(portal: Portal, row: UserSession, place: Place) -> None:
 
 def listing(user_id: str, current: str | None) -> list[SessionInfo]:
     """The sessions that are open, this one first, then the one used last."""
-    query = select(UserSession).join(User, User.id == UserSession.user_id).where(_open_of(user_id))
-    rows = db.session.scalars(query.order_by(UserSession.last_seen_at.desc())).all()
-    return sorted((_info(row, row.id == current) for row in rows), key=lambda info: not info.current)
+    query = select(UserSession, OidcProvider.title).join(User, User.id == UserSession.user_id).where(_open_of(user_id))
+    query = query.outerjoin(OidcProvider, OidcProvider.id == UserSession.oidc_provider_id)
+    rows = db.session.execute(query.order_by(UserSession.last_seen_at.desc())).all()
+    return sorted((_info(row, row.id == current, title or "") for row, title in rows), key=lambda info: not info.current)
 
 
 def _open_of(user_id: str) -> ColumnElement[bool]:
@@ -124,9 +133,9 @@ def _open_of(user_id: str) -> ColumnElement[bool]:
     )
 
 
-def _info(row: UserSession, current: bool) -> SessionInfo:
+def _info(row: UserSession, current: bool, through: str) -> SessionInfo:
     return SessionInfo(
-        row.id, row.kind, device(row.agent), row.address, row.created_at, row.last_seen_at, row.expires_at, current
+        row.id, row.kind, device(row.agent), row.address, row.created_at, row.last_seen_at, row.expires_at, current, through
     )
 
 
@@ -164,7 +173,7 @@ def close(session_id: str) -> None:
 
 def require_person(actor: Actor) -> None:
     """Some things are for people alone: a stolen token must not shut its owner out."""
-    if actor.kind == "token":
+    if actor.kind != "user":
         raise Forbidden("An API token cannot do this. Sign in with your password instead.")
 
 

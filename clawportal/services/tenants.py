@@ -18,7 +18,7 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid
 from clawportal.lifecycle import Desired
-from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, Tenant
+from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, Tenant, User
 from clawportal.permissions import SYSTEM, Actor, Permission, Scope, narrowed
 from clawportal.services import access, clusters, instances, ledger, policies, quotas
 from clawportal.services.portal import Portal
@@ -87,6 +87,7 @@ class Losses:
     """Why it cannot be deleted at all."""
     targets: Sequence[tuple[str, str]] = field(default=())
     """Other projects that instances can be moved to: id and title."""
+    service_accounts: int = 0
 
 
 # ---- reading
@@ -100,7 +101,7 @@ def listing(actor: Actor, *, text: str = "", limit: int = 50, offset: int = 0) -
     total = db.session.scalar(select(func.count()).select_from(Tenant).where(*where)) or 0
     rows = list(db.session.scalars(select(Tenant).where(*where).order_by(Tenant.name).limit(limit).offset(offset)))
     ids = [row.id for row in rows]
-    projects, members = _per_tenant(Project.tenant_id, ids), _per_tenant(Membership.tenant_id, ids)
+    projects, members = _per_tenant(Project.tenant_id, ids), _per_tenant(Membership.tenant_id, ids, _PEOPLE)
     live = _per_tenant(Instance.tenant_id, ids, Instance.destroyed_at.is_(None))
     return TenantPage(
         [
@@ -112,6 +113,10 @@ def listing(actor: Actor, *, text: str = "", limit: int = 50, offset: int = 0) -
         ],
         total,
     )  # fmt: skip
+
+
+_PEOPLE = Membership.user_id.not_in(select(User.id).where(User.service_tenant_id.is_not(None)))
+"""Memberships that are not those of service accounts."""
 
 
 def _per_tenant(column: Any, ids: Sequence[str], *where: ColumnElement[bool]) -> dict[str, int]:
@@ -308,8 +313,9 @@ def tenant_losses(actor: Actor, tenant_id: str) -> Losses:
     tenant = get(actor, tenant_id, Permission.TENANT_DELETE)
     number, running, named = _instances(Instance.tenant_id == tenant.id)
     return Losses(
-        tenant.name, number, running, named, _count(Project, tenant.id), _count(Membership, tenant.id),
+        tenant.name, number, running, named, _count(Project, tenant.id), _count(Membership, tenant.id, _PEOPLE),
         _count(CustomRole, tenant.id), _count(EventRow, tenant.id), _tenant_refusal(tenant),
+        service_accounts=_count(Membership, tenant.id, ~_PEOPLE),
     )  # fmt: skip
 
 
@@ -331,8 +337,8 @@ def _instances(where: ColumnElement[bool]) -> tuple[int, int, list[str]]:
     return number, running, list(db.session.scalars(select(Instance.name).where(*live).order_by(Instance.name).limit(NAMED)))
 
 
-def _count(model: Any, tenant_id: str) -> int:
-    return db.session.scalar(select(func.count()).select_from(model).where(model.tenant_id == tenant_id)) or 0
+def _count(model: Any, tenant_id: str, *where: ColumnElement[bool]) -> int:
+    return db.session.scalar(select(func.count()).select_from(model).where(model.tenant_id == tenant_id, *where)) or 0
 
 
 def _tenant_refusal(tenant: Tenant) -> str:

@@ -35,11 +35,11 @@ class Limits:
 NO_LIMITS = Limits()
 
 
-def checked(actor: Actor, wanted: Limits) -> Limits:
-    """The limits in their one form; Invalid for what `actor` has not or what cannot be read."""
+def checked(actor: Actor, wanted: Limits, owner: Actor | None = None) -> Limits:
+    """The limits in their one form; Invalid for what whoever the token stands for has not, or what cannot be read."""
     if actor.token_id is not None:
         _require_unlimited(actor.token_id)
-    scopes = None if wanted.scopes is None else _scopes(actor, wanted.scopes)
+    scopes = None if wanted.scopes is None else _scopes(actor if owner is None else owner, wanted.scopes, mine=owner is None)
     return Limits(scopes, None if not wanted.addresses else _networks(wanted.addresses))
 
 
@@ -50,14 +50,16 @@ def _require_unlimited(token_id: str) -> None:
         raise Forbidden("A token that is limited itself cannot make tokens. Sign in with your password instead.")
 
 
-def _scopes(actor: Actor, wanted: Iterable[str]) -> tuple[str, ...]:
+def _scopes(actor: Actor, wanted: Iterable[str], *, mine: bool) -> tuple[str, ...]:
     own = {str(permission) for grant in actor.grants for permission in grant.permissions}
     found = sorted(set(wanted))
     if not found:
         raise Invalid.field("scopes", "Name at least one permission, or leave the limit out.", "missing")
     beyond = [name for name in found if name not in own]
     if beyond:
-        raise Invalid.field("scopes", f"You do not have {', '.join(beyond)} yourself, so no token can have it.", "unknown")
+        names = ", ".join(beyond)
+        words = f"You do not have {names} yourself, so no token can have it."
+        raise Invalid.field("scopes", words if mine else f"The account does not have {names}, so no token of it can.", "unknown")
     return tuple(found)
 
 

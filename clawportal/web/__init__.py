@@ -16,10 +16,13 @@ def blueprint() -> Blueprint:
         home,
         instances,
         members,
+        oidc,
         operations,
         plugins,
         profile,
         profile_sign_in,
+        providers,
+        service_accounts,
         spec_form,
         tenants,
     )
@@ -27,7 +30,7 @@ def blueprint() -> Blueprint:
 
     # imported for their views
     assert all((
-        about, accounts, audit, auth, context, home, instances, members, operations, plugins, profile,
-        profile_sign_in, spec_form, tenants,
+        about, accounts, audit, auth, context, home, instances, members, oidc, operations, plugins, profile,
+        profile_sign_in, providers, service_accounts, spec_form, tenants,
     ))  # fmt: skip
     return bp

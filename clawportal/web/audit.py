@@ -32,8 +32,9 @@ SHOWN_CHANGES = 3
 ACTIONS = {
     "instance": _l("Instances"), "instance.update": _l("Configuration changes"), "operation": _l("Operations"),
     "sign_in": _l("Signing in"), "sign_out": _l("Signing out"), "token": _l("Tokens"), "user": _l("Accounts"),
-    "member": _l("Members"), "role": _l("Roles"), "grant": _l("Shared access"), "project": _l("Projects"),
-    "tenant": _l("Organisations"), "quota": _l("Quotas"), "portal": _l("The portal"), "audit": _l("The audit itself"),
+    "member": _l("Members"), "service_account": _l("Service accounts"), "role": _l("Roles"), "grant": _l("Shared access"),
+    "project": _l("Projects"), "tenant": _l("Organisations"), "quota": _l("Quotas"), "portal": _l("The portal"),
+    "audit": _l("The audit itself"),
 }  # fmt: skip
 """What the list can be narrowed to, in the order of the menu."""
 

@@ -13,6 +13,7 @@ from clawportal.http import i18n
 from clawportal.http.security import (
     actor,
     begin_session,
+    browser_session,
     current_actor,
     end_session,
     place,
@@ -23,11 +24,12 @@ from clawportal.http.security import (
 )
 from clawportal.models import User
 from clawportal.permissions import Permission
-from clawportal.services import identity, otp, portal_settings, practice, sign_in, tenancy
+from clawportal.services import identity, oidc, oidc_providers, otp, portal_settings, practice, sign_in, tenancy
 from clawportal.web import pages, second_step
 from clawportal.web.context import THEME_COOKIE, THEMES
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
+from clawportal.web.words import told as told_words
 
 _YEAR = 365 * 24 * 3600
 
@@ -45,7 +47,7 @@ def login() -> AnyResponse:
     try:
         user = sign_in.first_step(portal(), name, request.form.get("password", ""), place().address)
     except (Unauthenticated, TooManyRequests) as problem:
-        answer = _login_page(wanted, name, _told(problem))
+        answer = _login_page(wanted, name, _told(problem), typed=True)
         answer.status_code = problem.status
         answer.headers.update(problem.headers)
         return answer
@@ -58,19 +60,35 @@ def login() -> AnyResponse:
 def _told(problem: Problem) -> str:
     if isinstance(problem, TooManyRequests):
         return _("Too many wrong sign-ins. Wait a minute, then try again.")
-    return _("The name or the password is wrong.")
+    return told_words(problem.detail)
 
 
-def _login_page(wanted: str, name: str = "", error: str = "") -> Response:
-    first_run = not pages.setup_done()
-    return make_response(render_template("auth/login.html", username=name, error=error, next_url=wanted, first_run=first_run))
+def _login_page(wanted: str, name: str = "", error: str = "", *, typed: bool = False) -> Response:
+    """`typed`: a password was, so its form is shown again although it may be hidden."""
+    providers = oidc_providers.buttons()
+    form = typed or request.args.get("password") == "1" or sign_in.passwords_for_all(portal())
+    out = next((button for button in providers if button.slug == request.args.get("out")), None)
+    return make_response(
+        render_template(
+            "auth/login.html", username=name, error=error, next_url=wanted, first_run=not pages.setup_done(), providers=providers,
+            password_form=form, out=out,
+        )
+    )  # fmt: skip
 
 
 @bp.post("/logout")
 @requires(Permission.SELF)
 def logout() -> AnyResponse:
+    return redirect(url_for("web.login", out=_signed_out()), 303)
+
+
+def _signed_out() -> str | None:
+    """End the session; returns the provider where one may be signed in still, if that can be ended there."""
+    found = browser_session()
+    provider = oidc.provider_of_session(found) if found else None
+    slug = provider.slug if provider is not None and provider.enabled else None
     end_session()
-    return redirect(url_for("web.login"), 303)
+    return slug if slug and oidc.sign_out_url(portal(), slug, "") else None
 
 
 # ---- first run
@@ -93,7 +111,7 @@ def setup() -> AnyResponse:
     if pages.setup_done():
         return redirect(url_for("web.home"))
     user = pages.own_user()
-    if user is None or actor().kind == "token":
+    if user is None or actor().kind != "user":
         raise Forbidden("Sign in with your password in a browser to set up the portal.")
     if request.method == "GET":
         return _setup_page(_Setup(), user)

@@ -11,7 +11,7 @@ from clawportal.errors import Invalid, NotFound
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, begin_session, current_actor, portal, public, requires
 from clawportal.permissions import DESCRIPTIONS, ROLE_WORDS, Permission, Scope
-from clawportal.services import identity, members, tenancy, tenants
+from clawportal.services import identity, members, service_accounts, tenancy, tenants
 from clawportal.services import instances as service
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import bp
@@ -24,16 +24,17 @@ from clawportal.web.words import gettext as _
 @bp.get("/tenants/<tenant_id>/members", endpoint="members")
 @requires(Permission.MEMBER_READ)
 def members_index(tenant_id: str) -> Response:
-    return _members(tenant_id)
+    return members_page(tenant_id)
 
 
-def _members(tenant_id: str, status: int = 200, **context: Any) -> Response:
+def members_page(tenant_id: str, status: int = 200, **context: Any) -> Response:
     who, page, text = actor(), paging(), request.args.get("q", "").strip()[:200]
     found = tenants.get(who, tenant_id, Permission.MEMBER_READ)
     listed = members.listing(who, tenant_id, text=text, limit=page.limit, offset=page.offset)
     return tenant_page(
         "members", found, "members", status=status, members=listed.items, q=text, roles=members.roles(who, tenant_id),
-        page=rows.Paged(listed.total, page.limit, page.offset), invitations=members.invitations(who, tenant_id), **context,
+        page=rows.Paged(listed.total, page.limit, page.offset), invitations=members.invitations(who, tenant_id),
+        service_accounts=service_accounts.listing(who, tenant_id), **context,
     )  # fmt: skip
 
 
@@ -46,8 +47,8 @@ def member_create(tenant_id: str) -> Response:
     try:
         made = members.create(portal(), actor(), tenant_id, name, role, display_name=form.get("display_name", ""))
     except Invalid as problem:
-        return _members(tenant_id, 422, errors=auth.told(problem.errors), values=form)
-    return _members(tenant_id, new_member={"name": made.user.name, "password": made.password})
+        return members_page(tenant_id, 422, errors=auth.told(problem.errors), values=form)
+    return members_page(tenant_id, new_member={"name": made.user.name, "password": made.password})
 
 
 @bp.post("/tenants/<tenant_id>/members/<user_id>/role")
@@ -75,8 +76,8 @@ def invitation_create(tenant_id: str) -> Response:
     try:
         made = members.invite(portal(), actor(), tenant_id, request.form.get("role", ""), note=request.form.get("note", ""))
     except Invalid as problem:
-        return _members(tenant_id, 422, errors=auth.told(problem.errors), values=request.form)
-    return _members(tenant_id, new_link=url_for("web.invitation", text=made.text, _external=True))
+        return members_page(tenant_id, 422, errors=auth.told(problem.errors), values=request.form)
+    return members_page(tenant_id, new_link=url_for("web.invitation", text=made.text, _external=True))
 
 
 @bp.post("/tenants/<tenant_id>/invitations/<invitation_id>/withdraw")

@@ -48,7 +48,7 @@ def _first_things_first() -> AnyResponse | None:
     if request.endpoint in _ALWAYS or request.endpoint is None or request.path.startswith("/api/"):
         return None
     actor = current_actor()
-    if actor is None or actor.kind == "token":
+    if actor is None or actor.kind != "user":
         return None
     if not setup_done() and actor.has(Permission.PORTAL_ADMIN):
         return _elsewhere(url_for("web.setup"))

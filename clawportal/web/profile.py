@@ -68,14 +68,14 @@ def person() -> User:
     return user
 
 
-def _told(problem: Invalid) -> dict[str, str]:
+def told_errors(problem: Invalid) -> dict[str, str]:
     return {_PATHS.get(path, path): message for path, message in auth.told(problem.errors).items()}
 
 
 @bp.post("/profile/password")
 @requires(Permission.SELF)
 def password() -> AnyResponse:
-    if actor().kind == "token":
+    if actor().kind != "user":
         raise Forbidden("A token cannot change the password. Sign in with your password instead.")
     new = request.form.get("password", "")
     errors = auth.password_errors(new, request.form.get("password_again", ""))
@@ -85,7 +85,7 @@ def password() -> AnyResponse:
         with throttle.guarded(portal(), "password", actor().name, place().address):
             user = identity.set_password(portal(), actor(), actor().id, new, old=request.form.get("current", ""))
     except Invalid as problem:
-        return page_of(422, errors=_told(problem))
+        return page_of(422, errors=told_errors(problem))
     begin_session(user)
     return pages.moved(_("Your password was changed. Other devices are signed out."), url_for("web.profile"))
 
@@ -93,24 +93,28 @@ def password() -> AnyResponse:
 @bp.post("/profile/tokens")
 @requires(Permission.SELF)
 def tokens() -> Response:
-    days = request.form.get("expires_days", "")
     try:
-        if days not in map(str, LIFETIMES):
-            raise Invalid.field("days", "Choose how long the token is valid.")
-        made = identity.create_token(portal(), actor(), person().id, request.form.get("name", ""), int(days), limits=_limits())
+        days = lifetime(request.form.get("expires_days", ""))
+        made = identity.create_token(portal(), actor(), person().id, request.form.get("name", ""), days, limits=limits())
     except Invalid as problem:
-        return _tokens(422, errors=_told(problem), typed=_typed())
+        return _tokens(422, errors=told_errors(problem), typed=typed())
     return _tokens(200, new_token=made.text)
 
 
-def _limits() -> Limits:
+def lifetime(days: str) -> int:
+    if days not in map(str, LIFETIMES):
+        raise Invalid.field("days", "Choose how long the token is valid.")
+    return int(days)
+
+
+def limits() -> Limits:
     """Nothing ticked and nothing written means: not limited."""
     return Limits(
         tuple(request.form.getlist("scopes")) or None, tuple(request.form.get("addresses", "").replace(",", " ").split()) or None
     )
 
 
-def _typed() -> dict[str, Any]:
+def typed() -> dict[str, Any]:
     """What was sent, so that a refused form comes back as it was."""
     names = ("name", "expires_days", "addresses")
     return {name: request.form.get(name, "") for name in names} | {"scopes": request.form.getlist("scopes")}

@@ -77,7 +77,7 @@ def tenant_create() -> Response:
 @bp.post("/tenants/<tenant_id>/enter")
 @requires(Permission.TENANT_READ)
 def tenant_enter(tenant_id: str) -> Response:
-    if actor().kind == "token":
+    if actor().kind != "user":
         raise Forbidden("Only a browser is inside an organisation. A token says by ids what it means.")
     tenant = tenants.note_visit(portal(), actor(), tenant_id)
     inside.choose(tenant.id)

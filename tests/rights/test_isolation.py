@@ -44,10 +44,12 @@ def make_ids(people: People) -> dict[str, str]:
     project = owner.post("projects", {"tenant": tenant, "name": "secret-project"}).get_json()["id"]
     role = owner.post(f"tenants/{tenant}/roles", {"name": "secret-role", "permissions": ["instance.read"]}).get_json()["id"]
     owner.post(f"tenants/{tenant}/invitations", {"role": "viewer", "note": "secret-note"})
+    robot = owner.post(f"tenants/{tenant}/service-accounts", {"name": "secret-robot", "role": "viewer"}).get_json()["id"]
     grant = owner.post(f"instances/{instance}/shares", {"member": "viewer", "role": "viewer"}).get_json()["id"]
     with owner.app.app_context():
         return {
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
+            "account_id": robot,
             "user_id": people.viewer.actor.id,
             "invitation_id": db.session.scalars(select(Invitation.id)).one(),
             "operation_id": db.session.scalars(select(OperationRow.id)).first() or "",
@@ -60,7 +62,7 @@ def make_ids(people: People) -> dict[str, str]:
 _MADE_UP = "01zzzzzzzzzzzzzzzzzzzzzzzz"
 _IDS = (
     "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
-    "session_id",
+    "session_id", "account_id",
 )  # fmt: skip
 FAKE = dict.fromkeys(_IDS, _MADE_UP) | {"seq": "987654321"}
 

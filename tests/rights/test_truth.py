@@ -25,15 +25,15 @@ OWN = {
 SCOPES = ("tenant", "project", "instance")
 
 
-def somebody(scene: Scene, role: str, scope: str) -> Any:
-    """A user with a role in one scope of the first tenant, as the tables say it."""
-    made = f"{role}-{scope}"
+def somebody(scene: Scene, role: str, scope: str, *, service: bool = False) -> Any:
+    """A user, or a service account, with a role in one scope of the first tenant, as the tables say it."""
+    made = f"{role}-{scope}-{service}"
     with transaction():
         tenant = scene.tenants[0]
         for name, rights in OWN.items():
             if not db.session.scalar(select(CustomRole.id).where(CustomRole.tenant_id == tenant, CustomRole.name == name)):
                 db.session.add(CustomRole(tenant_id=tenant, name=name, permissions=[str(right) for right in rights]))
-        user = User(name=made, password_hash="x")
+        user = User(name=made, password_hash="x", service_tenant_id=tenant if service else None)
         db.session.add(user)
         db.session.flush()
         db.session.add(Membership(user_id=user.id, tenant_id=tenant, role=role if scope == "tenant" else "guest"))
@@ -44,10 +44,11 @@ def somebody(scene: Scene, role: str, scope: str) -> Any:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("service", [False, True], ids=["person", "service"])
 @pytest.mark.parametrize("role", [*(role for role in ROLES if not role.startswith("portal-")), *OWN])
-def test_lists_and_checks_agree(scene: Scene, role: str, scope: str) -> None:
+def test_lists_and_checks_agree(scene: Scene, role: str, service: bool, scope: str) -> None:
     with scene.world.context():
-        actor = somebody(scene, role, scope)
+        actor = somebody(scene, role, scope, service=service)
         meant = ROLES.get(role) or {*OWN[role], Permission.SELF}
         for who in (actor, narrowed(actor, scene.tenants[0]), narrowed(actor, scene.tenants[1])):
             for permission in Permission:
