@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "/changes"
 BATCH_SECONDS = 0.15
-KNOWN_PROJECTS = 50_000
 
 
 class Changes:
@@ -31,7 +30,6 @@ class Changes:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._sights: dict[str, Sight] = {}
-        self._projects: dict[str, str] = {}
         self._thread: threading.Thread | None = None
         people.namespace(NAMESPACE, self, Permission.SELF)
         people.portal.listeners.append(self.on_event)
@@ -54,7 +52,10 @@ class Changes:
             return
         self._leave_room(viewer)
         self._sights[viewer.sid] = now
-        self.people.socketio.server.enter_room(viewer.sid, _room(now), namespace=NAMESPACE)
+        try:
+            self.people.socketio.server.enter_room(viewer.sid, _room(now), namespace=NAMESPACE)
+        except KeyError:  # left while being looked at: Socket.IO does not know this connection any more
+            self.gone(viewer)
         self._start()
 
     def gone(self, viewer: Viewer) -> None:
@@ -97,16 +98,9 @@ class Changes:
                 self.people.socketio.server.emit("changed", told, room=_room(one), namespace=NAMESPACE)
 
     def _projects_of(self, changes: Iterable[Changed]) -> dict[str, str]:
-        """An instance never changes its project, so each is looked up once."""
-        ids = {change.instance_id for change in changes if change.instance_id}
-        unknown = ids - self._projects.keys()
-        if unknown:
-            if len(self._projects) > KNOWN_PROJECTS:
-                self._projects.clear()
-                unknown = ids
-            with self.people.app.app_context():
-                self._projects.update(sight.projects_of(unknown))
-        return self._projects
+        """Looked up for each batch: an instance can be moved, and from then on other people are told of it."""
+        with self.people.app.app_context():
+            return sight.projects_of({change.instance_id for change in changes if change.instance_id})
 
 
 def _room(one: Sight) -> str:

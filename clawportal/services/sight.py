@@ -16,6 +16,7 @@ from clawportal.events import Event
 from clawportal.models import Instance
 from clawportal.permissions import Actor, Grant, Permission, Scope
 
+_AT_ONCE = 500
 Where = tuple[str | None, str | None, str | None]
 """Tenant, project and instance that a grant is narrowed to."""
 
@@ -87,5 +88,8 @@ def _sees(places: frozenset[Where], scope: Scope) -> bool:
 
 def projects_of(instance_ids: Iterable[str]) -> dict[str, str]:
     """The project of each instance."""
-    query = select(Instance.id, Instance.project_id).where(Instance.id.in_(list(instance_ids)))
-    return {row.id: row.project_id for row in db.session.execute(query)}
+    wanted, found = list(instance_ids), dict[str, str]()
+    for start in range(0, len(wanted), _AT_ONCE):
+        query = select(Instance.id, Instance.project_id).where(Instance.id.in_(wanted[start : start + _AT_ONCE]))
+        found |= {row.id: row.project_id for row in db.session.execute(query)}
+    return found

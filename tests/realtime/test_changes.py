@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import pytest
 import socketio
+from sqlalchemy import select
 
 from clawportal.db import db, transaction
-from clawportal.models import Membership, User
+from clawportal.models import Membership, Tenant, User
 from clawportal.permissions import SYSTEM, Permission
-from clawportal.services import identity
+from clawportal.services import identity, members, tenants
 from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
 from tests.realtime.conftest import Browser
 
@@ -88,6 +89,35 @@ def test_a_right_that_is_taken_away_ends_what_is_heard(browser: MakeBrowser, ser
     time.sleep(0.5)
     assert after not in ids(one)
     assert not one.all("disconnect")  # the account is still theirs, so the page stays connected
+
+
+def test_who_hears_of_a_claw_moves_with_it(browser: MakeBrowser, server: Server) -> None:
+    """Rights in one project: its claws are told, until they are moved away, and those that are moved in."""
+    day, night = (make_person(server.app, name, "guest", "default") for name in ("day", "night"))
+    portal = portal_of(server.app)
+    with server.app.app_context():
+        tenant = db.session.scalars(select(Tenant.id).where(Tenant.name == "default")).one()
+        places = {name: tenants.create_project(portal, SYSTEM, tenant, name).id for name in ("day", "night")}
+        for name, place in places.items():
+            members.give(portal, SYSTEM, name, "viewer", project_id=place)
+    of_day, of_night = browser("/changes", day), browser("/changes", night)
+
+    def ids(heard: Browser) -> set[str]:
+        return {each for told in heard.all("changed") for each in told["instances"]}
+
+    claw = server.admin.create("commuter", project="day", start=False)["id"]
+    wait_for(lambda: claw in ids(of_day), what="the day hears of its claw")
+    server.admin.reaches(claw, "stopped")
+    assert claw not in ids(of_night)
+    with server.app.app_context():
+        tenants.move_instance(portal, SYSTEM, claw, "night")
+    wait_for(lambda: claw in ids(of_night), what="the night hears of what was moved to it")
+    before = len(of_day.all("changed"))
+    server.admin.post(f"instances/{claw}/start")
+    server.admin.reaches(claw, "running")
+    last = server.admin.create("last", project="day", start=False)["id"]
+    wait_for(lambda: last in ids(of_day), what="the day still hears of its own")
+    assert claw not in {each for told in of_day.all("changed")[before:] for each in told["instances"]}
 
 
 def test_a_closed_account_and_a_revoked_token_are_shown_out(browser: MakeBrowser, server: Server) -> None:
