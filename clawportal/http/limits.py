@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _FREE = {"static", "healthz", "readyz", "api.healthz", "api.readyz"}
 """What supervisors ask must answer however busy somebody else is."""
+REDIS_SECONDS = 0.5
+"""A count takes less than a millisecond; whoever waits longer than this is better counted in memory."""
 
 
 def init_app(app: Flask, asking: Callable[[], str]) -> None:
@@ -30,6 +33,7 @@ def init_app(app: Flask, asking: Callable[[], str]) -> None:
         application_limits=[limit],
         strategy="sliding-window-counter",
         storage_uri=app.config["RATELIMIT_STORAGE_URI"],
+        storage_options=_patience(app.config["RATELIMIT_STORAGE_URI"]),
         in_memory_fallback_enabled=True,
     )
     limiter.request_filter(_free)
@@ -48,6 +52,18 @@ def init_app(app: Flask, asking: Callable[[], str]) -> None:
             except Exception:  # Redis went away meanwhile; nobody needs these headers
                 log.debug("the state of the limits cannot be told", exc_info=True)
         return answer
+
+
+def _patience(storage: str) -> dict[str, Any]:
+    """A Redis that hangs may hold up a request for a moment, not for the many seconds that its client would try."""
+    if not storage.startswith("redis"):
+        return {}
+    try:
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError as error:
+        raise ValueError("CLAWPORTAL_RATE_LIMIT_STORAGE names a Redis: install clawportal[redis].") from error
+    return {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS, "retry": Retry(NoBackoff(), 0)}
 
 
 def _free() -> bool:
