@@ -170,4 +170,5 @@ def stop_jobs(app: Flask) -> None:
     _tell_refusals(app, portal)
     portal.logs.close()
     practice.stop(portal)
+    portal.oidc.close()
     portal.connections.close()

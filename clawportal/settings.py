@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     )
     pip_index_url: str = Field("", description="Package index for claws written in Python, for networks without internet.")
     npm_registry: str = Field("", description="Package registry for claws written in JavaScript, for networks without internet.")
+    password_sign_in: bool = Field(
+        True,
+        description="Whether everybody may sign in with a password. Off, with a sign-in provider switched on: only "
+        "administrators of the portal, at /login?password=1.",
+    )
     session_hours: float = Field(12.0, gt=0, description="A browser session ends after so many hours without use.")
     rate_limit: str = Field(
         "6000 per minute",

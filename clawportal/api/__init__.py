@@ -15,6 +15,7 @@ from clawportal.api import (
     instances,
     logs,
     members,
+    oidc,
     operations,
     policies,
     service_accounts,
@@ -24,8 +25,8 @@ from clawportal.api import (
 )
 
 __all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "operations",
-    "service_accounts", "sign_in", "system", "tenants",
+    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "oidc", "operations",
+    "policies", "service_accounts", "sign_in", "system", "tenants",
 ]  # fmt: skip
 
 

@@ -68,6 +68,7 @@ class OtpStatus(Answer):
     enabled: bool
     enabled_at: datetime | None
     backup_codes_left: int
+    required_by: list[str] = Field(description="Organisations of yours that ask for it: it cannot be switched off.")
 
 
 class BackupCodes(Answer):
@@ -85,6 +86,7 @@ class SessionDocument(Answer):
     last_seen_at: datetime
     expires_at: datetime
     current: bool = Field(description="Whether this request belongs to it.")
+    through: str = Field(description="Title of the sign-in provider that it began with; empty: a password.")
 
 
 class Sessions(Answer):

@@ -15,7 +15,7 @@ from flask import Flask, current_app, g, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFProtect
 
-from clawportal.errors import Forbidden, Unauthenticated
+from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
@@ -107,6 +107,8 @@ def requires(permission: Permission) -> Callable[[Callable[P, R]], Callable[P, R
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             if not actor().has(permission):
+                if actor().with_second_factor().has(permission):
+                    raise TotpRequired
                 raise Forbidden(f"You lack the right “{DESCRIPTIONS[permission]}”. Ask an administrator.")
             return view(*args, **kwargs)
 
@@ -155,11 +157,11 @@ def place() -> Place:
     return Place(request.remote_addr or "", request.user_agent.string)
 
 
-def begin_session(user: User) -> None:
+def begin_session(user: User, provider_id: str | None = None) -> None:
     """Sign the browser in with a fresh session: nothing that was planted in the old one survives."""
     end_session()
     session.permanent = True
-    row = sessions.begin(portal(), user, sessions.BROWSER, place())
+    row = sessions.begin(portal(), user, sessions.BROWSER, place(), provider_id=provider_id)
     found = identity.actor_of(portal(), user)
     login_user(SessionUser(found, row.id))
     g.actor = found

@@ -17,7 +17,7 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from clawportal.models import ApiToken, Membership, Tenant, User
-from clawportal.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor, Grant
+from clawportal.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor, Grant, without_second_factor
 from clawportal.services import grants, ledger, token_limits
 from clawportal.services.portal import Portal
 from clawportal.services.token_limits import NO_LIMITS, Limits
@@ -181,11 +181,16 @@ def set_preferences(user_id: str, *, language: str | None = None, theme: str | N
 
 
 def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
-    """The user with all grants: those from memberships and those that plugins add."""
-    found = grants.of_user(user.id)
+    """The user with all grants: those from memberships and those that plugins add.
+
+    What a tenant keeps back from people without a second factor is withheld. Programs have none, and need none.
+    """
+    db.session.info["actor_row"] = user  # held for the rest of the request: the identity map alone would let it go
+    found, asking = grants.of_user(user.id)
     found.extend(_granted_by_plugins(portal, user.id))
     kind = "service" if user.service_tenant_id else "token" if token_id else "user"
-    return Actor(user.id, user.name, kind, tuple(found), user.language, user.theme, token_id)
+    actor = Actor(user.id, user.name, kind, tuple(found), user.language, user.theme, token_id)
+    return without_second_factor(actor, asking) if asking and kind != "service" else actor
 
 
 def _granted_by_plugins(portal: Portal, user_id: str) -> list[Grant]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pyotp import TOTP, random_base32
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from clawportal import clock
 from clawportal.db import changed_rows, db, transaction
 from clawportal.errors import Conflict, Invalid, Unauthenticated
-from clawportal.models import BackupCode, Otp, User
+from clawportal.models import BackupCode, Membership, Otp, Tenant, User
 from clawportal.permissions import Actor
 from clawportal.services import identity, ledger, sessions, throttle
 from clawportal.services.portal import Portal
@@ -24,6 +24,8 @@ from clawportal.services.portal import Portal
 STEP = 30
 BACKUP_CODES = 10
 ISSUER = "clawportal"
+_NAMED = 5
+"""So many organisations are named at most."""
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _BACKUP_LENGTH = 16
 WRONG = "The code is wrong, was used already, or is too old. Wait for the next one and try again."
@@ -56,14 +58,25 @@ class Status:
     enabled: bool
     enabled_at: datetime | None
     backup_codes_left: int
+    required_by: tuple[str, ...] = ()
+    """Titles of the organisations of this person that ask for a second factor."""
 
 
 def status(user_id: str) -> Status:
     row = db.session.get(Otp, user_id)
+    required_by = asked_by(user_id)
     if row is None or row.enabled_at is None:
-        return Status(False, None, 0)
+        return Status(False, None, 0, required_by)
     unused = select(func.count()).select_from(BackupCode).where(BackupCode.user_id == user_id, BackupCode.used_at.is_(None))
-    return Status(True, row.enabled_at, db.session.scalar(unused) or 0)
+    return Status(True, row.enabled_at, db.session.scalar(unused) or 0, required_by)
+
+
+def asked_by(user_id: str) -> tuple[str, ...]:
+    """Titles of the tenants that ask this person for a second factor: as a member, or as somebody with rights everywhere."""
+    mine = select(Membership.tenant_id).where(Membership.user_id == user_id)
+    everywhere = mine.where(Membership.tenant_id.is_(None)).exists()
+    query = select(Tenant.title, Tenant.name).where(Tenant.require_totp, or_(Tenant.id.in_(mine), everywhere))
+    return tuple(title or name for title, name in db.session.execute(query.order_by(Tenant.name).limit(_NAMED)))
 
 
 def enabled(user_id: str) -> bool:
@@ -122,9 +135,12 @@ def disable(portal: Portal, actor: Actor, password: str, code: str, address: str
     """Ask for no more codes. Needs the password and a code: an open browser alone must not weaken the account."""
     sessions.require_person(actor)
     _require_enabled(actor)
+    if names := asked_by(actor.id):
+        raise Conflict(f"It cannot be switched off: {', '.join(names)} asks everybody for a second factor.")
     user = db.session.get_one(User, actor.id)
-    with throttle.guarded(portal, "password", actor.name, address):
-        identity.verify_own(user, password, "password")
+    if user.password_hash != identity.NO_PASSWORD:
+        with throttle.guarded(portal, "password", actor.name, address):
+            identity.verify_own(user, password, "password")
     with _tries(portal, actor, address), transaction():
         _use(portal, actor.id, code)
         _remove(actor.id)

@@ -16,6 +16,7 @@ from clawportal.services.audit_refusals import Refusals
 from clawportal.services.connections import Connections
 from clawportal.services.dispatch import Dispatcher
 from clawportal.services.loghub import LogHub
+from clawportal.services.oidc_calls import ProviderCalls
 from clawportal.services.samples import LiveSamples
 from clawportal.settings import Settings
 from clawportal.testing.practice_model import PracticeModel
@@ -37,6 +38,7 @@ class Portal:
     samples: LiveSamples = field(default_factory=LiveSamples)
     logs: LogHub = field(default_factory=LogHub)
     refusals: Refusals = field(default_factory=Refusals)
+    oidc: ProviderCalls = field(default_factory=ProviderCalls)
     holder: str = field(default_factory=_holder)
     """Names this process in leases."""
     listeners: list[Callable[[Event], None]] = field(default_factory=list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, select, update
@@ -49,7 +49,7 @@ class SessionInfo:
 
 
 def begin(portal: Portal, user: User, kind: str, place: Place, *, provider_id: str | None = None) -> UserSession:
-    """Sign somebody in. The caller has checked who it is (`provider_id`: who vouched for it), and the code where one is asked for."""
+    """Sign somebody in. The caller has checked the password and the code, or that the provider vouches for them."""
     if user.service_tenant_id is not None:
         raise Unauthenticated("A service account cannot sign in. It comes with an API token only.")
     with transaction():
@@ -88,19 +88,24 @@ def lifetime(portal: Portal, kind: str) -> timedelta:
 
 
 _BY_ID = (
-    select(UserSession, User).join(User, User.id == UserSession.user_id).where(UserSession.id == bindparam("session_id"))
+    select(UserSession, User, OidcProvider.second_factor)
+    .join(User, User.id == UserSession.user_id)
+    .outerjoin(OidcProvider, OidcProvider.id == UserSession.oidc_provider_id)
+    .where(UserSession.id == bindparam("session_id"))
 )  # made once: every request of a browser begins with it
 
 
 def actor_from(portal: Portal, session_id: str, kind: str, *, touch: Place | None = None) -> Actor | None:
     """Who is signed in there; None when it ended, for whatever reason. `touch` notes that it was used from there."""
     found = db.session.execute(_BY_ID, {"session_id": session_id}).one_or_none()
-    if found is None or found[0].kind != kind or not _alive(*found):
+    if found is None or found[0].kind != kind or not _alive(found[0], found[1]):
         return None
-    row, user = found
+    row, user, vouched = found
     if touch is not None and clock.now() - row.last_seen_at > _TOUCH_EVERY:
         _touch(portal, row, touch)
-    return identity.actor_of(portal, user)
+    actor = identity.actor_of(portal, user)
+    # the provider's second factor stands for the portal's own, where an administrator said so
+    return replace(actor.with_second_factor(), asking=()) if vouched and actor.withheld else actor
 
 
 def _alive(row: UserSession, user: User) -> bool:

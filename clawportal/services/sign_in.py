@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from clawportal.errors import Unauthenticated
 from clawportal.models import User
-from clawportal.services import clients, identity, otp, throttle
+from clawportal.permissions import Permission
+from clawportal.services import clients, identity, oidc_providers, otp, throttle
 from clawportal.services.otp import OtpRequired
 from clawportal.services.portal import Portal
 
@@ -11,7 +13,26 @@ from clawportal.services.portal import Portal
 def first_step(portal: Portal, name: str, password: str, address: str) -> User:
     """Whose password this is. The caller must ask `otp.enabled` before letting anybody in."""
     with throttle.guarded(portal, "password", name, address):
-        return identity.authenticate(portal, name, password)
+        if passwords_for_all(portal):
+            return identity.authenticate(portal, name, password)
+        return _administrator(portal, name, password)
+
+
+def passwords_for_all(portal: Portal) -> bool:
+    """Whether everybody may sign in with a password. Without a provider that is switched on there is no other way."""
+    return portal.settings.password_sign_in or not oidc_providers.buttons()
+
+
+def _administrator(portal: Portal, name: str, password: str) -> User:
+    """The way in for an emergency. Everybody else gets the same answer, so that nobody can try passwords here."""
+    detail = "The name or the password is wrong, or you are no administrator: everybody else signs in through a provider."
+    try:
+        user = identity.authenticate(portal, name, password)
+    except Unauthenticated as problem:
+        raise Unauthenticated(detail) from problem
+    if not any(Permission.PORTAL_ADMIN in grant.permissions for grant in identity.actor_of(portal, user).grants):
+        raise Unauthenticated(detail)
+    return user
 
 
 def both_steps(portal: Portal, name: str, password: str, code: str, address: str) -> User:

@@ -63,6 +63,15 @@ def guarded(portal: Portal, purpose: str, name: str, address: str) -> Iterator[N
     _passed(keys)
 
 
+@contextmanager
+def guarded_address(portal: Portal, purpose: str, address: str) -> Iterator[None]:
+    """As `guarded`, for a try that names nobody: only the address counts, which many may share."""
+    keys = {(purpose, "", address): ADDRESS}
+    _take(portal, keys, "")
+    yield
+    _passed(keys)
+
+
 def _keys(purpose: str, name: str, address: str) -> dict[_Key, Pace]:
     subject = subject_of(name)
     here = {(purpose, subject, address): CODE_HERE if purpose == "otp" else HERE}

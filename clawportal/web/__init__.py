@@ -19,6 +19,7 @@ def blueprint() -> Blueprint:
         oidc,
         operations,
         plugins,
+        policies,
         profile,
         profile_sign_in,
         providers,
@@ -30,7 +31,7 @@ def blueprint() -> Blueprint:
 
     # imported for their views
     assert all((
-        about, accounts, audit, auth, context, home, instances, members, oidc, operations, plugins, profile,
+        about, accounts, audit, auth, context, home, instances, members, oidc, operations, plugins, policies, profile,
         profile_sign_in, providers, service_accounts, spec_form, tenants,
     ))  # fmt: skip
     return bp

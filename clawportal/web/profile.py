@@ -11,7 +11,7 @@ from clawportal.errors import Forbidden, Invalid, Unauthenticated
 from clawportal.http.security import actor, begin_session, current_session, place, portal, requires
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Permission
-from clawportal.services import identity, otp, sessions, throttle
+from clawportal.services import identity, oidc, oidc_providers, otp, sessions, throttle
 from clawportal.services.token_limits import Limits
 from clawportal.web import auth, pages
 from clawportal.web.pages import bp, fragment
@@ -31,9 +31,11 @@ def profile() -> Response:
 
 def page_of(status: int = 200, **more: Any) -> Response:
     user = person()
-    roles = dict.fromkeys(grant.source for grant in actor().grants if grant.source)
+    roles = dict.fromkeys(grant.source for grant in (*actor().grants, *actor().withheld) if grant.source)
     context: dict[str, Any] = _token_part() | {
         "sessions": sessions.listing(user.id, current_session()), "otp": otp.status(user.id),
+        "identities": oidc.mine(user.id), "linkable": oidc.linkable(user.id, oidc_providers.buttons()),
+        "has_password": user.password_hash != identity.NO_PASSWORD,
     } | more  # fmt: skip
     answer = make_response(
         render_template(

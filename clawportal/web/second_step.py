@@ -13,12 +13,15 @@ from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
 
 _PASSED = "passed_first_step"
+_THROUGH = "through_provider"
 
 
-def ask(user: User, wanted: str) -> AnyResponse:
-    """Remember for some minutes that the password was right, and go on to the code."""
+def ask(user: User, wanted: str, provider_id: str | None = None) -> AnyResponse:
+    """Remember for some minutes that the first step was right, and go on to the code. `provider_id`: who vouched for it."""
     session.clear()
     session[_PASSED] = clients.challenge(portal(), user)
+    if provider_id is not None:
+        session[_THROUGH] = provider_id
     return redirect(url_for("web.login_code", next=wanted or None), 303)
 
 
@@ -44,7 +47,7 @@ def _code(user: User, wanted: str) -> AnyResponse:
         answer.status_code = problem.status
         answer.headers.update(problem.headers)
         return answer
-    begin_session(user)
+    begin_session(user, session.get(_THROUGH))
     return redirect(wanted or url_for("web.home"), 303)
 
 

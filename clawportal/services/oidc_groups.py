@@ -1,0 +1,217 @@
+"""Rights follow the groups that a provider names at each sign-in: given, changed and taken away; what was given by hand stays."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+
+from clawportal.db import db
+from clawportal.errors import Conflict
+from clawportal.models import Invitation, Membership, OidcGroupRole, OidcProvider, Project, RoleGrant, Tenant, User
+from clawportal.permissions import EVERYWHERE, PORTAL_ROLES, ROLES, Actor
+from clawportal.services import accounts, ledger, members
+from clawportal.services.portal import Portal
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A role, and the group that gives it."""
+
+    role: str
+    group: str
+
+
+@dataclass(frozen=True)
+class _Follow:
+    """One person at one sign-in."""
+
+    portal: Portal
+    provider: OidcProvider
+    user: User
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.user.id, self.user.name)
+
+
+def follow(portal: Portal, provider: OidcProvider, user: User, groups: Collection[str]) -> None:
+    """Make somebody's rights those of their groups, inside the transaction of the sign-in."""
+    rules = db.session.scalars(
+        select(OidcGroupRole).where(OidcGroupRole.provider_id == provider.id).order_by(OidcGroupRole.created_at, OidcGroupRole.id)
+    ).all()
+    fitting = [rule for rule in rules if rule.group in groups]
+    one, open_tenants = _Follow(portal, provider, user), _open_tenants(fitting)
+    projects = {
+        rule.project_id: (rule.tenant_id, _Given(rule.role, rule.group))
+        for rule in reversed(_strongest_first(fitting))
+        if rule.project_id and rule.tenant_id in open_tenants
+    }
+    _memberships(one, _by_tenant(fitting, open_tenants, projects))
+    _portal_role(one, _best([rule for rule in fitting if rule.tenant_id is None and rule.role in PORTAL_ROLES]))
+    _projects(one, projects)
+
+
+def _open_tenants(rules: Sequence[OidcGroupRole]) -> set[str]:
+    """Locked, so that none of them is deleted meanwhile."""
+    ids = sorted({rule.tenant_id for rule in rules if rule.tenant_id})
+    query = select(Tenant.id).where(Tenant.id.in_(ids), Tenant.deleting_at.is_(None)).order_by(Tenant.id).with_for_update()
+    return set(db.session.scalars(query)) if ids else set()
+
+
+def _strength(rule: OidcGroupRole) -> int:
+    """How many rights; a role that is gone gives none."""
+    found = ROLES.get(rule.role) if rule.tenant_id is None else members.permissions_of(rule.tenant_id, rule.role)
+    return len(found or ())
+
+
+def _strongest_first(rules: Sequence[OidcGroupRole]) -> list[OidcGroupRole]:
+    """Of several groups that give a role in one place, the one with the most rights counts; of equal ones the oldest rule."""
+    known = [rule for rule in rules if _strength(rule)]
+    return sorted(known, key=_strength, reverse=True)
+
+
+def _best(rules: Sequence[OidcGroupRole]) -> _Given | None:
+    ordered = _strongest_first(rules)
+    return _Given(ordered[0].role, ordered[0].group) if ordered else None
+
+
+def _by_tenant(
+    rules: Sequence[OidcGroupRole], open_tenants: set[str], projects: Mapping[str, tuple[str | None, _Given]]
+) -> dict[str, _Given]:
+    """Whoever has a role in a project only is a guest of its tenant: a role there needs a membership."""
+    wanted: dict[str, _Given] = {}
+    for tenant_id in open_tenants:
+        best = _best([rule for rule in rules if rule.tenant_id == tenant_id and rule.project_id is None])
+        if best is not None:
+            wanted[tenant_id] = best
+    for in_tenant, given in projects.values():
+        if in_tenant is not None:
+            wanted.setdefault(in_tenant, _Given("guest", given.group))
+    return wanted
+
+
+# ---- membership
+
+
+def _memberships(one: _Follow, wanted: Mapping[str, _Given]) -> None:
+    query = select(Membership).where(Membership.user_id == one.user.id, Membership.tenant_id.is_not(None))
+    present = {row.tenant_id: row for row in db.session.scalars(query.with_for_update())}
+    for tenant_id, given in wanted.items():
+        row = present.get(tenant_id)
+        if row is None:
+            _join(one, tenant_id, given)
+        elif row.oidc_provider_id == one.provider.id and (row.role, row.oidc_group) != (given.role, given.group):
+            _move(one, row, given)
+    for row in present.values():
+        # without a group it is what every new person of the provider got, which no group takes away
+        if row.oidc_provider_id == one.provider.id and row.oidc_group and row.tenant_id not in wanted:
+            _leave(one, row)
+
+
+def _join(one: _Follow, tenant_id: str, given: _Given) -> None:
+    row = Membership(
+        user_id=one.user.id, tenant_id=tenant_id, role=given.role, oidc_provider_id=one.provider.id, oidc_group=given.group
+    )
+    db.session.add(row)
+    message = f"{one.user.name} joined with the role {given.role}, through the group {given.group} of {one.provider.title}."
+    _tell(one, "member.added", tenant_id, message, role=given.role)
+
+
+def _move(one: _Follow, row: Membership, given: _Given) -> None:
+    before, row.role, row.oidc_group = row.role, given.role, given.group
+    title = one.provider.title
+    message = f"{one.user.name} has the role {given.role} now, it was {before}, through the group {given.group} of {title}."
+    _tell(one, "member.changed", row.tenant_id, message, before=before, after=given.role)
+
+
+def _leave(one: _Follow, row: Membership) -> None:
+    """As when a member is removed: with every role and invitation of theirs in this tenant."""
+    for grant in db.session.scalars(
+        select(RoleGrant).where(RoleGrant.tenant_id == row.tenant_id, RoleGrant.user_id == one.user.id)
+    ).all():
+        db.session.delete(grant)
+    mine = (Invitation.tenant_id == row.tenant_id, Invitation.created_by_id == one.user.id)
+    db.session.execute(delete(Invitation).where(*mine))
+    db.session.delete(row)
+    message = f"{one.user.name} is no member any more: {one.provider.title} does not name the group {row.oidc_group}."
+    _tell(one, "member.removed", row.tenant_id, message, before=row.role)
+
+
+def _tell(one: _Follow, kind: str, tenant_id: str | None, message: str, **data: str) -> None:
+    data["user_id"] = one.user.id
+    ledger.record(one.portal, kind, actor=one.actor, tenant_id=tenant_id, message=message, data=data)
+
+
+# ---- the whole portal
+
+
+def _portal_role(one: _Follow, given: _Given | None) -> None:
+    query = select(Membership).where(Membership.user_id == one.user.id, Membership.tenant_id.is_(None))
+    row = db.session.scalar(query.with_for_update())
+    if row is None:
+        if given is not None:
+            db.session.add(
+                Membership(
+                    user_id=one.user.id, tenant_id=None, role=given.role, oidc_provider_id=one.provider.id, oidc_group=given.group
+                )
+            )
+            _tell_portal_role(one, "", given.role)
+    elif row.oidc_provider_id == one.provider.id:
+        _follow_portal_role(one, row, given)
+
+
+def _follow_portal_role(one: _Follow, row: Membership, given: _Given | None) -> None:
+    before, after = row.role, given.role if given else ""
+    if before == EVERYWHERE and after != EVERYWHERE:
+        try:
+            accounts.keep_an_admin({one.user.id})
+        except Conflict:
+            words = f"{one.user.name} stays the last administrator of the portal, although {one.provider.title} does not say so."
+            ledger.record(one.portal, "user.role_kept", actor=one.actor, level="warning", message=words)
+            return
+    if given is None:
+        db.session.delete(row)
+    else:
+        row.role, row.oidc_group = given.role, given.group
+    if before != after:
+        _tell_portal_role(one, before, after)
+
+
+def _tell_portal_role(one: _Follow, before: str, after: str) -> None:
+    words = f"has the role {after} in the whole portal now" if after else "has no role in the whole portal any more"
+    message = f"{one.user.name} {words}, as {one.provider.title} names the groups."
+    data = {"user_id": one.user.id, "before": before, "after": after}
+    ledger.record(one.portal, "user.role_changed", actor=one.actor, level="warning", message=message, data=data)
+
+
+# ---- projects
+
+
+def _projects(one: _Follow, wanted: Mapping[str, tuple[str | None, _Given]]) -> None:
+    db.session.flush()
+    query = select(RoleGrant).where(RoleGrant.user_id == one.user.id, RoleGrant.project_id.is_not(None))
+    present = {row.project_id: row for row in db.session.scalars(query.with_for_update())}
+    for project_id, (tenant_id, given) in wanted.items():
+        row = present.get(project_id)
+        if row is None:
+            row = RoleGrant(tenant_id=tenant_id, user_id=one.user.id, project_id=project_id, created_by=one.provider.title)
+        elif row.oidc_provider_id != one.provider.id or (row.role, row.oidc_group) == (given.role, given.group):
+            continue
+        row.role, row.oidc_provider_id, row.oidc_group = given.role, one.provider.id, given.group
+        db.session.add(row)
+        _tell_project(one, "grant.given", row, f"{one.user.name} has the role {given.role} on {_name(project_id)} now.")
+    for row in present.values():
+        if row.oidc_provider_id == one.provider.id and row.project_id not in wanted:
+            db.session.delete(row)
+            _tell_project(one, "grant.taken", row, f"{one.user.name} lost the role {row.role} on {_name(row.project_id)}.")
+
+
+def _name(project_id: str | None) -> str:
+    return db.session.scalar(select(Project.name).where(Project.id == project_id)) or ""
+
+
+def _tell_project(one: _Follow, kind: str, row: RoleGrant, message: str) -> None:
+    data = {"user_id": one.user.id, "role": row.role, "project_id": row.project_id, "group": row.oidc_group}
+    ledger.record(one.portal, kind, actor=one.actor, tenant_id=row.tenant_id, message=message, data=data)

@@ -1,0 +1,132 @@
+"""Signing in through an OpenID provider: the way there, the way back, and linking an account of one's own."""
+
+from __future__ import annotations
+
+from flask import flash, make_response, redirect, render_template, request, session, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from clawportal.errors import Invalid, NotFound, Problem, TooManyRequests, Unavailable
+from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
+from clawportal.permissions import Permission
+from clawportal.services import oidc, oidc_providers
+from clawportal.web import auth, pages, profile, second_step
+from clawportal.web.pages import bp
+from clawportal.web.words import gettext as _
+from clawportal.web.words import told
+
+_FLOWS = "oidc"
+_AT_ONCE = 2
+"""Sign-ins that one browser may have begun, as with two tabs; a cookie holds no more."""
+
+
+def external(path: str) -> str:
+    """An address of this portal as the provider has to know it."""
+    return f"{portal().settings.public_url.rstrip('/') or request.host_url.rstrip('/')}{path}"
+
+
+def callback_of(slug: str) -> str:
+    return external(url_for("web.oidc_callback", name=slug))
+
+
+@bp.get("/login/oidc/<name>")
+@public("nobody is signed in before it")
+def oidc_begin(name: str) -> AnyResponse:
+    wanted = safe_next(request.args.get("next"), "")[:300]
+    if current_actor() is not None:
+        return redirect(wanted or url_for("web.home"))
+    try:
+        begun = oidc.begin(portal(), name, callback_of(name), wanted=wanted)
+    except NotFound:
+        raise
+    except Problem as problem:
+        return _refused(name, problem, "")
+    _keep(begun)
+    return redirect(begun.url)
+
+
+def _keep(begun: oidc.Begun) -> None:
+    """In the browser's own session, so that nobody can finish a sign-in that somebody else began."""
+    flows = session.get(_FLOWS)
+    kept = list(flows.items())[-(_AT_ONCE - 1) :] if isinstance(flows, dict) else []
+    session[_FLOWS] = {**dict(kept), begun.state: begun.sealed}
+
+
+def _taken(state: str) -> str:
+    """What was kept; it can be taken once."""
+    flows = session.pop(_FLOWS, None)
+    flows = dict(flows) if isinstance(flows, dict) else {}
+    found = str(flows.pop(state, ""))
+    if flows:
+        session[_FLOWS] = flows
+    return found
+
+
+@bp.get("/login/oidc/<name>/callback")
+@public("nobody is signed in before it; what it needs is the proof of the provider, and that this browser began")
+def oidc_callback(name: str) -> AnyResponse:
+    sealed = _taken(request.args.get("state", ""))
+    given = {key: request.args.get(key, "")[:4000] for key in ("state", "code", "error", "iss") if key in request.args}
+    try:
+        arrived = oidc.finish(portal(), name, sealed, given, callback_of(name), place().address, current_actor())
+    except NotFound:
+        raise
+    except Problem as problem:
+        return _refused(name, problem, sealed)
+    if arrived.linked:
+        return pages.moved(_("The account is linked. You can sign in with it from now on."), url_for("web.profile"))
+    wanted = safe_next(arrived.wanted, "")
+    if arrived.code_needed:
+        return second_step.ask(arrived.user, wanted, arrived.provider_id)
+    begin_session(arrived.user, arrived.provider_id)
+    return redirect(wanted or url_for("web.home"), 303)
+
+
+def _refused(name: str, problem: Problem, sealed: str) -> AnyResponse:
+    """Back to where it began, with the reason in plain words. Addresses inside the network are for the audit alone."""
+    flash(_words(name, problem), "error")
+    wanted = oidc.wanted_of(portal(), sealed)
+    if current_actor() is not None:
+        return redirect(url_for("web.profile"), 303)
+    return redirect(url_for("web.login", next=safe_next(wanted, "") or None), 303)
+
+
+def _words(name: str, problem: Problem) -> str:
+    if isinstance(problem, TooManyRequests):
+        return _("Too many wrong sign-ins. Wait a minute, then try again.")
+    if isinstance(problem, Unavailable):
+        title = oidc_providers.by_slug(name).title
+        return _("%(title)s does not answer right now. Wait a minute and try again, or sign in another way.", title=title)
+    return told(problem.detail)
+
+
+@bp.get("/login/oidc/<name>/sign-out")
+@public("whoever comes here has just signed out; it only leads on to the provider's own page")
+def oidc_sign_out(name: str) -> AnyResponse:
+    url = oidc.sign_out_url(portal(), name, external(url_for("web.login")))
+    return redirect(url or url_for("web.login"))
+
+
+# ---- linking
+
+
+@bp.post("/profile/oidc")
+@requires(Permission.SELF)
+def oidc_link() -> AnyResponse:
+    """A page that leads on: browsers hold a form's redirects to `form-action`, and providers redirect wherever they like."""
+    name = request.form.get("provider", "")
+    try:
+        oidc.check_may_link(portal(), actor(), request.form.get("link_password", ""), place().address)
+        begun = oidc.begin(portal(), name, callback_of(name), user_id=actor().id)
+    except Invalid as problem:
+        return profile.page_of(422, errors=auth.told(problem.errors))
+    except Unavailable as problem:
+        return _refused(name, problem, "")
+    _keep(begun)
+    return make_response(render_template("auth/going.html", url=begun.url, title=oidc_providers.by_slug(name).title))
+
+
+@bp.post("/profile/oidc/<identity_id>/unlink")
+@requires(Permission.SELF)
+def oidc_unlink(identity_id: str) -> AnyResponse:
+    oidc.unlink(portal(), actor(), identity_id)
+    return pages.moved(_("The account is linked no more."), url_for("web.profile"))
