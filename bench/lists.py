@@ -61,7 +61,7 @@ def _ratios(rows: list[dict[str, Any]], bare: load.Result) -> list[dict[str, Any
     return rows
 
 
-def session_cookie(portal: Portal) -> str:
+def session_cookie(portal: Portal, name: str = "bench") -> str:
     """Sign in as a browser does."""
     import re
 
@@ -73,7 +73,7 @@ def session_cookie(portal: Portal) -> str:
             r'name="csrf-token" content="([^"]+)"', page
         )
         assert found, "the sign-in page has no CSRF token"
-        browser.post("/login", data={"csrf_token": found[1], "username": "bench", "password": PASSWORD})
+        browser.post("/login", data={"csrf_token": found[1], "username": name, "password": PASSWORD})
         return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
 
 

@@ -1,8 +1,9 @@
-"""Writes the documents that are generated from the code: settings and OpenAPI. A test holds that they are fresh."""
+"""Writes what is generated from the code: settings, OpenAPI, the tables of rights. A test holds that it is fresh."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -39,8 +40,45 @@ def openapi_document() -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+def roles_table() -> str:
+    from clawportal.permissions import PORTAL_ROLES, ROLE_WORDS, ROLES
+
+    lines = ["| role | holds in | in plain words |", "|---|---|---|"]
+    for role in ROLES:
+        place = "the whole portal" if role in PORTAL_ROLES else "an organisation, a project or an instance"
+        lines.append(f"| `{role}` | {place} | {ROLE_WORDS[role]} |")
+    return "\n".join(lines)
+
+
+def rights_table() -> str:
+    """A line for each right, a column for each role."""
+    from clawportal.permissions import DESCRIPTIONS, PORTAL_ONLY, ROLES, Permission
+
+    lines = [f"| right | | {' | '.join(ROLES)} |", f"|---|---|{':-:|' * len(ROLES)}"]
+    for right in Permission:
+        ticks = " | ".join("✓" if right in permissions else "" for permissions in ROLES.values())
+        words = DESCRIPTIONS[right] + (" *(portal)*" if right in PORTAL_ONLY else "")
+        lines.append(f"| {words} | `{right}` | {ticks} |")
+    return "\n".join(lines)
+
+
+def rights_page() -> str:
+    """The page is written by hand; only its tables come from the code."""
+    text = (FOLDER / "rights.md").read_text(encoding="utf-8")
+    for name, table in {"roles": roles_table(), "rights": rights_table()}.items():
+        start, end = f"<!-- generated: {name} -->\n", f"<!-- /generated: {name} -->"
+        text = re.sub(
+            f"{start}.*?{end}", lambda _found, table=table, start=start, end=end: f"{start}{table}\n{end}", text, flags=re.S
+        )
+    return text
+
+
 def pages() -> dict[Path, str]:
-    return {FOLDER / "settings.md": settings_page(), FOLDER / "openapi.json": openapi_document()}
+    return {
+        FOLDER / "settings.md": settings_page(),
+        FOLDER / "openapi.json": openapi_document(),
+        FOLDER / "rights.md": rights_page(),
+    }
 
 
 def main() -> None:

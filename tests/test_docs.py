@@ -20,13 +20,13 @@ def _generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "openapi.json"])
+@pytest.mark.parametrize("name", ["settings.md", "openapi.json", "rights.md"])
 def test_generated_document_is_fresh(name: str) -> None:
     pages = {file.name: text for file, text in _generator().pages().items()}
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages[name], "run `make docs`"
 
 
-@pytest.mark.parametrize("document", ["README.md", "plugins/README.md", "bench/README.md"])
+@pytest.mark.parametrize("document", ["README.md", "plugins/README.md", "bench/README.md", "docs/rights.md"])
 def test_links_to_files_lead_somewhere(document: str) -> None:
     file = ROOT / document
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", file.read_text(encoding="utf-8"))
