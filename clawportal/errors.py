@@ -61,6 +61,17 @@ class Forbidden(Problem):
     status, title, code = 403, "You may not do this", "forbidden"
 
 
+class TotpRequired(Forbidden):
+    """The organisation asks for a second factor, and this person has none."""
+
+    title, code = "A second factor is asked for here", "totp_required"
+
+    def __init__(self) -> None:
+        super().__init__("This organisation asks everybody for a second factor. Set up an authenticator app first.")
+        remedy = "Sign in with your password, set up an app on your account page or with /auth/otp/generate, and try again."
+        self.extra = {"remedy": remedy}
+
+
 class NotFound(Problem):
     """Also the answer for what exists but is not yours: the two must not be told apart."""
 

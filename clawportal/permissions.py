@@ -141,10 +141,13 @@ class Grant:
     instance_id: str | None = None
     source: str = ""
     """Why it exists, in words: `role operator in tenant acme`."""
+    except_tenants: frozenset[str] = frozenset()
+    """Tenants that it does not reach, though it is not narrowed to one: they ask for a second factor that is not there."""
 
     def covers(self, scope: Scope) -> bool:
         return (
             self.tenant_id in (None, scope.tenant_id)
+            and scope.tenant_id not in self.except_tenants
             and self.project_id in (None, scope.project_id)
             and self.instance_id in (None, scope.instance_id)
         )
@@ -175,9 +178,17 @@ class Actor:
     """Id of the tenant that this actor chose to be in; every grant is narrowed to it."""
     visiting: bool = False
     """In that tenant by a right over the whole portal, not as a member."""
+    withheld: tuple[Grant, ...] = ()
+    """What would hold if this person had a second factor: grants in tenants that ask for one."""
+    asking: tuple[str, ...] = ()
+    """Ids of those tenants."""
 
     def allows(self, permission: Permission, scope: Scope) -> bool:
         return any(permission in grant.permissions and grant.covers(scope) for grant in self.grants)
+
+    def with_second_factor(self) -> Actor:
+        """The same person, had they set up what is asked for. Only for telling why something is refused."""
+        return replace(self, grants=(*self.grants, *self.withheld), withheld=())
 
     def granted(self, permission: Permission) -> tuple[Grant, ...]:
         """The grants that give a permission, wherever it is."""
@@ -204,6 +215,27 @@ def role_grants(role: str, tenant_id: str | None, source: str, custom: Iterable[
 
 def narrowed(actor: Actor, tenant_id: str) -> Actor:
     """The same person inside one tenant: nothing outside it can be seen or done."""
-    kept = tuple(replace(grant, tenant_id=tenant_id) for grant in actor.grants if grant.tenant_id in (None, tenant_id))
-    member = any(grant.tenant_id == tenant_id for grant in actor.grants)
-    return replace(actor, grants=kept, inside=tenant_id, visiting=not member)
+    member = any(grant.tenant_id == tenant_id for grant in (*actor.grants, *actor.withheld))
+    kept, withheld = _inside(actor.grants, tenant_id), _inside(actor.withheld, tenant_id)
+    asking = tuple(one for one in actor.asking if one == tenant_id)
+    return replace(actor, grants=kept, withheld=withheld, asking=asking, inside=tenant_id, visiting=not member)
+
+
+def _inside(grants: Iterable[Grant], tenant_id: str) -> tuple[Grant, ...]:
+    found = (grant for grant in grants if grant.tenant_id in (None, tenant_id) and tenant_id not in grant.except_tenants)
+    return tuple(replace(grant, tenant_id=tenant_id, except_tenants=frozenset()) for grant in found)
+
+
+def without_second_factor(actor: Actor, asking: frozenset[str]) -> Actor:
+    """The actor with all that stays withheld in the tenants that ask for a second factor."""
+    kept: list[Grant] = []
+    withheld: list[Grant] = []
+    for grant in actor.grants:
+        everywhere = grant.tenant_id is None and bool(grant.permissions - {Permission.SELF})
+        if grant.tenant_id in asking or everywhere:
+            withheld.append(grant)
+        if grant.tenant_id not in asking:
+            kept.append(replace(grant, except_tenants=asking) if everywhere else grant)
+    reached = {grant.tenant_id for grant in withheld}
+    named = tuple(sorted(asking if None in reached else asking & reached))
+    return replace(actor, grants=tuple(kept), withheld=tuple(withheld), asking=named)

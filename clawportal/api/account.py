@@ -81,6 +81,9 @@ class Me(Answer):
     session_id: str | None = Field(description="The session that this request belongs to; null for API tokens.")
     portal_version: str
     permissions: list[str] = Field(description="Everything that is granted anywhere.")
+    totp_required_by: list[str] = Field(
+        description="Ids of organisations that are kept from you until your account has a second factor."
+    )
     grants: list[GrantDocument]
 
 
@@ -110,6 +113,7 @@ def get_me(actor: Actor) -> Me:
         token_id=actor.token_id,
         session_id=security.current_session(),
         portal_version=__version__,
+        totp_required_by=list(actor.asking),
         permissions=sorted({str(permission) for grant in actor.grants for permission in grant.permissions}),
         grants=[
             GrantDocument(

@@ -45,6 +45,7 @@ class TenantDocument(Answer):
         description="Kinds of claw that may be created, each with its versions (none named: all). Null: every kind."
     )
     default_cluster_id: str | None = Field(description="Where instances go for which no cluster is named.")
+    require_totp: bool = Field(description="Whether only people with a second factor reach what is in it.")
 
 
 class ProjectDocument(Answer):
@@ -127,6 +128,9 @@ class TenantPatch(Strict):
     title: str | None = Field(None, max_length=500)
     allowed_adapters: dict[str, list[str]] | None = Field(None, max_length=100)
     default_cluster: str | None = Field(None, max_length=100, description="Id or name.")
+    require_totp: bool | None = Field(
+        None, description="True: people without a second factor get 403 `totp_required` at once; service accounts need none."
+    )
 
 
 class NewProject(Strict):
@@ -191,7 +195,7 @@ def get_tenant(actor: Actor, tenant_id: str) -> dict[str, Any]:
     returns=TenantDocument, problems=(404, 409), example={"allowed_adapters": {"nanobot": []}})  # fmt: skip
 def change_tenant(actor: Actor, portal: Portal, tenant_id: str, body: TenantPatch) -> dict[str, Any]:
     unset = frozenset(name for name in body.model_fields_set if getattr(body, name) is None)
-    change = tenants.TenantChange(body.title, body.allowed_adapters, body.default_cluster, unset)
+    change = tenants.TenantChange(body.title, body.allowed_adapters, body.default_cluster, body.require_totp, unset)
     return _tenant(tenants.update(portal, actor, tenant_id, change))
 
 

@@ -170,6 +170,21 @@ def tenant_create(name: str, title: str, output: str) -> None:
     done(output, made, f"{made['name']} was created ({made['id']}).")
 
 
+@tenant.command("change")
+@click.argument("name", required=False)
+@click.option("--title", help="What people call it.")
+@click.option("--require-totp/--no-require-totp", default=None, help="Whether everybody in it needs a second factor.")
+@JSON
+def tenant_change(name: str | None, title: str | None, require_totp: bool | None, output: str) -> None:
+    """Change the title of an organisation, or whether its people need a second factor."""
+    body = {key: value for key, value in (("title", title), ("require_totp", require_totp)) if value is not None}
+    if not body:
+        raise click.UsageError("Say what to change: --title or --[no-]require-totp.")
+    portal = remote()
+    changed = portal.call("PATCH", f"/tenants/{tenant_of(portal, name)}", body=body)
+    done(output, changed, f"{changed['name']} was changed.")
+
+
 @tenant.command("delete")
 @click.argument("name")
 @click.option("--with-instances", is_flag=True, help="Stop and delete its instances first.")

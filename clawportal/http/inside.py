@@ -18,7 +18,7 @@ def narrow(actor: Actor | None) -> Actor | None:
     if actor is None or not isinstance(wanted, str):
         return actor
     found = narrowed(actor, wanted)
-    if any(grant.permissions - {Permission.SELF} for grant in found.grants):
+    if any(grant.permissions - {Permission.SELF} for grant in (*found.grants, *found.withheld)):
         return found
     session.pop(KEY)
     return actor

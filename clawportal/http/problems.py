@@ -10,7 +10,7 @@ from flask import Flask, Response, g, jsonify, make_response, redirect, render_t
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from clawportal.errors import GiveUp, Problem, Retry, Unauthenticated
+from clawportal.errors import GiveUp, Problem, Retry, TotpRequired, Unauthenticated
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ def _problem(problem: Problem) -> Response:
         answer.content_type = "application/problem+json"
     elif isinstance(problem, Unauthenticated):
         return _to_login()
+    elif isinstance(problem, TotpRequired):
+        return _to_second_factor()
     elif request.headers.get("HX-Request"):
         answer = make_response(render_template("errors/_problem.html", problem=problem, request_id=g.get("request_id", "")))
     else:
@@ -76,6 +78,16 @@ def _to_login() -> Response:
     shown = urlsplit(request.headers.get("HX-Current-URL", ""))  # the page that asks for this part of it
     back = shown.path + (f"?{shown.query}" if shown.query else "") if shown.netloc == request.host else None
     answer.headers["HX-Redirect"] = url_for("web.login", next=back)
+    return answer
+
+
+def _to_second_factor() -> Response:
+    """A page that explains what is asked for, and leads on to it."""
+    wanted = url_for("web.otp_required")
+    if not request.headers.get("HX-Request"):
+        return make_response(redirect(wanted, 303))
+    answer = make_response("", 200)
+    answer.headers["HX-Redirect"] = wanted
     return answer
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from clawportal.db import db
-from clawportal.errors import Forbidden, NotFound
+from clawportal.errors import Forbidden, NotFound, TotpRequired
 from clawportal.models import AuditEntry, EventRow, Instance, Operation, Policy, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
 
@@ -42,8 +42,8 @@ def visible(model: type[Row], actor: Actor, permission: Permission | None = None
 
 def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
     if grant.tenant_id is None and grant.project_id is None and grant.instance_id is None:
-        return true()
-    wanted: list[ColumnElement[bool]] = []
+        return true() if not grant.except_tenants else _outside(model, grant.except_tenants)
+    wanted: list[ColumnElement[bool]] = [_outside(model, grant.except_tenants)] if grant.except_tenants else []
     if grant.tenant_id is not None:
         wanted.append((model.id if model is Tenant else model.tenant_id) == grant.tenant_id)
     if grant.project_id is not None:
@@ -51,6 +51,11 @@ def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
     if grant.instance_id is not None:
         wanted.append(_in_instance(model, grant.instance_id))
     return and_(*wanted)
+
+
+def _outside(model: type[Any], tenants: frozenset[str]) -> ColumnElement[bool]:
+    column = model.id if model is Tenant else model.tenant_id
+    return or_(column.is_(None), column.not_in(sorted(tenants)))
 
 
 def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:
@@ -93,12 +98,22 @@ def get_or_404(model: type[Row], row_id: str | int, actor: Actor, permission: Pe
         query = query.with_for_update().execution_options(populate_existing=True)
     row = db.session.scalars(query).one_or_none()
     if row is None or (isinstance(row, Instance) and row.destroyed_at is not None and permission is not _READ[Instance]):
+        if row is None and actor.withheld and _would_see(model, key == row_id, actor):
+            raise TotpRequired
         raise NotFound(f"There is no {_NAMES[model]} with this id, or it is not yours.")
     require(actor, permission, scope_of(row))
     return row
 
 
+def _would_see(model: type[Row], where: ColumnElement[bool], actor: Actor) -> bool:
+    """Whether only a second factor is missing. Asked after a refusal, so that nobody else pays for it."""
+    could = actor.with_second_factor()
+    return db.session.scalars(select(model).where(where, visible(model, could))).one_or_none() is not None
+
+
 def require(actor: Actor, permission: Permission, scope: Scope) -> None:
     """403 with the missing right in words."""
     if not actor.allows(permission, scope):
+        if actor.withheld and actor.with_second_factor().allows(permission, scope):
+            raise TotpRequired
         raise Forbidden(f"You lack the right “{DESCRIPTIONS[permission]}” here. Ask an administrator of your organisation.")

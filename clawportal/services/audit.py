@@ -220,7 +220,7 @@ def tenant_of(actor: Actor) -> str | None:
     """The tenant that what somebody does for themselves is shown in: the one they are in, or their only one."""
     if actor.inside is not None:
         return actor.inside
-    found = {grant.tenant_id for grant in actor.grants if grant.permissions - {Permission.SELF}}
+    found = {grant.tenant_id for grant in (*actor.grants, *actor.withheld) if grant.permissions - {Permission.SELF}}
     if not actor.grants and actor.kind in ("user", "token", "service") and actor.id:
         found = set(db.session.scalars(select(Membership.tenant_id).where(Membership.user_id == actor.id)))
     return found.pop() if len(found) == 1 else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sqlalchemy import String, and_, bindparam, cast, func, literal, null, select, union_all
 
 from clawportal.db import db
-from clawportal.models import CustomRole, Instance, Membership, Project, RoleGrant, Tenant
+from clawportal.models import CustomRole, Instance, Membership, Otp, Project, RoleGrant, Tenant
 from clawportal.permissions import PORTAL_ROLES, Grant, Permission, role_grants
 
 OWN_ACCOUNT = Grant(frozenset({Permission.SELF}), source="your own account")
@@ -43,13 +43,21 @@ _role_grants = (
     .outerjoin(Instance, Instance.id == RoleGrant.instance_id)
     .where(RoleGrant.user_id == bindparam("user_id"))
 )  # fmt: skip
-_OF_USER = union_all(_memberships, _role_grants)  # made once: every request begins with it
+_ASKS = "asks"
+# with the rest in one statement; gives rows only for who has no second factor
+_asking = select(
+    literal(_ASKS), literal(""), Tenant.id, Tenant.name, cast(null(), CustomRole.permissions.type), _nothing, _nothing, _nothing
+).where(
+    Tenant.require_totp, ~select(Otp.user_id).where(Otp.user_id == bindparam("user_id"), Otp.enabled_at.is_not(None)).exists()
+)
+_OF_USER = union_all(_memberships, _role_grants, _asking)  # made once: every request begins with it
 
 
-def of_user(user_id: str) -> list[Grant]:
-    """Everything that the tables grant somebody now."""
+def of_user(user_id: str) -> tuple[list[Grant], frozenset[str]]:
+    """Everything that the tables grant somebody now, and which tenants ask for a second factor that they do not have."""
     rows = db.session.execute(_OF_USER, {"user_id": user_id}).all()
-    return [*(grant for row in rows for grant in _grants(*row)), OWN_ACCOUNT]
+    found = [*(grant for row in rows if row[0] != _ASKS for grant in _grants(*row)), OWN_ACCOUNT]
+    return found, frozenset(row[2] for row in rows if row[0] == _ASKS)
 
 
 def _grants(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, or_, select
 
 from clawportal import clock
 from clawportal.db import db, transaction
@@ -159,6 +159,8 @@ def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: s
 
 
 def verify_own(user: User, password: str, path: str) -> None:
+        if user.must_change_password and _matches(user.password_hash, new):
+            raise Invalid.field("new_password", "Choose a password that nobody else knows: this one was given to you.")
     """Ask for the password again before something that weakens the account; `path` is the field it was typed into."""
     if not _matches(user.password_hash, password):
         raise Invalid.field(path, "This is not your present password.")
@@ -222,8 +224,11 @@ def create_token(
         name=name.strip(),
         prefix=text[:12],
         token_hash=_digest(text),
-        expires_at=clock.now() + timedelta(days=days) if days else None,
+        expires_at=expires_at,
         scopes=limits.stored_scopes,
+    expires_at = clock.now() + timedelta(days=days) if days else None
+    if owner is None:
+        token_limits.check_own(actor, expires_at)
         addresses=limits.stored_addresses,
     )
     with transaction():

@@ -36,11 +36,13 @@ class Sight:
 
     instances: frozenset[Where]
     operations: frozenset[Where]
+    without: frozenset[str] = frozenset()
+    """Tenants that are left out, though the rest of the portal is seen."""
 
     @property
     def name(self) -> str:
         """Short, and different for different sights."""
-        raw = repr([sorted(map(repr, places)) for places in (self.instances, self.operations)])
+        raw = repr([sorted(map(repr, places)) for places in (self.instances, self.operations, self.without)])
         return hashlib.sha256(raw.encode()).hexdigest()[:32]
 
     @property
@@ -49,7 +51,9 @@ class Sight:
 
 
 def of(actor: Actor) -> Sight:
-    return Sight(_places(actor.granted(Permission.INSTANCE_READ)), _places(actor.granted(Permission.OPERATION_READ)))
+    without = frozenset(tenant for grant in actor.grants for tenant in grant.except_tenants)
+    instances, operations = actor.granted(Permission.INSTANCE_READ), actor.granted(Permission.OPERATION_READ)
+    return Sight(_places(instances), _places(operations), without)
 
 
 def _places(grants: Iterable[Grant]) -> frozenset[Where]:
@@ -70,6 +74,8 @@ def told(sight: Sight, changes: Iterable[Changed], projects: Mapping[str, str]) 
     instances: dict[str, None] = {}
     operations: dict[str, None] = {}
     for change in changes:
+        if change.tenant_id in sight.without:
+            continue
         scope = Scope(change.tenant_id, projects.get(change.instance_id or ""), change.instance_id)
         if change.instance_id and _sees(sight.instances, scope):
             instances[change.instance_id] = None

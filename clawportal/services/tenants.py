@@ -18,9 +18,9 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid
 from clawportal.lifecycle import Desired
-from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, Tenant, User
+from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Otp, Project, Tenant, User
 from clawportal.permissions import SYSTEM, Actor, Permission, Scope, narrowed
-from clawportal.services import access, clusters, instances, ledger, policies, quotas
+from clawportal.services import access, clusters, instances, ledger, otp, policies, quotas
 from clawportal.services.portal import Portal
 
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
@@ -67,6 +67,7 @@ class TenantChange:
     title: str | None = None
     allowed_adapters: Mapping[str, Sequence[str]] | None = None
     default_cluster: str | None = None
+    require_totp: bool | None = None
     unset: frozenset[str] = frozenset()
 
 
@@ -203,6 +204,8 @@ def update(portal: Portal, actor: Actor, tenant_id: str, change: TenantChange) -
             tenant.allowed_adapters = _allowed(portal, change.allowed_adapters, errors)
         if change.default_cluster is not None or "default_cluster" in change.unset:
             tenant.default_cluster_id = clusters.for_create(change.default_cluster).id if change.default_cluster else None
+        if change.require_totp is not None:
+            _require_totp(actor, tenant, change.require_totp, errors)
         if errors:
             raise Invalid("; ".join(error.message for error in errors), errors=errors)
         data = {"before": before, "after": _defaults(tenant)}
@@ -214,7 +217,23 @@ def update(portal: Portal, actor: Actor, tenant_id: str, change: TenantChange) -
 def _defaults(tenant: Tenant) -> dict[str, Any]:
     return {
         "title": tenant.title, "allowed_adapters": tenant.allowed_adapters, "default_cluster_id": tenant.default_cluster_id,
+        "require_totp": tenant.require_totp,
     }  # fmt: skip
+
+
+def _require_totp(actor: Actor, tenant: Tenant, wanted: bool, errors: list[FieldError]) -> None:
+    """It holds from the next request on, for sessions and tokens that exist as well: so whoever asks for it goes first."""
+    if wanted and not tenant.require_totp and actor.kind in ("user", "token") and not otp.enabled(actor.id):
+        message = "Set up a second factor for your own account first: without one you would be kept out yourself."
+        errors.append(FieldError("require_totp", message))
+    tenant.require_totp = wanted
+
+
+def without_totp(tenant_id: str) -> int:
+    """How many members have no second factor; service accounts need none."""
+    enabled = select(Otp.user_id).where(Otp.enabled_at.is_not(None))
+    where = (Membership.tenant_id == tenant_id, _PEOPLE, Membership.user_id.not_in(enabled))
+    return db.session.scalar(select(func.count()).select_from(Membership).where(*where)) or 0
 
 
 def _allowed(portal: Portal, wanted: Mapping[str, Sequence[str]] | None, errors: list[FieldError]) -> dict[str, list[str]] | None:

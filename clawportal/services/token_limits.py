@@ -5,15 +5,18 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from clawportal.db import db
 from clawportal.errors import Forbidden, Invalid
 from clawportal.models import ApiToken
-from clawportal.permissions import Actor
+from clawportal.permissions import Actor, Grant
 
 MAX_NETWORKS = 50
+MOST = 200
+"""Tokens of one person that are not revoked: a program gone wild must not fill the table."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,16 @@ def checked(actor: Actor, wanted: Limits, owner: Actor | None = None) -> Limits:
         _require_unlimited(actor.token_id)
     scopes = None if wanted.scopes is None else _scopes(actor if owner is None else owner, wanted.scopes, mine=owner is None)
     return Limits(scopes, None if not wanted.addresses else _networks(wanted.addresses))
+
+
+def check_own(actor: Actor, expires_at: datetime | None) -> None:
+    """Before somebody makes a token for oneself: it must not outlive the token that it is made with."""
+    made_with = db.session.get(ApiToken, actor.token_id) if actor.token_id is not None else None
+    if made_with is not None and made_with.expires_at is not None and (expires_at is None or expires_at > made_with.expires_at):
+        raise Forbidden("A token that ends cannot make one that lives longer. Name fewer days, or sign in with your password.")
+    held = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == actor.id, ApiToken.revoked_at.is_(None))
+    if (db.session.scalar(held) or 0) >= MOST:
+        raise Forbidden(f"You have {MOST} tokens already. Revoke those that are not used any more.")
 
 
 def _require_unlimited(token_id: str) -> None:
@@ -95,5 +108,9 @@ def narrowed(actor: Actor, scopes: list[str] | None) -> Actor:
     if scopes is None:
         return actor
     wanted = frozenset(scopes)
-    kept = (replace(grant, permissions=frozenset(p for p in grant.permissions if str(p) in wanted)) for grant in actor.grants)
-    return replace(actor, grants=tuple(grant for grant in kept if grant.permissions))
+    return replace(actor, grants=_only(actor.grants, wanted), withheld=_only(actor.withheld, wanted))
+
+
+def _only(grants: Iterable[Grant], wanted: frozenset[str]) -> tuple[Grant, ...]:
+    kept = (replace(grant, permissions=frozenset(p for p in grant.permissions if str(p) in wanted)) for grant in grants)
+    return tuple(grant for grant in kept if grant.permissions)

@@ -50,6 +50,16 @@ def _sessions_changed(text: str) -> AnyResponse:
 # ---- second factor
 
 
+@bp.get("/second-factor")
+@requires(Permission.SELF)
+def otp_required() -> AnyResponse:
+    """Where somebody is led whom an organisation asks for a second factor."""
+    found = otp.status(actor().id)
+    if found.enabled or actor().kind != "user":
+        return redirect(url_for("web.home"), 303)
+    return make_response(render_template("profile/otp_required.html", names=found.required_by))
+
+
 @bp.route("/profile/otp", methods=["GET", "POST"])
 @requires(Permission.SELF)
 def otp_setup() -> AnyResponse:

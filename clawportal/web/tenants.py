@@ -129,7 +129,7 @@ def tenant_settings(tenant_id: str) -> Response:
     chosen = {kind: form.getlist(f"versions.{kind}") for kind in form.getlist("adapters")}
     cluster, limited = form.get("default_cluster", ""), form.get("limited") == "true"
     unset = frozenset(({"default_cluster"} if not cluster else set()) | (set() if limited else {"allowed_adapters"}))
-    change = tenants.TenantChange(form.get("title", ""), chosen if limited else None, cluster or None, unset)
+    change = tenants.TenantChange(form.get("title", ""), chosen if limited else None, cluster or None, form.get("require_totp") == "true", unset)
     try:
         tenants.update(portal(), actor(), tenant_id, change)
     except Invalid as problem:
@@ -139,7 +139,7 @@ def tenant_settings(tenant_id: str) -> Response:
 
 def _settings(found: Tenant, status: int = 200, **context: Any) -> Response:
     report = quotas.report(portal(), actor(), found.id, biggest=0)
-    given = {"limits": report.limits} | context
+    given = {"limits": report.limits, "without_totp": tenants.without_totp(found.id)} | context
     return tenant_page(
         "settings", found, "settings", status=status, adapters=rows.adapter_cards(), clusters=clusters.everything(), **given
     )

@@ -28,7 +28,9 @@ STEP = timedelta(seconds=30)
 
 def test_setting_up_by_api(program: Program) -> None:
     program.sign_in()
-    assert program.call("GET", "auth/otp/status").get_json() == {"enabled": False, "enabled_at": None, "backup_codes_left": 0}
+    assert program.call("GET", "auth/otp/status").get_json() == {
+        "enabled": False, "enabled_at": None, "backup_codes_left": 0, "required_by": [],
+    }  # fmt: skip
     assert program.call("POST", "auth/otp/enable", {"code": "123456"}).status_code == 409  # nothing offered yet
     offer = program.call("POST", "auth/otp/generate").get_json()
     told = urlsplit(offer["uri"])
