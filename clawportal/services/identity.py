@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,6 +17,7 @@ from sqlalchemy import bindparam, func, or_, select
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from clawportal.ids import looks_like_id
 from clawportal.models import ApiToken, Membership, Tenant, User
 from clawportal.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor, Grant, without_second_factor
 from clawportal.services import grants, ledger, token_limits
@@ -62,7 +64,8 @@ def create_user(
     check_hash(password) if hashed else check_password(password, "password")
     _check_role(role, tenant)
     with transaction():
-        if db.session.scalar(select(User.id).where(User.name == name)):
+        # Admin beside admin would be one person for everybody who reads
+        if db.session.scalar(select(User.id).where(or_(User.name == name, func.lower(User.name) == name.lower())).limit(1)):
             raise Invalid.field("name", f"There is already a user named {name!r}.", "taken")
         user = User(name=name, password_hash=password if hashed else _hasher.hash(password), must_change_password=must_change)
         db.session.add(user)
@@ -75,6 +78,11 @@ def create_user(
 def _check_name(name: str) -> None:
     if not (2 <= len(name) <= 100 and all(letter.isalnum() or letter in "._-@" for letter in name)):
         raise Invalid.field("name", "A user name has 2 to 100 letters, digits, or any of . _ - @")
+    if unicodedata.normalize("NFKC", name) != name:
+        raise Invalid.field("name", "A user name has letters and digits in their usual form only.")
+    if looks_like_id(name):
+        # whoever names a person by id must never meet another one by name
+        raise Invalid.field("name", "This looks like an id. Choose another user name.")
 
 
 def _check_role(role: str, tenant: Tenant | None) -> None:
@@ -151,6 +159,8 @@ def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: s
             raise NotFound("There is no such user.")
         if old is not None:
             verify_own(user, old, "old_password")
+        if user.must_change_password and _matches(user.password_hash, new):
+            raise Invalid.field("new_password", "Choose a password that nobody else knows: this one was given to you.")
         user.password_hash = _hasher.hash(new)
         user.session_epoch += 1
         user.must_change_password = False
@@ -159,8 +169,6 @@ def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: s
 
 
 def verify_own(user: User, password: str, path: str) -> None:
-        if user.must_change_password and _matches(user.password_hash, new):
-            raise Invalid.field("new_password", "Choose a password that nobody else knows: this one was given to you.")
     """Ask for the password again before something that weakens the account; `path` is the field it was typed into."""
     if not _matches(user.password_hash, password):
         raise Invalid.field(path, "This is not your present password.")
@@ -218,6 +226,9 @@ def create_token(
     if days is not None and not 1 <= days <= 3650:
         raise Invalid.field("days", "A token lives from 1 to 3,650 days.")
     limits = token_limits.checked(actor, limits, owner)
+    expires_at = clock.now() + timedelta(days=days) if days else None
+    if owner is None:
+        token_limits.check_own(actor, expires_at)
     text = TOKEN_PREFIX + secrets.token_urlsafe(32)
     row = ApiToken(
         user_id=user_id,
@@ -226,9 +237,6 @@ def create_token(
         token_hash=_digest(text),
         expires_at=expires_at,
         scopes=limits.stored_scopes,
-    expires_at = clock.now() + timedelta(days=days) if days else None
-    if owner is None:
-        token_limits.check_own(actor, expires_at)
         addresses=limits.stored_addresses,
     )
     with transaction():

@@ -129,7 +129,8 @@ def tenant_settings(tenant_id: str) -> Response:
     chosen = {kind: form.getlist(f"versions.{kind}") for kind in form.getlist("adapters")}
     cluster, limited = form.get("default_cluster", ""), form.get("limited") == "true"
     unset = frozenset(({"default_cluster"} if not cluster else set()) | (set() if limited else {"allowed_adapters"}))
-    change = tenants.TenantChange(form.get("title", ""), chosen if limited else None, cluster or None, form.get("require_totp") == "true", unset)
+    totp = form.get("require_totp") == "true"
+    change = tenants.TenantChange(form.get("title", ""), chosen if limited else None, cluster or None, totp, unset)
     try:
         tenants.update(portal(), actor(), tenant_id, change)
     except Invalid as problem:
