@@ -14,14 +14,26 @@ KEY = "inside"
 
 def narrow(actor: Actor | None) -> Actor | None:
     """The actor inside the chosen tenant. A choice that gives no rights any more is forgotten."""
-    wanted = session.get(KEY)
-    if actor is None or not isinstance(wanted, str):
+    wanted = chosen()
+    if actor is None or wanted is None:
         return actor
-    found = narrowed(actor, wanted)
-    if any(grant.permissions - {Permission.SELF} for grant in (*found.grants, *found.withheld)):
-        return found
-    session.pop(KEY)
-    return actor
+    found = applied(actor, wanted)
+    if found is None:
+        session.pop(KEY)
+    return found or actor
+
+
+def chosen() -> str | None:
+    """Id of the tenant that this browser is in, as far as it says so; whether that means anything is decided by grants."""
+    wanted = session.get(KEY)
+    return wanted if isinstance(wanted, str) else None
+
+
+def applied(actor: Actor, tenant_id: str) -> Actor | None:
+    """The actor inside a tenant; None where nobody gave them any right there."""
+    found = narrowed(actor, tenant_id)
+    rights = any(grant.permissions - {Permission.SELF} for grant in (*found.grants, *found.withheld))
+    return found if rights else None
 
 
 def choose(tenant_id: str | None) -> None:

@@ -13,7 +13,7 @@ from flask import Flask, request
 from flask_socketio import ConnectionRefusedError, SocketIO
 
 from clawportal.errors import Forbidden, GiveUp, Problem, Retry, Unauthenticated
-from clawportal.http import security
+from clawportal.http import inside, security
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
 from clawportal.services import clients, identity, sessions
 from clawportal.services.portal import Portal
@@ -32,10 +32,13 @@ class Identity:
     session_id: str = ""
     token: str = field(default="", repr=False)
     address: str = ""
+    tenant_id: str | None = None
+    """The tenant that the browser was in when it connected. Whoever goes elsewhere loads a page, which connects anew."""
 
     def actor(self, portal: Portal) -> Actor | None:
         if self.kind == "session":
-            return sessions.actor_from(portal, self.session_id, sessions.BROWSER)
+            found = sessions.actor_from(portal, self.session_id, sessions.BROWSER)
+            return (inside.applied(found, self.tenant_id) or found) if found and self.tenant_id else found
         if self.token.startswith(identity.TOKEN_PREFIX):
             return identity.actor_from_token(portal, self.token, self.address)
         client = clients.actor_from_access(portal, self.token)
@@ -183,4 +186,4 @@ def _identity(auth: Any) -> Identity | None:
     if token is not None:
         return Identity("token", token=token, address=request.remote_addr or "") if isinstance(token, str) else None
     session_id = security.browser_session()
-    return Identity("session", session_id) if session_id else None
+    return Identity("session", session_id, tenant_id=inside.chosen()) if session_id else None

@@ -121,13 +121,15 @@ def set_active(portal: Portal, actor: Actor, user_id: str, active: bool) -> User
             keep_an_admin({user_id})
         user = _user(user_id, lock=True)
         if user.active == active:
-            raise Conflict(f"The account of {user.name} is {'open' if active else 'closed'} already.")
+            raise Conflict(
+                f"The account of {user.name} is open already." if active else f"The account of {user.name} is closed already."
+            )
         user.active = active
         user.session_epoch += 1
-        verb = "opened again" if active else "closed"
         ledger.record(
             portal, "user.opened" if active else "user.closed", actor=actor, level="info" if active else "warning",
-            message=f"The account of {user.name} was {verb}.", data={"user_id": user.id},
+            message=f"The account of {user.name} was opened again." if active else f"The account of {user.name} was closed.",
+            data={"user_id": user.id},
         )  # fmt: skip
     return user
 

@@ -91,8 +91,10 @@ def _key(entry: Pending) -> tuple[str, ...]:
 
 
 def _many() -> Pending:
-    words = "More refused attempts than can be told one by one."
-    return Pending("many", audit.NOBODY, result=REFUSED, summary=words, reason="Too many different attempts at a time.")
+    return Pending(
+        "many", audit.NOBODY, result=REFUSED, summary="More refused attempts than can be told one by one.",
+        reason="Too many different attempts at a time.",
+    )  # fmt: skip
 
 
 def write(entries: list[Pending]) -> None:

@@ -139,11 +139,18 @@ def permissions_of(tenant_id: str, role: str) -> frozenset[Permission] | None:
     return custom_permissions(own.permissions) if own else None
 
 
+_WORDS = {
+    "give": "You cannot give rights that you do not have here yourself: %(words)s.",
+    "take": "You cannot take away rights that you do not have here yourself: %(words)s.",
+    "put": "You cannot put into a role rights that you do not have here yourself: %(words)s.",
+}
+
+
 def _require_all(actor: Actor, permissions: Iterable[Permission], scope: Scope, doing: str) -> None:
     lacking = [p for p in permissions if p is not Permission.SELF and not actor.allows(p, scope)]
     if lacking:
         words = "; ".join(DESCRIPTIONS[p] for p in sorted(lacking)[:3]) + (" ..." if len(lacking) > 3 else "")
-        raise Forbidden(f"You cannot {doing} rights that you do not have here yourself: {words}.")
+        raise Forbidden(_WORDS[doing] % {"words": words})
 
 
 def check_givable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
@@ -160,7 +167,7 @@ def check_givable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None
 
 def check_takable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
     """Whether `actor` may take this role from somebody: only what one could give."""
-    _require_all(actor, permissions_of(tenant_id, role) or (), scope, "take away")
+    _require_all(actor, permissions_of(tenant_id, role) or (), scope, "take")
 
 
 # ---- members
@@ -341,7 +348,7 @@ def _role_content(actor: Actor, tenant_id: str, permissions: Iterable[str], desc
         errors.append(FieldError("description", "A description may have 200 characters at most."))
     if errors:
         raise Invalid("; ".join(error.message for error in errors[:3]), errors=errors)
-    _require_all(actor, map(Permission, wanted), Scope(tenant_id), "put into a role")
+    _require_all(actor, map(Permission, wanted), Scope(tenant_id), "put")
     return {"permissions": sorted(wanted), "description": description.strip()}
 
 

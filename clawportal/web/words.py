@@ -43,6 +43,10 @@ SENTENCES = (
     "It ended with an unknown code.",
     "%(message)s It is started again in %(seconds)s s.",
     "cluster %(name)s",
+    # where somebody signed out
+    "%(name)s signed out (%(kind)s).",
+    "browser",
+    "client",
     # facts on the page about the portal, and how operations end
     "Data folder",
     "Database",
@@ -70,6 +74,10 @@ SENTENCES = (
     "String should have at most %(limit)s characters",
     "String should match pattern %(pattern)s",
     "List should have at most %(limit)s items after validation, not %(number)s",
+    # what rules say
+    "The rule “%(rule)s” refuses this: %(reason)s",
+    "The rule “%(rule)s” warns: %(reason)s",
+    "Line %(line)s, column %(column)s: %(flaw)s.",
     # roles, as the account page lists them
     "role %(role)s in %(tenant)s",
     "role %(role)s of the whole portal",

@@ -158,3 +158,20 @@ def test_rights_are_asked_for_at_each_event(browser: MakeBrowser, server: Server
     assert "Sign in again" in one.hears("problem")["detail"]
     one.hears("disconnect")
     assert portal_of(server.app).logs.readers == 0
+
+
+def test_inside_a_tenant_only_its_changes_are_heard(browser: MakeBrowser, server: Server) -> None:
+    """An administrator who looks into a tenant hears of nothing else, until they leave it."""
+    acme = make_tenant(server.app, "acme")
+    stranger, owner = (make_person(server.app, name, "tenant-admin", t) for name, t in (("sam", "acme"), ("olga", "default")))
+    client = server.admin.browser()
+    with client.session_transaction() as session:
+        session["inside"] = acme
+    cookie = client.get_cookie("clawportal")
+    assert cookie is not None
+    visitor = browser("/changes").connect(cookie=f"clawportal={cookie.value}")
+    everywhere = browser("/changes").connect(cookie=cookie_of(server.admin))
+    there, here = stranger.create("there", start=False)["id"], owner.create("here", start=False)["id"]
+    wait_for(lambda: {there, here} <= {one for told in everywhere.all("changed") for one in told["instances"]})
+    wait_for(lambda: there in {one for told in visitor.all("changed") for one in told["instances"]})
+    assert here not in {one for told in visitor.all("changed") for one in told["instances"]}
