@@ -83,6 +83,7 @@ def oidc_callback(name: str) -> AnyResponse:
 
 def _refused(name: str, problem: Problem, sealed: str) -> AnyResponse:
     """Back to where it began, with the reason in plain words. Addresses inside the network are for the audit alone."""
+    session.pop("_flashes", None)  # only the last reason counts, and a cookie holds not many
     flash(_words(name, problem), "error")
     wanted = oidc.wanted_of(portal(), sealed)
     if current_actor() is not None:
