@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _database(app)
     _http(app, settings)
     _ways_in(app, portal)
+    _behind_proxies(app, settings)
     return app
 
 
@@ -94,10 +95,14 @@ def _database(app: Flask) -> None:
         audit_chain.use(db.engine, cast(Portal, app.extensions["clawportal"]).keyring)
 
 
-def _http(app: Flask, settings: Settings) -> None:
+def _behind_proxies(app: Flask, settings: Settings) -> None:
+    """Last, so that it is outermost: websockets too must see who really asks, or a token for one network is good everywhere."""
     hops = settings.trusted_proxies
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]  # Flask's documented way
+
+
+def _http(app: Flask, settings: Settings) -> None:
     headers.init_app(app)
     audited.init_app(app)
     security.init_app(app)

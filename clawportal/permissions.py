@@ -204,13 +204,14 @@ SYSTEM = Actor(id="system", name="clawportal", kind="system", grants=(Grant(froz
 
 
 def role_grants(role: str, tenant_id: str | None, source: str, custom: Iterable[str] | None = None) -> Iterable[Grant]:
-    """Grants of one role; an unknown role gives nothing, and neither does one that needs a tenant and has none.
+    """Grants of one role; an unknown role gives nothing, nor does one that needs a tenant and has none, nor a role of the
+    whole portal that somebody got into a tenant: no row of a tenant may ever reach beyond it.
 
     `custom`: the rights of a role that is not built in.
     """
     permissions = ROLES.get(role) or (custom_permissions(custom) if custom is not None else None)
-    if permissions and (role in PORTAL_ROLES or tenant_id is not None):
-        yield Grant(permissions, tenant_id=None if role in PORTAL_ROLES else tenant_id, source=source)
+    if permissions and (role in PORTAL_ROLES) is (tenant_id is None):
+        yield Grant(permissions, tenant_id=tenant_id, source=source)
 
 
 def narrowed(actor: Actor, tenant_id: str) -> Actor:

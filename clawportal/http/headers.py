@@ -6,6 +6,7 @@ import re
 import secrets
 
 from flask import Flask, Response, g, request
+from flask.sessions import SecureCookieSessionInterface
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self' {ws}; "
@@ -14,7 +15,15 @@ CSP = (
 _ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
+class _Sessions(SecureCookieSessionInterface):
+    """Over TLS the cookie is for TLS alone, also where nobody has written down the portal's public address."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return super().get_cookie_secure(app) or request.is_secure
+
+
 def init_app(app: Flask) -> None:
+    app.session_interface = _Sessions()
     app.before_request(_begin)
     app.after_request(_finish)
 

@@ -19,7 +19,7 @@ from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import clients, identity, sessions
+from clawportal.services import clients, identity, sessions, throttle
 from clawportal.services.portal import Portal
 from clawportal.services.sessions import Place
 
@@ -88,7 +88,7 @@ def _asking() -> str:
     except Exception:  # the database does not answer; the view will meet that too, and tell it
         found = None
     if found is None:
-        return f"address:{request.remote_addr}"
+        return f"address:{throttle.network_of(request.remote_addr or '')}"
     return f"token:{found.token_id}" if found.token_id else f"user:{found.id}"
 
 

@@ -9,6 +9,7 @@ them, and an administrator can clear them.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ _Key = tuple[str, str, str]
 @contextmanager
 def guarded(portal: Portal, purpose: str, name: str, address: str) -> Iterator[None]:
     """Around one try, outside of any transaction. TooManyRequests when it is too early; leaving without error clears it."""
-    keys = _keys(purpose, name, address)
+    keys = _keys(purpose, name, network_of(address))
     _take(portal, keys, name)
     yield
     _passed(keys)
@@ -66,7 +67,7 @@ def guarded(portal: Portal, purpose: str, name: str, address: str) -> Iterator[N
 @contextmanager
 def guarded_address(portal: Portal, purpose: str, address: str) -> Iterator[None]:
     """As `guarded`, for a try that names nobody: only the address counts, which many may share."""
-    keys = {(purpose, "", address): ADDRESS}
+    keys = {(purpose, "", network_of(address)): ADDRESS}
     _take(portal, keys, "")
     yield
     _passed(keys)
@@ -78,6 +79,17 @@ def _keys(purpose: str, name: str, address: str) -> dict[_Key, Pace]:
     if _known(name, address):
         return here
     return here | {(purpose, subject, ""): NAME, (purpose, "", address): ADDRESS}
+
+
+def network_of(address: str) -> str:
+    """Whom to count together: one address of IPv4; of IPv6 the network of 2**64 addresses that every household has."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 def subject_of(name: str) -> str:
@@ -154,6 +166,7 @@ def in_words(seconds: int) -> str:
 
 def remember(user_id: str, address: str) -> None:
     """Somebody signed in from here; inside the transaction of the sign-in."""
+    address = network_of(address)
     with transaction():
         row = db.session.get(KnownAddress, (user_id, address))
         if row is None:
