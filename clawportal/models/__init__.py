@@ -11,11 +11,11 @@ from clawportal.models.oidc import OidcGroupRole, OidcIdentity, OidcProvider
 from clawportal.models.operations import Operation
 from clawportal.models.policies import Policy
 from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
-from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant
+from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant, TenantSecret
 
 __all__ = [
     "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode", "Cluster", "CustomRole", "EventRow",
     "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease", "Membership", "OidcGroupRole",
     "OidcIdentity", "OidcProvider", "Operation", "Otp", "Policy", "PortAllocation", "PortalSetting", "Project", "Quota",
-    "RoleGrant", "Tenant", "User", "UserSession", "WrongTries",
+    "RoleGrant", "Tenant", "TenantSecret", "User", "UserSession", "WrongTries",
 ]  # fmt: skip

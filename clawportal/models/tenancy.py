@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, false, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
@@ -23,6 +23,8 @@ class Tenant(Base):
     allowed_adapters: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
     """Kinds of claw that may be created, each with its allowed versions (none named: all). None: every kind."""
     default_cluster_id: Mapped[str | None] = mapped_column(ForeignKey("cluster.id", ondelete="SET NULL"))
+    layer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What it says about every claw in it (`layering.Layer`); None: nothing."""
     require_totp: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Only people with a second factor reach what is in it."""
     deleting_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -64,6 +66,17 @@ class Membership(Base):
     """The provider that gave it, whose groups it follows; None: made by hand, and no sign-in changes it."""
     oidc_group: Mapped[str] = mapped_column(String(255), default="", server_default="")
     """The group that gave it; empty: what every new person of the provider gets."""
+
+
+class TenantSecret(Base):
+    """A secret that claws of a tenant share, such as the API key of its model; sealed."""
+
+    __tablename__ = "tenant_secret"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
 
 
 class CustomRole(Base):

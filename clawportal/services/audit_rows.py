@@ -23,6 +23,7 @@ from clawportal.models import Instance, User
 
 HIDDEN = "********"
 REPLACED = f"{HIDDEN} (changed)"
+_SECRETS = ("instance_secret", "tenant_secret")
 _LONGEST = 1000
 _MOST = 200
 _SECRET = re.compile(
@@ -48,13 +49,13 @@ WATCHED: dict[str, Watched] = {
     ),
     "instance_secret": Watched("instance_secret", ("sealed",)),
     "tenant": Watched("tenant"),
+    "tenant_secret": Watched("tenant_secret", ("sealed",)),
     "project": Watched("project"),
     "membership": Watched("member"),
     "custom_role": Watched("role"),
     "role_grant": Watched("grant"),
     "invitation": Watched("invitation"),
     "quota": Watched("quota"),
-    "policy": Watched("policy"),
     "policy": Watched("policy"),
     "user_account": Watched("user"),
     "api_token": Watched("token"),
@@ -105,7 +106,7 @@ class Changed:
 
     def paths(self, prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
         """Only what differs, as dotted paths, bounded and without secrets."""
-        if self.table == "instance_secret":
+        if self.table in _SECRETS:
             return _secret_paths(self)
         return difference(self.before, self.after, prefix)
 

@@ -1,4 +1,4 @@
-"""People: service accounts, second factors that an organisation asks for, and signing in with OpenID providers.
+"""People: service accounts, second factors that an organisation asks for, signing in with OpenID providers, and shared settings.
 
 Revision ID: 0006
 Revises: 0005
@@ -28,6 +28,16 @@ def upgrade() -> None:
         batch_op.create_index("ix_user_account_service_tenant_id", ["service_tenant_id"])
     with op.batch_alter_table("tenant") as batch_op:
         batch_op.add_column(sa.Column("require_totp", sa.Boolean(), server_default=sa.false(), nullable=False))
+        batch_op.add_column(sa.Column("layer", sa.JSON(none_as_null=True), nullable=True))
+    op.create_table(
+        "tenant_secret",
+        sa.Column("tenant_id", sa.String(length=26), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name="fk_tenant_secret_tenant_id_tenant", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("tenant_id", "name", name="pk_tenant_secret"),
+    )
     _upgrade_oidc()
 
 
@@ -112,8 +122,10 @@ def _upgrade_oidc() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("tenant_secret")
     _downgrade_oidc()
     with op.batch_alter_table("tenant") as batch_op:
+        batch_op.drop_column("layer")
         batch_op.drop_column("require_totp")
     # the release before would take service accounts for people, and their rights would outlast the loss of their tenant
     for table, column in _OF_USERS:
