@@ -61,6 +61,15 @@ class Forbidden(Problem):
     status, title, code = 403, "You may not do this", "forbidden"
 
 
+class PasswordChangeRequired(Forbidden):
+    """Whoever made the account knows its password still, and could make tokens with it that last."""
+
+    title, code = "Choose a password of your own first", "password_change_required"
+
+    def __init__(self) -> None:
+        super().__init__("This password was given to you. Sign in to the portal in a browser and choose one of your own.")
+
+
 class TotpRequired(Forbidden):
     """The organisation asks for a second factor, and this person has none."""
 

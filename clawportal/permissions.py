@@ -178,6 +178,8 @@ class Actor:
     """Id of the tenant that this actor chose to be in; every grant is narrowed to it."""
     visiting: bool = False
     """In that tenant by a right over the whole portal, not as a member."""
+    password_given: bool = False
+    """Somebody else made this person's password and knows it: nothing can be done before it is changed."""
     withheld: tuple[Grant, ...] = ()
     """What would hold if this person had a second factor: grants in tenants that ask for one."""
     asking: tuple[str, ...] = ()

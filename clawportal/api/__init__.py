@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 
 from clawportal.api import (
@@ -23,6 +23,8 @@ from clawportal.api import (
     system,
     tenants,
 )
+from clawportal.errors import PasswordChangeRequired
+from clawportal.http import security
 
 __all__ = [
     "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "oidc", "operations",
@@ -35,9 +37,22 @@ def blueprint() -> Blueprint:
     made = Blueprint("api", __name__, url_prefix="/api/v1")
     for operation in _layer.OPERATIONS:
         made.add_url_rule(operation.rule, operation.name, _layer.view_of(operation), methods=[operation.method])
+    made.before_request(_own_password_first)
     made.after_request(_challenge)
     made.record(_outside_the_prefix)
     return made
+
+
+_BEFORE_THAT = {"api.get_me", "api.log_out"}
+
+
+def _own_password_first() -> None:
+    """A browser's session of somebody with a given password is good for changing it, and for nothing here."""
+    if request.endpoint in _BEFORE_THAT or not security.needs_somebody():
+        return
+    asking = security.current_actor()
+    if asking is not None and asking.password_given and asking.kind == "user":
+        raise PasswordChangeRequired
 
 
 def _outside_the_prefix(state: BlueprintSetupState) -> None:

@@ -89,7 +89,7 @@ class Me(Answer):
 
 @op(
     "POST", "/auth/token", public="it is how one signs in", tags=TAGS, summary="Trade name and password for a token",
-    status=201, problems=(401, 429), example={"name": "kim", "password": "a few words in a row", "token_name": "laptop"},
+    status=201, problems=(401, 403, 429), example={"name": "kim", "password": "a few words in a row", "token_name": "laptop"},
 )  # fmt: skip
 def trade_password(portal: Portal, body: Credentials) -> NewToken:
     """The token lives for long and is refused only when it is revoked; programs that can refresh use `/auth/login` instead.

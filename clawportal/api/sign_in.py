@@ -102,7 +102,7 @@ class Ended(Answer):
 
 @op(
     "POST", "/auth/login", public="it is how one signs in", tags=TAGS, summary="Sign in for an access and a refresh token",
-    problems=(401, 429), example={"name": "kim", "password": "a few words in a row"},
+    problems=(401, 403, 429), example={"name": "kim", "password": "a few words in a row"},
 )  # fmt: skip
 def log_in(portal: Portal, body: Login) -> TokenPair:
     """Somebody with a second factor sends a code as `otp` too. Without one the answer is 401 with the code `otp_required` and a
@@ -115,11 +115,13 @@ def log_in(portal: Portal, body: Login) -> TokenPair:
 
 @op(
     "POST", "/auth/otp/verify", public="it is the second step of signing in", tags=TAGS,
-    summary="Sign in: the second step", problems=(401, 429), example={"challenge": "eyJ...", "code": "492039"},
+    summary="Sign in: the second step", problems=(401, 403, 429), example={"challenge": "eyJ...", "code": "492039"},
 )  # fmt: skip
 def verify_otp(portal: Portal, body: SecondStep) -> TokenPair:
     came = security.place()
-    return _pair(clients.sign_in(portal, sign_in.second_step(portal, body.challenge, body.code, came.address), came))
+    user = sign_in.second_step(portal, body.challenge, body.code, came.address)
+    sign_in.require_own_password(user)
+    return _pair(clients.sign_in(portal, user, came))
 
 
 @op(

@@ -136,13 +136,14 @@ def _protect() -> None:
         raise Forbidden("This request came from another site and was refused.")
     if request.endpoint in csrf_free():
         return
-    if _needs_somebody() and current_actor() is None:
+    if needs_somebody() and current_actor() is None:
         # the token went with the session: "sign in" says more than "reload the page"
         raise Unauthenticated("Sign in to go on.")
     csrf.protect()
 
 
-def _needs_somebody() -> bool:
+def needs_somebody() -> bool:
+    """Whether this request is for a view that is not public."""
     view = current_app.view_functions.get(request.endpoint or "")
     return isinstance(getattr(view, MARK, ""), Permission)
 

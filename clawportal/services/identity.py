@@ -159,13 +159,18 @@ def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: s
             raise NotFound("There is no such user.")
         if old is not None:
             verify_own(user, old, "old_password")
-        if user.must_change_password and _matches(user.password_hash, new):
-            raise Invalid.field("new_password", "Choose a password that nobody else knows: this one was given to you.")
+        check_not_given(user, new, "new_password")
         user.password_hash = _hasher.hash(new)
         user.session_epoch += 1
         user.must_change_password = False
         ledger.record(portal, "user.password_changed", actor=actor, message=f"The password of {user.name} was changed.")
     return user
+
+
+def check_not_given(user: User, new: str, path: str) -> None:
+    """A password that somebody else made is not chosen again: they know it."""
+    if user.must_change_password and _matches(user.password_hash, new):
+        raise Invalid.field(path, "Choose a password that nobody else knows: this one was given to you.")
 
 
 def verify_own(user: User, password: str, path: str) -> None:
@@ -199,7 +204,8 @@ def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
     found, asking = grants.of_user(user.id)
     found.extend(_granted_by_plugins(portal, user.id))
     kind = "service" if user.service_tenant_id else "token" if token_id else "user"
-    actor = Actor(user.id, user.name, kind, tuple(found), user.language, user.theme, token_id)
+    given = user.must_change_password
+    actor = Actor(user.id, user.name, kind, tuple(found), user.language, user.theme, token_id, password_given=given)
     return without_second_factor(actor, asking) if asking and kind != "service" else actor
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clawportal.errors import Unauthenticated
+from clawportal.errors import PasswordChangeRequired, Unauthenticated
 from clawportal.models import User
 from clawportal.permissions import Permission
 from clawportal.services import clients, identity, oidc_providers, otp, throttle
@@ -38,12 +38,19 @@ def _administrator(portal: Portal, name: str, password: str) -> User:
 def both_steps(portal: Portal, name: str, password: str, code: str, address: str) -> User:
     """Who signs in, in one go; OtpRequired, with the proof of the first step, when a code is needed and none was sent."""
     user = first_step(portal, name, password, address)
+    require_own_password(user)
     if not otp.enabled(user.id):
         return user
     if not code:
         raise OtpRequired(clients.challenge(portal, user))
     otp.check(portal, user, code, address)
     return user
+
+
+def require_own_password(user: User) -> None:
+    """For programs; in a browser the page for changing it comes first."""
+    if user.must_change_password:
+        raise PasswordChangeRequired
 
 
 def second_step(portal: Portal, challenge: str, code: str, address: str) -> User:

@@ -149,8 +149,16 @@ def _setup_form(user: User) -> _Setup:
     if not 1 <= len(wanted.organization) <= 80:
         wanted.errors["organization"] = _("Give your organisation a name of 1 to 80 letters.")
     if user.must_change_password or wanted.password:
-        wanted.errors.update(password_errors(wanted.password, wanted.again))
+        wanted.errors.update(password_errors(wanted.password, wanted.again) or _given(user, wanted.password))
     return wanted
+
+
+def _given(user: User, password: str) -> dict[str, str]:
+    try:
+        identity.check_not_given(user, password, "password")
+    except Invalid as problem:
+        return told(problem.errors)
+    return {}
 
 
 def password_errors(password: str, again: str) -> dict[str, str]:
