@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -223,7 +224,8 @@ def _fill(connection: Connection, size: Mapping[str, int]) -> str:
     connection.execute(insert(Instance), [
         {"id": new_id(), "tenant_id": home, "project_id": by_tenant[home][number % 2], "cluster_id": cluster,
          "name": f"claw-{number:05}", "adapter": "echo", "version": "1.0", "spec": {}, "phase": "running",
-         "sync": "synced", "health": "healthy", "observed_generation": 1, "due_at": None, "created_at": now, "labels": {}}
+         "sync": "synced", "health": "healthy", "observed_generation": 1, "due_at": None, "labels": {},
+         "created_at": now - timedelta(seconds=number)}
         for number, home in enumerate(_spread(tenants, size["instances"], first=100))
     ])  # fmt: skip
     return tenants[0]

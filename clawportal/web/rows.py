@@ -312,12 +312,15 @@ class Where:
     def tenant(self) -> str:
         if self.actor and self.actor.inside:
             return tenants.title_of(self.actor.inside)
-        choices = projects(self.actor) if self.actor else []
-        titles = {choice.tenant_id: choice.tenant_title for choice in choices}
-        if len(titles) > 1:
-            return gettext("All organisations")
-        return next(iter(titles.values()), "clawportal")
+        found = self._reach()
+        return gettext("All organisations") if found.several else found.tenant or "clawportal"
 
     def project(self) -> str:
-        choices = projects(self.actor) if self.actor else []
-        return (choices[0].title or choices[0].name) if len(choices) == 1 else ""
+        return self._reach().project
+
+    def _reach(self) -> tenancy.Reach:
+        """Asked once per request."""
+        if "web_reach" not in g:
+            g.web_reach = tenancy.reach(self.actor) if self.actor else tenancy.Reach()
+        found: tenancy.Reach = g.web_reach
+        return found
