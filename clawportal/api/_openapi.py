@@ -25,6 +25,7 @@ TAGS = {
     "Catalogue": "Kinds of claw, runtimes, clusters and projects to choose from.",
     "Account": "Signing in, the second factor, sessions, and tokens for programs.",
     "Organisations": "Organisations and their projects, and what they may use.",
+    "Policies": "Rules about what instances may be like and when they may be changed.",
     "Members": "Who belongs to an organisation, and what each of them may do there.",
     "Service accounts": "Accounts of programs: they belong to an organisation, and come with API tokens only.",
     "Accounts": "All accounts of the portal.",

@@ -17,7 +17,7 @@ from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, Precondi
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import instances, plans, secrets
+from clawportal.services import instances, plans, policies, secrets
 from clawportal.services.portal import Portal
 from clawportal.types import HealthState, Strict
 
@@ -86,6 +86,15 @@ class SecretDocument(Answer):
     updated_at: datetime
 
 
+class WarningDocument(Answer):
+    """What a rule in warning mode said to a change that went through."""
+
+    id: str
+    name: str
+    title: str
+    sentence: str
+
+
 class InstanceDocument(InstanceItem):
     """An instance with everything but the values of its secrets."""
 
@@ -93,6 +102,7 @@ class InstanceDocument(InstanceItem):
     endpoints: list[EndpointDocument] = Field(description="Where the running claw listens.")
     spec: dict[str, Any]
     secrets: list[SecretDocument]
+    warnings: list[WarningDocument] = Field(description="Of rules, to this change; empty in answers to other questions.")
 
 
 class FieldErrorDocument(Answer):
@@ -111,6 +121,7 @@ class BulkItem(Answer):
     name: str
     ok: bool
     error: str
+    warning: str = Field(description="What rules in warning mode said to it.")
 
 
 class BulkAnswer(Answer):
@@ -452,7 +463,14 @@ def bulk_instances(actor: Actor, portal: Portal, body: BulkBody) -> dict[str, An
         raise Forbidden(f"You lack the right “{DESCRIPTIONS[needed]}”. Ask an administrator.")
     outcomes = instances.bulk(portal, actor, body.action, body.ids)
     items = [
-        {"id": outcome.instance_id, "name": outcome.name, "ok": not outcome.error, "error": outcome.error} for outcome in outcomes
+        {
+            "id": outcome.instance_id,
+            "name": outcome.name,
+            "ok": not outcome.error,
+            "error": outcome.error,
+            "warning": outcome.warning,
+        }
+        for outcome in outcomes
     ]
     good = sum(item["ok"] is True for item in items)
     return {"items": items, "succeeded": good, "failed": len(items) - good}
@@ -495,6 +513,10 @@ def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
     document["secrets"] = [
         {"name": info.name, "set": True, "generated": info.generated, "updated_at": info.updated_at}
         for info in secrets.listing(instance.id)
+    ]
+    document["warnings"] = [
+        {"id": verdict.rule.id, "name": verdict.rule.name, "title": verdict.rule.called, "sentence": verdict.sentence}
+        for verdict in policies.warnings_of(instance)
     ]
     return document
 

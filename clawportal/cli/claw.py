@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import history, people, service_accounts, tokens
+from clawportal.cli import history, people, policies, service_accounts, tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -895,6 +895,7 @@ def _conversation(portal: Remote, path: str, name: str, session: str) -> None:
 
 
 people.register(cli)
+policies.register(cli)
 tokens.register(cli)
 service_accounts.register(cli)
 history.register(cli)

@@ -172,7 +172,7 @@ class Remote:
             answer = self._client.request(method, path, json=body, params=_present(query), headers=headers)
             _refuse(answer)
             if answer.content:
-                _document(answer)
+                _warn(_document(answer))
             return answer
 
     @contextmanager
@@ -278,6 +278,13 @@ def _refuse(answer: httpx.Response) -> None:
         detail = str(problem.get("title") or detail)
     code = _CODES.get(answer.status_code, FAILED if answer.status_code >= 500 else REFUSED)
     raise Failure(detail, code, details, answer.status_code, str(problem.get("code", "")))
+
+
+def _warn(document: Mapping[str, Any]) -> None:
+    """What rules in warning mode said to a change that went through."""
+    for warning in document.get("warnings") or ():
+        if isinstance(warning, Mapping) and warning.get("sentence"):
+            click.echo(f"Warning: {clean(str(warning['sentence']))}", err=True)
 
 
 def _document(answer: httpx.Response) -> Mapping[str, Any]:

@@ -20,9 +20,10 @@ from sqlalchemy import ColumnElement, func, or_, select
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, PolicyRefused
+from clawportal.layering import Layer
 from clawportal.models import Cluster, Instance, Policy, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, SYSTEM, Actor, Permission, Scope
-from clawportal.services import access, catalog, ledger
+from clawportal.services import access, catalog, layers, ledger
 from clawportal.services.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
 from clawportal.services.portal import Portal
@@ -212,7 +213,7 @@ def _facts(portal: Portal, actor: Actor, action: str, instance: Instance, *, pro
     project = db.session.get(Project, project_id or instance.project_id)
     return _described(
         portal, actor, action, clock.now(), instance,
-        _words(tenant), _words(project), (cluster.name, cluster.runtime) if cluster else ("", ""),
+        _words(tenant), _words(project), (cluster.name, cluster.runtime) if cluster else ("", ""), layers.of(instance.tenant_id),
     )  # fmt: skip
 
 
@@ -222,16 +223,17 @@ def _words(row: Tenant | Project | None) -> dict[str, str]:
 
 def _described(
     portal: Portal, actor: Actor, action: str, now: datetime, instance: Any, tenant: Mapping[str, str],
-    project: Mapping[str, str], cluster: tuple[str, str],
+    project: Mapping[str, str], cluster: tuple[str, str], layer: Layer,
 ) -> Facts:  # fmt: skip
     """`instance`: a row, or anything with its name, adapter, version, labels and spec."""
     adapter = portal.registry.adapters.get(instance.adapter)
-    spec = _effective(adapter, instance.version, instance.spec or {})
+    said = layers.effective(layer, adapter, instance.version, instance.spec or {}, instance.labels)
+    spec = _effective(adapter, instance.version, said.spec)
     resources = spec.get("resources") or {}
     return Facts(
         action=action, now=now, name=instance.name or "", adapter=instance.adapter, version=instance.version,
         uses_model=adapter is None or "model" in adapter.capabilities, cluster=cluster[0], runtime=cluster[1],
-        labels=instance.labels or {}, spec=spec, cpu=resources.get("cpu") or "",
+        labels=said.labels, spec=spec, cpu=resources.get("cpu") or "",
         memory=resources.get("memory") or (adapter.suggested_memory if adapter else ""),
         actor={"id": actor.id, "name": actor.name, "kind": actor.kind}, tenant=tenant, project=project,
     )  # fmt: skip
@@ -303,7 +305,7 @@ def may_manage(actor: Actor, tenant_id: str | None) -> bool:
 
 def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) -> Policy:
     """A new rule of a tenant, or, with None, of the whole portal."""
-    _may_write(actor, tenant_id)
+    require_writing(actor, tenant_id)
     wanted = check(wanted)
     with transaction():
         if tenant_id is not None:
@@ -323,7 +325,7 @@ def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) ->
     return row
 
 
-def _may_write(actor: Actor, tenant_id: str | None) -> None:
+def require_writing(actor: Actor, tenant_id: str | None) -> None:
     if tenant_id is not None:
         access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ)
         access.require(actor, Permission.POLICY_MANAGE, Scope(tenant_id))
@@ -382,7 +384,7 @@ def check(wanted: Rule) -> Rule:
     if errors:
         raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors=errors)
     texts = {name: getattr(wanted, name).strip() for name in _TEXTS}
-    return replace(wanted, parameters=parameters, actions=tuple(dict.fromkeys(wanted.actions)), **texts)
+    return replace(wanted, parameters=parameters, actions=tuple(name for name in ACTIONS if name in wanted.actions), **texts)
 
 
 def _plain_errors(wanted: Rule) -> list[FieldError]:
@@ -466,10 +468,11 @@ def _facts_of(portal: Portal, actor: Actor, action: str, rows: Sequence[Any]) ->
     query = select(Cluster.id, Cluster.name, Cluster.runtime).where(Cluster.id.in_({row.cluster_id for row in rows}))
     places = {found.id: (found.name, found.runtime) for found in db.session.execute(query)} if rows else {}
     now, nothing = clock.now(), _words(None)
+    said = {tenant_id: layers.of(tenant_id) for tenant_id in {row.tenant_id for row in rows}}
     return [
         _described(
             portal, actor, action, now, row, tenants.get(row.tenant_id, nothing), projects.get(row.project_id, nothing),
-            places.get(row.cluster_id, ("", "")),
+            places.get(row.cluster_id, ("", "")), said[row.tenant_id],
         )
         for row in rows
     ]  # fmt: skip
@@ -557,7 +560,8 @@ def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Fac
     project, cluster = _project(actor, tenant, trial, row), _cluster(tenant, trial, row)
     thing = _Imagined(name, kind, version, labels, spec)
     place = (cluster.name, cluster.runtime) if cluster else ("", "")
-    return _described(portal, actor, trial.action, trial.at or clock.now(), thing, _words(tenant), _words(project), place)
+    layer = layers.of(tenant.id)
+    return _described(portal, actor, trial.action, trial.at or clock.now(), thing, _words(tenant), _words(project), place, layer)
 
 
 def _existing(actor: Actor, tenant: Tenant, instance_id: str) -> Instance:
@@ -596,8 +600,15 @@ def _cluster(tenant: Tenant, trial: Trial, row: Instance | None) -> Cluster | No
         return cluster
     wanted = row.cluster_id if row else tenant.default_cluster_id
     return (
-        db.session.get(Cluster, wanted) if wanted else db.session.scalars(select(Cluster).order_by(Cluster.id).limit(1)).first()
+        db.session.get(Cluster, wanted) if wanted else db.session.scalars(select(Cluster).order_by(Cluster.name).limit(1)).first()
     )
+
+
+def candidates(actor: Actor, tenant_id: str, limit: int) -> list[tuple[str, str]]:
+    """Ids and names of the newest instances of a tenant that one sees, to choose from."""
+    where = (access.visible(Instance, actor), Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None))
+    query = select(Instance.id, Instance.name).where(*where).order_by(Instance.id.desc()).limit(limit)
+    return sorted(((row.id, row.name) for row in db.session.execute(query)), key=lambda item: item[1])
 
 
 # ---- what a form should not offer

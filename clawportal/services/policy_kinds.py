@@ -21,10 +21,11 @@ from pydantic import Field, field_validator, model_validator
 
 from clawportal.types import Strict, parse_quantity
 
-ACTIONS: dict[str, str] = {
+_WORDS: dict[str, str] = {
     "create": "Create", "update": "Change the configuration", "version": "Change the version", "start": "Start",
     "restart": "Restart", "move": "Move to another project", "stop": "Stop", "delete": "Delete",
 }  # fmt: skip
+ACTIONS = _WORDS
 """What rules can look at. Killing is an emergency brake, and no rule holds it back."""
 _STATE = ("create", "update", "version", "start", "restart", "move")
 """What leaves an instance that is meant to go on. Stopping and deleting what breaks a rule must stay possible."""
@@ -67,7 +68,7 @@ class Kind(Strict):
     """Base of the parameters of a kind of rule."""
 
     title: ClassVar[str]
-    hint: ClassVar[str]
+    description: ClassVar[str]
     actions: ClassVar[tuple[str, ...]] = _STATE
     """What it looks at unless the rule says otherwise."""
 
@@ -93,7 +94,8 @@ def _listed(names: list[str]) -> str:
 
 
 class Adapters(Kind):
-    title, hint = "Kinds of claw", "Only these kinds of claw may be used."
+    title = "Kinds of claw"
+    description = "Only these kinds of claw may be used."
 
     allowed: list[str] = Field(
         title="Allowed kinds of claw", description="Names such as nanobot. * stands for any text.", min_length=1, max_length=100
@@ -108,7 +110,8 @@ class Adapters(Kind):
 
 
 class Versions(Kind):
-    title, hint = "Versions", "Only these versions of a kind of claw may be used."
+    title = "Versions"
+    description = "Only these versions of a kind of claw may be used."
 
     adapter: str = Field("", title="Kind of claw", description="Empty: of every kind.", max_length=100)
     allowed: list[str] = Field(
@@ -151,7 +154,8 @@ def _fits(version: str, wanted: str) -> bool:
 
 
 class Models(Kind):
-    title, hint = "Models and providers", "Only these language models may be used."
+    title = "Models and providers"
+    description = "Only these language models may be used."
 
     providers: list[str] = Field(
         default_factory=list, title="Allowed providers",
@@ -184,7 +188,8 @@ class Models(Kind):
 
 
 class Runtimes(Kind):
-    title, hint = "Kinds of place", "Claws may run only in these kinds of place."
+    title = "Kinds of place"
+    description = "Claws may run only in these kinds of place."
 
     allowed: list[str] = Field(
         title="Allowed kinds of place", description="Names of runtimes, such as process.", min_length=1, max_length=100
@@ -199,7 +204,8 @@ class Runtimes(Kind):
 
 
 class Clusters(Kind):
-    title, hint = "Places", "Claws may run only in these places."
+    title = "Places"
+    description = "Claws may run only in these places."
 
     allowed: list[str] = Field(
         title="Allowed places", description="Names of clusters, such as local. * stands for any text.",
@@ -215,7 +221,8 @@ class Clusters(Kind):
 
 
 class Size(Kind):
-    title, hint = "Largest size", "No claw may be larger than this."
+    title = "Largest size"
+    description = "No claw may be larger than this."
 
     cpu: str = Field("", title="Most CPU", description="Cores of one claw, such as 500m or 2. Empty: no limit.", max_length=40)
     memory: str = Field("", title="Most memory", description="Of one claw, such as 2Gi. Empty: no limit.", max_length=40)
@@ -252,7 +259,8 @@ def _too_much(wanted: str, most: str) -> bool:
 
 
 class Labels(Kind):
-    title, hint = "Required labels", "Every claw has to carry these labels."
+    title = "Required labels"
+    description = "Every claw has to carry these labels."
 
     required: dict[str, str] = Field(
         title="Required labels", description="The value may have * for any text; an empty value means: any value.",
@@ -278,7 +286,8 @@ class Labels(Kind):
 
 
 class Settings(Kind):
-    title, hint = "Forbidden settings", "These settings must not be switched on or filled in."
+    title = "Forbidden settings"
+    description = "These settings must not be switched on or filled in."
 
     forbidden: list[str] = Field(
         title="Forbidden settings",
@@ -333,7 +342,8 @@ def _short(value: Any) -> str:
 
 
 class Hours(Kind):
-    title, hint = "Allowed hours", "Changes may be made only at these times."
+    title = "Allowed hours"
+    description = "Changes may be made only at these times."
     actions = ("create", "update", "version", "start", "restart", "move", "stop", "delete")
 
     weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
@@ -384,7 +394,8 @@ def _minutes(text: str) -> int:
 
 
 class Expression(Kind):
-    title, hint = "Expression", "A condition in CEL that has to be true."
+    title = "Expression"
+    description = "A condition in CEL that has to be true."
 
     expression: str = Field(
         title="Expression", description="Has to be true for the change to pass.", min_length=1, max_length=LONGEST_EXPRESSION,
@@ -430,33 +441,33 @@ def _amount(text: str) -> Decimal:
         return Decimal(0)
 
 
+def _example(kind: str, parameters: dict[str, Any], *, title: str, remedy: str, actions: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"kind": kind, "parameters": parameters, "title": title, "remedy": remedy, "actions": list(actions)}
+
+
 EXAMPLES: dict[str, dict[str, Any]] = {
-    "no-exposed-claws": {
-        "title": "Nothing is reachable from the network", "kind": "settings", "parameters": {"forbidden": ["expose"]},
-        "remedy": "Leave it switched off, or ask the security team.",
-    },
-    "own-models": {
-        "title": "Only our own models", "kind": "models",
-        "parameters": {"providers": ["practice", "openai-compatible"], "models": []},
-        "remedy": "Choose the model server of the company.",
-    },
-    "every-claw-has-a-team": {
-        "title": "Every claw has a team", "kind": "labels", "parameters": {"required": {"team": ""}},
-        "remedy": "Add the label team with the name of your team.",
-    },
-    "small-claws": {
-        "title": "No claw takes more than 2 GiB", "kind": "size", "parameters": {"cpu": "", "memory": "2Gi"},
-        "remedy": "Set a smaller memory limit.",
-    },
-    "working-hours": {
-        "title": "Deleting only in working hours", "kind": "hours", "actions": ["delete"],
-        "parameters": {"weekdays": list(WEEKDAYS[:5]), "from": "08:00", "to": "18:00", "timezone": "UTC"},
-        "remedy": "Wait until somebody is there who can help.",
-    },
-    "models-by-project": {
-        "title": "Production uses no practice model", "kind": "expression",
-        "parameters": {"expression": 'project.name != "production" || instance.spec.model.provider != "practice"'},
-        "remedy": "Choose a real provider, or another project.",
-    },
+    "no-exposed-claws": _example(
+        "settings", {"forbidden": ["expose"]}, title="Nothing is reachable from the network",
+        remedy="Leave it switched off, or ask the security team.",
+    ),
+    "own-models": _example(
+        "models", {"providers": ["practice", "openai-compatible"], "models": []}, title="Only our own models",
+        remedy="Choose the model server of the company.",
+    ),
+    "every-claw-has-a-team": _example(
+        "labels", {"required": {"team": ""}}, title="Every claw has a team",
+        remedy="Add the label team with the name of your team.",
+    ),
+    "small-claws": _example(
+        "size", {"cpu": "", "memory": "2Gi"}, title="No claw takes more than 2 GiB", remedy="Set a smaller memory limit.",
+    ),
+    "working-hours": _example(
+        "hours", {"weekdays": list(WEEKDAYS[:5]), "from": "08:00", "to": "18:00", "timezone": "UTC"},
+        title="Deleting only in working hours", remedy="Wait until somebody is there who can help.", actions=("delete",),
+    ),
+    "models-by-project": _example(
+        "expression", {"expression": 'project.name != "production" || instance.spec.model.provider != "practice"'},
+        title="Production uses no practice model", remedy="Choose a real provider, or another project.",
+    ),
 }  # fmt: skip
 """What a new rule can start from."""

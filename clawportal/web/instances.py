@@ -20,7 +20,7 @@ from clawportal.permissions import Actor, Permission
 from clawportal.services import instances as service
 from clawportal.services import ledger, operations, secrets
 from clawportal.types import HealthState
-from clawportal.web import pages, rows
+from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext, told
@@ -89,7 +89,9 @@ def instances_bulk() -> Response:
     outcomes = service.bulk(portal(), who, action, ids)
     failed = [outcome for outcome in outcomes if outcome.error]
     text = _bulk_summary(action, outcomes, failed, names)
-    level = "success" if not failed else "warning" if len(failed) < len(outcomes) else "error"
+    warnings = [outcome.warning for outcome in outcomes if outcome.warning]
+    text = " ".join([text, *map(told, warnings[:_NAMED_FAILURES])])
+    level = "success" if not failed and not warnings else "warning" if len(failed) < len(outcomes) else "error"
     return pages.changed(text, level=level, url=pages.back(url_for("web.instances")), instances=[o.instance_id for o in outcomes])
 
 
@@ -309,7 +311,8 @@ def _delete(who: Actor, instance_id: str) -> Response:
 
 def _told(row: Instance, action: str) -> Response:
     said = str(_SAID[action]).replace("%(name)s", row.name)
-    return pages.changed(said, url=url_for("web.instance", instance_id=row.id), instances=[row.id])
+    warning, url = warned.words(row), url_for("web.instance", instance_id=row.id)
+    return pages.changed(f"{said} {warning}".strip(), level="warning" if warning else "success", url=url, instances=[row.id])
 
 
 def _confirm_page(found: Sequence[Instance], *, alone: bool = False, error: str = "", typed: str = "") -> Response:

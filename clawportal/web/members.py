@@ -13,7 +13,7 @@ from clawportal.http.security import actor, begin_session, current_actor, portal
 from clawportal.permissions import DESCRIPTIONS, ROLE_WORDS, Permission, Scope
 from clawportal.services import identity, members, service_accounts, tenancy, tenants
 from clawportal.services import instances as service
-from clawportal.web import auth, pages, rows
+from clawportal.web import auth, pages, rows, warned
 from clawportal.web.pages import bp
 from clawportal.web.tenants import project_page, tenant_page
 from clawportal.web.words import gettext as _
@@ -265,7 +265,7 @@ def instance_share(instance_id: str) -> Response:
 @requires(Permission.INSTANCE_UPDATE)
 def instance_move(instance_id: str) -> Response:
     try:
-        tenants.move_instance(portal(), actor(), instance_id, request.form.get("project", ""))
+        warned.tell(tenants.move_instance(portal(), actor(), instance_id, request.form.get("project", "")))
     except Invalid as problem:
         return _place(instance_id, 422, errors=auth.told(problem.errors), values=request.form)
     return pages.moved(_("The instance was moved."), url_for("web.instance_place", instance_id=instance_id))

@@ -16,15 +16,15 @@ from flask import Response, make_response, render_template, request, url_for
 from pydantic import BaseModel
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, Problem
+from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem
 from clawportal.http import forms
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import Desired
 from clawportal.models import Instance
 from clawportal.permissions import Actor, Permission
-from clawportal.services import catalog, instances, ledger, plans, secrets, tenancy
+from clawportal.services import catalog, instances, ledger, plans, policies, secrets, tenancy
 from clawportal.types import Adapter, InstanceSpec
-from clawportal.web import pages, rows
+from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
@@ -160,9 +160,10 @@ def _create(draft: Draft) -> AnyResponse:
         return _refused(draft)
     try:
         made = instances.create(portal(), actor(), wanted, key=_key(draft), request_hash="form")
-    except Invalid as problem:
+    except (Invalid, PolicyRefused) as problem:
         _note_errors(draft, problem.errors)
         return _refused(draft, problem)
+    warned.tell(made)
     return pages.moved(_("%(name)s was created and comes up now.", name=made.name), url_for("web.instance", instance_id=made.id))
 
 
@@ -230,8 +231,8 @@ def _save(draft: Draft, instance: Instance) -> AnyResponse:
         _note_errors(draft, instances.check_change(portal(), instance, _change(draft))[1])
         return _refused(draft)
     try:
-        instances.update(portal(), actor(), instance_id, _change(draft), generation=draft.generation)
-    except Invalid as problem:
+        warned.tell(instances.update(portal(), actor(), instance_id, _change(draft), generation=draft.generation))
+    except (Invalid, PolicyRefused) as problem:
         _note_errors(draft, problem.errors)
         return _refused(draft, problem)
     except PreconditionFailed as problem:
@@ -291,11 +292,22 @@ def _context(draft: Draft) -> dict[str, Any]:
         "errors": draft.errors,
         "stored_secrets": [info.name for info in secrets.listing(instance.id)] if instance else [],
         "projects": _projects(who) if draft.mode == "create" else [],
+        "marks": _marks(who, draft),
         "i": rows.instance_row(who, instance) if instance else None,
         "generation": draft.generation,
         "request_id": _request_id(),
         "practice_available": bool(portal().practice_url),
     }
+
+
+def _marks(who: Actor, draft: Draft) -> dict[str, dict[str, str]]:
+    """Choices that a rule refuses, each with the name of the rule; of the project that is chosen, or that would be taken."""
+    try:
+        tenant_id = (draft.instance or tenancy.project_for_create(who, draft.values["project_id"] or None)).tenant_id
+    except Problem:
+        tenant_id = ""  # saving says what is wrong with the project
+    kinds = [card.kind for card in rows.adapter_cards()]
+    return policies.marks(tenant_id, kinds, {draft.adapter.kind: [entry.version for entry in draft.adapter.versions()]})
 
 
 def _request_id() -> str:

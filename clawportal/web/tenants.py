@@ -22,6 +22,7 @@ _CAN = {
     "update": Permission.TENANT_UPDATE, "delete": Permission.TENANT_DELETE, "projects": Permission.PROJECT_MANAGE,
     "members": Permission.MEMBER_READ, "manage": Permission.MEMBER_MANAGE, "roles": Permission.ROLE_MANAGE,
     "quota": Permission.QUOTA_READ, "set_quota": Permission.QUOTA_MANAGE, "project_quota": Permission.QUOTA_PROJECT,
+    "policies": Permission.POLICY_READ, "write_policies": Permission.POLICY_MANAGE,
 }  # fmt: skip
 
 

@@ -28,6 +28,9 @@ BODIES: dict[str, Any] = {
     "create_share": {"member": "viewer", "role": "viewer"},
     "create_member": {"name": "kim", "role": "developer"},
     "change_member": {"role": "developer"},
+    "create_policy": {"tenant": None, "name": "x", "kind": "adapters", "parameters": {"allowed": ["*"]}},
+    "change_policy": {"enabled": True},
+    "try_policies": {"tenant": "x", "adapter": "echo"},
     "create_role": {"name": "night-watch", "permissions": ["instance.read"]},
     "replace_role": {"permissions": ["instance.read"]},
     "create_invitation": {"role": "viewer"},
@@ -89,6 +92,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "role_id": owner.post(f"tenants/{tenant}/roles", {"name": "hidden-role", "permissions": ["instance.read"]}),
         "grant_id": owner.post(f"instances/{claw['id']}/shares", {"member": member.name, "role": "operator"}),
         "invitation_id": owner.post(f"tenants/{tenant}/invitations", {"role": "viewer", "note": "hidden-note"}),
+        "policy_id": owner.post("policies", {**BODIES["create_policy"], "tenant": tenant}),
     }
     return {name: answer.get_json()["id"] for name, answer in made.items()} | {
         "tenant_id": tenant, "instance_id": claw["id"], "user_id": member.actor.id, "seq": str(first("audit")["seq"]),

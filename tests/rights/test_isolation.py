@@ -46,8 +46,11 @@ def make_ids(people: People) -> dict[str, str]:
     owner.post(f"tenants/{tenant}/invitations", {"role": "viewer", "note": "secret-note"})
     robot = owner.post(f"tenants/{tenant}/service-accounts", {"name": "secret-robot", "role": "viewer"}).get_json()["id"]
     grant = owner.post(f"instances/{instance}/shares", {"member": "viewer", "role": "viewer"}).get_json()["id"]
+    rule = {"tenant": tenant, "name": "secret-rule", "kind": "adapters", "parameters": {"allowed": ["*"]}}
+    policy = owner.post("policies", rule).get_json()["id"]
     with owner.app.app_context():
         return {
+            "policy_id": policy,
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
             "account_id": robot,
             "user_id": people.viewer.actor.id,
@@ -61,7 +64,7 @@ def make_ids(people: People) -> dict[str, str]:
 
 _MADE_UP = "01zzzzzzzzzzzzzzzzzzzzzzzz"
 _IDS = (
-    "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
+    "policy_id", "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
     "session_id", "account_id",
 )  # fmt: skip
 FAKE = dict.fromkeys(_IDS, _MADE_UP) | {"seq": "987654321"}
