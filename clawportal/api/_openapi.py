@@ -29,6 +29,7 @@ TAGS = {
     "Members": "Who belongs to an organisation, and what each of them may do there.",
     "Service accounts": "Accounts of programs: they belong to an organisation, and come with API tokens only.",
     "Accounts": "All accounts of the portal.",
+    "Sign-in providers": "OpenID providers that people sign in with, and what their groups give.",
     "Audit": "Who did what, and what was refused.",
     "System": "Health, plugins and this document.",
 }

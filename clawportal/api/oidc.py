@@ -46,7 +46,7 @@ class NewProvider(ProviderFields):
     slug: str = Field(max_length=100, description="Short name, part of the redirect address; it never changes.")
 
 
-class CheckBody(ProviderFields):
+class ProviderCheck(ProviderFields):
     slug: str = Field("check", max_length=100)
     title: str = Field("", max_length=200)
     provider_id: str | None = Field(None, max_length=100, description="Use the stored secret of this one where none is sent.")
@@ -150,7 +150,7 @@ def create_provider(actor: Actor, portal: Portal, body: NewProvider) -> dict[str
 
 @op("POST", "/oidc/check", permission=Permission.PORTAL_ADMIN, tags=TAGS, returns=Findings,
     summary="Try a sign-in provider before saving it")  # fmt: skip
-def check_provider(actor: Actor, portal: Portal, body: CheckBody) -> dict[str, Any]:
+def check_provider(actor: Actor, portal: Portal, body: ProviderCheck) -> dict[str, Any]:
     """Fetches what the provider says about itself and its keys, and tries client id and secret. Nothing is stored."""
     base = portal.settings.public_url.rstrip("/") or request.host_url.rstrip("/")
     back = f"{base}{url_for('web.oidc_callback', name=body.slug)}"
