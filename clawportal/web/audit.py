@@ -26,6 +26,7 @@ from clawportal.services import audit_files, instances
 from clawportal.web.instances import frame
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
+from clawportal.web.words import told
 
 PAGE = 50
 SHOWN_CHANGES = 3
@@ -120,13 +121,16 @@ def _title(row: AuditEntry) -> str:
     if row.action == "sign_in" and row.result == service.REFUSED and row.object_name:
         return _("Sign in as %(name)s", name=name)
     words = _WORDS.get(row.action)
-    return str(words).replace("%(name)s", name).strip() if words else f"{row.action} {name}".strip()
+    if words:
+        return str(words).replace("%(name)s", name).strip()
+    return told(row.summary) if row.summary else f"{row.action} {name}".strip()
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
     known = {path: place for place, path in enumerate(FIELDS)}
     paths = sorted({**before, **after}, key=lambda path: known.get(path, len(known)))
-    return tuple(Change(path, _text(before.get(path)), _text(after.get(path))) for path in paths)
+    changes = (Change(path, _text(before.get(path)), _text(after.get(path))) for path in paths)
+    return tuple(change for change in changes if change.before or change.after)  # a new thing has many fields that are empty
 
 
 def _text(value: Any) -> str:
