@@ -5,6 +5,7 @@ Checking is offline and complete: every problem of a document is told at once, w
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def default_version(adapter: Adapter) -> str:
     return next((version.version for version in versions if version.default), versions[0].version)
 
 
+@functools.lru_cache(maxsize=256)
 def secret_fields(model: type[BaseModel]) -> tuple[str, ...]:
     """Names of the settings that are secrets: they are taken out of the spec and kept encrypted."""
     return tuple(name for name, schema in model.model_json_schema().get("properties", {}).items() if schema.get("x-secret"))
