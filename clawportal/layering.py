@@ -26,7 +26,7 @@ class Part(Strict):
     model: ModelChoice | None = Field(None, description="Provider, address and model, as a whole.")
     resources: Resources = Field(default_factory=lambda: Resources.model_validate({}))
     settings: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, max_length=100, description="Settings of each kind of claw, such as `{\"nanobot\": {...}}`."
+        default_factory=dict, max_length=100, description='Settings of each kind of claw, such as `{"nanobot": {...}}`.'
     )
     labels: dict[str, str] = Field(default_factory=dict, max_length=50)
 
@@ -61,9 +61,7 @@ class Effective:
     """Path -> `default` or `enforced`; what is absent comes from the instance itself or is built in."""
 
 
-def merge(
-    layer: Layer, kind: str, spec: Mapping[str, Any], labels: Mapping[str, str], built_in: Mapping[str, Any]
-) -> Effective:
+def merge(layer: Layer, kind: str, spec: Mapping[str, Any], labels: Mapping[str, str], built_in: Mapping[str, Any]) -> Effective:
     """Lay a layer over the spec of an instance of this kind. `built_in`: the kind's settings with the defaults they have.
 
     Settings of other kinds, and those that this version of the claw does not know, are ignored.
@@ -71,13 +69,13 @@ def merge(
     merged, sources = dict(spec), dict[str, str]()
     merged["model"] = _model(layer, spec.get("model") or {}, sources)
     said = {**_NO_RESOURCES, **(spec.get("resources") or {})}
-    pairs = (layer.defaults.resources.model_dump(), layer.enforced.resources.model_dump())
-    merged["resources"] = _fields("resources", said, _NO_RESOURCES, *(_said(part, _NO_RESOURCES) for part in pairs), sources)
-    parts = (
+    weak, strong = (_said(part.resources.model_dump(), _NO_RESOURCES) for part in (layer.defaults, layer.enforced))
+    merged["resources"] = _fields("resources", said, _NO_RESOURCES, weak, strong, sources)
+    weak, strong = (
         {name: value for name, value in part.settings.get(kind, {}).items() if name in built_in}
         for part in (layer.defaults, layer.enforced)
     )
-    merged["settings"] = _fields("settings", spec.get("settings") or {}, built_in, *parts, sources)
+    merged["settings"] = _fields("settings", spec.get("settings") or {}, built_in, weak, strong, sources)
     merged_labels = _fields("labels", labels, {}, layer.defaults.labels, layer.enforced.labels, sources)
     return Effective(merged, merged_labels, sources)
 
@@ -109,6 +107,12 @@ def _fields(
     for name, value in enforced.items():
         found[name], sources[f"{prefix}.{name}"] = value, ENFORCED
     return found
+
+
+def resources_of(layer: Layer, cpu: str, memory: str) -> tuple[str, str]:
+    """CPU and memory of an instance that says these; for counting many at once."""
+    said, enforced = layer.defaults.resources, layer.enforced.resources
+    return enforced.cpu or cpu or said.cpu, enforced.memory or memory or said.memory
 
 
 def said_by(layer: Layer, kind: str) -> Iterator[tuple[str, str, Any]]:

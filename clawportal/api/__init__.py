@@ -13,6 +13,7 @@ from clawportal.api import (
     chat,
     events,
     instances,
+    layers,
     logs,
     members,
     oidc,
@@ -27,7 +28,7 @@ from clawportal.errors import PasswordChangeRequired
 from clawportal.http import security
 
 __all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "oidc", "operations",
+    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "layers", "logs", "members", "oidc", "operations",
     "policies", "service_accounts", "sign_in", "system", "tenants",
 ]  # fmt: skip
 

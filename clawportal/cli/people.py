@@ -185,6 +185,33 @@ def tenant_change(name: str | None, title: str | None, require_totp: bool | None
     done(output, changed, f"{changed['name']} was changed.")
 
 
+@tenant.command("layer")
+@click.argument("name", required=False)
+@click.option("--file", "-f", "path", type=click.File(), help="Set it from this JSON or YAML; `-` reads what is piped in.")
+@click.option("--preview", is_flag=True, help="With --file: only show what it would change.")
+@click.option("--key-file", type=click.File(), help="File with the API key of the model; `-` reads what is piped in.")
+@JSON
+def tenant_layer(name: str | None, path: Any, preview: bool, key_file: Any, output: str) -> None:
+    """Show, or set, what an organisation says about every claw in it: defaults, and what is enforced."""
+    import yaml
+
+    portal = remote()
+    where = f"/tenants/{tenant_of(portal, name)}/layer"
+    if path is None:
+        found = portal.call("GET", where)
+        return done(output, found, yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip())
+    body = yaml.safe_load(path) or {}
+    if not isinstance(body, dict):
+        raise click.UsageError("The file must have `defaults` and `enforced`, as `claw tenant layer` shows them.")
+    body.pop("has_model_api_key", None)
+    if key_file is not None:
+        body["model_api_key"] = key_file.read().strip()
+    found = portal.call("POST" if preview else "PUT", f"{where}/preview" if preview else where, body=body)
+    verb = "would change" if preview else "change"
+    words = f"{found['changes']} claws {verb}, {found['restarts']} of them restart, {found['refused']} refuse."
+    return done(output, found, words)
+
+
 @tenant.command("delete")
 @click.argument("name")
 @click.option("--with-instances", is_flag=True, help="Stop and delete its instances first.")

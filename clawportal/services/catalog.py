@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,8 +84,12 @@ def check(
     spec: Mapping[str, Any],
     secret_values: Mapping[str, str],
     known_secrets: Iterable[str] = (),
+    lay: Callable[[Adapter, str, Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> tuple[Wanted | None, list[FieldError]]:
-    """What is asked for in accepted form, and everything that is wrong with it. Not accepted while anything is wrong."""
+    """What is asked for in accepted form, and everything that is wrong with it. Not accepted while anything is wrong.
+
+    `lay` puts over the spec what the organisation says. The result has to be good; what is kept is what was asked for.
+    """
     try:
         claw = portal.registry.adapter(adapter)
     except Invalid as problem:
@@ -104,13 +108,17 @@ def check(
         more = _check_settings(claw, version, settings) if isinstance(settings, Mapping) else []
         return None, errors + field_errors(error, "spec") + more
     names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
-    errors += _check_settings(claw, version, accepted.settings)
+    errors += _check_settings(claw, version, accepted.settings, partial=lay is not None)
+    whole = accepted
+    if lay is not None and not errors:
+        whole = InstanceSpec.model_validate(lay(claw, version, accepted.model_dump(mode="json")))
+        errors += _check_settings(claw, version, whole.settings)
     if not errors:
-        errors += _check_model(claw, accepted, portal) + [
+        errors += _check_model(claw, whole, portal) + [
             FieldError(
                 finding.path if finding.path.startswith("secrets.") else f"spec.{finding.path}", finding.message, finding.code
             )
-            for finding in claw.validate(accepted, names)
+            for finding in claw.validate(whole, names)
         ]
     return (None if errors else Wanted(claw, version, accepted, taken)), errors
 
@@ -138,11 +146,14 @@ def _take_secrets(
     return given
 
 
-def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any]) -> list[FieldError]:
+def _check_settings(
+    claw: Adapter, version: str, settings: Mapping[str, Any], *, partial: bool = False
+) -> list[FieldError]:
+    """`partial`: what is missing may still come from the organisation."""
     try:
         claw.settings_model(version).model_validate(settings)
     except ValidationError as error:
-        return field_errors(error, "spec.settings")
+        return [item for item in field_errors(error, "spec.settings") if not (partial and item.code == "missing")]
     return []
 
 

@@ -20,7 +20,7 @@ from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, Re
 from clawportal.lifecycle import Phase
 from clawportal.models import Instance
 from clawportal.permissions import Actor, Permission
-from clawportal.services import access, clusters, ledger, plans, secrets
+from clawportal.services import access, clusters, layers, ledger, plans
 from clawportal.services.loghub import Masker
 from clawportal.services.portal import Portal
 from clawportal.types import ChatEvent
@@ -91,7 +91,7 @@ def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text:
     io = plans.io_of(portal, instance, runtime)
     io.secret("")  # opens the secrets now: later there is no database session
     context = plans.context_of(portal, instance, adapter, runtime, plans.ports_of(runtime, instance))
-    mask = Masker(secrets.open_all(portal, instance.id).values())
+    mask = Masker(layers.open_secrets(portal, instance).values())
     # two people must never meet in one conversation by choosing the same name for it
     private = f"{actor.id}-{session}"
     # only that it happened, never what was said

@@ -24,7 +24,7 @@ from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
 from clawportal.permissions import SYSTEM
-from clawportal.services import clusters, ledger, operations, plans, ports, secrets
+from clawportal.services import clusters, layers, ledger, operations, plans, ports, secrets
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, Artifact, Context, Health, HealthState, Observed, RunState, Runtime, Workload
 
@@ -209,7 +209,7 @@ class Pass:
 
     def secret_values(self) -> dict[str, str]:
         try:
-            return secrets.open_all(self.portal, self.row.id)
+            return layers.open_secrets(self.portal, self.row)
         except KeyringError as error:
             raise GiveUp("SecretUnreadable", f"A secret cannot be opened: {error}.", UNREADABLE) from error
 

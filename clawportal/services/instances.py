@@ -24,6 +24,7 @@ from clawportal.services import (
     audit_refusals,
     catalog,
     clusters,
+    layers,
     ledger,
     operations,
     policies,
@@ -32,6 +33,7 @@ from clawportal.services import (
     tenancy,
 )
 from clawportal.services.portal import Portal
+from clawportal.types import Adapter
 
 SORTS: dict[str, ColumnElement[Any]] = {
     "name": Instance.name.expression,
@@ -241,9 +243,11 @@ def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldEr
 
 
 def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catalog.Wanted | None, list[FieldError]]:
+    layer, known = _laid(actor, wanted.project)
     accepted, errors = catalog.check(
-        portal, adapter=wanted.adapter, version=wanted.version, spec=wanted.spec, secret_values=wanted.secrets
-    )
+        portal, adapter=wanted.adapter, version=wanted.version, spec=wanted.spec, secret_values=wanted.secrets,
+        known_secrets=known, lay=layer,
+    )  # fmt: skip
     errors = catalog.check_name(wanted.name) + catalog.check_labels(wanted.labels) + errors
     for look in (lambda: tenancy.project_for_create(actor, wanted.project), lambda: clusters.for_create(wanted.cluster)):
         try:
@@ -258,6 +262,27 @@ def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catal
         if accepted is not None:
             errors += tenancy.check_allowed(found.tenant_id, accepted.adapter.kind, accepted.version)
     return accepted, errors
+
+
+Lay = Callable[[Adapter, str, Mapping[str, Any]], Mapping[str, Any]]
+
+
+def _laid(actor: Actor, project: str | None) -> tuple[Lay | None, list[str]]:
+    """What the organisation of a project says of its claws; nothing where there is no such project, which is told elsewhere."""
+    try:
+        tenant_id = tenancy.project_for_create(actor, project).tenant_id
+    except Problem:
+        return None, []
+    return _lay_of(tenant_id)
+
+
+def _lay_of(tenant_id: str) -> tuple[Lay | None, list[str]]:
+    """How to lay the layer of a tenant over a spec, and the names of the secrets that come with it."""
+    layer = layers.of(tenant_id)
+    if layer == layers.NOTHING:
+        return None, []
+    known = [layers.MODEL_KEY] if layers.keeps_key(tenant_id) else []
+    return lambda adapter, version, spec: layers.effective(layer, adapter, version, spec).spec, known
 
 
 def _name_taken(tenant_id: str, name: str) -> bool:
@@ -338,13 +363,15 @@ class InstanceChange:
 
 
 def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> tuple[catalog.Wanted | None, list[FieldError]]:
+    layer, known = _lay_of(instance.tenant_id)
     accepted, errors = catalog.check(
         portal,
         adapter=instance.adapter,
         version=change.version or instance.version,
         spec=instance.spec if change.spec is None else change.spec,
         secret_values=change.secrets,
-        known_secrets=[info.name for info in secrets.listing(instance.id)],
+        known_secrets=[*(info.name for info in secrets.listing(instance.id)), *known],
+        lay=layer,
     )
     if change.version and change.version != instance.version:
         errors = errors + tenancy.check_allowed(instance.tenant_id, instance.adapter, change.version)

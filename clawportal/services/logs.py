@@ -12,7 +12,7 @@ from clawportal.db import db
 from clawportal.errors import GiveUp, Invalid, NotFound, Unsupported
 from clawportal.models import Instance
 from clawportal.permissions import Actor, Permission
-from clawportal.services import access, clusters, plans, secrets
+from clawportal.services import access, clusters, layers, plans
 from clawportal.services.loghub import RING_LINES, Line, Masker, Subscription, Upstream, dress, stamp
 from clawportal.services.portal import Portal
 from clawportal.types import LogLine, LogRecord
@@ -106,7 +106,7 @@ def _upstream(portal: Portal, instance: Instance) -> Upstream:
     def follow(*, tail: int | None, since: datetime | None, follow: bool, stop: Callable[[], bool]) -> Iterator[LogLine | None]:
         return runtime.logs(ref, tail=tail, since=since, follow=follow, stop=stop)
 
-    return Upstream(follow, _parser(portal, instance), secrets.open_all(portal, instance.id))
+    return Upstream(follow, _parser(portal, instance), layers.open_secrets(portal, instance))
 
 
 def _parser(portal: Portal, instance: Instance) -> Callable[[str], LogRecord]:

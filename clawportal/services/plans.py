@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from clawportal.errors import GiveUp, Unavailable
+from clawportal.layering import Layer
 from clawportal.models import Cluster, Instance
 from clawportal.services import ports, secrets
 from clawportal.services.catalog import MODEL_KEY
@@ -48,9 +49,18 @@ def adapter_of(portal: Portal, instance: Instance) -> Adapter:
     return adapter
 
 
-def context_of(portal: Portal, instance: Instance, adapter: Adapter, runtime: Runtime, given: Mapping[str, int]) -> Context:
-    """All that the adapter may know; secrets by name only."""
-    spec = InstanceSpec.model_validate(instance.spec)
+def context_of(
+    portal: Portal, instance: Instance, adapter: Adapter, runtime: Runtime, given: Mapping[str, int], *,
+    layer: Layer | None = None,
+) -> Context:  # fmt: skip
+    """All that the adapter may know; secrets by name only. `layer`: in place of what the organisation says now."""
+    from clawportal.services import layers
+
+    said = layers.effective(
+        layers.of(instance.tenant_id) if layer is None else layer, adapter, instance.version, instance.spec or {}
+    )
+    spec = InstanceSpec.model_validate(said.spec)
+    names = {info.name for info in secrets.listing(instance.id)}
     return Context(
         instance_id=instance.id,
         name=instance.name,
@@ -62,7 +72,7 @@ def context_of(portal: Portal, instance: Instance, adapter: Adapter, runtime: Ru
         ports=dict(given),
         bind_host="0.0.0.0" if spec.expose else "127.0.0.1",
         model=_model(portal, spec),
-        secrets=frozenset(info.name for info in secrets.listing(instance.id)),
+        secrets=frozenset(names | {MODEL_KEY} if layers.has_key(instance) else names),
     )
 
 
@@ -123,7 +133,11 @@ class InstanceIO:
 
     def secret(self, name: str) -> str:
         if self._secrets is None:
-            self._secrets = secrets.open_all(self._portal, self._instance_id)
+            from clawportal.db import db
+            from clawportal.services import layers
+
+            row = db.session.get(Instance, self._instance_id)
+            self._secrets = layers.open_secrets(self._portal, row) if row else {}
         return self._secrets.get(name, "")
 
     def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:

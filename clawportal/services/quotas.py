@@ -17,10 +17,11 @@ from sqlalchemy import ColumnElement, case, func, or_, select
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import FieldError, Invalid, OverQuota
+from clawportal.layering import Layer, resources_of
 from clawportal.lifecycle import Desired, Phase
 from clawportal.models import Instance, Project, Quota, Tenant
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, ledger
+from clawportal.services import access, layers, ledger
 from clawportal.services.portal import Portal
 from clawportal.types import parse_quantity
 
@@ -131,7 +132,8 @@ def held(portal: Portal, instance: Instance) -> Amount:
     if not (instance.desired == Desired.RUNNING or instance.phase not in _AT_REST):
         return Amount(instances=1)
     resources = (instance.spec or {}).get("resources") or {}
-    return _amount(portal, 1, instance.adapter, resources.get("cpu") or "", resources.get("memory") or "")
+    layer = layers.of(instance.tenant_id)
+    return _amount(portal, 1, instance.adapter, *resources_of(layer, resources.get("cpu") or "", resources.get("memory") or ""))
 
 
 def _amount(portal: Portal, count: int, adapter: str, cpu: str, memory: str) -> Amount:
@@ -149,11 +151,11 @@ def _sum(amounts: Iterable[Amount]) -> Amount:
 
 
 def usage(portal: Portal, *where: ColumnElement[bool]) -> dict[str, Amount]:
-    """What is used in each project, in one statement."""
+    """What is used in each project: one statement, and one for what the organisation says of its claws."""
     resources = Instance.spec["resources"]
     rows = (
         select(
-            Instance.project_id, Instance.adapter,
+            Instance.tenant_id, Instance.project_id, Instance.adapter,
             func.coalesce(resources["cpu"].as_string(), "").label("cpu"),
             func.coalesce(resources["memory"].as_string(), "").label("memory"),
             case((HOLDS, 1), else_=0).label("holds"),
@@ -161,10 +163,14 @@ def usage(portal: Portal, *where: ColumnElement[bool]) -> dict[str, Amount]:
         .where(Instance.destroyed_at.is_(None), *where)
         .subquery()
     )  # fmt: skip
-    columns = (rows.c.project_id, rows.c.adapter, rows.c.cpu, rows.c.memory, rows.c.holds)
+    columns = (rows.c.tenant_id, rows.c.project_id, rows.c.adapter, rows.c.cpu, rows.c.memory, rows.c.holds)
     found: dict[str, list[Amount]] = {}
-    for project_id, adapter, cpu, memory, holds, count in db.session.execute(select(*columns, func.count()).group_by(*columns)):
-        amount = _amount(portal, count, adapter, cpu, memory) if holds else Amount(instances=count)
+    said: dict[str, Layer] = {}
+    for tenant_id, project_id, adapter, cpu, memory, holds, count in db.session.execute(
+        select(*columns, func.count()).group_by(*columns)
+    ):
+        layer = said[tenant_id] if tenant_id in said else said.setdefault(tenant_id, layers.of(tenant_id))
+        amount = _amount(portal, count, adapter, *resources_of(layer, cpu, memory)) if holds else Amount(instances=count)
         found.setdefault(project_id, []).append(amount)
     return {project_id: _sum(amounts) for project_id, amounts in found.items()}
 
@@ -264,7 +270,7 @@ def _sentence(kind: str, name: str, item: Over) -> str:
 
 
 def report(portal: Portal, actor: Actor, tenant_id: str, *, biggest: int = 10) -> Report:
-    """Quotas and what uses them. Three statements, whatever the number of instances."""
+    """Quotas and what uses them. Some statements, whatever the number of instances."""
     access.get_or_404(Tenant, tenant_id, actor, Permission.QUOTA_READ)
     rows = {row.scope_id: row for row in db.session.scalars(select(Quota).where(Quota.tenant_id == tenant_id))}
     used = usage(portal, Instance.tenant_id == tenant_id)
@@ -303,7 +309,10 @@ def _biggest(portal: Portal, tenant_id: str, projects: Mapping[str, str], limit:
         Instance.id, Instance.name, Instance.project_id, Instance.adapter,
         resources["cpu"].as_string(), resources["memory"].as_string(),
     ).where(Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None), HOLDS)  # fmt: skip
-    rows = [(_amount(portal, 1, row[3], row[4] or "", row[5] or ""), row) for row in db.session.execute(query)]
+    layer = layers.of(tenant_id)
+    rows = [
+        (_amount(portal, 1, row[3], *resources_of(layer, row[4] or "", row[5] or "")), row) for row in db.session.execute(query)
+    ]
     rows.sort(key=lambda item: (-item[0].memory, -(item[0].cpu or _ZERO), item[1][1]))
     return [
         User(row[0], row[1], projects.get(row[2], ""), written("cpu", amount.cpu), written("memory", amount.memory))

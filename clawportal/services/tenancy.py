@@ -118,15 +118,20 @@ def hold(project: Project) -> str | None:
     return row[0]
 
 
+def allowed(tenant_id: str) -> dict[str, list[str]] | None:
+    """Kinds of claw that a tenant allows, each with its versions (none named: all); None: every kind."""
+    return db.session.scalar(select(Tenant.allowed_adapters).where(Tenant.id == tenant_id))
+
+
 def check_allowed(tenant_id: str, adapter: str, version: str) -> list[FieldError]:
     """What the defaults of the tenant say against a kind of claw."""
-    allowed = db.session.scalar(select(Tenant.allowed_adapters).where(Tenant.id == tenant_id))
-    if allowed is None:
+    kinds = allowed(tenant_id)
+    if kinds is None:
         return []
-    if adapter not in allowed:
-        known = ", ".join(sorted(allowed)) or "none"
+    if adapter not in kinds:
+        known = ", ".join(sorted(kinds)) or "none"
         return [FieldError("adapter", f"Your organisation does not allow {adapter}. Allowed: {known}.", "not_allowed")]
-    versions = allowed[adapter]
+    versions = kinds[adapter]
     if versions and version not in versions:
         listed = ", ".join(versions)
         return [FieldError("version", f"Your organisation does not allow {adapter} {version}. Allowed: {listed}.", "not_allowed")]

@@ -15,6 +15,7 @@ def blueprint() -> Blueprint:
         context,
         home,
         instances,
+        layers,
         members,
         oidc,
         operations,
@@ -31,7 +32,7 @@ def blueprint() -> Blueprint:
 
     # imported for their views
     assert all((
-        about, accounts, audit, auth, context, home, instances, members, oidc, operations, plugins, policies, profile,
+        about, accounts, audit, auth, context, home, instances, layers, members, oidc, operations, plugins, policies, profile,
         profile_sign_in, providers, service_accounts, spec_form, tenants,
     ))  # fmt: skip
     return bp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
 from clawportal.services import instances as service
-from clawportal.services import ledger, operations, secrets
+from clawportal.services import layers, ledger, operations, secrets
 from clawportal.types import HealthState
 from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
@@ -247,9 +248,22 @@ def instance_config(instance_id: str) -> str:
         processes=processes,
         environment=_environment(processes),
         spec_text=_spec_text(found),
+        shared=_shared(found),
         secrets=secrets.listing(found.id),
         render_error=None,
     )
+
+
+def _shared(found: Instance) -> list[tuple[str, str, str]]:
+    """What holds because the organisation says so: path, value, strength."""
+    whole = layers.of_instance(portal(), found)
+    values: dict[str, Any] = {"labels": whole.labels, **whole.spec}
+    shown: list[tuple[str, str, str]] = []
+    for path, source in sorted(whole.sources.items()):
+        part, _dot, name = path.partition(".")
+        value = values[part].get(name)
+        shown.append((path, value if isinstance(value, str) else json.dumps(value), source))
+    return shown
 
 
 def _environment(processes: Sequence[dict[str, Any]]) -> list[tuple[str, str, bool]]:

@@ -8,7 +8,7 @@ import json
 import re
 import secrets as random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,13 +16,14 @@ from flask import Response, make_response, render_template, request, url_for
 from pydantic import BaseModel
 from werkzeug.wrappers import Response as AnyResponse
 
+from clawportal import layering
 from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem
 from clawportal.http import forms
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import Desired
 from clawportal.models import Instance
 from clawportal.permissions import Actor, Permission
-from clawportal.services import catalog, instances, ledger, plans, policies, secrets, tenancy
+from clawportal.services import catalog, instances, layers, ledger, plans, policies, secrets, tenancy
 from clawportal.types import Adapter, InstanceSpec
 from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
@@ -89,7 +90,7 @@ def instance_new() -> AnyResponse:
 
 
 def _fresh(who: Actor, kind: str) -> Draft:
-    cards = rows.adapter_cards()
+    cards = [card for card in rows.adapter_cards() if kind or _may_be(who, card.kind)] or rows.adapter_cards()
     if not cards:
         raise Conflict("No kind of claw is loaded. Look at CLAWPORTAL_PLUGINS: it narrows the list of plugins.")
     adapter = portal().registry.adapter(kind or cards[0].kind)
@@ -100,6 +101,15 @@ def _fresh(who: Actor, kind: str) -> Draft:
         "spec": {"model": {"provider": _provider()}},
     }
     return Draft("create", adapter, catalog.default_version(adapter), values)
+
+
+def _may_be(who: Actor, kind: str) -> bool:
+    """Whether the organisation in which a claw would be made first of all allows this kind."""
+    try:
+        kinds = tenancy.allowed(tenancy.project_for_create(who, None).tenant_id)
+    except Problem:
+        return True
+    return kinds is None or kind in kinds
 
 
 def _provider() -> str:
@@ -281,12 +291,17 @@ def _context(draft: Draft) -> dict[str, Any]:
     card = rows.adapter_card(draft.adapter)
     known = [entry.version for entry in draft.adapter.versions()]
     version = draft.version if draft.version in known else catalog.default_version(draft.adapter)
+    tenant_id = _tenant_id(who, draft)
+    allowed = tenancy.allowed(tenant_id) if draft.mode == "create" else None
+    shared = _shared(tenant_id, draft.adapter.kind)
+    card = _allowed_versions(card, allowed)
     return {
         "mode": draft.mode,
         "adapter": card,
-        "adapters": rows.adapter_cards(),
+        "adapters": [one for one in rows.adapter_cards() if allowed is None or one.kind in allowed or one.kind == card.kind],
         "version": version,
-        "settings_schema": _schema(draft.adapter.settings_model(version)),
+        "settings_schema": _free(_schema(draft.adapter.settings_model(version)), shared),
+        "shared": shared,
         "spec_schema": _schema(InstanceSpec),
         "values": draft.values,
         "errors": draft.errors,
@@ -300,12 +315,39 @@ def _context(draft: Draft) -> dict[str, Any]:
     }
 
 
+def _tenant_id(who: Actor, draft: Draft) -> str:
+    """Where the instance is or will be; empty where no project is found: saving says what is wrong with it."""
+    try:
+        return (draft.instance or tenancy.project_for_create(who, draft.values["project_id"] or None)).tenant_id
+    except Problem:
+        return ""
+
+
+def _allowed_versions(card: rows.AdapterCard, allowed: Mapping[str, list[str]] | None) -> rows.AdapterCard:
+    """Only those that the organisation allows can be chosen."""
+    named = (allowed or {}).get(card.kind)
+    return replace(card, versions=[entry for entry in card.versions if entry.version in named]) if named else card
+
+
+def _shared(tenant_id: str, kind: str) -> dict[str, dict[str, Any]]:
+    """What the organisation says about such a claw: strength -> path -> value."""
+    found: dict[str, dict[str, Any]] = {layering.DEFAULT: {}, layering.ENFORCED: {}}
+    for strength, path, value in layering.said_by(layers.of(tenant_id), kind):
+        found[strength][path] = value
+    return found
+
+
+def _free(schema: dict[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that are left to the claw: what is enforced is shown, and not asked for."""
+    properties = {
+        name: prop for name, prop in schema.get("properties", {}).items() if f"settings.{name}" not in shared[layering.ENFORCED]
+    }
+    return {**schema, "properties": properties}
+
+
 def _marks(who: Actor, draft: Draft) -> dict[str, dict[str, str]]:
     """Choices that a rule refuses, each with the name of the rule; of the project that is chosen, or that would be taken."""
-    try:
-        tenant_id = (draft.instance or tenancy.project_for_create(who, draft.values["project_id"] or None)).tenant_id
-    except Problem:
-        tenant_id = ""  # saving says what is wrong with the project
+    tenant_id = _tenant_id(who, draft)
     kinds = [card.kind for card in rows.adapter_cards()]
     return policies.marks(tenant_id, kinds, {draft.adapter.kind: [entry.version for entry in draft.adapter.versions()]})
 

@@ -1,0 +1,100 @@
+"""The page where an organisation says something about every claw in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from clawportal.errors import Invalid
+from clawportal.http.security import actor, portal, requires
+from clawportal.layering import Part
+from clawportal.permissions import Permission
+from clawportal.services import layers, tenants
+from clawportal.web import auth, pages, rows
+from clawportal.web.pages import bp
+from clawportal.web.tenants import tenant_page
+from clawportal.web.words import ngettext
+
+PARTS = ("defaults", "enforced")
+
+
+@bp.route("/tenants/<tenant_id>/layer", methods=["GET", "POST"], endpoint="tenant_layer")
+@requires(Permission.TENANT_UPDATE)
+def tenant_layer(tenant_id: str) -> Response:
+    """POST with `preview` shows what saving would do, and saves nothing."""
+    found = layers.get(actor(), tenant_id)
+    if request.method == "GET":
+        return _page(tenant_id, found, _shown(found))
+    key = _key()
+    try:
+        document = {strength: _part(strength) for strength in PARTS}
+        if request.form.get("preview"):
+            return _page(tenant_id, found, request.form, impact=layers.preview(portal(), actor(), tenant_id, document, key))
+        done = layers.put(portal(), actor(), tenant_id, document, key)
+    except Invalid as problem:
+        return _page(tenant_id, found, request.form, 422, errors=auth.told(problem.errors))
+    said = ngettext("Saved. %(num)s claw changes.", "Saved. %(num)s claws change.", done.changes)
+    return pages.moved(said, url_for("web.tenant_layer", tenant_id=tenant_id))
+
+
+def _page(tenant_id: str, found: layers.Shared, values: Any, status: int = 200, **context: Any) -> Response:
+    tenant = tenants.get(actor(), tenant_id, Permission.TENANT_UPDATE)
+    return tenant_page(
+        "layer", tenant, "layer", status=status, values=values, has_key=found.has_key, adapters=rows.adapter_cards(),
+        **({"errors": {}, "impact": None} | context),
+    )  # fmt: skip
+
+
+def _key() -> str | None:
+    typed = request.form.get("model_api_key", "").strip()
+    return "" if request.form.get("remove_key") == "true" else typed or None
+
+
+def _shown(found: layers.Shared) -> dict[str, str]:
+    """A layer as the fields of the form."""
+    values: dict[str, str] = {}
+    for strength in PARTS:
+        part: Part = getattr(found.layer, strength)
+        model = part.model.model_dump() if part.model else {}
+        values |= {f"{strength}.model.{name}": value for name, value in model.items()}
+        values |= {f"{strength}.resources.{name}": value for name, value in part.resources.model_dump().items()}
+        values[f"{strength}.labels"] = "\n".join(f"{name}={value}" for name, value in part.labels.items())
+        text = yaml.safe_dump(part.settings, sort_keys=False, allow_unicode=True) if part.settings else ""
+        values[f"{strength}.settings"] = text
+    return values
+
+
+def _part(strength: str) -> dict[str, Any]:
+    form = request.form
+    part: dict[str, Any] = {
+        "resources": {name: form.get(f"{strength}.resources.{name}", "").strip() for name in ("memory", "cpu")},
+        "labels": _labels(strength), "settings": _settings(strength),
+    }  # fmt: skip
+    if form.get(f"{strength}.model.provider"):
+        part["model"] = {name: form.get(f"{strength}.model.{name}", "").strip() for name in ("provider", "base_url", "name")}
+    return part
+
+
+def _labels(strength: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in request.form.get(f"{strength}.labels", "").splitlines():
+        name, equals, value = line.strip().partition("=")
+        if name and not equals:
+            raise Invalid.field(f"{strength}.labels", "Write one label a line, such as team=support.")
+        if name:
+            found[name.strip()] = value.strip()
+    return found
+
+
+def _settings(strength: str) -> dict[str, Any]:
+    path = f"{strength}.settings"
+    try:
+        found = yaml.safe_load(request.form.get(path, "")[:100_000]) or {}
+    except yaml.YAMLError as error:
+        raise Invalid.field(path, "This is no YAML. Write the kind of claw, a colon, and its settings below.") from error
+    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+        raise Invalid.field(path, "Write the kind of claw, a colon, and its settings below, indented.")
+    return {str(kind): {str(name): value for name, value in settings.items()} for kind, settings in found.items()}
