@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from clawportal.errors import FieldError, Invalid
+from clawportal.ids import looks_like_id
 from clawportal.services import secrets
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
@@ -68,6 +69,9 @@ def check_name(name: str) -> list[FieldError]:
     if not _NAME.fullmatch(name):
         rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
         return [FieldError("name", rule)]
+    if looks_like_id(name):
+        # things may be named by id or by name; nobody must catch what is meant for another one
+        return [FieldError("name", "This looks like an id. Choose another name.")]
     return []
 
 

@@ -221,10 +221,10 @@ def find(actor: Actor, name_or_id: str) -> Instance:
         or_(Instance.id == name_or_id, Instance.name == name_or_id),
         access.visible(Instance, actor),
     )
-    rows = list(db.session.scalars(query.limit(2)))
+    rows = list(db.session.scalars(query.order_by((Instance.id == name_or_id).desc()).limit(2)))
     if not rows:
         raise NotFound(f"There is no instance {name_or_id!r}, or it is not yours.")
-    if len(rows) > 1:
+    if len(rows) > 1 and rows[0].id != name_or_id:
         raise Conflict(f"Several instances are named {name_or_id!r}; use the id.")
     return rows[0]
 

@@ -214,8 +214,8 @@ def _membership(tenant_id: str, user_id: str, *, lock: bool = False) -> Membersh
 
 def _member_named(tenant_id: str, name: str, path: str = "member") -> User:
     """By name or id. Whoever is no member is told apart from nobody at all in no way."""
-    query = select(User).join(Membership, Membership.user_id == User.id)
-    found = db.session.scalar(query.where(Membership.tenant_id == tenant_id, or_(User.id == name, User.name == name)))
+    query = select(User).join(Membership, Membership.user_id == User.id).order_by((User.id == name).desc())
+    found = db.session.scalar(query.where(Membership.tenant_id == tenant_id, or_(User.id == name, User.name == name)).limit(1))
     if found is None:
         raise Invalid.field(path, f"There is no member named {name!r} in this organisation.", "unknown")
     return found

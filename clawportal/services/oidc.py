@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import secrets
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from sqlalchemy import func, select
 from clawportal import clock, origin
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Forbidden, NotFound, Problem
+from clawportal.ids import looks_like_id
 from clawportal.keyring import KeyringError
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Tenant, User, UserSession
 from clawportal.permissions import Actor
@@ -341,9 +343,9 @@ def _create(portal: Portal, provider: OidcProvider, person: _Person) -> User:
 
 def _free_name(provider: OidcProvider, person: _Person) -> str:
     """As the provider says, in the letters that a name may have; with a number where it is taken by whoever, however spelt."""
-    said = person.username or person.email or f"{provider.slug}-{person.subject}"
+    said = unicodedata.normalize("NFKC", person.username or person.email or f"{provider.slug}-{person.subject}")
     base = "".join(letter if letter.isalnum() or letter in "._-@" else "-" for letter in said)[:90].strip("-.")
-    base = base if len(base) >= 2 else f"{provider.slug}-{base or 'user'}"
+    base = base if len(base) >= 2 and not looks_like_id(base) else f"{provider.slug}-{base or 'user'}"
     for number in range(1, 1000):
         name = base if number == 1 else f"{base}-{number}"
         if db.session.scalar(select(User.id).where(func.lower(User.name) == name.lower())) is None:

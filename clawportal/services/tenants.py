@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid
+from clawportal.ids import looks_like_id
 from clawportal.lifecycle import Desired
 from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Otp, Project, Tenant, User
 from clawportal.permissions import SYSTEM, Actor, Permission, Scope, narrowed
@@ -184,6 +185,8 @@ def _check(name: str, title: str) -> None:
     if not _NAME.fullmatch(name):
         rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
         errors.insert(0, FieldError("name", rule))
+    elif looks_like_id(name):
+        errors.insert(0, FieldError("name", "This looks like an id. Choose another name."))
     if errors:
         raise Invalid("; ".join(error.message for error in errors), errors=errors)
 

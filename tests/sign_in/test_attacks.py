@@ -75,6 +75,19 @@ def test_nobody_is_named_like_an_id(people: People) -> None:
         assert refused.status_code == 422 and "looks like an id" in refused.get_json()["detail"]
 
 
+def test_no_thing_is_named_like_an_id(people: People) -> None:
+    """Whoever stops an instance by its id must not stop the one that somebody named so."""
+    instance = people.owner.create("real")["id"]
+    tenant = people.owner.get("tenants").get_json()["items"][0]["id"]
+    for name in (instance, new_id()):
+        for answer in (
+            people.developer.post("instances", {"name": name, "adapter": "echo"}),
+            people.owner.post("projects", {"tenant": tenant, "name": name}),
+            people.admin.post("tenants", {"name": name}),
+        ):
+            assert answer.status_code == 422 and "looks like an id" in answer.get_data(as_text=True)
+
+
 # ---- passwords that were given
 
 
