@@ -4,8 +4,8 @@
 # make bench  measure speed and size; writes bench/results
 
 VENV ?= .venv
-DATA ?= data
-PORT ?= 8800
+DATA ?= $(or $(CLAWPORTAL_DATA_DIR),data)
+PORT ?= $(or $(CLAWPORTAL_PORT),8800)
 WORKERS ?= 2
 PY := $(VENV)/bin/python
 ARGS ?=
