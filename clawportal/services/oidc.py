@@ -277,8 +277,7 @@ def _check_domain(provider: OidcProvider, person: _Person) -> None:
 
 def _follow(portal: Portal, provider: OidcProvider, user: User, person: _Person) -> None:
     if person.too_many and _groups_claim(provider):
-        words = "Let it send only those that the portal needs."
-        raise NotAllowed(f"{provider.title} left your groups out because there are too many. {words}")
+        raise NotAllowed(f"{provider.title} left your groups out, since there are too many. Ask an administrator.")
     oidc_groups.follow(portal, provider, user, person.groups)
 
 
@@ -294,8 +293,10 @@ def _known(portal: Portal, provider: OidcProvider, person: _Person) -> OidcIdent
     if user is None and provider.create_users:
         user = _create(portal, provider, person)
     if user is None:
-        words = "Ask an administrator for one, or sign in with your password and link this account on the page of your account."
-        raise NotAllowed(f"There is no account for you here yet. {words}")
+        raise NotAllowed(
+            "There is no account for you here yet. Ask an administrator for one, or sign in with your password and link this "
+            "account on the page of your account."
+        )
     return _link(portal, provider, person, user)
 
 

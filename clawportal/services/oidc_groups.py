@@ -168,8 +168,10 @@ def _follow_portal_role(one: _Follow, row: Membership, given: _Given | None) -> 
         try:
             accounts.keep_an_admin({one.user.id})
         except Conflict:
-            words = f"{one.user.name} stays the last administrator of the portal, although {one.provider.title} does not say so."
-            ledger.record(one.portal, "user.role_kept", actor=one.actor, level="warning", message=words)
+            message = (
+                f"{one.user.name} stays the last administrator of the portal, although {one.provider.title} does not say so."
+            )
+            ledger.record(one.portal, "user.role_kept", actor=one.actor, level="warning", message=message)
             return
     if given is None:
         db.session.delete(row)
@@ -180,8 +182,11 @@ def _follow_portal_role(one: _Follow, row: Membership, given: _Given | None) -> 
 
 
 def _tell_portal_role(one: _Follow, before: str, after: str) -> None:
-    words = f"has the role {after} in the whole portal now" if after else "has no role in the whole portal any more"
-    message = f"{one.user.name} {words}, as {one.provider.title} names the groups."
+    name, title = one.user.name, one.provider.title
+    if after:
+        message = f"{name} has the role {after} in the whole portal now, as {title} names the groups."
+    else:
+        message = f"{name} has no role in the whole portal any more, as {title} names the groups."
     data = {"user_id": one.user.id, "before": before, "after": after}
     ledger.record(one.portal, "user.role_changed", actor=one.actor, level="warning", message=message, data=data)
 

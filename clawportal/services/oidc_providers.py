@@ -177,8 +177,7 @@ def change(portal: Portal, actor: Actor, provider_id: str, wanted: Wanted) -> Kn
         row = _row(provider_id, lock=True)
         wanted = _checked(actor, replace(wanted, slug=row.slug))
         if wanted.issuer != row.issuer and _has_people(row.id):
-            words = "People are linked to accounts of this issuer; at another one the same numbers may be other people."
-            raise Invalid.field("issuer", f"{words} Set up a second provider instead.", "used")
+            raise Invalid.field("issuer", "People are linked to this issuer. Set up a second provider for another one.", "used")
         if row.enabled and not wanted.enabled:
             _end_sessions(row.id)
         _take(row, wanted)
@@ -247,8 +246,7 @@ def _checked(actor: Actor, wanted: Wanted) -> Wanted:
 
 def _errors(wanted: Wanted) -> Iterator[FieldError]:
     if not _SLUG.match(wanted.slug):
-        words = "A short name has 2 to 40 small letters, digits or dashes, and begins with a letter."
-        yield FieldError("slug", words)
+        yield FieldError("slug", "A short name has 2 to 40 small letters, digits or dashes, and begins with a letter.")
     if not 1 <= len(wanted.title) <= 100:
         yield FieldError("title", "Give it a title of 1 to 100 characters; it stands on the button.", "missing")
     try:

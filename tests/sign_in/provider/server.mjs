@@ -25,14 +25,27 @@ async function newKey() {
 
 function build(port) {
   const claims = { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'preferred_username'], groups: ['groups'] };
+  const left = settings.redirects.map((url) => `${new URL(url).origin}/login`);
   provider = new Provider(`http://127.0.0.1:${port}`, {
-    clients: [{ client_id: 'portal', client_secret: SECRET, redirect_uris: settings.redirects, post_logout_redirect_uris: [] }],
+    clients: [{ client_id: 'portal', client_secret: SECRET, redirect_uris: settings.redirects, post_logout_redirect_uris: left }],
     claims,
     scopes: ['openid', 'profile', 'email', 'groups'],
     conformIdTokenClaims: !settings.inIdToken,
     jwks: { keys: [key] },
     cookies: { keys: ['a cookie of the tests'] },
-    features: { devInteractions: { enabled: false } },
+    // pages of its own would fetch fonts from elsewhere
+    features: {
+      devInteractions: { enabled: false },
+      rpInitiatedLogout: {
+        logoutSource: (context, form) => {
+          context.body = `<!doctype html><title>Sign out</title>${form}<button form="op.logoutForm" name="logout" value="yes">Sign out of it</button>`;
+        },
+      },
+    },
+    renderError: (context, out) => {
+      context.type = 'text/plain';
+      context.body = JSON.stringify(out);
+    },
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
     pkce: { required: () => true },
     async findAccount(_context, id) {
@@ -113,6 +126,7 @@ async function control(request, response) {
 
 const server = http.createServer((request, response) => {
   const answer = async () => {
+    if (request.url === '/favicon.ico') return response.writeHead(204).end();
     if (request.url.startsWith('/control/')) return control(request, response);
     if (/^\/interaction\/[^/]+$/.test(request.url)) return interaction(request, response);
     if (mangle && request.url === '/token') mangled(response);
