@@ -278,7 +278,7 @@ class ProviderCalls:
         if not _algorithms(found):
             message = "Its ID tokens are signed in no way that the portal accepts."
             return DoctorResult("Keys", False, message, "Let the provider sign ID tokens with RS256 or ES256.")
-        return DoctorResult("Keys", True, f"{len(keys.keys)} keys to check signatures with.")
+        return DoctorResult("Keys", True, f"Keys to check signatures with: {len(keys.keys)}.")
 
     def _credentials(self, setup: Setup, found: Discovery, redirect_uri: str) -> DoctorResult:
         """A code that cannot be good: whoever refuses only the code has accepted client id and secret."""
