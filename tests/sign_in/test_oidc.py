@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from clawportal.cli import server
 from clawportal.db import db, transaction
 from clawportal.models import AuditEntry, Membership, OidcIdentity, OidcProvider, RoleGrant, Tenant, User, UserSession
 from clawportal.permissions import SYSTEM
@@ -706,3 +709,44 @@ def test_only_administrators_of_the_portal_set_it_up(scene: Scene) -> None:
         assert person.get("oidc/providers").status_code == 403
         assert person.post("oidc/providers", provider_body(scene.there)).status_code == 403
         assert person.browser().get("/providers").status_code == 403
+
+
+# ---- by command
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    monkeypatch.setenv("CLAWPORTAL_DATA_DIR", str(tmp_path / "commands"))
+
+    def run(*arguments: str, code: int = 0, typed: str = "") -> str:
+        found = CliRunner(env={"CLAWPORTAL_LOG_LEVEL": "error"}).invoke(server.cli, arguments, input=typed)
+        assert found.exit_code == code, (found.output, found.exception)
+        return str(found.output)
+
+    run("db", "upgrade", "--first-start")
+    return run
+
+
+def test_by_command(command: Callable[..., str], there: OpenIdProvider) -> None:
+    there.reset("http://127.0.0.1:8800/login/oidc/sso/callback")
+    given = ("--issuer", there.url, "--client-id", CLIENT, "--scopes", "openid profile email groups", "--domain", "example.com")
+    command("oidc", "add", "sso", *given, "--tenant", "default", "--create-users", "--secret-stdin", typed=f"{SECRET}\n")
+    assert "no organisation named" in command("oidc", "add", "two", *given, "--tenant", "nowhere", "--public", code=1)
+    assert "accepts client id and secret" in command("oidc", "test", "sso")
+    command("oidc", "map", "sso", "ops", "operator", "--tenant", "default")
+    command("oidc", "map", "sso", "admins", "portal-admin")
+    listed = command("oidc", "list")
+    assert "ops -> operator in" in listed and "admins -> portal-admin in the whole portal" in listed and SECRET not in listed
+    command("keys", "rotate")
+    assert "accepts client id and secret" in command("oidc", "test", "sso")  # the secret went along to the new key
+    command("oidc", "unmap", "sso", "ops")
+    assert "ops" not in command("oidc", "list")
+    command("oidc", "unmap", "sso", "ops", code=1)
+    command("oidc", "remove", "sso", "--yes")
+    assert "sso" not in command("oidc", "list")
+    command("oidc", "test", "sso", code=1)
+
+
+def test_a_test_by_command_fails_when_something_is_missing(command: Callable[..., str], there: OpenIdProvider) -> None:
+    command("oidc", "add", "sso", "--issuer", there.url, "--client-id", CLIENT, "--secret-stdin", typed="wrong\n")
+    assert "refuses the client id or the secret" in command("oidc", "test", "sso", code=1)
