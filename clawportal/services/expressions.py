@@ -28,10 +28,11 @@ SECONDS = 0.5
 """Of computing, for all expressions that look at one change."""
 BATCH_SECONDS = 3.0
 """The same where many instances are looked at."""
-_PATIENCE = 20.0
+_PATIENCE = 30.0
 """By the clock: only for a machine that is too busy to compute at all."""
 _WORKER = Path(__file__).with_name("_cel_worker.py")
 MISSING = "Expressions are not available on this machine: the package cel-expr-python is not installed."
+UNSTARTED = "The helper process for expressions cannot be started; the portal's log says why."
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class _Gone(Exception):
     """The helper ended or does not answer."""
 
 
+class _Unavailable(Exception):
+    """There can be no helper: a sentence."""
+
+
 class Evaluator:
     """The helper process. Any thread may ask; one request is answered after the other."""
 
@@ -71,8 +76,8 @@ class Evaluator:
         with self._lock:
             try:
                 answers = self._ask({"do": "check", "expression": expression, "seconds": SECONDS}, 1)
-            except FileNotFoundError:
-                return Flaw(MISSING.rstrip("."))
+            except _Unavailable as problem:
+                return Flaw(str(problem).rstrip("."))
         if not answers:
             return Flaw("it takes too long to read it; make it shorter")
         found = answers[0]
@@ -89,8 +94,8 @@ class Evaluator:
             request = {"do": "evaluate", "expressions": expressions, "documents": documents, "seconds": seconds}
             try:
                 answers = self._ask(request, wide * len(documents))
-            except FileNotFoundError:
-                return [[Result(None, MISSING)] * wide for _ in documents]
+            except _Unavailable as problem:
+                return [[Result(None, str(problem))] * wide for _ in documents]
         found = [Result(answer.get("value"), answer.get("message", "")) for answer in answers]
         if len(found) < wide * len(documents):
             found.append(Result(None, f"It takes more than {seconds:g} s or too much memory."))
@@ -123,24 +128,21 @@ class Evaluator:
         return []
 
     def _ready(self) -> bool:
-        """A helper that runs; whether it was started just now. FileNotFoundError where there is no engine."""
+        """A helper that runs; whether it was started just now."""
         if self._process is not None and self._process.poll() is None:
             return False
         self._end()
-        # without the environment: nothing of the portal is there to be found
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(_WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, start_new_session=True,
-        )  # fmt: skip
         try:
+            self._process = _start()
             hello = self._read(time.monotonic() + _PATIENCE)
-        except _Gone:
+        except (_Gone, OSError) as error:
             self._end()
-            raise FileNotFoundError(MISSING) from None
+            log.warning("the helper for expressions cannot be started: %r", error)
+            raise _Unavailable(UNSTARTED) from error
         if not hello["ready"]:
             self._end()
             log.warning("expressions cannot be evaluated: %s", hello["message"])
-            raise FileNotFoundError(MISSING)
+            raise _Unavailable(MISSING)
         return True
 
     def _write(self, line: bytes) -> None:
@@ -178,6 +180,14 @@ class Evaluator:
                     stream.close()
                 except OSError:
                     pass  # what was not sent any more has no reader
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """Without the portal's environment, session and folder: nothing of the portal is there to be found."""
+    return subprocess.Popen(
+        [sys.executable, "-I", str(_WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, start_new_session=True,
+    )  # fmt: skip
 
 
 EVALUATOR = Evaluator()

@@ -444,7 +444,7 @@ _COLUMNS = (
 
 
 def breaking(portal: Portal, actor: Actor, rule: Rule) -> Breaking:
-    """At most LOOKED_AT instances that the actor sees, newest first, in four statements."""
+    """At most LOOKED_AT instances that the actor sees, newest first, in five statements whatever the number."""
     state = [action for action in ("start", "update", "create") if _asked(rule, action)]
     if rule.kind == "hours" or not state:
         return Breaking(asked=False)
@@ -468,14 +468,21 @@ def _facts_of(portal: Portal, actor: Actor, action: str, rows: Sequence[Any]) ->
     query = select(Cluster.id, Cluster.name, Cluster.runtime).where(Cluster.id.in_({row.cluster_id for row in rows}))
     places = {found.id: (found.name, found.runtime) for found in db.session.execute(query)} if rows else {}
     now, nothing = clock.now(), _words(None)
-    said = {tenant_id: layers.of(tenant_id) for tenant_id in {row.tenant_id for row in rows}}
+    layer_of = _layers({row.tenant_id for row in rows})
     return [
         _described(
             portal, actor, action, now, row, tenants.get(row.tenant_id, nothing), projects.get(row.project_id, nothing),
-            places.get(row.cluster_id, ("", "")), said[row.tenant_id],
+            places.get(row.cluster_id, ("", "")), layer_of.get(row.tenant_id, layers.NOTHING),
         )
         for row in rows
     ]  # fmt: skip
+
+
+def _layers(tenant_ids: set[str]) -> dict[str, Layer]:
+    """What each tenant says of its claws, in one statement."""
+    query = select(Tenant.id, Tenant.layer).where(Tenant.id.in_(tenant_ids))
+    rows = db.session.execute(query) if tenant_ids else ()
+    return {row.id: Layer.model_validate(row.layer) for row in rows if row.layer}
 
 
 def _named(model: type[Tenant] | type[Project], ids: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -78,6 +78,10 @@ SENTENCES = (
     "The rule “%(rule)s” refuses this: %(reason)s",
     "The rule “%(rule)s” warns: %(reason)s",
     "Line %(line)s, column %(column)s: %(flaw)s.",
+    "%(wanted)s CPU is more than %(most)s",
+    "%(wanted)s memory is more than %(most)s",
+    "It has no CPU limit",
+    "It has no memory limit",
     # roles, as the account page lists them
     "role %(role)s in %(tenant)s",
     "role %(role)s of the whole portal",

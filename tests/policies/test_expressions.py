@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,3 +130,17 @@ def test_a_helper_that_was_ended_is_started_again(evaluator: Evaluator) -> None:
     evaluator._process.kill()
     evaluator._process.wait(10)
     assert value(evaluator, "true") is True
+
+
+def test_where_no_helper_can_be_started_nothing_is_decided(tmp_path: Path) -> None:
+    code = """
+import sys
+from clawportal.services.expressions import Evaluator
+sys.executable = sys.argv[1]
+made = Evaluator()
+print(made.check("true"))
+print(made.evaluate(["true"], [{}])[0][0])
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "no-python")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.count("cannot be started") == 2 and "value=None" in done.stdout
