@@ -19,7 +19,18 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
-from clawportal.models import CustomRole, Instance, Invitation, Membership, OidcProvider, Project, RoleGrant, Tenant, User
+from clawportal.models import (
+    CustomRole,
+    Instance,
+    Invitation,
+    Membership,
+    OidcGroupRole,
+    OidcProvider,
+    Project,
+    RoleGrant,
+    Tenant,
+    User,
+)
 from clawportal.permissions import (
     DESCRIPTIONS,
     PORTAL_ONLY,
@@ -385,7 +396,7 @@ def delete_role(portal: Portal, actor: Actor, tenant_id: str, role_id: str) -> N
             db.session.scalar(
                 select(func.count()).select_from(model).where(model.tenant_id == tenant_id, model.role == row.name)
             ) or 0
-            for model in (Membership, RoleGrant, Invitation)
+            for model in (Membership, RoleGrant, Invitation, OidcGroupRole, OidcProvider)
         )  # fmt: skip
         if used:
             raise Conflict(f"The role {row.name} is in use {used} times. Give those who have it another role first.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,10 +25,12 @@ from clawportal.permissions import SYSTEM
 from clawportal.services import accounts, members, oidc_providers
 from clawportal.services.oidc_providers import Wanted
 from tests.conftest import PASSWORD, Person, make_person, make_tenant, portal_of
+from tests.core.conftest import postgres
 from tests.sign_in import oidc_provider
 from tests.sign_in.conftest import ELSEWHERE, Browser
 from tests.sign_in.oidc_provider import CLIENT, SECRET, OpenIdProvider
 
+__all__ = ["postgres"]
 pytestmark = [pytest.mark.oidc, pytest.mark.xdist_group("oidc")]
 Make = Callable[..., Browser]
 BACK = "http://localhost/login/oidc/test/callback"
@@ -110,15 +113,19 @@ class Scene:
 
 
 @pytest.fixture
-def scene(portal_app: Flask, there: OpenIdProvider, make_browser: Make) -> Scene:
-    make_person(portal_app, "admin", "portal-admin")
-    with portal_app.app_context():
+def scene(portal_app: Flask, there: OpenIdProvider) -> Scene:
+    return set_up(portal_app, there)
+
+
+def set_up(app: Flask, there: OpenIdProvider) -> Scene:
+    make_person(app, "admin", "portal-admin")
+    with app.app_context():
         tenant = db.session.scalars(select(Tenant.id).where(Tenant.name == "default")).one()
         wanted = Wanted(
             "test", "Test SSO", there.url, CLIENT, SECRET, "openid profile email groups", create_users=True, tenant_id=tenant
         )
-        known = oidc_providers.create(portal_of(portal_app), SYSTEM, wanted)
-    return Scene(portal_app, there, make_browser(), known.id)
+        known = oidc_providers.create(portal_of(app), SYSTEM, wanted)
+    return Scene(app, there, Browser(app.test_client()), known.id)
 
 
 # ---- in and out
@@ -538,6 +545,45 @@ def test_too_many_groups_are_not_taken_for_none(scene: Scene) -> None:
     scene.browser.post("/logout")
     scene.give("ops", "operator", "default")
     assert "too many" in scene.refused(scene.come())
+
+
+@pytest.mark.postgres
+def test_on_postgresql(make_app: Callable[..., Flask], postgres: Callable[[], str], there: OpenIdProvider) -> None:
+    scene = set_up(make_app(database_url=postgres()), there)
+    acme = make_tenant(scene.app, "acme")
+    mapped = scene.give("ops", "tenant-admin", "acme")
+    scene.give("team", "developer", "default", "default"), scene.give("lead", "portal-auditor")
+    there.account("anna", groups=["ops", "team", "lead"])
+    scene.come(wanted="/operations")
+    assert scene.roles() == {"default": "guest", "acme": "tenant-admin", "": "portal-auditor"}
+    assert "through the group ops of Test SSO" in scene.browser.page(f"/tenants/{acme}/rights")
+    there.account("anna", groups=["team"])
+    scene.come()
+    assert scene.roles() == {"default": "guest"} and scene.browser.page("/profile")
+    with scene.app.app_context():
+        oidc_providers.unmap(portal_of(scene.app), SYSTEM, scene.id, mapped)
+        assert oidc_providers.listing(SYSTEM)[0].people == 1
+        oidc_providers.remove(portal_of(scene.app), SYSTEM, scene.id)
+    assert scene.roles() == {}
+
+
+def test_first_sign_ins_at_once_make_one_account(scene: Scene) -> None:
+    browsers = [Browser(scene.app.test_client()) for _ in range(4)]
+    urls = [scene.there.sign_in(scene.begin(browser=browser)) for browser in browsers]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(scene.back, urls, browsers))
+    assert [answer.headers["Location"] for answer in answers] == ["/"] * 4
+    with scene.app.app_context():
+        assert len(db.session.scalars(select(OidcIdentity)).all()) == 1
+        assert sorted(db.session.scalars(select(User.name))) == ["admin", "anna"]
+
+
+def test_a_role_that_a_group_gives_is_in_use(scene: Scene) -> None:
+    owner = make_person(scene.app, "owner", "tenant-admin", "default")
+    tenant = owner.get("tenants").get_json()["items"][0]["id"]
+    role = owner.post(f"tenants/{tenant}/roles", {"name": "reader", "permissions": ["instance.read"]}).get_json()["id"]
+    scene.give("team", "reader", "default")
+    assert owner.delete(f"tenants/{tenant}/roles/{role}").status_code == 409
 
 
 # ---- second factor
