@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from clawportal import clock, origin
 from clawportal.db import db, transaction
@@ -290,6 +290,8 @@ def _known(portal: Portal, provider: OidcProvider, person: _Person) -> OidcIdent
     if found is not None:
         return found
     user = _by_email(portal, provider, person) if provider.link_by_email else None
+    if user is not None:
+        _end_other_ways_in(portal, user)
     if user is None and provider.create_users:
         user = _create(portal, provider, person)
     if user is None:
@@ -314,6 +316,21 @@ def _by_email(portal: Portal, provider: OidcProvider, person: _Person) -> User |
     if len(found) != 1 or _of_user(provider.id, found[0].id) is not None or _over_the_portal(found[0]):
         return None
     return found[0]
+
+
+def _end_other_ways_in(portal: Portal, user: User) -> None:
+    """Whoever made this account, such as a guest with an invitation, never proved that the address is theirs. They knew its
+    password, and would from now on have the rights that the owner of the address gets here."""
+    actor = Actor(user.id, user.name)
+    db.session.execute(delete(OidcIdentity).where(OidcIdentity.user_id == user.id))
+    otp.reset(portal, actor, user.name)
+    for token in identity.list_tokens(user.id):
+        identity.revoke_token(portal, actor, user.id, token.id)
+    user.password_hash, user.must_change_password = identity.NO_PASSWORD, False
+    user.session_epoch += 1
+    message = f"The password of {user.name} was changed."
+    ledger.record(portal, "user.password_changed", actor=actor, level="warning", message=message)
+    db.session.flush()
 
 
 def _over_the_portal(user: User) -> bool:

@@ -431,6 +431,21 @@ def test_a_confirmed_address_links_only_where_allowed(scene: Scene) -> None:
             assert db.session.scalars(select(User.name).where(*mine)).one() == (email if linked else f"a{number}")
 
 
+def test_who_took_an_address_as_name_beforehand_gets_nothing_of_its_owner(scene: Scene) -> None:
+    """Anybody with an invitation may choose a name; the owner of the address is led into that account, alone."""
+    thief = make_person(scene.app, "anna@example.com", "guest", "default")
+    watching = thief.browser()
+    scene.change(link_by_email=True)
+    scene.give("ops", "tenant-admin", "default")
+    scene.there.account("anna", email="anna@example.com", email_verified=True, groups=["ops"])
+    assert thief.get("auth/me").status_code == 200 and watching.get("/profile").status_code == 200
+    scene.come()
+    assert scene.browser.get("/profile").status_code == 200
+    assert thief.get("auth/me").status_code == 401 and watching.get("/profile").status_code == 302
+    login = {"name": "anna@example.com", "password": PASSWORD}
+    assert scene.app.test_client().post("/api/v1/auth/login", json=login).status_code == 401
+
+
 def test_an_administrator_is_never_linked_by_an_address(scene: Scene) -> None:
     make_person(scene.app, "anna@example.com", "portal-admin")
     scene.change(link_by_email=True)
