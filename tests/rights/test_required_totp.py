@@ -8,10 +8,11 @@ import pytest
 from flask import Flask
 
 from clawportal.db import db, transaction
-from clawportal.models import Tenant
+from clawportal.models import Tenant, User
 from clawportal.permissions import SYSTEM, Actor, Grant, Permission, Scope, narrowed, without_second_factor
-from clawportal.services import otp, sight
+from clawportal.services import identity, layers, otp, service_accounts, sight
 from tests.conftest import PASSWORD, People, Person, make_person, portal_of
+from tests.core.world import World
 from tests.rights.test_people_cli import claw
 from tests.rights.test_rights_pages import Browser
 from tests.sign_in.conftest import App, Program
@@ -159,3 +160,25 @@ def test_what_is_withheld_follows_from_the_grants_alone() -> None:
     assert narrowed(actor, "d").allows(Permission.INSTANCE_READ, Scope("d"))
     seen = sight.told(sight.of(actor), [sight.Changed(tenant, f"i-{tenant}") for tenant in ("a", "d")], {})
     assert seen["instances"] == ["i-d"]
+
+
+def test_on_both_databases(both: World) -> None:
+    with both.context():
+        tenant = db.session.query(Tenant).filter_by(name="default").one()
+        user = identity.create_user(both.portal, SYSTEM, "kim", PASSWORD, role="viewer", tenant=tenant)
+        root = identity.create_user(both.portal, SYSTEM, "root", PASSWORD, role="portal-admin")
+        robot = service_accounts.create(both.portal, SYSTEM, tenant.id, "ci", "viewer")
+        with transaction():
+            db.session.get_one(Tenant, tenant.id).require_totp = True
+        for row in (user, root):
+            actor = identity.actor_of(both.portal, row)
+            assert not actor.allows(Permission.INSTANCE_READ, Scope(tenant.id)) and actor.asking == (tenant.id,)
+        assert identity.actor_of(both.portal, db.session.get_one(User, robot.id)).allows(
+            Permission.INSTANCE_READ, Scope(tenant.id)
+        )
+        offer = otp.generate(both.portal, Actor(user.id, user.name))
+        otp.enable(both.portal, Actor(user.id, user.name), App(offer.secret).code(), "192.0.2.7")
+        assert identity.actor_of(both.portal, user).allows(Permission.INSTANCE_READ, Scope(tenant.id))
+        layer = {"enforced": {"resources": {"memory": "64Mi"}, "model": {"provider": "openai", "name": "big"}}}
+        assert layers.put(both.portal, SYSTEM, tenant.id, layer, "sk-shared-key").changes == 0
+        assert layers.of(tenant.id).enforced.resources.memory == "64Mi" and layers.keeps_key(tenant.id)
