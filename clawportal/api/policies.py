@@ -167,7 +167,13 @@ class TrialBody(Strict):
 def list_policy_kinds() -> dict[str, Any]:
     """With the JSON Schema of their parameters, and examples to start from."""
     kinds = [
-        {"kind": name, "title": kind.title, "description": kind.description, "actions": kind.actions, "parameters": schema_of(kind)}
+        {
+            "kind": name,
+            "title": kind.title,
+            "description": kind.description,
+            "actions": kind.actions,
+            "parameters": schema_of(kind),
+        }
         for name, kind in KINDS.items()
     ]
     examples = [{"name": name, **example} for name, example in EXAMPLES.items()]
