@@ -234,7 +234,7 @@ def create_token(
     limits = token_limits.checked(actor, limits, owner)
     expires_at = clock.now() + timedelta(days=days) if days else None
     if owner is None:
-        token_limits.check_own(actor, expires_at)
+        expires_at = token_limits.end_of_own(actor, expires_at)
     text = TOKEN_PREFIX + secrets.token_urlsafe(32)
     row = ApiToken(
         user_id=user_id,

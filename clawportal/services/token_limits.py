@@ -46,14 +46,14 @@ def checked(actor: Actor, wanted: Limits, owner: Actor | None = None) -> Limits:
     return Limits(scopes, None if not wanted.addresses else _networks(wanted.addresses))
 
 
-def check_own(actor: Actor, expires_at: datetime | None) -> None:
-    """Before somebody makes a token for oneself: it must not outlive the token that it is made with."""
-    made_with = db.session.get(ApiToken, actor.token_id) if actor.token_id is not None else None
-    if made_with is not None and made_with.expires_at is not None and (expires_at is None or expires_at > made_with.expires_at):
-        raise Forbidden("A token that ends cannot make one that lives longer. Name fewer days, or sign in with your password.")
+def end_of_own(actor: Actor, expires_at: datetime | None) -> datetime | None:
+    """When a token ends that somebody makes for oneself: with the token that it is made with, at the latest."""
     held = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == actor.id, ApiToken.revoked_at.is_(None))
     if (db.session.scalar(held) or 0) >= MOST:
         raise Forbidden(f"You have {MOST} tokens already. Revoke those that are not used any more.")
+    made_with = db.session.get(ApiToken, actor.token_id) if actor.token_id is not None else None
+    ends = [end for end in (expires_at, made_with.expires_at if made_with else None) if end is not None]
+    return min(ends, default=None)
 
 
 def _require_unlimited(token_id: str) -> None:
