@@ -15,9 +15,10 @@ from clawportal.db import db
 from clawportal.errors import GiveUp, Problem, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, PortAllocation
+from clawportal.runtimes import ALIVE
 from clawportal.services import clusters, converge, plans
 from clawportal.services.portal import Portal
-from clawportal.types import Adapter, Context, Health, HealthState, Observed, RunState, Runtime
+from clawportal.types import Adapter, Context, Health, HealthState, Observed, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def _observe(portal: Portal, cluster: Cluster) -> dict[str, Observed] | None:
 
 
 def _differs(phase: str, incarnation: str, desired: str, seen: Observed | None) -> bool:
-    runs = seen is not None and seen.state is RunState.RUNNING
+    runs = seen is not None and seen.state in ALIVE
     if phase == Phase.RUNNING:
         return not runs or desired != Desired.RUNNING or (seen is not None and seen.incarnation != incarnation)
     return phase in (Phase.STOPPED, Phase.FAILED) and runs

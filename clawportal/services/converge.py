@@ -24,6 +24,7 @@ from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
 from clawportal.permissions import SYSTEM
+from clawportal.runtimes import ALIVE
 from clawportal.services import clusters, ledger, operations, plans, ports, secrets
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, Artifact, Context, Health, HealthState, Observed, RunState, Runtime, Workload
@@ -40,6 +41,10 @@ GO_ON_EVERY = timedelta(minutes=5)
 """A stop or delete that failed is tried again so often: what is wanted has not changed."""
 QUEUE_LIMIT = timedelta(hours=1)
 """How long a start may wait for its turn; others leave the queue by their own deadlines long before."""
+
+PLACED = "Placed"
+PLACE_LIMIT = timedelta(minutes=15)
+"""How long a cluster may take to fetch the image and to find a machine."""
 
 APPLY_MAX = 120.0
 """Seconds that a runtime may take to start something, before others believe that this worker is gone."""
@@ -168,10 +173,10 @@ class Pass:
         if seen.state is RunState.UNKNOWN:
             raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
         if self.row.phase in (Phase.FAILED, Phase.STOPPED) and not self.fresh:  # stopped: it completed, and may stay so
-            if seen.state is RunState.RUNNING:
+            if seen.state in ALIVE:
                 runtime.kill(plans.ref_of(self.row))  # the rest of a start that failed
             return self.rest()
-        if seen.state is RunState.RUNNING:
+        if seen.state in ALIVE:
             self.keep(runtime, seen)
         elif self.exited_by_itself(seen):
             self.after_exit(runtime, seen)
@@ -198,14 +203,14 @@ class Pass:
         except GiveUp as verdict:
             return self.refuse(verdict)
         if self.refused:
-            return self.await_health(runtime, adapter, context)
+            return self.await_health(runtime, adapter, context, seen)
         if self.restarts > self.row.restarts_done:
             return self.end_for(runtime, "Restarting", "Ending the old process before the restart.")
         if seen.incarnation != self.row.incarnation:  # started, but the portal was killed before it could note so
             self.write(Phase.STARTING, incarnation=seen.incarnation, applied_digest=seen.digest, started_at=seen.started_at)
         if differs and not self.follow(runtime, adapter, workload):
             return None
-        self.await_health(runtime, adapter, context)
+        self.await_health(runtime, adapter, context, seen)
 
     def secret_values(self) -> dict[str, str]:
         try:
@@ -296,16 +301,19 @@ class Pass:
             Phase.STARTING, reason="Starting", message="Starting the claw.", health=HealthState.STARTING, incarnation="",
             workload=plans.as_stored(workload), applied_digest=workload.digest(),
             crashes=0 if self.fresh else self.row.crashes,  # somebody changed something: forgiven
-            conditions=self.condition("ConfigAccepted", True, "Accepted", "The claw accepts its configuration."),
+            conditions=[
+                entry for entry in self.condition("ConfigAccepted", True, "Accepted", "The claw accepts its configuration.")
+                if entry["type"] != PLACED
+            ],
         )  # fmt: skip
         self.hold(APPLY_MAX)
-        seen = runtime.apply(plans.ref_of(self.row), workload, secret_values)
+        seen = runtime.apply(plans.whole_ref(self.portal, self.row), workload, secret_values)
         again = self.row.restart_count + (1 if self.row.started_at else 0)
         self.write(
             Phase.STARTING, incarnation=seen.incarnation, started_at=seen.started_at or clock.now(),
             restarts_done=self.restarts, restart_count=again,
         )  # fmt: skip
-        self.await_health(runtime, adapter, context)
+        self.await_health(runtime, adapter, context, seen)
 
     def give_way(self) -> None:
         """Something else is wanted by now: end here, before anything is started for nothing."""
@@ -329,6 +337,8 @@ class Pass:
 
     def install(self, runtime: Runtime, adapter: Adapter) -> None:
         """Returns when everything is there; otherwise waits for the operation that installs it."""
+        if "artifacts" not in runtime.capabilities:
+            return
         needed = adapter.artifacts(self.row.version)
         missing = [artifact for artifact in needed if not runtime.prepared(artifact)]
         if not missing:
@@ -369,7 +379,7 @@ class Pass:
         secrets.generate_missing(self.portal, self.row.id, adapter.generated_secrets(version))
         try:
             context = plans.context_of(self.portal, self.row, adapter, runtime, given)
-            return context, plans.workload_of(adapter, context)
+            return context, plans.workload_of(adapter, context, runtime)
         except (ValueError, Problem) as error:
             raise GiveUp(
                 "ConfigInvalid", f"The configuration cannot be used: {error}", "Edit the instance and correct it."
@@ -390,8 +400,19 @@ class Pass:
         self.rest(after=0.2 + random.random() * 0.3)
         raise PassEnds
 
-    def await_health(self, runtime: Runtime, adapter: Adapter, context: Context) -> None:
+    def await_health(self, runtime: Runtime, adapter: Adapter, context: Context, seen: Observed) -> None:
         """Ask the claw; a quick one is waited for here, a slow one in later passes."""
+        if seen.state is RunState.PENDING:
+            return self.await_place(runtime, seen)
+        if any(entry["type"] == PLACED and not entry["status"] for entry in self.row.conditions):
+            # only now does the claw itself begin to start, so that its own time begins here
+            limit = lifecycle.deadline_for(Phase.STARTING, startup_seconds=self._startup(self.row), stop_grace=self.grace())
+            self.write(
+                self.row.phase, reason="Starting", message="Starting the claw.",
+                next_action=lifecycle.NEXT_ACTION[Phase.STARTING],
+                phase_deadline=clock.now() + limit if limit and self.row.phase == Phase.STARTING else self.row.phase_deadline,
+                conditions=self.condition(PLACED, True, "Placed", "The cluster runs it."),
+            )  # fmt: skip
         io = plans.InstanceIO(self.portal, self.row.id, plans.ref_of(self.row), runtime, context.ports)
         end, pause = time.monotonic() + QUICK_LOOK, 0.02
         while True:
@@ -405,6 +426,25 @@ class Pass:
             if runtime.inspect(plans.ref_of(self.row)).state is not RunState.RUNNING:
                 return self.rest(after=0.0)
         self.not_yet(runtime, health)
+
+    def await_place(self, runtime: Runtime, seen: Observed) -> None:
+        """The place has taken it on, but fetches its image or looks for a machine: that has a time of its own."""
+        reason, message = seen.reason or "Pending", seen.message or "The cluster prepares the claw."
+        told = (Phase.STARTING, reason, message)
+        if (self.row.phase, self.row.reason, self.row.message) != told:
+            self.write(
+                Phase.STARTING, reason=reason, message=message, next_action=seen.remedy,
+                conditions=self.condition(PLACED, False, reason, message),
+            )  # fmt: skip
+        if clock.now() > self.row.phase_since + PLACE_LIMIT and not clock.jumped():
+            runtime.kill(plans.ref_of(self.row))
+            raise GiveUp(
+                reason,
+                f"The cluster could not run it in time: {message}",
+                seen.remedy or "Correct the cause, then start it again.",
+            )
+        operations.advance_for_instance(self.portal, self.row, 0.8, message)
+        self.rest(after=2.0)
 
     def well(self, health: Health) -> None:
         words = health.message or ("The claw is running and well." if health.state is HealthState.HEALTHY else "")
@@ -524,7 +564,7 @@ class Pass:
         seen = runtime.inspect(ref)
         if seen.state is RunState.UNKNOWN:
             raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
-        if seen.state is not RunState.RUNNING:
+        if seen.state not in ALIVE:
             return True
         if self.row.kill_wanted and not (self.row.reason == "Killing" and self.overdue()):
             if self.row.phase != Phase.STOPPING or self.row.reason != "Killing":
@@ -542,7 +582,7 @@ class Pass:
     def await_exit(self, runtime: Runtime) -> bool:
         end, pause = time.monotonic() + QUICK_LOOK, 0.02
         while time.monotonic() < end:
-            if runtime.inspect(plans.ref_of(self.row)).state is not RunState.RUNNING:
+            if runtime.inspect(plans.ref_of(self.row)).state not in ALIVE:
                 return True
             time.sleep(pause)
             pause = min(pause * 1.5, 0.2)

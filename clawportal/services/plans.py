@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from clawportal.db import db
 from clawportal.errors import GiveUp, Unavailable
-from clawportal.models import Cluster, Instance
-from clawportal.services import ports, secrets
+from clawportal.models import Cluster, Instance, Tenant
+from clawportal.services import ports, quotas, secrets
 from clawportal.services.catalog import MODEL_KEY
 from clawportal.services.portal import Portal
 from clawportal.types import (
@@ -20,8 +21,10 @@ from clawportal.types import (
     Context,
     File,
     HttpAnswer,
+    Image,
     InstanceSpec,
     Model,
+    Probe,
     Process,
     Ref,
     Runtime,
@@ -34,6 +37,12 @@ _BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.a
 
 def ref_of(instance: Instance) -> Ref:
     return Ref(instance.id, instance.name, instance.tenant_id)
+
+
+def whole_ref(portal: Portal, instance: Instance) -> Ref:
+    """With what a place needs that keeps tenants apart: the tenant's name and quota."""
+    tenant = db.session.get_one(Tenant, instance.tenant_id)
+    return replace(ref_of(instance), tenant_name=tenant.name, limits=quotas.tenant_limits(instance.tenant_id))
 
 
 def adapter_of(portal: Portal, instance: Instance) -> Adapter:
@@ -58,12 +67,17 @@ def context_of(portal: Portal, instance: Instance, adapter: Adapter, runtime: Ru
         version=instance.version,
         spec=spec,
         settings=adapter.settings_model(instance.version).model_validate(spec.settings),
-        layout=runtime.layout(ref_of(instance), adapter.artifacts(instance.version)),
+        layout=runtime.layout(ref_of(instance), adapter.artifacts(instance.version), adapter.image(instance.version)),
         ports=dict(given),
-        bind_host="0.0.0.0" if spec.expose else "127.0.0.1",
+        bind_host=_bind_host(runtime, spec),
         model=_model(portal, spec),
         secrets=frozenset(info.name for info in secrets.listing(instance.id)),
     )
+
+
+def _bind_host(runtime: Runtime, spec: InstanceSpec) -> str:
+    """Loopback only where that is shared with the portal; elsewhere the network of the place keeps strangers out."""
+    return "127.0.0.1" if "allocated-ports" in runtime.capabilities and not spec.expose else "0.0.0.0"
 
 
 def _model(portal: Portal, spec: InstanceSpec) -> Model:
@@ -80,9 +94,11 @@ def _practice_url(portal: Portal) -> str:
     return portal.practice_url or (f"http://127.0.0.1:{port}/v1" if port else "")
 
 
-def workload_of(adapter: Adapter, context: Context) -> Workload:
-    """The adapter's plan with the limits that the spec asks for."""
+def workload_of(adapter: Adapter, context: Context, runtime: Runtime) -> Workload:
+    """The adapter's plan with the limits that the spec asks for, and with the image where the place runs images."""
     plan = adapter.plan(context)
+    if "images" in runtime.capabilities:
+        plan = _with_image(adapter, context.version, plan)
     memory = context.spec.resources.memory or adapter.suggested_memory
     cpu = context.spec.resources.cpu
     return replace(
@@ -90,6 +106,17 @@ def workload_of(adapter: Adapter, context: Context) -> Workload:
         memory_bytes=int(parse_quantity(memory)) if memory else plan.memory_bytes,
         cpu_cores=float(parse_quantity(cpu)) if cpu else plan.cpu_cores,
     )
+
+
+def _with_image(adapter: Adapter, version: str, plan: Workload) -> Workload:
+    image = adapter.image(version)
+    if image is None:
+        raise GiveUp(
+            "NoImage",
+            f"There is no container image for {adapter.title} {version}.",
+            "Choose a cluster that installs software, such as this machine.",
+        )
+    return replace(plan, artifacts=(), image=image, probe=adapter.probe(version), startup_seconds=adapter.startup_seconds)
 
 
 def workload_from(stored: Mapping[str, Any]) -> Workload:
@@ -104,6 +131,10 @@ def workload_from(stored: Mapping[str, Any]) -> Workload:
         memory_bytes=stored["memory_bytes"],
         cpu_cores=stored["cpu_cores"],
         stop_grace=stored["stop_grace"],
+        image=Image(**stored["image"]) if stored.get("image") else None,
+        probe=Probe(**stored["probe"]) if stored.get("probe") else None,
+        startup_seconds=stored.get("startup_seconds"),
+        storage_bytes=stored.get("storage_bytes"),
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clawportal.adapters import change_by_paths, exit_verdict, json_file
 from clawportal.errors import FieldError, GiveUp, Unavailable
+from clawportal.runtimes import Without
 from clawportal.types import (
     AdapterIO,
     Artifact,
@@ -26,6 +27,7 @@ from clawportal.types import (
     ExitVerdict,
     Health,
     HealthState,
+    Image,
     InstanceSpec,
     Layout,
     LogLine,
@@ -33,6 +35,7 @@ from clawportal.types import (
     Observed,
     Place,
     PortSpec,
+    Probe,
     Process,
     Progress,
     Ref,
@@ -64,7 +67,7 @@ class Character:
     """`watch` tells nothing."""
 
 
-class MemoryRuntime:
+class MemoryRuntime(Without):
     """Keeps workloads in memory; several portals may share one. See `clawportal.types.Runtime`."""
 
     capabilities = frozenset({"logs", "metrics", "files", "artifacts"})
@@ -105,7 +108,7 @@ class MemoryRuntime:
 
     # ---- software
 
-    def layout(self, ref: Ref, artifacts: Iterable[Artifact]) -> Layout:
+    def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout:
         base = f"/srv/{ref.instance_id}"
         names = {artifact.name: f"/srv/artifacts/{artifact.key}" for artifact in artifacts}
         return Layout(f"{base}/home", f"{base}/state", f"{base}/work", f"{base}/scratch", names)
@@ -194,7 +197,7 @@ class MemoryRuntime:
 
     def logs(
         self, ref: Ref, *, tail: int | None = None, since: datetime | None = None, follow: bool = False,
-        stop: Callable[[], bool] = lambda: False,
+        previous: bool = False, stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[LogLine | None]:  # fmt: skip
         for text in self.lines.get(ref.instance_id, [])[-(tail or 1000) :]:
             yield LogLine(datetime.now(UTC), "stdout", "main", text)
@@ -271,6 +274,12 @@ class QuietAdapter:
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
         return ()
+
+    def image(self, version: str) -> Image | None:
+        return Image("quiet:1.0")
+
+    def probe(self, version: str) -> Probe | None:
+        return None
 
     def generated_secrets(self, version: str) -> tuple[str, ...]:
         return (self.secret,) if self.secret else ()

@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clawportal.errors import Conflict, GiveUp, Retry
+from clawportal.runtimes import Without
 from clawportal.types import (
     Artifact,
     Capacity,
     File,
+    Image,
     Layout,
     LogLine,
     Observed,
@@ -123,7 +125,7 @@ def _observed(ref: Ref, record: _Record, *, running: bool) -> Observed:
     )  # fmt: skip
 
 
-class ProcessRuntime:
+class ProcessRuntime(Without):
     """See `clawportal.types.Runtime`."""
 
     capabilities = frozenset({"logs", "metrics", "allocated-ports", "limits.memory", "files", "artifacts"})
@@ -183,7 +185,7 @@ class ProcessRuntime:
         finally:
             os.close(handle)
 
-    def layout(self, ref: Ref, artifacts: Iterable[Artifact]) -> Layout:
+    def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout:
         folder = self._folder(ref)
         home, state, work, tmp = (str(folder / name) for name in _ROOTS[:4])
         return Layout(home, state, work, tmp, {artifact.name: str(self.installer.folder(artifact)) for artifact in artifacts})
@@ -509,7 +511,7 @@ class ProcessRuntime:
 
     def logs(
         self, ref: Ref, *, tail: int | None = None, since: datetime | None = None, follow: bool = False,
-        stop: Callable[[], bool] = lambda: False,
+        previous: bool = False, stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[LogLine | None]:  # fmt: skip
         return logs.read_lines(self._folder(ref) / "run", tail=tail, since=since, follow=follow, stop=stop)
 
