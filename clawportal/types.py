@@ -619,7 +619,8 @@ class Runtime(Protocol):
     capabilities: frozenset[str]
     """Exactly one of `artifacts` (it installs software) and `images` (it runs container images), and of: `logs`,
     `logs.previous`, `metrics`, `metrics.disk`, `allocated-ports` (ports of one machine are shared), `limits.memory`,
-    `limits.cpu`, `limits.processes`, `volumes` (storage of a given size), `exec`, `files`, `events`, `import`, `restarts` (the place itself
+    `limits.cpu`, `limits.processes`, `volumes` (storage of a given size), `exec`, `files`, `events`, `import`, `restarts`
+    (the place itself
     starts again what exits), `drift`. The same for the life of a connection."""
 
     def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout: ...
@@ -731,7 +732,7 @@ class RuntimeDriver(Protocol):
     title: str
 
     def settings_model(self) -> type[BaseModel]:
-        """Hints for the form as in `Adapter.settings_model`; fields with `x-secret` are stored encrypted and come in `Place.secrets`."""
+        """Hints for the form as in `Adapter.settings_model`; fields with `x-secret` are sealed and come in `Place.secrets`."""
 
     def connect(self, place: Place) -> Runtime:
         """Must not wait for the place: a place that cannot be reached is found out by the first call. ValueError or Invalid for
