@@ -620,8 +620,7 @@ class Runtime(Protocol):
     """Exactly one of `artifacts` (it installs software) and `images` (it runs container images), and of: `logs`,
     `logs.previous`, `metrics`, `metrics.disk`, `allocated-ports` (ports of one machine are shared), `limits.memory`,
     `limits.cpu`, `limits.processes`, `volumes` (storage of a given size), `exec`, `files`, `events`, `import`, `restarts`
-    (the place itself
-    starts again what exits), `drift`. The same for the life of a connection."""
+    (the place itself starts again what exits), `drift`. The same for the life of a connection."""
 
     def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout: ...
     def prepared(self, artifact: Artifact) -> bool: ...
