@@ -129,8 +129,9 @@ class Artifact:
     name: str
     """Short name, unique for its content together with `version`: `nanobot`, `node`."""
     version: str
-    kind: Literal["pip", "node", "npm"]
-    """`pip`: a virtual environment. `node`: Node.js out of a PyPI wheel. `npm`: an npm prefix; needs a `node` artifact."""
+    kind: Literal["pip", "node", "npm", "image"]
+    """`pip`: a virtual environment. `node`: Node.js out of a PyPI wheel. `npm`: an npm prefix; needs a `node` artifact.
+    `image`: a container image, made by the core for runtimes with `images.pull`; `packages` holds its reference alone."""
     packages: tuple[str, ...] = ()
     """Exact requirements in the installer's own syntax: `nanobot-ai==0.3.5`, `openclaw@2026.9.6`."""
     needs: tuple[str, ...] = ()
@@ -617,8 +618,8 @@ class Runtime(Protocol):
     """One connection to one place. Every method may be called twice; none needs the portal to have been alive in between."""
 
     capabilities: frozenset[str]
-    """Exactly one of `artifacts` (it installs software) and `images` (it runs container images), and of: `logs`,
-    `logs.previous`, `metrics`, `metrics.disk`, `allocated-ports` (ports of one machine are shared), `limits.memory`,
+    """Exactly one of `artifacts` (it installs software) and `images` (it runs container images), and of: `images.pull`
+    (images are fetched by `prepare`, with progress), `logs`, `logs.previous`, `metrics`, `metrics.disk`, `allocated-ports` (ports of one machine are shared), `limits.memory`,
     `limits.cpu`, `limits.processes`, `volumes` (storage of a given size), `exec`, `files`, `events`, `import`, `restarts`
     (the place itself starts again what exits), `drift`. The same for the life of a connection."""
 

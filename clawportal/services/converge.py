@@ -337,9 +337,7 @@ class Pass:
 
     def install(self, runtime: Runtime, adapter: Adapter) -> None:
         """Returns when everything is there; otherwise waits for the operation that installs it."""
-        if "artifacts" not in runtime.capabilities:
-            return
-        needed = adapter.artifacts(self.row.version)
+        needed = plans.software(adapter, self.row.version, runtime)
         missing = [artifact for artifact in needed if not runtime.prepared(artifact)]
         if not missing:
             return

@@ -108,7 +108,17 @@ def workload_of(adapter: Adapter, context: Context, runtime: Runtime) -> Workloa
     )
 
 
-def _with_image(adapter: Adapter, version: str, plan: Workload) -> Workload:
+def software(adapter: Adapter, version: str, runtime: Runtime) -> tuple[Artifact, ...]:
+    """What the place has to have before an instance of this version can start there, in the order of installation."""
+    if "artifacts" in runtime.capabilities:
+        return adapter.artifacts(version)
+    if "images.pull" in runtime.capabilities:
+        return (Artifact(adapter.kind, version, "image", (image_of(adapter, version).reference,)),)
+    return ()
+
+
+def image_of(adapter: Adapter, version: str) -> Image:
+    """GiveUp where there is none."""
     image = adapter.image(version)
     if image is None:
         raise GiveUp(
@@ -116,6 +126,11 @@ def _with_image(adapter: Adapter, version: str, plan: Workload) -> Workload:
             f"There is no container image for {adapter.title} {version}.",
             "Choose a cluster that installs software, such as this machine.",
         )
+    return image
+
+
+def _with_image(adapter: Adapter, version: str, plan: Workload) -> Workload:
+    image = image_of(adapter, version)
     return replace(plan, artifacts=(), image=image, probe=adapter.probe(version), startup_seconds=adapter.startup_seconds)
 
 
