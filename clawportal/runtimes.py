@@ -11,6 +11,31 @@ from clawportal.types import DoctorResult, ExecSession, FileEntry, Foreign, Ref,
 ALIVE = (RunState.RUNNING, RunState.PENDING)
 """States in which there is something to stop."""
 
+CAPABILITIES = {
+    "artifacts": "It installs software on a machine.",
+    "images": "It runs container images.",
+    "images.pull": "Images are fetched by `prepare`, with progress.",
+    "processes": "A workload may have several processes.",
+    "allocated-ports": "The ports of one machine are shared, so that the portal gives each instance its own.",
+    "logs": "It keeps what an instance says.",
+    "logs.streams": "Output and errors are told apart.",
+    "logs.kept": "The lines of what was stopped stay readable, and a restart adds to them.",
+    "logs.previous": "The lines of the run before the present one can be read.",
+    "metrics": "It measures CPU and memory.",
+    "metrics.disk": "It measures what folders or volumes hold.",
+    "limits.memory": "It holds an instance to its memory limit.",
+    "limits.cpu": "It holds an instance to its CPU limit.",
+    "limits.processes": "It limits the number of processes of an instance.",
+    "volumes": "Storage of a given size.",
+    "exec": "Commands can be run in an instance.",
+    "files": "Files of a running instance can be listed, pulled and pushed.",
+    "events": "It says what happened to an instance.",
+    "restarts": "The place itself starts again what exits.",
+    "import": "It can list what was not made by the portal, and adopt it.",
+    "drift": "It sees what somebody else changed.",
+}
+"""All that a runtime may declare, and what it means."""
+
 
 class Without:
     """The optional half of `clawportal.types.Runtime`, for a runtime that has none of it."""

@@ -108,6 +108,11 @@ class InstanceSpec(Strict):
     restart: Literal["always", "on-failure", "never"] = Field(
         "always", title="Restart policy", description="What to do when the claw exits by itself."
     )
+    priority: Literal["low", "normal", "high"] = Field(
+        "normal",
+        title="Priority of starting",
+        description="Who is started first when many have to start, such as after an outage.",
+    )
     expose: bool = Field(
         False,
         title="Reachable from the network",
@@ -618,10 +623,8 @@ class Runtime(Protocol):
     """One connection to one place. Every method may be called twice; none needs the portal to have been alive in between."""
 
     capabilities: frozenset[str]
-    """Exactly one of `artifacts` (it installs software) and `images` (it runs container images), and of: `images.pull`
-    (images are fetched by `prepare`, with progress), `logs`, `logs.previous`, `metrics`, `metrics.disk`, `allocated-ports` (ports of one machine are shared), `limits.memory`,
-    `limits.cpu`, `limits.processes`, `volumes` (storage of a given size), `exec`, `files`, `events`, `import`, `restarts`
-    (the place itself starts again what exits), `drift`. The same for the life of a connection."""
+    """Words of `clawportal.runtimes.CAPABILITIES`, which says what each means; exactly one of `artifacts` and `images`.
+    The same for the life of a connection."""
 
     def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout: ...
     def prepared(self, artifact: Artifact) -> bool: ...

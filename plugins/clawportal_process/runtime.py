@@ -128,7 +128,9 @@ def _observed(ref: Ref, record: _Record, *, running: bool) -> Observed:
 class ProcessRuntime(Without):
     """See `clawportal.types.Runtime`."""
 
-    capabilities = frozenset({"logs", "metrics", "allocated-ports", "limits.memory", "files", "artifacts"})
+    capabilities = frozenset(
+        {"artifacts", "allocated-ports", "processes", "logs", "logs.streams", "logs.kept", "metrics", "limits.memory"}
+    )
 
     def __init__(self, place: Place, settings: ProcessSettings) -> None:
         self.settings = settings
@@ -330,6 +332,9 @@ class ProcessRuntime(Without):
             if record is None:
                 return None
             if record.running():
+                if reason == "Stopped":  # before the supervisor reads it, so that nobody takes it for one that goes on
+                    with suppress(OSError):
+                        safefiles.write(folder / "run", "stopping", record.incarnation.encode())
                 if not _command(folder / "run", command):
                     self._force(ref, record, reason, "its supervisor could not be reached")
                 return record
