@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import IO
 
 from clawportal.errors import GiveUp
 from clawportal.types import File
@@ -138,7 +139,7 @@ def cleaned(chunks: Iterable[bytes], prefix: str, uid: int, gid: int) -> Iterato
         raise failed[0]
 
 
-def _copy(chunks: Iterable[bytes], out: io.BufferedWriter, prefix: str, uid: int, gid: int) -> None:
+def _copy(chunks: Iterable[bytes], out: IO[bytes], prefix: str, uid: int, gid: int) -> None:
     made: set[str] = set()
     with (
         tarfile.open(fileobj=Reader(chunks), mode="r|*") as source,  # type: ignore[call-overload]  # it only has to read
