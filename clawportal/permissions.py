@@ -23,6 +23,8 @@ class Permission(StrEnum):
     OPERATION_CONTROL = "operation.control"
     EVENT_READ = "event.read"
     CATALOG_READ = "catalog.read"
+    CLUSTER_READ = "cluster.read"
+    CLUSTER_MANAGE = "cluster.manage"
     INSTANCE_SHARE = "instance.share"
     TENANT_READ = "tenant.read"
     TENANT_CREATE = "tenant.create"
@@ -55,6 +57,8 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.OPERATION_CONTROL: "Cancel and retry operations",
     Permission.EVENT_READ: "Read the timeline of events",
     Permission.CATALOG_READ: "See the kinds of claw and runtime that can be used",
+    Permission.CLUSTER_READ: "See the clusters that one's claws may run in, and whether they answer",
+    Permission.CLUSTER_MANAGE: "Connect, change, pause and delete clusters",
     Permission.INSTANCE_SHARE: "Share instances with other members",
     Permission.TENANT_READ: "See the organisation, its projects and its defaults",
     Permission.TENANT_CREATE: "Create organisations",
@@ -76,7 +80,7 @@ DESCRIPTIONS: dict[Permission, str] = {
 
 _READ = frozenset({
     Permission.INSTANCE_READ, Permission.OPERATION_READ, Permission.EVENT_READ, Permission.CATALOG_READ, Permission.SELF,
-    Permission.TENANT_READ, Permission.QUOTA_READ,
+    Permission.TENANT_READ, Permission.QUOTA_READ, Permission.CLUSTER_READ,
 })  # fmt: skip
 _USE = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_CHAT}
 _OPERATE = _USE | {Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL}
@@ -116,7 +120,7 @@ EVERYWHERE = "portal-admin"
 PORTAL_ROLES = frozenset({EVERYWHERE, "portal-auditor"})
 PORTAL_ONLY = frozenset({
     Permission.TENANT_CREATE, Permission.TENANT_DELETE, Permission.QUOTA_MANAGE, Permission.USER_MANAGE,
-    Permission.PORTAL_READ, Permission.PORTAL_ADMIN,
+    Permission.PORTAL_READ, Permission.PORTAL_ADMIN, Permission.CLUSTER_MANAGE,
 })  # fmt: skip
 """Rights over the portal itself: no role that holds inside a tenant can have them, whoever made it."""
 

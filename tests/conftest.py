@@ -26,7 +26,7 @@ from clawportal.app import create_app, prepare_rows, start_jobs, stop_jobs
 from clawportal.db import db, transaction
 from clawportal.models import Instance, Project, Tenant, User
 from clawportal.permissions import SYSTEM, Actor
-from clawportal.services import identity, instances, portal_settings, sessions
+from clawportal.services import clusters, identity, instances, portal_settings, sessions
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings
 
@@ -186,6 +186,13 @@ def make_tenant(app: Flask, name: str) -> str:
         db.session.flush()
         db.session.add(Project(tenant_id=tenant.id, name="default", title="Default project"))
         return tenant.id
+
+
+def make_cluster(app: Flask, name: str, tenants: list[str] | None = None, runtime: str = "process", **more: Any) -> str:
+    """A cluster that only these tenants may use (None: all); returns its id."""
+    with app.app_context():
+        wanted = clusters.NewCluster(name, runtime, tenants=tenants, **more)
+        return clusters.create(portal_of(app), SYSTEM, wanted).id
 
 
 def make_person(app: Flask, name: str, role: str, tenant: str = "") -> Person:

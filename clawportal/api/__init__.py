@@ -11,10 +11,12 @@ from clawportal.api import (
     audit,
     catalog,
     chat,
+    clusters,
     events,
     instances,
     logs,
     members,
+    metrics,
     operations,
     sign_in,
     system,
@@ -22,8 +24,8 @@ from clawportal.api import (
 )
 
 __all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "logs", "members", "operations", "sign_in",
-    "system", "tenants",
+    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "instances", "logs", "members", "metrics",
+    "operations", "sign_in", "system", "tenants",
 ]  # fmt: skip
 
 

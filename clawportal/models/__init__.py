@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead
-from clawportal.models.clusters import Cluster
+from clawportal.models.clusters import Cluster, ClusterSecret, ClusterTenant
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
 from clawportal.models.ledger import EventRow, IdempotencyKey, Lease, PortalSetting
 from clawportal.models.operations import Operation
+from clawportal.models.series import SampleChunk
 from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant
 
 __all__ = [
     "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode",
-    "Cluster", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease",
-    "Membership", "Operation", "Otp", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "Tenant", "User",
+    "Cluster", "ClusterSecret", "ClusterTenant", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret",
+    "Invitation", "KnownAddress", "Lease",
+    "Membership", "Operation", "Otp", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant", "User",
     "UserSession", "WrongTries",
 ]  # fmt: skip

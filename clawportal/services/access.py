@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from clawportal.db import db
 from clawportal.errors import Forbidden, NotFound
-from clawportal.models import AuditEntry, EventRow, Instance, Operation, Project, Tenant
+from clawportal.models import AuditEntry, Cluster, ClusterTenant, EventRow, Instance, Operation, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
 
-Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry)
+Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry, Cluster)
 
 _READ: dict[type[Any], Permission] = {
     Instance: Permission.INSTANCE_READ,
@@ -24,10 +24,11 @@ _READ: dict[type[Any], Permission] = {
     EventRow: Permission.EVENT_READ,
     Tenant: Permission.TENANT_READ,
     AuditEntry: Permission.AUDIT_READ,
+    Cluster: Permission.CLUSTER_READ,
 }
 _NAMES: dict[type[Any], str] = {
     Instance: "instance", Operation: "operation", Project: "project", EventRow: "event", Tenant: "organisation",
-    AuditEntry: "audit entry",
+    AuditEntry: "audit entry", Cluster: "cluster",
 }  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def visible(model: type[Row], actor: Actor, permission: Permission | None = None
 def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
     if grant.tenant_id is None and grant.project_id is None and grant.instance_id is None:
         return true()
+    if model is Cluster:
+        return _usable(grant)
     wanted: list[ColumnElement[bool]] = []
     if grant.tenant_id is not None:
         wanted.append((model.id if model is Tenant else model.tenant_id) == grant.tenant_id)
@@ -50,6 +53,12 @@ def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
     if grant.instance_id is not None:
         wanted.append(_in_instance(model, grant.instance_id))
     return and_(*wanted)
+
+
+def _usable(grant: Grant) -> ColumnElement[bool]:
+    """A cluster belongs to nobody: whoever has a grant somewhere in a tenant sees those that the tenant may use."""
+    allowed = select(ClusterTenant.cluster_id).where(ClusterTenant.tenant_id == grant.tenant_id)
+    return or_(Cluster.all_tenants.is_(True), Cluster.id.in_(allowed))
 
 
 def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:
@@ -77,6 +86,8 @@ def scope_of(row: Row) -> Scope:
         return Scope(row.tenant_id, row.id)
     if isinstance(row, Tenant):
         return Scope(row.id)
+    if isinstance(row, Cluster):
+        return Scope()
     instance = db.session.get(Instance, row.instance_id) if row.instance_id else None
     # of an instance that is gone the id is still known, and grants may name it
     return scope_of(instance) if instance else Scope(row.tenant_id, None, row.instance_id)
@@ -91,7 +102,8 @@ def get_or_404(model: type[Row], row_id: str | int, actor: Actor, permission: Pe
     row = db.session.scalars(query).one_or_none()
     if row is None or (isinstance(row, Instance) and row.destroyed_at is not None and permission is not _READ[Instance]):
         raise NotFound(f"There is no {_NAMES[model]} with this id, or it is not yours.")
-    require(actor, permission, scope_of(row))
+    if permission is not Permission.CLUSTER_READ:  # which clusters one sees follows from what their tenants may use
+        require(actor, permission, scope_of(row))
     return row
 
 

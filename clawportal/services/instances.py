@@ -15,10 +15,22 @@ from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_, select
 from clawportal import clock, origin
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid, NotFound, PreconditionFailed, PreconditionRequired, Problem
-from clawportal.lifecycle import Desired, Phase
+from clawportal.lifecycle import PRIORITIES, Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.permissions import Actor, Grant, Permission
-from clawportal.services import access, audit, audit_refusals, catalog, clusters, ledger, operations, quotas, secrets, tenancy
+from clawportal.services import (
+    access,
+    audit,
+    audit_refusals,
+    catalog,
+    clusters,
+    ledger,
+    operations,
+    plans,
+    quotas,
+    secrets,
+    tenancy,
+)
 from clawportal.services.portal import Portal
 
 SORTS: dict[str, ColumnElement[Any]] = {
@@ -226,19 +238,24 @@ def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catal
         portal, adapter=wanted.adapter, version=wanted.version, spec=wanted.spec, secret_values=wanted.secrets
     )
     errors = catalog.check_name(wanted.name) + catalog.check_labels(wanted.labels) + errors
-    for look in (lambda: tenancy.project_for_create(actor, wanted.project), lambda: clusters.for_create(wanted.cluster)):
-        try:
-            found = look()
-        except Invalid as problem:
-            errors += problem.errors
-            continue
-        if not isinstance(found, Project):
-            continue
-        if _name_taken(found.tenant_id, wanted.name):
-            errors.append(FieldError("name", f"There is already an instance named {wanted.name}. Choose another name.", "taken"))
-        if accepted is not None:
-            errors += tenancy.check_allowed(found.tenant_id, accepted.adapter.kind, accepted.version)
-    return accepted, errors
+    try:
+        project = tenancy.project_for_create(actor, wanted.project)
+    except Invalid as problem:
+        return accepted, errors + list(problem.errors)
+    if _name_taken(project.tenant_id, wanted.name):
+        errors.append(FieldError("name", f"There is already an instance named {wanted.name}. Choose another name.", "taken"))
+    if accepted is not None:
+        errors += tenancy.check_allowed(project.tenant_id, accepted.adapter.kind, accepted.version)
+    return accepted, errors + _check_place(project, wanted, accepted)
+
+
+def _check_place(project: Project, wanted: NewInstance, accepted: catalog.Wanted | None) -> list[FieldError]:
+    """Whether there is a cluster for it, and one where it can run."""
+    try:
+        cluster = clusters.for_create(project.tenant_id, wanted.cluster, tenancy.default_cluster(project.tenant_id))
+    except Invalid as problem:
+        return list(problem.errors)
+    return plans.check_place(cluster, accepted.adapter, accepted.version, accepted.spec) if accepted is not None else []
 
 
 def _name_taken(tenant_id: str, name: str) -> bool:
@@ -257,7 +274,7 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
         instance = _insert(portal, actor, wanted, accepted)
         if key:
             db.session.add(IdempotencyKey(actor_id=actor.id, key=key, request_hash=request_hash, object_id=instance.id))
-        after_commit(portal.dispatcher.hint, instance.id)
+        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id))
     return instance
 
 
@@ -279,7 +296,7 @@ def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
 def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog.Wanted) -> Instance:
     project = tenancy.project_for_create(actor, wanted.project)
     default_cluster = tenancy.hold(project)
-    cluster = clusters.for_create(wanted.cluster or default_cluster)
+    cluster = clusters.for_create(project.tenant_id, wanted.cluster, default_cluster)
     instance = Instance(
         tenant_id=project.tenant_id,
         project_id=project.id,
@@ -289,6 +306,7 @@ def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog
         adapter=accepted.adapter.kind,
         version=accepted.version,
         spec=accepted.spec.model_dump(mode="json"),
+        priority=PRIORITIES[accepted.spec.priority],
         desired=Desired.RUNNING if wanted.start else Desired.STOPPED,
         created_by=actor.name,
         message="Waiting to be taken up",
@@ -344,6 +362,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         if errors or accepted is None:
             raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
         instance.spec, instance.version = accepted.spec.model_dump(mode="json"), accepted.version
+        instance.priority = PRIORITIES[accepted.spec.priority]
         instance.labels = instance.labels if change.labels is None else dict(change.labels)
         secrets.store(portal, instance.id, accepted.secrets)
         if accepted.secrets:
@@ -499,7 +518,7 @@ def _changed(
         portal, f"instance.{verb}_requested", actor=actor, instance=instance, level=level, message=f"{instance.name}: {words}.",
         data={"generation": instance.generation},
     )  # fmt: skip
-    after_commit(portal.dispatcher.hint, instance.id)
+    after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id))
     return operation
 
 

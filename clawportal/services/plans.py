@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from clawportal.db import db
-from clawportal.errors import GiveUp, Unavailable
+from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.models import Cluster, Instance, Tenant
-from clawportal.services import ports, quotas, secrets
+from clawportal.services import clusters, ports, quotas, secrets
 from clawportal.services.catalog import MODEL_KEY
 from clawportal.services.portal import Portal
 from clawportal.types import (
@@ -70,7 +71,7 @@ def context_of(portal: Portal, instance: Instance, adapter: Adapter, runtime: Ru
         layout=runtime.layout(ref_of(instance), adapter.artifacts(instance.version), adapter.image(instance.version)),
         ports=dict(given),
         bind_host=_bind_host(runtime, spec),
-        model=_model(portal, spec),
+        model=_model(portal, spec, adapter, runtime, instance.cluster_id),
         secrets=frozenset(info.name for info in secrets.listing(instance.id)),
     )
 
@@ -80,12 +81,48 @@ def _bind_host(runtime: Runtime, spec: InstanceSpec) -> str:
     return "127.0.0.1" if "allocated-ports" in runtime.capabilities and not spec.expose else "0.0.0.0"
 
 
-def _model(portal: Portal, spec: InstanceSpec) -> Model:
+def _model(portal: Portal, spec: InstanceSpec, adapter: Adapter, runtime: Runtime, cluster_id: str) -> Model:
     choice = spec.model
     if choice.provider == "practice":
-        return Model("practice", _practice_url(portal), choice.name or "practice", "openai", MODEL_KEY)
+        url = _practice_url(portal)
+        if "model" in adapter.capabilities and "allocated-ports" not in runtime.capabilities:
+            url = _from_afar(url, db.session.get_one(Cluster, cluster_id))
+        return Model("practice", url, choice.name or "practice", "openai", MODEL_KEY)
     api = "anthropic" if choice.provider == "anthropic" else "openai"
     return Model(choice.provider, choice.base_url or _BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
+
+
+def _from_afar(url: str, cluster: Cluster) -> str:
+    """The practice model as claws in another place reach it; GiveUp where nobody has said how."""
+    host = clusters.policy_of(cluster).portal_host
+    if not host:
+        raise GiveUp(NO_WAY_TO_PRACTICE, practice_refusal(cluster), PRACTICE_REMEDY)
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, f"{host}:{parts.port}", parts.path, "", "")) if url else ""
+
+
+NO_WAY_TO_PRACTICE = "PracticeModelUnreachable"
+PRACTICE_REMEDY = (
+    "Choose a real provider; or set the host name of the portal in the settings of the cluster, and "
+    "CLAWPORTAL_PRACTICE_MODEL_HOST so that the practice model listens on more than this machine."
+)
+
+
+def check_place(cluster: Cluster, adapter: Adapter, version: str, spec: InstanceSpec) -> list[FieldError]:
+    """What is known to keep a claw from running in a cluster, so that a form can say it before anything is stored."""
+    known = frozenset(cluster.capabilities or ())
+    errors = []
+    if "images" in known and adapter.image(version) is None:
+        words = f"There is no container image for {adapter.title} {version}. Choose another cluster."
+        errors.append(FieldError("cluster", words))
+    far = bool(known) and "allocated-ports" not in known and "model" in adapter.capabilities
+    if far and spec.model.provider == "practice" and not clusters.policy_of(cluster).portal_host:
+        errors.append(FieldError("spec.model.provider", f"{practice_refusal(cluster)} {PRACTICE_REMEDY}"))
+    return errors
+
+
+def practice_refusal(cluster: Cluster) -> str:
+    return f"Claws in cluster {cluster.name} cannot reach the practice model: it runs on the portal's machine."
 
 
 def _practice_url(portal: Portal) -> str:
@@ -94,11 +131,11 @@ def _practice_url(portal: Portal) -> str:
     return portal.practice_url or (f"http://127.0.0.1:{port}/v1" if port else "")
 
 
-def workload_of(adapter: Adapter, context: Context, runtime: Runtime) -> Workload:
+def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.Policy | None = None) -> Workload:
     """The adapter's plan with the limits that the spec asks for, and with the image where the place runs images."""
     plan = adapter.plan(context)
     if "images" in runtime.capabilities:
-        plan = _with_image(adapter, context.version, plan)
+        plan = _with_image(adapter, context.version, plan, policy)
     memory = context.spec.resources.memory or adapter.suggested_memory
     cpu = context.spec.resources.cpu
     return replace(
@@ -108,17 +145,17 @@ def workload_of(adapter: Adapter, context: Context, runtime: Runtime) -> Workloa
     )
 
 
-def software(adapter: Adapter, version: str, runtime: Runtime) -> tuple[Artifact, ...]:
+def software(adapter: Adapter, version: str, runtime: Runtime, policy: clusters.Policy | None = None) -> tuple[Artifact, ...]:
     """What the place has to have before an instance of this version can start there, in the order of installation."""
     if "artifacts" in runtime.capabilities:
         return adapter.artifacts(version)
     if "images.pull" in runtime.capabilities:
-        return (Artifact(adapter.kind, version, "image", (image_of(adapter, version).reference,)),)
+        return (Artifact(adapter.kind, version, "image", (image_of(adapter, version, policy).reference,)),)
     return ()
 
 
-def image_of(adapter: Adapter, version: str) -> Image:
-    """GiveUp where there is none."""
+def image_of(adapter: Adapter, version: str, policy: clusters.Policy | None = None) -> Image:
+    """As the cluster's policy maps it; GiveUp where there is none."""
     image = adapter.image(version)
     if image is None:
         raise GiveUp(
@@ -126,11 +163,22 @@ def image_of(adapter: Adapter, version: str) -> Image:
             f"There is no container image for {adapter.title} {version}.",
             "Choose a cluster that installs software, such as this machine.",
         )
-    return image
+    return replace(image, reference=mapped(image.reference, adapter.kind, version, policy)) if policy else image
 
 
-def _with_image(adapter: Adapter, version: str, plan: Workload) -> Workload:
-    image = image_of(adapter, version)
+def mapped(reference: str, kind: str, version: str, policy: clusters.Policy) -> str:
+    """The image that a cluster runs instead: one of its own, or the same from its mirror."""
+    if own := policy.images.get(kind):
+        return own.replace("{version}", version)
+    if not policy.image_registry:
+        return reference
+    first, slash, rest = reference.partition("/")
+    has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return f"{policy.image_registry}/{rest if has_registry else reference}"
+
+
+def _with_image(adapter: Adapter, version: str, plan: Workload, policy: clusters.Policy | None) -> Workload:
+    image = image_of(adapter, version, policy)
     return replace(plan, artifacts=(), image=image, probe=adapter.probe(version), startup_seconds=adapter.startup_seconds)
 
 
@@ -200,8 +248,6 @@ def ports_of(runtime: Runtime, instance: Instance) -> dict[str, int]:
 
 
 def cluster_of(instance: Instance) -> Cluster:
-    from clawportal.db import db
-
     return db.session.get_one(Cluster, instance.cluster_id)
 
 

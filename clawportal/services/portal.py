@@ -17,6 +17,7 @@ from clawportal.services.connections import Connections
 from clawportal.services.dispatch import Dispatcher
 from clawportal.services.loghub import LogHub
 from clawportal.services.samples import LiveSamples
+from clawportal.services.series import Recorder
 from clawportal.settings import Settings
 from clawportal.testing.practice_model import PracticeModel
 
@@ -35,6 +36,7 @@ class Portal:
     connections: Connections
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     samples: LiveSamples = field(default_factory=LiveSamples)
+    recorder: Recorder = field(default_factory=Recorder)
     logs: LogHub = field(default_factory=LogHub)
     refusals: Refusals = field(default_factory=Refusals)
     holder: str = field(default_factory=_holder)
@@ -45,6 +47,14 @@ class Portal:
     """Where the practice model listens, empty while it is off."""
     practice: PracticeModel | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    clusters_news: threading.Event = field(default_factory=threading.Event)
+    """Set when the table of clusters was changed here, so that background work need not wait for its next look."""
+
+    def __post_init__(self) -> None:
+        self.samples.listeners.append(self.recorder.add)
+
+    def clusters_changed(self) -> None:
+        self.clusters_news.set()
 
     def publish(self, event: Event) -> None:
         for listener in tuple(self.listeners):

@@ -23,7 +23,7 @@ from clawportal.api._layer import OPERATIONS, Operation
 from clawportal.db import db
 from clawportal.models import ApiToken, AuditEntry, Invitation
 from clawportal.models import Operation as OperationRow
-from tests.conftest import People, Person, make_people, make_person
+from tests.conftest import People, Person, make_cluster, make_people, make_person
 
 NO_THING = {"kind", "path", "filename", "action", "verb", "text", "name", "page"}
 """Parts of a path that name nothing that belongs to a tenant."""
@@ -45,10 +45,11 @@ def make_ids(people: People) -> dict[str, str]:
     role = owner.post(f"tenants/{tenant}/roles", {"name": "secret-role", "permissions": ["instance.read"]}).get_json()["id"]
     owner.post(f"tenants/{tenant}/invitations", {"role": "viewer", "note": "secret-note"})
     grant = owner.post(f"instances/{instance}/shares", {"member": "viewer", "role": "viewer"}).get_json()["id"]
+    cluster = make_cluster(owner.app, "secret-cluster", [tenant])
     with owner.app.app_context():
         return {
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
-            "user_id": people.viewer.actor.id,
+            "user_id": people.viewer.actor.id, "cluster_id": cluster,
             "invitation_id": db.session.scalars(select(Invitation.id)).one(),
             "operation_id": db.session.scalars(select(OperationRow.id)).first() or "",
             "token_id": db.session.scalars(select(ApiToken.id).where(ApiToken.user_id == owner.actor.id)).first() or "",
@@ -60,7 +61,7 @@ def make_ids(people: People) -> dict[str, str]:
 _MADE_UP = "01zzzzzzzzzzzzzzzzzzzzzzzz"
 _IDS = (
     "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
-    "session_id",
+    "session_id", "cluster_id",
 )  # fmt: skip
 FAKE = dict.fromkeys(_IDS, _MADE_UP) | {"seq": "987654321"}
 
