@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -45,6 +46,8 @@ def of_files(files: Iterable[File], uid: int, gid: int, *, prefix: bool = True, 
             _folder(tar, ".", uid, gid, made)
         for file in files:
             path = inside(file.path)
+            if not path:
+                raise unsafe(file.path)
             name = f"{file.root}/{path}" if prefix else path
             for parent in list(PurePosixPath(name).parents)[-2::-1]:
                 _folder(tar, str(parent), uid, gid, made)
@@ -112,8 +115,21 @@ class Reader:
         return whole[:size]
 
 
-def cleaned(chunks: Iterable[bytes], prefix: str, uid: int, gid: int) -> Iterator[bytes]:
-    """The same entries below `prefix`, owned by the claw; GiveUp for the first one that leads out of the folder.
+@dataclass
+class Cleaned:
+    """What is being unpacked: where, for whom, and what must not be followed."""
+
+    prefix: str
+    uid: int
+    gid: int
+    links: frozenset[str] = frozenset()
+    """Symbolic links that are in the root already."""
+    current: str = ""
+    """The file that is being sent: only a part of it may have arrived when the stream breaks."""
+
+
+def cleaned(chunks: Iterable[bytes], how: Cleaned) -> Iterator[bytes]:
+    """The same entries below the prefix, owned by the claw; GiveUp for the first one that leads out of the folder.
 
     Two threads and a pipe: tarfile writes to a file and reads from one, and nothing of it is ever whole in memory.
     """
@@ -123,7 +139,7 @@ def cleaned(chunks: Iterable[bytes], prefix: str, uid: int, gid: int) -> Iterato
     def copy() -> None:
         try:
             with open(writer, "wb", buffering=PIECE) as out:
-                _copy(chunks, out, prefix, uid, gid)
+                _copy(chunks, out, how)
         except BaseException as error:  # told to the thread that reads
             failed.append(error)
 
@@ -135,12 +151,15 @@ def cleaned(chunks: Iterable[bytes], prefix: str, uid: int, gid: int) -> Iterato
                 yield piece
     finally:
         thread.join(timeout=60)
+    if failed and isinstance(failed[0], (tarfile.TarError, EOFError, OSError)) and not isinstance(failed[0], BrokenPipeError):
+        raise GiveUp("BadArchive", f"What was sent is no whole tar archive: {failed[0]}", "Send it again.") from failed[0]
     if failed and not isinstance(failed[0], BrokenPipeError):
         raise failed[0]
 
 
-def _copy(chunks: Iterable[bytes], out: IO[bytes], prefix: str, uid: int, gid: int) -> None:
+def _copy(chunks: Iterable[bytes], out: IO[bytes], how: Cleaned) -> None:
     made: set[str] = set()
+    prefix, uid, gid = how.prefix, how.uid, how.gid
     with (
         tarfile.open(fileobj=Reader(chunks), mode="r|*") as source,  # type: ignore[call-overload]  # it only has to read
         tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as target,
@@ -150,16 +169,24 @@ def _copy(chunks: Iterable[bytes], out: IO[bytes], prefix: str, uid: int, gid: i
         if prefix:
             _folder(target, prefix, uid, gid, made)
         for entry in source:
-            checked = _checked(entry, prefix, uid, gid)
+            content = source.extractfile(entry) if entry.isreg() else None
+            checked = _checked(entry, how)
             if checked is not None:
-                target.addfile(checked, source.extractfile(entry) if entry.isreg() else None)
+                how.current = checked.name if content else ""
+                target.addfile(checked, content)
+                how.current = ""
 
 
-def _checked(entry: tarfile.TarInfo, prefix: str, uid: int, gid: int) -> tarfile.TarInfo | None:
+def _checked(entry: tarfile.TarInfo, how: Cleaned) -> tarfile.TarInfo | None:
     """The entry under its new name. None for the folder itself; devices and pipes are refused like links that lead out."""
-    path = inside(entry.name)
+    path, prefix = inside(entry.name), how.prefix
     if not path:
         return None
+    whole = PurePosixPath(prefix) / path
+    if how.links.intersection(str(parent) for parent in whole.parents) or (entry.isreg() and str(whole) in how.links):
+        raise unsafe(entry.name)
+    if entry.issym():
+        how.links |= {str(whole)}
     if entry.type not in _KEPT:
         raise unsafe(entry.name)
     if entry.issym():
@@ -168,7 +195,7 @@ def _checked(entry: tarfile.TarInfo, prefix: str, uid: int, gid: int) -> tarfile
         target = inside(entry.linkname)
         entry.linkname = f"{prefix}/{target}" if prefix else target
     entry.name = f"{prefix}/{path}" if prefix else path
-    entry.uid, entry.gid, entry.uname, entry.gname = uid, gid, "", ""
+    entry.uid, entry.gid, entry.uname, entry.gname = how.uid, how.gid, "", ""
     entry.mode &= 0o777
     entry.pax_headers = {}
     return entry

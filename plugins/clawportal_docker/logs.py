@@ -1,4 +1,4 @@
-"""Reads the logs of an instance's containers as one: of this run and the one before, of several processes, in order."""
+"""Reads the logs of an instance's containers as one: of several processes, in order."""
 
 from __future__ import annotations
 
@@ -78,28 +78,28 @@ def _raw(
         url = client._url("/containers/{0}/logs", container)
         answer = client._get(url, params=params, stream=True, timeout=None if follow else 60)
         client._raise_for_status(answer)
-    rest: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
+    # a frame is one message with a time before it; a long line comes in several, of which only the last has a line end
+    rest: dict[Stream, tuple[bytes, bytes]] = {}
     with suppress(*BROKEN):
-        for stream, piece in frames(answer.raw.read):
-            whole = rest[stream] + piece
-            *lines, rest[stream] = whole.split(b"\n")
-            yield from (line for raw in lines if (line := _line(raw, stream, source)))
-            if len(rest[stream]) > _LONGEST:
-                if line := _line(rest[stream], stream, source):
-                    yield line
-                rest[stream] = b""
-    for stream, raw in rest.items():
-        if line := _line(raw, stream, source):
+        for stream, frame in frames(answer.raw.read):
+            stamp, _, text = frame.partition(b" ")
+            first, before = rest.pop(stream, (stamp, b""))
+            whole = before + text
+            if not whole.endswith(b"\n") and len(whole) < _LONGEST:
+                rest[stream] = (first, whole)
+            elif line := _line(first, whole, stream, source):
+                yield line
+    for stream, (stamp, text) in rest.items():
+        if line := _line(stamp, text, stream, source):
             yield line
 
 
-def _line(raw: bytes, stream: Stream, source: str) -> LogLine | None:
-    stamp, _, text = raw.partition(b" ")
+def _line(stamp: bytes, text: bytes, stream: Stream, source: str) -> LogLine | None:
     try:
         at = datetime.fromisoformat(_NANO.sub(r"\1", stamp.decode()).replace("Z", "+00:00"))
     except ValueError:
         return None
-    return LogLine(at, stream, source, text.rstrip(b"\r").decode("utf-8", "replace"))
+    return LogLine(at, stream, source, text.removesuffix(b"\n").rstrip(b"\r").decode("utf-8", "replace"))
 
 
 def _follow(

@@ -60,6 +60,7 @@ _FRESH = 60.0
 """Seconds in which a container that was created and not yet started belongs to somebody who is just starting it."""
 _DISK_EVERY = 600.0
 _WORDS = re.compile(r"Exited \((\d+)\)")
+_NOT_STARTED = re.compile(r"^\[FATAL \S+ \(\d+\)\] exec (.+) failed: (.+)$")
 _ZERO = "0001-01-01T00:00:00Z"
 _LIST = r"""cd -P -- "$1" && cd -P -- "$2" || exit 44
 case "$(pwd -P)" in "$3"|"$3"/*) ;; *) exit 77;; esac
@@ -83,7 +84,8 @@ class DockerRuntime(Without):
         self.data = Path(place.data_dir)
         shared = {"allocated-ports"} if settings.network == "host" else set()
         self.capabilities = frozenset({
-            "images", "images.pull", "logs", "logs.previous", "metrics", "metrics.disk", "limits.memory", "limits.cpu",
+            "images", "images.pull", "processes", "logs", "logs.streams", "logs.previous", "metrics", "metrics.disk",
+            "limits.memory", "limits.cpu",
             "limits.processes", "exec", "files", "events", "import", *shared,
         })  # fmt: skip
         self._tls = self._certificates()
@@ -95,6 +97,8 @@ class DockerRuntime(Without):
         self._ended: dict[str, Mapping[str, Any]] = {}
         """What is known of containers that have exited: that never changes again."""
         self._disk: tuple[float, dict[str, int]] = (0.0, {})
+        self.streams: set[Pump] = set()
+        """The engine's events as `watch` reads them now."""
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="docker")
 
     def _certificates(self) -> TLSConfig | bool:
@@ -309,6 +313,8 @@ class DockerRuntime(Without):
             if time.time() - main["Created"] < _FRESH:
                 raise Retry("Busy", f"Somebody else is just starting {ref}.", timedelta(seconds=1))
             return None
+        if self._read_note(main["Id"], "stopping.json").get("container") == main["Id"]:
+            raise Retry("Stopping", f"{ref} is still being stopped.", timedelta(seconds=1))
         seen = self._observed(ref, self._containers(ref), notes=True)
         if seen.digest != workload.digest():
             raise Conflict(f"{ref} runs an earlier description of itself. Stop it first, then apply the new one.")
@@ -423,6 +429,10 @@ class DockerRuntime(Without):
     def stop(self, ref: Ref, grace: float) -> None:
         with told(ref):
             running = [entry["Id"] for entry in self._containers(ref) if entry["State"] in ("running", "paused", "restarting")]
+            main = self._main(ref)
+            if main is not None and running:
+                with suppress(docker.errors.APIError):  # it may end this very moment
+                    self._note(main["Id"], "stopping.json", {"container": main["Id"]})
         for container in running:
             # the engine itself counts the grace and kills, also when the portal is gone by then
             self._pool.submit(self._stop, container, grace)
@@ -507,11 +517,22 @@ class DockerRuntime(Without):
         reason, message = ("OutOfMemory", "It used more memory than its limit.") if state.get("OOMKilled") else ("", "")
         if state.get("Error"):
             reason, message = "StartFailed", str(state["Error"])
+        elif code in (126, 127):
+            reason, message = self._missing(entry["Id"])
         return replace(
             seen, state=RunState.EXITED, exit_code=None if signal else code, exit_signal=signal,
             started_at=_when(state.get("StartedAt")) or seen.started_at, exited_at=_when(state.get("FinishedAt")), reason=reason,
             message=message,
         )  # fmt: skip
+
+    def _missing(self, container: str) -> tuple[str, str]:
+        """The engine only knows the code: the init process of the container says what it could not start."""
+        with suppress(*BROKEN):
+            said = self._client.logs(container, stdout=False, stderr=True, tail=1).decode("utf-8", "replace").strip()
+            found = _NOT_STARTED.search(said)
+            if found:
+                return "CommandMissing", f"{found[1]} cannot be started: {found[2]}."
+        return "", ""
 
     def _end_of(self, container: str) -> Mapping[str, Any]:
         """The engine is asked once for each container that has exited."""
@@ -538,12 +559,14 @@ class DockerRuntime(Without):
                 with told():
                     stream = client.events(decode=True, filters=filters)
                 pump = Pump(iter(stream), stream.close)
+                self.streams.add(pump)
                 try:
                     if not first:
                         yield from self.observe()
                     first = False
                     yield from self._changes(pump, stop)
                 finally:
+                    self.streams.discard(pump)
                     pump.close()
             except (Unavailable, Retry):
                 pass
@@ -559,8 +582,19 @@ class DockerRuntime(Without):
             event = pump.get(0.5)
             if event is Pump.END:
                 return
-            if event and event.get("Action") in ("start", "die", "oom", "kill", "destroy", "restart", "pause", "unpause"):
-                yield self.inspect(_ref(event["Actor"]["Attributes"]))
+            if event and event.get("Action") in ("start", "die", "oom", "destroy", "restart", "pause", "unpause"):
+                yield self._after(event)
+
+    def _after(self, event: Mapping[str, Any]) -> Observed:
+        """What is there now. The engine tells of an end a moment before its list does."""
+        ref = _ref(event["Actor"]["Attributes"])
+        seen = self.inspect(ref)
+        for _ in range(40):
+            if event["Action"] != "die" or seen.state is not RunState.RUNNING or not event["id"].startswith(seen.incarnation):
+                break
+            time.sleep(0.05)
+            seen = self.inspect(ref)
+        return seen
 
     # ---- measuring
 
@@ -623,9 +657,8 @@ class DockerRuntime(Without):
         previous: bool = False, stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[LogLine | None]:  # fmt: skip
         with told(ref):
-            now = [] if previous else self._containers(ref)
-            before = self._containers(ref, previous=True)
-        chosen = [(entry["Id"], entry["Labels"].get(naming.PROCESS, "")) for entry in (*before, *now)]
+            found = self._containers(ref, previous=previous)
+        chosen = [(entry["Id"], entry["Labels"].get(naming.PROCESS, "")) for entry in found]
         return logs.read(self._connect, chosen, tail=tail, since=since, follow=follow and not previous, stop=stop)
 
     # ---- commands
@@ -716,18 +749,26 @@ class DockerRuntime(Without):
         folder = archives.inside(path)
         with told(ref):
             main = self._any(ref)
-            self._walkable(ref, root, folder)
+            links = self._links(ref, root)
+            pure = PurePosixPath(folder)
+            if links.intersection(map(str, (pure, *pure.parents))):
+                raise archives.unsafe(folder)
             uid, _, gid = main["Labels"].get(naming.USER, "1000:1000").partition(":")
-            stream = archives.cleaned(chunks, folder, int(uid), int(gid or uid))
-            self._connect(_LONG).put_archive(main["Id"], f"{naming.BASE}/{root}", stream)
+            how = archives.Cleaned(folder, int(uid), int(gid or uid), links)
+            stream = archives.cleaned(chunks, how)
+            try:
+                self._connect(_LONG).put_archive(main["Id"], f"{naming.BASE}/{root}", stream)
+            except BaseException:
+                if how.current:  # a part of it may have arrived
+                    self._ask(ref, 'rm -f -- "$1"', f"{naming.BASE}/{root}/{how.current}")
+                raise
 
-    def _walkable(self, ref: Ref, root: str, folder: str) -> None:
-        """No part of the folder that exists already may be a link: the engine would follow it."""
-        script = 'cd -P -- "$1" || exit 44; shift; for p in "$@"; do if [ -L "$p" ]; then exit 77; fi; done'
-        parts = PurePosixPath(folder).parts
-        steps = ["/".join(parts[: number + 1]) for number in range(len(parts))]
-        if steps and self._ask(ref, script, f"{naming.BASE}/{root}", *steps)[0]:
-            raise archives.unsafe(folder)
+    def _links(self, ref: Ref, root: str) -> frozenset[str]:
+        """The symbolic links in a root: the engine would follow them."""
+        code, output = self._ask(ref, 'cd -P -- "$1" && find . -type l -print0', f"{naming.BASE}/{root}")
+        if code:
+            raise FileNotFoundError(2, "there is no such root", root)
+        return frozenset(item.decode("utf-8", "surrogateescape").removeprefix("./") for item in output.split(b"\0") if item)
 
     # ---- the rest
 
@@ -737,7 +778,7 @@ class DockerRuntime(Without):
         with told(ref):
             main = self._main(ref)
             if main is None or main["State"] != "running":
-                raise Conflict(f"{ref} does not run.")
+                raise Unavailable(f"{ref} does not run.")
             if self.settings.by_address:
                 for network in (main.get("NetworkSettings") or {}).get("Networks", {}).values():
                     if network.get("IPAddress"):

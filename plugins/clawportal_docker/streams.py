@@ -28,7 +28,7 @@ def frames(read: Callable[[int], bytes]) -> Iterator[tuple[Stream, bytes]]:
             return
         kind, size = _HEADER.unpack(header)
         while size:
-            piece = read(min(size, _PIECE))
+            piece = _exactly(read, min(size, _PIECE))
             if not piece:
                 return
             size -= len(piece)
