@@ -13,9 +13,8 @@ from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant
 
 __all__ = [
-    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode",
-    "Cluster", "ClusterSecret", "ClusterTenant", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret",
-    "Invitation", "KnownAddress", "Lease",
-    "Membership", "Operation", "Otp", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant", "User",
-    "UserSession", "WrongTries",
+    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode", "Cluster", "ClusterSecret", "ClusterTenant",
+    "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease",
+    "Membership", "Operation", "Otp", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant",
+    "User", "UserSession", "WrongTries",
 ]  # fmt: skip

@@ -37,7 +37,8 @@ _ENDINGS = {
     "created": "create", "revoked": "revoke", "changed": "change", "added": "add", "removed": "remove", "deleted": "delete",
     "renamed": "rename", "moved": "move", "updated": "update", "enabled": "enable", "disabled": "disable", "used": "use",
     "cleared": "clear", "accepted": "accept", "unlocked": "unlock", "opened": "open", "closed": "close", "shared": "share",
-    "paused": "pause", "resumed": "resume", "cordoned": "cordon", "uncordoned": "uncordon", "taken": "take", "given": "give", "invited": "invite", "joined": "join", "left": "leave",
+    "paused": "pause", "resumed": "resume", "cordoned": "cordon", "uncordoned": "uncordon",
+    "taken": "take", "given": "give", "invited": "invite", "joined": "join", "left": "leave",
 }  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")

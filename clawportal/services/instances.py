@@ -73,6 +73,8 @@ class Filters:
     """Only what needs attention."""
     name: str = ""
     """Exactly this name, or this id."""
+    cluster: str = ""
+    """Id of the cluster."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         where.append(or_(Instance.project_id == filters.project, Instance.project_id.in_(_projects_named(filters.project))))
     if filters.text:
         where.append(or_(Instance.name.icontains(filters.text, autoescape=True), Instance.id == filters.text))
+    if filters.cluster:
+        where.append(Instance.cluster_id == filters.cluster)
     if filters.name:
         where.append(or_(Instance.name == filters.name, Instance.id == filters.name))
     if filters.trouble:

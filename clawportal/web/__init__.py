@@ -12,6 +12,7 @@ def blueprint() -> Blueprint:
         accounts,
         audit,
         auth,
+        clusters,
         context,
         home,
         instances,
@@ -27,7 +28,7 @@ def blueprint() -> Blueprint:
 
     # imported for their views
     assert all((
-        about, accounts, audit, auth, context, home, instances, members, operations, plugins, profile,
+        about, accounts, audit, auth, clusters, context, home, instances, members, operations, plugins, profile,
         profile_sign_in, spec_form, tenants,
     ))  # fmt: skip
     return bp
