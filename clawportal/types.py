@@ -678,10 +678,12 @@ class Runtime(Protocol):
         """The command of an interactive shell in the instance, for the console."""
 
     def list_files(self, ref: Ref, root: str, path: str = "") -> list[FileEntry]:
-        """Entries of a folder, sorted by name (capability `files`). Symbolic links are told, never followed out of the root."""
+        """Entries of a folder, sorted by name (capability `files`). Symbolic links are told, never followed out of the root.
+        FileNotFoundError where there is none; paths that lead out are refused with PermissionError or GiveUp."""
 
     def pull(self, ref: Ref, root: str, path: str = "") -> Iterator[bytes]:
-        """A file or folder as a tar stream (capability `files`), in pieces of at most 1 MiB; names relative to its folder."""
+        """A file or folder as a tar stream (capability `files`), in pieces of at most 1 MiB. Names begin with the last part of
+        `path`; those of a whole root are relative to it. FileNotFoundError where there is nothing."""
 
     def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
         """Unpack a tar stream under the folder `path`, which is made if needed (capability `files`). Entries that lead out of the
