@@ -21,8 +21,6 @@ from clawportal.types import DoctorResult, Runtime
 
 log = logging.getLogger(__name__)
 
-LONGEST = 30.0
-"""Seconds that all findings of one test may take together."""
 AT_A_TIME = 4
 _running = threading.BoundedSemaphore(AT_A_TIME)
 
@@ -82,8 +80,9 @@ def _try(
             done.set()
 
     threading.Thread(target=work, name=f"test-{name}", daemon=True).start()
-    if not done.wait(LONGEST) or not answer:
-        late = f"It does not answer within {LONGEST:.0f} s."
+    longest = portal.settings.cluster_timeout_seconds
+    if not done.wait(longest) or not answer:
+        late = f"It does not answer within {longest:.0f} s."
         remedy = "Check its address, and whether the network and its firewalls let the portal through."
         return Report(False, "", (DoctorResult("connection", False, late, remedy),))
     return answer[0]

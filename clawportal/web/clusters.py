@@ -246,15 +246,14 @@ def _labels(text: str) -> tuple[dict[str, str], dict[str, str]]:
 
 def _tested(draft: Draft) -> AnyResponse:
     """Try what was entered; nothing is stored."""
-    report, problem = None, None
+    report: cluster_tests.Report | None = None
+    problem: Problem | None = None
     try:
         if not draft.errors:
             report = _try(draft)
-    except Invalid as found:
-        problem = found
-        _note(draft, found.errors)
     except Problem as found:
         problem = found
+        _note(draft, found.errors)
     if fragment():
         return make_response(render_template("clusters/_report.html", report=report, errors=draft.errors, problem=problem))
     return _page(draft, report=report, problem=problem)
