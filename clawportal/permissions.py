@@ -19,6 +19,8 @@ class Permission(StrEnum):
     INSTANCE_DELETE = "instance.delete"
     INSTANCE_LOGS = "instance.logs"
     INSTANCE_CHAT = "instance.chat"
+    INSTANCE_CONSOLE = "instance.console"
+    INSTANCE_CONNECT = "instance.connect"
     OPERATION_READ = "operation.read"
     OPERATION_CONTROL = "operation.control"
     EVENT_READ = "event.read"
@@ -53,6 +55,8 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.INSTANCE_DELETE: "Delete instances and their data",
     Permission.INSTANCE_LOGS: "Read the logs of instances",
     Permission.INSTANCE_CHAT: "Chat with instances",
+    Permission.INSTANCE_CONSOLE: "Open a console in instances: see their files and secrets, run commands",
+    Permission.INSTANCE_CONNECT: "Reach the ports of instances from one's own machine",
     Permission.OPERATION_READ: "See operations and their progress",
     Permission.OPERATION_CONTROL: "Cancel and retry operations",
     Permission.EVENT_READ: "Read the timeline of events",
@@ -86,6 +90,7 @@ _USE = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_CHAT}
 _OPERATE = _USE | {Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL}
 _OWN = _OPERATE | {
     Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_DELETE, Permission.INSTANCE_SHARE,
+    Permission.INSTANCE_CONSOLE, Permission.INSTANCE_CONNECT,
     Permission.TENANT_UPDATE, Permission.PROJECT_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
     Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT, Permission.AUDIT_READ,
 }  # fmt: skip
@@ -96,6 +101,7 @@ ROLES: dict[str, frozenset[Permission]] = {
     "viewer": _READ,
     "developer": _USE | {
         Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_OPERATE, Permission.INSTANCE_SHARE,
+        Permission.INSTANCE_CONNECT,
     },
     "operator": _OPERATE,
     "auditor": _AUDIT,

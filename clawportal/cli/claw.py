@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import clusters, history, people, tokens
+from clawportal.cli import clusters, history, people, terminal, tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -898,6 +898,7 @@ people.register(cli)
 tokens.register(cli)
 history.register(cli)
 clusters.register(cli)
+terminal.register(cli)
 
 
 def main() -> None:

@@ -540,7 +540,7 @@ def endpoints(portal: Portal, instance: Instance) -> list[Endpoint]:
     """Where the running claw listens."""
     adapter = portal.registry.adapters.get(instance.adapter)
     given = (instance.workload or {}).get("ports", {})
-    if adapter is None or instance.phase != Phase.RUNNING:
+    if adapter is None or instance.phase != Phase.RUNNING or not _on_shared_machine(instance):
         return []
     host = "127.0.0.1" if not instance.spec.get("expose") else "0.0.0.0"
     scheme = {"http": "http", "ws": "ws", "tcp": "tcp"}
@@ -549,6 +549,29 @@ def endpoints(portal: Portal, instance: Instance) -> list[Endpoint]:
         for spec in adapter.ports(instance.version)
         if spec.name in given
     ]
+
+
+def _on_shared_machine(instance: Instance) -> bool:
+    """Whether its ports are those of a machine; in a network of its own, it is reached through the portal."""
+    cluster = db.session.get(Cluster, instance.cluster_id)
+    return cluster is not None and (cluster.runtime == "process" or "allocated-ports" in cluster.capabilities)
+
+
+@dataclass(frozen=True)
+class NamedPort:
+    """A port that the claw has, as `claw connect` names it."""
+
+    name: str
+    number: int
+    title: str
+
+
+def named_ports(portal: Portal, instance: Instance) -> list[NamedPort]:
+    """The ports of the claw, the first one first; empty before its first start."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    given = (instance.workload or {}).get("ports", {})
+    specs = adapter.ports(instance.version) if adapter else ()
+    return [NamedPort(spec.name, given[spec.name], spec.title or spec.name) for spec in specs if spec.name in given]
 
 
 def data_folder_note(instance: Instance) -> str:

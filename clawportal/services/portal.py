@@ -14,6 +14,7 @@ from clawportal.keyring import Keyring
 from clawportal.pluginmanager import Registry
 from clawportal.services.audit_refusals import Refusals
 from clawportal.services.connections import Connections
+from clawportal.services.consolehub import ConsoleHub
 from clawportal.services.dispatch import Dispatcher
 from clawportal.services.loghub import LogHub
 from clawportal.services.samples import LiveSamples
@@ -37,6 +38,7 @@ class Portal:
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     samples: LiveSamples = field(default_factory=LiveSamples)
     recorder: Recorder = field(default_factory=Recorder)
+    consoles: ConsoleHub = field(default_factory=ConsoleHub)
     logs: LogHub = field(default_factory=LogHub)
     refusals: Refusals = field(default_factory=Refusals)
     holder: str = field(default_factory=_holder)

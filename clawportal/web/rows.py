@@ -28,7 +28,8 @@ CONDITIONS = {
 _BAD_WHEN_TRUE = frozenset({"Drifted"})
 
 _CAN: dict[str, Permission] = {
-    "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "operate": Permission.INSTANCE_OPERATE,
+    "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "console": Permission.INSTANCE_CONSOLE,
+    "connect": Permission.INSTANCE_CONNECT, "operate": Permission.INSTANCE_OPERATE,
     "kill": Permission.INSTANCE_KILL, "update": Permission.INSTANCE_UPDATE, "delete": Permission.INSTANCE_DELETE,
     "changes": Permission.AUDIT_READ,
     "share": Permission.INSTANCE_SHARE,
