@@ -272,4 +272,4 @@ class _Over(Response):
     """The connection is spent: the server is told so in the way that it understands, and sends nothing more."""
 
     def __call__(self, environ: Any, start_response: Any) -> NoReturn:
-        raise StopIteration
+        raise StopIteration if "gunicorn.socket" in environ else ConnectionError
