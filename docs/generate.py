@@ -1,7 +1,8 @@
-"""Writes the documents that are generated from the code: settings and OpenAPI. A test holds that they are fresh."""
+"""Writes the documents that are generated: settings, OpenAPI, the conformance table. A test holds that they are fresh."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import tempfile
@@ -39,8 +40,21 @@ def openapi_document() -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+def conformance_page() -> str:
+    spec = importlib.util.spec_from_file_location("docs_conformance", FOLDER / "conformance.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page: str = module.page()
+    return page
+
+
 def pages() -> dict[Path, str]:
-    return {FOLDER / "settings.md": settings_page(), FOLDER / "openapi.json": openapi_document()}
+    return {
+        FOLDER / "settings.md": settings_page(),
+        FOLDER / "openapi.json": openapi_document(),
+        FOLDER / "conformance.md": conformance_page(),
+    }
 
 
 def main() -> None:

@@ -30,6 +30,8 @@ from clawportal.services import clusters, identity, instances, portal_settings, 
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings
 
+pytest_plugins = ["clawportal.testing.report"]
+
 PASSWORD = "correct horse battery"
 
 
