@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,13 +36,24 @@ _END_OF_INPUT = b"\x04"
 Stream = Literal["stdout", "stderr"]
 
 
-def start(run: Path, argv: Sequence[str], *, tty: bool, size: tuple[int, int], ask: Callable[[str], bool]) -> Command:
-    """`ask` hands one line to the supervisor. Conflict when there is none that could do it."""
+@dataclass(frozen=True)
+class Master:
+    """How a supervisor is reached."""
+
+    run: Path
+    """Its folder."""
+    ask: Callable[[str], bool]
+    """Hands it one line; False when nobody listens."""
+    alive: Callable[[], bool]
+
+
+def start(master: Master, argv: Sequence[str], *, tty: bool, size: tuple[int, int]) -> Command:
+    """Conflict when the supervisor cannot do it."""
     if not argv or any("\0" in part for part in argv):
         raise GiveUp("InvalidValue", "A command needs at least a program, and no part of it may hold a NUL character.")
     streams = _Streams(tty=tty, size=size)
     try:
-        channel = _meet(run, ask)
+        channel = _meet(master)
         try:
             told = {
                 "argv": list(argv),
@@ -61,27 +73,33 @@ def start(run: Path, argv: Sequence[str], *, tty: bool, size: tuple[int, int], a
     return Command(channel, streams)
 
 
-def _meet(run: Path, ask: Callable[[str], bool]) -> socket.socket:
+def _meet(master: Master) -> socket.socket:
     """The supervisor comes to a socket in its own folder; by a descriptor, because the path may be too long for a socket."""
     name = f"exec.{secrets.token_hex(8)}"
-    folder = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
+    folder = os.open(master.run, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(f"/proc/self/fd/{folder}/{name}")
             try:
                 listener.listen(1)
-                listener.settimeout(_ANSWER_SECONDS)
-                if not ask(f"exec {name}\n"):
+                if not master.ask(f"exec {name}\n"):
                     raise Conflict("It does not run, so that no command can be run in it. Start it first.")
-                return listener.accept()[0]
-            except TimeoutError:
-                raise Conflict(
-                    "It was started by an earlier version of the portal, which cannot run commands in it. Restart it once."
-                ) from None
+                return _accept(listener, master)
             finally:
                 os.unlink(name, dir_fd=folder)
     finally:
         os.close(folder)
+
+
+def _accept(listener: socket.socket, master: Master) -> socket.socket:
+    listener.settimeout(0.5)
+    until = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < until:
+        with suppress(TimeoutError):
+            return listener.accept()[0]
+        if not master.alive():
+            raise Conflict("It has just ended, so that no command can be run in it. Start it first.")
+    raise Conflict("It was started by an earlier version of the portal, which cannot run commands in it. Restart it once.")
 
 
 def _hand_over(channel: socket.socket, told: dict[str, Any], handles: tuple[int, int, int]) -> None:

@@ -549,7 +549,8 @@ class ProcessRuntime(Without):
         record = _record(run)
         if record is None or not record.running() or record.stopping:
             raise Conflict(f"{ref} does not run, so that no command can be run in it. Start it first.")
-        return commands.start(run, argv, tty=tty, size=(columns, rows), ask=lambda line: _command(run, line))
+        master = commands.Master(run, lambda line: _command(run, line), record.running)
+        return commands.start(master, argv, tty=tty, size=(columns, rows))
 
     def shell(self, ref: Ref) -> tuple[str, ...]:
         return (shutil.which("bash", path=launch.DEFAULT_PATH) or "/bin/sh",)
@@ -569,8 +570,11 @@ class ProcessRuntime(Without):
     def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
         from clawportal_process import transfer
 
+        folder = self._root(ref, root)
+        if not folder.is_dir():
+            raise Conflict(f"{ref} has no folders yet. Start it once.")
         with _told(ref):
-            transfer.push(self._root(ref, root), path, chunks)
+            transfer.push(folder, path, chunks)
 
     def _root(self, ref: Ref, root: str) -> Path:
         if root not in _ROOTS[:3]:
