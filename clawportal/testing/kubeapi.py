@@ -379,6 +379,8 @@ class _Handler(BaseHTTPRequestHandler):
             forced, strict = self.one("force") == "true", self.one("fieldValidation") == "Strict"
             found, new = self.store.apply(key, body, manager, force=forced, strict=strict)
             return self._answer(found, 201 if new else 200)
+        if "json-patch" in self.headers["Content-Type"]:
+            return self._answer(self.store.replace(key, body, manager))
         self._answer(self.store.patch(key, body, manager))
 
     def _delete(self, key: Key, body: Json | None) -> None:

@@ -308,7 +308,7 @@ class Store:
         changed = {path for path, value in new.items() if old.get(path, ...) != value}
         for mine in owners.values():
             mine -= changed
-            mine &= new.keys()
+            mine.intersection_update(new)
         if changed:
             owners.setdefault((manager, "Update"), set()).update(changed)
 
@@ -316,6 +316,21 @@ class Store:
         with self.lock:
             before = self._present(key, body)
             return self.update(key, merged(before, body), manager)
+
+    def replace(self, key: Key, steps: list[Json], manager: str) -> Json:
+        """RFC 6902, as far as runtimes use it: `test` and `replace` of what is there."""
+        with self.lock:
+            found = self.get(key)
+            for step in steps:
+                *way, last = step["path"].strip("/").split("/")
+                inner = found
+                for part in way:
+                    inner = inner[part]
+                if step["op"] == "test" and inner[last] != step["value"]:
+                    raise Refused(422, "Invalid", f"the server rejected our request: test of {step['path']} failed")
+                if step["op"] == "replace":
+                    inner[last] = step["value"]
+            return self.update(key, found, manager)
 
     def apply(self, key: Key, body: Json, manager: str, *, force: bool, strict: bool) -> tuple[Json, bool]:
         """The object, and whether it is new."""

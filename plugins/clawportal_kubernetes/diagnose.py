@@ -16,7 +16,7 @@ from clawportal_kubernetes.metrics import METRICS
 if TYPE_CHECKING:
     from clawportal_kubernetes.driver import KubernetesSettings
 
-OLDEST = (1, 27)
+OLDEST = (1, 30)
 
 
 @dataclass(frozen=True)

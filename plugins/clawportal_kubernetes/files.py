@@ -78,6 +78,10 @@ def feed(open_it: Open, argv: Sequence[str], chunks: Iterable[bytes], *, timeout
             for chunk in chunks:
                 for start in range(0, len(chunk), _PIECE):
                     channel.send(STDIN, chunk[start : start + _PIECE])
+            if not channel.half_close:
+                raise GiveUp(
+                    "TooOld", "This cluster cannot be told where a file ends.", "Upgrade it to Kubernetes 1.30 or later."
+                )
             channel.send(CLOSE, bytes([STDIN]))
         except BrokenPipeError:
             pass  # it ended before it read all; its code says why

@@ -21,7 +21,7 @@ import urllib3
 from clawportal.errors import GiveUp, Retry, Unavailable
 from clawportal.types import Observed, Ref
 from clawportal_kubernetes import explain, names
-from clawportal_kubernetes.client import Api, ApiError, Json, explain_failure, verdict
+from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ class Stream(threading.Thread):
                 self.attempted.set()
                 if self._watch():
                     pause = 0.5
+                elif not self.ending.wait(pause / 2):
+                    pause = min(pause * 2, _SLOWEST)
             except Exception as error:
                 if self.ending.is_set():
                     return
@@ -115,10 +117,8 @@ class Stream(threading.Thread):
                 self._take(json.loads(line))
         except urllib3.exceptions.ReadTimeoutError:
             return heard  # silence; the next connection goes on from the same version
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
-            if self.ending.is_set() or heard:
-                return heard
-            raise Unavailable(f"The watch was cut: {explain_failure(error)}") from error
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError):
+            return heard  # it was cut; whether the server is away is found out by the next connection
         finally:
             self._answer = None
             answer.close()

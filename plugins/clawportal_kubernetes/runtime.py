@@ -204,11 +204,11 @@ class KubernetesRuntime(Without):
     ) -> None:
         """Put what was planned in the place of what somebody made of it: an apply would leave what they added."""
         item = render.stateful_set(self.settings, self.place, ref, owner.space, owner.name, workload, files_, _mark(values))
-        present = self.api.find(item.url)
-        if present is not None and present["metadata"]["uid"] == owner.uid:
-            version = {"resourceVersion": present["metadata"]["resourceVersion"]}
-            body = {**item.body, "metadata": {**item.body["metadata"], **version}}
-            self.api.json("PUT", item.url, query={"fieldManager": names.MANAGER}, body=body)
+        steps = [
+            {"op": "test", "path": "/metadata/uid", "value": owner.uid},
+            {"op": "replace", "path": "/spec", "value": item.body["spec"]},
+        ]
+        self.api.json("PATCH", item.url, query={"fieldManager": names.MANAGER}, body=steps, kind="application/json-patch+json")
 
     def _name(self, ref: Ref, owner: explain.Set | None) -> tuple[str, Json | None]:
         """The name of its objects, and its volume claim where it has one: both outlive another name of the instance."""

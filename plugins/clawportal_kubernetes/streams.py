@@ -35,7 +35,9 @@ class Channel:
                  "tty": _yes(tty)}  # fmt: skip
         path = f"/api/v1/namespaces/{space}/pods/{pod}/exec"
         self.socket: WebSocket = api.websocket(path, query, "v5.channel.k8s.io,v4.channel.k8s.io")
-        self.half_close = self.socket.subprotocol == "v5.channel.k8s.io"
+        # the library itself notes only what it has offered itself
+        chosen = {name.lower(): value for name, value in (self.socket.getheaders() or {}).items()}.get("sec-websocket-protocol")
+        self.half_close = chosen == "v5.channel.k8s.io"
         self.status: Json | None = None
         self.over = False
         self._sending = threading.Lock()
