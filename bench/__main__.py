@@ -1,4 +1,4 @@
-"""`python -m bench [lists|life|idle|fanout|audit ...]`: measure, print tables, and keep the figures in bench/results."""
+"""`python -m bench [lists|life|idle|fanout|audit|kubernetes ...]`: measure, print tables, keep the figures in bench/results."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, fanout, idle, life, lists
+from bench import audit, fanout, idle, kubernetes, life, lists
 
-PARTS = {"lists": lists.run, "life": life.run, "idle": idle.run, "fanout": fanout.run, "audit": audit.run}
+PARTS = {
+    "lists": lists.run, "life": life.run, "idle": idle.run, "fanout": fanout.run, "audit": audit.run,
+    "kubernetes": kubernetes.run,
+}  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -185,10 +185,19 @@ class Store:
         self.owners: dict[str, dict[tuple[str, str], set[Path]]] = {}
         """Paths by uid, then by manager and operation."""
         self.history: deque[Change] = deque(maxlen=history)
+        self._texts: dict[str, tuple[str, str]] = {}
         self.expired = 0
         """Watches from this version or an earlier one have come too late."""
 
     # ---- reading
+
+    def text(self, found: Json) -> str:
+        """As JSON; written once for each version, since lists ask again and again."""
+        meta = found["metadata"]
+        kept = self._texts.get(meta["uid"])
+        if kept is None or kept[0] != meta["resourceVersion"]:
+            kept = self._texts[meta["uid"]] = (meta["resourceVersion"], json.dumps(found))
+        return kept[1]
 
     def get(self, key: Key) -> Json:
         with self.lock:
@@ -242,6 +251,7 @@ class Store:
         if kind == "DELETED":
             self.objects[key[0]].pop(key[1:], None)
             self.owners.pop(found["metadata"]["uid"], None)
+            self._texts.pop(found["metadata"]["uid"], None)
         else:
             self.objects[key[0]][key[1:]] = found
         if len(self.history) == self.history.maxlen:

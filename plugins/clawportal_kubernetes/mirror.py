@@ -29,6 +29,8 @@ WATCH_SECONDS = 240
 SILENCE = 100.0
 """Seconds without a word, not even a bookmark, after which a connection is taken for dead."""
 _SLOWEST = 30.0
+_FIRST_LIST = 60.0
+"""Seconds that the first list of everything may take in a large cluster."""
 _EVENTS_KEPT = 20
 _EVENT_AGE = 3600.0
 
@@ -223,7 +225,7 @@ class Mirror:
 
     def ready(self) -> None:
         """Returns when what is kept is fresh; Unavailable, or GiveUp in the cluster's words, when it cannot be."""
-        until = time.monotonic() + self.api.timeout
+        until = time.monotonic() + max(_FIRST_LIST, self.api.timeout)
         for stream in self._start()[:2]:
             while not stream.synced.wait(0.05):
                 if stream.failure is not None and stream.attempted.is_set():
