@@ -133,8 +133,9 @@ cd "$T"
 CHECK = """
 umask 077
 mkdir -p "$1" || exit 1
-trap 'rm -rf "$1"' EXIT
 D=$1; shift
+# by its own name: after the shift, $1 is the program that judges
+trap 'rm -rf "$D"' EXIT
 tar -xf - -C "$D" || exit 125
 . "$D/.portal-env"; rm -f "$D/.portal-env"
 cd "$D" || exit 125
