@@ -71,6 +71,7 @@ UNWATCHED: dict[str, str] = {
     "event": "it is the feed itself",
     "operation": "it follows from a change, and its own changes are progress",
     "cluster_tenant": "the fact of the change names the tenants",
+    "sample_chunk": "background work measures",
     "lease": "processes hold it, not people",
     "idempotency_key": "it only repeats an answer",
     "port_allocation": "background work gives ports out",
