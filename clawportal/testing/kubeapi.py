@@ -377,7 +377,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _update(self, key: Key, body: Json) -> None:
         self._answer(self.store.update(key, body, self.one("fieldManager", "test")))
 
-    def _patch(self, key: Key, body: Json) -> None:
+    def _patch(self, key: Key, body: Any) -> None:
         manager = self.one("fieldManager", "test")
         if "apply-patch" in self.headers["Content-Type"]:
             forced, strict = self.one("force") == "true", self.one("fieldValidation") == "Strict"

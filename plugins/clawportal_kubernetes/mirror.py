@@ -29,7 +29,7 @@ WATCH_SECONDS = 240
 SILENCE = 100.0
 """Seconds without a word, not even a bookmark, after which a connection is taken for dead."""
 _SLOWEST = 30.0
-_FIRST_LIST = 60.0
+_FIRST_LIST = 180.0
 """Seconds that the first list of everything may take in a large cluster."""
 _EVENTS_KEPT = 20
 _EVENT_AGE = 3600.0
