@@ -182,7 +182,8 @@ class Api:
         headers = self.headers()
         data = None
         if body is not None:
-            data, headers["Content-Type"] = json.dumps(body).encode(), kind
+            # not escaped: the server reads an apply as YAML, which has no pairs of surrogates
+            data, headers["Content-Type"] = json.dumps(body, ensure_ascii=False).encode(), kind
         retries = urllib3.Retry(2, connect=1, read=1, redirect=0, status=0, backoff_factor=0.2) if method == "GET" else False
         try:
             answer: urllib3.BaseHTTPResponse = pool.request(

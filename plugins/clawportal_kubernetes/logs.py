@@ -25,6 +25,8 @@ _WAITING = (
     "PodInitializing",
     "previous terminated",
     "have a host",
+    "is not available",
+    "could not find the requested resource",
     "not yet",
 )
 
