@@ -1,4 +1,4 @@
-"""`python -m bench [lists|life|idle|fanout|audit|rights ...]`: measure, print tables, and keep the figures in bench/results."""
+"""`python -m bench [lists|life|idle|fanout|audit|rights|kubernetes ...]`: measure, print tables, keep what was measured."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, fanout, idle, life, lists, rights
+from bench import audit, fanout, idle, kubernetes, life, lists, rights
 
-PARTS = {"lists": lists.run, "life": life.run, "idle": idle.run, "fanout": fanout.run, "audit": audit.run,
-         "rights": rights.run}  # fmt: skip
+PARTS = {
+    "lists": lists.run, "life": life.run, "idle": idle.run, "fanout": fanout.run, "audit": audit.run, "rights": rights.run,
+    "kubernetes": kubernetes.run,
+}  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -37,6 +37,9 @@ class Sync(StrEnum):
     UNKNOWN = "unknown"
 
 
+PRIORITIES: dict[str, int] = {"low": 0, "normal": 1, "high": 2}
+"""Who starts first when not all can start at once: the higher number."""
+
 TRANSITIONAL = frozenset({
     Phase.PENDING, Phase.INSTALLING, Phase.CREATING, Phase.STARTING, Phase.STOPPING, Phase.DELETING,
 })  # fmt: skip

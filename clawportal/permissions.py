@@ -19,10 +19,14 @@ class Permission(StrEnum):
     INSTANCE_DELETE = "instance.delete"
     INSTANCE_LOGS = "instance.logs"
     INSTANCE_CHAT = "instance.chat"
+    INSTANCE_CONSOLE = "instance.console"
+    INSTANCE_CONNECT = "instance.connect"
     OPERATION_READ = "operation.read"
     OPERATION_CONTROL = "operation.control"
     EVENT_READ = "event.read"
     CATALOG_READ = "catalog.read"
+    CLUSTER_READ = "cluster.read"
+    CLUSTER_MANAGE = "cluster.manage"
     INSTANCE_SHARE = "instance.share"
     TENANT_READ = "tenant.read"
     TENANT_CREATE = "tenant.create"
@@ -53,10 +57,14 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.INSTANCE_DELETE: "Delete instances and their data",
     Permission.INSTANCE_LOGS: "Read the logs of instances",
     Permission.INSTANCE_CHAT: "Chat with instances",
+    Permission.INSTANCE_CONSOLE: "Open a console in instances: see their files and secrets, run commands",
+    Permission.INSTANCE_CONNECT: "Reach the ports of instances from one's own machine",
     Permission.OPERATION_READ: "See operations and their progress",
     Permission.OPERATION_CONTROL: "Cancel and retry operations",
     Permission.EVENT_READ: "Read the timeline of events",
     Permission.CATALOG_READ: "See the kinds of claw and runtime that can be used",
+    Permission.CLUSTER_READ: "See the clusters that one's claws may run in, and whether they answer",
+    Permission.CLUSTER_MANAGE: "Connect, change, pause and delete clusters",
     Permission.INSTANCE_SHARE: "Share instances with other members",
     Permission.TENANT_READ: "See the organisation, its projects and its defaults",
     Permission.TENANT_CREATE: "Create organisations",
@@ -80,12 +88,13 @@ DESCRIPTIONS: dict[Permission, str] = {
 
 _READ = frozenset({
     Permission.INSTANCE_READ, Permission.OPERATION_READ, Permission.EVENT_READ, Permission.CATALOG_READ, Permission.SELF,
-    Permission.TENANT_READ, Permission.QUOTA_READ, Permission.POLICY_READ,
+    Permission.TENANT_READ, Permission.QUOTA_READ, Permission.POLICY_READ, Permission.CLUSTER_READ,
 })  # fmt: skip
 _USE = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_CHAT}
 _OPERATE = _USE | {Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL}
 _OWN = _OPERATE | {
     Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_DELETE, Permission.INSTANCE_SHARE,
+    Permission.INSTANCE_CONSOLE, Permission.INSTANCE_CONNECT,
     Permission.TENANT_UPDATE, Permission.PROJECT_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
     Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT, Permission.AUDIT_READ, Permission.POLICY_MANAGE,
 }  # fmt: skip
@@ -96,6 +105,7 @@ ROLES: dict[str, frozenset[Permission]] = {
     "viewer": _READ,
     "developer": _USE | {
         Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_OPERATE, Permission.INSTANCE_SHARE,
+        Permission.INSTANCE_CONNECT,
     },
     "operator": _OPERATE,
     "auditor": _AUDIT,
@@ -120,7 +130,7 @@ EVERYWHERE = "portal-admin"
 PORTAL_ROLES = frozenset({EVERYWHERE, "portal-auditor"})
 PORTAL_ONLY = frozenset({
     Permission.TENANT_CREATE, Permission.TENANT_DELETE, Permission.QUOTA_MANAGE, Permission.USER_MANAGE,
-    Permission.PORTAL_READ, Permission.PORTAL_ADMIN,
+    Permission.PORTAL_READ, Permission.PORTAL_ADMIN, Permission.CLUSTER_MANAGE,
 })  # fmt: skip
 """Rights over the portal itself: no role that holds inside a tenant can have them, whoever made it."""
 

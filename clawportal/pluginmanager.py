@@ -21,7 +21,10 @@ from clawportal.types import Adapter, FileStore, RuntimeDriver
 
 log = logging.getLogger(__name__)
 
-BUNDLED = ("clawportal_process", "clawportal_localfiles", "clawportal_echo", "clawportal_nanobot", "clawportal_openclaw")
+BUNDLED = (
+    "clawportal_process", "clawportal_kubernetes", "clawportal_docker", "clawportal_localfiles", "clawportal_echo",
+    "clawportal_nanobot", "clawportal_openclaw",
+)  # fmt: skip
 GROUP = "clawportal"
 
 

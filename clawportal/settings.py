@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         le=256,
         description="Claws that may be starting at a time in one cluster, so that a returning machine is not overrun.",
     )
+    cluster_timeout_seconds: float = Field(
+        30.0, gt=0, description="A cluster that leaves a question open for so long counts as one that does not answer, seconds."
+    )
     resync_seconds: float = Field(
         20.0, ge=1, description="How often the whole state of each cluster is compared, seconds; in between, changes are pushed."
     )
@@ -78,6 +81,10 @@ class Settings(BaseSettings):
     )
     practice_model_port: int = Field(
         8799, ge=0, le=65535, description="Loopback port of the practice model when it is switched on. 0: any free port."
+    )
+    practice_model_host: str = Field(
+        "127.0.0.1",
+        description="Address that the practice model listens on. 0.0.0.0 so that claws in other clusters can reach it too.",
     )
     pip_index_url: str = Field("", description="Package index for claws written in Python, for networks without internet.")
     npm_registry: str = Field("", description="Package registry for claws written in JavaScript, for networks without internet.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -108,6 +108,11 @@ class InstanceSpec(Strict):
     restart: Literal["always", "on-failure", "never"] = Field(
         "always", title="Restart policy", description="What to do when the claw exits by itself."
     )
+    priority: Literal["low", "normal", "high"] = Field(
+        "normal",
+        title="Priority of starting",
+        description="Who is started first when many have to start, such as after an outage.",
+    )
     expose: bool = Field(
         False,
         title="Reachable from the network",
@@ -129,8 +134,9 @@ class Artifact:
     name: str
     """Short name, unique for its content together with `version`: `nanobot`, `node`."""
     version: str
-    kind: Literal["pip", "node", "npm"]
-    """`pip`: a virtual environment. `node`: Node.js out of a PyPI wheel. `npm`: an npm prefix; needs a `node` artifact."""
+    kind: Literal["pip", "node", "npm", "image"]
+    """`pip`: a virtual environment. `node`: Node.js out of a PyPI wheel. `npm`: an npm prefix; needs a `node` artifact.
+    `image`: a container image, made by the core for runtimes with `images.pull`; `packages` holds its reference alone."""
     packages: tuple[str, ...] = ()
     """Exact requirements in the installer's own syntax: `nanobot-ai==0.3.5`, `openclaw@2026.9.6`."""
     needs: tuple[str, ...] = ()
@@ -147,6 +153,30 @@ class Artifact:
         """Folder name: readable, and different whenever the content is different."""
         raw = json.dumps([self.kind, self.packages, self.needs], sort_keys=True).encode()
         return f"{self.name}-{self.version}-{hashlib.sha256(raw).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Image:
+    """A container image that holds a claw's software. Places that run images need no artifacts."""
+
+    reference: str
+    """`registry/name:tag`, or without registry; a cluster may map it to a mirror or to an image of its own."""
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    """Folder inside the image of each artifact by its name: what `Layout.artifacts` says there."""
+    uid: int = 1000
+    gid: int = 1000
+    """The user that the claw runs as; its folders belong to this user. Never 0."""
+    read_only_root: bool = True
+    """Whether the claw writes only to its own folders and to its temporary one."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How a place that probes by itself asks whether the claw is up. HTTP GET of `path`, or, without path, a TCP connection."""
+
+    port: str
+    """Name of the port."""
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -260,10 +290,22 @@ class Workload:
     cpu_cores: float | None = None
     stop_grace: float = 20.0
     """Seconds between SIGTERM and SIGKILL."""
+    image: Image | None = None
+    """Set by the core where the runtime runs images; `artifacts` is empty then."""
+    probe: Probe | None = None
+    """Set together with `image`."""
+    startup_seconds: float | None = None
+    """How long the start may take, for the start-up probe. Set together with `image`."""
+    storage_bytes: int | None = None
+    """Size of the data volume, for a runtime with `volumes`. None: the cluster's own default."""
 
     def digest(self) -> str:
         """Content hash: equal digests run the same thing. 16 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        told = asdict(self)
+        for name in ("image", "probe", "startup_seconds", "storage_bytes"):
+            if told[name] is None:  # as if there were no such field: digests of older versions stay what they are
+                del told[name]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class HealthState(StrEnum):
@@ -392,6 +434,12 @@ class Adapter(Protocol):
         """In the order of installation; empty where nothing has to be installed."""
 
     def ports(self, version: str) -> tuple[PortSpec, ...]: ...
+    def image(self, version: str) -> Image | None:
+        """The image for places that run images; None where there is none, and the claw then cannot run there."""
+
+    def probe(self, version: str) -> Probe | None:
+        """What a place that probes by itself should ask; None leaves it to `health`."""
+
     def generated_secrets(self, version: str) -> tuple[str, ...]:
         """Names of secrets that the portal makes up and keeps, such as the claw's own access token."""
 
@@ -413,18 +461,35 @@ class Adapter(Protocol):
 
 
 @dataclass(frozen=True)
+class TenantLimits:
+    """The quota of a tenant; None is no limit."""
+
+    instances: int | None = None
+    cpu_cores: float | None = None
+    memory_bytes: int | None = None
+    storage_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Ref:
     """Names one workload to a runtime."""
 
     instance_id: str
     name: str = ""
     tenant: str = ""
+    """Id of the tenant; for what belongs together and is kept apart from others."""
+    tenant_name: str = ""
+    """What people call the tenant in names; may change, so that a runtime finds its things by `tenant`."""
+    limits: TenantLimits | None = field(default=None, compare=False)
+    """What all instances of the tenant together may use, for a place that can hold them to it."""
 
     def __str__(self) -> str:
         return f"{self.name or 'instance'} ({self.instance_id})"
 
 
 class RunState(StrEnum):
+    PENDING = "pending"
+    """The place has taken it on, but it does not run yet: its image is fetched, or it waits for a machine; see `reason`."""
     RUNNING = "running"
     EXITED = "exited"
     ABSENT = "absent"
@@ -446,8 +511,16 @@ class Observed:
     exit_code: int | None = None
     exit_signal: int | None = None
     reason: str = ""
-    """Such as `OutOfMemory`, where the runtime knows why it ended."""
+    """Such as `OutOfMemory`, where the runtime knows why it ended, or why it does not run yet."""
     message: str = ""
+    remedy: str = ""
+    """What a person can do about `reason`."""
+    restarts: int = 0
+    """How often the place itself started it again since it was applied."""
+    drift: str = ""
+    """What differs from what was applied, where somebody else changed it. Empty: nothing, or the runtime cannot tell."""
+    node: str = ""
+    """Name of the machine it runs on, where there are several."""
     pid: int | None = None
 
 
@@ -461,6 +534,66 @@ class Sample:
     memory_bytes: int
     processes: int
     at: datetime
+    disk_bytes: int | None = None
+    """What its folders or volumes hold; None where that is not measured."""
+
+
+@dataclass(frozen=True)
+class RuntimeEvent:
+    """What the place itself says about an instance."""
+
+    at: datetime
+    level: Literal["info", "warning"]
+    reason: str
+    message: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One entry of a folder of an instance."""
+
+    name: str
+    kind: Literal["file", "folder", "link", "other"]
+    size: int
+    modified: datetime
+    mode: int = 0o600
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Something in the place that looks like a claw and was not made by this portal."""
+
+    id: str
+    """By which the runtime finds it again."""
+    name: str
+    image: str
+    state: RunState
+    created_at: datetime | None = None
+    adapter: str = ""
+    """The kind of claw that it seems to be; empty where that cannot be told."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ExecSession(Protocol):
+    """A command inside a running instance. Used by one thread at a time, but for `close`."""
+
+    def send(self, data: bytes) -> None:
+        """To its standard input. OSError when it has ended."""
+
+    def close_input(self) -> None: ...
+    def resize(self, columns: int, rows: int) -> None:
+        """Of its terminal; nothing happens without one."""
+
+    def receive(self, timeout: float) -> tuple[Literal["stdout", "stderr"], bytes] | None:
+        """The next output, None when there was none within `timeout` seconds. EOFError when it has ended and all was read."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; 128 + signal when a signal ended it."""
+
+    def close(self) -> None:
+        """End it if it still runs, and let go of everything. May be called twice and from another thread."""
 
 
 @dataclass(frozen=True)
@@ -490,9 +623,10 @@ class Runtime(Protocol):
     """One connection to one place. Every method may be called twice; none needs the portal to have been alive in between."""
 
     capabilities: frozenset[str]
-    """Of `logs`, `metrics`, `allocated-ports`, `limits.memory`, `limits.cpu`, `exec`, `files`, `events`, `artifacts`."""
+    """Words of `clawportal.runtimes.CAPABILITIES`, which says what each means; exactly one of `artifacts` and `images`.
+    The same for the life of a connection."""
 
-    def layout(self, ref: Ref, artifacts: Iterable[Artifact]) -> Layout: ...
+    def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout: ...
     def prepared(self, artifact: Artifact) -> bool: ...
     def prepare(self, artifact: Artifact, progress: Progress) -> None:
         """Install; returns when it is usable. GiveUp or Retry say why not, and leave nothing behind that looks usable."""
@@ -530,9 +664,43 @@ class Runtime(Protocol):
         tail: int | None = None,
         since: datetime | None = None,
         follow: bool = False,
+        previous: bool = False,
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[LogLine | None]:
-        """Oldest first. With `follow`, None comes at least once a second while there is nothing new."""
+        """Oldest first. With `follow`, None comes at least once a second while there is nothing new.
+        With `previous`, the lines of the run before the present one; never together with `follow`."""
+
+    def exec(self, ref: Ref, argv: Sequence[str], *, tty: bool = False, columns: int = 80, rows: int = 24) -> ExecSession:
+        """Run a command in the surroundings of the running claw (capability `exec`). Conflict when it does not run,
+        GiveUp `CommandNotFound` when there is no such program. Secrets of the claw are in its environment, as for the claw."""
+
+    def shell(self, ref: Ref) -> tuple[str, ...]:
+        """The command of an interactive shell in the instance, for the console."""
+
+    def list_files(self, ref: Ref, root: str, path: str = "") -> list[FileEntry]:
+        """Entries of a folder, sorted by name (capability `files`). Symbolic links are told, never followed out of the root.
+        FileNotFoundError where there is none; paths that lead out are refused with PermissionError or GiveUp."""
+
+    def pull(self, ref: Ref, root: str, path: str = "") -> Iterator[bytes]:
+        """A file or folder as a tar stream (capability `files`), in pieces of at most 1 MiB. Names begin with the last part of
+        `path`; those of a whole root are relative to it. FileNotFoundError where there is nothing."""
+
+    def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
+        """Unpack a tar stream under the folder `path`, which is made if needed (capability `files`). Entries that lead out of the
+        root are refused with GiveUp `UnsafePath`, and nothing outside is touched. Never the whole stream in memory."""
+
+    def events(self, ref: Ref) -> list[RuntimeEvent]:
+        """What the place says about the instance, oldest first (capability `events`)."""
+
+    def diagnose(self) -> list[DoctorResult]:
+        """The connection test: each thing that the portal needs in this place, whether it is there, and what to do if not.
+        Changes nothing that stays. An unreachable place is a finding, not an exception."""
+
+    def version(self) -> str:
+        """Of the place's software, such as `Kubernetes v1.36.1`; empty where there is none."""
+
+    def foreign(self) -> list[Foreign]:
+        """What could be imported (capability `import`)."""
 
     def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes: ...
     def open_port(self, ref: Ref, port: int) -> tuple[str, int]:
@@ -552,21 +720,28 @@ class Place:
     cluster_id: str
     name: str
     settings: Mapping[str, Any]
+    """As the driver's model has it, without what is secret."""
     data_dir: str
     """A folder on the portal's machine that belongs to this cluster alone."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What installers may need from the portal's environment: proxies, certificates, package indexes."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Values of the settings that are marked `x-secret`, such as a kubeconfig."""
 
 
 @runtime_checkable
 class RuntimeDriver(Protocol):
-    """A kind of place."""
+    """A kind of place. Its module imports no client of that place before `connect` is called."""
 
     kind: str
     title: str
 
-    def settings_model(self) -> type[BaseModel]: ...
-    def connect(self, place: Place) -> Runtime: ...
+    def settings_model(self) -> type[BaseModel]:
+        """Hints for the form as in `Adapter.settings_model`; fields with `x-secret` are sealed and come in `Place.secrets`."""
+
+    def connect(self, place: Place) -> Runtime:
+        """Must not wait for the place: a place that cannot be reached is found out by the first call. ValueError or Invalid for
+        settings that can never work, with the name of the setting."""
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
-"""Writes what is generated from the code: settings, OpenAPI, the tables of rights. A test holds that it is fresh."""
+"""Writes what is generated: settings, OpenAPI, tables of rights and of conformance. A test holds that it is fresh."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -73,11 +74,21 @@ def rights_page() -> str:
     return text
 
 
+def conformance_page() -> str:
+    spec = importlib.util.spec_from_file_location("docs_conformance", FOLDER / "conformance.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page: str = module.page()
+    return page
+
+
 def pages() -> dict[Path, str]:
     return {
         FOLDER / "settings.md": settings_page(),
         FOLDER / "openapi.json": openapi_document(),
         FOLDER / "rights.md": rights_page(),
+        FOLDER / "conformance.md": conformance_page(),
     }
 
 

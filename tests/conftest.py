@@ -24,11 +24,13 @@ from werkzeug.test import TestResponse
 
 from clawportal.app import create_app, prepare_rows, start_jobs, stop_jobs
 from clawportal.db import db, transaction
-from clawportal.models import Instance, Project, Tenant, User
+from clawportal.models import Instance, OidcIdentity, Project, Tenant, User
 from clawportal.permissions import SYSTEM, Actor
-from clawportal.services import identity, instances, portal_settings, sessions
+from clawportal.services import clusters, identity, instances, oidc_providers, portal_settings, sessions
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings
+
+pytest_plugins = ["clawportal.testing.report"]
 
 PASSWORD = "correct horse battery"
 
@@ -188,6 +190,13 @@ def make_tenant(app: Flask, name: str) -> str:
         return tenant.id
 
 
+def make_cluster(app: Flask, name: str, tenants: list[str] | None = None, runtime: str = "process", **more: Any) -> str:
+    """A cluster that only these tenants may use (None: all); returns its id."""
+    with app.app_context():
+        wanted = clusters.NewCluster(name, runtime, tenants=tenants, **more)
+        return clusters.create(portal_of(app), SYSTEM, wanted).id
+
+
 def make_person(app: Flask, name: str, role: str, tenant: str = "") -> Person:
     """A user with a role in a tenant (by name; none for portal-admin) and a token."""
     portal = portal_of(app)
@@ -213,6 +222,17 @@ class People:
     """tenant-admin of `acme`."""
     acme: str
     everybody: list[Person] = field(default_factory=list)
+
+
+def make_provider(owner: Person, tenant: str) -> tuple[str, str, str]:
+    """A sign-in provider, a group of it that gives something, and an account there that is linked to the owner's."""
+    portal, wanted = portal_of(owner.app), oidc_providers.Wanted("secret-sso", "secret-sso", "https://sso.example.com", "portal")
+    provider = oidc_providers.create(portal, SYSTEM, wanted)
+    group = oidc_providers.map_group(portal, SYSTEM, provider.id, "secret-group", "viewer", tenant_id=tenant)
+    with transaction():
+        linked = OidcIdentity(provider_id=provider.id, subject="secret-subject", user_id=owner.actor.id)
+        db.session.add(linked)
+    return provider.id, group.id, linked.id
 
 
 def make_people(app: Flask) -> People:

@@ -11,11 +11,13 @@ from clawportal.api import (
     audit,
     catalog,
     chat,
+    clusters,
     events,
     instances,
     layers,
     logs,
     members,
+    metrics,
     oidc,
     operations,
     policies,
@@ -28,8 +30,8 @@ from clawportal.errors import PasswordChangeRequired
 from clawportal.http import security
 
 __all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "events", "instances", "layers", "logs", "members", "oidc", "operations",
-    "policies", "service_accounts", "sign_in", "system", "tenants",
+    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "instances", "layers", "logs", "members", "metrics",
+    "oidc", "operations", "policies", "service_accounts", "sign_in", "system", "tenants",
 ]  # fmt: skip
 
 

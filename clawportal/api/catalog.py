@@ -1,4 +1,4 @@
-"""What there is to choose from: kinds of claw, runtimes, clusters, projects."""
+"""What there is to choose from: kinds of claw, runtimes, projects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from clawportal.api._layer import Answer, Query, op
-from clawportal.errors import Invalid, NotFound, Retry
-from clawportal.models import Cluster
+from clawportal.errors import Invalid, NotFound
 from clawportal.permissions import Actor, Permission
-from clawportal.services import catalog, clusters, tenancy
+from clawportal.services import catalog, tenancy
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
 
@@ -70,31 +69,6 @@ class RuntimeDocument(Answer):
 
 class Runtimes(Answer):
     items: list[RuntimeDocument]
-
-
-class CapacityDocument(Answer):
-    cpu_cores: float
-    memory_bytes: int
-    memory_available: int
-    disk_bytes: int
-    disk_available: int
-
-
-class ClusterDocument(Answer):
-    """A place to run claws in."""
-
-    id: str
-    name: str
-    title: str
-    runtime: str
-    reachable: bool
-    message: str = Field(description="Why it cannot be reached.")
-    capabilities: list[str]
-    capacity: CapacityDocument | None
-
-
-class Clusters(Answer):
-    items: list[ClusterDocument]
 
 
 class ProjectItem(Answer):
@@ -176,21 +150,6 @@ def list_runtimes(portal: Portal) -> Runtimes:
             for driver in portal.registry.runtimes.values()
         ]
     )
-
-
-@op("GET", "/clusters", permission=Permission.CATALOG_READ, tags=TAGS, summary="Places to run claws in, with what is free there")
-def list_clusters(portal: Portal) -> Clusters:
-    return Clusters(items=[_cluster(portal, cluster) for cluster in clusters.everything()])
-
-
-def _cluster(portal: Portal, cluster: Cluster) -> ClusterDocument:
-    known = {"id": cluster.id, "name": cluster.name, "title": cluster.title or cluster.name, "runtime": cluster.runtime}
-    try:
-        runtime = clusters.connect(portal, cluster)
-        capacity = CapacityDocument.model_validate(runtime.capacity(), from_attributes=True)
-    except (Retry, OSError) as error:
-        return ClusterDocument(**known, reachable=False, message=str(error), capabilities=[], capacity=None)
-    return ClusterDocument(**known, reachable=True, message="", capabilities=sorted(runtime.capabilities), capacity=capacity)
 
 
 @op("GET", "/projects", permission=Permission.CATALOG_READ, tags=TAGS, summary="Projects that one may see into")

@@ -71,6 +71,12 @@ class InstanceItem(Answer):
     usage: UsageDocument | None
 
 
+class PortDocument(Answer):
+    name: str
+    number: int
+    title: str
+
+
 class EndpointDocument(Answer):
     name: str
     title: str
@@ -99,7 +105,8 @@ class InstanceDocument(InstanceItem):
     """An instance with everything but the values of its secrets."""
 
     conditions: list[dict[str, Any]]
-    endpoints: list[EndpointDocument] = Field(description="Where the running claw listens.")
+    endpoints: list[EndpointDocument] = Field(description="Where the running claw listens on a machine that others share.")
+    ports: list[PortDocument] = Field(description="Ports that `claw connect` can reach, the first one first.")
     spec: dict[str, Any]
     secrets: list[SecretDocument]
     warnings: list[WarningDocument] = Field(description="Of rules, to this change; empty in answers to other questions.")
@@ -509,6 +516,7 @@ def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
     document["usage"] = portal.samples.get(instance.id)
     document["conditions"] = instance.conditions
     document["endpoints"] = instances.endpoints(portal, instance)
+    document["ports"] = instances.named_ports(portal, instance)
     document["spec"] = instance.spec
     document["secrets"] = [
         {"name": info.name, "set": True, "generated": info.generated, "updated_at": info.updated_at}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import history, people, policies, service_accounts, tokens
+from clawportal.cli import clusters, history, people, policies, service_accounts, terminal, tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Environment: CLAW_URL and CLAW_TOKEN say which portal and as whom, before what `
 Exit codes: 0 done   1 the instance or operation failed   2 wrong usage   3 not found   4 not signed in or not permitted
             5 the portal cannot be reached   6 refused: in conflict with the present state, or invalid
 """
-SPEC_KEYS = ("model", "persona", "resources", "restart", "expose", "settings")
+SPEC_KEYS = ("model", "persona", "resources", "restart", "priority", "expose", "settings")
 TRANSITIONAL_HINT = "It goes on by itself; `claw status NAME --wait` waits for it."
 
 Command = Callable[..., Any]
@@ -899,6 +899,8 @@ policies.register(cli)
 tokens.register(cli)
 service_accounts.register(cli)
 history.register(cli)
+clusters.register(cli)
+terminal.register(cli)
 
 
 def main() -> None:

@@ -139,6 +139,8 @@ class Remote:
         if account.token:
             headers["Authorization"] = f"Bearer {account.token}"
         self.url = account.url
+        self.headers = headers
+        """What every request carries; a WebSocket, too."""
         # a proxy that the environment names is for the outside
         outside = not is_loopback(account.url)
         try:

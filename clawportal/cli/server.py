@@ -324,12 +324,13 @@ def rotate() -> None:
     from clawportal.app import KEYRING_FILE
     from clawportal.permissions import SYSTEM
     from clawportal.services import audit as audit_service
-    from clawportal.services import layers, oidc_providers, otp, secrets
+    from clawportal.services import clusters, layers, oidc_providers, otp, secrets
 
     keyring.rotate(_settings().data_dir / KEYRING_FILE)
     with _portal() as portal:
         with origin.during(None):  # the same secrets under another key: one entry for all of them
             moved = secrets.reseal(portal) + layers.reseal(portal) + otp.reseal(portal) + oidc_providers.reseal(portal)
+            moved += clusters.reseal(portal)
         summary = f"A new key is in use; {moved} secrets were sealed with it."
         audit_service.note(audit_service.Pending("keys.rotate", SYSTEM, "keys", summary=summary))
     click.echo(f"A new key is in use; {moved} secrets were sealed with it. Restart running portals.")

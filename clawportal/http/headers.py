@@ -33,10 +33,19 @@ def _begin() -> None:
     g.request_id = given if _ID.match(given) else secrets.token_hex(8)
 
 
+def with_inline_styles(answer: Response) -> Response:
+    """For the one page whose terminal makes its own style element; scripts stay as strict as everywhere."""
+    g.inline_styles = True
+    return answer
+
+
 def _finish(answer: Response) -> Response:
     # 'self' does not cover ws: in every browser, so the own host is named
     ws = f"{'wss' if request.is_secure else 'ws'}://{request.host}"
-    answer.headers.setdefault("Content-Security-Policy", CSP.format(ws=ws))
+    policy = CSP.format(ws=ws)
+    if g.get("inline_styles"):
+        policy = policy.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+    answer.headers.setdefault("Content-Security-Policy", policy)
     answer.headers.setdefault("X-Content-Type-Options", "nosniff")
     answer.headers.setdefault("Referrer-Policy", "same-origin")
     answer.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")

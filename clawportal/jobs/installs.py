@@ -10,9 +10,9 @@ from clawportal.errors import Cancelled, GiveUp, Problem, Retry
 from clawportal.lifecycle import backoff
 from clawportal.models import Cluster, Operation
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
-from clawportal.services import clusters, operations
+from clawportal.services import clusters, operations, plans
 from clawportal.services.portal import Portal
-from clawportal.types import Artifact, Progress
+from clawportal.types import Artifact, Progress, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,9 @@ def _install(portal: Portal, operation_id: str) -> None:
     operation = db.session.get_one(Operation, operation_id)
     attempts = operation.attempts
     try:
-        artifact, runtime = (
-            _artifact(portal, operation),
-            clusters.connect(portal, db.session.get_one(Cluster, operation.cluster_id)),
-        )
+        cluster = db.session.get_one(Cluster, operation.cluster_id)
+        runtime = clusters.connect(portal, cluster)
+        artifact = _artifact(portal, operation, runtime, clusters.policy_of(cluster))
         db.session.rollback()  # minutes may pass: hold no snapshot of the database meanwhile
         runtime.prepare(artifact, _reporter(portal, operation_id))
     except Cancelled:
@@ -54,13 +53,13 @@ def _install(portal: Portal, operation_id: str) -> None:
     operations.finish(portal, operation_id, SUCCEEDED, message="Installed")
 
 
-def _artifact(portal: Portal, operation: Operation) -> Artifact:
+def _artifact(portal: Portal, operation: Operation, runtime: Runtime, policy: clusters.Policy) -> Artifact:
     """The artifact as its adapter describes it now; a plugin that changed meanwhile decides anew."""
     payload = operation.payload
     adapter = portal.registry.adapters.get(payload["adapter"])
     if adapter is None:
         raise GiveUp("AdapterMissing", f"No loaded plugin knows the kind of claw {payload['adapter']!r}.")
-    for artifact in adapter.artifacts(payload["version"]):
+    for artifact in plans.software(adapter, payload["version"], runtime, policy):
         if artifact.key == payload["artifact"]:
             return artifact
     raise GiveUp(

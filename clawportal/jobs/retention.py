@@ -9,7 +9,7 @@ from sqlalchemy import delete
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.models import Instance
-from clawportal.services import audit, ledger, operations, sessions, throttle
+from clawportal.services import audit, ledger, operations, series, sessions, throttle
 from clawportal.services.portal import Portal
 
 
@@ -19,6 +19,7 @@ def forget_once(portal: Portal) -> None:
     audit.forget_old(portal.settings.audit_days)
     sessions.forget_old()
     throttle.forget_old()
+    series.forget_old()
     with transaction():
         limit = clock.now() - timedelta(days=portal.settings.destroyed_days)
         db.session.execute(delete(Instance).where(Instance.destroyed_at < limit))

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from clawportal import clock
-from clawportal.errors import Retry
 from clawportal.jobs import installs, removals, retention, sync
+from clawportal.jobs.keeper import Keeper
 from clawportal.permissions import SYSTEM
-from clawportal.services import clusters, converge, leader, ledger, operations
+from clawportal.services import cluster_health, clusters, converge, leader, ledger, operations, series
 from clawportal.services.portal import Portal
 
 log = logging.getLogger(__name__)
 
+SERIES_SECONDS = 60
+"""How often measurements are written: so much of them a crash costs."""
 LEASE_NAME = "leader"
 INSTALL_WORKERS = 2
 JOIN_SECONDS = 3.0
 """For all threads together; a pass that takes longer is continued after the next start."""
+
+
+CLUSTERS_EVERY = 1.0
+"""Seconds between two looks at the table of clusters and at the deadlines of their answers."""
+
+
+@dataclass
+class _Worker:
+    number: int
+    busy_since: float | None = None
+    replaced: bool = False
+    """It hung, and another one works in its place: it ends when it comes back."""
 
 
 class Runner:
@@ -34,12 +49,14 @@ class Runner:
         self.portal = portal
         self.context = context
         self.leading = False
-        self.health = sync.HealthWatch(portal, context)
         self.scheduler = BackgroundScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 30}
         )
         self._threads: list[threading.Thread] = []
-        self._watched: set[str] = set()
+        self._keepers: dict[str, Keeper] = {}
+        self._workers: dict[int, _Worker] = {}
+        self._numbers = itertools.count()
+        self._paused: set[str] = set()
 
     # ---- start and stop
 
@@ -52,27 +69,32 @@ class Runner:
                 converge.release_all(self.portal)
                 operations.release_all(self.portal)
         settings = self.portal.settings
-        self._every(settings.resync_seconds, self._sync, "sync")
-        self._every(settings.health_seconds, self._health, "health")
-        self._every(settings.sample_seconds, self._sample, "sample")
         self._every(settings.resync_seconds, self._removals, "removals")
         self._every(3600, self._retention, "retention")
+        self._every(SERIES_SECONDS, self._series, "series")
         self.scheduler.start(paused=True)
-        for number in range(settings.reconcile_workers):
-            self._thread(self._reconcile, f"reconcile-{number}")
+        for _ in range(settings.reconcile_workers):
+            self._add_worker()
         for number in range(INSTALL_WORKERS):
             self._thread(self._installs, f"install-{number}")
         self._thread(self._lead, "leader")
+        self._thread(self._look_after_clusters, "clusters")
 
     def stop(self) -> None:
         """Ends the threads; claws go on. What is left half-way continues with the next start."""
         self.portal.stopping.set()
         self.portal.dispatcher.close()
+        self.portal.clusters_news.set()
+        for keeper in list(self._keepers.values()):
+            keeper.stop()
         end = time.monotonic() + JOIN_SECONDS
         for thread in self._threads:
             thread.join(timeout=max(0.0, end - time.monotonic()))
+        for keeper in list(self._keepers.values()):
+            keeper.join(end)
         if self.scheduler.running:  # after the thread that may just be resuming it
             self.scheduler.shutdown(wait=False)
+        self._once(self.portal.recorder.flush, "series")
         self._once(lambda: leader.release(LEASE_NAME, self.portal.holder), "release")
 
     def _thread(self, target: Callable[[], None], name: str) -> None:
@@ -85,11 +107,32 @@ class Runner:
 
     # ---- threads
 
-    def _reconcile(self) -> None:
-        while not self.portal.stopping.is_set():
+    def _add_worker(self) -> None:
+        worker = _Worker(next(self._numbers))
+        self._workers[worker.number] = worker
+        self._thread(lambda: self._reconcile(worker), f"reconcile-{worker.number}")
+
+    def _reconcile(self, worker: _Worker) -> None:
+        while not self.portal.stopping.is_set() and not worker.replaced:
             instance_id = self.portal.dispatcher.take(timeout=60)
             if instance_id:
-                self._once(lambda taken=instance_id: converge.run_pass(self.portal, taken), f"reconcile {instance_id}")  # type: ignore[misc]  # bound early
+                worker.busy_since = time.monotonic()
+                try:
+                    self._once(lambda taken=instance_id: converge.run_pass(self.portal, taken), f"reconcile {instance_id}")  # type: ignore[misc]  # bound early
+                finally:
+                    worker.busy_since = None
+                    self.portal.dispatcher.done(instance_id)
+        self._workers.pop(worker.number, None)
+
+    def _replace_stuck_workers(self) -> None:
+        """A worker that hangs in a call of a cluster cannot be ended; another one takes its place, until it comes back."""
+        limit = converge.APPLY_MAX + self.portal.settings.cluster_timeout_seconds
+        stuck = [w for w in list(self._workers.values()) if w.busy_since and time.monotonic() - w.busy_since > limit]
+        for worker in stuck:
+            if not worker.replaced and len(self._workers) < 4 * self.portal.settings.reconcile_workers:
+                log.warning("a worker hangs for %.0f s in a pass; another one takes its place", limit)
+                worker.replaced = True
+                self._add_worker()
 
     def _installs(self) -> None:
         while not self.portal.stopping.is_set():
@@ -110,40 +153,46 @@ class Runner:
         held = self._once(lambda: leader.take(LEASE_NAME, self.portal.holder), "leader") is not None
         if held and not self.leading:
             log.info("this process leads: timers run here")
-            self._first_round()
             self.scheduler.resume()
         elif self.leading and not held:
             log.warning("another process leads now: timers pause here")
             self.scheduler.pause()
-        self.leading = held
+        if held != self.leading:
+            self.leading = held
+            self.portal.clusters_changed()
         if held:
             self._once(lambda: sync.resync_once(self.portal), "resync")
-            self._watch_clusters()
 
-    def _first_round(self) -> None:
-        for job in (self._sync, self._sample):
-            job()
+    # ---- clusters
 
-    def _watch_clusters(self) -> None:
-        def look() -> None:
-            for cluster in clusters.everything():
-                if cluster.id not in self._watched:
-                    try:
-                        runtime = clusters.connect(self.portal, cluster)
-                    except Retry:
-                        continue
-                    self._watched.add(cluster.id)
-                    self._thread(lambda c=cluster.id, r=runtime: self._watch(c, r), f"watch-{cluster.name}")  # type: ignore[misc]  # bound early
-
-        self._once(look, "watch")
-
-    def _watch(self, cluster_id: str, runtime: Any) -> None:
+    def _look_after_clusters(self) -> None:
+        """A keeper for each cluster while this process leads; looks at once when the table was changed here."""
         while not self.portal.stopping.is_set():
-            try:
-                sync.watch_cluster(self.portal, cluster_id, runtime, self.portal.stopping.is_set)
-            except Exception:
-                log.exception("watching cluster %s failed; again in 5 s", cluster_id)
-                self.portal.stopping.wait(5)
+            self._once(self._keep_clusters, "clusters")
+            self._replace_stuck_workers()
+            self.portal.clusters_news.wait(CLUSTERS_EVERY)
+            self.portal.clusters_news.clear()
+
+    def _keep_clusters(self) -> None:
+        known = clusters.everything()
+        everything = [cluster for cluster in known if cluster.paused_at is None]
+        workers = self.portal.settings.reconcile_workers
+        self.portal.dispatcher.share = max(1, workers - max(1, workers // 4)) if len(everything) > 1 else None
+        rows = {cluster.id: cluster for cluster in everything} if self.leading else {}
+        for cluster_id, keeper in list(self._keepers.items()):
+            row = rows.get(cluster_id)
+            if row is None or row.revision != keeper.revision:
+                keeper.stop()
+                del self._keepers[cluster_id]
+            else:
+                keeper.check_deadline()
+        for cluster_id in rows.keys() - self._keepers.keys():
+            self._keepers[cluster_id] = Keeper(self.portal, self.context, rows[cluster_id])
+            self._keepers[cluster_id].start()
+        paused = {cluster.id for cluster in known if cluster.paused_at is not None}
+        if self.leading and self._paused - paused:
+            sync.resync_once(self.portal)
+        self._paused = paused
 
     def _look_at_clock(self) -> None:
         """A wall clock that jumped would end deadlines and back-offs early or never; move them along instead."""
@@ -156,6 +205,7 @@ class Runner:
 
         def move() -> None:
             converge.shift_times(timedelta(seconds=jumped))
+            cluster_health.shift_times(timedelta(seconds=jumped))
             operations.shift_times(timedelta(seconds=jumped))
             ledger.record(
                 self.portal, "portal.clock_jumped", actor=SYSTEM, level="warning", reason="ClockJumped",
@@ -166,21 +216,15 @@ class Runner:
 
     # ---- timers
 
-    def _sync(self) -> None:
-        self._once(lambda: sync.sync_once(self.portal), "sync")
-
-    def _health(self) -> None:
-        def look() -> None:
-            with ThreadPoolExecutor(4, thread_name_prefix="health") as pool:
-                self.health.once(pool)
-
-        self._once(look, "health")
-
-    def _sample(self) -> None:
-        self._once(lambda: sync.sample_once(self.portal), "sample")
-
     def _removals(self) -> None:
         self._once(lambda: removals.remove_once(self.portal), "removals")
+
+    def _series(self) -> None:
+        def keep() -> None:
+            self.portal.recorder.flush()
+            series.condense_once(self.portal.recorder)
+
+        self._once(keep, "series")
 
     def _retention(self) -> None:
         self._once(lambda: retention.forget_once(self.portal), "retention")

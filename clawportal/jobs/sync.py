@@ -15,65 +15,84 @@ from clawportal.db import db
 from clawportal.errors import GiveUp, Problem, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, PortAllocation
-from clawportal.services import clusters, converge, plans
+from clawportal.runtimes import ALIVE
+from clawportal.services import cluster_health, clusters, converge, herd, plans
+from clawportal.services.dispatch import ASKED, rank_of
 from clawportal.services.portal import Portal
-from clawportal.types import Adapter, Context, Health, HealthState, Observed, RunState, Runtime
+from clawportal.types import Adapter, Capacity, Context, Health, HealthState, Observed, Runtime
 
 log = logging.getLogger(__name__)
 
 AppContext = Callable[[], AbstractContextManager[Any]]
 
+WATCHED = ASKED + 1
+"""Rank of what was seen to change: after what somebody asked for, together with the most important of what was found."""
+
 FAILURES_TO_BELIEVE = 2
 """So many bad answers in a row, before a running claw is called unwell: one slow answer on a busy machine is no news."""
 
 
-def sync_once(portal: Portal) -> int:
-    """Hint every instance whose workload is not what its row says. Returns how many."""
-    hints = 0
-    for cluster in clusters.everything():
-        seen = _observe(portal, cluster)
-        rows = db.session.execute(
-            select(Instance.id, Instance.phase, Instance.incarnation, Instance.desired, Instance.sync).where(
-                Instance.cluster_id == cluster.id, Instance.destroyed_at.is_(None)
-            )
-        )
-        for row in rows:
-            unknown = row.sync == Sync.UNKNOWN
-            if not unknown if seen is None else unknown or _differs(row.phase, row.incarnation, row.desired, seen.get(row.id)):
-                portal.dispatcher.hint(row.id)
-                hints += 1
-    return hints
+def sync_cluster(portal: Portal, cluster: Cluster) -> int:
+    """Hint every instance whose workload is not what its row says. Returns how many; whatever the cluster raises is passed on.
+
+    This is also the probe of its circuit breaker: it asks although the cluster is known not to answer.
+    """
+    cluster_id = cluster.id
+    runtime = clusters.connect(portal, cluster, probe=True)
+    db.session.rollback()  # the cluster may take its time: hold no snapshot of the database meanwhile
+    seen = {entry.ref.instance_id: entry for entry in runtime.observe()}
+    rows = db.session.execute(select(*_LOOKED_AT).where(Instance.cluster_id == cluster_id, Instance.destroyed_at.is_(None))).all()
+    due = sorted((row for row in rows if _differs(row, seen.get(row.id))), key=lambda row: rank_of(row.priority))
+    for row in due:
+        portal.dispatcher.hint(row.id, herd.spread(len(due)), rank=rank_of(row.priority), cluster=cluster_id)
+    return len(due)
 
 
-def _observe(portal: Portal, cluster: Cluster) -> dict[str, Observed] | None:
-    """Everything in a cluster by instance; None when it does not answer, and then nobody knows what its instances do."""
+_LOOKED_AT = (
+    Instance.id,
+    Instance.phase,
+    Instance.incarnation,
+    Instance.desired,
+    Instance.sync,
+    Instance.reason,
+    Instance.priority,
+)
+
+
+def _differs(row: Any, seen: Observed | None) -> bool:
+    if row.sync == Sync.UNKNOWN:
+        return True
+    runs = seen is not None and seen.state in ALIVE
+    if row.phase == Phase.RUNNING:
+        if not runs or seen is None or row.desired != Desired.RUNNING or seen.incarnation != row.incarnation:
+            return True
+        return bool(seen.drift) or row.reason == converge.DRIFTED
+    return row.phase in (Phase.STOPPED, Phase.FAILED) and runs
+
+
+def facts_of(portal: Portal, cluster: Cluster) -> cluster_health.Facts:
+    """What a cluster that answers has to tell of itself; what it cannot tell stays empty."""
+    runtime = clusters.connect(portal, cluster, probe=True)
+    db.session.rollback()
     try:
-        return {entry.ref.instance_id: entry for entry in clusters.connect(portal, cluster).observe()}
-    except (Retry, Problem, OSError) as error:
-        log.warning("cluster %s: %s", cluster.name, error)
-    except Exception:
-        log.exception("cluster %s cannot be observed", cluster.name)
-    return None
-
-
-def _differs(phase: str, incarnation: str, desired: str, seen: Observed | None) -> bool:
-    runs = seen is not None and seen.state is RunState.RUNNING
-    if phase == Phase.RUNNING:
-        return not runs or desired != Desired.RUNNING or (seen is not None and seen.incarnation != incarnation)
-    return phase in (Phase.STOPPED, Phase.FAILED) and runs
+        capacity: Capacity | None = runtime.capacity()
+    except (GiveUp, Problem):
+        capacity = None
+    return cluster_health.Facts(runtime.version(), capacity, sorted(runtime.capabilities))
 
 
 def watch_cluster(portal: Portal, cluster_id: str, runtime: Runtime, stop: Callable[[], bool]) -> None:
     """Pass on changes of one cluster as they happen; returns when `stop()`."""
     for seen in runtime.watch(stop):
-        portal.dispatcher.hint(seen.ref.instance_id)
+        portal.dispatcher.hint(seen.ref.instance_id, rank=WATCHED, cluster=cluster_id)
 
 
 @dataclass
 class HealthWatch:
-    """Asks running claws whether they are well; remembers bad answers between passes."""
+    """Asks the running claws of one cluster whether they are well; remembers bad answers between passes."""
 
     portal: Portal
+    cluster_id: str
     context: AppContext
     """Opens a session for a thread of the pool: a claw may have to be asked with its token."""
     failures: dict[str, int] = field(default_factory=dict)
@@ -81,7 +100,8 @@ class HealthWatch:
 
     def once(self, pool: ThreadPoolExecutor) -> int:
         """Ask all; hint those whose health is another than their row says. Returns how many were hinted."""
-        targets = [target for cluster in clusters.everything() for target in self._targets(cluster)]
+        cluster = db.session.get(Cluster, self.cluster_id, populate_existing=True)
+        targets = self._targets(cluster) if cluster is not None and cluster.paused_at is None else []
         self._targets_by_id = {target.instance_id: target for target in targets}
         self.failures = {key: count for key, count in self.failures.items() if key in self._targets_by_id}
         answers = pool.map(self._ask, targets)
@@ -123,7 +143,7 @@ class HealthWatch:
         self.failures[target.instance_id] = self.failures.get(target.instance_id, 0) + 1 if bad else 0
         if health.state == target.health or (bad and self.failures[target.instance_id] < FAILURES_TO_BELIEVE):
             return False
-        self.portal.dispatcher.hint(target.instance_id)
+        self.portal.dispatcher.hint(target.instance_id, rank=WATCHED, cluster=self.cluster_id)
         return True
 
 
@@ -145,25 +165,19 @@ def _ports(cluster_id: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def sample_once(portal: Portal) -> int:
-    """Measure everything that runs, one call per cluster."""
-    samples = []
-    for cluster in clusters.everything():
-        try:
-            runtime = clusters.connect(portal, cluster)
-            if "metrics" in runtime.capabilities:
-                samples += runtime.sample()
-        except (Retry, Problem, OSError) as error:
-            log.warning("cluster %s cannot be measured: %s", cluster.name, error)
-        except Exception:
-            log.exception("cluster %s cannot be measured", cluster.name)
-    portal.samples.update(samples)
+def sample_cluster(portal: Portal, cluster: Cluster) -> int:
+    """Measure everything that runs in a cluster, in one call."""
+    cluster_id = cluster.id
+    runtime = clusters.connect(portal, cluster)
+    db.session.rollback()
+    samples = runtime.sample() if "metrics" in runtime.capabilities else []
+    portal.samples.update(samples, cluster_id)
     return len(samples)
 
 
 def resync_once(portal: Portal, limit: int = 500) -> Sequence[str]:
     """Hint what is due by the table: hints that were lost, and instances whose worker vanished."""
     found = converge.due(limit)
-    for instance_id in found:
-        portal.dispatcher.hint(instance_id)
-    return found
+    for due in found:
+        portal.dispatcher.hint(due.instance_id, rank=due.rank, cluster=due.cluster_id)
+    return [due.instance_id for due in found]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead
-from clawportal.models.clusters import Cluster
+from clawportal.models.clusters import Cluster, ClusterSecret, ClusterTenant
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
 from clawportal.models.ledger import EventRow, IdempotencyKey, Lease, PortalSetting
 from clawportal.models.oidc import OidcGroupRole, OidcIdentity, OidcProvider
 from clawportal.models.operations import Operation
 from clawportal.models.policies import Policy
+from clawportal.models.series import SampleChunk
 from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant, TenantSecret
 
 __all__ = [
-    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode", "Cluster", "CustomRole", "EventRow",
-    "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease", "Membership", "OidcGroupRole",
-    "OidcIdentity", "OidcProvider", "Operation", "Otp", "Policy", "PortAllocation", "PortalSetting", "Project", "Quota",
-    "RoleGrant", "Tenant", "TenantSecret", "User", "UserSession", "WrongTries",
+    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode", "Cluster", "ClusterSecret", "ClusterTenant",
+    "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease",
+    "Membership", "OidcGroupRole", "OidcIdentity", "OidcProvider", "Operation", "Otp", "Policy", "PortAllocation",
+    "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant", "TenantSecret", "User", "UserSession",
+    "WrongTries",
 ]  # fmt: skip

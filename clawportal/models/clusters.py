@@ -1,16 +1,19 @@
-"""Places to run: each row is one configured connection of a runtime driver."""
+"""Places to run: each row is one configured connection of a runtime driver, with what was last seen of it."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, String
+from sqlalchemy import JSON, ForeignKey, LargeBinary, String, Text, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
+
+UNKNOWN, HEALTHY, UNREACHABLE = "unknown", "healthy", "unreachable"
+"""What is known of a cluster. Unreachable is the open state of its circuit breaker: only the portal's probes still call it."""
 
 
 class Cluster(Base):
@@ -21,4 +24,50 @@ class Cluster(Base):
     title: Mapped[str] = mapped_column(String(200), default="")
     runtime: Mapped[str] = mapped_column(String(40))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """As the driver's settings model has it, without what is secret."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+
+    # decided by people
+    labels: Mapped[dict[str, str]] = mapped_column(JSON, default=dict, server_default="{}")
+    all_tenants: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """Off: only the tenants of `ClusterTenant` may use it."""
+    policy: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")
+    """How the portal uses it, whatever its kind: `services.clusters.Policy`."""
+    cordoned: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It takes no new instances."""
+    paused_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    """Since when nothing is done there, and everything is shown as it was last seen."""
+    revision: Mapped[int] = mapped_column(default=1, server_default=text("1"))
+    """Grows with each change of how it is reached; every process connects anew then."""
+    updated_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=clock.now)
+
+    # observed: written by background work, and only when it changes
+    health: Mapped[str] = mapped_column(String(20), default=UNKNOWN, server_default=UNKNOWN)
+    health_reason: Mapped[str] = mapped_column(String(80), default="", server_default="")
+    health_message: Mapped[str] = mapped_column(Text, default="", server_default="")
+    health_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    last_contact_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    """When it answered last, as of the last change of what is known of it."""
+    version: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    capacity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    capabilities: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
+
+
+class ClusterSecret(Base):
+    """One secret of a connection, encrypted by the key ring and bound to this row's place."""
+
+    __tablename__ = "cluster_secret"
+
+    cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+
+
+class ClusterTenant(Base):
+    """A tenant that may use a cluster which is not for all."""
+
+    __tablename__ = "cluster_tenant"
+
+    cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id", ondelete="CASCADE"), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True, index=True)

@@ -25,6 +25,8 @@ class Instance(Base):
         ),
         Index("ix_instance_due_at", "due_at", sqlite_where=text("due_at IS NOT NULL"),
               postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_instance_turn", "cluster_id", sqlite_where=text("turn_at IS NOT NULL"),
+              postgresql_where=text("turn_at IS NOT NULL")),
         Index("ix_instance_live_created_at", "created_at", sqlite_where=text("destroyed_at IS NULL"),
               postgresql_where=text("destroyed_at IS NULL")),
         Index("ix_instance_live_name", "name", sqlite_where=text("destroyed_at IS NULL"),
@@ -57,6 +59,8 @@ class Instance(Base):
     """With desired `stopped` or `deleted`: end the process tree without asking it."""
     keep_data: Mapped[bool] = mapped_column(default=False)
     """With desired `deleted`: leave the instance's folder where it is."""
+    priority: Mapped[int] = mapped_column(default=1, server_default=text("1"))
+    """Of the spec, as a number that can be sorted: `lifecycle.PRIORITIES`."""
 
     # observed: written by the reconciler only
     observed_generation: Mapped[int] = mapped_column(default=0)
@@ -81,6 +85,10 @@ class Instance(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     """Failed passes in a row; decides the back-off."""
 
+    turn_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    """Since when it has one of the places of its cluster for claws that are starting; empty while it has none."""
+    restarts_seen: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """How often the cluster itself had started it again when it was looked at last."""
     not_before: Mapped[datetime | None] = mapped_column(UTCDateTime)
     """The next start after a crash waits until then, whoever hints earlier."""
 

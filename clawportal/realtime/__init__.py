@@ -1,4 +1,4 @@
-"""Socket.IO: the namespaces /changes (ids only) and /logs, over websockets only.
+"""Socket.IO: the namespaces /changes (ids only), /logs, /metrics and /console, over websockets only.
 
 A websocket costs a thread for as long as it is open, so there is a cap. Whoever connects says who he is, and is asked again at
 each request and at intervals: what was taken back ends within a minute.
@@ -13,7 +13,7 @@ from flask import Flask
 from flask_socketio import SocketIO
 
 from clawportal.http import streams
-from clawportal.realtime import changes, logs
+from clawportal.realtime import changes, console, logs, metrics, plain
 from clawportal.realtime.guard import Guard
 from clawportal.realtime.people import People
 from clawportal.realtime.recheck import Recheck
@@ -37,9 +37,12 @@ def init_app(app: Flask) -> SocketIO:
     people = People(app, socketio, portal)
     changes.Changes(people)
     logs.Logs(people)
+    metrics.Metrics(people)
+    console.Terminals(people)
     recheck = app.extensions["clawportal_recheck"] = Recheck(people)
     app.extensions["clawportal_people"] = people
     app.wsgi_app = Guard(app.wsgi_app, counted, recheck.start)  # type: ignore[method-assign]  # Flask's documented way
+    plain.init_app(app)
     _join_hub(app, portal)
     return socketio
 
@@ -52,6 +55,6 @@ def _quiet(name: str) -> logging.Logger:
 
 
 def _join_hub(app: Flask, portal: Portal) -> None:
-    portal.logs.context = app.app_context
-    portal.logs.stopping = portal.stopping.is_set
+    portal.logs.context = portal.consoles.context = app.app_context
+    portal.logs.stopping = portal.consoles.stopping = portal.stopping.is_set
     portal.listeners.append(lambda event: portal.logs.changed(event.instance_id))

@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from clawportal.db import db
 from clawportal.errors import Forbidden, NotFound, TotpRequired
-from clawportal.models import AuditEntry, EventRow, Instance, Operation, Policy, Project, Tenant
+from clawportal.models import AuditEntry, Cluster, ClusterTenant, EventRow, Instance, Operation, Policy, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
 
-Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry, Policy)
+Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry, Policy, Cluster)
 
 _READ: dict[type[Any], Permission] = {
     Instance: Permission.INSTANCE_READ,
@@ -24,11 +24,11 @@ _READ: dict[type[Any], Permission] = {
     EventRow: Permission.EVENT_READ,
     Tenant: Permission.TENANT_READ,
     AuditEntry: Permission.AUDIT_READ,
-    Policy: Permission.POLICY_READ,
+    Policy: Permission.POLICY_READ, Cluster: Permission.CLUSTER_READ,
 }
 _NAMES: dict[type[Any], str] = {
     Instance: "instance", Operation: "operation", Project: "project", EventRow: "event", Tenant: "organisation",
-    AuditEntry: "audit entry", Policy: "rule",
+    AuditEntry: "audit entry", Policy: "rule", Cluster: "cluster",
 }  # fmt: skip
 
 
@@ -42,7 +42,9 @@ def visible(model: type[Row], actor: Actor, permission: Permission | None = None
 
 def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
     if grant.tenant_id is None and grant.project_id is None and grant.instance_id is None:
-        return true() if not grant.except_tenants else _outside(model, grant.except_tenants)
+        return true() if not grant.except_tenants or model is Cluster else _outside(model, grant.except_tenants)
+    if model is Cluster:
+        return _usable(grant)
     wanted: list[ColumnElement[bool]] = [_outside(model, grant.except_tenants)] if grant.except_tenants else []
     if grant.tenant_id is not None:
         wanted.append((model.id if model is Tenant else model.tenant_id) == grant.tenant_id)
@@ -56,6 +58,12 @@ def _covers(model: type[Any], grant: Grant) -> ColumnElement[bool]:
 def _outside(model: type[Any], tenants: frozenset[str]) -> ColumnElement[bool]:
     column = model.id if model is Tenant else model.tenant_id
     return or_(column.is_(None), column.not_in(sorted(tenants)))
+
+
+def _usable(grant: Grant) -> ColumnElement[bool]:
+    """A cluster belongs to nobody: whoever has a grant somewhere in a tenant sees those that the tenant may use."""
+    allowed = select(ClusterTenant.cluster_id).where(ClusterTenant.tenant_id == grant.tenant_id)
+    return or_(Cluster.all_tenants.is_(True), Cluster.id.in_(allowed))
 
 
 def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:
@@ -85,6 +93,8 @@ def scope_of(row: Row) -> Scope:
         return Scope(row.id)
     if isinstance(row, Policy):
         return Scope(row.tenant_id)
+    if isinstance(row, Cluster):
+        return Scope()
     instance = db.session.get(Instance, row.instance_id) if row.instance_id else None
     # of an instance that is gone the id is still known, and grants may name it
     return scope_of(instance) if instance else Scope(row.tenant_id, None, row.instance_id)
@@ -101,7 +111,8 @@ def get_or_404(model: type[Row], row_id: str | int, actor: Actor, permission: Pe
         if row is None and actor.withheld and _would_see(model, key == row_id, actor):
             raise TotpRequired
         raise NotFound(f"There is no {_NAMES[model]} with this id, or it is not yours.")
-    require(actor, permission, scope_of(row))
+    if permission is not Permission.CLUSTER_READ:  # which clusters one sees follows from what their tenants may use
+        require(actor, permission, scope_of(row))
     return row
 
 

@@ -37,6 +37,7 @@ _ENDINGS = {
     "created": "create", "revoked": "revoke", "changed": "change", "added": "add", "removed": "remove", "deleted": "delete",
     "renamed": "rename", "moved": "move", "updated": "update", "enabled": "enable", "disabled": "disable", "used": "use",
     "cleared": "clear", "accepted": "accept", "unlocked": "unlock", "opened": "open", "closed": "close", "shared": "share",
+    "paused": "pause", "resumed": "resume", "cordoned": "cordon", "uncordoned": "uncordon",
     "taken": "take", "given": "give", "invited": "invite", "joined": "join", "left": "leave",
 }  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
@@ -142,7 +143,7 @@ def _filled(entry: Pending) -> Pending:
     """With what its rows say: what changed, and what it is about where nobody named that."""
     main = _main(entry)
     for row in entry.rows:
-        inner = row is main or row.table in ("instance_secret", "tenant_secret")
+        inner = row is main or row.table in audit_rows.SECRETS
         before, after = row.paths("" if inner else f"{row.noun}[{row.name or row.id}].")
         entry.before, entry.after = {**before, **entry.before}, {**after, **entry.after}
     if main is not None:

@@ -61,14 +61,23 @@ WATCHED: dict[str, Watched] = {
     "api_token": Watched("token"),
     "user_otp": Watched("otp", ("enabled_at",)),
     "portal_setting": Watched("setting", ("value", "sealed")),
-    "cluster": Watched("cluster"),
+    "cluster": Watched(
+        "cluster",
+        ("name", "title", "runtime", "settings", "labels", "all_tenants", "policy", "cordoned", "paused_at"),
+    ),
+    "cluster_secret": Watched("cluster_secret", ("sealed",)),
     "oidc_provider": Watched("provider"),
     "oidc_identity": Watched("identity"),
     "oidc_group_role": Watched("group_role"),
 }
+SECRETS = ("instance_secret", "cluster_secret")
+"""Tables of which only is told that a value changed."""
+
 UNWATCHED: dict[str, str] = {
     "event": "it is the feed itself",
     "operation": "it follows from a change, and its own changes are progress",
+    "cluster_tenant": "the fact of the change names the tenants",
+    "sample_chunk": "background work measures",
     "lease": "processes hold it, not people",
     "idempotency_key": "it only repeats an answer",
     "port_allocation": "background work gives ports out",
@@ -106,7 +115,7 @@ class Changed:
 
     def paths(self, prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
         """Only what differs, as dotted paths, bounded and without secrets."""
-        if self.table in _SECRETS:
+        if self.table in SECRETS:
             return _secret_paths(self)
         return difference(self.before, self.after, prefix)
 

@@ -11,10 +11,11 @@ import random
 import secrets as random_words
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 
 from clawportal import clock, lifecycle
 from clawportal.db import changed_rows, db, transaction
@@ -22,11 +23,15 @@ from clawportal.errors import GiveUp, Problem, Retry, Unavailable
 from clawportal.keyring import KeyringError
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance
+from clawportal.models.clusters import UNREACHABLE
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
 from clawportal.permissions import SYSTEM
-from clawportal.services import clusters, layers, ledger, operations, plans, ports, secrets
+from clawportal.runtimes import ALIVE
+from clawportal.services import clusters, herd, layers, ledger, operations, plans, ports, secrets
+from clawportal.services.dispatch import ASKED, rank_of
+from clawportal.services.herd import WAITING
 from clawportal.services.portal import Portal
-from clawportal.types import Adapter, Artifact, Context, Health, HealthState, Observed, RunState, Runtime, Workload
+from clawportal.types import Adapter, Artifact, Context, ExitVerdict, Health, HealthState, Observed, RunState, Runtime, Workload
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +46,17 @@ GO_ON_EVERY = timedelta(minutes=5)
 QUEUE_LIMIT = timedelta(hours=1)
 """How long a start may wait for its turn; others leave the queue by their own deadlines long before."""
 
+PLACED = "Placed"
+DRIFTED = "Drifted"
+UNWELL_REMEDY = "Look into its log; restart it if it does not recover."
+DRIFT_REMEDY = "Restart it, so that it is made anew; or have the cluster's settings say that such changes are repaired."
+PENDING_KEEPS_TURN = timedelta(seconds=20)
+"""A claw that its cluster cannot place for longer gives its place among those that start to others."""
+PLACE_LIMIT = timedelta(minutes=15)
+"""How long a cluster may take to fetch the image and to find a machine."""
+
 APPLY_MAX = 120.0
 """Seconds that a runtime may take to start something, before others believe that this worker is gone."""
-WAITING = "WaitingForTurn"
 AGAIN = "The portal tries again by itself; what stands in the way is in the message."
 UNREADABLE = "If the keys were rotated, restart the portal. Otherwise restore keyring.json, or enter the secrets again."
 
@@ -81,25 +94,49 @@ def claim(portal: Portal, instance_id: str) -> str | None:
     return holder if taken else None
 
 
-def exists(instance_id: str) -> bool:
-    """Whether there is anything left to do for an instance, ever."""
-    query = select(Instance.id).where(Instance.id == instance_id, Instance.destroyed_at.is_(None))
-    return db.session.scalar(query) is not None
+def whereabouts(instance_id: str) -> tuple[str, bool] | None:
+    """The cluster of an instance, and whether that is paused. None when there is nothing left to do for it, ever."""
+    query = (
+        select(Instance.cluster_id, Cluster.paused_at)
+        .join(Cluster, Cluster.id == Instance.cluster_id)
+        .where(Instance.id == instance_id, Instance.destroyed_at.is_(None))
+    )
+    row = db.session.execute(query).one_or_none()
+    return (row.cluster_id, row.paused_at is not None) if row else None
 
 
-def due(limit: int) -> list[str]:
-    """Instances whose time has come, oldest first; with those whose worker vanished."""
-    query = select(Instance.id).where(Instance.due_at <= clock.now()).order_by(Instance.due_at).limit(limit)
-    return list(db.session.scalars(query))
+@dataclass(frozen=True)
+class Due:
+    instance_id: str
+    cluster_id: str
+    rank: int
+
+
+def due(limit: int) -> list[Due]:
+    """Instances whose time has come; with those whose worker vanished. First what was asked for, then by priority and age."""
+    asked = Instance.generation != Instance.observed_generation
+    query = (
+        select(Instance.id, Instance.cluster_id, Instance.priority, asked.label("asked"))
+        .join(Cluster, Cluster.id == Instance.cluster_id)
+        .where(Instance.due_at <= clock.now(), Cluster.paused_at.is_(None))
+        .order_by(asked.desc(), Instance.priority.desc(), Instance.due_at)
+        .limit(limit)
+    )
+    return [Due(row.id, row.cluster_id, ASKED if row.asked else rank_of(row.priority)) for row in db.session.execute(query)]
 
 
 def run_pass(portal: Portal, instance_id: str) -> None:
     """Claim, one pass, release. Every end has a reason that is stored and shown."""
+    where = whereabouts(instance_id)
+    if where is None:  # a hint may speak of what was deleted meanwhile, or of a workload that is not ours
+        return portal.dispatcher.forget(instance_id)
+    cluster_id, paused = where
+    portal.dispatcher.learn(instance_id, cluster_id)
+    if paused:  # it stays due, and is taken up when somebody resumes the cluster
+        return
     holder = claim(portal, instance_id)
     if holder is None:
-        if exists(instance_id):  # a hint may speak of what was deleted meanwhile, or of a workload that is not ours
-            portal.dispatcher.hint(instance_id, 0.5)
-        return
+        return portal.dispatcher.hint(instance_id, 0.5, cluster=cluster_id)
     work = Pass(portal, instance_id, holder)
     try:
         work.step()
@@ -158,7 +195,7 @@ class Pass:
         return self.row.observed_generation != self.generation
 
     def runtime(self) -> Runtime:
-        return clusters.connect(self.portal, db.session.get_one(Cluster, self.row.cluster_id))
+        return clusters.connect(self.portal, self.cluster())
 
     # ---- towards running
 
@@ -168,10 +205,12 @@ class Pass:
         if seen.state is RunState.UNKNOWN:
             raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
         if self.row.phase in (Phase.FAILED, Phase.STOPPED) and not self.fresh:  # stopped: it completed, and may stay so
-            if seen.state is RunState.RUNNING:
+            if seen.state in ALIVE:
                 runtime.kill(plans.ref_of(self.row))  # the rest of a start that failed
+            if self.row.sync == Sync.UNKNOWN:  # the cluster did not answer for a while
+                self.write(self.row.phase, sync=Sync.SYNCED if self.row.phase == Phase.STOPPED else Sync.OUT_OF_SYNC)
             return self.rest()
-        if seen.state is RunState.RUNNING:
+        if seen.state in ALIVE:
             self.keep(runtime, seen)
         elif self.exited_by_itself(seen):
             self.after_exit(runtime, seen)
@@ -186,26 +225,91 @@ class Pass:
         """It runs: is it the right thing, and is it well?"""
         if self.row.phase == Phase.STOPPING:
             return self.end_for(runtime, "Restarting", "Ending the old process before the restart.")
+        if self.restarted_in_place(runtime, seen) and self.after_restart_in_place(runtime, seen):
+            return None
         try:
             adapter = plans.adapter_of(self.portal, self.row)
             context, workload = self.plan(runtime, adapter)
             secret_values = self.secret_values()
             differs = workload.digest() != (seen.digest if seen.incarnation != self.row.incarnation else self.row.applied_digest)
-            self.refused = differs and self.row.sync == Sync.OUT_OF_SYNC and not self.fresh
+            self.refused = differs and self.row.sync == Sync.OUT_OF_SYNC and self.row.reason != DRIFTED and not self.fresh
             if differs and not self.refused:
                 # before anything is ended: what the claw refuses must not cost the one that runs
                 self.judge(runtime, workload, secret_values)
         except GiveUp as verdict:
             return self.refuse(verdict)
         if self.refused:
-            return self.await_health(runtime, adapter, context)
+            return self.await_health(runtime, adapter, context, seen)
         if self.restarts > self.row.restarts_done:
             return self.end_for(runtime, "Restarting", "Ending the old process before the restart.")
         if seen.incarnation != self.row.incarnation:  # started, but the portal was killed before it could note so
             self.write(Phase.STARTING, incarnation=seen.incarnation, applied_digest=seen.digest, started_at=seen.started_at)
         if differs and not self.follow(runtime, adapter, workload):
             return None
-        self.await_health(runtime, adapter, context)
+        seen = self.look_for_drift(runtime, workload, secret_values, seen)
+        self.await_health(runtime, adapter, context, seen)
+
+    def restarted_in_place(self, runtime: Runtime, seen: Observed) -> bool:
+        mine = self.row.phase in (Phase.STARTING, Phase.RUNNING) and bool(self.row.incarnation)
+        again = seen.incarnation != self.row.incarnation and seen.restarts > self.row.restarts_seen
+        return mine and again and "restarts" in runtime.capabilities and self.restarts == self.row.restarts_done
+
+    def after_restart_in_place(self, runtime: Runtime, seen: Observed) -> bool:
+        """The claw ended and its cluster started it again by itself. True when the pass ends here, by the restart policy."""
+        lines = self.last_words(runtime, previous="logs.previous" in runtime.capabilities)
+        reason, message, _verdict = self.explain(seen, lines)
+        again = seen.restarts - self.row.restarts_seen
+        self.tell_exit(seen, reason, message, lines, again)
+        if not lifecycle.wants_restart(self.row.spec.get("restart", "always"), seen.exit_code):
+            if not self.down(runtime):
+                return True
+            self.write(self.row.phase, restarts_seen=seen.restarts)
+            self.stay_down(seen, reason, message, lines)
+            return True
+        ran = clock.now() - (self.row.started_at or clock.now())
+        crashes = again if ran > lifecycle.STABLE_AFTER else self.row.crashes + again
+        looping = crashes >= lifecycle.CRASH_LOOP_AFTER
+        self.write(
+            Phase.STARTING, reason="CrashLoop" if looping else reason, message=f"{message} Its cluster started it again.",
+            next_action="Read its log, correct the cause and restart it." if looping else "", crashes=crashes,
+            health=HealthState.STARTING, incarnation=seen.incarnation, started_at=seen.started_at or clock.now(),
+            restart_count=self.row.restart_count + again, restarts_seen=seen.restarts,
+        )  # fmt: skip
+        return False
+
+    def look_for_drift(self, runtime: Runtime, workload: Workload, secret_values: Mapping[str, str], seen: Observed) -> Observed:
+        """What somebody changed by hand is shown and, if the cluster's policy says so, put back."""
+        known = any(entry["type"] == DRIFTED and entry["status"] for entry in self.row.conditions)
+        if not seen.drift:
+            if known:
+                gone = [entry for entry in self.row.conditions if entry["type"] != DRIFTED]
+                self.write(self.row.phase, conditions=gone)
+            return seen
+        if not known:
+            ledger.record(
+                self.portal, "instance.drifted", actor=SYSTEM, instance=self.row, level="warning", reason=DRIFTED,
+                message=f"Somebody changed {self.row.name} in its cluster: {seen.drift}",
+            )  # fmt: skip
+        self.write(self.row.phase, conditions=self.condition(DRIFTED, True, DRIFTED, seen.drift))
+        if not self.policy().repair_drift:
+            return seen
+        self.hold(APPLY_MAX)
+        put_back = runtime.apply(plans.whole_ref(self.portal, self.row), workload, secret_values)
+        if put_back.drift:
+            return put_back
+        ledger.record(
+            self.portal, "instance.drift_repaired", actor=SYSTEM, instance=self.row, reason="Repaired",
+            message=f"{self.row.name} is again as it was applied.",
+        )  # fmt: skip
+        gone = [entry for entry in self.row.conditions if entry["type"] != DRIFTED]
+        self.write(self.row.phase, conditions=gone, incarnation=put_back.incarnation, restarts_seen=put_back.restarts)
+        return put_back
+
+    def cluster(self) -> Cluster:
+        return db.session.get_one(Cluster, self.row.cluster_id)
+
+    def policy(self) -> clusters.Policy:
+        return clusters.policy_of(self.cluster())
 
     def secret_values(self) -> dict[str, str]:
         try:
@@ -296,16 +400,19 @@ class Pass:
             Phase.STARTING, reason="Starting", message="Starting the claw.", health=HealthState.STARTING, incarnation="",
             workload=plans.as_stored(workload), applied_digest=workload.digest(),
             crashes=0 if self.fresh else self.row.crashes,  # somebody changed something: forgiven
-            conditions=self.condition("ConfigAccepted", True, "Accepted", "The claw accepts its configuration."),
+            conditions=[
+                entry for entry in self.condition("ConfigAccepted", True, "Accepted", "The claw accepts its configuration.")
+                if entry["type"] != PLACED
+            ],
         )  # fmt: skip
         self.hold(APPLY_MAX)
-        seen = runtime.apply(plans.ref_of(self.row), workload, secret_values)
+        seen = runtime.apply(plans.whole_ref(self.portal, self.row), workload, secret_values)
         again = self.row.restart_count + (1 if self.row.started_at else 0)
         self.write(
             Phase.STARTING, incarnation=seen.incarnation, started_at=seen.started_at or clock.now(),
-            restarts_done=self.restarts, restart_count=again,
+            restarts_done=self.restarts, restart_count=again, restarts_seen=seen.restarts,
         )  # fmt: skip
-        self.await_health(runtime, adapter, context)
+        self.await_health(runtime, adapter, context, seen)
 
     def give_way(self) -> None:
         """Something else is wanted by now: end here, before anything is started for nothing."""
@@ -329,7 +436,7 @@ class Pass:
 
     def install(self, runtime: Runtime, adapter: Adapter) -> None:
         """Returns when everything is there; otherwise waits for the operation that installs it."""
-        needed = adapter.artifacts(self.row.version)
+        needed = plans.software(adapter, self.row.version, runtime, self.policy())
         missing = [artifact for artifact in needed if not runtime.prepared(artifact)]
         if not missing:
             return
@@ -369,7 +476,7 @@ class Pass:
         secrets.generate_missing(self.portal, self.row.id, adapter.generated_secrets(version))
         try:
             context = plans.context_of(self.portal, self.row, adapter, runtime, given)
-            return context, plans.workload_of(adapter, context)
+            return context, plans.workload_of(adapter, context, runtime, self.policy())
         except (ValueError, Problem) as error:
             raise GiveUp(
                 "ConfigInvalid", f"The configuration cannot be used: {error}", "Edit the instance and correct it."
@@ -377,21 +484,30 @@ class Pass:
 
     def wait_for_turn(self) -> None:
         """Starts are limited per cluster, so that a returning machine is not overrun."""
-        query = select(func.count()).select_from(Instance).where(
-            Instance.cluster_id == self.row.cluster_id, Instance.phase == Phase.STARTING, Instance.incarnation != "",
-            Instance.id != self.row.id, Instance.destroyed_at.is_(None),
-        )  # fmt: skip
-        if (db.session.scalar(query) or 0) < self.portal.settings.concurrent_starts:
+        turn = herd.take(self.portal, self.row, fresh=self.fresh)
+        self.row = db.session.get_one(Instance, self.row.id)
+        if turn.given:
             return
         if self.row.phase != Phase.CREATING or self.row.reason != WAITING:
-            self.write(Phase.CREATING, reason=WAITING, message="Other claws are starting; this one is next in line.",
+            self.write(Phase.CREATING, reason=WAITING, message="Other claws are starting; this one waits for its turn.",
                        phase_deadline=clock.now() + QUEUE_LIMIT)  # fmt: skip
         self.check_deadline()
-        self.rest(after=0.2 + random.random() * 0.3)
+        self.rest(after=herd.pause(turn.ahead))
         raise PassEnds
 
-    def await_health(self, runtime: Runtime, adapter: Adapter, context: Context) -> None:
+    def await_health(self, runtime: Runtime, adapter: Adapter, context: Context, seen: Observed) -> None:
         """Ask the claw; a quick one is waited for here, a slow one in later passes."""
+        if seen.state is RunState.PENDING:
+            return self.await_place(runtime, seen)
+        if any(entry["type"] == PLACED and not entry["status"] for entry in self.row.conditions):
+            # only now does the claw itself begin to start, so that its own time begins here
+            limit = lifecycle.deadline_for(Phase.STARTING, startup_seconds=self._startup(self.row), stop_grace=self.grace())
+            self.write(
+                self.row.phase, reason="Starting", message="Starting the claw.",
+                next_action=lifecycle.NEXT_ACTION[Phase.STARTING],
+                phase_deadline=clock.now() + limit if limit and self.row.phase == Phase.STARTING else self.row.phase_deadline,
+                conditions=self.condition(PLACED, True, "Placed", "The cluster runs it."),
+            )  # fmt: skip
         io = plans.InstanceIO(self.portal, self.row.id, plans.ref_of(self.row), runtime, context.ports)
         end, pause = time.monotonic() + QUICK_LOOK, 0.02
         while True:
@@ -406,16 +522,41 @@ class Pass:
                 return self.rest(after=0.0)
         self.not_yet(runtime, health)
 
+    def await_place(self, runtime: Runtime, seen: Observed) -> None:
+        """The place has taken it on, but fetches its image or looks for a machine: that has a time of its own."""
+        reason, message = seen.reason or "Pending", seen.message or "The cluster prepares the claw."
+        told = (Phase.STARTING, reason, message)
+        if (self.row.phase, self.row.reason, self.row.message) != told:
+            self.write(
+                Phase.STARTING, reason=reason, message=message, next_action=seen.remedy,
+                conditions=self.condition(PLACED, False, reason, message),
+            )  # fmt: skip
+        if self.row.turn_at is not None and clock.now() > self.row.turn_at + PENDING_KEEPS_TURN:
+            self.write(Phase.STARTING, turn_at=None)
+        if clock.now() > self.row.phase_since + PLACE_LIMIT and not clock.jumped():
+            runtime.kill(plans.ref_of(self.row))
+            raise GiveUp(
+                reason,
+                f"The cluster could not run it in time: {message}",
+                seen.remedy or "Correct the cause, then start it again.",
+            )
+        operations.advance_for_instance(self.portal, self.row, 0.8, message)
+        self.rest(after=2.0)
+
     def well(self, health: Health) -> None:
         words = health.message or ("The claw is running and well." if health.state is HealthState.HEALTHY else "")
         # by our own note, not by the runtime's: that may come from another clock
         stable = self.row.phase == Phase.RUNNING and clock.now() - self.row.phase_since > lifecycle.STABLE_AFTER
+        drifted = next((entry for entry in self.row.conditions if entry["type"] == DRIFTED and entry["status"]), None)
+        if drifted and not self.refused and health.state is HealthState.HEALTHY:
+            health = Health(health.state, DRIFTED, f"Somebody changed it in its cluster: {drifted['message']}")
+            words = health.message
         told: dict[str, Any] = {} if self.refused else {
             "reason": health.reason or "Running", "message": words,
-            "next_action": "" if health.state is HealthState.HEALTHY else "Look into its log; restart it if it does not recover.",
+            "next_action": DRIFT_REMEDY if drifted else "" if health.state is HealthState.HEALTHY else UNWELL_REMEDY,
         }  # fmt: skip
         self.write(
-            Phase.RUNNING, sync=Sync.OUT_OF_SYNC if self.refused else Sync.SYNCED, health=health.state, **told,
+            Phase.RUNNING, sync=Sync.OUT_OF_SYNC if self.refused or drifted else Sync.SYNCED, health=health.state, **told,
             observed_generation=self.generation, attempts=0, not_before=None,
             restarts_done=self.row.restarts_done if self.refused else self.restarts,
             crashes=0 if stable else self.row.crashes,
@@ -446,18 +587,27 @@ class Pass:
 
     def after_exit(self, runtime: Runtime, seen: Observed) -> None:
         lines = self.last_words(runtime)
-        verdict = plans.adapter_of(self.portal, self.row).explain_exit(seen.exit_code, seen.exit_signal, lines)
-        reason = seen.reason or verdict.reason
-        message = seen.message or verdict.message
-        ledger.record(
-            self.portal, "instance.exited", actor=SYSTEM, instance=self.row, level="warning", reason=reason, message=message,
-            data={"exit_code": seen.exit_code, "signal": seen.exit_signal, "lines": list(lines)},
-        )  # fmt: skip
+        reason, message, verdict = self.explain(seen, lines)
+        self.tell_exit(seen, reason, message, lines)
         if not verdict.retry and not seen.reason:
             raise GiveUp(reason, message, verdict.remedy, lines)
         if not lifecycle.wants_restart(self.row.spec.get("restart", "always"), seen.exit_code):
             return self.stay_down(seen, reason, message, lines)
         self.back_off(seen, reason, message)
+
+    def explain(self, seen: Observed, lines: tuple[str, ...]) -> tuple[str, str, ExitVerdict]:
+        """Reason and message of an exit, by the cluster if it knows, and what the adapter thinks of it."""
+        verdict = plans.adapter_of(self.portal, self.row).explain_exit(seen.exit_code, seen.exit_signal, lines)
+        return seen.reason or verdict.reason, seen.message or verdict.message, verdict
+
+    def tell_exit(self, seen: Observed, reason: str, message: str, lines: tuple[str, ...], times: int = 1) -> None:
+        ledger.record(
+            self.portal, "instance.exited", actor=SYSTEM, instance=self.row, level="warning", reason=reason, message=message,
+            data={
+                "exit_code": seen.exit_code, "signal": seen.exit_signal, "lines": list(lines),
+                **({"times": times} if times > 1 else {}),
+            },
+        )  # fmt: skip
 
     def stay_down(self, seen: Observed, reason: str, message: str, lines: tuple[str, ...]) -> None:
         if seen.exit_code != 0:
@@ -479,7 +629,7 @@ class Pass:
         self.write(
             Phase.STARTING, reason="CrashLoop" if looping else reason, message=words, health=HealthState.UNHEALTHY,
             next_action="Read its log, correct the cause and restart it." if looping else "", incarnation="", crashes=crashes,
-            not_before=clock.now() + delay, observed_generation=self.generation,
+            not_before=clock.now() + delay, observed_generation=self.generation, turn_at=None,
             phase_deadline=clock.now() + delay + lifecycle.DEADLINES[Phase.STARTING],
             conditions=self.condition("Healthy", False, reason, message),
         )  # fmt: skip
@@ -524,7 +674,7 @@ class Pass:
         seen = runtime.inspect(ref)
         if seen.state is RunState.UNKNOWN:
             raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
-        if seen.state is not RunState.RUNNING:
+        if seen.state not in ALIVE:
             return True
         if self.row.kill_wanted and not (self.row.reason == "Killing" and self.overdue()):
             if self.row.phase != Phase.STOPPING or self.row.reason != "Killing":
@@ -542,7 +692,7 @@ class Pass:
     def await_exit(self, runtime: Runtime) -> bool:
         end, pause = time.monotonic() + QUICK_LOOK, 0.02
         while time.monotonic() < end:
-            if runtime.inspect(plans.ref_of(self.row)).state is not RunState.RUNNING:
+            if runtime.inspect(plans.ref_of(self.row)).state not in ALIVE:
                 return True
             time.sleep(pause)
             pause = min(pause * 1.5, 0.2)
@@ -562,12 +712,20 @@ class Pass:
                 told = {"sync": Sync.UNKNOWN, "health": HealthState.UNKNOWN}
             if self.row.phase == Phase.PENDING and self.row.phase_deadline is None:  # counts from the first look
                 told["phase_deadline"] = clock.now() + lifecycle.DEADLINES[Phase.PENDING]
+            if self.row.turn_at is not None and not self.row.incarnation:
+                told["turn_at"] = None  # whoever cannot start now must not keep others from it
             self.write(self.row.phase, reason=later.reason, message=str(later), next_action=AGAIN, attempts=attempts, **told)
-            self.rest(after=delay.total_seconds())
+            self.rest(after=self.until_again(later, delay.total_seconds()))
         except LeaseLost:
             log.info("instance %s: taken over by another worker", self.row.id)
         except GiveUp as verdict:
             self.fail(verdict)
+
+    def until_again(self, later: Retry, seconds: float) -> float:
+        """While its cluster is silent, a claw that has nothing pending is left alone: the cluster's return hints it."""
+        settled = self.row.phase not in lifecycle.TRANSITIONAL and not self.fresh
+        silent = later.reason.startswith(("Cluster", "Runtime")) and self.cluster().health == UNREACHABLE
+        return lifecycle.LONGEST_BACKOFF * (1 + random.random()) if settled and silent else seconds
 
     def fail(self, verdict: GiveUp) -> None:
         try:
@@ -606,7 +764,8 @@ class Pass:
             row.due_at = None if delay is None else clock.now() + timedelta(seconds=delay)
             row.lease_holder, row.lease_until = "", None
             if delay is not None:
-                after_commit(self.portal.dispatcher.hint, row.id, delay)
+                rank = ASKED if self.fresh or row.turn_at is not None else rank_of(row.priority)
+                after_commit(lambda: self.portal.dispatcher.hint(row.id, delay, rank=rank, cluster=row.cluster_id))
 
     # ---- writing what was observed
 
@@ -617,11 +776,14 @@ class Pass:
             moved = row.phase != phase
             told = moved or (observed.get("reason", row.reason), observed.get("sync", row.sync)) != (row.reason, row.sync)
             shown = moved or any(getattr(row, name) != value for name, value in observed.items() if name in _SHOWN)
+            had_turn = row.turn_at is not None
             if moved:
                 self._enter(row, Phase(phase))
             for name, value in observed.items():
                 setattr(row, name, value)
             row.lease_until = row.due_at = None if row.destroyed_at else clock.now() + LEASE
+            if had_turn and row.turn_at is None:
+                after_commit(herd.call_next, self.portal, row.cluster_id)
             if told:
                 self._tell(row, event_lines)
             elif shown:
@@ -635,6 +797,8 @@ class Pass:
         row.phase, row.phase_since = phase, clock.now()
         row.phase_deadline = clock.now() + limit if limit else None
         row.next_action = lifecycle.NEXT_ACTION[phase]
+        if phase not in (Phase.CREATING, Phase.STARTING):
+            row.turn_at = None
         if phase in lifecycle.TRANSITIONAL:
             row.sync = Sync.PROGRESSING
 
@@ -679,9 +843,9 @@ class Pass:
         entry = {"type": kind, "status": status, "reason": reason, "message": message, "since": since}
         return sorted([*kept, entry], key=lambda item: str(item["type"]))
 
-    def last_words(self, runtime: Runtime) -> tuple[str, ...]:
+    def last_words(self, runtime: Runtime, *, previous: bool = False) -> tuple[str, ...]:
         try:
-            found = runtime.logs(plans.ref_of(self.row), tail=LAST_WORDS)
+            found = runtime.logs(plans.ref_of(self.row), tail=LAST_WORDS, previous=previous)
             lines = [line.text for line in found if line is not None]
         except (OSError, Problem):
             return ()

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_, select
 from clawportal import clock, origin
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid, NotFound, PreconditionFailed, PreconditionRequired, Problem
-from clawportal.lifecycle import Desired, Phase
+from clawportal.lifecycle import PRIORITIES, Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.permissions import Actor, Grant, Permission
 from clawportal.services import (
@@ -27,6 +27,7 @@ from clawportal.services import (
     layers,
     ledger,
     operations,
+    plans,
     policies,
     quotas,
     secrets,
@@ -75,6 +76,8 @@ class Filters:
     """Only what needs attention."""
     name: str = ""
     """Exactly this name, or this id."""
+    cluster: str = ""
+    """Id of the cluster."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         where.append(or_(Instance.project_id == filters.project, Instance.project_id.in_(_projects_named(filters.project))))
     if filters.text:
         where.append(or_(Instance.name.icontains(filters.text, autoescape=True), Instance.id == filters.text))
+    if filters.cluster:
+        where.append(Instance.cluster_id == filters.cluster)
     if filters.name:
         where.append(or_(Instance.name == filters.name, Instance.id == filters.name))
     if filters.trouble:
@@ -238,8 +243,8 @@ def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldEr
     if errors or accepted is None:
         return errors
     project = tenancy.project_for_create(actor, wanted.project)
-    cluster_id = clusters.for_create(wanted.cluster or db.session.get_one(Tenant, project.tenant_id).default_cluster_id).id
-    return policies.preview(portal, actor, _row(actor, wanted, accepted, project, cluster_id), "create")
+    cluster = clusters.for_create(project.tenant_id, wanted.cluster, tenancy.default_cluster(project.tenant_id))
+    return policies.preview(portal, actor, _row(actor, wanted, accepted, project, cluster.id), "create")
 
 
 def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catalog.Wanted | None, list[FieldError]]:
@@ -249,19 +254,24 @@ def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catal
         known_secrets=known, lay=layer,
     )  # fmt: skip
     errors = catalog.check_name(wanted.name) + catalog.check_labels(wanted.labels) + errors
-    for look in (lambda: tenancy.project_for_create(actor, wanted.project), lambda: clusters.for_create(wanted.cluster)):
-        try:
-            found = look()
-        except Invalid as problem:
-            errors += problem.errors
-            continue
-        if not isinstance(found, Project):
-            continue
-        if _name_taken(found.tenant_id, wanted.name):
-            errors.append(FieldError("name", f"There is already an instance named {wanted.name}. Choose another name.", "taken"))
-        if accepted is not None:
-            errors += tenancy.check_allowed(found.tenant_id, accepted.adapter.kind, accepted.version)
-    return accepted, errors
+    try:
+        project = tenancy.project_for_create(actor, wanted.project)
+    except Invalid as problem:
+        return accepted, errors + list(problem.errors)
+    if _name_taken(project.tenant_id, wanted.name):
+        errors.append(FieldError("name", f"There is already an instance named {wanted.name}. Choose another name.", "taken"))
+    if accepted is not None:
+        errors += tenancy.check_allowed(project.tenant_id, accepted.adapter.kind, accepted.version)
+    return accepted, errors + _check_place(project, wanted, accepted)
+
+
+def _check_place(project: Project, wanted: NewInstance, accepted: catalog.Wanted | None) -> list[FieldError]:
+    """Whether there is a cluster for it, and one where it can run."""
+    try:
+        cluster = clusters.for_create(project.tenant_id, wanted.cluster, tenancy.default_cluster(project.tenant_id))
+    except Invalid as problem:
+        return list(problem.errors)
+    return plans.check_place(cluster, accepted.adapter, accepted.version, accepted.spec) if accepted is not None else []
 
 
 Lay = Callable[[Adapter, str, Mapping[str, Any]], Mapping[str, Any]]
@@ -301,7 +311,7 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
         instance = _insert(portal, actor, wanted, accepted)
         if key:
             db.session.add(IdempotencyKey(actor_id=actor.id, key=key, request_hash=request_hash, object_id=instance.id))
-        after_commit(portal.dispatcher.hint, instance.id)
+        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id))
     return instance
 
 
@@ -323,7 +333,7 @@ def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
 def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog.Wanted) -> Instance:
     project = tenancy.project_for_create(actor, wanted.project)
     default_cluster = tenancy.hold(project)
-    cluster = clusters.for_create(wanted.cluster or default_cluster)
+    cluster = clusters.for_create(project.tenant_id, wanted.cluster, default_cluster)
     instance = _row(actor, wanted, accepted, project, cluster.id)
     db.session.add(instance)
     db.session.flush()
@@ -345,6 +355,7 @@ def _row(actor: Actor, wanted: NewInstance, accepted: catalog.Wanted, project: P
         adapter=accepted.adapter.kind,
         version=accepted.version,
         spec=accepted.spec.model_dump(mode="json"),
+        priority=PRIORITIES[accepted.spec.priority],
         desired=Desired.RUNNING if wanted.start else Desired.STOPPED,
         created_by=actor.name,
         message="Waiting to be taken up",
@@ -395,6 +406,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
             raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
         action = "version" if accepted.version != instance.version else ""
         instance.spec, instance.version = accepted.spec.model_dump(mode="json"), accepted.version
+        instance.priority = PRIORITIES[accepted.spec.priority]
         instance.labels = instance.labels if change.labels is None else dict(change.labels)
         secrets.store(portal, instance.id, accepted.secrets)
         if accepted.secrets:
@@ -552,7 +564,7 @@ def _changed(
         portal, f"instance.{verb}_requested", actor=actor, instance=instance, level=level, message=f"{instance.name}: {words}.",
         data={"generation": instance.generation},
     )  # fmt: skip
-    after_commit(portal.dispatcher.hint, instance.id)
+    after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id))
     return operation
 
 
@@ -570,7 +582,7 @@ def endpoints(portal: Portal, instance: Instance) -> list[Endpoint]:
     """Where the running claw listens."""
     adapter = portal.registry.adapters.get(instance.adapter)
     given = (instance.workload or {}).get("ports", {})
-    if adapter is None or instance.phase != Phase.RUNNING:
+    if adapter is None or instance.phase != Phase.RUNNING or not _on_shared_machine(instance):
         return []
     host = "127.0.0.1" if not instance.spec.get("expose") else "0.0.0.0"
     scheme = {"http": "http", "ws": "ws", "tcp": "tcp"}
@@ -579,6 +591,29 @@ def endpoints(portal: Portal, instance: Instance) -> list[Endpoint]:
         for spec in adapter.ports(instance.version)
         if spec.name in given
     ]
+
+
+def _on_shared_machine(instance: Instance) -> bool:
+    """Whether its ports are those of a machine; in a network of its own, it is reached through the portal."""
+    cluster = db.session.get(Cluster, instance.cluster_id)
+    return cluster is not None and (cluster.runtime == "process" or "allocated-ports" in cluster.capabilities)
+
+
+@dataclass(frozen=True)
+class NamedPort:
+    """A port that the claw has, as `claw connect` names it."""
+
+    name: str
+    number: int
+    title: str
+
+
+def named_ports(portal: Portal, instance: Instance) -> list[NamedPort]:
+    """The ports of the claw, the first one first; empty before its first start."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    given = (instance.workload or {}).get("ports", {})
+    specs = adapter.ports(instance.version) if adapter else ()
+    return [NamedPort(spec.name, given[spec.name], spec.title or spec.name) for spec in specs if spec.name in given]
 
 
 def data_folder_note(instance: Instance) -> str:

@@ -324,9 +324,11 @@ def _verdict(portal: Portal, row: Instance, layer: Layer) -> str:
             return "refused"
         if not _running(row):
             return "none"
-        runtime = clusters.connect(portal, plans.cluster_of(row))
+        cluster = plans.cluster_of(row)
+        runtime = clusters.connect(portal, cluster)
         context = plans.context_of(portal, row, adapter, runtime, plans.ports_of(runtime, row), layer=layer)
-        return str(adapter.change(plans.workload_from(row.workload or {}), plans.workload_of(adapter, context)).action)
+        planned = plans.workload_of(adapter, context, runtime, clusters.policy_of(cluster))
+        return str(adapter.change(plans.workload_from(row.workload or {}), planned).action)
     except ValueError:
         return "refused"
     except (GiveUp, Problem, OSError):

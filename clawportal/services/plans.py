@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from clawportal.errors import GiveUp, Unavailable
+from clawportal.db import db
+from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.layering import Layer
-from clawportal.models import Cluster, Instance
-from clawportal.services import ports, secrets
+from clawportal.models import Cluster, Instance, Tenant
+from clawportal.services import clusters, ports, quotas, secrets
 from clawportal.services.catalog import MODEL_KEY
 from clawportal.services.portal import Portal
 from clawportal.types import (
@@ -21,8 +23,10 @@ from clawportal.types import (
     Context,
     File,
     HttpAnswer,
+    Image,
     InstanceSpec,
     Model,
+    Probe,
     Process,
     Ref,
     Runtime,
@@ -35,6 +39,12 @@ _BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.a
 
 def ref_of(instance: Instance) -> Ref:
     return Ref(instance.id, instance.name, instance.tenant_id)
+
+
+def whole_ref(portal: Portal, instance: Instance) -> Ref:
+    """With what a place needs that keeps tenants apart: the tenant's name and quota."""
+    tenant = db.session.get_one(Tenant, instance.tenant_id)
+    return replace(ref_of(instance), tenant_name=tenant.name, limits=quotas.tenant_limits(instance.tenant_id))
 
 
 def adapter_of(portal: Portal, instance: Instance) -> Adapter:
@@ -68,20 +78,61 @@ def context_of(
         version=instance.version,
         spec=spec,
         settings=adapter.settings_model(instance.version).model_validate(spec.settings),
-        layout=runtime.layout(ref_of(instance), adapter.artifacts(instance.version)),
+        layout=runtime.layout(ref_of(instance), adapter.artifacts(instance.version), adapter.image(instance.version)),
         ports=dict(given),
-        bind_host="0.0.0.0" if spec.expose else "127.0.0.1",
-        model=_model(portal, spec),
+        bind_host=_bind_host(runtime, spec),
+        model=_model(portal, spec, adapter, runtime, instance.cluster_id),
         secrets=frozenset(names | {MODEL_KEY} if layers.has_key(instance) else names),
     )
 
 
-def _model(portal: Portal, spec: InstanceSpec) -> Model:
+def _bind_host(runtime: Runtime, spec: InstanceSpec) -> str:
+    """Loopback only where that is shared with the portal; elsewhere the network of the place keeps strangers out."""
+    return "127.0.0.1" if "allocated-ports" in runtime.capabilities and not spec.expose else "0.0.0.0"
+
+
+def _model(portal: Portal, spec: InstanceSpec, adapter: Adapter, runtime: Runtime, cluster_id: str) -> Model:
     choice = spec.model
     if choice.provider == "practice":
-        return Model("practice", _practice_url(portal), choice.name or "practice", "openai", MODEL_KEY)
+        url = _practice_url(portal)
+        if "model" in adapter.capabilities and "allocated-ports" not in runtime.capabilities:
+            url = _from_afar(url, db.session.get_one(Cluster, cluster_id))
+        return Model("practice", url, choice.name or "practice", "openai", MODEL_KEY)
     api = "anthropic" if choice.provider == "anthropic" else "openai"
     return Model(choice.provider, choice.base_url or _BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
+
+
+def _from_afar(url: str, cluster: Cluster) -> str:
+    """The practice model as claws in another place reach it; GiveUp where nobody has said how."""
+    host = clusters.policy_of(cluster).portal_host
+    if not host:
+        raise GiveUp(NO_WAY_TO_PRACTICE, practice_refusal(cluster), PRACTICE_REMEDY)
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, f"{host}:{parts.port}", parts.path, "", "")) if url else ""
+
+
+NO_WAY_TO_PRACTICE = "PracticeModelUnreachable"
+PRACTICE_REMEDY = (
+    "Choose a real provider; or set the host name of the portal in the settings of the cluster, and "
+    "CLAWPORTAL_PRACTICE_MODEL_HOST so that the practice model listens on more than this machine."
+)
+
+
+def check_place(cluster: Cluster, adapter: Adapter, version: str, spec: InstanceSpec) -> list[FieldError]:
+    """What is known to keep a claw from running in a cluster, so that a form can say it before anything is stored."""
+    known = frozenset(cluster.capabilities or ())
+    errors = []
+    if "images" in known and adapter.image(version) is None:
+        words = f"There is no container image for {adapter.title} {version}. Choose another cluster."
+        errors.append(FieldError("cluster", words))
+    far = bool(known) and "allocated-ports" not in known and "model" in adapter.capabilities
+    if far and spec.model.provider == "practice" and not clusters.policy_of(cluster).portal_host:
+        errors.append(FieldError("spec.model.provider", f"{practice_refusal(cluster)} {PRACTICE_REMEDY}"))
+    return errors
+
+
+def practice_refusal(cluster: Cluster) -> str:
+    return f"Claws in cluster {cluster.name} cannot reach the practice model: it runs on the portal's machine."
 
 
 def _practice_url(portal: Portal) -> str:
@@ -90,9 +141,11 @@ def _practice_url(portal: Portal) -> str:
     return portal.practice_url or (f"http://127.0.0.1:{port}/v1" if port else "")
 
 
-def workload_of(adapter: Adapter, context: Context) -> Workload:
-    """The adapter's plan with the limits that the spec asks for."""
+def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.Policy | None = None) -> Workload:
+    """The adapter's plan with the limits that the spec asks for, and with the image where the place runs images."""
     plan = adapter.plan(context)
+    if "images" in runtime.capabilities:
+        plan = _with_image(adapter, context.version, plan, policy)
     memory = context.spec.resources.memory or adapter.suggested_memory
     cpu = context.spec.resources.cpu
     return replace(
@@ -100,6 +153,43 @@ def workload_of(adapter: Adapter, context: Context) -> Workload:
         memory_bytes=int(parse_quantity(memory)) if memory else plan.memory_bytes,
         cpu_cores=float(parse_quantity(cpu)) if cpu else plan.cpu_cores,
     )
+
+
+def software(adapter: Adapter, version: str, runtime: Runtime, policy: clusters.Policy | None = None) -> tuple[Artifact, ...]:
+    """What the place has to have before an instance of this version can start there, in the order of installation."""
+    if "artifacts" in runtime.capabilities:
+        return adapter.artifacts(version)
+    if "images.pull" in runtime.capabilities:
+        return (Artifact(adapter.kind, version, "image", (image_of(adapter, version, policy).reference,)),)
+    return ()
+
+
+def image_of(adapter: Adapter, version: str, policy: clusters.Policy | None = None) -> Image:
+    """As the cluster's policy maps it; GiveUp where there is none."""
+    image = adapter.image(version)
+    if image is None:
+        raise GiveUp(
+            "NoImage",
+            f"There is no container image for {adapter.title} {version}.",
+            "Choose a cluster that installs software, such as this machine.",
+        )
+    return replace(image, reference=mapped(image.reference, adapter.kind, version, policy)) if policy else image
+
+
+def mapped(reference: str, kind: str, version: str, policy: clusters.Policy) -> str:
+    """The image that a cluster runs instead: one of its own, or the same from its mirror."""
+    if own := policy.images.get(kind):
+        return own.replace("{version}", version)
+    if not policy.image_registry:
+        return reference
+    first, slash, rest = reference.partition("/")
+    has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return f"{policy.image_registry}/{rest if has_registry else reference}"
+
+
+def _with_image(adapter: Adapter, version: str, plan: Workload, policy: clusters.Policy | None) -> Workload:
+    image = image_of(adapter, version, policy)
+    return replace(plan, artifacts=(), image=image, probe=adapter.probe(version), startup_seconds=adapter.startup_seconds)
 
 
 def workload_from(stored: Mapping[str, Any]) -> Workload:
@@ -114,6 +204,10 @@ def workload_from(stored: Mapping[str, Any]) -> Workload:
         memory_bytes=stored["memory_bytes"],
         cpu_cores=stored["cpu_cores"],
         stop_grace=stored["stop_grace"],
+        image=Image(**stored["image"]) if stored.get("image") else None,
+        probe=Probe(**stored["probe"]) if stored.get("probe") else None,
+        startup_seconds=stored.get("startup_seconds"),
+        storage_bytes=stored.get("storage_bytes"),
     )
 
 
@@ -168,8 +262,6 @@ def ports_of(runtime: Runtime, instance: Instance) -> dict[str, int]:
 
 
 def cluster_of(instance: Instance) -> Cluster:
-    from clawportal.db import db
-
     return db.session.get_one(Cluster, instance.cluster_id)
 
 

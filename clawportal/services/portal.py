@@ -14,10 +14,12 @@ from clawportal.keyring import Keyring
 from clawportal.pluginmanager import Registry
 from clawportal.services.audit_refusals import Refusals
 from clawportal.services.connections import Connections
+from clawportal.services.consolehub import ConsoleHub
 from clawportal.services.dispatch import Dispatcher
 from clawportal.services.loghub import LogHub
 from clawportal.services.oidc_calls import ProviderCalls
 from clawportal.services.samples import LiveSamples
+from clawportal.services.series import Recorder
 from clawportal.settings import Settings
 from clawportal.testing.practice_model import PracticeModel
 
@@ -36,6 +38,8 @@ class Portal:
     connections: Connections
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     samples: LiveSamples = field(default_factory=LiveSamples)
+    recorder: Recorder = field(default_factory=Recorder)
+    consoles: ConsoleHub = field(default_factory=ConsoleHub)
     logs: LogHub = field(default_factory=LogHub)
     refusals: Refusals = field(default_factory=Refusals)
     oidc: ProviderCalls = field(default_factory=ProviderCalls)
@@ -47,6 +51,14 @@ class Portal:
     """Where the practice model listens, empty while it is off."""
     practice: PracticeModel | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    clusters_news: threading.Event = field(default_factory=threading.Event)
+    """Set when the table of clusters was changed here, so that background work need not wait for its next look."""
+
+    def __post_init__(self) -> None:
+        self.samples.listeners.append(self.recorder.add)
+
+    def clusters_changed(self) -> None:
+        self.clusters_news.set()
 
     def publish(self, event: Event) -> None:
         for listener in tuple(self.listeners):

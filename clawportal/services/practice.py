@@ -30,10 +30,10 @@ def switch(portal: Portal, actor: Actor, on: bool) -> None:
 
 
 def start(portal: Portal) -> None:
-    """Listen on loopback. A taken port is told in the log and by `clawportal doctor`; everything else goes on."""
+    """Listen, on loopback unless set otherwise. A taken port is told in the log and by the doctor; everything else goes on."""
     if portal.practice is not None:
         return
-    server = PracticeModel(port=portal.settings.practice_model_port)
+    server = PracticeModel(portal.settings.practice_model_host, portal.settings.practice_model_port)
     try:
         server.start()
     except OSError as error:
@@ -42,7 +42,12 @@ def start(portal: Portal) -> None:
             portal.settings.practice_model_port, error,
         )  # fmt: skip
         return
-    portal.practice, portal.practice_url = server, server.url
+    portal.practice, portal.practice_url = server, f"http://{_near(server.host)}:{server.port}/v1"
+
+
+def _near(host: str) -> str:
+    """By which address this machine itself reaches it."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
 
 
 def stop(portal: Portal) -> None:

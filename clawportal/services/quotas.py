@@ -23,7 +23,7 @@ from clawportal.models import Instance, Project, Quota, Tenant
 from clawportal.permissions import Actor, Permission, Scope
 from clawportal.services import access, layers, ledger
 from clawportal.services.portal import Portal
-from clawportal.types import parse_quantity
+from clawportal.types import TenantLimits, parse_quantity
 
 RESOURCES = ("instances", "cpu", "memory")
 MOST_INSTANCES = 1_000_000
@@ -220,6 +220,16 @@ def _locked(scopes: tuple[str, ...]) -> list[Quota]:
         if row is not None:
             found.append(row)
     return found
+
+
+def tenant_limits(tenant_id: str) -> TenantLimits | None:
+    """The quota as a place needs it that can hold a tenant to it; None without one."""
+    row = db.session.scalar(select(Quota).where(Quota.tenant_id == tenant_id, Quota.project_id.is_(None)))
+    if row is None:
+        return None
+    limits = _limits(row)
+    cpu, memory = limits.of("cpu"), limits.of("memory")
+    return TenantLimits(limits.instances, float(cpu) if cpu is not None else None, int(memory) if memory is not None else None)
 
 
 def _limits(row: Quota | None) -> Limits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +18,7 @@ class Usage:
     cpu_percent: float | None
     memory_bytes: int
     processes: int
+    disk_bytes: int | None = None
 
 
 class LiveSamples:
@@ -25,15 +26,21 @@ class LiveSamples:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: dict[str, Sample] = {}
+        self._last: dict[str, dict[str, Sample]] = {}
         self._usage: dict[str, Usage] = {}
+        self.listeners: list[Callable[[Mapping[str, Usage]], None]] = []
+        """Called with each sampling, after it was taken in."""
 
-    def update(self, samples: Iterable[Sample]) -> None:
-        """Take in one complete sampling: instances that are not in it no longer run."""
+    def update(self, samples: Iterable[Sample], cluster: str = "") -> None:
+        """Take in one complete sampling of a cluster: instances of it that are not in it no longer run."""
         last = {sample.ref.instance_id: sample for sample in samples}
         with self._lock:
-            self._usage = {key: _usage(self._last.get(key), sample) for key, sample in last.items()}
-            self._last = last
+            before = self._last.pop(cluster, {})
+            told = {key: _usage(before.get(key), sample) for key, sample in last.items()}
+            self._usage = {key: usage for key, usage in self._usage.items() if key not in before} | told
+            self._last[cluster] = last
+        for listener in tuple(self.listeners):
+            listener(told)
 
     def get(self, instance_id: str) -> Usage | None:
         return self._usage.get(instance_id)
@@ -46,4 +53,4 @@ def _usage(before: Sample | None, now: Sample) -> Usage:
         used = now.cpu_seconds - before.cpu_seconds
         if seconds > 0 and used >= 0:  # less than before: it was restarted in between
             cpu = 100 * used / seconds
-    return Usage(now.at, cpu, now.memory_bytes, now.processes)
+    return Usage(now.at, cpu, now.memory_bytes, now.processes, now.disk_bytes)

@@ -123,6 +123,11 @@ def allowed(tenant_id: str) -> dict[str, list[str]] | None:
     return db.session.scalar(select(Tenant.allowed_adapters).where(Tenant.id == tenant_id))
 
 
+def default_cluster(tenant_id: str) -> str | None:
+    """Where its instances go for which nobody names a cluster."""
+    return db.session.scalar(select(Tenant.default_cluster_id).where(Tenant.id == tenant_id))
+
+
 def check_allowed(tenant_id: str, adapter: str, version: str) -> list[FieldError]:
     """What the defaults of the tenant say against a kind of claw."""
     kinds = allowed(tenant_id)

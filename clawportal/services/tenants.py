@@ -206,7 +206,8 @@ def update(portal: Portal, actor: Actor, tenant_id: str, change: TenantChange) -
         if change.allowed_adapters is not None or "allowed_adapters" in change.unset:
             tenant.allowed_adapters = _allowed(portal, change.allowed_adapters, errors)
         if change.default_cluster is not None or "default_cluster" in change.unset:
-            tenant.default_cluster_id = clusters.for_create(change.default_cluster).id if change.default_cluster else None
+            chosen = clusters.default_for(tenant.id, change.default_cluster) if change.default_cluster else None
+            tenant.default_cluster_id = chosen.id if chosen else None
         if change.require_totp is not None:
             _require_totp(actor, tenant, change.require_totp, errors)
         if errors:

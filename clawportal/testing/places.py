@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clawportal.adapters import change_by_paths, exit_verdict, json_file
 from clawportal.errors import FieldError, GiveUp, Unavailable
+from clawportal.runtimes import Without
 from clawportal.types import (
     AdapterIO,
     Artifact,
@@ -26,6 +27,7 @@ from clawportal.types import (
     ExitVerdict,
     Health,
     HealthState,
+    Image,
     InstanceSpec,
     Layout,
     LogLine,
@@ -33,6 +35,7 @@ from clawportal.types import (
     Observed,
     Place,
     PortSpec,
+    Probe,
     Process,
     Progress,
     Ref,
@@ -62,15 +65,26 @@ class Character:
     """Not even a kill ends it."""
     silent: bool = False
     """`watch` tells nothing."""
+    hangs: threading.Event | None = None
+    """While it is there and not set, every call waits for it: a place that takes questions and never answers."""
+    answer_seconds: float = 0.0
+    """How long every call takes."""
+    pending: str = ""
+    """While it is there, what is applied waits for a machine, for this reason."""
+    drift: str = ""
+    """What somebody changed by hand in everything that runs there, until it is applied again."""
 
 
-class MemoryRuntime:
+class MemoryRuntime(Without):
     """Keeps workloads in memory; several portals may share one. See `clawportal.types.Runtime`."""
 
     capabilities = frozenset({"logs", "metrics", "files", "artifacts"})
 
-    def __init__(self, character: Character | None = None) -> None:
+    def __init__(self, character: Character | None = None, *capabilities: str) -> None:
         self.character = character or Character()
+        self.capabilities = MemoryRuntime.capabilities | frozenset(capabilities)
+        self.order: list[str] = []
+        """Instances in the order in which they were started."""
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
         self.lines: dict[str, list[str]] = {}
@@ -94,18 +108,31 @@ class MemoryRuntime:
             )
             self._changed.append(instance_id)
 
+    def restart_in_place(self, instance_id: str, code: int | None = 1, reason: str = "") -> None:
+        """The claw ended, and the place started it again by itself. Only with the capability `restarts`."""
+        with self._lock:
+            seen = self._there[instance_id]
+            self._there[instance_id] = replace(
+                seen, incarnation=f"start-{next(self._count)}", started_at=datetime.now(UTC), exit_code=code, reason=reason,
+                restarts=seen.restarts + 1,
+            )  # fmt: skip
+            self._changed.append(instance_id)
+
     def running(self) -> list[str]:
         with self._lock:
             return [name for name, seen in self._there.items() if seen.state is RunState.RUNNING]
 
     def _called(self, name: str) -> None:
         self.calls[name] += 1
+        if self.character.hangs is not None:
+            self.character.hangs.wait()
+        time.sleep(self.character.answer_seconds)
         if not self.character.reachable:
             raise Unavailable("nobody answers at this address")
 
     # ---- software
 
-    def layout(self, ref: Ref, artifacts: Iterable[Artifact]) -> Layout:
+    def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout:
         base = f"/srv/{ref.instance_id}"
         names = {artifact.name: f"/srv/artifacts/{artifact.key}" for artifact in artifacts}
         return Layout(f"{base}/home", f"{base}/state", f"{base}/work", f"{base}/scratch", names)
@@ -144,7 +171,19 @@ class MemoryRuntime:
                 number = next(self._count)
                 seen = Observed(ref, RunState.RUNNING, workload.digest(), f"start-{number}", datetime.now(UTC), pid=number)
                 self._there[ref.instance_id] = seen
+                self.order.append(ref.instance_id)
+            elif self.character.drift:
+                self.character.drift = ""
+            return self._as_seen(seen)
+
+    def _as_seen(self, seen: Observed) -> Observed:
+        """With what the character does to everything that runs."""
+        if seen.state is not RunState.RUNNING:
             return seen
+        if self.character.pending:
+            words = f"No machine has room: {self.character.pending}"
+            return replace(seen, state=RunState.PENDING, reason=self.character.pending, message=words, remedy="Add a machine.")
+        return replace(seen, drift=self.character.drift) if self.character.drift else seen
 
     def stop(self, ref: Ref, grace: float) -> None:
         self._called("stop")
@@ -173,12 +212,12 @@ class MemoryRuntime:
         if self.character.blind:
             return Observed(ref, RunState.UNKNOWN, message="It cannot tell.")
         with self._lock:
-            return self._there.get(ref.instance_id, Observed(ref, RunState.ABSENT))
+            return self._as_seen(self._there.get(ref.instance_id, Observed(ref, RunState.ABSENT)))
 
     def observe(self) -> list[Observed]:
         self._called("observe")
         with self._lock:
-            return list(self._there.values())
+            return [self._as_seen(seen) for seen in self._there.values()]
 
     def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
         while not stop():
@@ -194,7 +233,7 @@ class MemoryRuntime:
 
     def logs(
         self, ref: Ref, *, tail: int | None = None, since: datetime | None = None, follow: bool = False,
-        stop: Callable[[], bool] = lambda: False,
+        previous: bool = False, stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[LogLine | None]:  # fmt: skip
         for text in self.lines.get(ref.instance_id, [])[-(tail or 1000) :]:
             yield LogLine(datetime.now(UTC), "stdout", "main", text)
@@ -271,6 +310,12 @@ class QuietAdapter:
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
         return ()
+
+    def image(self, version: str) -> Image | None:
+        return Image("quiet:1.0")
+
+    def probe(self, version: str) -> Probe | None:
+        return None
 
     def generated_secrets(self, version: str) -> tuple[str, ...]:
         return (self.secret,) if self.secret else ()

@@ -12,6 +12,7 @@ def blueprint() -> Blueprint:
         accounts,
         audit,
         auth,
+        clusters,
         context,
         home,
         instances,
@@ -32,7 +33,7 @@ def blueprint() -> Blueprint:
 
     # imported for their views
     assert all((
-        about, accounts, audit, auth, context, home, instances, layers, members, oidc, operations, plugins, policies, profile,
-        profile_sign_in, providers, service_accounts, spec_form, tenants,
+        about, accounts, audit, auth, clusters, context, home, instances, layers, members, oidc, operations, plugins, policies,
+        profile, profile_sign_in, providers, service_accounts, spec_form, tenants,
     ))  # fmt: skip
     return bp

@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 
-from clawportal.errors import GiveUp, Retry
 from clawportal.http.security import portal
 from clawportal.models import Cluster
+from clawportal.models.clusters import HEALTHY, UNREACHABLE
 from clawportal.permissions import Actor, Permission
 from clawportal.services import clusters, practice
 from clawportal.types import Capacity, DoctorResult
@@ -67,12 +67,11 @@ def _practice() -> DoctorResult:
 
 def _reachable(cluster: Cluster) -> DoctorResult:
     name, problem = f"cluster {cluster.title or cluster.name}", capacity(cluster)[1]
-    return DoctorResult(name, not problem, problem or "It answers.", "Check that the place is up and its settings are right.")
+    good = "It answers." if cluster.health == HEALTHY else "It was not asked yet."
+    return DoctorResult(name, not problem, problem or good, "Check that the place is up and its settings are right.")
 
 
 def capacity(cluster: Cluster) -> tuple[Capacity | None, str]:
-    """What a place has to give, or why it cannot be told."""
-    try:
-        return clusters.connect(portal(), cluster).capacity(), ""
-    except (Retry, GiveUp, OSError) as error:
-        return None, str(error)
+    """What a place had to give when it was looked at last, or why it cannot be told. It is not asked: it may hang."""
+    known = Capacity(**cluster.capacity) if cluster.capacity else None
+    return known, cluster.health_message if cluster.health == UNREACHABLE else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import yaml
@@ -11,7 +12,9 @@ from flask import make_response, render_template, request, url_for
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
+from clawportal import clock
 from clawportal.errors import Invalid, NotFound, Problem
+from clawportal.http import headers
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import TRANSITIONAL, Phase
@@ -19,7 +22,7 @@ from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
 from clawportal.services import instances as service
-from clawportal.services import layers, ledger, operations, secrets
+from clawportal.services import layers, ledger, operations, secrets, series
 from clawportal.types import HealthState
 from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
@@ -181,6 +184,24 @@ def instance_logs(instance_id: str) -> str:
     return render_template("instances/logs.html", **frame(found), download_url=download)
 
 
+SPANS: dict[str, tuple[timedelta, Any]] = {
+    "1h": (timedelta(hours=1), _l("1 hour")), "6h": (timedelta(hours=6), _l("6 hours")),
+    "24h": (timedelta(hours=24), _l("24 hours")), "7d": (timedelta(days=7), _l("7 days")),
+    "30d": (timedelta(days=30), _l("30 days")), "1y": (timedelta(days=365), _l("1 year")),
+}  # fmt: skip
+
+
+@bp.get("/instances/<instance_id>/metrics")
+@requires(Permission.INSTANCE_READ)
+def instance_metrics(instance_id: str) -> str:
+    found, span = service.get(actor(), instance_id), request.args.get("span", "1h")
+    if span not in SPANS:
+        raise Invalid.field("span", f"must be one of {', '.join(SPANS)}")
+    measured = series.read(portal().recorder, actor(), found.id, since=clock.now() - SPANS[span][0])
+    titles = [(key, title) for key, (_, title) in SPANS.items()]
+    return render_template("instances/metrics.html", **frame(found), span=span, spans=titles, summary=series.summary(measured))
+
+
 @bp.get("/instances/<instance_id>/chat")
 @requires(Permission.INSTANCE_CHAT)
 def instance_chat(instance_id: str) -> str:
@@ -209,6 +230,20 @@ def _thinks_with_practice(found: Instance) -> bool:
     adapter = portal().registry.adapters.get(found.adapter)
     provider = found.spec.get("model", {}).get("provider")
     return adapter is not None and "model" in adapter.capabilities and provider == "practice"
+
+
+@bp.get("/instances/<instance_id>/console")
+@requires(Permission.INSTANCE_CONSOLE)
+def instance_console(instance_id: str) -> Response:
+    found = service.get(actor(), instance_id, Permission.INSTANCE_CONSOLE)
+    answer = make_response(render_template("instances/console.html", **frame(found), closed=_no_console(found)))
+    return headers.with_inline_styles(answer)  # xterm.js writes its colours into a style element
+
+
+def _no_console(found: Instance) -> str | None:
+    if found.phase != Phase.RUNNING:
+        return _("%(name)s is not running. Start it to open a console.", name=found.name)
+    return None
 
 
 @bp.get("/instances/<instance_id>/events")

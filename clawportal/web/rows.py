@@ -10,20 +10,26 @@ from typing import Any
 from flask import g
 from flask_babel import lazy_gettext as _l
 
+from clawportal.db import db
 from clawportal.http.security import portal
 from clawportal.lifecycle import Phase
-from clawportal.models import EventRow, Instance, Operation
+from clawportal.models import Cluster, EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.permissions import Actor, Permission, Scope
 from clawportal.services import instances, operations, tenancy, tenants
 from clawportal.types import Adapter, parse_quantity
 from clawportal.web.words import gettext
 
-CONDITIONS = {"ConfigAccepted": "Configuration accepted", "Healthy": "Healthy"}
+CONDITIONS = {
+    "ConfigAccepted": "Configuration accepted", "Healthy": "Healthy", "Placed": "Placed by its cluster",
+    "Drifted": "As it was applied",
+}  # fmt: skip
 """What a condition is called on pages."""
+_BAD_WHEN_TRUE = frozenset({"Drifted"})
 
 _CAN: dict[str, Permission] = {
-    "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "operate": Permission.INSTANCE_OPERATE,
+    "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "console": Permission.INSTANCE_CONSOLE,
+    "connect": Permission.INSTANCE_CONNECT, "operate": Permission.INSTANCE_OPERATE,
     "kill": Permission.INSTANCE_KILL, "update": Permission.INSTANCE_UPDATE, "delete": Permission.INSTANCE_DELETE,
     "changes": Permission.AUDIT_READ,
     "share": Permission.INSTANCE_SHARE,
@@ -67,6 +73,8 @@ class InstanceRow:
     can: frozenset[str]
     memory_limit: int | None
     cpu_limit: float | None
+    cluster: tuple[str, str] | None = None
+    """Id and title of where it runs, for those who may see that; on its own pages only."""
     conditions: Sequence[Mapping[str, Any]] = ()
     endpoints: Sequence[instances.Endpoint] = ()
 
@@ -205,15 +213,26 @@ def _instance_row(actor: Actor, instance: Any, names: Mapping[str, str], *, full
         can=_abilities(actor, instance, adapter),
         memory_limit=workload.get("memory_bytes"),
         cpu_limit=100 * cores if cores else None,
+        cluster=_cluster(actor, instance) if full else None,
         conditions=_conditions(instance) if full else (),
         endpoints=instances.endpoints(portal(), instance) if full else (),
     )
 
 
+def _cluster(actor: Actor, instance: Any) -> tuple[str, str] | None:
+    found = db.session.get(Cluster, instance.cluster_id) if actor.has(Permission.CLUSTER_READ) else None
+    return (found.id, found.title or found.name) if found else None
+
+
 def _conditions(instance: Any) -> tuple[dict[str, Any], ...]:
     """As stored, but with times that a template can format: JSON has none."""
     return tuple(
-        {**entry, "title": CONDITIONS.get(entry["type"], entry["type"]), "since": datetime.fromisoformat(entry["since"])}
+        {
+            **entry,
+            "status": entry["status"] != (entry["type"] in _BAD_WHEN_TRUE),
+            "title": CONDITIONS.get(entry["type"], entry["type"]),
+            "since": datetime.fromisoformat(entry["since"]),
+        }
         for entry in instance.conditions or ()
     )
 

@@ -21,9 +21,9 @@ from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, Prec
 from clawportal.http import forms
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import Desired
-from clawportal.models import Instance
+from clawportal.models import Cluster, Instance
 from clawportal.permissions import Actor, Permission
-from clawportal.services import catalog, instances, layers, ledger, plans, policies, secrets, tenancy
+from clawportal.services import catalog, clusters, instances, layers, ledger, plans, policies, secrets, tenancy
 from clawportal.types import Adapter, InstanceSpec
 from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
@@ -98,6 +98,7 @@ def _fresh(who: Actor, kind: str) -> Draft:
         "name": suggested_name(who, adapter.kind),
         "version": "",
         "project_id": "",
+        "cluster": "",
         "spec": {"model": {"provider": _provider()}},
     }
     return Draft("create", adapter, catalog.default_version(adapter), values)
@@ -133,6 +134,7 @@ def _read_new(who: Actor) -> Draft:
     if part and (not name or _SUGGESTED.match(name)):
         name = suggested_name(who, adapter.kind)
     draft = Draft("create", adapter, version, {"name": name, "version": version, "project_id": form.get("project_id", "")})
+    draft.values["cluster"] = form.get("cluster", "")
     if asked and asked not in versions and not part:
         draft.version = asked  # told as an error, not silently replaced
     _read_spec(draft, version, {})
@@ -158,6 +160,7 @@ def _wanted(draft: Draft) -> instances.NewInstance:
         adapter=draft.adapter.kind,
         version=draft.version,
         project=draft.values["project_id"] or None,
+        cluster=draft.values["cluster"] or None,
         spec=draft.spec,
         secrets=draft.secrets,
     )
@@ -183,7 +186,15 @@ def _key(draft: Draft) -> str:
     if not _REQUEST_ID.match(given):
         return ""
     said = json.dumps(
-        [draft.values["name"], draft.adapter.kind, draft.version, draft.values["project_id"], draft.spec], sort_keys=True
+        [
+            draft.values["name"],
+            draft.adapter.kind,
+            draft.version,
+            draft.values["project_id"],
+            draft.values["cluster"],
+            draft.spec,
+        ],
+        sort_keys=True,
     )
     return f"form:{given}:{hashlib.sha256(said.encode()).hexdigest()[:32]}"
 
@@ -308,6 +319,7 @@ def _context(draft: Draft) -> dict[str, Any]:
         "stored_secrets": [info.name for info in secrets.listing(instance.id)] if instance else [],
         "projects": _projects(who) if draft.mode == "create" else [],
         "marks": _marks(who, draft),
+        "clusters": _clusters(who) if draft.mode == "create" else [],
         "i": rows.instance_row(who, instance) if instance else None,
         "generation": draft.generation,
         "request_id": _request_id(),
@@ -362,6 +374,12 @@ def _projects(who: Actor) -> list[ProjectOption]:
     choices = tenancy.projects(who, Permission.INSTANCE_CREATE)
     several = len({choice.tenant_id for choice in choices}) > 1
     return [ProjectOption(c.id, f"{c.tenant_title} / {c.title or c.name}" if several else c.title or c.name) for c in choices]
+
+
+def _clusters(who: Actor) -> list[Cluster]:
+    """Those that take new instances in one of the projects to choose from; which fits to which is checked with the rest."""
+    tenants = {choice.tenant_id for choice in tenancy.projects(who, Permission.INSTANCE_CREATE)}
+    return [cluster for cluster in clusters.usable(tenants) if not cluster.cordoned]
 
 
 def _page(draft: Draft, **more: Any) -> Response:

@@ -143,7 +143,7 @@ def _settings(found: Tenant, status: int = 200, **context: Any) -> Response:
     report = quotas.report(portal(), actor(), found.id, biggest=0)
     given = {"limits": report.limits, "without_totp": tenants.without_totp(found.id)} | context
     return tenant_page(
-        "settings", found, "settings", status=status, adapters=rows.adapter_cards(), clusters=clusters.everything(), **given
+        "settings", found, "settings", status=status, adapters=rows.adapter_cards(), clusters=clusters.allowed(found.id), **given
     )
 
 

@@ -32,9 +32,11 @@ from clawportal.types import (
     File,
     Health,
     HealthState,
+    Image,
     InstanceSpec,
     LogRecord,
     PortSpec,
+    Probe,
     Process,
     Version,
     Workload,
@@ -111,6 +113,12 @@ class EchoAdapter:
     def ports(self, version: str) -> tuple[PortSpec, ...]:
         return (PortSpec("http", 8700, "Echo"),)
 
+    def image(self, version: str) -> Image | None:
+        return Image("docker.io/library/python:3.12-slim", {"python": "/usr/local"})
+
+    def probe(self, version: str) -> Probe | None:
+        return Probe("http", "/health")
+
     def generated_secrets(self, version: str) -> tuple[str, ...]:
         return ("echo_token",)  # the portal makes it up; we only ever name it
 
@@ -120,11 +128,13 @@ class EchoAdapter:
     def plan(self, context: Context) -> Workload:
         settings, layout = cast(Settings, context.settings), context.layout
         config = {"host": context.bind_host, "port": context.ports["http"], **settings.model_dump()}
-        program = (_PYTHON, "-I", "-S", f"{layout.state}/claw.py")
+        # in an image Python is where that has it; on this machine it is the portal's own
+        python = f"{layout.artifacts['python']}/bin/python3" if "python" in layout.artifacts else _PYTHON
+        program = (python, "-I", "-S", f"{layout.state}/claw.py")
         return Workload(
             files=(File("claw.py", _CLAW), json_file("echo.json", config)),
             processes=(Process("echo", (*program, f"{layout.state}/echo.json"), secret_env={"ECHO_TOKEN": "echo_token"}),),
-            check=Check((_PYTHON, "-I", "-S", "{candidate}/claw.py", "--check", "{candidate}/echo.json"), timeout=20),
+            check=Check((python, "-I", "-S", "{candidate}/claw.py", "--check", "{candidate}/echo.json"), timeout=20),
             ports=dict(context.ports),
             stop_grace=5.0,
         )

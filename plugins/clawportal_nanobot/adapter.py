@@ -24,9 +24,11 @@ from clawportal.types import (
     File,
     Health,
     HealthState,
+    Image,
     InstanceSpec,
     LogRecord,
     PortSpec,
+    Probe,
     Process,
     Usage,
     Version,
@@ -100,6 +102,12 @@ class NanobotAdapter:
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
         return (PortSpec("gateway", 18790, "Health"), PortSpec("ws", 8765, "WebSocket and its own web page", "ws"))
+
+    def image(self, version: str) -> Image | None:
+        return Image(f"clawportal/nanobot:{version}", {"nanobot": "/opt/nanobot"})
+
+    def probe(self, version: str) -> Probe | None:
+        return Probe("gateway", "/health")
 
     def generated_secrets(self, version: str) -> tuple[str, ...]:
         return (TOKEN,)

@@ -25,9 +25,11 @@ from clawportal.types import (
     File,
     Health,
     HealthState,
+    Image,
     InstanceSpec,
     LogRecord,
     PortSpec,
+    Probe,
     Process,
     Usage,
     Version,
@@ -96,6 +98,12 @@ class OpenClawAdapter:
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
         return (PortSpec("gateway", 18789, "Gateway"),)
+
+    def image(self, version: str) -> Image | None:
+        return Image(f"clawportal/openclaw:{version}", {"node": "/usr/local", "openclaw": "/opt/openclaw"})
+
+    def probe(self, version: str) -> Probe | None:
+        return Probe("gateway", "/startupz")
 
     def generated_secrets(self, version: str) -> tuple[str, ...]:
         return (TOKEN,)

@@ -3,19 +3,74 @@
 from __future__ import annotations
 
 import os
+import resource
+import socket
+import stat
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from clawportal.errors import GiveUp
 from clawportal.types import DoctorResult
-from clawportal_process import launch
+from clawportal_process import launch, machine
 
 _ENOUGH = 2 * 1024**3
+_ENOUGH_MEMORY = 256 * 1024**2
+_ENOUGH_FILES = 4096
 
 
 def checks(data_dir: str) -> Iterable[DoctorResult]:
     return [_kernel(), _venv(), _disk(data_dir)]
+
+
+def place_checks(base: Path) -> list[DoctorResult]:
+    """Beside the above: what an instance needs when it runs."""
+    return [_kernel(), _venv(), _disk(str(base)), _private(base), _memory(), _descriptors(), _ports()]
+
+
+def _private(base: Path) -> DoctorResult:
+    """Written to for a moment: a file system may be read-only although its modes say otherwise."""
+    try:
+        with tempfile.TemporaryFile(dir=base) as file:
+            file.write(b"x")
+            file.flush()
+        fine = stat.S_IMODE(base.stat().st_mode) & 0o077 == 0
+    except OSError as error:
+        return DoctorResult(
+            "process: folder", False, f"{base}: {error.strerror}", "Make the folder writable for the portal's user."
+        )
+    message = "can be written, by the portal's user alone" if fine else f"{base} can be read by others"
+    return DoctorResult("process: folder", fine, message, "" if fine else f"chmod 700 {base}")
+
+
+def _memory() -> DoctorResult:
+    found = machine.capacity(Path("/"))
+    fine = found.memory_available >= _ENOUGH_MEMORY
+    free = f"{found.memory_available / 1024**2:.0f} of {found.memory_bytes / 1024**2:.0f} MiB available"
+    return DoctorResult(
+        "process: memory", fine, free, "" if fine else "End something, or give the machine more: a claw needs 256 MiB."
+    )
+
+
+def _descriptors() -> DoctorResult:
+    """A supervisor holds a few for each claw, the portal two for each that it watches."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    fine = hard == resource.RLIM_INFINITY or hard >= _ENOUGH_FILES
+    message = "without limit" if hard == resource.RLIM_INFINITY else f"up to {hard} for each process"
+    return DoctorResult(
+        "process: open files", fine, message, "" if fine else "Raise it: LimitNOFILE=65536 in the service's unit."
+    )
+
+
+def _ports() -> DoctorResult:
+    try:
+        with socket.create_server(("127.0.0.1", 0)):
+            return DoctorResult("process: ports", True, "claws can listen on this machine")
+    except OSError as error:
+        return DoctorResult(
+            "process: ports", False, f"nothing can listen on 127.0.0.1: {error.strerror}", "Bring the loopback device up."
+        )
 
 
 def _kernel() -> DoctorResult:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -210,6 +212,15 @@ def _end_of_lines(handle: int) -> int:
 
 def _stamp(at: datetime) -> bytes:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+
+
+def read_run(
+    folder: Path, *, begin: datetime, end: datetime, tail: int | None, since: datetime | None
+) -> Iterator[LogLine | None]:
+    """The lines of one run alone, by the times between which it was."""
+    lines = read_lines(folder, tail=None, since=max(begin, since or begin), follow=False, stop=lambda: False)
+    told = itertools.takewhile(lambda line: line is not None and line.at < end, lines)
+    yield from told if tail is None else deque(told, maxlen=max(tail, 0))
 
 
 def read_lines(

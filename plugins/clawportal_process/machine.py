@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,16 @@ def capacity(folder: Path) -> Capacity:
         disk_bytes=disk.f_blocks * disk.f_frsize,
         disk_available=disk.f_bavail * disk.f_frsize,
     )
+
+
+@cache
+def version() -> str:
+    """Such as `Linux 6.12.1 (Debian GNU/Linux 13)`."""
+    kernel = f"{platform.system()} {platform.release()}"
+    try:
+        return f"{kernel} ({platform.freedesktop_os_release()['PRETTY_NAME']})"
+    except (OSError, KeyError):
+        return kernel
 
 
 def _meminfo() -> dict[str, int]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import pwd
 import re
 import secrets as random_bytes
+import shutil
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,10 +27,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clawportal.errors import Conflict, GiveUp, Retry
+from clawportal.runtimes import Without
 from clawportal.types import (
     Artifact,
     Capacity,
+    DoctorResult,
+    ExecSession,
     File,
+    FileEntry,
+    Image,
     Layout,
     LogLine,
     Observed,
@@ -36,10 +43,12 @@ from clawportal.types import (
     Progress,
     Ref,
     RunState,
+    RuntimeEvent,
     Sample,
     Workload,
 )
-from clawportal_process import launch, logs, machine, proc, safefiles
+from clawportal_process import history, launch, logs, machine, proc, safefiles
+from clawportal_process.disk import DiskUse
 from clawportal_process.installers import Installer
 
 if TYPE_CHECKING:
@@ -123,10 +132,16 @@ def _observed(ref: Ref, record: _Record, *, running: bool) -> Observed:
     )  # fmt: skip
 
 
-class ProcessRuntime:
+class ProcessRuntime(Without):
     """See `clawportal.types.Runtime`."""
 
-    capabilities = frozenset({"logs", "metrics", "allocated-ports", "limits.memory", "files", "artifacts"})
+    title = "This machine"
+    capabilities = frozenset(
+        {
+            "artifacts", "allocated-ports", "processes", "logs", "logs.streams", "logs.kept", "logs.previous",
+            "metrics", "metrics.disk", "limits.memory", "exec", "files", "events",
+        }
+    )  # fmt: skip
 
     def __init__(self, place: Place, settings: ProcessSettings) -> None:
         self.settings = settings
@@ -140,6 +155,7 @@ class ProcessRuntime:
         self._cpu: dict[str, tuple[str, float]] = {}
         self._watchers: set[int] = set()
         self._guard = threading.Lock()
+        self._disk = DiskUse()
 
     def _mark(self) -> str:
         """A word by which the processes of this place are found again, whatever portal asks."""
@@ -183,7 +199,7 @@ class ProcessRuntime:
         finally:
             os.close(handle)
 
-    def layout(self, ref: Ref, artifacts: Iterable[Artifact]) -> Layout:
+    def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout:
         folder = self._folder(ref)
         home, state, work, tmp = (str(folder / name) for name in _ROOTS[:4])
         return Layout(home, state, work, tmp, {artifact.name: str(self.installer.folder(artifact)) for artifact in artifacts})
@@ -226,9 +242,7 @@ class ProcessRuntime:
             safefiles.write(folder / "run", "owned.json", json.dumps({"files": owned}).encode())
 
     def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes:
-        if root not in _ROOTS[:3]:
-            raise FileNotFoundError(errno.ENOENT, "there is no such root", root)
-        return safefiles.read(self._folder(ref) / root, path, limit)
+        return safefiles.read(self._root(ref, root), path, limit)
 
     # ---- starting
 
@@ -328,6 +342,9 @@ class ProcessRuntime:
             if record is None:
                 return None
             if record.running():
+                if reason == "Stopped":  # before the supervisor reads it, so that nobody takes it for one that goes on
+                    with suppress(OSError):
+                        safefiles.write(folder / "run", "stopping", record.incarnation.encode())
                 if not _command(folder / "run", command):
                     self._force(ref, record, reason, "its supervisor could not be reached")
                 return record
@@ -385,6 +402,7 @@ class ProcessRuntime:
             safefiles.remove_tree(path)
         self._cache.pop(ref.instance_id, None)
         self._cpu.pop(ref.instance_id, None)
+        self._disk.forget(ref.instance_id)
 
     def _forgotten(self, trash: Path) -> list[Path]:
         """What an earlier, interrupted removal left. Not what is fresh: another thread may be deleting that just now."""
@@ -485,7 +503,9 @@ class ProcessRuntime:
             pids = [pid for pid in proc.descendants(record.pid, below) if rows[pid].state != b"Z"]
             used = sum(rows[pid].rss_bytes for pid in pids)
             self._limit_memory(folder, record, pids, used)
-            found.append(Sample(Ref(name), self._cpu_seconds(name, record, top, pids, rows), used, len(pids), at))
+            seconds = self._cpu_seconds(name, record, top, pids, rows)
+            found.append(Sample(Ref(name), seconds, used, len(pids), at, self._disk.known(name, folder)))
+        self._disk.go_on()
         return found
 
     def _cpu_seconds(self, name: str, record: _Record, top: proc.Row, pids: list[int], rows: Mapping[int, proc.Row]) -> float:
@@ -509,9 +529,59 @@ class ProcessRuntime:
 
     def logs(
         self, ref: Ref, *, tail: int | None = None, since: datetime | None = None, follow: bool = False,
-        stop: Callable[[], bool] = lambda: False,
+        previous: bool = False, stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[LogLine | None]:  # fmt: skip
-        return logs.read_lines(self._folder(ref) / "run", tail=tail, since=since, follow=follow, stop=stop)
+        run = self._folder(ref) / "run"
+        if previous:
+            return history.lines_before(run, tail=tail, since=since)
+        return logs.read_lines(run, tail=tail, since=since, follow=follow, stop=stop)
+
+    def events(self, ref: Ref) -> list[RuntimeEvent]:
+        self.inspect(ref)  # a supervisor that was lost could not write its end; this does
+        return history.events(self._folder(ref) / "run")
+
+    # ---- commands and files of people
+
+    def exec(self, ref: Ref, argv: Sequence[str], *, tty: bool = False, columns: int = 80, rows: int = 24) -> ExecSession:
+        from clawportal_process import commands
+
+        run = self._folder(ref) / "run"
+        record = _record(run)
+        if record is None or not record.running() or record.stopping:
+            raise Conflict(f"{ref} does not run, so that no command can be run in it. Start it first.")
+        master = commands.Master(run, lambda line: _command(run, line), record.running)
+        return commands.start(master, argv, tty=tty, size=(columns, rows))
+
+    def shell(self, ref: Ref) -> tuple[str, ...]:
+        return (shutil.which("bash", path=launch.DEFAULT_PATH) or "/bin/sh",)
+
+    def list_files(self, ref: Ref, root: str, path: str = "") -> list[FileEntry]:
+        from clawportal_process import transfer
+
+        return transfer.listing(self._root(ref, root), path)
+
+    def pull(self, ref: Ref, root: str, path: str = "") -> Iterator[bytes]:
+        from clawportal_process import transfer
+
+        pieces = transfer.pull(self._root(ref, root), path)
+        first = next(pieces)  # what is wrong with the path is said here, not when somebody begins to read
+        return itertools.chain([first], pieces)
+
+    def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
+        from clawportal_process import transfer
+
+        folder = self._root(ref, root)
+        if not folder.is_dir():
+            raise Conflict(f"{ref} has no folders yet. Start it once.")
+        with _told(ref):
+            transfer.push(folder, path, chunks)
+
+    def _root(self, ref: Ref, root: str) -> Path:
+        if root not in _ROOTS[:3]:
+            raise FileNotFoundError(errno.ENOENT, "there is no such root", root)
+        return self._folder(ref) / root
+
+    # ---- the machine
 
     def open_port(self, ref: Ref, port: int) -> tuple[str, int]:
         return "127.0.0.1", port
@@ -521,6 +591,14 @@ class ProcessRuntime:
 
     def capacity(self) -> Capacity:
         return machine.capacity(self.base)
+
+    def version(self) -> str:
+        return machine.version()
+
+    def diagnose(self) -> list[DoctorResult]:
+        from clawportal_process.doctor import place_checks
+
+        return place_checks(self.base)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -614,6 +692,7 @@ def _write_end(run: Path, record: _Record, reason: str, message: str) -> _Record
     }  # fmt: skip
     try:
         safefiles.write(run, "exit.json", json.dumps(end).encode())
+        history.note(run, {"what": "ended", **end})
     except OSError:
         pass  # a full disk; the next look tries again
     return replace(record, end=end)

@@ -7,11 +7,11 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class UnsafePath(PermissionError):
@@ -26,16 +26,30 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def _parent(root: Path, path: str, *, create: bool) -> Iterator[tuple[int, str]]:
+def parent(root: Path, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
     """Descriptor of the folder that holds `path`, reached step by step, and the last name."""
     *folders, name = _parts(path)
-    handle = os.open(root, _FOLDER)
+    handle = os.open(root, FOLDER)
     try:
         for folder in folders:
             below = _step(handle, folder, path, create=create)
             os.close(handle)
             handle = below
         yield handle, name
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def folder(root: Path, path: str, *, create: bool = False) -> Iterator[int]:
+    """Descriptor of a folder; of the root itself for an empty path."""
+    if not PurePosixPath(path).parts:
+        handle = os.open(root, FOLDER)
+    else:
+        with parent(root, path, create=create) as (above, name):
+            handle = _step(above, name, path, create=create)
+    try:
+        yield handle
     finally:
         os.close(handle)
 
@@ -47,7 +61,7 @@ def _step(handle: int, folder: str, path: str, *, create: bool) -> int:
         except FileExistsError:
             pass
     try:
-        return os.open(folder, _FOLDER, dir_fd=handle)
+        return os.open(folder, FOLDER, dir_fd=handle)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise UnsafePath(errno.EPERM, f"{folder} is a link or a file, not a folder", path) from None
@@ -56,7 +70,7 @@ def _step(handle: int, folder: str, path: str, *, create: bool) -> int:
 
 def write(root: Path, path: str, content: bytes, *, mode: int = 0o600, only_new: bool = False) -> bool:
     """Replace a file atomically; False when it was already so. A link in the place of the file is replaced, not followed."""
-    with _parent(root, path, create=True) as (folder, name):
+    with parent(root, path, create=True) as (folder, name):
         present = _lstat(folder, name)
         if present is not None and (only_new or _same(folder, name, present, content, mode)):
             return False
@@ -83,7 +97,7 @@ def _same(folder: int, name: str, present: os.stat_result, content: bytes, mode:
 
 
 def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
-    fresh = f".{name[:100]}.{secrets.token_hex(4)}.new"
+    fresh = _fresh(name)
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -97,10 +111,64 @@ def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
         raise
 
 
+def _fresh(name: str) -> str:
+    """A name beside the real one that fits wherever that fits, also when its letters take several bytes."""
+    return f".{name[:40]}.{secrets.token_hex(4)}.new"
+
+
+def write_stream(root: Path, path: str, pieces: Iterable[bytes], *, mode: int, modified: float) -> None:
+    """Replace a file by what comes in pieces; readers see the old file or the whole new one."""
+    with parent(root, path, create=True) as (folder, name):
+        _no_folder_there(folder, name, path)
+        fresh = _fresh(name)
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                for piece in pieces:
+                    file.write(piece)
+                os.fchmod(handle, mode)
+                os.utime(handle, (modified, modified))
+            os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            os.unlink(fresh, dir_fd=folder)
+            raise
+
+
+def _no_folder_there(folder: int, name: str, path: str) -> None:
+    present = _lstat(folder, name)
+    if present is not None and stat.S_ISDIR(present.st_mode):
+        raise UnsafePath(errno.EISDIR, "a folder stands where a file should be written", path)
+
+
+def make_folder(root: Path, path: str, *, mode: int) -> None:
+    with folder(root, path, create=True) as handle:
+        os.fchmod(handle, mode)
+
+
+def link(root: Path, path: str, target: str) -> None:
+    """Lay a symbolic link, in the place of a file or link."""
+    with parent(root, path, create=True) as (folder, name):
+        _no_folder_there(folder, name, path)
+        fresh = _fresh(name)
+        os.symlink(target, fresh, dir_fd=folder)
+        os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def hard_link(root: Path, path: str, target: str) -> None:
+    """A second name for a regular file that is there."""
+    with parent(root, target) as (source, old), parent(root, path, create=True) as (folder, name):
+        if not stat.S_ISREG(os.stat(old, dir_fd=source, follow_symlinks=False).st_mode):
+            raise UnsafePath(errno.EPERM, "only a file can have a second name", target)
+        _no_folder_there(folder, name, path)
+        fresh = _fresh(name)
+        os.link(old, fresh, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
+        os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
 def remove(root: Path, path: str) -> None:
     """Delete one file or link; missing, or a folder in its place, is fine."""
     try:
-        with _parent(root, path, create=False) as (folder, name):
+        with parent(root, path, create=False) as (folder, name):
             os.unlink(name, dir_fd=folder)
     except (FileNotFoundError, IsADirectoryError, UnsafePath):
         pass
@@ -108,7 +176,7 @@ def remove(root: Path, path: str) -> None:
 
 def read(root: Path, path: str, limit: int) -> bytes:
     """The first `limit` bytes of a regular file."""
-    with _parent(root, path, create=False) as (folder, name):
+    with parent(root, path, create=False) as (folder, name):
         try:
             handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         except OSError as error:

@@ -31,7 +31,11 @@ LEFTOVER_GRACE = 3.0
 BURST_SECONDS = 5
 PAUSE = 0.02
 """How long a claw that writes too fast is left waiting on its full pipe."""
+SPARED = 8 * 1024
+"""How many bytes of the latest lines that come too fast may wait for their turn, of each stream."""
 RESERVE = 4096
+EVENTS_LIMIT = 64 * 1024
+"""Size at which the list of starts and ends is put aside; one older file is kept."""
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _RESET = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1, signal.SIGXFSZ, signal.SIGCHLD,
@@ -82,6 +86,21 @@ def write_file(name: str, text: str) -> None:
     finally:
         os.close(handle)
     os.rename(name + ".new", name)
+
+
+def append_line(name: str, text: str) -> None:
+    """To a file of bounded size. Nothing that anybody waits for: a full disk is no reason to fail."""
+    try:
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(handle, text.encode() + b"\n")
+            large = os.fstat(handle).st_size > EVENTS_LIMIT
+        finally:
+            os.close(handle)
+        if large:
+            os.rename(name, name + ".1")
+    except OSError:
+        pass
 
 
 def stamp(now: float) -> bytes:
@@ -149,6 +168,7 @@ class Log:
         self.tokens = float(rate * BURST_SECONDS)
         self.refilled = time.monotonic()
         self.too_fast = self.no_space = 0
+        self.spared: dict[bytes, list[bytes]] = {}
         self.told = 0.0
         self.why = "no space left on device"
         self.handle = -1
@@ -165,11 +185,12 @@ class Log:
             self.handle, self.why = -1, (error.strerror or "").lower()
 
     def feed(self, label: bytes, lines: list[bytes], tag: bytes = b"F") -> bool:
-        """Append lines; False when some had to be dropped because they come too fast."""
+        """Append lines; False when some had to wait or be dropped because they come too fast."""
         self._refill()
+        lines = self._after_spared(label, lines, tag)
         cost = len(lines) + (sum(map(len, lines)) >> 10)
         kept = lines if self.unlimited or cost <= self.tokens else self._affordable(lines)
-        self.too_fast += len(lines) - len(kept)
+        self._spare(label, lines[len(kept) :], tag)
         if self.no_space:
             self._tell_no_space()  # in the place where the lines are missing, before the room is gone again
         if kept:
@@ -177,6 +198,32 @@ class Log:
             head = b"%s %s %s " % (stamp(time.time()), label, tag)
             self._write(head + (b"\n" + head).join(kept) + b"\n", len(kept))
         return len(kept) == len(lines)
+
+    def _after_spared(self, label: bytes, lines: list[bytes], tag: bytes) -> list[bytes]:
+        before = self.spared.pop(label, [])
+        if tag == b"F":
+            return before + lines
+        self.too_fast += len(before)
+        return lines
+
+    def _spare(self, label: bytes, lines: list[bytes], tag: bytes) -> None:
+        """The latest of what comes too fast waits for its turn: it may turn out to be the last words."""
+        size, place = 0, len(lines)
+        while tag == b"F" and place and size + len(lines[place - 1]) < SPARED:
+            place -= 1
+            size += len(lines[place]) + 1
+        self.too_fast += place
+        if place < len(lines):
+            self.spared[label] = lines[place:]
+
+    def release(self, label: bytes | None = None) -> None:
+        """Write what waited, as far as that is allowed; all of it when its stream has ended."""
+        for name in list(self.spared) if label is None else [label]:
+            if label is not None:
+                self.tell_dropped(now=time.monotonic(), last=True)
+            limited, self.unlimited = self.unlimited, self.unlimited or label is not None
+            self.feed(name, [])
+            self.unlimited = limited
 
     def _refill(self) -> None:
         now = time.monotonic()
@@ -271,6 +318,7 @@ class Stream:
         except BlockingIOError:
             return True, True
         if not data:
+            log.release(self.label)
             calm = log.feed(self.label, [self.rest]) if self.rest else True
             self.rest = b""
             return False, calm
@@ -298,8 +346,8 @@ class Stream:
 # Starting
 
 
-def spawn(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int]) -> int:
-    """Start one process in its own session. OSError says why it cannot be executed."""
+def spawn(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int, int]) -> int:
+    """Start one process in its own session, with these as its standard streams. OSError says why it cannot be executed."""
     report, child_report = os.pipe()
     parent = os.getpid()
     pid = os.fork()  # signals are blocked here: one that comes before the exec must not meet our handlers
@@ -320,7 +368,7 @@ def spawn(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int
     return pid
 
 
-def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int], parent: int) -> None:
+def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int, int], parent: int) -> None:
     os.setsid()
     signal.set_wakeup_fd(-1)
     for number in _RESET:
@@ -333,12 +381,23 @@ def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, i
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     limit = spec["open_files"] if hard == resource.RLIM_INFINITY else min(spec["open_files"], hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    os.set_inheritable(0, True)  # /dev/null
-    os.dup2(streams[0], 1)
-    os.dup2(streams[1], 2)
+    for target, handle in enumerate(streams):
+        if handle == target:
+            os.set_inheritable(target, True)  # /dev/null
+        else:
+            os.dup2(handle, target)
+    if process.get("terminal"):
+        fcntl.ioctl(0, process["terminal"], 0)  # TIOCSCTTY, whose number differs between machines
     os.chdir(process["cwd"])
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvpe(process["argv"][0], process["argv"], process["env"])  # no shell is the point
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
 
 
 def _seconds(text: str, default: float) -> float:
@@ -365,6 +424,11 @@ class Supervisor:
         self.ended = False
         self.phase = "running"
         self.deadline: float | None = None
+        self.surroundings: tuple[dict[str, str], str] = ({}, ".")
+        self.channels: dict[int, Any] = {}
+        """Sockets of those who run commands beside the claw, until a command has ended."""
+        self.commands: dict[int, int] = {}
+        """Process of each command that runs -> its channel; -1 when nobody listens any more."""
 
     def prepare(self) -> None:
         """All that can fail for lack of space, before anything runs."""
@@ -388,6 +452,7 @@ class Supervisor:
         for handle in (self.wake, self.control):
             self.poll.register(handle, select.POLLIN)
         self._write_state()
+        append_line("events", dumps({"at": self.at, "incarnation": self.incarnation, "what": "started"}))
 
     def _write_state(self) -> None:
         write_file("state.json", dumps({
@@ -401,7 +466,7 @@ class Supervisor:
             out, out_in = os.pipe()
             err, err_in = os.pipe()
             try:
-                pid = spawn(process, self.spec, (out_in, err_in))
+                pid = spawn(process, self.spec, (0, out_in, err_in))
             except OSError as error:
                 self._cannot_start(process["name"], error)
                 break
@@ -412,7 +477,9 @@ class Supervisor:
             self.running[pid] = process["name"]
             self.started.append({"name": process["name"], "pid": pid, "start": start_time(pid)})
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _RESET)
-        self.spec["processes"] = ()  # the secrets are in there
+        first = self.spec["processes"][0]
+        self.surroundings = first["env"], first["cwd"]  # commands beside the claw get the same
+        self.spec["processes"] = ()
         try:
             self._write_state()
         except OSError:
@@ -443,19 +510,23 @@ class Supervisor:
                     self._signals(os.read(handle, 1024))
                 elif handle == self.control:
                     self._commands(os.read(handle, 4096))
+                elif handle in self.channels:
+                    self._hear(handle)
                 else:
                     calm &= self._read(handle)
             self._reap()
             self._advance()
             self.log.tell_dropped(now=time.monotonic())
-            if not calm:
+            if calm:
+                self.log.release()
+            else:
                 time.sleep(PAUSE)
         self._drain()
         self._write_end()
 
     def _timeout(self) -> int | None:
         waits = [max(self.deadline - time.monotonic(), 0)] if self.deadline is not None else []
-        if self.log.dropped:
+        if self.log.dropped or self.log.spared:
             waits.append(1.0)
         return int(min(waits) * 1000) + 1 if waits else None
 
@@ -481,6 +552,88 @@ class Supervisor:
             elif word == "kill":
                 reason, _, message = rest.partition(" ")
                 self._kill(reason or "Killed", message)
+            elif word == "exec":
+                self._open_channel(rest)
+
+    # ---- commands beside the claw
+
+    def _open_channel(self, name: str) -> None:
+        """Somebody waits at a socket of this name, to hand over a command with its standard streams."""
+        import _socket  # the nursery has it already
+
+        channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        channel.setblocking(False)
+        try:
+            channel.connect(name)
+        except OSError:
+            channel.close()  # they have gone meanwhile
+            return
+        self.channels[channel.fileno()] = channel
+        self.poll.register(channel.fileno(), select.POLLIN)
+
+    def _hear(self, handle: int) -> None:
+        """A command to run, or the end of whoever asked for one."""
+        import _socket
+
+        channel = self.channels[handle]
+        try:
+            data, ancillary, _, _ = channel.recvmsg(64, _socket.CMSG_SPACE(16), _socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, ancillary = b"", []
+        handles = [
+            int.from_bytes(raw[place : place + 4], sys.byteorder) for _, _, raw in ancillary for place in range(0, len(raw), 4)
+        ]
+        if not data:
+            self._hung_up(handle)
+        elif len(handles) == 4 and handle not in self.commands.values():
+            self._run_command(handle, handles[0], (handles[1], handles[2], handles[3]))
+        for extra in handles:
+            os.close(extra)
+
+    def _run_command(self, handle: int, memory: int, streams: tuple[int, int, int]) -> None:
+        with open(memory, "rb", buffering=0, closefd=False) as file:
+            asked = marshal.loads(file.readall())  # noqa: S302  # from the portal, through memory that nobody else has
+        environment, cwd = self.surroundings
+        process = {"argv": asked["argv"], "env": {**environment, **asked["env"]}, "cwd": cwd, "terminal": asked["terminal"]}
+        if self.phase != "running":
+            return self._answer(handle, {"errno": errno.ESRCH, "name": ""}, last=True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
+        try:
+            pid = spawn(process, self.spec, streams)
+        except OSError as error:
+            return self._answer(handle, {"errno": error.errno or 0, "name": str(error.filename)}, last=True)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RESET)
+        self.commands[pid] = handle
+        self._answer(handle, {"pid": pid})
+
+    def _answer(self, handle: int, message: dict[str, Any], *, last: bool = False) -> None:
+        try:
+            self.channels[handle].send(marshal.dumps(message, 2))
+        except OSError:
+            pass  # nobody listens; the end of the channel is heard by itself
+        if last:
+            self._close_channel(handle)
+
+    def _close_channel(self, handle: int) -> None:
+        self.poll.unregister(handle)
+        self.channels.pop(handle).close()
+
+    def _hung_up(self, handle: int) -> None:
+        """A command must not outlive whoever asked for it."""
+        self._close_channel(handle)
+        for pid, channel in self.commands.items():
+            if channel == handle:
+                self.commands[pid] = -1
+                self._kill_command(pid)
+
+    def _kill_command(self, pid: int) -> None:
+        """With all below, and what it has put into its background; several times, because one may fork meanwhile."""
+        for _ in range(3):
+            below = [child for child in descendants(self.pid) if child != pid and _session(child) == pid]
+            signal_all([pid, *descendants(pid), *below], signal.SIGKILL)
 
     def _stop(self, grace: float) -> None:
         if not self.ended and not self.end["reason"]:
@@ -515,6 +668,9 @@ class Supervisor:
             name = self.running.pop(pid, None)
             if name is not None:
                 self._note_exit(name, os.waitstatus_to_exitcode(status))
+            channel = self.commands.pop(pid, -1)
+            if channel >= 0:
+                self._answer(channel, {"code": os.waitstatus_to_exitcode(status)}, last=True)
 
     def _note_exit(self, name: str, code: int) -> None:
         if not self.ended:
@@ -528,6 +684,8 @@ class Supervisor:
         if self.phase == "ending" and not self.running:
             self.phase = "leftovers"
             self.deadline = min(self.deadline or 0.0, time.monotonic() + LEFTOVER_GRACE)
+            for pid in list(self.commands):
+                self._kill_command(pid)  # a shell ignores being asked
             signal_all(descendants(self.pid), signal.SIGTERM)
         if self.deadline is not None and time.monotonic() >= self.deadline and self.phase != "dead":
             if self.phase == "ending" and self.running and not self.end["message"]:
@@ -561,6 +719,8 @@ class Supervisor:
         for handle in list(self.streams):
             while handle in self.streams and select.select([handle], [], [], 0)[0]:
                 self._read(handle)
+        for stream in self.streams.values():  # somebody else still holds its other end
+            self.log.release(stream.label)
         self.log.tell_dropped(now=time.monotonic(), last=True)
 
     def fail(self, error: Exception) -> None:
@@ -578,6 +738,7 @@ class Supervisor:
         text = dumps(end).encode()[:RESERVE]
         os.pwrite(self.reserve, text.ljust(RESERVE), 0)
         os.rename("exit.reserve", "exit.json")
+        append_line("events", dumps({"what": "ended", **end}))
 
 
 # --------------------------------------------------------------------------------------------------------------------

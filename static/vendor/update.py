@@ -41,6 +41,9 @@ PACKAGES = (
     Package("htmx.org", "2.0.11", "0BSD", "htmx", ("dist/htmx.min.js",)),
     Package("idiomorph", "0.8.0", "0BSD", "idiomorph", ("dist/idiomorph-ext.min.js",)),
     Package("socket.io-client", "4.8.4", "MIT", "socket.io", ("dist/socket.io.min.js",)),
+    Package("uplot", "1.6.32", "MIT", "uplot", ("dist/uPlot.iife.min.js", "dist/uPlot.min.css")),
+    Package("@xterm/xterm", "6.0.0", "MIT", "xterm", ("lib/xterm.js", "css/xterm.css")),
+    Package("@xterm/addon-fit", "0.11.0", "MIT", "xterm-fit", ("lib/addon-fit.js",)),
     Package("@tabler/core", "1.6.1", "MIT", "tabler", ("dist/css/tabler.min.css",)),
     Package("@fontsource-variable/inter", "5.3.0", "OFL-1.1", "inter", ("files/inter-latin-wght-normal.woff2",)),
     Package(
@@ -63,7 +66,7 @@ PACKAGES = (
 
 ICONS = (
     "activity", "adjustments", "alert-circle", "alert-triangle", "api", "arrow-down", "arrow-left", "arrow-right", "arrow-up",
-    "bell", "book", "bolt", "brain", "building", "check", "chevron-down", "chevron-left", "chevron-right", "chevron-up",
+    "bell", "book", "bolt", "brain", "building", "chart-line", "check", "chevron-down", "chevron-left", "chevron-right", "chevron-up",
     "circle-check", "circle-x", "clock", "code", "copy", "cpu", "database", "device-desktop", "dots", "download", "edit",
     "external-link", "eye", "eye-off", "file-text", "filter", "heartbeat", "help", "history", "home", "info-circle", "key",
     "keyboard", "language", "link", "list-check", "loader-2", "lock", "logout", "menu-2", "message-circle", "message-plus",

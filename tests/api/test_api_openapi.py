@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from flask import Flask
@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 from clawportal.api import _layer
 from clawportal.api._openapi import document
 from clawportal.permissions import Permission
-from tests.conftest import Person
+from tests.conftest import Person, wait_for
 
 
 def test_it_is_valid() -> None:
@@ -127,9 +127,14 @@ def test_kinds_of_claw(admin: Person) -> None:
     assert admin.get("adapters/nope").status_code == 404 and admin.get("adapters/echo?version=9").status_code == 422
 
 
-def test_clusters_tell_what_is_free(admin: Person) -> None:
-    (cluster,) = admin.get("clusters").get_json()["items"]
-    assert cluster["name"] == "local" and cluster["reachable"] and cluster["capacity"]["memory_bytes"] > 0
+def test_clusters_tell_what_is_free(running_admin: Person) -> None:
+    def local() -> dict[str, Any]:
+        (cluster,) = running_admin.get("clusters").get_json()["items"]
+        return cast("dict[str, Any]", cluster)
+
+    cluster = wait_for(lambda: (found := local())["capacity"] and found, what="it was looked at")
+    assert cluster["name"] == "local" and cluster["reachable"] and cluster["health"] == "healthy"
+    assert cluster["capacity"]["memory_bytes"] > 0 and "artifacts" in cluster["capabilities"]
 
 
 # ---- events and operations

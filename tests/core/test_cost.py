@@ -36,12 +36,17 @@ def steady(memory: Memory, count: int) -> tuple[int, int, int]:
     with world.context():
         eventually(lambda: _running(memory) == count, "all are running", 60)
     world.quiet()
-    health = sync.HealthWatch(world.portal, world.app.app_context)
+    health = sync.HealthWatch(world.portal, world.cluster("memory").id, world.app.app_context)
     figures = []
+    place = world.cluster("memory")
     with ThreadPoolExecutor(2) as pool:
         with world.context():
             health.once(pool)  # the first round gets to know them
-        for job in (lambda: sync.sync_once(world.portal), lambda: health.once(pool), lambda: sync.sample_once(world.portal)):
+        for job in (
+            lambda: sync.sync_cluster(world.portal, place),
+            lambda: health.once(pool),
+            lambda: sync.sample_cluster(world.portal, place),
+        ):
             with world.statements() as told, world.context():
                 job()
             figures.append(len(told))
@@ -70,10 +75,12 @@ def test_real_claws_in_steady_state_cost_no_write(make_world: Callable[..., Worl
     for one in ids:
         world.until(one, "running", 60)
     world.quiet()
-    health = sync.HealthWatch(world.portal, world.app.app_context)
+    place = world.cluster("local")
+    health = sync.HealthWatch(world.portal, place.id, world.app.app_context)
     with ThreadPoolExecutor(2) as pool:
         with world.context():
             health.once(pool)
         with world.statements() as told, world.context():
-            assert sync.sync_once(world.portal) == 0 and health.once(pool) == 0 and sync.sample_once(world.portal) == 5
+            assert sync.sync_cluster(world.portal, place) == 0 and health.once(pool) == 0
+            assert sync.sample_cluster(world.portal, place) == 5
     assert not [text for text in told if text.startswith(("UPDATE", "INSERT", "DELETE", "BEGIN IMMEDIATE"))]

@@ -20,7 +20,7 @@ from clawportal.db import db, transaction
 from clawportal.models import Cluster, EventRow, Instance, Operation
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import SYSTEM
-from clawportal.services import instances, ledger, operations
+from clawportal.services import clusters, instances, ledger, operations
 from clawportal.services.instances import InstanceChange, NewInstance
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings
@@ -132,7 +132,12 @@ class World:
     def runtime(self, name: str = "local") -> Any:
         with self.context():
             cluster = db.session.scalars(select(Cluster).where(Cluster.name == name)).one()
-            return self.portal.connections.get(cluster.id, cluster.name, cluster.runtime, cluster.settings)
+            return clusters.connect(self.portal, cluster, probe=True)
+
+    def cluster(self, name: str) -> Cluster:
+        """The row of a cluster."""
+        with self.context():
+            return db.session.scalars(select(Cluster).where(Cluster.name == name)).one()
 
     def add_cluster(self, name: str, driver: Any) -> None:
         """A second place to run, with a driver that the test made."""

@@ -19,7 +19,7 @@ class Browser:
         self.heard: list[tuple[str, Any]] = []
         self.refused: list[Any] = []
         self.client = socketio.Client(reconnection=False)
-        for name in ("changed", "lines", "problem"):
+        for name in ("changed", "lines", "problem", "sample", "opened", "output", "ended"):
             self.client.on(name, self._note(name), namespace=namespace)
         self.client.on("connect_error", self.refused.append, namespace=namespace)
         self.client.on("disconnect", lambda *_: self.heard.append(("disconnect", None)), namespace=namespace)

@@ -20,13 +20,10 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from clawportal.api._layer import OPERATIONS, Operation
-from clawportal.db import db, transaction
-from clawportal.models import ApiToken, AuditEntry, Invitation, OidcIdentity
+from clawportal.db import db
+from clawportal.models import ApiToken, AuditEntry, Invitation
 from clawportal.models import Operation as OperationRow
-from clawportal.permissions import SYSTEM
-from clawportal.services import oidc_providers
-from clawportal.services.oidc_providers import Wanted
-from tests.conftest import People, Person, make_people, make_person, portal_of
+from tests.conftest import People, Person, make_cluster, make_people, make_person, make_provider
 
 NO_THING = {"kind", "path", "filename", "action", "verb", "text", "name", "page"}
 """Parts of a path that name nothing that belongs to a tenant."""
@@ -51,6 +48,7 @@ def make_ids(people: People) -> dict[str, str]:
     grant = owner.post(f"instances/{instance}/shares", {"member": "viewer", "role": "viewer"}).get_json()["id"]
     rule = {"tenant": tenant, "name": "secret-rule", "kind": "adapters", "parameters": {"allowed": ["*"]}}
     policy = owner.post("policies", rule).get_json()["id"]
+    cluster = make_cluster(owner.app, "secret-cluster", [tenant])
     with owner.app.app_context():
         provider, group, identity = make_provider(owner, tenant)
         return {
@@ -58,7 +56,7 @@ def make_ids(people: People) -> dict[str, str]:
             "policy_id": policy,
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
             "account_id": robot,
-            "user_id": people.viewer.actor.id,
+            "user_id": people.viewer.actor.id, "cluster_id": cluster,
             "invitation_id": db.session.scalars(select(Invitation.id)).one(),
             "operation_id": db.session.scalars(select(OperationRow.id)).first() or "",
             "token_id": db.session.scalars(select(ApiToken.id).where(ApiToken.user_id == owner.actor.id)).first() or "",
@@ -67,22 +65,11 @@ def make_ids(people: People) -> dict[str, str]:
         }  # fmt: skip
 
 
-def make_provider(owner: Person, tenant: str) -> tuple[str, str, str]:
-    """A sign-in provider, a group of it that gives something, and an account there that is linked to the owner's."""
-    portal, wanted = portal_of(owner.app), Wanted("secret-sso", "secret-sso", "https://sso.example.com", "portal")
-    provider = oidc_providers.create(portal, SYSTEM, wanted)
-    group = oidc_providers.map_group(portal, SYSTEM, provider.id, "secret-group", "viewer", tenant_id=tenant)
-    with transaction():
-        identity = OidcIdentity(provider_id=provider.id, subject="secret-subject", user_id=owner.actor.id)
-        db.session.add(identity)
-    return provider.id, group.id, identity.id
-
-
 _MADE_UP = "01zzzzzzzzzzzzzzzzzzzzzzzz"
 _IDS = (
     "policy_id",
     "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
-    "session_id", "account_id", "provider_id", "group_id", "identity_id",
+    "session_id", "account_id", "provider_id", "group_id", "identity_id", "cluster_id",
 )  # fmt: skip
 FAKE = dict.fromkeys(_IDS, _MADE_UP) | {"seq": "987654321"}
 

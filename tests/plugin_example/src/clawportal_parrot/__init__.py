@@ -24,10 +24,12 @@ from clawportal.types import (
     ExitVerdict,
     Health,
     HealthState,
+    Image,
     InstanceSpec,
     LogRecord,
     MenuLink,
     PortSpec,
+    Probe,
     Process,
     Version,
     Workload,
@@ -64,6 +66,12 @@ class Parrot:
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
         return ()
+
+    def image(self, version: str) -> Image | None:
+        return None  # it runs only where software can be installed
+
+    def probe(self, version: str) -> Probe | None:
+        return None
 
     def generated_secrets(self, version: str) -> tuple[str, ...]:
         return ()

@@ -1,0 +1,52 @@
+"""Measurements of an instance over time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from clawportal.api._layer import Answer, Query, op
+from clawportal.permissions import Actor, Permission
+from clawportal.services import series
+from clawportal.services.portal import Portal
+
+
+class Metrics(Answer):
+    """One list for each quantity; entries with the same place belong together. Null: not measured then."""
+
+    resolution: str = Field(description="`raw` as sampled, `5m` or `1h`.")
+    step: int = Field(description="Seconds from point to point; 0 as sampled.")
+    since: datetime
+    until: datetime
+    at: list[datetime] = Field(description="Beginning of the stretch that a point stands for.")
+    cpu_percent: list[float | None] = Field(description="Percent of one core, mean of the stretch.")
+    cpu_percent_max: list[float | None]
+    memory_bytes: list[float | None]
+    memory_bytes_max: list[float | None]
+    disk_bytes: list[float | None]
+    restarts: list[int] = Field(description="How often it was restarted since it was created.")
+
+
+class MetricsQuery(Query):
+    since: datetime | None = Field(None, description="Beginning; an hour before `until` when it is left out.")
+    until: datetime | None = Field(None, description="End; now when it is left out.")
+    resolution: Literal["auto", "raw", "5m", "1h"] = Field(
+        "auto", description="`raw` is kept for 24 hours, `5m` for 30 days, `1h` for a year. `auto` fits the span."
+    )
+    points: int = Field(
+        400, ge=2, le=series.MAX_POINTS, description="About so many points at most; more are condensed to means and maxima."
+    )
+
+
+@op("GET", "/instances/{instance_id}/metrics", permission=Permission.INSTANCE_READ, tags=("Instances",),
+    summary="Measurements of an instance", returns=Metrics, problems=(404,))  # fmt: skip
+def get_instance_metrics(actor: Actor, portal: Portal, instance_id: str, query: MetricsQuery) -> dict[str, Any]:
+    """CPU, memory, disk and restarts over time. A time without an offset is UTC."""
+    found = series.read(
+        portal.recorder, actor, instance_id, since=series.utc(query.since), until=series.utc(query.until),
+        resolution=query.resolution, points=query.points,
+    )  # fmt: skip
+    told = {"resolution": found.resolution, "step": found.step, "since": found.since, "until": found.until}
+    return told | series.columns(found)

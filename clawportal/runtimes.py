@@ -1,0 +1,73 @@
+"""What a place cannot do says so in one way: a runtime may inherit from `Without` and bring only what it is capable of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NoReturn
+
+from clawportal.errors import Unsupported
+from clawportal.types import DoctorResult, ExecSession, FileEntry, Foreign, Ref, RunState, RuntimeEvent
+
+ALIVE = (RunState.RUNNING, RunState.PENDING)
+"""States in which there is something to stop."""
+
+CAPABILITIES = {
+    "artifacts": "It installs software on a machine.",
+    "images": "It runs container images.",
+    "images.pull": "Images are fetched by `prepare`, with progress.",
+    "processes": "A workload may have several processes.",
+    "allocated-ports": "The ports of one machine are shared, so that the portal gives each instance its own.",
+    "logs": "It keeps what an instance says.",
+    "logs.streams": "Output and errors are told apart.",
+    "logs.kept": "The lines of what was stopped stay readable, and a restart adds to them.",
+    "logs.previous": "The lines of the run before the present one can be read.",
+    "metrics": "It measures CPU and memory.",
+    "metrics.disk": "It measures what folders or volumes hold.",
+    "limits.memory": "It holds an instance to its memory limit.",
+    "limits.cpu": "It holds an instance to its CPU limit.",
+    "limits.processes": "It limits the number of processes of an instance.",
+    "volumes": "Storage of a given size.",
+    "exec": "Commands can be run in an instance.",
+    "files": "Files of a running instance can be listed, pulled and pushed.",
+    "events": "It says what happened to an instance.",
+    "restarts": "The place itself starts again what exits.",
+    "import": "It can list what was not made by the portal, and adopt it.",
+    "drift": "It sees what somebody else changed.",
+}
+"""All that a runtime may declare, and what it means."""
+
+
+class Without:
+    """The optional half of `clawportal.types.Runtime`, for a runtime that has none of it."""
+
+    title = "This place"
+
+    def exec(self, ref: Ref, argv: Sequence[str], *, tty: bool = False, columns: int = 80, rows: int = 24) -> ExecSession:
+        self._cannot("run commands in an instance")
+
+    def shell(self, ref: Ref) -> tuple[str, ...]:
+        return ("/bin/sh",)
+
+    def list_files(self, ref: Ref, root: str, path: str = "") -> list[FileEntry]:
+        self._cannot("list files")
+
+    def pull(self, ref: Ref, root: str, path: str = "") -> Iterator[bytes]:
+        self._cannot("hand out files")
+
+    def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
+        self._cannot("take files")
+
+    def events(self, ref: Ref) -> list[RuntimeEvent]:
+        return []
+
+    def foreign(self) -> list[Foreign]:
+        return []
+
+    def diagnose(self) -> list[DoctorResult]:
+        return []
+
+    def version(self) -> str:
+        return ""
+
+    def _cannot(self, what: str) -> NoReturn:
+        raise Unsupported(f"{self.title} cannot {what}.")

@@ -1,0 +1,335 @@
+"""Clusters: whether they answer and what runs there, and the form that connects one, with a test before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flask import Response, make_response, render_template, request, url_for
+from flask_babel import lazy_gettext as _l
+from werkzeug.wrappers import Response as AnyResponse
+
+from clawportal.errors import Conflict, FieldError, Invalid, Problem
+from clawportal.http import forms
+from clawportal.http.paging import paging
+from clawportal.http.security import actor, portal, requires
+from clawportal.models import Cluster
+from clawportal.permissions import Permission, Scope
+from clawportal.services import cluster_tests, clusters, tenants
+from clawportal.services import instances as service
+from clawportal.types import RuntimeDriver
+from clawportal.web import pages, rows
+from clawportal.web.pages import bp, fragment
+from clawportal.web.words import gettext as _
+from clawportal.web.words import told
+
+_SAID = {
+    "pause": _l("The portal does nothing there any more. Claws run on."),
+    "resume": _l("The portal goes on there."),
+    "cordon": _l("It takes no new instances now."),
+    "uncordon": _l("It takes new instances again."),
+}
+_SHOWN_INSTANCES = 100
+_POLICY = clusters.Policy.model_json_schema()
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How much of something is taken."""
+
+    title: str
+    used: int
+    whole: int
+
+    @property
+    def percent(self) -> int:
+        return round(100 * self.used / self.whole) if self.whole else 0
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """One cluster as lists and its own page show it."""
+
+    id: str
+    name: str
+    title: str
+    kind: str
+    health: str
+    reason: str
+    message: str
+    since: datetime | None
+    last_contact: datetime | None
+    paused: bool
+    cordoned: bool
+    instances: int
+    version: str = ""
+    cores: float | None = None
+    bars: Sequence[Bar] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    for_all: bool = True
+    tenants: Sequence[tuple[str, str]] = ()
+
+
+def view_of(row: Cluster, instances: int, tenants_of: Sequence[tuple[str, str]] = (), *, full: bool) -> ClusterView:
+    driver = portal().registry.runtimes.get(row.runtime)
+    known: dict[str, Any] = {}
+    if full:
+        size = row.capacity or {}
+        known = {
+            "version": row.version, "labels": row.labels or {}, "for_all": row.all_tenants, "tenants": tenants_of,
+            "cores": size.get("cpu_cores"), "bars": _bars(size),
+        }  # fmt: skip
+    return ClusterView(
+        row.id, row.name, row.title or row.name, driver.title if driver else row.runtime, row.health, row.health_reason,
+        row.health_message, row.health_since, row.last_contact_at, row.paused_at is not None, row.cordoned, instances, **known,
+    )  # fmt: skip
+
+
+def _bars(size: Mapping[str, Any]) -> list[Bar]:
+    found = []
+    for title, key in ((_("Memory"), "memory"), (_("Disk"), "disk")):
+        whole = int(size.get(f"{key}_bytes") or 0)
+        if whole > 0:
+            found.append(Bar(title, max(0, whole - int(size.get(f"{key}_available") or 0)), whole))
+    return found
+
+
+def _manages() -> bool:
+    return actor().allows(Permission.CLUSTER_MANAGE, Scope())
+
+
+# ---- the list and one cluster
+
+
+@bp.get("/clusters", endpoint="clusters")
+@requires(Permission.CLUSTER_READ)
+def clusters_index() -> str:
+    who, page, text = actor(), paging(), request.args.get("q", "").strip()[:200]
+    found = clusters.listing(who, text=text, limit=page.limit, offset=page.offset)
+    full = clusters.sees_all(who)
+    views = [view_of(row, found.instances.get(row.id, 0), found.tenants.get(row.id, ()), full=full) for row in found.items]
+    context = {"clusters": views, "page": rows.Paged(found.total, page.limit, page.offset), "q": text, "full": full}
+    template = "clusters/_rows.html" if fragment() else "clusters/index.html"
+    return render_template(template, **context, manages=_manages(), drivers=_drivers())
+
+
+def _drivers() -> list[RuntimeDriver]:
+    return sorted(portal().registry.runtimes.values(), key=lambda driver: driver.title)
+
+
+@bp.get("/clusters/<cluster_id>")
+@requires(Permission.CLUSTER_READ)
+def cluster(cluster_id: str) -> str:
+    found = clusters.get(actor(), cluster_id)
+    return render_template("clusters/_show.html" if fragment() else "clusters/show.html", **_context(found))
+
+
+def _context(row: Cluster) -> dict[str, Any]:
+    who, full = actor(), clusters.sees_all(actor())
+    count = clusters.instance_counts(who, [row.id]).get(row.id, 0)
+    view = view_of(row, count, clusters.tenants_of([row.id]).get(row.id, ()) if full else (), full=full)
+    inside = service.lean_listing(who, service.Filters(cluster=row.id), sort="name", limit=_SHOWN_INSTANCES)
+    events = clusters.events(who, row.id) if full and who.has(Permission.EVENT_READ) else []
+    return {
+        "c": view, "full": full, "manages": _manages(), "capabilities": row.capabilities or [],
+        "instances": rows.instance_rows(who, inside.items), "shown": _SHOWN_INSTANCES, "events": rows.event_rows(events),
+        "secrets": clusters.secret_names(row.id) if full else [], "policy": clusters.policy_of(row),
+        "own": row.name == clusters.LOCAL and row.runtime == "process", "report": None,
+    }  # fmt: skip
+
+
+@bp.post("/clusters/<cluster_id>/<any(pause, resume, cordon, uncordon):action>")
+@requires(Permission.CLUSTER_MANAGE)
+def cluster_action(cluster_id: str, action: str) -> AnyResponse:
+    row = clusters.ACTIONS[action](portal(), actor(), cluster_id)
+    return pages.moved(str(_SAID[action]), url_for("web.cluster", cluster_id=row.id))
+
+
+@bp.post("/clusters/<cluster_id>/test")
+@requires(Permission.CLUSTER_MANAGE)
+def cluster_test(cluster_id: str) -> AnyResponse:
+    """As it is stored; nothing is changed by it."""
+    report = cluster_tests.try_stored(portal(), actor(), cluster_id)
+    if fragment():
+        return make_response(render_template("clusters/_report.html", report=report))
+    context = _context(clusters.get(actor(), cluster_id)) | {"report": report}
+    return make_response(render_template("clusters/show.html", **context))
+
+
+# ---- the form
+
+
+@dataclass
+class Draft:
+    """The form at one moment."""
+
+    driver: RuntimeDriver
+    schema: dict[str, Any]
+    values: dict[str, Any]
+    cluster: Cluster | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@bp.route("/clusters/new", methods=["GET", "POST"])
+@requires(Permission.CLUSTER_MANAGE)
+def cluster_new() -> AnyResponse:
+    known = _drivers()
+    if not known:
+        raise Conflict("No kind of place is loaded. Look at CLAWPORTAL_PLUGINS: it narrows the list of plugins.")
+    kind = request.values.get("runtime", "")
+    driver = clusters.driver_of(portal(), kind) if kind else next((d for d in known if d.kind != "process"), known[0])
+    if request.method == "GET":
+        return _page(_empty(driver))
+    draft = _read(_empty(driver))
+    if request.form.get("action") == "test":
+        return _tested(draft)
+    return _saved(draft)
+
+
+@bp.route("/clusters/<cluster_id>/edit", methods=["GET", "POST"])
+@requires(Permission.CLUSTER_MANAGE)
+def cluster_edit(cluster_id: str) -> AnyResponse:
+    row = clusters.get(actor(), cluster_id, Permission.CLUSTER_MANAGE)
+    draft = _stored(row)
+    if request.method == "GET":
+        return _page(draft)
+    draft = _read(draft)
+    if request.form.get("action") == "test":
+        return _tested(draft)
+    return _saved(draft)
+
+
+def _empty(driver: RuntimeDriver) -> Draft:
+    values = {"name": "", "title": "", "labels": "", "for_all": True, "tenants": [], "settings": {}, "policy": {}}
+    return Draft(driver, driver.settings_model().model_json_schema(), values)
+
+
+def _stored(row: Cluster) -> Draft:
+    driver = clusters.driver_of(portal(), row.runtime)
+    schema = driver.settings_model().model_json_schema()
+    values = {
+        "name": row.name, "title": row.title, "labels": "\n".join(f"{key}={value}" for key, value in (row.labels or {}).items()),
+        "for_all": row.all_tenants, "tenants": [tenant_id for tenant_id, _title in clusters.tenants_of([row.id]).get(row.id, [])],
+        "settings": forms.shown(row.settings or {}, schema), "policy": forms.shown(row.policy or {}, _POLICY),
+    }  # fmt: skip
+    return Draft(driver, schema, values, row, settings=dict(row.settings or {}))
+
+
+def _read(draft: Draft) -> Draft:
+    form = request.form
+    settings, policy = forms.read(form, "settings", draft.schema), forms.read(form, "policy", _POLICY)
+    draft.settings, draft.policy = settings.document, policy.document
+    draft.secrets = forms.read_secrets(form)
+    draft.labels, wrong = _labels(form.get("labels", ""))
+    draft.errors = settings.errors | policy.errors | wrong
+    draft.values |= {
+        "title": form.get("title", ""), "labels": form.get("labels", ""), "for_all": form.get("audience") != "some",
+        "tenants": form.getlist("tenants"), "settings": settings.typed, "policy": policy.typed,
+    }  # fmt: skip
+    if draft.cluster is None:
+        draft.values["name"] = form.get("name", "").strip()
+    return draft
+
+
+def _labels(text: str) -> tuple[dict[str, str], dict[str, str]]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any("=" not in line for line in lines):
+        return {}, {"labels": _("Write one label a line, such as region=eu")}
+    return {line.partition("=")[0].strip(): line.partition("=")[2].strip() for line in lines}, {}
+
+
+def _tested(draft: Draft) -> AnyResponse:
+    """Try what was entered; nothing is stored."""
+    report: cluster_tests.Report | None = None
+    problem: Problem | None = None
+    try:
+        if not draft.errors:
+            report = _try(draft)
+    except Problem as found:
+        problem = found
+        _note(draft, found.errors)
+    if fragment():
+        return make_response(render_template("clusters/_report.html", report=report, errors=draft.errors, problem=problem))
+    return _page(draft, report=report, problem=problem)
+
+
+def _try(draft: Draft) -> cluster_tests.Report:
+    if draft.cluster is None:
+        return cluster_tests.try_new(portal(), actor(), draft.driver.kind, draft.settings, draft.secrets)
+    return cluster_tests.try_stored(portal(), actor(), draft.cluster.id, draft.settings, draft.secrets)
+
+
+def _saved(draft: Draft) -> AnyResponse:
+    if draft.errors:
+        return _page(draft, status=422)
+    audience = None if draft.values["for_all"] else draft.values["tenants"]
+    try:
+        row = _store(draft, audience)
+    except Invalid as problem:
+        _note(draft, problem.errors)
+        return _page(draft, status=422)
+    text = (
+        _("The cluster was saved.") if draft.cluster else _("The cluster is connected. Whether it answers is shown in a moment.")
+    )
+    return pages.moved(text, url_for("web.cluster", cluster_id=row.id))
+
+
+def _store(draft: Draft, audience: Sequence[str] | None) -> Cluster:
+    if draft.cluster is None:
+        wanted = clusters.NewCluster(
+            draft.values["name"], draft.driver.kind, draft.values["title"], draft.settings, draft.secrets, draft.labels, audience,
+            draft.policy,
+        )  # fmt: skip
+        return clusters.create(portal(), actor(), wanted)
+    change = clusters.ClusterChange(
+        draft.values["title"], draft.settings, draft.secrets, draft.labels, audience, audience is None, draft.policy
+    )
+    return clusters.update(portal(), actor(), draft.cluster.id, change)
+
+
+def _note(draft: Draft, errors: Sequence[FieldError]) -> None:
+    for error in errors:
+        draft.errors.setdefault(error.path, told(error.message))
+
+
+def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
+    row = draft.cluster
+    context = {
+        "mode": "edit" if row else "create", "cluster": row, "driver": draft.driver, "drivers": _drivers(),
+        "schema": draft.schema, "policy_schema": _POLICY, "values": draft.values, "errors": draft.errors,
+        "stored_secrets": clusters.secret_names(row.id) if row else [], "report": None, "problem": None,
+        "organisations": [(item.id, item.title) for item in tenants.listing(actor(), limit=200).items],
+    }  # fmt: skip
+    answer = make_response(render_template("clusters/form.html", **(context | more)))
+    answer.status_code = status
+    return answer
+
+
+# ---- deleting
+
+
+@bp.route("/clusters/<cluster_id>/delete", methods=["GET", "POST"])
+@requires(Permission.CLUSTER_MANAGE)
+def cluster_delete(cluster_id: str) -> AnyResponse:
+    losses = clusters.losses(actor(), cluster_id)
+    if request.method == "GET":
+        return _delete_page(losses, cluster_id)
+    try:
+        clusters.remove(portal(), actor(), cluster_id, confirm=request.form.get("confirm", ""))
+    except Invalid as problem:
+        return _delete_page(losses, cluster_id, problem)
+    return pages.moved(_("The cluster was deleted. What is in the place itself was not touched."), url_for("web.clusters"))
+
+
+def _delete_page(losses: clusters.Losses, cluster_id: str, problem: Invalid | None = None) -> Response:
+    errors = {error.path: told(error.message) for error in problem.errors} if problem else {}
+    back = url_for("web.cluster", cluster_id=cluster_id)
+    answer = make_response(render_template("clusters/delete.html", losses=losses, back=back, errors=errors, values=request.form))
+    answer.status_code = 422 if problem else 200
+    return answer

@@ -1,0 +1,16 @@
+"""Docker: claws as containers of a Docker Engine, or of Podman through its compatible socket.
+
+One hardened container for each process, one named volume for each instance, one network for each tenant. Everything
+that belongs to the portal carries its labels; nothing else is ever touched.
+"""
+
+from __future__ import annotations
+
+from clawportal import hookimpl
+from clawportal.types import RuntimeDriver
+from clawportal_docker.driver import DockerDriver
+
+
+@hookimpl
+def register_runtimes() -> list[RuntimeDriver]:
+    return [DockerDriver()]

@@ -1,0 +1,203 @@
+"""What an engine can do and what it says: the connection test, its events, and what else runs there that looks like a claw."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import docker.errors
+
+from clawportal.errors import GiveUp, Retry
+from clawportal.types import Check, DoctorResult, Foreign, Ref, RunState, RuntimeEvent
+from clawportal_docker import naming
+from clawportal_docker.errors import BROKEN
+
+if TYPE_CHECKING:
+    from clawportal_docker.driver import DockerSettings
+
+_KINDS = {"openclaw": "openclaw", "clawdbot": "openclaw", "nanobot": "nanobot", "nanoclaw": "nanoclaw"}
+_MASK = "********"
+_SHOWN = 20
+_HIDDEN = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASS", "CREDENTIAL")
+
+
+def judge(check: Check, code: int | None, lines: list[str], secrets: Iterable[str]) -> None:
+    """GiveUp with the claw's own words when it refused a candidate."""
+    if code == 0:
+        return
+    said = tuple(_masked(lines, secrets))
+    if code is None:
+        raise Retry(
+            "CheckTimedOut", f"The claw did not judge its configuration within {check.timeout:g} s.", timedelta(seconds=30)
+        )
+    if code == 127:
+        raise GiveUp("CheckMissing", f"{check.argv[0]} cannot be started.", "Choose an image that holds this claw.", said)
+    words = "\n".join(said[-_SHOWN:]) or f"It said nothing and ended with code {code}."
+    raise GiveUp(
+        "ConfigRefused", f"The claw refuses this configuration: {words}", "Correct the setting that it names, then save again.",
+        said,
+    )  # fmt: skip
+
+
+def _masked(lines: Iterable[str], secrets: Iterable[str]) -> Iterable[str]:
+    hidden = sorted({part for value in secrets for part in (value, *value.splitlines()) if part.strip()}, key=len, reverse=True)
+    for line in lines:
+        for secret in hidden:
+            line = line.replace(secret, _MASK)
+        yield line
+
+
+def version(client: docker.APIClient) -> str:
+    told = client.version()
+    names = [part.get("Name", "") for part in told.get("Components") or []]
+    podman = any("podman" in name.lower() for name in names)
+    return f"{'Podman' if podman else 'Docker Engine'} {told.get('Version', '')}".strip()
+
+
+def findings(connect: Callable[[float], docker.APIClient], settings: DockerSettings) -> list[DoctorResult]:
+    try:
+        client = connect(10)
+        info, words = client.info(), version(client)
+    except (*BROKEN, Retry) as error:
+        return [_unreachable(settings, str(error))]
+    found = [
+        DoctorResult("Connection", True, f"{words} answers at {settings.url}."),
+        _has(info, "MemoryLimit", "Memory limits", "Memory of claws can be limited."),
+        _has(info, "CpuCfsQuota", "CPU limits", "CPU of claws can be limited."),
+        _has(info, "PidsLimit", "Process limits", "The number of processes can be limited."),
+        _init(info),
+        _seccomp(info),
+        _network(client, settings),
+    ]
+    return [*found, _disk(info, settings)]
+
+
+def _unreachable(settings: DockerSettings, words: str) -> DoctorResult:
+    remedy = "Check the address, that the engine runs, and that the network lets the portal through."
+    if settings.url.startswith("unix:"):
+        remedy = "Start the engine, and let the portal's user use its socket: for Docker add it to the group docker."
+    if "certificate" in words.lower() or "ssl" in words.lower():
+        remedy = "Enter the CA, and the client certificate and key that the engine accepts."
+    return DoctorResult("Connection", False, f"Nobody answers at {settings.url}: {words}", remedy)
+
+
+def _has(info: Mapping[str, Any], key: str, name: str, words: str) -> DoctorResult:
+    good = bool(info.get(key))
+    return DoctorResult(name, good, words if good else f"The engine cannot do this: {key} is off.",
+                        "" if good else "Switch the cgroup controllers of the machine on, and restart the engine.")  # fmt: skip
+
+
+def _init(info: Mapping[str, Any]) -> DoctorResult:
+    good = bool(info.get("InitBinary")) or "podman" in str(info.get("ServerVersion", "")).lower()
+    return DoctorResult("Init process", good, "Left-over processes are reaped." if good else "docker-init is missing.",
+                        "" if good else "Install docker-init (tini) on the machine of the engine.")  # fmt: skip
+
+
+def _seccomp(info: Mapping[str, Any]) -> DoctorResult:
+    good = any("seccomp" in str(option) and "unconfined" not in str(option) for option in info.get("SecurityOptions") or [])
+    return DoctorResult("seccomp", good, "System calls are filtered." if good else "System calls are not filtered.",
+                        "" if good else "Use an engine with the default seccomp profile.")  # fmt: skip
+
+
+def _network(client: docker.APIClient, settings: DockerSettings) -> DoctorResult:
+    name = settings.network
+    if name == "host":
+        return DoctorResult("Network", True, "Claws use the network of the machine; tenants are not kept apart there.")
+    if name != "tenant":
+        good = bool(client.networks(names=[name]))
+        return DoctorResult("Network", good, f"The network {name} " + ("is there." if good else "does not exist."),
+                            "" if good else f"Make it with: docker network create {name}")  # fmt: skip
+    trial = f"{settings.prefix}-trial-{time.time_ns():x}"
+    try:
+        made = client.create_network(trial, driver="bridge", labels={naming.ROLE: "trial"})
+        client.remove_network(made["Id"])
+    except BROKEN as error:
+        return DoctorResult("Network", False, f"A network for a tenant cannot be made: {error}",
+                            "Let the engine make bridge networks, or choose the network host.")  # fmt: skip
+    return DoctorResult("Network", True, "Each tenant gets a network of its own.")
+
+
+def _disk(info: Mapping[str, Any], settings: DockerSettings) -> DoctorResult:
+    return DoctorResult("Storage", True, f"Volumes lie in {info.get('DockerRootDir', 'the engine')} ({info.get('Driver', '')}).")
+
+
+def events(client: docker.APIClient, ref: Ref) -> list[RuntimeEvent]:
+    """What the engine remembers of the last hour; it keeps its last thousand or so in memory only."""
+    filters = {"type": "container", "label": [f"{naming.INSTANCE}={ref.instance_id}", f"{naming.ROLE}=claw"]}
+    now = time.time()
+    found = []
+    try:
+        for event in client.events(since=int(now - 3600), until=int(now), filters=filters, decode=True):
+            words = _EVENTS.get(str(event.get("Action", "")))
+            if words:
+                code = event["Actor"]["Attributes"].get("exitCode")
+                at = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
+                bad = event["Action"] == "oom" or (event["Action"] == "die" and code not in ("0", None))
+                message = f"{words[1]} (code {code})." if code is not None else f"{words[1]}."
+                found.append(RuntimeEvent(at, "warning" if bad else "info", words[0], message))
+    finally:
+        client.close()
+    return found
+
+
+_EVENTS = {
+    "create": ("Created", "The container was made"),
+    "start": ("Started", "The container was started"),
+    "die": ("Exited", "The container ended"),
+    "oom": ("OutOfMemory", "It wanted more memory than its limit"),
+    "kill": ("Signalled", "It was sent a signal"),
+    "destroy": ("Removed", "The container was removed"),
+}
+
+
+def foreign(client: docker.APIClient) -> list[Foreign]:
+    """Containers without a portal's labels whose image, name or labels sound like a claw."""
+    found = []
+    for entry in client.containers(all=True):
+        labels = entry.get("Labels") or {}
+        if naming.PLACE in labels:
+            continue
+        name = entry["Names"][0].lstrip("/")
+        adapter = _kind(entry, labels)
+        if not adapter:
+            continue
+        details: dict[str, Any] = {"status": entry.get("Status", ""), "labels": labels}
+        with suppress(docker.errors.APIError):
+            details |= _details(client.inspect_container(entry["Id"]))
+        state = RunState.RUNNING if entry["State"] in ("running", "paused") else RunState.EXITED
+        created = datetime.fromtimestamp(entry["Created"], UTC)
+        found.append(Foreign(entry["Id"], name, entry["Image"], state, created, adapter, details))
+    return found
+
+
+def _kind(entry: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    if any(key.startswith("openclaw.") for key in labels):
+        return "openclaw"
+    words = f"{entry['Image']} {entry['Names'][0]}".lower()
+    return next((kind for sign, kind in _KINDS.items() if sign in words), "")
+
+
+def _details(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person needs to see before taking it over; values that look secret are hidden."""
+    env = dict(item.partition("=")[::2] for item in told["Config"].get("Env") or [])
+    hidden = {name: _MASK if any(sign in name.upper() for sign in _HIDDEN) else value for name, value in env.items()}
+    mounts = [{"source": mount.get("Name") or mount.get("Source"), "target": mount["Destination"]} for mount in told["Mounts"]]
+    ports = sorted(told["Config"].get("ExposedPorts") or {})
+    return {"env": hidden, "mounts": mounts, "ports": ports, "user": told["Config"].get("User", "")}
+
+
+def port_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine; of another one nobody can tell."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == 98:
+                    return False
+    return True

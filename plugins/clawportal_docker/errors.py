@@ -1,0 +1,63 @@
+"""What the engine answers, as verdicts: what may heal by itself is tried again, what cannot is given up with a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import docker.errors
+import requests.exceptions
+import urllib3.exceptions
+
+from clawportal.errors import Conflict, GiveUp, Retry, Unavailable
+from clawportal.types import Ref
+
+BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException, OSError)
+"""What a connection that ended can raise, whichever library noticed first."""
+
+
+@contextmanager
+def told(ref: Ref | None = None, *, absent: str = "") -> Iterator[None]:
+    """`absent`: the image's reference, where a 404 can only mean that it is missing."""
+    who = str(ref) if ref else "The engine"
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        raise _no_image(absent, error) from error
+    except docker.errors.NotFound as error:
+        if absent and "image" in str(error.explanation).lower():
+            raise _no_image(absent, error) from error
+        raise Retry("Gone", f"{who}: {error.explanation}", timedelta(seconds=1)) from error
+    except docker.errors.APIError as error:
+        raise _verdict(who, error) from error
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException) as error:
+        raise Unavailable(f"The container engine does not answer: {_short(error)}") from error
+
+
+def _no_image(reference: str, error: docker.errors.APIError) -> Retry:
+    return Retry("ImageMissing", f"The image {reference or error.explanation} is no longer there; it is fetched again.")
+
+
+def _verdict(who: str, error: docker.errors.APIError) -> Exception:
+    words = str(error.explanation or error)
+    low = words.lower()
+    if error.status_code == 409:
+        return Conflict(f"{who}: {words}")
+    if "no space left" in low:
+        return Retry("DiskFull", f"{who}: the engine's disk is full. Free some space there: {words}")
+    if "executable file not found" in low or "no such file or directory: unknown" in low:
+        return GiveUp("CommandMissing", f"{who}: {words}", "The image does not hold this claw; choose another image or version.")
+    if "already allocated" in low or "address already in use" in low:
+        return Retry("PortTaken", f"{who}: {words}")
+    if error.status_code is not None and 400 <= error.status_code < 500:
+        return GiveUp("EngineRefuses", f"{who}: the engine refuses: {words}", "Correct the settings of the cluster or instance.")
+    return Retry("EngineError", f"{who}: {words}")
+
+
+def _short(error: Exception) -> str:
+    """The innermost words: the outer ones only name libraries."""
+    inner: BaseException = error
+    while inner.__cause__ or inner.__context__:
+        inner = inner.__cause__ or inner.__context__ or inner
+    return str(inner) or type(inner).__name__

@@ -1,0 +1,78 @@
+"""Fetches images, with the progress that the engine tells layer by layer."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from clawportal.errors import GiveUp, Retry
+from clawportal.types import Progress
+from clawportal_docker.errors import BROKEN, told
+
+if TYPE_CHECKING:
+    import docker
+
+_DENIED = ("denied", "unauthorized", "authentication required")
+_ABSENT = ("not found", "manifest unknown", "does not exist", "no such image")
+
+
+def pull(client: docker.APIClient, reference: str, progress: Progress) -> None:
+    """Returns when the image is there. The client is closed; closing the stream in between ends the download."""
+    repository, tag = split(reference)
+    progress(None, f"Fetching {reference}")
+    layers: dict[str, tuple[int, int]] = {}
+    try:
+        with told():
+            try:
+                stream = client.pull(repository, tag=tag, stream=True, decode=True)
+                for step in stream:
+                    _look(reference, step)
+                    progress(*_progress(reference, layers, step))
+            except BROKEN as error:
+                if _means(str(error), _ABSENT) or _means(str(error), _DENIED):
+                    raise _refused(reference, str(error)) from error
+                raise
+    finally:
+        with suppress(*BROKEN):
+            client.close()
+
+
+def split(reference: str) -> tuple[str, str]:
+    """Repository, and tag or digest."""
+    if "@" in reference:
+        repository, _, digest = reference.partition("@")
+        return repository, digest
+    head, _, last = reference.rpartition("/")
+    name, _, tag = last.partition(":")
+    return (f"{head}/{name}" if head else name), tag or "latest"
+
+
+def _look(reference: str, step: dict[str, Any]) -> None:
+    if "error" in step:
+        raise _refused(reference, str(step["error"]))
+
+
+def _refused(reference: str, words: str) -> Exception:
+    if _means(words, _DENIED) or _means(words, _ABSENT):
+        return GiveUp(
+            "ImageNotFound", f"The image {reference} cannot be fetched: {words}",
+            "Correct the image in the settings of the cluster, build it there, or let the engine sign in at the registry.",
+        )  # fmt: skip
+    return Retry("ImagePullFailed", f"The image {reference} cannot be fetched now: {words}")
+
+
+def _means(words: str, signs: tuple[str, ...]) -> bool:
+    low = words.lower()
+    return any(sign in low for sign in signs)
+
+
+def _progress(reference: str, layers: dict[str, tuple[int, int]], step: dict[str, Any]) -> tuple[float | None, str]:
+    """Layers whose size is known count by their bytes; half of the way is for unpacking them."""
+    detail, layer, status = step.get("progressDetail") or {}, step.get("id", ""), step.get("status", "")
+    if detail.get("total"):
+        half = detail["total"] if status == "Extracting" else 0
+        layers[layer] = (half + int(detail.get("current", 0)), 2 * int(detail["total"]))
+    elif layer in layers and status in ("Pull complete", "Already exists"):
+        layers[layer] = (layers[layer][1], layers[layer][1])
+    done, whole = sum(now for now, _ in layers.values()), sum(total for _, total in layers.values())
+    return (done / whole if whole else None), f"Fetching {reference}" + (f" ({whole // 2 >> 20} MiB)" if whole else "")

@@ -1,0 +1,136 @@
+"""Reads the logs of an instance's containers as one: of several processes, in order."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from clawportal.types import LogLine
+from clawportal_docker.errors import BROKEN, told
+from clawportal_docker.streams import Pump, Stream, frames
+
+if TYPE_CHECKING:
+    import docker
+
+Connect = Callable[[float], "docker.APIClient"]
+_NANO = re.compile(r"(\.\d{1,6})\d*")
+_LONGEST = 256 * 1024
+
+
+def read(
+    connect: Connect, chosen: Sequence[tuple[str, str]], *, tail: int | None, since: datetime | None, follow: bool,
+    stop: Callable[[], bool],
+) -> Iterator[LogLine | None]:  # fmt: skip
+    """`chosen`: containers with the names of their processes, those that have ended first. Only what runs is followed."""
+    if not follow:
+        yield from _past(connect, chosen, tail, since, stop)
+        return
+    last = datetime.min.replace(tzinfo=UTC)
+    for line in _past(connect, chosen, tail, since, stop):
+        last = max(last, line.at)
+        yield line
+    yield from _follow(connect, chosen, last, stop)
+
+
+def _past(
+    connect: Connect, chosen: Sequence[tuple[str, str]], tail: int | None, since: datetime | None, stop: Callable[[], bool]
+) -> Iterator[LogLine]:
+    lines = heapq.merge(
+        *(_lines(connect, container, source, tail=tail, since=since, stop=stop) for container, source in chosen),
+        key=lambda line: line.at,
+    )
+    yield from deque(lines, maxlen=tail) if tail is not None else lines
+
+
+def _lines(
+    connect: Connect, container: str, source: str, *, tail: int | None = None, since: datetime | None = None,
+    follow: bool = False, stop: Callable[[], bool] = lambda: False,
+) -> Iterator[LogLine]:  # fmt: skip
+    """Of one container, to its end."""
+    client = connect(60)
+    pump = Pump(_raw(client, container, source, tail, since, follow), client.close)
+    try:
+        while not stop():
+            line = pump.get(0.3)
+            if line is Pump.END:
+                return
+            if line is not None and (since is None or line.at >= since):
+                yield line
+    finally:
+        pump.close()
+
+
+def _raw(
+    client: docker.APIClient, container: str, source: str, tail: int | None, since: datetime | None, follow: bool
+) -> Iterator[LogLine]:
+    params: dict[str, Any] = {
+        "stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow), "tail": "all" if tail is None else str(tail),
+    }  # fmt: skip
+    if since is not None:
+        params["since"] = f"{since.timestamp():.6f}"
+    with told():
+        url = client._url("/containers/{0}/logs", container)
+        answer = client._get(url, params=params, stream=True, timeout=None if follow else 60)
+        client._raise_for_status(answer)
+    # a frame is one message with a time before it; a long line comes in several, of which only the last has a line end
+    rest: dict[Stream, tuple[bytes, bytes]] = {}
+    with suppress(*BROKEN):
+        for stream, frame in frames(answer.raw.read):
+            stamp, _, text = frame.partition(b" ")
+            first, before = rest.pop(stream, (stamp, b""))
+            whole = before + text
+            if not whole.endswith(b"\n") and len(whole) < _LONGEST:
+                rest[stream] = (first, whole)
+            elif line := _line(first, whole, stream, source):
+                yield line
+    for stream, (stamp, text) in rest.items():
+        if line := _line(stamp, text, stream, source):
+            yield line
+
+
+def _line(stamp: bytes, text: bytes, stream: Stream, source: str) -> LogLine | None:
+    try:
+        at = datetime.fromisoformat(_NANO.sub(r"\1", stamp.decode()).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return LogLine(at, stream, source, text.removesuffix(b"\n").rstrip(b"\r").decode("utf-8", "replace"))
+
+
+def _follow(
+    connect: Connect, chosen: Sequence[tuple[str, str]], last: datetime, stop: Callable[[], bool]
+) -> Iterator[LogLine | None]:
+    """What comes after `last`, from all containers; ends when all have ended."""
+    clients = [connect(60) for _ in chosen]
+    since = last if last.year > 1970 else None
+    pumps = [
+        Pump(_raw(client, container, source, None, since, True), client.close)
+        for client, (container, source) in zip(clients, chosen, strict=True)
+    ]
+    told_at = time.monotonic()
+    try:
+        while not stop() and pumps:
+            found = False
+            for pump in list(pumps):
+                line = pump.get(0.0)
+                if line is Pump.END:
+                    pumps.remove(pump)
+                elif line is not None:
+                    found = True
+                    if line.at > last:
+                        yield line
+            if found:
+                told_at = time.monotonic()
+                continue
+            if time.monotonic() - told_at > 0.6:
+                told_at = time.monotonic()
+                yield None
+            time.sleep(0.05)
+    finally:
+        for pump in pumps:
+            pump.close()

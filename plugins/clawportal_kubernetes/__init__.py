@@ -1,0 +1,16 @@
+"""Kubernetes: claws as StatefulSets, tenants as namespaces.
+
+Everything that belongs to the portal carries its labels; nothing else is ever touched. The client of Kubernetes is imported
+when the first cluster of this kind is connected, not before.
+"""
+
+from __future__ import annotations
+
+from clawportal import hookimpl
+from clawportal.types import RuntimeDriver
+from clawportal_kubernetes.driver import KubernetesDriver
+
+
+@hookimpl
+def register_runtimes() -> list[RuntimeDriver]:
+    return [KubernetesDriver()]

@@ -1,0 +1,402 @@
+"""Talks to one API server in raw JSON over the official client's configuration, authentication and connection pool.
+
+Typed objects cost ten times as much as dicts, and the client's API classes a second and tens of megabytes at the first use.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import ssl
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import urllib3
+import yaml
+
+from clawportal.errors import GiveUp, Invalid, Retry, Unavailable
+from clawportal_kubernetes import names
+
+if TYPE_CHECKING:
+    from websocket import WebSocket
+
+    from clawportal_kubernetes.driver import KubernetesSettings
+
+Json = dict[str, Any]
+
+_POOL = 32
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+_REASON = re.compile(r'"([^"]+)" is forbidden: (.*)', re.DOTALL)
+
+
+class ApiError(Exception):
+    """The API server's own refusal."""
+
+    def __init__(self, status: int, reason: str, message: str, document: Json | None = None) -> None:
+        super().__init__(message or reason)
+        self.status, self.reason, self.message, self.document = status, reason, message, document or {}
+
+    @property
+    def retry_after(self) -> int | None:
+        return (self.document.get("details") or {}).get("retryAfterSeconds")
+
+
+def verdict(error: ApiError, who: str) -> Exception:
+    """What a refusal means for the work at hand: what may heal is tried again, what cannot is given up with a remedy."""
+    words = error.message
+    if error.status == 401:
+        return GiveUp(
+            "CredentialsRefused",
+            "The cluster does not accept the portal's credentials; they may have expired or been withdrawn.",
+            "Enter a new kubeconfig for the cluster.",
+        )
+    if error.status == 403:
+        return _forbidden(words, who)
+    if error.status in (400, 422):
+        return GiveUp("RefusedByCluster", f"The cluster refuses {who}: {words}", "Correct what it names, then start it again.")
+    if error.status == 409:
+        return Retry("Conflict", f"{who}: {words}", timedelta(seconds=1))
+    if error.status == 429 or error.status >= 500:
+        wait = timedelta(seconds=error.retry_after) if error.retry_after else None
+        return Retry("ClusterBusy", f"The cluster cannot do this right now: {words}", wait)
+    if error.status == 404:
+        return Retry("Gone", f"{who}: {words}", timedelta(seconds=1))
+    return GiveUp("RefusedByCluster", f"The cluster refuses {who}: {words}")
+
+
+def _forbidden(words: str, who: str) -> Exception:
+    found = _REASON.search(words)
+    told = found[2] if found else words
+    if "being terminated" in words:
+        return Retry("NamespaceEnding", f"The namespace of {who} is being deleted; it is made again then.", timedelta(seconds=3))
+    if "exceeded quota" in words:
+        return Retry("QuotaExceeded", f"The namespace's quota is full: {told}. Stop another instance or ask for more.")
+    if "violates PodSecurity" in words:
+        return GiveUp(
+            "PodSecurityRefused", f"The cluster's pod security refuses it: {told}",
+            "Set the cluster's pod security to what the claw needs, or use an image that runs without root.",
+        )  # fmt: skip
+    if "cannot " in words:
+        return GiveUp(
+            "RightsMissing", f"The portal may not do this in the cluster: {told}",
+            "Apply deploy/kubernetes/rbac.yaml, and look at the cluster's connection test.",
+        )  # fmt: skip
+    return GiveUp("RefusedByCluster", f"The cluster refuses {who}: {told}", "Ask who runs the cluster about this rule.")
+
+
+class Api:
+    """One connection pool. Used by many threads at once."""
+
+    def __init__(self, settings: KubernetesSettings, folder: str) -> None:
+        self.timeout = settings.request_timeout
+        self.in_cluster = not settings.kubeconfig
+        self._settings = settings
+        self._folder = tempfile.mkdtemp(prefix="kube-", dir=folder if os.path.isdir(folder) else None)
+        self._lock = threading.Lock()
+        self._config: Any = None
+        self._pool: Any = None
+        self.document = _read(settings) if settings.kubeconfig else None
+
+    # ---- connecting
+
+    def _connect(self) -> Any:
+        """The client is imported here, by the first call."""
+        with self._lock:
+            if self._pool is None:
+                try:
+                    from kubernetes.client.configuration import Configuration
+                    from kubernetes.client.rest import RESTClientObject
+                except ImportError as error:
+                    raise Unavailable(
+                        "The client of Kubernetes is not installed. Install clawportal[kubernetes] and restart the portal."
+                    ) from error
+
+                config = Configuration()
+                self._load(config)
+                if urlsplit(config.host).hostname in _LOOPBACK:
+                    config.proxy = None  # a proxy cannot reach this machine's own loopback
+                config.connection_pool_maxsize = _POOL
+                config.keep_alive = True
+                self._config = config
+                self._pool = RESTClientObject(config).pool_manager
+            return self._pool
+
+    def _load(self, config: Any) -> None:
+        from kubernetes.config.config_exception import ConfigException
+        from kubernetes.config.incluster_config import InClusterConfigLoader
+        from kubernetes.config.kube_config import KubeConfigLoader
+
+        try:
+            if self.document is not None:
+                KubeConfigLoader(
+                    config_dict=self.document, active_context=self._settings.context or None, temp_file_path=self._folder
+                ).load_and_set(config)
+            else:
+                InClusterConfigLoader(f"{_SERVICE_ACCOUNT}/token", f"{_SERVICE_ACCOUNT}/ca.crt").load_and_set(config)
+        except (ConfigException, OSError, ValueError) as error:
+            words = (
+                f"The kubeconfig cannot be used: {error}"
+                if self.document is not None
+                else "There is no kubeconfig, and the portal does not run in a cluster"
+            )
+            raise Unavailable(f"{words}. Enter a complete kubeconfig for the cluster.") from error
+
+    def headers(self) -> dict[str, str]:
+        told = {"Accept": "application/json", "User-Agent": "clawportal"}
+        token = self._config.get_api_key_with_prefix("BearerToken")  # also reads a renewed token
+        if token:
+            told["authorization"] = token if token.lower().startswith(("bearer ", "basic ")) else f"Bearer {token}"
+        elif self._config.username:
+            told["authorization"] = self._config.get_basic_auth_token()
+        return told
+
+    @property
+    def host(self) -> str:
+        self._connect()
+        return str(self._config.host).rstrip("/")
+
+    def close(self) -> None:
+        with self._lock:
+            if self._pool is not None:
+                self._pool.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # ---- requests
+
+    def request(
+        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None, kind: str = "application/json",
+        timeout: float | urllib3.Timeout | None = None, stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:  # fmt: skip
+        """The answer with its status checked. ApiError for a refusal, Unavailable when nobody answers."""
+        pool = self._connect()
+        url = f"{self.host}{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
+        headers = self.headers()
+        data = None
+        if body is not None:
+            # not escaped: the server reads an apply as YAML, which has no pairs of surrogates
+            data, headers["Content-Type"] = json.dumps(body, ensure_ascii=False).encode(), kind
+        retries = urllib3.Retry(2, connect=1, read=1, redirect=0, status=0, backoff_factor=0.2) if method == "GET" else False
+        try:
+            answer: urllib3.BaseHTTPResponse = pool.request(
+                method, url, headers=headers, body=data, preload_content=False, retries=retries,
+                timeout=timeout or urllib3.Timeout(connect=min(self.timeout, 10.0), read=self.timeout),
+            )  # fmt: skip
+            if answer.status >= 400:
+                raise _refusal(answer)
+            if not stream:
+                answer.read(cache_content=True)
+                answer.release_conn()
+            return answer
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
+
+    def json(self, method: str, path: str, **more: Any) -> Json:
+        found: Json = json.loads(self.request(method, path, **more).data)
+        return found
+
+    def get(self, path: str, **query: Any) -> Json:
+        return self.json("GET", path, query=query)
+
+    def find(self, path: str) -> Json | None:
+        """None where there is no such object."""
+        try:
+            return self.get(path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def apply(self, path: str, body: Json, *, force: bool = True) -> Json:
+        """Server-side apply with the portal's field manager."""
+        query = {"fieldManager": names.MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"}
+        return self.json("PATCH", path, query=query, body=body, kind="application/apply-patch+yaml")
+
+    def merge(self, path: str, body: Json) -> Json | None:
+        try:
+            return self.json("PATCH", path, query={"fieldManager": names.MANAGER}, body=body, kind="application/merge-patch+json")
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def delete(self, path: str, *, grace: int | None = None, uid: str = "") -> Json | None:
+        """None where there was nothing, or something else by then."""
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        try:
+            return self.json("DELETE", path, body=body)
+        except ApiError as error:
+            if error.status == 404 or (error.status == 409 and uid):
+                return None
+            raise
+
+    def pages(self, path: str, *, limit: int = 500, **query: Any) -> Iterator[Json]:
+        """A list, page by page: ten thousand objects are never one document in memory. ApiError 410 for a late page."""
+        ahead: dict[str, Any] = {**query, "limit": limit}
+        while True:
+            page = self.get(path, **ahead)
+            yield page
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            ahead = {**ahead, "continue": token}
+
+    def items(self, path: str, **query: Any) -> list[Json]:
+        return [item for page in self.pages(path, **query) for item in page["items"]]
+
+    def open_watch(self, path: str, *, seconds: int, read_timeout: float, **query: Any) -> urllib3.BaseHTTPResponse:
+        query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": seconds}
+        limit = urllib3.Timeout(connect=min(self.timeout, 10.0), read=read_timeout)
+        return self.request("GET", path, query=query, stream=True, timeout=limit)
+
+    # ---- streams
+
+    def websocket(self, path: str, query: Any, protocol: str) -> WebSocket:
+        """Open the way to a pod. ApiError or Unavailable, as `request`."""
+        from kubernetes.stream.ws_client import create_websocket
+        from websocket import WebSocketBadStatusException, WebSocketException
+
+        url = f"{self.host.replace('http', 'ws', 1)}{path}?{urlencode(query, doseq=True)}"
+        headers = {**self.headers(), "sec-websocket-protocol": protocol}
+        try:
+            return create_websocket(self._config, url, headers)
+        except WebSocketBadStatusException as error:
+            raise _status_error(error.status_code, error.resp_body or b"") from error
+        except (WebSocketException, OSError) as error:
+            raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
+
+    def credentials_end(self) -> datetime | None:
+        """When the client certificate of the kubeconfig expires; None without one."""
+        self._connect()
+        if not self._config.cert_file:
+            return None
+        from cryptography import x509
+
+        with open(self._config.cert_file, "rb") as file:
+            return x509.load_pem_x509_certificate(file.read()).not_valid_after_utc
+
+    def own_namespace(self) -> str:
+        """Of the portal itself, where it runs in the cluster."""
+        try:
+            with open(f"{_SERVICE_ACCOUNT}/namespace", encoding="ascii") as file:
+                return file.read().strip()
+        except OSError:
+            return ""
+
+
+def _refusal(answer: urllib3.BaseHTTPResponse) -> ApiError:
+    body = answer.read()
+    answer.release_conn()
+    return _status_error(answer.status, body)
+
+
+def _status_error(status: int, body: bytes) -> ApiError:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = {}
+    if not isinstance(found, dict):
+        found = {}
+    words = found.get("message") or body[:300].decode(errors="replace").strip() or f"status {status}"
+    return ApiError(status, found.get("reason") or "", words, found)
+
+
+def explain_failure(error: BaseException) -> str:
+    """What is wrong with the way to the server, in words."""
+    text, inner = str(error), getattr(error, "reason", None)
+    if isinstance(inner, BaseException) and inner is not error:
+        return explain_failure(inner)
+    if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"its certificate is not trusted ({text}). Put the cluster's CA into the kubeconfig"
+    if "Name or service not known" in text or "resolve" in text or "nodename nor servname" in text:
+        return "its name cannot be resolved. Correct the server address in the kubeconfig"
+    if "refused" in text:
+        return "nobody listens at its address. Correct the server address in the kubeconfig, or start the API server"
+    if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)) or "timed out" in text:
+        return "no answer in time. Look at the network between the portal and the API server"
+    return text or repr(error)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Kubeconfig
+
+
+def _read(settings: KubernetesSettings) -> Json:
+    """The kubeconfig as a document that needs nothing but itself. `Invalid` names the setting."""
+    try:
+        found = yaml.safe_load(settings.kubeconfig)
+    except yaml.YAMLError as error:
+        raise Invalid.field("kubeconfig", f"is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict) or not {"clusters", "users", "contexts"} <= found.keys():
+        raise Invalid.field("kubeconfig", "is no kubeconfig: it must hold clusters, users and contexts.")
+    if not all(isinstance(found[key], list) and all(map(_named, found[key])) for key in ("clusters", "users", "contexts")):
+        raise Invalid.field("kubeconfig", "is no kubeconfig: clusters, users and contexts must be lists of named entries.")
+    found.setdefault("current-context", "")
+    context = settings.context or found["current-context"]
+    known = {item["name"]: item.get("context") or {} for item in found["contexts"]}
+    if not context:
+        raise Invalid.field("context", f"is needed: the kubeconfig has no current context. It knows {', '.join(known)}.")
+    if context not in known:
+        raise Invalid.field("context", f"{context!r} is not in the kubeconfig. It knows {', '.join(known) or 'none'}.")
+    for part, key in (("cluster", "clusters"), ("user", "users")):
+        wanted = known[context].get(part)
+        entry = next((item.get(part) or {} for item in found[key] if item["name"] == wanted), None)
+        if entry is None:
+            raise Invalid.field("kubeconfig", f"has no {part} {wanted!r}, which its context {context!r} names.")
+        _self_contained(entry)
+        if part == "cluster" and not str(entry.get("server", "")).startswith(("https://", "http://")):
+            raise Invalid.field("kubeconfig", f"names no server for the cluster {wanted!r}.")
+    return found
+
+
+def _named(item: object) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("name"), str)
+
+
+def _self_contained(entry: Mapping[str, Any]) -> None:
+    """Files and programs of the portal's machine are not for whoever may edit a cluster."""
+    for key in _FILES:
+        if entry.get(key):
+            raise Invalid.field(
+                "kubeconfig", f"names a file ({key}) of another machine. Use the output of: kubectl config view --raw --flatten"
+            )
+        try:
+            base64.b64decode(entry.get(f"{key}-data") or "", validate=False)
+        except ValueError as error:
+            raise Invalid.field("kubeconfig", f"holds a {key}-data that is not base64.") from error
+    for key in ("exec", "auth-provider"):
+        if entry.get(key):
+            raise Invalid.field(
+                "kubeconfig",
+                f"gets its credentials from a program ({key}), which the portal does not run. "
+                "Use the token of a ServiceAccount; docs/kubernetes.md shows how.",
+            )
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """A time as Kubernetes writes it, also with nanoseconds."""
+    if not text:
+        return None
+    whole, dot, rest = text.rstrip("Z").partition(".")
+    if not dot:
+        return datetime.fromisoformat(whole + ("" if "+" in whole else "+00:00"))
+    digits = re.match(r"\d+", rest)
+    fraction = (digits[0] if digits else "0")[:6].ljust(6, "0")
+    zone = rest[len(digits[0]) if digits else 0 :] or "+00:00"
+    return datetime.fromisoformat(f"{whole}.{fraction}{zone}").astimezone(UTC)
+
+
+def segment(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,243 @@
+"""The connection test: each thing that the portal needs in a cluster, whether it is there, and what to do if not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from clawportal.errors import GiveUp, Problem, Retry
+from clawportal.types import DoctorResult
+from clawportal_kubernetes.client import Api, ApiError, Json, verdict
+from clawportal_kubernetes.metrics import METRICS
+
+if TYPE_CHECKING:
+    from clawportal_kubernetes.driver import KubernetesSettings
+
+OLDEST = (1, 30)
+
+
+@dataclass(frozen=True)
+class Need:
+    """One rule of RBAC that the portal cannot do without, or, when `optional`, is better with."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    purpose: str
+    optional: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.resource}.{self.group}" if self.group else self.resource
+
+
+_FULL = ("get", "list", "create", "patch", "delete")
+NEEDS = (
+    Need("", "namespaces", ("get", "list", "create", "patch"), "a namespace for each tenant"),
+    Need("", "resourcequotas", ("get", "create", "patch"), "the quota of a tenant"),
+    Need("", "limitranges", ("get", "create", "patch"), "defaults of a tenant's pods"),
+    Need("networking.k8s.io", "networkpolicies", ("get", "create", "patch"), "keeping tenants apart"),
+    Need("apps", "statefulsets", (*_FULL, "watch"), "running instances"),
+    Need("", "pods", ("get", "list", "watch", "create", "delete"), "looking at instances, killing them, judging configurations"),
+    Need("", "pods/log", ("get",), "logs"),
+    Need("", "pods/exec", ("get", "create"), "the console, files and changes without restart"),
+    Need("", "pods/portforward", ("get", "create"), "reaching a claw from outside of the cluster"),
+    Need("", "services", ("get", "create", "patch", "delete"), "names of instances in the network"),
+    Need("", "serviceaccounts", ("get", "create", "patch", "delete"), "instances without a token"),
+    Need("", "configmaps", _FULL, "files of instances"),
+    Need("", "secrets", ("get", "create", "patch", "delete"), "secrets of instances"),
+    Need("", "persistentvolumeclaims", _FULL, "data of instances"),
+    Need("", "events", ("list", "watch"), "saying why something does not run"),
+    Need("", "nodes", ("list",), "the cluster's capacity", optional=True),
+    Need("", "nodes/proxy", ("get",), "measuring where there is no metrics server", optional=True),
+    Need("storage.k8s.io", "storageclasses", ("get", "list"), "checking the storage class", optional=True),
+    Need("metrics.k8s.io", "pods", ("list",), "measuring", optional=True),
+    Need("metrics.k8s.io", "nodes", ("list",), "the cluster's free memory", optional=True),
+)
+
+
+def run(api: Api, settings: KubernetesSettings) -> list[DoctorResult]:
+    """Findings in the order in which a person would mend them. Ends early where nothing more could be found out."""
+    found: list[DoctorResult] = []
+    for step in (_server, _credentials):
+        found += step(api)
+        if not all(one.ok for one in found):
+            return found
+    found += _rights(api)
+    for look in (_storage, _metrics, _security):
+        found += _told(look, api, settings)
+    return found
+
+
+def _told(
+    look: Callable[[Api, KubernetesSettings], Iterator[DoctorResult]], api: Api, settings: KubernetesSettings
+) -> list[DoctorResult]:
+    name = look.__name__.strip("_").capitalize()
+    try:
+        return list(look(api, settings))
+    except ApiError as error:
+        return [_refused(name, error)]
+    except Problem as error:
+        return [DoctorResult(name, False, error.detail, "Test again.")]
+
+
+def _refused(name: str, error: ApiError) -> DoctorResult:
+    told = verdict(error, "the portal")
+    remedy = told.remedy if isinstance(told, GiveUp) else "Test again in a while." if isinstance(told, Retry) else ""
+    return DoctorResult(name, False, str(told), remedy)
+
+
+def _server(api: Api) -> list[DoctorResult]:
+    try:
+        version = api.get("/version")
+    except ApiError as error:
+        return [_refused("API server", error)]
+    except Problem as error:
+        return [DoctorResult("API server", False, error.detail, "Check the address and certificates in the kubeconfig.")]
+    number = _number(version)
+    if number < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        return [
+            DoctorResult(
+                "API server", False, f"It is Kubernetes {version.get('gitVersion')}.", f"Upgrade it to {wanted} or later."
+            )
+        ]
+    return [DoctorResult("API server", True, f"Kubernetes {version.get('gitVersion', '')} answers.")]
+
+
+def _number(version: Json) -> tuple[int, int]:
+    digits = ["".join(filter(str.isdigit, str(version.get(key, "")))) or "0" for key in ("major", "minor")]
+    return int(digits[0]), int(digits[1])
+
+
+def _credentials(api: Api) -> list[DoctorResult]:
+    try:
+        answer = api.json("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body={
+            "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview",
+        })  # fmt: skip
+        who = ((answer.get("status") or {}).get("userInfo") or {}).get("username", "")
+    except ApiError as error:
+        if error.status == 401:
+            return [_refused("Credentials", error)]
+        who = ""  # an older server, or one that does not tell
+    if who == "system:anonymous":
+        return [
+            DoctorResult("Credentials", False, "The cluster takes the portal for nobody.", "Enter a kubeconfig with credentials.")
+        ]
+    end = api.credentials_end()
+    if end is not None and end < datetime.now(UTC):
+        return [
+            DoctorResult("Credentials", False, f"The client certificate expired on {end:%Y-%m-%d}.", "Enter a new kubeconfig.")
+        ]
+    if end is not None and end < datetime.now(UTC) + timedelta(days=14):
+        return [
+            DoctorResult("Credentials", True, f"Accepted as {who}; the certificate expires on {end:%Y-%m-%d}: renew it soon.")
+        ]
+    return [DoctorResult("Credentials", True, f"Accepted as {who}." if who else "Accepted.")]
+
+
+# ---- rights
+
+
+def _rights(api: Api) -> list[DoctorResult]:
+    asked = [(need, verb) for need in NEEDS for verb in need.verbs]
+    with ThreadPoolExecutor(8, thread_name_prefix="rights") as pool:
+        answers = list(pool.map(lambda one: _may(api, *one), asked))
+    missing: dict[Need, list[str]] = {}
+    for (need, verb), answer in zip(asked, answers, strict=True):
+        if answer:
+            missing.setdefault(need, []).append(f"{verb}{'' if answer is True else f' ({answer})'}")
+    return [_right(need, missing.get(need, [])) for need in NEEDS]
+
+
+def _may(api: Api, need: Need, verb: str) -> bool | str:
+    """False when it may, True when it may not, words when that could not be asked."""
+    resource, _, below = need.resource.partition("/")
+    attributes = {"group": need.group, "resource": resource, "verb": verb} | ({"subresource": below} if below else {})
+    body = {
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes},
+    }  # fmt: skip
+    try:
+        answer = api.json("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+    except (ApiError, Problem) as error:
+        return str(error)
+    return not (answer.get("status") or {}).get("allowed", False)
+
+
+def _right(need: Need, missing: list[str]) -> DoctorResult:
+    name = f"Right: {need.title}"
+    if not missing:
+        return DoctorResult(name, True, f"{', '.join(need.verbs)}: for {need.purpose}.")
+    words = f"The portal may not {', '.join(missing)} {need.title}; that is for {need.purpose}."
+    if need.optional:
+        return DoctorResult(name, True, f"{words} It works without.")
+    return DoctorResult(name, False, words, "Apply deploy/kubernetes/rbac.yaml, or add these verbs to the portal's role.")
+
+
+# ---- what the cluster has
+
+
+def _storage(api: Api, settings: KubernetesSettings) -> Iterator[DoctorResult]:
+    try:
+        classes = api.items("/apis/storage.k8s.io/v1/storageclasses")
+    except ApiError as error:
+        if error.status == 403:
+            yield DoctorResult("Storage class", True, "It cannot be checked without the right to list storage classes.")
+            return
+        raise
+    known = sorted(one["metadata"]["name"] for one in classes)
+    default = [one["metadata"]["name"] for one in classes if _is_default(one)]
+    listed = f" There are: {', '.join(known)}." if known else " The cluster has none."
+    if settings.storage_class:
+        ok = settings.storage_class in known
+        words = "is there." if ok else f"is not there.{listed}"
+        yield DoctorResult("Storage class", ok, f"{settings.storage_class} {words}", "" if ok else "Correct it in the settings.")
+    elif default:
+        yield DoctorResult("Storage class", True, f"{default[0]} is the default.")
+    else:
+        yield DoctorResult("Storage class", False, f"No storage class is the default.{listed}", "Name one in the settings.")
+
+
+def _is_default(found: Json) -> bool:
+    notes = found["metadata"].get("annotations") or {}
+    return notes.get("storageclass.kubernetes.io/is-default-class") == "true"
+
+
+def _metrics(api: Api, settings: KubernetesSettings) -> Iterator[DoctorResult]:
+    try:
+        api.get(METRICS)
+        yield DoctorResult("Metrics", True, "The metrics API is there.")
+        return
+    except ApiError as error:
+        if error.status not in (403, 404, 503):
+            raise
+    proxy = Need("", "nodes/proxy", ("get",), "measuring")
+    if not _may(api, proxy, "get"):
+        yield DoctorResult("Metrics", True, "There is no metrics API; the kubelets are asked instead.")
+    else:
+        yield DoctorResult(
+            "Metrics", False, "There is no metrics API, and the portal may not ask the kubelets.",
+            "Install metrics-server, or give the portal the right to get nodes/proxy.",
+        )  # fmt: skip
+
+
+def _security(api: Api, settings: KubernetesSettings) -> Iterator[DoctorResult]:
+    """A namespace as a tenant's would be, made without being kept."""
+    body = {
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {
+            "name": f"{settings.namespace_prefix}connection-test",
+            "labels": {"pod-security.kubernetes.io/enforce": settings.pod_security},
+        },
+    }  # fmt: skip
+    try:
+        api.json("POST", "/api/v1/namespaces", body=body, query={"dryRun": "All"})
+    except ApiError as error:
+        if error.status == 403 and "cannot create" in error.message:
+            return  # told among the rights
+        if error.status != 409:
+            raise
+    yield DoctorResult("Pod security", True, f"Namespaces with the standard {settings.pod_security} are accepted.")

@@ -1,0 +1,339 @@
+"""Commands in pods and connections to them, as WebSockets through the API server."""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from clawportal.errors import Conflict, GiveUp, Unavailable
+from clawportal_kubernetes import scripts
+from clawportal_kubernetes.client import Api, ApiError, Json, verdict
+
+if TYPE_CHECKING:
+    from websocket import WebSocket
+
+STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+_PIECE = 64 * 1024
+_PING = 20.0
+_STREAMS: dict[int, Literal["stdout", "stderr"]] = {STDOUT: "stdout", STDERR: "stderr"}
+_CODE = re.compile(r"exit code (\d+)|exit status (\d+)")
+_NO_PROGRAM = ("executable file not found", "no such file or directory", "not found in $PATH", "command not found")
+
+
+class Channel:
+    """The frames of one command, both ways. Sending and closing may come from other threads than receiving."""
+
+    def __init__(self, api: Api, space: str, pod: str, container: str, argv: Sequence[str], *, stdin: bool, tty: bool) -> None:
+        query = {"command": list(argv), "container": container, "stdin": _yes(stdin), "stdout": "true", "stderr": _yes(not tty),
+                 "tty": _yes(tty)}  # fmt: skip
+        path = f"/api/v1/namespaces/{space}/pods/{pod}/exec"
+        self.socket: WebSocket = api.websocket(path, query, "v5.channel.k8s.io,v4.channel.k8s.io")
+        # the library itself notes only what it has offered itself
+        chosen = {name.lower(): value for name, value in (self.socket.getheaders() or {}).items()}.get("sec-websocket-protocol")
+        self.half_close = chosen == "v5.channel.k8s.io"
+        self.status: Json | None = None
+        self.over = False
+        self._sending = threading.Lock()
+        self._pinged = time.monotonic()
+
+    def send(self, channel: int, data: bytes) -> None:
+        from websocket import ABNF, WebSocketException
+
+        if self.over:
+            raise BrokenPipeError("the command has ended")
+        with self._sending:
+            try:
+                self.socket.send(bytes([channel]) + data, ABNF.OPCODE_BINARY)
+            except (WebSocketException, OSError) as error:
+                raise BrokenPipeError(f"the command has ended: {error}") from error
+
+    def receive(self, timeout: float) -> tuple[int, bytes] | None:
+        """The next frame of output; None after `timeout`; EOFError when all is over."""
+        from websocket import ABNF, WebSocketException
+
+        until = time.monotonic() + timeout
+        while not self.over:
+            if not self._readable(max(0.0, until - time.monotonic())):
+                self._ping()
+                if time.monotonic() >= until:
+                    return None
+                continue
+            try:
+                opcode, data = self.socket.recv_data()
+            except (WebSocketException, OSError):
+                break
+            if opcode == ABNF.OPCODE_CLOSE:
+                break
+            if not data:
+                continue
+            channel, rest = data[0], bytes(data[1:])
+            if channel == ERROR:
+                self.status = _parsed(rest)
+            elif channel in _STREAMS and rest:
+                return channel, rest
+        self.over = True
+        raise EOFError
+
+    def _readable(self, timeout: float) -> bool:
+        inner = self.socket.sock
+        if inner is None:
+            return True
+        if isinstance(inner, ssl.SSLSocket) and inner.pending():
+            return True
+        try:
+            poll = select.poll()
+            poll.register(inner, select.POLLIN)
+            return bool(poll.poll(min(timeout, _PING) * 1000))
+        except (OSError, ValueError):  # closed by another thread
+            return True
+
+    def _ping(self) -> None:
+        """Load balancers cut what is silent."""
+        from websocket import WebSocketException
+
+        if time.monotonic() - self._pinged > _PING:
+            self._pinged = time.monotonic()
+            with self._sending:
+                try:
+                    self.socket.ping()
+                except (WebSocketException, OSError):
+                    self.over = True
+
+    def close(self) -> None:
+        self.over = True
+        inner = self.socket.sock
+        if inner is not None:
+            try:
+                inner.shutdown(socket.SHUT_RDWR)  # wakes whoever reads
+            except OSError:
+                pass  # it was closed before
+        self.socket.shutdown()
+
+    @property
+    def code(self) -> int | None:
+        """None where the end was not told: the connection broke."""
+        if self.status is None:
+            return None
+        if self.status.get("status") == "Success":
+            return 0
+        for cause in (self.status.get("details") or {}).get("causes") or ():
+            if cause.get("reason") == "ExitCode" and str(cause.get("message")).isdigit():
+                return int(cause["message"])
+        found = _CODE.search(self.status.get("message") or "")
+        return int(found[1] or found[2]) if found else 126
+
+
+def _yes(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _parsed(data: bytes) -> Json:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return {"status": "Failure", "message": data.decode(errors="replace")}
+    return found if isinstance(found, dict) else {"status": "Failure", "message": str(found)}
+
+
+def open_channel(
+    api: Api, space: str, pod: str, container: str, argv: Sequence[str], who: str, *, stdin: bool, tty: bool = False
+) -> Channel:
+    """Conflict where the pod does not run."""
+    try:
+        return Channel(api, space, pod, container, argv, stdin=stdin, tty=tty)
+    except ApiError as error:
+        words = error.message.lower()
+        if error.status == 404 or (error.status in (400, 500) and ("not found" in words or "does not have a host" in words)):
+            raise Conflict(f"{who} does not run, so no command can be run in it.") from error
+        raise verdict(error, who) from error
+
+
+class Command:
+    """See `clawportal.types.ExecSession`."""
+
+    def __init__(
+        self, open_it: Callable[[Sequence[str], bool, bool], Channel], argv: Sequence[str], *, tty: bool, columns: int, rows: int,
+        patience: float,
+    ) -> None:  # fmt: skip
+        self._open, self._tty = open_it, tty
+        self._channel = open_it(("/bin/sh", "-c", scripts.EXEC, *argv), True, tty)
+        self._rest: list[tuple[int, bytes]] = []
+        self._pid = ""
+        self._closed = False
+        try:
+            self._begin(argv[0], patience)
+            if tty:
+                self.resize(columns, rows)
+        except BaseException:
+            self._channel.close()
+            raise
+
+    def _begin(self, program: str, patience: float) -> None:
+        """Wait for the line that says whether there is such a program."""
+        said, until = bytearray(), time.monotonic() + patience
+        while b"\n" not in said:
+            try:
+                piece = self._channel.receive(max(0.0, until - time.monotonic()))
+            except EOFError:
+                self._not_started(bytes(said))
+            if piece is None:
+                raise Unavailable("The cluster did not start the command in time.")
+            if piece[0] == STDOUT:
+                said += piece[1]
+            else:
+                self._rest.append(piece)
+        line, rest = bytes(said).split(b"\n", 1)
+        if not line.startswith(b"\x01"):
+            self._channel.close()
+            raise GiveUp("CommandNotFound", f"There is no program {program} in this instance.", "Use one that its image has.")
+        self._pid = line[1:].strip().decode("ascii", "replace")
+        if rest:
+            self._rest.insert(0, (STDOUT, rest))
+
+    def _not_started(self, said: bytes) -> None:
+        status = self._channel.status or {}
+        words = status.get("message") or said.decode(errors="replace") or "it ended at once"
+        if any(part in words for part in _NO_PROGRAM):
+            raise GiveUp("CommandNotFound", f"The image has no shell: {words}", "Use an image with /bin/sh, tar and coreutils.")
+        raise Conflict(f"The command could not be started: {words}")
+
+    def send(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            self._channel.send(STDIN, data[start : start + _PIECE])
+
+    def close_input(self) -> None:
+        if self._tty:
+            self.send(b"\x04")
+        elif self._channel.half_close and not self._channel.over:
+            self._channel.send(CLOSE, bytes([STDIN]))
+
+    def resize(self, columns: int, rows: int) -> None:
+        if self._tty and not self._channel.over:
+            self._channel.send(RESIZE, json.dumps({"Width": columns, "Height": rows}).encode())
+
+    def receive(self, timeout: float) -> tuple[Literal["stdout", "stderr"], bytes] | None:
+        piece = self._rest.pop(0) if self._rest else self._channel.receive(timeout)
+        return (_STREAMS[piece[0]], piece[1]) if piece is not None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        if not self._channel.over:
+            return None
+        return self._channel.code if self._channel.code is not None else 137  # ended together with its pod or connection
+
+    def close(self) -> None:
+        """The cluster does not end a command whose connection is gone, so it is ended by its number."""
+        if self._closed:
+            return
+        self._closed = True
+        running = self._channel.status is None and not self._channel.over
+        self._channel.close()
+        if running and self._pid.isdigit():
+            try:
+                killer = self._open(("/bin/sh", "-c", scripts.END, "end", self._pid), False, False)
+            except Exception:  # the pod may be gone, and the command with it
+                return
+            killer.close()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Ports
+
+
+class Tunnel:
+    """A port on the loopback of the portal's machine that leads to a port of one instance, whatever pod it has just now."""
+
+    def __init__(self, connect: Callable[[], WebSocket]) -> None:
+        self._connect = connect
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        self.closed = False
+        self.used = time.monotonic()
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, name=f"tunnel {self.address[1]}", daemon=True).start()
+
+    def _accept(self) -> None:
+        while not self.closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.used = time.monotonic()
+            threading.Thread(target=self._serve, args=(client,), name="tunnel connection", daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        self._open.add(client)
+        try:
+            far = self._connect()
+        except Exception:  # nobody is there to be told but the client, whose connection ends
+            self._open.discard(client)
+            client.close()
+            return
+        writer = threading.Thread(target=self._upload, args=(client, far), name="tunnel upload", daemon=True)
+        writer.start()
+        try:
+            self._download(client, far)
+        finally:
+            self._open.discard(client)
+            for end in (lambda: client.shutdown(socket.SHUT_RDWR), client.close, far.shutdown):
+                try:
+                    end()
+                except OSError:
+                    pass  # already closed from the other side
+
+    def _upload(self, client: socket.socket, far: WebSocket) -> None:
+        from websocket import ABNF, WebSocketException
+
+        try:
+            while data := client.recv(_PIECE):
+                self.used = time.monotonic()
+                far.send(b"\0" + data, ABNF.OPCODE_BINARY)
+            time.sleep(0.2)  # the far side cannot be told of half an end; give its last words time to arrive
+        except (WebSocketException, OSError):
+            pass  # the other direction notices too
+        finally:
+            inner = far.sock
+            if inner is not None:
+                try:
+                    inner.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # closed from the other side
+
+    def _download(self, client: socket.socket, far: WebSocket) -> None:
+        """Channel 0 carries data, 1 an error; each begins with a frame that holds the port's number."""
+        from websocket import ABNF, WebSocketException
+
+        begun: set[int] = set()
+        while True:
+            try:
+                opcode, data = far.recv_data()
+                if opcode == ABNF.OPCODE_CLOSE:
+                    return
+                if not data:
+                    continue
+                channel = data[0]
+                if channel not in begun:
+                    begun.add(channel)
+                    continue
+                if channel == 1:
+                    return
+                client.sendall(data[1:])
+            except (WebSocketException, OSError):
+                return
+
+    def close(self) -> None:
+        self.closed = True
+        # shutdown first: close alone does not wake a thread that waits in accept
+        for one in (self._listener, *self._open):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # not connected
+            one.close()

@@ -1,0 +1,97 @@
+"""Measures what the folders of instances hold, a little at a time: a fleet has millions of files, and a sample must be quick."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_SLICE = 0.02
+"""Seconds that one call may spend."""
+_EVERY = 60.0
+"""Seconds after which an instance is measured again."""
+_ROOTS = ("home", "state", "work", "tmp")
+
+
+@dataclass
+class _Known:
+    folder: Path
+    bytes: int | None = None
+    due: float = 0.0
+
+
+class DiskUse:
+    """Of one place. `known` answers what was measured last, `go_on` measures for a moment."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+        self._walk: tuple[str, Iterator[int]] | None = None
+        self._total = 0
+        self._guard = threading.Lock()
+
+    def known(self, name: str, folder: Path) -> int | None:
+        return self._known.setdefault(name, _Known(folder)).bytes
+
+    def forget(self, name: str) -> None:
+        self._known.pop(name, None)
+
+    def go_on(self) -> None:
+        if not self._guard.acquire(blocking=False):
+            return  # another thread is at it
+        try:
+            self._measure(time.monotonic() + _SLICE)
+        finally:
+            self._guard.release()
+
+    def _measure(self, until: float) -> None:
+        while time.monotonic() < until:
+            if self._walk is None:
+                name = self._next()
+                if name is None:
+                    return
+                self._walk, self._total = (name, _sizes(self._known[name].folder)), 0
+            self._step(*self._walk, until)
+
+    def _next(self) -> str | None:
+        """The one that has waited longest."""
+        now = time.monotonic()
+        due = [(known.due, name) for name, known in list(self._known.items()) if known.due <= now]
+        return min(due)[1] if due else None
+
+    def _step(self, name: str, sizes: Iterator[int], until: float) -> None:
+        for size in sizes:
+            self._total += size
+            if time.monotonic() >= until:
+                return
+        self._walk = None
+        known = self._known.get(name)
+        if known is not None:  # not removed meanwhile
+            known.bytes, known.due = self._total, time.monotonic() + _EVERY
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """What each entry takes; a file with several names counts once. Links are not followed."""
+    seen: set[tuple[int, int]] = set()
+    todo = [str(folder / root) for root in _ROOTS]
+    while todo:
+        try:
+            entries = os.scandir(todo.pop())
+        except OSError:
+            continue
+        with entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    todo.append(entry.path)
+                elif status.st_nlink > 1:
+                    if (status.st_dev, status.st_ino) in seen:
+                        continue
+                    seen.add((status.st_dev, status.st_ino))
+                yield status.st_blocks * 512

@@ -1,0 +1,22 @@
+"""A real engine for the tests of this folder, once for each worker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import engine as engines
+
+
+@pytest.fixture(scope="session")
+def engine_url() -> Iterator[str]:
+    reason = engines.why_not()
+    if reason:
+        pytest.skip(f"docker: {reason}")
+    with engines.engine() as url:
+        yield url

@@ -1,0 +1,326 @@
+"""What goes wrong in real clusters, and what the runtime says about it; on the double, whose knobs bring the faults."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kube_cluster import TEST_IMAGE, Cluster
+
+from clawportal.errors import Conflict, GiveUp, Invalid, Problem, Retry, Unavailable
+from clawportal.testing.kubeapi import KubeDouble
+from clawportal.types import File, Image, Observed, Process, Ref, RunState, TenantLimits, Workload
+from clawportal_kubernetes import names
+
+SLEEP = Process("main", (sys.executable, "-I", "-S", "-c", "import time; print('ready', flush=True); time.sleep(3600)"))
+WORK = Workload(processes=(SLEEP,), files=(File("a", "one"),), image=TEST_IMAGE, stop_grace=2.0, memory_bytes=256 << 20)
+REF = Ref("01NORA", "Nora", "t-1", "ACME Inc.")
+
+
+def eventually(found: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    until = time.monotonic() + seconds
+    while True:
+        answer = found()
+        if answer:
+            return answer
+        assert time.monotonic() < until, f"not in time: {what}"
+        time.sleep(0.05)
+
+
+def running(runtime: Any, ref: Ref = REF) -> Observed:
+    eventually(lambda: runtime.inspect(ref).state is RunState.RUNNING, f"{ref} runs")
+    return runtime.inspect(ref)  # type: ignore[no-any-return]
+
+
+def reason(runtime: Any, wanted: str, ref: Ref = REF) -> Observed:
+    return eventually(lambda: (seen := runtime.inspect(ref)).reason == wanted and seen, wanted)  # type: ignore[no-any-return]
+
+
+# ---- connecting
+
+
+def test_a_kubeconfig_that_cannot_work_is_refused_with_the_field(cluster: Cluster) -> None:
+    good = str(cluster.settings["kubeconfig"])
+    for text, words in (
+        ("{", "no YAML"), ("a: 1", "must hold clusters"), (good.replace('"clusters": [', '"clusters": ["x", '), "lists"),
+        (good.replace('"token": "double-token"', '"tokenFile": "/etc/shadow"'), "names a file"),
+        (good.replace('"token": "double-token"', '"exec": {"command": "id"}'), "program"),
+        (good.replace('"user": "portal"', '"user": "nobody"'), "no user"), (good.replace("http://", "ftp://"), "no server"),
+    ):  # fmt: skip
+        with pytest.raises(Invalid) as caught:
+            cluster.connect(kubeconfig=text)
+        assert caught.value.errors[0].path == "kubeconfig" and words in caught.value.detail, text
+    with pytest.raises(Invalid) as caught:
+        cluster.connect(context="other")
+    assert caught.value.errors[0].path == "context"
+
+
+def test_a_token_that_is_not_accepted_is_told(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect(kubeconfig=double.kubeconfig("expired"))
+    finding = runtime.diagnose()[-1]
+    assert not finding.ok and "credentials" in finding.message and "kubeconfig" in finding.remedy
+    with pytest.raises(Problem, match="credentials"):
+        runtime.observe()
+
+
+def test_nobody_at_the_address_is_a_finding(cluster: Cluster, double: KubeDouble) -> None:
+    text = double.kubeconfig().replace(double.address, "http://127.0.0.1:1")
+    finding = cluster.connect(kubeconfig=text).diagnose()[0]
+    assert not finding.ok and "nobody listens" in finding.message
+
+
+def test_every_missing_right_is_told(cluster: Cluster, double: KubeDouble) -> None:
+    double.denied |= {("create", "pods/exec"), ("patch", "statefulsets")}
+    bad = {one.name: one.message for one in cluster.connect().diagnose() if not one.ok}
+    assert set(bad) == {"Right: pods/exec", "Right: statefulsets.apps"}
+    assert "create pods/exec" in bad["Right: pods/exec"]
+    double.denied.clear()
+    assert all(one.ok for one in cluster.connect().diagnose())
+
+
+def test_a_missing_right_ends_a_start_in_words(cluster: Cluster, double: KubeDouble) -> None:
+    double.denied.add(("patch", "statefulsets"))
+    with pytest.raises(GiveUp) as caught:
+        cluster.connect().apply(REF, WORK, {})
+    assert caught.value.reason == "RightsMissing" and "rbac.yaml" in caught.value.remedy
+
+
+def test_a_storage_class_that_is_missing_is_found(cluster: Cluster) -> None:
+    runtime = cluster.connect(storage_class="fast")
+    finding = next(one for one in runtime.diagnose() if one.name == "Storage class")
+    assert not finding.ok and "standard" in finding.message
+    runtime.apply(REF, WORK, {})
+    assert "storage class" in reason(runtime, "VolumePending").remedy
+
+
+# ---- what does not start
+
+
+def test_an_image_that_does_not_exist(cluster: Cluster, double: KubeDouble) -> None:
+    double.missing_images.add("nobody/nothing:1")
+    runtime = cluster.connect()
+    runtime.apply(REF, replace(WORK, image=Image("nobody/nothing:1")), {})
+    seen = reason(runtime, "ImagePullFailed")
+    assert seen.state is RunState.PENDING and "nobody/nothing:1" in seen.message and "image" in seen.remedy
+
+
+def test_a_pod_that_no_node_may_run(cluster: Cluster) -> None:
+    runtime = cluster.connect(node_selector={"disk": "fast"})
+    runtime.apply(REF, WORK, {})
+    assert "node selector" in reason(runtime, "Unschedulable").remedy
+    other = replace(REF, instance_id="01BIG", name="big")
+    roomy = cluster.connect()
+    roomy.apply(other, replace(WORK, memory_bytes=64 << 30), {})
+    assert "memory" in reason(roomy, "NoRoom", other).remedy
+
+
+def test_a_full_quota(cluster: Cluster) -> None:
+    runtime = cluster.connect()
+    ref = replace(REF, limits=TenantLimits(memory_bytes=300 << 20))
+    runtime.apply(ref, WORK, {})
+    running(runtime)
+    second = replace(ref, instance_id="01TWO", name="two")
+    runtime.apply(second, WORK, {})
+    seen = reason(runtime, "QuotaExceeded", second)
+    assert seen.state is RunState.PENDING and "limits.memory" in seen.message and seen.remedy
+    third = replace(ref, instance_id="01THREE", name="three", limits=TenantLimits(instances=2))
+    with pytest.raises(Retry) as caught:
+        runtime.apply(third, WORK, {})
+    assert caught.value.reason == "QuotaExceeded"
+
+
+def test_files_that_cannot_be_placed(cluster: Cluster) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, replace(WORK, files=(File("a", "x"), File("a/b", "y"))), {})
+    seen = reason(runtime, "FilesFailed")
+    assert "a/b" in seen.message
+
+
+def test_a_claw_that_runs_out_of_memory(cluster: Cluster) -> None:
+    hungry = replace(SLEEP, argv=(*SLEEP.argv[:4], "import time; time.sleep(1); x = bytearray(200 << 20); time.sleep(60)"))
+    runtime = cluster.connect()
+    runtime.apply(REF, replace(WORK, processes=(hungry,), memory_bytes=100 << 20), {})
+    assert "memory limit" in reason(runtime, "OutOfMemory").remedy
+
+
+def test_a_crash_loop(cluster: Cluster) -> None:
+    runtime = cluster.connect()
+    broken = replace(SLEEP, argv=(*SLEEP.argv[:4], "import sys; sys.exit(7)"))
+    runtime.apply(REF, replace(WORK, processes=(broken,)), {})
+    seen = eventually(lambda: (one := runtime.inspect(REF)).restarts >= 2 and one.reason == "CrashLoop" and one, "a crash loop")
+    assert seen.exit_code == 7 and "code 7" in seen.message and "log" in seen.remedy
+    runtime.kill(REF)
+    eventually(lambda: runtime.inspect(REF).state is RunState.EXITED, "it ends")
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "wanted"),
+    [
+        ({"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}, RunState.PENDING, "Evicted"),
+        ({"phase": "Unknown", "reason": "NodeLost"}, RunState.UNKNOWN, "NodeLost"),
+    ],
+)
+def test_what_nodes_do(tmp_path: Any, status: dict[str, Any], state: RunState, wanted: str) -> None:
+    with KubeDouble(idle=True) as double:
+        cluster = Cluster(double.settings(), tmp_path, double)
+        runtime = cluster.connect()
+        runtime.apply(REF, WORK, {})
+        pods = double.store.objects["/pods"]
+        key = eventually(lambda: next(iter(pods), None), "its pod")
+        double._controllers.end()  # else an evicted pod is made anew at once
+        double.set_status(("/pods", *key), pods[key]["metadata"]["uid"], status)
+        seen = reason(runtime, wanted)
+        assert seen.state is state and seen.message and seen.remedy
+        cluster.end()
+
+
+# ---- hands of others
+
+
+def test_foreign_objects_of_the_same_name_are_refused(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    space = names.namespace_name("claw-", cluster.id, REF)
+    double.store.create(("/namespaces", "", space), {"apiVersion": "v1", "kind": "Namespace", "metadata": {}})
+    with pytest.raises(GiveUp) as caught:
+        runtime.apply(REF, WORK, {})
+    assert caught.value.reason == "NameTaken" and space in caught.value.message
+    other = replace(REF, tenant="t-2")
+    claim = {"apiVersion": "v1", "kind": "Secret", "metadata": {"labels": {"app": "x"}}, "data": {"a": "eA=="}}
+    runtime.apply(other, WORK, {})
+    running(runtime, other)
+    space, name = names.namespace_name("claw-", cluster.id, other), names.object_name(replace(other, instance_id="01SEC"))
+    double.store.create(("/secrets", space, f"{name}-secrets"), claim)
+    with pytest.raises(GiveUp, match="did not make"):
+        wanted = replace(WORK, processes=(replace(SLEEP, secret_env={"T": "token"}),))
+        runtime.apply(replace(other, instance_id="01SEC"), wanted, {"token": "x"})
+    assert double.store.get(("/secrets", space, f"{name}-secrets"))["data"] == {"a": "eA=="}
+
+
+def test_what_is_edited_by_hand_is_told_and_taken_back(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    first = running(runtime)
+    key = next(("apps/statefulsets", *one) for one in double.store.objects["apps/statefulsets"])
+    found = double.store.get(key)
+    found["spec"]["template"]["spec"]["containers"][0]["image"] = "other:1"
+    found["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "ADDED", "value": "x"})
+    double.store.update(key, found, "kubectl-edit")
+    seen = eventually(lambda: (one := runtime.inspect(REF)).drift and one, "the change is told")
+    assert "kubectl-edit changed" in seen.drift and "image" in seen.drift and seen.incarnation == first.incarnation
+    runtime.apply(REF, WORK, {})
+    eventually(lambda: not runtime.inspect(REF).drift, "it is taken back")
+    container = double.store.get(key)["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == TEST_IMAGE.reference and "ADDED" not in {one["name"] for one in container["env"]}
+    assert runtime.inspect(REF).incarnation == first.incarnation
+
+
+def test_what_is_deleted_by_hand_is_seen_and_comes_back_with_its_data(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    key = next(("apps/statefulsets", *one) for one in double.store.objects["apps/statefulsets"])
+    double.store.delete(key)
+    eventually(lambda: runtime.inspect(REF).state is RunState.ABSENT, "it is gone")
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    assert double.store.get(key)["metadata"]["name"] == key[2], "the same names, found by its volume"
+    pod = ("/pods", key[1], f"{key[2]}-0")
+    before = runtime.inspect(REF).incarnation
+    double.store.delete(pod, grace=0)
+    eventually(lambda: (one := runtime.inspect(REF)).state is RunState.RUNNING and one.incarnation != before, "a new pod runs")
+
+
+def test_two_portals_at_once(cluster: Cluster, double: KubeDouble) -> None:
+    portals = [cluster.connect() for _ in range(4)]
+
+    def start(portal: Any) -> None:
+        for _ in range(50):
+            try:
+                portal.apply(REF, WORK, {})
+                return
+            except Retry:
+                time.sleep(0.05)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, portals))
+    seen = {running(portal).incarnation for portal in portals}
+    assert len(seen) == 1 and len(double.store.objects["apps/statefulsets"]) == 1
+    with pytest.raises(Conflict):
+        portals[0].apply(REF, replace(WORK, files=(File("a", "two"),)), {})
+
+
+# ---- the API server
+
+
+def test_a_server_that_is_away(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    first = running(runtime)
+    double.go_away()
+    eventually(lambda: _unavailable(runtime.observe), "nobody is told a state that is not known")
+    with pytest.raises((Unavailable, Retry)):
+        runtime.apply(replace(REF, instance_id="01LATER"), WORK, {})
+    double.come_back()
+    eventually(lambda: not _unavailable(runtime.observe), "it is heard again")
+    assert runtime.inspect(REF).incarnation == first.incarnation
+
+
+def _unavailable(work: Callable[[], Any]) -> bool:
+    try:
+        work()
+    except Unavailable:
+        return True
+    return False
+
+
+def test_history_that_expired_is_listed_again(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    lists = runtime.mirror.lists()  # type: ignore[attr-defined]  # of this runtime
+    double.go_away()
+    key = next(("/pods", *one) for one in double.store.objects["/pods"])
+    double.store.delete(key, grace=0)
+    double.store.compact()
+    double.come_back()
+    eventually(lambda: runtime.mirror.lists() >= lists + 2, "it lists again")  # type: ignore[attr-defined]  # as above
+    running(runtime)
+
+
+def test_a_watch_goes_on_where_it_was_cut(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    lists = runtime.mirror.lists()  # type: ignore[attr-defined]  # of this runtime
+    for _ in range(3):
+        double.cut()
+        time.sleep(0.2)
+    runtime.kill(REF)
+    eventually(lambda: runtime.inspect(REF).state is RunState.EXITED, "the end is seen")
+    assert runtime.mirror.lists() == lists, "nothing was listed again"  # type: ignore[attr-defined]  # as above
+
+
+def test_the_steady_state_asks_nothing(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    before = double.requests.total()
+    for _ in range(100):
+        runtime.inspect(REF)
+        runtime.observe()
+        runtime.apply(REF, WORK, {})
+    assert double.requests.total() - before <= 2
+
+
+def test_a_lost_node_is_left_by_a_kill(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    double.silent_node = True
+    runtime.kill(REF)
+    assert runtime.inspect(REF).state is RunState.EXITED
