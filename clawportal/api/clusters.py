@@ -77,7 +77,7 @@ class ClusterDocument(ClusterRow):
     events: list[EventDocument] | None = Field(description="What happened to it lately.")
 
 
-class FindingDocument(Answer):
+class ClusterFinding(Answer):
     name: str
     ok: bool
     message: str
@@ -87,7 +87,7 @@ class FindingDocument(Answer):
 class TestReport(Answer):
     ok: bool
     version: str
-    findings: list[FindingDocument]
+    findings: list[ClusterFinding]
 
 
 class ClusterLosses(Answer):
@@ -131,7 +131,7 @@ class NewCluster(TestBody):
     title: str = Field("", max_length=500)
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
     tenants: list[str] | None = Field(None, max_length=1000, description="Ids or names of those who may use it. Null: all.")
-    policy: clusters.Policy = Field(default_factory=lambda: clusters.Policy.model_validate({}))
+    policy: clusters.ClusterPolicy = Field(default_factory=lambda: clusters.ClusterPolicy.model_validate({}))
 
 
 class ClusterPatch(Strict):
@@ -144,7 +144,7 @@ class ClusterPatch(Strict):
     )
     labels: dict[str, str] | None = Field(None, max_length=64)
     tenants: list[str] | None = Field(None, max_length=1000, description="Ids or names. Null: all.")
-    policy: clusters.Policy | None = Field(None, description="All of it.")
+    policy: clusters.ClusterPolicy | None = Field(None, description="All of it.")
 
 
 class Confirmed(Query):

@@ -71,7 +71,7 @@ class InstanceItem(Answer):
     usage: UsageDocument | None
 
 
-class PortDocument(Answer):
+class NamedPortDocument(Answer):
     name: str
     number: int
     title: str
@@ -106,7 +106,7 @@ class InstanceDocument(InstanceItem):
 
     conditions: list[dict[str, Any]]
     endpoints: list[EndpointDocument] = Field(description="Where the running claw listens on a machine that others share.")
-    ports: list[PortDocument] = Field(description="Ports that `claw connect` can reach, the first one first.")
+    ports: list[NamedPortDocument] = Field(description="Ports that `claw connect` can reach, the first one first.")
     spec: dict[str, Any]
     secrets: list[SecretDocument]
     warnings: list[WarningDocument] = Field(description="Of rules, to this change; empty in answers to other questions.")

@@ -53,7 +53,7 @@ def _install(portal: Portal, operation_id: str) -> None:
     operations.finish(portal, operation_id, SUCCEEDED, message="Installed")
 
 
-def _artifact(portal: Portal, operation: Operation, runtime: Runtime, policy: clusters.Policy) -> Artifact:
+def _artifact(portal: Portal, operation: Operation, runtime: Runtime, policy: clusters.ClusterPolicy) -> Artifact:
     """The artifact as its adapter describes it now; a plugin that changed meanwhile decides anew."""
     payload = operation.payload
     adapter = portal.registry.adapters.get(payload["adapter"])

@@ -32,7 +32,7 @@ class Cluster(Base):
     all_tenants: Mapped[bool] = mapped_column(default=True, server_default=true())
     """Off: only the tenants of `ClusterTenant` may use it."""
     policy: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")
-    """How the portal uses it, whatever its kind: `services.clusters.Policy`."""
+    """How the portal uses it, whatever its kind: `services.clusters.ClusterPolicy`."""
     cordoned: Mapped[bool] = mapped_column(default=False, server_default=false())
     """It takes no new instances."""
     paused_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

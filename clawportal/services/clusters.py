@@ -33,7 +33,7 @@ _IMAGE = re.compile(r"^[a-zA-Z0-9][\w.:/@{}-]*$")
 _HOST = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])$")
 
 
-class Policy(Strict):
+class ClusterPolicy(Strict):
     """How the portal uses a cluster, whatever its kind."""
 
     max_concurrent_starts: int | None = Field(
@@ -200,8 +200,8 @@ def events(actor: Actor, cluster_id: str, limit: int = 20) -> list[EventRow]:
     return [row for row in db.session.scalars(query) if row.data.get("cluster_id") == cluster_id][:limit]
 
 
-def policy_of(cluster: Cluster) -> Policy:
-    return Policy.model_validate(cluster.policy or {})
+def policy_of(cluster: Cluster) -> ClusterPolicy:
+    return ClusterPolicy.model_validate(cluster.policy or {})
 
 
 def secret_names(cluster_id: str) -> list[str]:
@@ -374,7 +374,7 @@ def _at_secret(error: FieldError, names: Sequence[str]) -> FieldError:
 
 def _checked_policy(policy: Mapping[str, Any], errors: list[FieldError]) -> dict[str, Any]:
     try:
-        return Policy.model_validate(dict(policy)).model_dump(mode="json", exclude_defaults=True)
+        return ClusterPolicy.model_validate(dict(policy)).model_dump(mode="json", exclude_defaults=True)
     except ValidationError as error:
         errors += catalog.field_errors(error, "policy")
         return {}

@@ -308,7 +308,7 @@ class Pass:
     def cluster(self) -> Cluster:
         return db.session.get_one(Cluster, self.row.cluster_id)
 
-    def policy(self) -> clusters.Policy:
+    def policy(self) -> clusters.ClusterPolicy:
         return clusters.policy_of(self.cluster())
 
     def secret_values(self) -> dict[str, str]:

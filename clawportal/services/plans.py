@@ -141,7 +141,7 @@ def _practice_url(portal: Portal) -> str:
     return portal.practice_url or (f"http://127.0.0.1:{port}/v1" if port else "")
 
 
-def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.Policy | None = None) -> Workload:
+def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.ClusterPolicy | None = None) -> Workload:
     """The adapter's plan with the limits that the spec asks for, and with the image where the place runs images."""
     plan = adapter.plan(context)
     if "images" in runtime.capabilities:
@@ -155,7 +155,7 @@ def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: cl
     )
 
 
-def software(adapter: Adapter, version: str, runtime: Runtime, policy: clusters.Policy | None = None) -> tuple[Artifact, ...]:
+def software(adapter: Adapter, version: str, runtime: Runtime, policy: clusters.ClusterPolicy | None = None) -> tuple[Artifact, ...]:
     """What the place has to have before an instance of this version can start there, in the order of installation."""
     if "artifacts" in runtime.capabilities:
         return adapter.artifacts(version)
@@ -164,7 +164,7 @@ def software(adapter: Adapter, version: str, runtime: Runtime, policy: clusters.
     return ()
 
 
-def image_of(adapter: Adapter, version: str, policy: clusters.Policy | None = None) -> Image:
+def image_of(adapter: Adapter, version: str, policy: clusters.ClusterPolicy | None = None) -> Image:
     """As the cluster's policy maps it; GiveUp where there is none."""
     image = adapter.image(version)
     if image is None:
@@ -176,7 +176,7 @@ def image_of(adapter: Adapter, version: str, policy: clusters.Policy | None = No
     return replace(image, reference=mapped(image.reference, adapter.kind, version, policy)) if policy else image
 
 
-def mapped(reference: str, kind: str, version: str, policy: clusters.Policy) -> str:
+def mapped(reference: str, kind: str, version: str, policy: clusters.ClusterPolicy) -> str:
     """The image that a cluster runs instead: one of its own, or the same from its mirror."""
     if own := policy.images.get(kind):
         return own.replace("{version}", version)
@@ -187,7 +187,7 @@ def mapped(reference: str, kind: str, version: str, policy: clusters.Policy) -> 
     return f"{policy.image_registry}/{rest if has_registry else reference}"
 
 
-def _with_image(adapter: Adapter, version: str, plan: Workload, policy: clusters.Policy | None) -> Workload:
+def _with_image(adapter: Adapter, version: str, plan: Workload, policy: clusters.ClusterPolicy | None) -> Workload:
     image = image_of(adapter, version, policy)
     return replace(plan, artifacts=(), image=image, probe=adapter.probe(version), startup_seconds=adapter.startup_seconds)
 

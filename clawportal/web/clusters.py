@@ -32,7 +32,7 @@ _SAID = {
     "uncordon": _l("It takes new instances again."),
 }
 _SHOWN_INSTANCES = 100
-_POLICY = clusters.Policy.model_json_schema()
+_POLICY = clusters.ClusterPolicy.model_json_schema()
 
 
 @dataclass(frozen=True)
