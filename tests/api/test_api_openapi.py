@@ -31,7 +31,7 @@ def test_every_rule_is_in_it(portal_app: Flask) -> None:
     served = {
         (method, rule.rule.removeprefix("/api/v1").replace("<", "{").replace(">", "}"))
         for rule in portal_app.url_map.iter_rules()
-        if rule.rule.startswith("/api/v1/")
+        if rule.rule.startswith("/api/v1/") and not rule.endpoint.startswith("stream.")  # OpenAPI has no words for WebSockets
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert served == described

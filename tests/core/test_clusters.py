@@ -17,7 +17,7 @@ from clawportal.models import AuditEntry, Cluster, ClusterSecret
 from clawportal.permissions import SYSTEM
 from clawportal.services import cluster_health, cluster_tests, clusters, plans
 from clawportal.services.breaker import FAILURES_TO_OPEN, Breaker
-from clawportal.services.clusters import ClusterChange, NewCluster, Policy
+from clawportal.services.clusters import ClusterChange, ClusterPolicy, NewCluster
 from clawportal.services.dispatch import Dispatcher, rank_of
 from clawportal.testing.places import MemoryDriver, MemoryRuntime, QuietAdapter
 from clawportal.types import Place, Runtime
@@ -179,8 +179,8 @@ def test_known_silence_is_told_at_once(lab: World) -> None:
     ],
 )
 def test_images_are_mapped(reference: str, policy: dict[str, Any], meant: str) -> None:
-    assert plans.mapped(reference, "quiet", "1.0", Policy.model_validate(policy)) == meant
-    assert plans.image_of(QuietAdapter(), "1.0", Policy.model_validate(policy)).uid == 1000
+    assert plans.mapped(reference, "quiet", "1.0", ClusterPolicy.model_validate(policy)) == meant
+    assert plans.image_of(QuietAdapter(), "1.0", ClusterPolicy.model_validate(policy)).uid == 1000
 
 
 def test_the_practice_model_needs_a_way_there(lab: World) -> None:
