@@ -245,7 +245,8 @@ class KubernetesRuntime(Without):
         with self.mirror.lock:
             self.mirror.ends.pop(ref.instance_id, None)
         self.mirror.put_set(self._apply(item, ref))
-        self._forget_maps(ref, space, name, files_)
+        if claim is not None:  # the very first time there can be none of earlier contents
+            self._forget_maps(ref, space, name, files_)
         return self.mirror.look(ref)
 
     def _forget_maps(self, ref: Ref, space: str, name: str, files_: render.Files) -> None:
