@@ -17,6 +17,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	.ci/browser
+	.ci/docker
 	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.dev
