@@ -31,9 +31,9 @@ _APPLETS = (
 )  # fmt: skip
 
 
-def why_not() -> str:
-    """Why no engine can be had here; empty when one can."""
-    if os.environ.get("DOCKER_HOST"):
+def why_not(*, own: bool = False) -> str:
+    """Why no engine (or none of our own) can be had here; empty when one can."""
+    if os.environ.get("DOCKER_HOST") and not own:
         return ""
     if not shutil.which("dockerd"):
         return "no dockerd (Debian: docker.io) and no DOCKER_HOST"
@@ -187,8 +187,14 @@ def _pack(file: IO[bytes], name: str, environment: Path) -> None:
         script = (environment / "bin" / name).read_text().split("\n", 1)[1]
         _text(tar, f"{home}/bin/{name}", f"#!/{home}/bin/python3\n{script}", 0o755)
         for library in (environment / "lib").glob("python3*"):
-            tar.add(library, f"{home}/lib/{library.name}", filter=lambda entry: None if "__pycache__" in entry.name else entry)
+            tar.add(library, f"{home}/lib/{library.name}", filter=_readable)
     file.seek(0)
+
+
+def _readable(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """The claw is another user than who installed it."""
+    entry.mode |= 0o055 if entry.isdir() else 0o044
+    return None if "__pycache__" in entry.name else entry
 
 
 def _text(tar: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> None:
