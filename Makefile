@@ -18,6 +18,7 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	.ci/browser
 	.ci/redis
+	.ci/docker
 	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.dev

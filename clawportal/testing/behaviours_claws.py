@@ -16,7 +16,7 @@ from clawportal.testing.fakes import default_version, make_context
 from clawportal.testing.lab import Lab
 from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.trial import text_of
-from clawportal.types import Adapter, Context, Health, HealthState, HttpAnswer, Image, Model, Ref, Runtime, Workload
+from clawportal.types import Adapter, Artifact, Context, Health, HealthState, HttpAnswer, Image, Model, Ref, Runtime, Workload
 
 
 class RuntimeIO:
@@ -107,7 +107,11 @@ class ClawBehaviours:
 
     def install(self, lab: Lab, adapter: Adapter) -> None:
         """Bring a claw's software to the place."""
-        for artifact in adapter.artifacts(default_version(adapter)):
+        version, image = default_version(adapter), self.image_of(adapter)
+        needed = adapter.artifacts(version) if lab.can("artifacts") else ()
+        if lab.can("images.pull") and image is not None:
+            needed = (Artifact(adapter.kind, version, "image", (image.reference,)),)
+        for artifact in needed:
             if not lab.runtime.prepared(artifact):
                 lab.runtime.prepare(artifact, lambda fraction, words: None)
 

@@ -14,7 +14,9 @@ import itertools
 import json
 import os
 import pty
+import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -33,6 +35,8 @@ from urllib.parse import parse_qs, urlsplit
 from clawportal.testing.kubelet import NODE, Container, Controllers, PodWorker, stamp
 from clawportal.testing.kubestore import KINDS, Json, Key, Refused, Store, matches, now
 
+_PAIR = re.compile(rb"\\\\u[dD][89abAB]")
+"""Half of a character beyond the basic plane as JSON escapes it; the server reads an apply as YAML, which has no such pairs."""
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSIONS = {"": "v1", "apps": "apps/v1", "networking.k8s.io": "networking.k8s.io/v1", "storage.k8s.io": "storage.k8s.io/v1"}
 TOKEN = "double-token"
@@ -46,6 +50,8 @@ class KubeDouble:
         self.folder = Path(self._temporary.name).resolve()
         self.mounts = self.folder / "mnt"
         self.mounts.mkdir()
+        self.programs = self.folder / "bin"
+        self._lay_programs()
         self.store = Store()
         self.idle = idle
         """On: pods stay as they are made; a test sets their status."""
@@ -55,6 +61,8 @@ class KubeDouble:
         self.missing_images: set[str] = set()
         self.silent_node = False
         """On: what was deleted stays, as when its node is lost."""
+        self.slow_status = 0.0
+        """Seconds by which the node tells later that a container runs than the container speaks."""
         self.metrics = True
         self.bookmark_seconds = 20.0
         self.requests: Counter[str] = Counter()
@@ -70,6 +78,13 @@ class KubeDouble:
         self._controllers = Controllers(self)
         self._server = _Server(("127.0.0.1", 0), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="API double", daemon=True)
+
+    def _lay_programs(self) -> None:
+        """Images have the tar of busybox, which minds the umask whatever it is told."""
+        self.programs.mkdir()
+        tar = self.programs / "tar"
+        tar.write_text(f'#!/bin/sh\nexec {shutil.which("tar")} "$@" --no-same-permissions\n', encoding="utf-8")
+        tar.chmod(0o755)
 
     @property
     def address(self) -> str:
@@ -274,6 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.double.requests[f"{self.command} {parts.path}"] += 1
         try:
             self._user()
+            if "apply" in self.headers.get("Content-Type", "") and _PAIR.search(raw):
+                words = "error decoding YAML: error converting YAML to JSON: yaml: found invalid Unicode character escape code"
+                raise Refused(400, "BadRequest", words)
             self._route(parts.path, json.loads(raw) if raw else None)
         except Refused as error:
             self._answer(error.document(), error.status)
@@ -461,9 +479,11 @@ class _Handler(BaseHTTPRequestHandler):
         container = worker.find(self.one("container"))
         run = container.runs - (1 if self.one("previous") == "true" else 0)
         if run < 1 or (self.one("previous") == "true" and not container.last):
+            begun = all("terminated" in one.state for one in worker.init)
             words = (
-                "previous terminated container not found" if self.one("previous") else "is waiting to start: ContainerCreating"
-            )
+                "previous terminated container not found" if self.one("previous")
+                else "is not available" if begun else "is waiting to start: PodInitializing"
+            )  # fmt: skip
             raise Refused(400, "BadRequest", f'container "{container.name}" in pod "{worker.title}" {words}')
         if self.one("previous") != "true" and "waiting" in container.state:
             run = container.runs
@@ -624,6 +644,8 @@ class _Exec:
         self.master = -1
 
     def run(self) -> None:
+        if self._left():
+            return self.frames.close()
         try:
             process = self._start()
         except OSError as error:
@@ -636,6 +658,13 @@ class _Exec:
         for reader in readers:
             reader.join(2)
         self._finish(_outcome(128 - code if code < 0 else code))
+
+    def _left(self) -> bool:
+        """A node takes its time to begin a command, and does not when the connection has ended by then."""
+        with contextlib.suppress(OSError):
+            ready, _, _ = select.select([self.frames.connection], [], [], 0.05)
+            return bool(ready) and self.frames.connection.recv(1, socket.MSG_PEEK) in (b"", b"\x88")
+        return True
 
     def _start(self) -> subprocess.Popen[Any]:
         where = self.container.spec.get("workingDir") or "/"

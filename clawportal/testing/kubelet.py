@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from clawportal.testing.kubeapi import KubeDouble
 
 _SLOWEST = 5.0
+_FORCED = 2.0
+"""Seconds for which processes of a pod run on that was deleted without a grace."""
 _MARK = "CLAWPORTAL_DOUBLE_CONTAINER"
 NODE = "node-1"
 
@@ -155,7 +157,8 @@ class PodWorker(threading.Thread):
                 self.double.mount(path, self.where[one["name"]])
 
     def _environment(self, container: Container) -> dict[str, str]:
-        told = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOSTNAME": self.title, _MARK: container.mark}
+        path = f"{self.double.programs}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+        told = {"PATH": path, "HOSTNAME": self.title, _MARK: container.mark}
         for one in container.spec.get("env", ()):
             if "valueFrom" in one:
                 wanted = one["valueFrom"]["secretKeyRef"]
@@ -306,6 +309,8 @@ class PodWorker(threading.Thread):
     # ---- telling
 
     def _report(self, phase: str) -> None:
+        if phase == "Running" and not self.wanted.is_set():
+            time.sleep(self.double.slow_status)
         with self._told:
             ready = "True" if all("running" in one.state for one in self.containers) else "False"
             status = {
@@ -458,9 +463,11 @@ class Controllers(threading.Thread):
             worker = self.double.workers.get(pod["metadata"]["uid"])
             if pod["metadata"].get("deletionTimestamp"):
                 grace = pod["metadata"]["deletionGracePeriodSeconds"]
+                if self.double.silent_node:
+                    continue
                 if worker is not None:
                     worker.end(grace)
-                elif not self.double.silent_node:
+                else:
                     yield lambda pod=pod: self.store.finish(_key(pod), pod["metadata"]["uid"])
             elif worker is None and not pod["status"].get("containerStatuses") and not self.double.idle:
                 yield lambda pod=pod: self._schedule(pod)
@@ -513,7 +520,7 @@ class Controllers(threading.Thread):
                 yield lambda pod=pod: self.store.delete(_key(pod))
         for uid, worker in list(self.double.workers.items()):
             if uid not in pods:
-                worker.end(0.0)
+                worker.end(_FORCED)  # a real node hears of it late, and its processes run on until then
 
     def _namespaces(self) -> Iterator[Any]:
         for space in self.store.select("/namespaces", "", "")[1]:

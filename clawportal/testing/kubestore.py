@@ -289,9 +289,17 @@ class Store:
             found["status"] = {"phase": "Active"}
         elif kind in ("Pod", "PersistentVolumeClaim"):
             found.setdefault("status", {"phase": "Pending"})
+            if kind == "PersistentVolumeClaim" and self._default_class():
+                found["spec"].setdefault("storageClassName", self._default_class())
         elif kind == "StatefulSet":
             found["spec"].setdefault("replicas", 1)
             found.setdefault("status", {"replicas": 0})
+
+    def _default_class(self) -> str:
+        word = "storageclass.kubernetes.io/is-default-class"
+        classes = self.objects["storage.k8s.io/storageclasses"].values()
+        chosen = [one["metadata"]["name"] for one in classes if (one["metadata"].get("annotations") or {}).get(word) == "true"]
+        return str(chosen[0]) if chosen else ""
 
     def update(self, key: Key, body: Json, manager: str, *, status: bool = False) -> Json:
         with self.lock:
@@ -355,6 +363,7 @@ class Store:
                 body = {**body, "metadata": {name: value for name, value in body["metadata"].items() if name != "uid"}}
                 return self.create(key, body, manager, operation="Apply"), True
             before = self._present(key, body)
+            self._claim_again(before, body)
             return self._applied(key, before, body, manager, force=force), False
 
     def _applied(self, key: Key, before: Json, body: Json, manager: str, *, force: bool) -> Json:
@@ -460,6 +469,15 @@ class Store:
             )
             if size > 1_048_576:
                 raise invalid("[]: Too long: may not be more than 1048576 bytes")
+
+    def _claim_again(self, before: Json, body: Json) -> None:
+        """Two applies at once can meet as this: what was filled in at the creation counts as taken out by the second."""
+        if before["kind"] == "PersistentVolumeClaim" and not (body.get("spec") or {}).get("storageClassName"):
+            raise Refused(
+                422, "Invalid",
+                f'PersistentVolumeClaim "{before["metadata"]["name"]}" is invalid: spec: Forbidden: spec is immutable after '
+                "creation except resources.requests and volumeAttributesClassName for bound claims",
+            )  # fmt: skip
 
     def _immutable(self, before: Json, found: Json) -> None:
         for field in _FIXED.get(found["kind"], ()):

@@ -68,9 +68,7 @@ class DockerSettings(Strict):
     processes: int = Field(
         512, title="Processes", description="How many one claw may have at once.", ge=16, le=100_000, json_schema_extra=_ADVANCED
     )
-    tmp_size: str = Field(
-        "256Mi", title="Temporary space", description="Size of /tmp, in memory.", json_schema_extra=_ADVANCED
-    )
+    tmp_size: str = Field("256Mi", title="Temporary space", description="Size of /tmp, in memory.", json_schema_extra=_ADVANCED)
     runtime: str = Field(
         "",
         title="Container runtime",

@@ -39,6 +39,11 @@ def base_name(prefix: str, ref: Ref) -> str:
     return f"{prefix}-{ref.instance_id.lower()}"
 
 
+def network_name(prefix: str, place: str, ref: Ref) -> str:
+    """Of a tenant: two clusters of a portal may be the same engine, and each has networks of its own."""
+    return f"{prefix}-{(ref.tenant or 'none').lower()}-{place[-6:].lower()}"
+
+
 def readable(ref: Ref) -> str:
     """A name as host name and for people."""
     return (_ODD.sub("-", ref.name.lower()).strip("-") or ref.instance_id.lower())[:60]

@@ -220,6 +220,10 @@ class Api:
         query = {"fieldManager": names.MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"}
         return self.json("PATCH", path, query=query, body=body, kind="application/apply-patch+yaml")
 
+    def create(self, path: str, body: Json) -> Json:
+        """ApiError 409 where there is one of that name."""
+        return self.json("POST", path, query={"fieldManager": names.MANAGER, "fieldValidation": "Strict"}, body=body)
+
     def merge(self, path: str, body: Json) -> Json | None:
         try:
             return self.json("PATCH", path, query={"fieldManager": names.MANAGER}, body=body, kind="application/merge-patch+json")

@@ -222,27 +222,28 @@ def _secret_key(name: str) -> str:
     return _ODD.sub("_", name)[:253]
 
 
-def claim(
-    settings: KubernetesSettings, place: str, ref: Ref, space: str, name: str, workload: Workload, present: Json | None
-) -> Named:
-    """The volume claim. Of one that is there only the size may change, and only grow."""
+def claim(settings: KubernetesSettings, place: str, ref: Ref, space: str, name: str, workload: Workload) -> Named:
+    """The volume claim as it is made; see `claim_changes` for one that is there."""
     size = str(workload.storage_bytes) if workload.storage_bytes else settings.volume_size
     spec: Json = {"accessModes": [settings.access_mode], "resources": {"requests": {"storage": size}}}
     if settings.storage_class:
         spec["storageClassName"] = settings.storage_class
-    if present is not None:
-        was = present["spec"]
-        had = was["resources"]["requests"]["storage"]
-        spec = {
-            "accessModes": was["accessModes"],
-            "resources": {"requests": {"storage": size if parse_quantity(size) > parse_quantity(had) else had}},
-        }
-        if was.get("storageClassName"):
-            spec["storageClassName"] = was["storageClassName"]
     return _object(
         "v1", "PersistentVolumeClaim", "persistentvolumeclaims", space, f"{name}-data", names.labels(place, ref, name),
         annotations={names.NAME: ref.name} if ref.name else {}, spec=spec,
     )  # fmt: skip
+
+
+def claim_changes(item: Named, present: Json) -> Json:
+    """What a volume claim that is there lacks: another name to show, and a greater size, since none may shrink."""
+    told: Json = {}
+    noted = item.body["metadata"].get("annotations") or {}
+    if noted.items() - (present["metadata"].get("annotations") or {}).items():
+        told["metadata"] = {"annotations": noted}
+    wanted, had = (one["spec"]["resources"]["requests"]["storage"] for one in (item.body, present))
+    if parse_quantity(wanted) > parse_quantity(had):
+        told["spec"] = {"resources": {"requests": {"storage": wanted}}}
+    return told
 
 
 def account(place: str, ref: Ref, space: str, name: str) -> Named:

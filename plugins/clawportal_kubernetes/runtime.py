@@ -60,6 +60,10 @@ class KubernetesRuntime(Without):
     """See `clawportal.types.Runtime`."""
 
     title = "Kubernetes"
+    kill_patience = 20.0
+    """Seconds for a node to end what is killed."""
+    begin_patience = 10.0
+    """Seconds in which what has just been started may turn out to run."""
     capabilities = frozenset(
         {
             "images", "logs", "logs.previous", "metrics", "limits.memory", "limits.cpu", "volumes", "exec", "files", "events",
@@ -239,14 +243,41 @@ class KubernetesRuntime(Without):
         self._apply(render.account(self.place, ref, space, name), ref)
         if values:
             self._apply(render.secret(self.place, ref, space, name, values), ref)
-        self._apply(render.claim(self.settings, self.place, ref, space, name, workload, claim), ref, claim)
+        self._claim(ref, space, name, workload, claim)
         self._apply(render.service(self.place, ref, space, name, workload), ref)
         item = render.stateful_set(self.settings, self.place, ref, space, name, workload, files_, _mark(values))
         with self.mirror.lock:
             self.mirror.ends.pop(ref.instance_id, None)
         self.mirror.put_set(self._apply(item, ref))
-        self._forget_maps(ref, space, name, files_)
+        if claim is not None:  # the very first time there can be none of earlier contents
+            self._forget_maps(ref, space, name, files_)
         return self.mirror.look(ref)
+
+    def _claim(self, ref: Ref, space: str, name: str, workload: Workload, present: Json | None) -> None:
+        """Made once. Of one that is there nothing but its size is ever sent: the cluster has filled in what may not change."""
+        item = render.claim(self.settings, self.place, ref, space, name, workload)
+        present = present or self.api.find(item.url)
+        if present is None:
+            try:
+                self.api.create(item.path, item.body)
+                return
+            except ApiError as error:
+                present = self.api.find(item.url) if error.status == 409 else None
+                if present is None:
+                    raise _with_name(error, item, ref) from error
+        self._must_be_mine(item, present)
+        changes = render.claim_changes(item, present)
+        if changes:
+            changes["metadata"] = {**changes.get("metadata", {}), "uid": present["metadata"]["uid"]}
+            try:
+                self.api.merge(item.url, changes)
+            except ApiError as error:
+                if "spec" in changes and error.status in (403, 422):
+                    raise GiveUp(
+                        "VolumeCannotGrow", f"The volume of {ref} cannot grow: {error.message}",
+                        "Ask for the size that it has, or allow its storage class to expand volumes.",
+                    ) from error  # fmt: skip
+                raise _with_name(error, item, ref) from error
 
     def _forget_maps(self, ref: Ref, space: str, name: str, files_: render.Files) -> None:
         """Those of earlier contents. One that stays behind after a crash is taken away by the next change."""
@@ -362,16 +393,33 @@ class KubernetesRuntime(Without):
         with self._told(ref):
             owner, _ = self._look(ref)
             self._scale_down(owner)
-            for found in self.mirror.pods_of(ref.instance_id):
-                self._end_pod(found, 0)
-            if owner is not None:
-                self._end_unseen(owner, ref)
+            pods = {found.uid: found for found in self.mirror.pods_of(ref.instance_id)}
+            unseen = self._unseen(owner)
+            if unseen is not None:
+                pods.setdefault(unseen.uid, unseen)
+            for found in pods.values():
+                self._end_pod(found, 1)
+            self._force(list(pods.values()))
 
-    def _end_unseen(self, owner: explain.Set, ref: Ref) -> None:
+    def _unseen(self, owner: explain.Set | None) -> explain.Pod | None:
         """A pod that was made in this very moment is not in the mirror yet."""
-        present = self.api.find(f"/api/v1/namespaces/{owner.space}/pods/{owner.name}-0")
-        if present is not None and names.mine(self.place, present):
-            self._end_pod(explain.pod(present), 0)
+        path = f"/api/v1/namespaces/{owner.space}/pods/{owner.name}-0" if owner is not None else ""
+        present = self.api.find(path) if path else None
+        return explain.pod(present) if present is not None and names.mine(self.place, present) else None
+
+    def _force(self, pods: Iterable[explain.Pod]) -> None:
+        """Without a grace the cluster forgets a pod while its processes still run, and a second one could join them on the
+        same volume. So that is only for a node which does not tell their end."""
+        until = time.monotonic() + self.kill_patience
+        for found in pods:
+            path, wait = f"/api/v1/namespaces/{found.space}/pods/{found.name}", 0.1
+            while (present := self.api.find(path)) is not None and present["metadata"]["uid"] == found.uid:
+                if time.monotonic() > until:
+                    self._end_pod(found, 0)
+                    break
+                time.sleep(wait)
+                wait = min(wait * 1.5, 1.0)
+            self.mirror.forget_pod(found.uid)
 
     def _scale_down(self, owner: explain.Set | None) -> None:
         if owner is None or owner.replicas == 0:
@@ -489,10 +537,21 @@ class KubernetesRuntime(Without):
         return self._opener_of(found.space, found.name, found.names[0], str(ref))
 
     def _running(self, ref: Ref) -> explain.Pod:
-        _, found = self._look(ref)
+        found = self._begun(ref)
         if found is None or self.mirror.look(ref).state is not RunState.RUNNING or not found.containers:
             raise files.not_running(str(ref))
         return found
+
+    def _begun(self, ref: Ref) -> explain.Pod | None:
+        """A claw speaks some seconds before its node tells the cluster that it runs; those are waited for."""
+        until = time.monotonic() + self.begin_patience
+        while True:
+            _, found = self._look(ref)
+            if found is None or found.deleting or self.mirror.look(ref).state is not RunState.PENDING:
+                return found
+            if any(one.end is not None for one in found.containers) or time.monotonic() > until:
+                return found
+            time.sleep(0.1)
 
     def exec(self, ref: Ref, argv: Sequence[str], *, tty: bool = False, columns: int = 80, rows: int = 24) -> ExecSession:
         found = self._running(ref)
@@ -515,9 +574,10 @@ class KubernetesRuntime(Without):
 
     def _files(self, ref: Ref) -> files.Open:
         """The pod that runs, or one that lives only to hand out files while the claw is stopped."""
-        owner, found = self._look(ref)
+        found = self._begun(ref)
         if found is not None and self.mirror.look(ref).state is RunState.RUNNING and found.containers:
             return self._opener(ref, found)
+        owner, found = self._look(ref)
         if owner is None:
             raise FileNotFoundError(f"{ref} is not in this cluster.")
         if found is not None or owner.replicas:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 _PIECE = 64 * 1024
 _PING = 20.0
+_END_SECONDS = 20.0
 _STREAMS: dict[int, Literal["stdout", "stderr"]] = {STDOUT: "stdout", STDERR: "stderr"}
 _CODE = re.compile(r"exit code (\d+)|exit status (\d+)")
 _NO_PROGRAM = ("executable file not found", "no such file or directory", "not found in $PATH", "command not found")
@@ -240,7 +241,19 @@ class Command:
                 killer = self._open(("/bin/sh", "-c", scripts.END, "end", self._pid), False, False)
             except Exception:  # the pod may be gone, and the command with it
                 return
-            killer.close()
+            _finish(killer)
+
+
+def _finish(channel: Channel) -> None:
+    """A node that has not begun a command when its connection ends never begins it, so its end is awaited."""
+    until = time.monotonic() + _END_SECONDS
+    try:
+        while time.monotonic() < until:
+            channel.receive(1.0)
+    except EOFError:
+        pass  # it is done
+    finally:
+        channel.close()
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -13,21 +13,27 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+import docker
+import docker.errors
 
 IMAGE = "clawportal-test/python:1"
 _LIBRARY = re.compile(r"(/\S+\.so\S*) \(0x|=> (/\S+) \(0x")
-_SKIPPED = ("site-packages", "test", "tests", "__pycache__", "idlelib", "tkinter", "ensurepip", "turtledemo", "lib2to3")
+_SKIPPED = re.compile(
+    r"site-packages|dist-packages|tests?|__pycache__|idlelib|tkinter|ensurepip|turtledemo|lib2to3|config-3.*|_test\w*\..*|.*\.a"
+)
 _APPLETS = (
     "cat", "chmod", "chown", "cp", "dd", "env", "false", "find", "grep", "head", "id", "kill", "ln", "ls", "mkdir", "mv", "ps",
     "readlink", "rm", "seq", "sh", "sleep", "stat", "stty", "tail", "tar", "test", "touch", "true", "tty", "wc",
 )  # fmt: skip
 
 
-def why_not() -> str:
-    """Why no engine can be had here; empty when one can."""
-    if os.environ.get("DOCKER_HOST"):
+def why_not(*, own: bool = False) -> str:
+    """Why no engine (or none of our own) can be had here; empty when one can."""
+    if os.environ.get("DOCKER_HOST") and not own:
         return ""
     if not shutil.which("dockerd"):
         return "no dockerd (Debian: docker.io) and no DOCKER_HOST"
@@ -42,6 +48,10 @@ def _busybox() -> str | None:
     return shutil.which("busybox")
 
 
+class NoEngineError(RuntimeError):
+    """An engine cannot be started here, such as in a container without the rights for it."""
+
+
 @contextmanager
 def engine() -> Iterator[str]:
     """The address of an engine that has the test image."""
@@ -49,23 +59,53 @@ def engine() -> Iterator[str]:
     if given:
         load_image(given)
         yield given
+        with connected(given) as client, suppress(docker.errors.APIError):
+            client.remove_network(_MODEL_NETWORK)
         return
-    folder = Path(tempfile.mkdtemp(prefix="dk-"))  # short: the path of a socket may have 107 letters
-    daemon = Daemon(folder)
-    daemon.start()
-    try:
-        load_image(daemon.url)
+    with own_engine() as daemon:
         yield daemon.url
+
+
+@contextmanager
+def own_engine(*, live_restore: bool = True) -> Iterator[Daemon]:
+    """An engine that the test may end and start again. It has the test image."""
+    folder = Path(tempfile.mkdtemp(prefix="dk-"))  # short: the path of a socket may have 107 letters
+    daemon = Daemon(folder, live_restore=live_restore)
+    try:
+        daemon.start()
+        load_image(daemon.url)
+        yield daemon
     finally:
-        daemon.stop()
+        daemon.end()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def connected(url: str, timeout: int = 120) -> Iterator[docker.APIClient]:
+    client = docker.APIClient(url, version="1.41", timeout=timeout)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+_MODEL_NETWORK = "clawportal-test-model"
+
+
+def gateway(url: str) -> str:
+    """An address of this machine that containers on any bridge can reach."""
+    with connected(url) as client:
+        with suppress(docker.errors.APIError):
+            client.create_network(_MODEL_NETWORK, driver="bridge", check_duplicate=True)
+        return str(client.inspect_network(_MODEL_NETWORK)["IPAM"]["Config"][0]["Gateway"])
 
 
 class Daemon:
     """One dockerd with a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, live_restore: bool = True) -> None:
         self.folder = folder
+        self._more = ["--live-restore"] if live_restore else []
         self.url = f"unix://{folder}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,25 +113,34 @@ class Daemon:
         log = open(self.folder / "log", "ab")  # noqa: SIM115  # the process keeps it
         self._process = subprocess.Popen(
             ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", f"--data-root={self.folder}/data",
-             f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid", "-H", self.url, "--live-restore"],
+             f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid", "-H", self.url, *self._more],
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         end = time.monotonic() + 60
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError("dockerd does not start: " + (self.folder / "log").read_text()[-2000:])
+                raise NoEngineError("dockerd does not start: " + (self.folder / "log").read_text()[-500:])
             time.sleep(0.2)
 
     def _answers(self) -> bool:
-        import docker
-
         try:
-            client = docker.APIClient(self.url, version="1.41", timeout=2)
-            client.ping()
-            client.close()
-        except Exception:  # whatever it is: it does not answer yet
+            with connected(self.url, 5) as client:
+                client.ping()
+        except (OSError, docker.errors.DockerException):
             return False
         return True
+
+    def end(self) -> None:
+        """For good: no container outlives it, and nothing stays mounted."""
+        if self._process is not None and self._answers():
+            with connected(self.url) as client:
+                for entry in client.containers(all=True):
+                    with suppress(docker.errors.APIError):
+                        client.remove_container(entry["Id"], force=True, v=True)
+                for network in client.networks(filters={"driver": "bridge"}):
+                    with suppress(docker.errors.APIError):
+                        client.remove_network(network["Id"])
+        self.stop()
 
     def stop(self) -> None:
         if self._process is not None:
@@ -105,15 +154,59 @@ class Daemon:
 
 
 def load_image(url: str) -> None:
-    import docker
-
-    client = docker.APIClient(url, version="1.41", timeout=120)
-    try:
+    with connected(url) as client:
         if not client.images(name=IMAGE):
             repository, _, tag = IMAGE.partition(":")
             client.import_image_from_data(_archive(), repository=repository, tag=tag)
-    finally:
-        client.close()
+
+
+def load_environment(url: str, name: str, environment: Path) -> str:
+    """An image like the one of the tests, with a virtual environment of this Python at `/opt/<name>`; answers its reference."""
+    repository, tag = f"clawportal-test/{name}", environment.name
+    with connected(url, 300) as client:
+        if not client.images(name=f"{repository}:{tag}"):
+            made = client.create_container_from_config({"Image": IMAGE, "Entrypoint": ["true"]})
+            try:
+                with tempfile.TemporaryFile() as file:
+                    _pack(file, name, environment)
+                    client.put_archive(made["Id"], "/", file)
+                client.commit(made["Id"], repository=repository, tag=tag)
+            finally:
+                client.remove_container(made["Id"])
+    return f"{repository}:{tag}"
+
+
+def _pack(file: IO[bytes], name: str, environment: Path) -> None:
+    home = f"opt/{name}"
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for folder in ("opt", home, f"{home}/bin", f"{home}/lib"):
+            _folder(tar, folder)
+        _text(tar, f"{home}/pyvenv.cfg", "home = /usr/local/bin\ninclude-system-site-packages = false\n")
+        for program in ("python", "python3"):
+            _link(tar, f"{home}/bin/{program}", "/usr/local/bin/python3")
+        script = (environment / "bin" / name).read_text().split("\n", 1)[1]
+        _text(tar, f"{home}/bin/{name}", f"#!/{home}/bin/python3\n{script}", 0o755)
+        for library in (environment / "lib").glob("python3*"):
+            tar.add(library, f"{home}/lib/{library.name}", filter=_readable)
+    file.seek(0)
+
+
+def _readable(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """The claw is another user than who installed it."""
+    entry.mode |= 0o055 if entry.isdir() else 0o044
+    return None if "__pycache__" in entry.name else entry
+
+
+def _text(tar: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(text.encode()), mode
+    tar.addfile(entry, io.BytesIO(text.encode()))
+
+
+def _link(tar: tarfile.TarFile, name: str, target: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, target, 0o777
+    tar.addfile(entry)
 
 
 def _archive() -> bytes:
@@ -125,16 +218,11 @@ def _archive() -> bytes:
         _python(tar)
         tar.add(_busybox() or "", "bin/busybox")
         for name in _APPLETS:
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname, link.mode = tarfile.SYMTYPE, "busybox", 0o777
-            tar.addfile(link)
+            _link(tar, f"bin/{name}", "busybox")
         for folder in ("etc", "proc", "sys", "dev"):
             _folder(tar, folder)
         _folder(tar, "tmp", 0o1777)
-        users = b"root:x:0:0::/:/bin/sh\nclaw:x:1000:1000::/claw/home:/bin/sh\n"
-        entry = tarfile.TarInfo("etc/passwd")
-        entry.size, entry.mode = len(users), 0o644
-        tar.addfile(entry, io.BytesIO(users))
+        _text(tar, "etc/passwd", "root:x:0:0::/:/bin/sh\nclaw:x:1000:1000::/claw/home:/bin/sh\n")
     return buffer.getvalue()
 
 
@@ -151,17 +239,15 @@ def _python(tar: tarfile.TarFile) -> None:
     program = Path(sys.base_prefix) / "bin" / name
     library = Path(sysconfig.get_paths()["stdlib"])
     tar.add(os.path.realpath(program), f"usr/local/bin/{name}")
-    link = tarfile.TarInfo("usr/local/bin/python3")
-    link.type, link.linkname = tarfile.SYMTYPE, name
-    tar.addfile(link)
-    tar.add(library, f"usr/local/lib/{name}", filter=lambda entry: None if entry.name.rpartition("/")[2] in _SKIPPED else entry)
-    seen: set[str] = set()
-    for path in (program, *library.glob("lib-dynload/*.so")):
-        told = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False).stdout
-        for found in _LIBRARY.finditer(told):
-            linked = found[1] or found[2]
-            if linked not in seen:
-                seen.add(linked)
-                for parent in list(Path(linked.lstrip("/")).parents)[-2::-1]:
-                    _folder(tar, str(parent))
-                tar.add(os.path.realpath(linked), linked.lstrip("/"))
+    _link(tar, "usr/local/bin/python3", name)
+    tar.add(library, f"usr/local/lib/{name}", filter=_kept)
+    binaries = [str(program), *map(str, library.glob("lib-dynload/*.so"))]
+    told = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
+    for linked in dict.fromkeys(found[1] or found[2] for found in _LIBRARY.finditer(told)):
+        for parent in list(Path(linked.lstrip("/")).parents)[-2::-1]:
+            _folder(tar, str(parent))
+        tar.add(os.path.realpath(linked), linked.lstrip("/"))
+
+
+def _kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if _SKIPPED.fullmatch(entry.name.rpartition("/")[2]) else entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,13 +10,19 @@ from pathlib import Path
 
 import docker
 import pytest
-from engine import IMAGE
+from engine import IMAGE, gateway, load_environment
 
+from clawportal.testing.fakes import default_version
+from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.runtimes import Lab, RuntimeConformance
-from clawportal.types import Adapter, Image, Place, Runtime
+from clawportal.types import Adapter, Image, Place, Ref, Runtime
 from clawportal_docker.driver import DockerDriver
+from clawportal_process.driver import ProcessDriver
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+_CACHE = Path(os.environ.get("CLAWPORTAL_TEST_ARTIFACTS") or Path.home() / ".cache" / "clawportal-tests")
+_INSTALLERS_NEED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "PIP_CERT",
+                    "SSL_CERT_FILE")  # fmt: skip
 
 
 class TestDocker(RuntimeConformance):
@@ -47,7 +54,32 @@ class TestDocker(RuntimeConformance):
         for stream in list(lab.runtime.streams):  # type: ignore[attr-defined]  # of this runtime
             stream.close()
 
+    practice_bind = "0.0.0.0"  # containers come from their bridge
+
+    @pytest.fixture(autouse=True)
+    def _address(self, engine_url: str) -> None:
+        self.engine_url = engine_url
+
+    def practice_url(self, model: PracticeModel) -> str:
+        port = model.url.split("://", 1)[1].split("/")[0].rpartition(":")[2]
+        return f"http://{gateway(self.engine_url)}:{port}/v1"
+
     def image_of(self, adapter: Adapter) -> Image | None:
-        """No registry is there to fetch from: the image of the tests holds Python, which is all that the echo claw needs."""
+        """No registry is there to fetch from: what an image would hold is put on top of the image of the tests."""
         found = super().image_of(adapter)
-        return replace(found, reference=IMAGE) if found and adapter.kind == "echo" else found
+        assert found
+        if adapter.kind == "echo":  # Python is all that it needs
+            return replace(found, reference=IMAGE)
+        [artifact] = adapter.artifacts(default_version(adapter))
+        given = {name: os.environ[name] for name in _INSTALLERS_NEED if name in os.environ}
+        machine = ProcessDriver().connect(Place("here", "This machine", {}, str(_CACHE), given))
+        try:
+            if not machine.prepared(artifact):
+                machine.prepare(artifact, lambda fraction, words: None)
+            path = machine.layout(Ref("any"), [artifact]).artifacts[artifact.name]
+        finally:
+            machine.close()
+        return replace(found, reference=load_environment(self.engine_url, artifact.name, Path(path)))
+
+    def install(self, lab: Lab, adapter: Adapter) -> None:
+        """It comes with the image."""

@@ -322,5 +322,44 @@ def test_a_lost_node_is_left_by_a_kill(cluster: Cluster, double: KubeDouble) -> 
     runtime.apply(REF, WORK, {})
     running(runtime)
     double.silent_node = True
+    runtime.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
     runtime.kill(REF)
     assert runtime.inspect(REF).state is RunState.EXITED
+
+
+# ---- what a real cluster taught
+
+
+def test_a_kill_waits_for_the_end_of_what_it_kills(cluster: Cluster, double: KubeDouble) -> None:
+    """Deleted without a grace, a pod is forgotten while it runs on, and the next one would join it on its volume."""
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    worker = next(iter(double.workers.values()))
+    runtime.kill(REF)
+    assert runtime.inspect(REF).state is RunState.EXITED and not worker.containers[0].pids()
+
+
+def test_what_has_just_said_that_it_runs_can_be_used(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    double.slow_status = 1.0
+    runtime.apply(REF, WORK, {})
+    eventually(lambda: [line for line in runtime.logs(REF) if line and line.text == "ready"], "it speaks")
+    assert runtime.inspect(REF).state is RunState.PENDING
+    session = runtime.exec(REF, ("true",))
+    session.close()
+    assert [one.name for one in runtime.list_files(REF, "state")] == ["a"]
+
+
+def test_a_volume_is_never_sent_again(cluster: Cluster, double: KubeDouble) -> None:
+    """Not with what the cluster filled in left out, not by two at once; only another name and a greater size."""
+    runtime, other = cluster.connect(), cluster.connect()
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(each.apply, REF, WORK, {}) for each in (runtime, other)]:
+            one.result()
+    claims = double.store.objects["/persistentvolumeclaims"]
+    assert [one["spec"]["storageClassName"] for one in claims.values()] == ["standard"]
+    for bytes_, wanted in ((None, "1Gi"), (3 << 30, str(3 << 30)), (2 << 30, str(3 << 30))):
+        runtime.kill(REF)
+        runtime.apply(REF, replace(WORK, storage_bytes=bytes_), {})
+        assert next(iter(claims.values()))["spec"]["resources"]["requests"]["storage"] == wanted

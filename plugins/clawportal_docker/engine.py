@@ -1,0 +1,179 @@
+"""One engine and what is asked of it again and again: its connections, an instance's names, its containers, its notes.
+
+The state is the engine's: labels say what belongs to which instance, and a note in the volume what was written last. So
+any portal that opens the same engine sees the same. A name can be taken once only: that is the lock between portals.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import docker.errors
+from docker.tls import TLSConfig
+
+from clawportal.errors import Conflict, GiveUp, Retry, Unavailable
+from clawportal.types import Image, Ref
+from clawportal_docker import archives, naming
+from clawportal_docker.errors import BROKEN
+
+if TYPE_CHECKING:
+    from clawportal.types import Place
+    from clawportal_docker.driver import DockerSettings
+
+API = "1.41"
+"""Docker Engine 20.10 and Podman 4 speak it; nothing newer is needed."""
+TIMEOUT = 30
+LONG = 600
+
+
+class Engine:
+    def __init__(self, place: Place, settings: DockerSettings) -> None:
+        self.settings = settings
+        self.place = place.cluster_id
+        self.data = Path(place.data_dir)
+        self._tls = self._certificates()
+        self._client = self._connect(TIMEOUT)
+        self._slow = self._connect(LONG)
+        """For calls that the engine only answers when they are done."""
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._ended: dict[str, Mapping[str, Any]] = {}
+        """What is known of containers that have exited: that never changes again."""
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="docker")
+
+    def _certificates(self) -> TLSConfig | bool:
+        """The client wants files: they lie in the cluster's own folder, readable by nobody else."""
+        if not (self.settings.tls_ca or self.settings.tls_cert):
+            return False
+        folder = self.data / "tls"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths = {}
+        for name in ("tls_ca", "tls_cert", "tls_key"):
+            text = getattr(self.settings, name)
+            if text:
+                paths[name] = folder / f"{name}.pem"
+                paths[name].touch(mode=0o600)
+                paths[name].write_text(text.strip() + "\n", encoding="ascii")
+        pair = (str(paths["tls_cert"]), str(paths["tls_key"])) if "tls_cert" in paths else None
+        return TLSConfig(client_cert=pair, ca_cert=str(paths["tls_ca"]) if "tls_ca" in paths else None, verify=True)
+
+    def _connect(self, timeout: float) -> docker.APIClient:
+        ssh = self.settings.url.startswith("ssh://")
+        try:
+            return docker.APIClient(
+                self.settings.url, version=API, timeout=int(timeout), tls=self._tls, use_ssh_client=ssh, num_pools=16,
+                max_pool_size=64,
+            )  # fmt: skip
+        except BROKEN as error:
+            raise Unavailable(f"The container engine cannot be reached at {self.settings.url}: {error}") from error
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for client in (self._client, self._slow):
+            with suppress(*BROKEN):
+                client.close()
+
+    # ---- what belongs to an instance
+
+    def _name(self, ref: Ref, suffix: str = "") -> str:
+        if not naming.valid_id(ref.instance_id):
+            raise GiveUp(
+                "InvalidId", f"{ref.instance_id!r} cannot be the id of an instance.",
+                "Use letters, digits, dot, dash and underscore.",
+            )  # fmt: skip
+        return naming.base_name(self.settings.prefix, ref) + suffix
+
+    def _volume(self, ref: Ref) -> str:
+        return self._name(ref, "-data")
+
+    @contextmanager
+    def _locked(self, ref: Ref) -> Iterator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(ref.instance_id, threading.Lock())
+        if not lock.acquire(timeout=60):
+            raise Retry("Busy", "Another change of this instance is still under way.", timedelta(seconds=2))
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _mine(self, *more: str, everywhere: bool = True) -> list[dict[str, Any]]:
+        filters = {"label": [f"{naming.PLACE}={self.place}", f"{naming.ROLE}=claw", *more]}
+        return self._client.containers(all=everywhere, filters=filters)  # type: ignore[no-any-return]  # untyped client
+
+    def _containers(self, ref: Ref, *, previous: bool = False) -> list[dict[str, Any]]:
+        """Of one instance, the first process first."""
+        self._name(ref)
+        found = self._mine(f"{naming.INSTANCE}={ref.instance_id}")
+        chosen = [entry for entry in found if is_previous(entry) == previous]
+        return sorted(chosen, key=lambda entry: (entry["Created"], entry["Names"][0]))
+
+    def _main(self, ref: Ref) -> dict[str, Any] | None:
+        """The container of the first process; None where there is none."""
+        name = "/" + self._name(ref)
+        return next((entry for entry in self._containers(ref) if name in entry["Names"]), None)
+
+    def _any(self, ref: Ref) -> dict[str, Any]:
+        """A container with the instance's volume, running or not."""
+        found = self._main(ref) or next(iter(self._containers(ref, previous=True)), None)
+        if found is None:
+            raise Conflict(f"{ref} was never started, so it has no files yet.")
+        return found
+
+    # ---- notes of the portal's own in the volume
+
+    def _note(self, container: str, name: str, document: object) -> None:
+        self._client.put_archive(container, naming.BASE, archives.of_note(name, document))
+
+    def _read_note(self, container: str, name: str) -> dict[str, Any]:
+        try:
+            stream, _ = self._client.get_archive(container, f"{naming.BASE}/.clawportal/{name}")
+        except docker.errors.NotFound:
+            return {}
+        found = json.loads(archives.first_file(stream, 1_000_000) or b"{}")
+        return found if isinstance(found, dict) else {}
+
+    # ---- commands that live for a moment
+
+    def _run(self, container: str, argv: Sequence[str], user: str) -> tuple[int, bytes]:
+        made = self._client.exec_create(container, list(argv), user=user)
+        output = self._slow.exec_start(made["Id"])
+        return int(self._client.exec_inspect(made["Id"])["ExitCode"] or 0), output
+
+    def _hand(
+        self, ref: Ref, image: Image | None, argv: Sequence[str], *, reference: str = "", user: str = "0:0"
+    ) -> tuple[int, bytes]:
+        """A helper that lives for a moment: the same image and volume, no network, nothing else. Exit code and output."""
+        config = {
+            "Image": image.reference if image else reference, "Entrypoint": list(argv), "Cmd": [], "User": user, "Env": [],
+            "Labels": naming.labels(self.place, ref, "hand"), "NetworkDisabled": True, "Healthcheck": {"Test": ["NONE"]},
+            "HostConfig": {
+                "CapDrop": ["ALL"], "CapAdd": ["DAC_OVERRIDE"] if user == "0:0" else [], "SecurityOpt": ["no-new-privileges"],
+                "PidsLimit": 64, "Memory": 256 << 20, "NetworkMode": "none", "ReadonlyRootfs": True,
+                "Mounts": [{"Type": "volume", "Source": self._volume(ref), "Target": naming.BASE}],
+            },
+        }  # fmt: skip
+        made = self._client.create_container_from_config(config)
+        try:
+            self._client.start(made["Id"])
+            code = self._slow.wait(made["Id"])["StatusCode"]
+            return code, self._client.logs(made["Id"], stdout=True, stderr=False)
+        finally:
+            self._discard(made["Id"], volumes=True)
+
+    def _discard(self, container: str, *, volumes: bool = False) -> None:
+        with suppress(docker.errors.NotFound):
+            self._slow.remove_container(container, force=True, v=volumes)
+
+
+def is_previous(entry: Mapping[str, Any]) -> bool:
+    """Whether a container is the run before, kept for its log."""
+    return any(name.endswith(naming.PREVIOUS) for name in entry["Names"])

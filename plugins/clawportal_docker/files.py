@@ -1,0 +1,155 @@
+"""Files of an instance: those that the portal writes, and those that people list, fetch and send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import docker.errors
+
+from clawportal.errors import Retry
+from clawportal.types import FileEntry, Image, Ref, Workload
+from clawportal_docker import archives, naming
+from clawportal_docker.engine import LONG, Engine
+from clawportal_docker.errors import told
+from clawportal_docker.looking import moment
+
+_LIST = r"""cd -P -- "$1" && cd -P -- "$2" || exit 44
+case "$(pwd -P)" in "$3"|"$3"/*) ;; *) exit 77;; esac
+for f in * .[!.]* ..?*; do if [ -e "$f" ] || [ -L "$f" ]; then stat -c '%f %s %Y' -- "$f" && printf '%s\0' "$f"; fi; done"""
+
+_WHERE = r"""cd -P -- "$1" && cd -P -- "$2" || exit 44
+case "$(pwd -P)" in "$3"|"$3"/*) ;; *) exit 77;; esac
+if [ -L "$4" ]; then exit 78; fi
+if [ -n "$4" ] && [ ! -e "$4" ]; then exit 44; fi"""
+
+
+class Files(Engine):
+    def write_files(self, ref: Ref, workload: Workload) -> None:
+        with self._locked(ref), told(ref):
+            main = self._main(ref)
+            if main is None:
+                raise Retry("Gone", f"{ref} is not there.")
+            self._write(ref, main["Id"], workload)
+            if main["State"] == "running":
+                self._note(main["Id"], "applied.json", {"container": main["Id"], "digest": workload.digest()})
+
+    def _write(self, ref: Ref, container: str, workload: Workload) -> None:
+        image = workload.image or Image("")
+        seeds = {(file.root, file.path) for file in workload.files if file.policy == "seed_once"}
+        there = {key for key in seeds if self._exists(container, f"{naming.BASE}/{key[0]}/{archives.inside(key[1])}")}
+        files = [file for file in workload.files if (file.root, file.path) not in there]
+        self._client.put_archive(container, naming.BASE, archives.of_files(files, image.uid, image.gid))
+        owned = sorted([file.root, file.path] for file in workload.files if file.policy == "always")
+        former = self._read_note(container, "owned.json").get("files", [])
+        lost = [item for item in former if item not in owned]
+        if lost:
+            paths = [f"{naming.BASE}/{root}/{archives.inside(path)}" for root, path in lost]
+            self._hand(ref, workload.image, ("rm", "-f", "--", *paths))
+        if former != owned:
+            self._note(container, "owned.json", {"files": owned})
+
+    def _exists(self, container: str, path: str) -> bool:
+        try:
+            stream, _ = self._client.get_archive(container, path)
+        except docker.errors.NotFound:
+            return False
+        stream.close()
+        return True
+
+    def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes:
+        if root not in naming.ROOTS:
+            raise FileNotFoundError(2, "there is no such root", root)
+        pure = PurePosixPath(archives.inside(path))
+        with told(ref):
+            self._find(ref, root, str(pure.parent), pure.name)
+            main = self._any(ref)
+            try:
+                stream, _ = self._client.get_archive(main["Id"], f"{naming.BASE}/{root}/{pure}")
+            except docker.errors.NotFound as error:
+                raise FileNotFoundError(2, "there is no such file", path) from error
+            return archives.first_file(stream, limit)
+
+    # ---- for people
+
+    def _ask(self, ref: Ref, script: str, *arguments: str) -> tuple[int, bytes]:
+        """Run a script beside the instance's files: in the claw where it runs, otherwise in a helper with the same volume."""
+        main = self._any(ref)
+        argv = ("/bin/sh", "-c", script, "sh", *arguments)
+        user = main["Labels"].get(naming.USER, "")
+        if main["State"] == "running":
+            return self._run(main["Id"], argv, user)
+        return self._hand(ref, None, argv, reference=main["ImageID"], user=user)
+
+    def _find(self, ref: Ref, root: str, folder: str, name: str = "") -> None:
+        """FileNotFoundError, or GiveUp where links lead out of the root."""
+        base = f"{naming.BASE}/{root}"
+        code, _ = self._ask(ref, _WHERE, base, folder or ".", base, name)
+        if code in (77, 78):
+            raise archives.unsafe(f"{folder}/{name}")
+        if code:
+            raise FileNotFoundError(2, "there is no such file", f"{folder}/{name}")
+
+    def list_files(self, ref: Ref, root: str, path: str = "") -> list[FileEntry]:
+        if root not in naming.ROOTS:
+            raise FileNotFoundError(2, "there is no such root", root)
+        folder, base = archives.inside(path) or ".", f"{naming.BASE}/{root}"
+        with told(ref):
+            code, output = self._ask(ref, _LIST, base, folder, base)
+        if code == 77:
+            raise archives.unsafe(path)
+        if code:
+            raise FileNotFoundError(2, "there is no such folder", path)
+        found = [_entry(item) for item in output.split(b"\0") if item.strip()]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def pull(self, ref: Ref, root: str, path: str = "") -> Iterator[bytes]:
+        if root not in naming.ROOTS:
+            raise FileNotFoundError(2, "there is no such root", root)
+        inner = archives.inside(path)
+        pure = PurePosixPath(inner)
+        client = self._connect(LONG)
+        with told(ref):
+            self._find(ref, root, str(pure.parent) if inner else "", pure.name)
+            whole = f"{naming.BASE}/{root}/{inner}" if inner else f"{naming.BASE}/{root}/."
+            stream, _ = client.get_archive(self._any(ref)["Id"], whole, chunk_size=256 * 1024)
+        return archives.pieces(stream, client.close)
+
+    def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
+        if root not in naming.ROOTS:
+            raise FileNotFoundError(2, "there is no such root", root)
+        folder = archives.inside(path)
+        with told(ref):
+            main = self._any(ref)
+            links = self._links(ref, root)
+            pure = PurePosixPath(folder)
+            if links.intersection(map(str, (pure, *pure.parents))):
+                raise archives.unsafe(folder)
+            uid, _, gid = main["Labels"].get(naming.USER, "1000:1000").partition(":")
+            how = archives.Cleaned(folder, int(uid), int(gid or uid), links)
+            stream = archives.cleaned(chunks, how)
+            try:
+                self._connect(LONG).put_archive(main["Id"], f"{naming.BASE}/{root}", stream)
+            except BaseException:
+                if how.current:  # a part of it may have arrived
+                    self._ask(ref, 'rm -f -- "$1"', f"{naming.BASE}/{root}/{how.current}")
+                raise
+
+    def _links(self, ref: Ref, root: str) -> frozenset[str]:
+        """The symbolic links in a root: the engine would follow them."""
+        code, output = self._ask(ref, 'cd -P -- "$1" && find . -type l -print0', f"{naming.BASE}/{root}")
+        if code:
+            raise FileNotFoundError(2, "there is no such root", root)
+        return frozenset(item.decode("utf-8", "surrogateescape").removeprefix("./") for item in output.split(b"\0") if item)
+
+
+_KINDS = {0o100000: "file", 0o040000: "folder", 0o120000: "link"}
+
+
+def _entry(item: bytes) -> FileEntry:
+    told, _, name = item.lstrip(b"\n").partition(b"\n")
+    mode, size, modified = told.split()
+    raw = int(mode, 16)
+    kind: Any = _KINDS.get(raw & 0o170000, "other")
+    return FileEntry(name.decode("utf-8", "surrogateescape"), kind, int(size), moment(float(modified)), raw & 0o7777)

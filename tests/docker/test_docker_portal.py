@@ -1,0 +1,120 @@
+"""A portal and a Docker engine from end to end, through the API and the console's socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import docker.errors
+import pytest
+from engine import IMAGE, connected
+
+from tests.conftest import Server, wait_for
+from tests.realtime.conftest import Browser
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
+PATIENCE = 90.0
+
+
+@pytest.fixture
+def engine(engine_url: str) -> Iterator[docker.APIClient]:
+    with connected(engine_url) as client:
+        yield client
+
+
+@pytest.fixture
+def cluster(server: Server, engine_url: str) -> str:
+    """As an administrator adds it: tried first, stored then, and found to answer."""
+    settings = {"url": engine_url}
+    tried = server.admin.post("clusters/test", {"runtime": "docker", "settings": settings}).get_json()
+    assert tried["ok"], tried
+    assert "Docker Engine" in tried["version"] or "Podman" in tried["version"]
+    assert {"Connection", "Network", "Memory limits"} <= {finding["name"] for finding in tried["findings"]}
+    body = {"name": "engine", "runtime": "docker", "settings": settings, "policy": {"images": {"echo": IMAGE}}}
+    made = server.admin.post("clusters", body)
+    assert made.status_code == 201, made.get_data(as_text=True)
+    wait_for(lambda: server.admin.get("clusters/engine").get_json()["health"] == "healthy", PATIENCE, "the engine is healthy")
+    return str(made.get_json()["id"])
+
+
+def test_a_claw_lives_on_docker(server: Server, engine: docker.APIClient, cluster: str) -> None:
+    admin = server.admin
+    made = admin.create("helper", cluster=cluster)["id"]
+    found = admin.reaches(made, "running", PATIENCE)
+    wait_for(lambda: admin.get(f"instances/{made}").get_json()["health"] == "healthy", PATIENCE, "it is healthy")
+    assert found["cluster"] in ("engine", cluster) or "engine" in str(found["cluster"])
+
+    def chat(text: str) -> str:
+        answer = admin.post(f"instances/{made}/chat", {"text": text, "session": "s"})
+        assert answer.status_code == 200, answer.get_data(as_text=True)
+        return str(answer.get_json()["text"])
+
+    assert chat("hello") == "You said: hello (message 1)"
+    assert wait_for(lambda: admin.get(f"instances/{made}/logs?tail=50").get_json()["lines"], PATIENCE, "its log can be read")
+
+    label = {"label": f"io.clawportal.instance={made}"}
+    [container] = engine.containers(filters=label)
+    inspected = engine.inspect_container(container["Id"])
+    assert inspected["HostConfig"]["CapDrop"] == ["ALL"] and inspected["HostConfig"]["ReadonlyRootfs"]
+    assert inspected["Config"]["User"] == "1000:1000"
+
+    console(server, made)
+
+    assert admin.post(f"instances/{made}/stop").status_code < 300
+    admin.reaches(made, "stopped", PATIENCE)
+    assert engine.containers(filters=label) == []
+    assert admin.post(f"instances/{made}/start").status_code < 300
+    admin.reaches(made, "running", PATIENCE)
+    wait_for(lambda: admin.get(f"instances/{made}").get_json()["health"] == "healthy", PATIENCE, "it is healthy again")
+    assert chat("again") == "You said: again (message 2)", "its data outlives a stop"
+
+    # somebody takes the container away behind the portal's back
+    [container] = engine.containers(filters=label)
+    engine.remove_container(container["Id"], force=True)
+    wait_for(
+        lambda: [one for one in engine.containers(filters=label) if one["Id"] != container["Id"]], PATIENCE, "a new one runs"
+    )
+    wait_for(lambda: _answers(server, made), PATIENCE, "it answers again")
+
+    assert admin.delete(f"instances/{made}").status_code < 300
+    wait_for(lambda: admin.get(f"instances/{made}").status_code == 404, PATIENCE, "it is gone")
+    assert engine.containers(all=True, filters=label) == []
+    assert not engine.volumes(filters=label)["Volumes"]
+    assert engine.networks(filters={"label": f"io.clawportal.place={cluster}"}) == [], "the last one takes the network along"
+
+
+def _answers(server: Server, made: str) -> bool:
+    return bool(server.admin.post(f"instances/{made}/chat", {"text": "x", "session": "t"}).status_code == 200)
+
+
+def console(server: Server, made: str) -> None:
+    """A command of a person in the claw."""
+    one = Browser(server.url, "/console").connect(server.admin.token)
+    try:
+        one.say("open", {"instance_id": made, "columns": 80, "rows": 24})
+        one.hears("opened", PATIENCE)
+        one.say("input", {"data": "id -u; echo $((6*7))-sum\n"})
+
+        def shown() -> str:
+            told: list[Any] = [entry["replay"] for entry in one.all("opened")] + [entry["data"] for entry in one.all("output")]
+            return b"".join(told).decode("utf-8", "replace")
+
+        wait_for(lambda: "42-sum" in shown() and "1000" in shown(), PATIENCE, "the shell answers")
+        one.say("input", {"data": "exit 3\n"})
+        assert one.hears("ended", PATIENCE)["code"] == 3
+    finally:
+        one.client.disconnect()
+
+
+def test_an_image_that_cannot_be_had_is_told_on_the_instance(server: Server, cluster: str) -> None:
+    policy = {"images": {"echo": "registry.invalid/claws/echo:1"}}
+    assert server.admin.patch(f"clusters/{cluster}", {"policy": policy}).status_code == 200
+    made = server.admin.create("pictureless", cluster=cluster)["id"]
+
+    def told() -> str | None:
+        found = server.admin.get(f"instances/{made}").get_json()
+        words = str(found["message"])
+        return words if "registry.invalid/claws/echo:1" in words else None
+
+    assert "cannot be fetched" in wait_for(told, PATIENCE, "the instance names its image")
