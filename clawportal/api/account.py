@@ -141,9 +141,7 @@ def create_token(actor: Actor, portal: Portal, body: NewTokenBody) -> NewToken:
 
 
 def limits_of(body: NewTokenBody) -> Limits:
-    return Limits(
-        None if body.scopes is None else tuple(body.scopes), None if body.addresses is None else tuple(body.addresses)
-    )
+    return Limits(None if body.scopes is None else tuple(body.scopes), None if body.addresses is None else tuple(body.addresses))
 
 
 @op("DELETE", "/tokens/{token_id}", permission=Permission.SELF, tags=TAGS, summary="Revoke a token", status=204,

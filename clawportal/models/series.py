@@ -15,9 +15,7 @@ class SampleChunk(Base):
     __tablename__ = "sample_chunk"
     __table_args__ = (Index("ix_sample_chunk_tier_start", "tier", "start"),)
 
-    instance_id: Mapped[str] = mapped_column(
-        String(LENGTH), ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True
-    )
+    instance_id: Mapped[str] = mapped_column(String(LENGTH), ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True)
     tier: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
     start: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     """Seconds since 1970, a multiple of the tier's stretch."""

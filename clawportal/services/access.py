@@ -24,7 +24,8 @@ _READ: dict[type[Any], Permission] = {
     EventRow: Permission.EVENT_READ,
     Tenant: Permission.TENANT_READ,
     AuditEntry: Permission.AUDIT_READ,
-    Policy: Permission.POLICY_READ, Cluster: Permission.CLUSTER_READ,
+    Policy: Permission.POLICY_READ,
+    Cluster: Permission.CLUSTER_READ,
 }
 _NAMES: dict[type[Any], str] = {
     Instance: "instance", Operation: "operation", Project: "project", EventRow: "event", Tenant: "organisation",

@@ -150,9 +150,7 @@ def _take_secrets(
     return given
 
 
-def _check_settings(
-    claw: Adapter, version: str, settings: Mapping[str, Any], *, partial: bool = False
-) -> list[FieldError]:
+def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any], *, partial: bool = False) -> list[FieldError]:
     """`partial`: what is missing may still come from the organisation."""
     try:
         claw.settings_model(version).model_validate(settings)

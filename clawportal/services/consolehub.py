@@ -124,9 +124,7 @@ class ConsoleHub:
         """Begin to read it; `closed` is called when its shell has ended, with the exit code."""
         with self._lock:
             self._open[console.id] = console
-        threading.Thread(
-            target=self._read, args=(console, closed), name=f"console-{console.instance_name}", daemon=True
-        ).start()
+        threading.Thread(target=self._read, args=(console, closed), name=f"console-{console.instance_name}", daemon=True).start()
 
     def get(self, console_id: str) -> Console | None:
         with self._lock:

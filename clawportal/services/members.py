@@ -255,9 +255,7 @@ def add(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str) -> M
     with transaction():
         tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
         check_givable(actor, tenant_id, role, Scope(tenant_id))
-        user = db.session.scalar(
-            select(User).where(or_(User.id == name, User.name == name), User.service_tenant_id.is_(None))
-        )
+        user = db.session.scalar(select(User).where(or_(User.id == name, User.name == name), User.service_tenant_id.is_(None)))
         if user is None:
             raise Invalid.field("name", f"There is no account named {name!r}.", "unknown")
         _join(portal, actor, tenant_id, user, role)

@@ -155,7 +155,9 @@ def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: cl
     )
 
 
-def software(adapter: Adapter, version: str, runtime: Runtime, policy: clusters.ClusterPolicy | None = None) -> tuple[Artifact, ...]:
+def software(
+    adapter: Adapter, version: str, runtime: Runtime, policy: clusters.ClusterPolicy | None = None
+) -> tuple[Artifact, ...]:
     """What the place has to have before an instance of this version can start there, in the order of installation."""
     if "artifacts" in runtime.capabilities:
         return adapter.artifacts(version)

@@ -13,7 +13,16 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-_OBSERVED = ("capabilities", "capacity", "version", "last_contact_at", "health_since", "health_message", "health_reason", "health")
+_OBSERVED = (
+    "capabilities",
+    "capacity",
+    "version",
+    "last_contact_at",
+    "health_since",
+    "health_message",
+    "health_reason",
+    "health",
+)
 _DECIDED = ("updated_at", "revision", "paused_at", "cordoned", "policy", "all_tenants", "labels")
 
 

@@ -166,7 +166,8 @@ def test_a_plugin_named_twice_is_loaded_once() -> None:
 
 def test_what_the_bundled_ones_bring() -> None:
     registry = pluginmanager.load(pluginmanager.BUNDLED)
-    assert set(registry.adapters) == {"echo", "nanobot", "openclaw"} and set(registry.runtimes) == {"docker", "kubernetes", "process"}
+    assert set(registry.adapters) == {"echo", "nanobot", "openclaw"}
+    assert set(registry.runtimes) == {"docker", "kubernetes", "process"}
     assert all(isinstance(driver, RuntimeDriver) for driver in registry.runtimes.values())
     assert registry.stores and all(isinstance(store, FileStore) for store in registry.stores.values())
 
