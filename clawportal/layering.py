@@ -109,10 +109,10 @@ def _fields(
     return found
 
 
-def resources_of(layer: Layer, cpu: str, memory: str) -> tuple[str, str]:
-    """CPU and memory of an instance that says these; for counting many at once."""
+def resources_of(layer: Layer, cpu: str, memory: str, storage: str) -> tuple[str, str, str]:
+    """CPU, memory and storage of an instance that says these; for counting many at once."""
     said, enforced = layer.defaults.resources, layer.enforced.resources
-    return enforced.cpu or cpu or said.cpu, enforced.memory or memory or said.memory
+    return enforced.cpu or cpu or said.cpu, enforced.memory or memory or said.memory, enforced.storage or storage or said.storage
 
 
 def said_by(layer: Layer, kind: str) -> Iterator[tuple[str, str, Any]]:

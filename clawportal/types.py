@@ -84,8 +84,14 @@ class Resources(Strict):
 
     memory: str = Field("", title="Memory limit", description="For example 512Mi or 2Gi. Empty: the adapter's suggestion.")
     cpu: str = Field("", title="CPU limit", description="For example 500m or 2. Empty: no limit.")
+    storage: str = Field(
+        "",
+        title="Storage",
+        description="Size of its data, such as 5Gi. Where volumes have a size it is that of the volume; "
+        "on this machine it is watched and told. Empty: no limit.",
+    )
 
-    @field_validator("memory", "cpu")
+    @field_validator("memory", "cpu", "storage")
     @classmethod
     def _quantity(cls, value: str) -> str:
         if value and parse_quantity(value) <= 0:

@@ -151,6 +151,7 @@ class TrialBody(Strict):
     model: str | None = Field(None, max_length=200)
     cpu: str | None = Field(None, max_length=40)
     memory: str | None = Field(None, max_length=40)
+    storage: str | None = Field(None, max_length=40)
     labels: dict[str, str] | None = Field(None, max_length=64)
     cluster: str | None = Field(None, max_length=100)
     project: str | None = Field(None, max_length=100)

@@ -88,12 +88,14 @@ class LimitsDocument(Answer):
     instances: int | None
     cpu: str | None = Field(description="Cores as a Kubernetes quantity, such as `500m` or `4`.")
     memory: str | None = Field(description="Memory as a Kubernetes quantity, such as `8Gi`.")
+    storage: str | None = Field(description="Data of all claws, running or not, as a Kubernetes quantity, such as `100Gi`.")
 
 
 class AmountDocument(Answer):
     instances: int
     cpu: str
     memory: str
+    storage: str
 
 
 class QuotaDocument(Answer):
@@ -163,6 +165,7 @@ class QuotaBody(Strict):
     instances: int | None = Field(None, ge=0, le=quotas.MOST_INSTANCES)
     cpu: str | None = Field(None, max_length=40)
     memory: str | None = Field(None, max_length=40)
+    storage: str | None = Field(None, max_length=40)
 
 
 class MoveBody(Strict):
@@ -272,7 +275,7 @@ def get_tenant_quota(actor: Actor, portal: Portal, tenant_id: str) -> dict[str, 
 
 @op("PUT", "/tenants/{tenant_id}/quota", permission=Permission.QUOTA_MANAGE, tags=TAGS, returns=TenantQuota,
     summary="Set what an organisation may use", problems=(404,),
-    example={"instances": 20, "cpu": "8", "memory": "16Gi"})  # fmt: skip
+    example={"instances": 20, "cpu": "8", "memory": "16Gi", "storage": "100Gi"})  # fmt: skip
 def put_tenant_quota(actor: Actor, portal: Portal, tenant_id: str, body: QuotaBody) -> dict[str, Any]:
     """What runs goes on; only what would take more is refused."""
     quotas.set_tenant(portal, actor, tenant_id, _limits_of(body))
@@ -309,16 +312,14 @@ def _losses(found: tenants.Losses) -> dict[str, Any]:
 
 
 def _limits_of(body: QuotaBody) -> quotas.Limits:
-    return quotas.Limits(body.instances, body.cpu or "", body.memory or "")
+    return quotas.Limits(body.instances, body.cpu or "", body.memory or "", body.storage or "")
 
 
 def _quota(limits: quotas.Limits, used: quotas.Amount) -> dict[str, Any]:
     return {
-        "limits": {"instances": limits.instances, "cpu": limits.cpu or None, "memory": limits.memory or None},
-        "used": {
-            "instances": used.instances, "cpu": quotas.written("cpu", used.cpu), "memory": quotas.written("memory", used.memory),
-        },
-    }  # fmt: skip
+        "limits": {"instances": limits.instances} | {name: getattr(limits, name) or None for name in quotas.SIZES},
+        "used": {"instances": used.instances} | {name: quotas.written(name, used.of(name)) for name in quotas.SIZES},
+    }
 
 
 def _report(portal: Portal, actor: Actor, tenant_id: str) -> dict[str, Any]:

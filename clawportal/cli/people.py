@@ -17,6 +17,7 @@ _QUOTA = (
     click.option("--instances", help="How many claws, or `none` for no limit."),
     click.option("--cpu", help="Cores such as 500m or 8, or `none`."),
     click.option("--memory", help="Memory such as 16Gi, or `none`."),
+    click.option("--storage", help="Data of all claws, running or not, such as 100Gi, or `none`."),
 )
 
 
@@ -139,7 +140,7 @@ def _quota(portal: Remote, path: str, given: dict[str, str | None], output: str)
             limits["instances"] = int(limits["instances"])
         found = portal.call("PUT", path, body=limits)
     rows = [(name, found["used"][name], found["limits"][name] if found["limits"][name] is not None else "no limit")
-            for name in ("instances", "cpu", "memory")]  # fmt: skip
+            for name in ("instances", "cpu", "memory", "storage")]  # fmt: skip
     told(output, found, ("RESOURCE", "USED", "ALLOWED"), rows, "")
 
 

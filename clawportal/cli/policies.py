@@ -256,6 +256,7 @@ def delete(name: str, tenant: str | None, yes: bool) -> None:
 @click.option("--model")
 @click.option("--cpu")
 @click.option("--memory")
+@click.option("--storage")
 @click.option("--cluster")
 @click.option("--project")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Repeatable; they replace what is there.")

@@ -146,4 +146,5 @@ class Quota(Base):
     instances: Mapped[int | None]
     cpu: Mapped[str] = mapped_column(String(40), default="")
     memory: Mapped[str] = mapped_column(String(40), default="")
+    storage: Mapped[str] = mapped_column(String(40), default="", server_default="")
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)

@@ -147,7 +147,9 @@ def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: cl
     if "images" in runtime.capabilities:
         plan = _with_image(adapter, context.version, plan, policy)
     memory = context.spec.resources.memory or adapter.suggested_memory
-    cpu = context.spec.resources.cpu
+    cpu, storage = context.spec.resources.cpu, context.spec.resources.storage
+    if storage and "volumes" in runtime.capabilities:
+        plan = replace(plan, storage_bytes=int(parse_quantity(storage)))
     return replace(
         plan,
         memory_bytes=int(parse_quantity(memory)) if memory else plan.memory_bytes,

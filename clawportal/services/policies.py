@@ -235,6 +235,7 @@ def _described(
         uses_model=adapter is None or "model" in adapter.capabilities, cluster=cluster[0], runtime=cluster[1],
         labels=said.labels, spec=spec, cpu=resources.get("cpu") or "",
         memory=resources.get("memory") or (adapter.suggested_memory if adapter else ""),
+        storage=resources.get("storage") or "",
         actor={"id": actor.id, "name": actor.name, "kind": actor.kind}, tenant=tenant, project=project,
     )  # fmt: skip
 
@@ -509,6 +510,7 @@ class Trial:
     model: str | None = None
     cpu: str | None = None
     memory: str | None = None
+    storage: str | None = None
     labels: Mapping[str, str] | None = None
     cluster: str | None = None
     project: str | None = None
@@ -558,7 +560,7 @@ def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Fac
     spec = _merged(spec, trial.spec)
     for part, name, value in (
         ("model", "provider", trial.provider), ("model", "name", trial.model),
-        ("resources", "cpu", trial.cpu), ("resources", "memory", trial.memory),
+        ("resources", "cpu", trial.cpu), ("resources", "memory", trial.memory), ("resources", "storage", trial.storage),
     ):  # fmt: skip
         if value is not None:
             spec[part] = {**(spec.get(part) or {}), name: value}

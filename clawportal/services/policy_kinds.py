@@ -51,6 +51,7 @@ class Facts:
     cpu: str = ""
     memory: str = ""
     """What holds: the adapter's suggestion where the spec names none."""
+    storage: str = ""
     actor: Mapping[str, str] = field(default_factory=dict)
     tenant: Mapping[str, str] = field(default_factory=dict)
     project: Mapping[str, str] = field(default_factory=dict)
@@ -226,8 +227,9 @@ class Size(Kind):
 
     cpu: str = Field("", title="Most CPU", description="Cores of one claw, such as 500m or 2. Empty: no limit.", max_length=40)
     memory: str = Field("", title="Most memory", description="Of one claw, such as 2Gi. Empty: no limit.", max_length=40)
+    storage: str = Field("", title="Most storage", description="Of one claw, such as 5Gi. Empty: no limit.", max_length=40)
 
-    @field_validator("cpu", "memory")
+    @field_validator("cpu", "memory", "storage")
     @classmethod
     def _quantity(cls, value: str) -> str:
         if value and parse_quantity(value) <= 0:
@@ -236,12 +238,13 @@ class Size(Kind):
 
     @model_validator(mode="after")
     def _something(self) -> Size:
-        if not self.cpu and not self.memory:
-            raise ValueError("say how much CPU or memory is the most")
+        if not (self.cpu or self.memory or self.storage):
+            raise ValueError("say how much CPU, memory or storage is the most")
         return self
 
     def hit(self, facts: Facts) -> Hit | None:
-        for name, words, most, wanted in (("cpu", "CPU", self.cpu, facts.cpu), ("memory", "memory", self.memory, facts.memory)):
+        for name, words in (("cpu", "CPU"), ("memory", "memory"), ("storage", "storage")):
+            most, wanted = getattr(self, name), getattr(facts, name)
             if most and _too_much(wanted, most):
                 said = f"{wanted} {words} is more than {most}" if wanted else f"It has no {words} limit"
                 return Hit(f"{said}. The most is {most}.", f"spec.resources.{name}")
@@ -428,7 +431,7 @@ def variables(facts: Facts) -> dict[str, Any]:
         "instance": {
             "name": facts.name, "adapter": facts.adapter, "version": facts.version, "cluster": facts.cluster,
             "runtime": facts.runtime, "labels": dict(facts.labels), "spec": facts.spec,
-            "cpu": float(_amount(facts.cpu)), "memory": int(_amount(facts.memory)),
+            "cpu": float(_amount(facts.cpu)), "memory": int(_amount(facts.memory)), "storage": int(_amount(facts.storage)),
         },
         "now": facts.now.isoformat(),
     }  # fmt: skip

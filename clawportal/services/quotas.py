@@ -25,22 +25,25 @@ from clawportal.services import access, layers, ledger
 from clawportal.services.portal import Portal
 from clawportal.types import TenantLimits, parse_quantity
 
-RESOURCES = ("instances", "cpu", "memory")
+SIZES = ("cpu", "memory", "storage")
+"""What is a quantity, in the order of `Amount`, `Limits` and `layering.resources_of`."""
+RESOURCES = ("instances", *SIZES)
 MOST_INSTANCES = 1_000_000
 _ZERO = Decimal(0)
 _AT_REST = (Phase.STOPPED, Phase.FAILED, Phase.PENDING, Phase.DESTROYED)
 
 HOLDS = or_(Instance.desired == Desired.RUNNING, Instance.phase.not_in(_AT_REST))
-"""Instances whose CPU and memory count: they run, are meant to, or have not ended yet."""
+"""Instances whose CPU and memory count: they run, are meant to, or have not ended yet. Storage counts until it is deleted."""
 
 
 @dataclass(frozen=True)
 class Amount:
-    """So many instances, cores and bytes; of CPU None where nothing limits it."""
+    """So many instances, cores and bytes; of CPU and storage None where nothing limits it."""
 
     instances: int = 0
     cpu: Decimal | None = _ZERO
     memory: Decimal = _ZERO
+    storage: Decimal | None = _ZERO
 
     def of(self, resource: str) -> Decimal | None:
         value = getattr(self, resource)
@@ -54,6 +57,7 @@ class Limits:
     instances: int | None = None
     cpu: str = ""
     memory: str = ""
+    storage: str = ""
 
     def of(self, resource: str) -> Decimal | None:
         value = getattr(self, resource)
@@ -113,7 +117,7 @@ def written(resource: str, amount: Decimal | int | None) -> str:
     if amount is None:
         return ""
     amount = Decimal(amount)
-    if resource == "memory":
+    if resource in ("memory", "storage"):
         for unit, factor in (("Ti", 1024**4), ("Gi", 1024**3), ("Mi", 1024**2), ("Ki", 1024)):
             if amount and amount % factor == 0:
                 return f"{int(amount / factor)}{unit}"
@@ -129,25 +133,28 @@ def held(portal: Portal, instance: Instance) -> Amount:
     """What an instance takes as it is wanted now."""
     if instance.destroyed_at is not None:
         return Amount()
-    if not (instance.desired == Desired.RUNNING or instance.phase not in _AT_REST):
-        return Amount(instances=1)
-    resources = (instance.spec or {}).get("resources") or {}
-    layer = layers.of(instance.tenant_id)
-    return _amount(portal, 1, instance.adapter, *resources_of(layer, resources.get("cpu") or "", resources.get("memory") or ""))
+    said = (instance.spec or {}).get("resources") or {}
+    cpu, memory, storage = resources_of(layers.of(instance.tenant_id), *(said.get(name) or "" for name in SIZES))
+    holds = instance.desired == Desired.RUNNING or instance.phase not in _AT_REST
+    return _amount(portal, 1, instance.adapter, cpu, memory, storage, holds)
 
 
-def _amount(portal: Portal, count: int, adapter: str, cpu: str, memory: str) -> Amount:
+def _amount(portal: Portal, count: int, adapter: str, cpu: str, memory: str, storage: str, holds: bool = True) -> Amount:
+    kept = count * parse(storage) if storage else None
+    if not holds:
+        return Amount(count, storage=kept)
     if not memory and adapter in portal.registry.adapters:
         memory = portal.registry.adapters[adapter].suggested_memory
-    return Amount(count, count * parse(cpu) if cpu else None, count * parse(memory) if memory else _ZERO)
+    return Amount(count, count * parse(cpu) if cpu else None, count * parse(memory) if memory else _ZERO, kept)
 
 
 def _sum(amounts: Iterable[Amount]) -> Amount:
-    """An instance without a limit of CPU adds nothing: a quota of CPU does not let it run."""
-    instances, cpu, memory = 0, _ZERO, _ZERO
+    """What has no limit adds nothing: a quota of CPU does not let it run, one of storage does not let it be made."""
+    instances, cpu, memory, storage = 0, _ZERO, _ZERO, _ZERO
     for amount in amounts:
         instances, cpu, memory = instances + amount.instances, cpu + (amount.cpu or _ZERO), memory + amount.memory
-    return Amount(instances, cpu, memory)
+        storage += amount.storage or _ZERO
+    return Amount(instances, cpu, memory, storage)
 
 
 def usage(portal: Portal, *where: ColumnElement[bool]) -> dict[str, Amount]:
@@ -156,22 +163,20 @@ def usage(portal: Portal, *where: ColumnElement[bool]) -> dict[str, Amount]:
     rows = (
         select(
             Instance.tenant_id, Instance.project_id, Instance.adapter,
-            func.coalesce(resources["cpu"].as_string(), "").label("cpu"),
-            func.coalesce(resources["memory"].as_string(), "").label("memory"),
+            *(func.coalesce(resources[name].as_string(), "").label(name) for name in SIZES),
             case((HOLDS, 1), else_=0).label("holds"),
         )
         .where(Instance.destroyed_at.is_(None), *where)
         .subquery()
     )  # fmt: skip
-    columns = (rows.c.tenant_id, rows.c.project_id, rows.c.adapter, rows.c.cpu, rows.c.memory, rows.c.holds)
+    columns = (rows.c.tenant_id, rows.c.project_id, rows.c.adapter, rows.c.holds, *(rows.c[name] for name in SIZES))
     found: dict[str, list[Amount]] = {}
     said: dict[str, Layer] = {}
-    for tenant_id, project_id, adapter, cpu, memory, holds, count in db.session.execute(
+    for tenant_id, project_id, adapter, holds, *sizes, count in db.session.execute(
         select(*columns, func.count()).group_by(*columns)
     ):
         layer = said[tenant_id] if tenant_id in said else said.setdefault(tenant_id, layers.of(tenant_id))
-        amount = _amount(portal, count, adapter, *resources_of(layer, cpu, memory)) if holds else Amount(instances=count)
-        found.setdefault(project_id, []).append(amount)
+        found.setdefault(project_id, []).append(_amount(portal, count, adapter, *resources_of(layer, *sizes), bool(holds)))
     return {project_id: _sum(amounts) for project_id, amounts in found.items()}
 
 
@@ -193,7 +198,7 @@ def check_move(portal: Portal, instance: Instance, project_id: str) -> None:
 
 
 def _check(portal: Portal, instance: Instance, asked: Amount, before: Amount, scopes: tuple[str, ...]) -> None:
-    grown = [resource for resource in RESOURCES if _grows(before.of(resource), asked.of(resource))]
+    grown = [resource for resource in RESOURCES if _grows(resource, before.of(resource), asked.of(resource))]
     if not grown:
         return
     with db.session.no_autoflush:
@@ -205,7 +210,9 @@ def _check(portal: Portal, instance: Instance, asked: Amount, before: Amount, sc
                 raise _refusal(quota, over)
 
 
-def _grows(before: Decimal | None, after: Decimal | None) -> bool:
+def _grows(resource: str, before: Decimal | None, after: Decimal | None) -> bool:
+    if resource == "storage" and before is None:
+        before = _ZERO if after is not None else None  # data that had no size was not counted until now
     if after is None or before is None:
         return after is None and before is not None
     return after > before
@@ -228,12 +235,15 @@ def tenant_limits(tenant_id: str) -> TenantLimits | None:
     if row is None:
         return None
     limits = _limits(row)
-    cpu, memory = limits.of("cpu"), limits.of("memory")
-    return TenantLimits(limits.instances, float(cpu) if cpu is not None else None, int(memory) if memory is not None else None)
+    cpu, memory, storage = (limits.of(name) for name in SIZES)
+    return TenantLimits(
+        limits.instances, float(cpu) if cpu is not None else None, int(memory) if memory is not None else None,
+        int(storage) if storage is not None else None,
+    )  # fmt: skip
 
 
 def _limits(row: Quota | None) -> Limits:
-    return Limits(row.instances, row.cpu, row.memory) if row else Limits()
+    return Limits(row.instances, row.cpu, row.memory, row.storage) if row else Limits()
 
 
 @dataclass(frozen=True)
@@ -254,7 +264,7 @@ def _over(limits: Limits, used: Amount, before: Amount, asked: Amount, resource:
     return Over(resource, written(resource, more), written(resource, now), written(resource, allowed))
 
 
-_WORDS = {"instances": "instances", "cpu": "CPU", "memory": "memory"}
+_WORDS = {"instances": "instances", "cpu": "CPU", "memory": "memory", "storage": "storage"}
 
 
 def _refusal(quota: Quota, over: Sequence[Over]) -> OverQuota:
@@ -268,6 +278,8 @@ def _refusal(quota: Quota, over: Sequence[Over]) -> OverQuota:
 
 
 def _sentence(kind: str, name: str, item: Over) -> str:
+    if not item.asked and item.resource == "storage":
+        return f"The {kind} {name} has a storage quota of {item.allowed}: give the instance a size of storage, such as 1Gi."
     if not item.asked:
         return f"The {kind} {name} has a CPU quota of {item.allowed}: give the instance a CPU limit."
     return (
@@ -316,12 +328,12 @@ def _biggest(portal: Portal, tenant_id: str, projects: Mapping[str, str], limit:
         return []
     resources = Instance.spec["resources"]
     query = select(
-        Instance.id, Instance.name, Instance.project_id, Instance.adapter,
-        resources["cpu"].as_string(), resources["memory"].as_string(),
+        Instance.id, Instance.name, Instance.project_id, Instance.adapter, *(resources[name].as_string() for name in SIZES),
     ).where(Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None), HOLDS)  # fmt: skip
     layer = layers.of(tenant_id)
     rows = [
-        (_amount(portal, 1, row[3], *resources_of(layer, row[4] or "", row[5] or "")), row) for row in db.session.execute(query)
+        (_amount(portal, 1, row[3], *resources_of(layer, *(text or "" for text in row[4:]))), row)
+        for row in db.session.execute(query)
     ]
     rows.sort(key=lambda item: (-item[0].memory, -(item[0].cpu or _ZERO), item[1][1]))
     return [
@@ -350,7 +362,8 @@ def _set(portal: Portal, actor: Actor, tenant_id: str, project_id: str | None, n
     if row is None:
         row = Quota(scope_id=project_id or tenant_id, tenant_id=tenant_id, project_id=project_id)
         db.session.add(row)
-    row.instances, row.cpu, row.memory, row.updated_at = limits.instances, limits.cpu, limits.memory, clock.now()
+    row.instances, row.cpu, row.memory, row.storage = limits.instances, limits.cpu, limits.memory, limits.storage
+    row.updated_at = clock.now()
     data: dict[str, Any] = {"before": before.__dict__, "after": limits.__dict__, "project_id": project_id}
     ledger.record(
         portal, "quota.changed", actor=actor, tenant_id=tenant_id, data=data, message=f"The quota of {name} was changed."
@@ -362,7 +375,7 @@ def _accepted(limits: Limits) -> Limits:
     errors = []
     if limits.instances is not None and not 0 <= limits.instances <= MOST_INSTANCES:
         errors.append(FieldError("instances", f"must be a whole number from 0 to {MOST_INSTANCES:,}, or empty for no limit"))
-    for name in ("cpu", "memory"):
+    for name in SIZES:
         text = getattr(limits, name).strip()
         try:
             if len(text) > 40:
@@ -373,4 +386,4 @@ def _accepted(limits: Limits) -> Limits:
             errors.append(FieldError(name, str(error)))
     if errors:
         raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors), errors=errors)
-    return Limits(limits.instances, limits.cpu.strip(), limits.memory.strip())
+    return Limits(limits.instances, *(getattr(limits, name).strip() for name in SIZES))

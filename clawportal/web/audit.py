@@ -53,7 +53,8 @@ _WORDS = {
 FIELDS = {
     "spec.model.name": _l("Model"), "spec.model.provider": _l("Model provider"),
     "spec.model.base_url": _l("Address of the model"), "spec.persona": _l("Persona"), "spec.resources.cpu": _l("CPU"),
-    "spec.resources.memory": _l("Memory"), "spec.restart": _l("Restart"), "name": _l("Name"), "title": _l("Title"),
+    "spec.resources.memory": _l("Memory"), "spec.resources.storage": _l("Storage"), "spec.restart": _l("Restart"),
+    "name": _l("Name"), "title": _l("Title"),
     "version": _l("Version"), "desired": _l("Meant to be"), "role": _l("Role"), "description": _l("In plain words"),
     "permissions": _l("Rights"), "project_id": _l("Project"), "expires_at": _l("Ends"), "display_name": _l("Full name"),
     "note": _l("For whom"),

@@ -172,6 +172,7 @@ def _overview(found: Instance) -> dict[str, Any]:
     return {
         "events": rows.event_rows(events),
         "resources": {"processes": usage.processes, "at": usage.at} if usage else None,
+        "storage_limit": (layers.of_instance(portal(), found).spec.get("resources") or {}).get("storage"),
         **hint,
     }
 

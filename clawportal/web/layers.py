@@ -70,7 +70,7 @@ def _shown(found: layers.Shared) -> dict[str, str]:
 def _part(strength: str) -> dict[str, Any]:
     form = request.form
     part: dict[str, Any] = {
-        "resources": {name: form.get(f"{strength}.resources.{name}", "").strip() for name in ("memory", "cpu")},
+        "resources": {name: form.get(f"{strength}.resources.{name}", "").strip() for name in ("memory", "cpu", "storage")},
         "labels": _labels(strength), "settings": _settings(strength),
     }  # fmt: skip
     if form.get(f"{strength}.model.provider"):

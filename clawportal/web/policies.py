@@ -281,7 +281,7 @@ def _change_errors(problem: Invalid) -> dict[str, str]:
     return {f"change.{path}": message for path, message in auth.told(problem.errors).items()}
 
 
-_PLAIN = ("instance", "adapter", "version", "provider", "model", "cpu", "memory", "cluster", "project")
+_PLAIN = ("instance", "adapter", "version", "provider", "model", "cpu", "memory", "storage", "cluster", "project")
 
 
 def _change_values() -> dict[str, str]:

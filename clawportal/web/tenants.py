@@ -162,7 +162,8 @@ def _limits() -> quotas.Limits:
     text = request.form.get("instances", "").strip()
     if text and not (text.isdigit() and len(text) < 10):
         raise Invalid.field("instances", f"must be a whole number from 0 to {quotas.MOST_INSTANCES:,}, or empty for no limit")
-    return quotas.Limits(int(text) if text else None, request.form.get("cpu", ""), request.form.get("memory", ""))
+    sizes = (request.form.get(name, "") for name in quotas.SIZES)
+    return quotas.Limits(int(text) if text else None, *sizes)
 
 
 @bp.route("/tenants/<tenant_id>/delete", methods=["GET", "POST"])

@@ -90,8 +90,22 @@ SENTENCES = (
     "Line %(line)s, column %(column)s: %(flaw)s.",
     "%(wanted)s CPU is more than %(most)s",
     "%(wanted)s memory is more than %(most)s",
+    "%(wanted)s storage is more than %(most)s",
     "It has no CPU limit",
     "It has no memory limit",
+    "It has no storage limit",
+    # what quotas say
+    "The organisation %(name)s may use %(allowed)s %(resource)s; %(used)s used, %(asked)s more asked. "
+    "Stop or delete something, or ask for a larger quota.",
+    "The project %(name)s may use %(allowed)s %(resource)s; %(used)s used, %(asked)s more asked. "
+    "Stop or delete something, or ask for a larger quota.",
+    "The organisation %(name)s has a CPU quota of %(allowed)s: give the instance a CPU limit.",
+    "The project %(name)s has a CPU quota of %(allowed)s: give the instance a CPU limit.",
+    "The organisation %(name)s has a storage quota of %(allowed)s: give the instance a size of storage, such as 1Gi.",
+    "The project %(name)s has a storage quota of %(allowed)s: give the instance a size of storage, such as 1Gi.",
+    "instances",
+    "memory",
+    "storage",
     # roles, as the account page lists them
     "role %(role)s in %(tenant)s",
     "role %(role)s of the whole portal",

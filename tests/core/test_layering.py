@@ -24,7 +24,7 @@ MODEL = st.one_of(
         "base_url": st.sampled_from(["", "https://a.example/v1"]),
     }),
 )  # fmt: skip
-RESOURCES = st.fixed_dictionaries({"cpu": QUANTITY, "memory": QUANTITY})
+RESOURCES = st.fixed_dictionaries({"cpu": QUANTITY, "memory": QUANTITY, "storage": QUANTITY})
 PARTS = st.fixed_dictionaries({
     "model": MODEL, "resources": RESOURCES, "labels": LABELS,
     "settings": st.dictionaries(st.sampled_from(["echo", "nanobot"]), SETTINGS, max_size=2),
@@ -112,7 +112,8 @@ def test_settings_of_other_kinds_and_unknown_ones_are_ignored(layer: Layer, spec
 @given(LAYERS, SPECS)
 def test_counting_and_laying_agree(layer: Layer, spec: dict[str, Any]) -> None:
     resources = laid(layer, spec).spec["resources"]
-    assert resources_of(layer, spec["resources"]["cpu"], spec["resources"]["memory"]) == (resources["cpu"], resources["memory"])
+    names = ("cpu", "memory", "storage")
+    assert resources_of(layer, *(spec["resources"][name] for name in names)) == tuple(resources[name] for name in names)
 
 
 def test_a_model_is_taken_as_a_whole_and_its_source_is_told() -> None:

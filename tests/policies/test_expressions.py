@@ -41,6 +41,7 @@ def value(evaluator: Evaluator, text: str, **changed: Any) -> bool | None:
         ("true", True), ('action == "create"', True), ('instance.adapter == "openclaw"', False),
         ('instance.labels.team in ["support", "sales"]', True), ('"team" in instance.labels', True),
         ("has(instance.labels.owner)", False), ("instance.memory <= 1024 * 1024 * 1024", True), ("instance.cpu > 0.5", False),
+        ("instance.storage == 5 * 1024 * 1024 * 1024", True),
         ("instance.spec.settings.exec.enabled", True), ('instance.version.startsWith("0.3.")', True),
         ('instance.name.matches("^[a-z]+$")', True), ('now.getHours("Europe/Berlin") == 10', True),
         ("now.getDayOfWeek() == 1", True),

@@ -31,7 +31,7 @@ def test_rules_from_a_terminal(people: People, claw: Callable[[Person], Run], tm
         "warn",
     )
     rules = {rule["name"]: rule for rule in json.loads(owner("policy", "list", "-o", "json").output)}
-    assert rules["small"]["parameters"] == {"cpu": "", "memory": "2Gi"} and rules["teams"]["mode"] == "warn"
+    assert rules["small"]["parameters"] == {"cpu": "", "memory": "2Gi", "storage": ""} and rules["teams"]["mode"] == "warn"
     assert rules["teams"]["parameters"] == {"required": {"team": "sup*", "owner": ""}}
     owner("policy", "create", "bad", "--kind", "size", "--set", "colour=red", code=2)
     assert (
@@ -63,7 +63,7 @@ def test_rules_from_a_terminal(people: People, claw: Callable[[Person], Run], tm
     owner("policy", "create", "-f", str(file))
     owner("policy", "edit", "small", "--off", "--set", "cpu=2")
     edited = json.loads(owner("policy", "show", "small", "-o", "json").output)
-    assert not edited["enabled"] and edited["parameters"] == {"cpu": "2", "memory": "2Gi"}
+    assert not edited["enabled"] and edited["parameters"] == {"cpu": "2", "memory": "2Gi", "storage": ""}
     owner("policy", "edit", "small", code=2)
     owner("policy", "edit", "wide", "--off", code=4)
     owner("policy", "delete", "small", "--yes")

@@ -21,7 +21,7 @@ SPEC: dict[str, Any] = {
 }  # fmt: skip
 FACTS = Facts(
     "create", datetime(2026, 11, 23, 9, 30, tzinfo=UTC), name="one", adapter="nanobot", version="0.3.5", cluster="local",
-    runtime="process", labels={"team": "support", "tier": ""}, spec=SPEC, cpu="500m", memory="1Gi",
+    runtime="process", labels={"team": "support", "tier": ""}, spec=SPEC, cpu="500m", memory="1Gi", storage="5Gi",
 )  # fmt: skip
 
 
@@ -67,6 +67,9 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("size", {"memory": "1024Mi"}, {}, ""),
     ("size", {"memory": "1G"}, {}, "spec.resources.memory"),
     ("size", {"memory": "1Gi"}, {"memory": "nonsense"}, "spec.resources.memory"),
+    ("size", {"storage": "5Gi"}, {}, ""),
+    ("size", {"storage": "4Gi"}, {}, "spec.resources.storage"),
+    ("size", {"memory": "1Gi", "storage": "5Gi"}, {"storage": ""}, "spec.resources.storage"),
     ("labels", {"required": {"team": ""}}, {}, ""),
     ("labels", {"required": {"team": "sup*", "tier": ""}}, {}, ""),
     ("labels", {"required": {"team": "sales"}}, {}, "labels.team"),

@@ -119,6 +119,8 @@ def test_quotas_count_what_holds(people: People, home: str) -> None:
     put(people.owner, home, enforced={"resources": {"memory": "256Mi"}}, defaults={"resources": {"cpu": "8"}})
     used = people.owner.get(f"tenants/{home}/quota").get_json()["used"]
     assert (used["memory"], used["cpu"]) == ("256Mi", "1")
+    put(people.owner, home, defaults={"resources": {"storage": "3Gi", "cpu": "8"}})
+    assert people.owner.get(f"tenants/{home}/quota").get_json()["used"]["storage"] == "3Gi"
     assert people.admin.put(f"tenants/{home}/quota", {"cpu": "4"}).status_code == 200
     assert people.owner.post("instances", {"name": "two", "adapter": "echo"}).status_code == 409, "8 by default"
 

@@ -47,10 +47,12 @@ def test_an_organisation_from_a_terminal(people: People, claw: Callable[[Person]
     assert "globex" in admin("project", "list").output
     assert "2Gi" in admin("tenant", "quota", "globex", "--memory", "2Gi", "--instances", "5").output
     kept = json.loads(admin("tenant", "quota", "globex", "--instances", "none", "-o", "json").output)
-    assert kept["limits"] == {"instances": None, "cpu": None, "memory": "2Gi"}
+    assert kept["limits"] == {"instances": None, "cpu": None, "memory": "2Gi", "storage": None}
+    assert "100Gi" in admin("tenant", "quota", "globex", "--storage", "100Gi").output
     admin("tenant", "quota", "globex", "--instances", "many", code=2)
     owner("tenant", "quota", "--memory", "1Ti", code=4)
     admin("project", "quota", "shop", "--cpu", "500m")
+    assert "50Gi" in admin("project", "quota", "shop", "--storage", "50Gi").output
     admin("project", "delete", "shop", "--yes", "wrong", code=6)
     assert "was deleted" in admin("project", "delete", "shop", input="shop\n").output
     people.owner.create("one")

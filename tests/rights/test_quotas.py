@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from clawportal.db import db
+from clawportal import clock
+from clawportal.db import db, transaction
 from clawportal.errors import OverQuota
 from clawportal.models import Instance, Tenant
 from clawportal.permissions import SYSTEM
@@ -121,6 +122,64 @@ def test_memory_without_a_limit_counts_as_the_adapter_suggests(still: World) -> 
             still.create("three")
 
 
+def sized(storage: str) -> dict[str, Any]:
+    return {"resources": {**SMALL["resources"], "storage": storage}}
+
+
+def test_storage_counts_until_the_data_is_gone(both: World) -> None:
+    with both.context() as portal:
+        tenant = db.session.scalars(select(Tenant.id)).one()
+        old = both.create("old", start=False, **SMALL)  # from before there was a quota
+        quotas.set_tenant(portal, SYSTEM, tenant, Limits(storage="10Gi"))
+        one = both.create("one", **sized("6Gi"))
+        with pytest.raises(OverQuota, match="give the instance a size of storage") as told:
+            both.create("two", **SMALL)
+        assert [error.path for error in told.value.errors] == ["quota.storage"]
+        instances.stop(portal, SYSTEM, one)
+        assert quotas.report(portal, SYSTEM, tenant).used.storage == parse_quantity("6Gi"), "its data stays"
+        with pytest.raises(OverQuota) as told:
+            both.create("two", start=False, **sized("5Gi"))
+        assert told.value.extra["quota"][0].items() >= {"asked": "5Gi", "used": "6Gi", "allowed": "10Gi"}.items()  # type: ignore[attr-defined,index]  # a list
+        two = both.create("two", start=False, **sized("4Gi"))
+        with pytest.raises(OverQuota, match="1Gi more asked"):
+            instances.update(portal, SYSTEM, two, InstanceChange(spec=sized("5Gi")), generation=1)
+        with pytest.raises(OverQuota, match="give the instance a size"):
+            instances.update(portal, SYSTEM, two, InstanceChange(spec=SMALL), generation=1)
+        instances.start(portal, SYSTEM, two)
+        instances.start(portal, SYSTEM, old)
+        with pytest.raises(OverQuota, match="1Gi more asked"):  # data without a size was not counted until now
+            instances.update(portal, SYSTEM, old, InstanceChange(spec=sized("1Gi")), generation=2)
+        instances.update(portal, SYSTEM, one, InstanceChange(spec=sized("2Gi")), generation=2)
+        instances.update(portal, SYSTEM, old, InstanceChange(spec=sized("1Gi")), generation=2)
+        instances.remove(portal, SYSTEM, one)
+        assert quotas.report(portal, SYSTEM, tenant).used.storage == parse_quantity("7Gi"), "as long as it is being deleted"
+        with transaction():
+            row = db.session.get(Instance, one)
+            assert row is not None
+            row.destroyed_at = clock.now()
+        assert quotas.report(portal, SYSTEM, tenant).used.storage == parse_quantity("5Gi")
+
+
+def test_a_project_has_a_quota_of_storage_too(still: World) -> None:
+    with still.context() as portal:
+        from clawportal.services import tenants
+
+        tenant = db.session.scalars(select(Tenant.id)).one()
+        shop = tenants.create_project(portal, SYSTEM, tenant, "shop").id
+        quotas.set_project(portal, SYSTEM, shop, Limits(storage="5Gi"))
+        big, small, none = (
+            still.create("big", **sized("6Gi")),
+            still.create("small", **sized("5Gi")),
+            still.create("none", **SMALL),
+        )
+        for one in (big, none):
+            with pytest.raises(OverQuota, match="project"):
+                tenants.move_instance(portal, SYSTEM, one, "shop")
+        tenants.move_instance(portal, SYSTEM, small, "shop")
+        bars = {bar.resource: bar for bar in quotas.report(portal, SYSTEM, tenant).shares[-1].bars}
+        assert (bars["storage"].used, bars["storage"].allowed, bars["storage"].percent) == ("5Gi", "5Gi", 100.0)
+
+
 quantities = st.one_of(
     st.integers(0, 10**6).map(str),
     st.integers(1, 10**6).map(lambda n: f"{n}m"),
@@ -131,26 +190,27 @@ quantities = st.one_of(
 
 @given(st.lists(quantities, max_size=30))
 def test_sums_are_exact_in_every_order(texts: list[str]) -> None:
-    amounts = [quotas.Amount(1, quotas.parse(text), quotas.parse(text)) for text in texts]
+    amounts = [quotas.Amount(1, *[quotas.parse(text)] * 3) for text in texts]
     forth, back = quotas._sum(amounts), quotas._sum(reversed(amounts))
     exact = sum((parse_quantity(text) for text in texts), Decimal(0))
-    assert forth == back == quotas.Amount(len(texts), exact, exact)
+    assert forth == back == quotas.Amount(len(texts), exact, exact, exact)
 
 
-@given(quantities, st.sampled_from(["cpu", "memory"]))
+@given(quantities, st.sampled_from(quotas.SIZES))
 def test_what_is_written_reads_as_the_same_amount(text: str, resource: str) -> None:
     amount = parse_quantity(text)
     assert parse_quantity(quotas.written(resource, amount)) == amount
 
 
 @settings(max_examples=200)
-@given(st.lists(st.tuples(quantities, st.booleans()), max_size=12), quantities)
-def test_whatever_is_admitted_stays_within(steps: list[tuple[str, bool]], limit: str) -> None:
+@given(st.lists(st.tuples(quantities, st.booleans()), max_size=12), quantities, st.sampled_from(quotas.SIZES))
+def test_whatever_is_admitted_stays_within(steps: list[tuple[str, bool]], limit: str, resource: str) -> None:
     """A model of a quota: what passes the rule never adds up to more than the limit, and nothing that fits is refused."""
-    limits, held = Limits(cpu=limit), Decimal(0)
+    limits, held = Limits(**{resource: limit}), Decimal(0)
     for text, grows in steps:
         asked = parse_quantity(text)
-        over = quotas._over(limits, quotas.Amount(0, held), quotas.Amount(), quotas.Amount(1, asked), "cpu") if grows else None
+        used, more = quotas.Amount(**{resource: held}), quotas.Amount(1, **{resource: asked})
+        over = quotas._over(limits, used, quotas.Amount(), more, resource) if grows else None
         assert (over is not None) == (grows and held + asked > parse_quantity(limit))
         if grows and over is None:
             held += asked
@@ -173,9 +233,9 @@ def test_the_api_says_what_is_asked_used_and_allowed(people: People) -> None:
     expected = {"scope": "project", "id": project, "resource": "instances", "asked": "1", "used": "1", "allowed": "1"}
     assert told["code"] == "over_quota" and told["quota"] == [expected]
     seen = people.viewer.get(f"tenants/{tenant}/quota").get_json()
-    assert seen["limits"] == {"instances": 2, "cpu": None, "memory": "1Gi"}
-    assert seen["used"] == {"instances": 1, "cpu": "500m", "memory": "64Mi"}
+    assert seen["limits"] == {"instances": 2, "cpu": None, "memory": "1Gi", "storage": None}
+    assert seen["used"] == {"instances": 1, "cpu": "500m", "memory": "64Mi", "storage": "0"}
     assert seen["projects"][0]["limits"]["instances"] == 1
-    for bad in ({"instances": -1}, {"cpu": "lots"}, {"memory": "-1Gi"}, {"disk": "1Gi"}):
+    for bad in ({"instances": -1}, {"cpu": "lots"}, {"memory": "-1Gi"}, {"storage": "-1Gi"}, {"disk": "1Gi"}):
         assert people.admin.put(f"tenants/{tenant}/quota", bad).status_code == 422
     assert people.owner.get("instances").get_json()["total"] == 1

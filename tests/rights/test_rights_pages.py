@@ -95,8 +95,10 @@ def test_an_organisation_by_mouse_only(people: People) -> None:
     assert "new-password" not in admin.page(members), "shown once"
     assert "cannot be used" in admin.post(members, name="gina", role="viewer").get_data(as_text=True)
     project = admin.done(f"/tenants/{tenant}/projects", name="shop", title="Shop")
-    assert admin.done(f"/tenants/{tenant}/quota", instances="3", cpu="2", memory="1Gi").endswith(tenant)
-    assert "0 of 3" in admin.page(f"/tenants/{tenant}")
+    assert admin.done(f"/tenants/{tenant}/quota", instances="3", cpu="2", memory="1Gi", storage="20Gi").endswith(tenant)
+    shown = admin.page(f"/tenants/{tenant}")
+    assert "0 of 3" in shown and "0 of 20Gi" in shown
+    assert admin.post(f"/tenants/{tenant}/quota", storage="lots").status_code == 422
     assert admin.post(f"/tenants/{tenant}/quota", instances="many").status_code == 422
     admin.done(f"{project}/quota", instances="1", cpu="", memory="")
     assert admin.post(f"{project}/quota", cpu="lots").status_code == 422
