@@ -56,7 +56,7 @@ def _refused(reference: str, words: str) -> Exception:
     if _means(words, _DENIED) or _means(words, _ABSENT):
         return GiveUp(
             "ImageNotFound", f"The image {reference} cannot be fetched: {words}",
-            "Correct the image in the settings of the cluster, build it there, or let the engine sign in at the registry.",
+            "Correct the image in the settings of the cluster, build it there, or sign in: docker login as the portal's user.",
         )  # fmt: skip
     return Retry("ImagePullFailed", f"The image {reference} cannot be fetched now: {words}")
 

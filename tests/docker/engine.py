@@ -188,6 +188,7 @@ def _pack(file: IO[bytes], name: str, environment: Path) -> None:
         _text(tar, f"{home}/bin/{name}", f"#!/{home}/bin/python3\n{script}", 0o755)
         for library in (environment / "lib").glob("python3*"):
             tar.add(library, f"{home}/lib/{library.name}", filter=_readable)
+        _libraries(tar, [str(path) for path in environment.rglob("*.so")], but=str(environment))
     file.seek(0)
 
 
@@ -242,8 +243,14 @@ def _python(tar: tarfile.TarFile) -> None:
     _link(tar, "usr/local/bin/python3", name)
     tar.add(library, f"usr/local/lib/{name}", filter=_kept)
     binaries = [str(program), *map(str, library.glob("lib-dynload/*.so"))]
+    _libraries(tar, binaries)
+
+
+def _libraries(tar: tarfile.TarFile, binaries: list[str], *, but: str = "") -> None:
+    """What programs link to; `but` is a folder that comes along anyway."""
     told = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
-    for linked in dict.fromkeys(found[1] or found[2] for found in _LIBRARY.finditer(told)):
+    found = dict.fromkeys(match[1] or match[2] for match in _LIBRARY.finditer(told))
+    for linked in (path for path in found if not but or not path.startswith(but)):
         for parent in list(Path(linked.lstrip("/")).parents)[-2::-1]:
             _folder(tar, str(parent))
         tar.add(os.path.realpath(linked), linked.lstrip("/"))
