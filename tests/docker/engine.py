@@ -89,7 +89,7 @@ def connected(url: str, timeout: int = 120) -> Iterator[docker.APIClient]:
         client.close()
 
 
-_MODEL_NETWORK = "clawportal-test-model"
+_MODEL_NETWORK = f"clawportal-test-{os.getpid()}"  # others may use the engine at the same time
 
 
 def gateway(url: str) -> str:
