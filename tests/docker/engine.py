@@ -20,11 +20,13 @@ from typing import IO
 import docker
 import docker.errors
 
-IMAGE = "clawportal-test/python:1"
+IMAGE = "clawportal-test/python:2"
 _LIBRARY = re.compile(r"(/\S+\.so\S*) \(0x|=> (/\S+) \(0x")
 _SKIPPED = re.compile(
-    r"site-packages|dist-packages|tests?|__pycache__|idlelib|tkinter|ensurepip|turtledemo|lib2to3|config-3.*|_test\w*\..*|.*\.a"
+    r"site-packages|dist-packages|tests?|idlelib|tkinter|ensurepip|turtledemo|lib2to3|config-3.*|_test\w*\..*|.*\.a"
+    r"|.*\.opt-.\.pyc"
 )
+"""The compiled modules stay: a container could not keep what it compiles, and would do it anew with each start."""
 _APPLETS = (
     "cat", "chmod", "chown", "cp", "dd", "env", "false", "find", "grep", "head", "id", "kill", "ln", "ls", "mkdir", "mv", "ps",
     "readlink", "rm", "seq", "sh", "sleep", "stat", "stty", "tail", "tar", "test", "touch", "true", "tty", "wc",
@@ -192,10 +194,10 @@ def _pack(file: IO[bytes], name: str, environment: Path) -> None:
     file.seek(0)
 
 
-def _readable(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+def _readable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     """The claw is another user than who installed it."""
     entry.mode |= 0o055 if entry.isdir() else 0o044
-    return None if "__pycache__" in entry.name else entry
+    return entry
 
 
 def _text(tar: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> None:
