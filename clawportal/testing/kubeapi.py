@@ -60,6 +60,8 @@ class KubeDouble:
         self.tokens = {TOKEN: "portal"}
         self.denied: set[tuple[str, str]] = set()
         """Verb and resource, as `("create", "pods/exec")`, that the user may not."""
+        self.used: set[tuple[str, str]] = set()
+        """Verb and resource of everything that was asked for."""
         self.missing_images: set[str] = set()
         self.silent_node = False
         """On: what was deleted stays, as when its node is lost."""
@@ -352,6 +354,7 @@ class _Handler(BaseHTTPRequestHandler):
         getattr(self, f"_{verb}")(key, body)
 
     def _may(self, verb: str, resource: str) -> None:
+        self.double.used.add((verb, resource))
         if (verb, resource) in self.double.denied:
             name = resource.partition("/")[0]
             words = f'User "portal" cannot {verb} resource "{resource}" in API group "" at the cluster scope'
