@@ -227,12 +227,13 @@ class People:
 def make_provider(owner: Person, tenant: str) -> tuple[str, str, str]:
     """A sign-in provider, a group of it that gives something, and an account there that is linked to the owner's."""
     portal, wanted = portal_of(owner.app), oidc_providers.Wanted("secret-sso", "secret-sso", "https://sso.example.com", "portal")
-    provider = oidc_providers.create(portal, SYSTEM, wanted)
-    group = oidc_providers.map_group(portal, SYSTEM, provider.id, "secret-group", "viewer", tenant_id=tenant)
-    with transaction():
-        linked = OidcIdentity(provider_id=provider.id, subject="secret-subject", user_id=owner.actor.id)
-        db.session.add(linked)
-    return provider.id, group.id, linked.id
+    with owner.app.app_context():
+        provider = oidc_providers.create(portal, SYSTEM, wanted)
+        group = oidc_providers.map_group(portal, SYSTEM, provider.id, "secret-group", "viewer", tenant_id=tenant)
+        with transaction():
+            linked = OidcIdentity(provider_id=provider.id, subject="secret-subject", user_id=owner.actor.id)
+            db.session.add(linked)
+        return provider.id, group.id, linked.id
 
 
 def make_people(app: Flask) -> People:

@@ -21,6 +21,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
 import threading
@@ -35,6 +36,7 @@ from urllib.parse import parse_qs, urlsplit
 from clawportal.testing.kubelet import NODE, Container, Controllers, PodWorker, stamp
 from clawportal.testing.kubestore import KINDS, Json, Key, Refused, Store, matches, now
 
+_PYTHON = "/usr/local/bin/python3"
 _PAIR = re.compile(rb"\\\\u[dD][89abAB]")
 """Half of a character beyond the basic plane as JSON escapes it; the server reads an apply as YAML, which has no such pairs."""
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -58,6 +60,8 @@ class KubeDouble:
         self.tokens = {TOKEN: "portal"}
         self.denied: set[tuple[str, str]] = set()
         """Verb and resource, as `("create", "pods/exec")`, that the user may not."""
+        self.used: set[tuple[str, str]] = set()
+        """Verb and resource of everything that was asked for."""
         self.missing_images: set[str] = set()
         self.silent_node = False
         """On: what was deleted stays, as when its node is lost."""
@@ -78,6 +82,10 @@ class KubeDouble:
         self._controllers = Controllers(self)
         self._server = _Server(("127.0.0.1", 0), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="API double", daemon=True)
+
+    def found_here(self, argv: list[str]) -> list[str]:
+        """The Python of an image is the one of this machine."""
+        return [sys.executable if part == _PYTHON else part for part in argv]
 
     def _lay_programs(self) -> None:
         """Images have the tar of busybox, which minds the umask whatever it is told."""
@@ -346,6 +354,7 @@ class _Handler(BaseHTTPRequestHandler):
         getattr(self, f"_{verb}")(key, body)
 
     def _may(self, verb: str, resource: str) -> None:
+        self.double.used.add((verb, resource))
         if (verb, resource) in self.double.denied:
             name = resource.partition("/")[0]
             words = f'User "portal" cannot {verb} resource "{resource}" in API group "" at the cluster scope'
@@ -539,7 +548,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "running" not in container.state:
             raise Refused(500, "InternalError", f'container not found ("{container.name}")')
         frames = self._upgrade(("v5.channel.k8s.io", "v4.channel.k8s.io"))
-        _Exec(frames, container, self.query["command"], tty=self.one("tty") == "true", stdin=self.one("stdin") == "true").run()
+        argv = self.double.found_here(self.query["command"])
+        _Exec(frames, container, argv, tty=self.one("tty") == "true", stdin=self.one("stdin") == "true").run()
 
     def _portforward(self, worker: PodWorker) -> None:
         port = int(self.one("ports"))

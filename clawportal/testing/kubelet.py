@@ -244,8 +244,8 @@ class PodWorker(threading.Thread):
         container.out_of_memory = False
         try:
             container.process = subprocess.Popen(
-                argv, env=container.env, cwd=container.spec.get("workingDir") or str(self.folder), stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                self.double.found_here(argv), env=container.env, cwd=container.spec.get("workingDir") or str(self.folder),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             words = f'failed to create containerd task: exec: "{argv[0]}": {error.strerror}: unknown'

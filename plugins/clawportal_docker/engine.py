@@ -44,6 +44,7 @@ class Engine:
         self._slow = self._connect(LONG)
         """For calls that the engine only answers when they are done."""
         self._guard = threading.Lock()
+        self._joining = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._ended: dict[str, Mapping[str, Any]] = {}
         """What is known of containers that have exited: that never changes again."""

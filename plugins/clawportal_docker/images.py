@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import docker
+import docker.errors
 
 from clawportal.errors import GiveUp, Retry
 from clawportal.types import Progress
 from clawportal_docker.errors import BROKEN, told
-
-if TYPE_CHECKING:
-    import docker
 
 _DENIED = ("denied", "unauthorized", "authentication required")
 _ABSENT = ("not found", "manifest unknown", "does not exist", "no such image")
@@ -28,10 +28,8 @@ def pull(client: docker.APIClient, reference: str, progress: Progress) -> None:
                 for step in stream:
                     _look(reference, step)
                     progress(*_progress(reference, layers, step))
-            except BROKEN as error:
-                if _means(str(error), _ABSENT) or _means(str(error), _DENIED):
-                    raise _refused(reference, str(error)) from error
-                raise
+            except docker.errors.APIError as error:
+                raise _refused(reference, str(error.explanation or error)) from error
     finally:
         with suppress(*BROKEN):
             client.close()
@@ -56,7 +54,7 @@ def _refused(reference: str, words: str) -> Exception:
     if _means(words, _DENIED) or _means(words, _ABSENT):
         return GiveUp(
             "ImageNotFound", f"The image {reference} cannot be fetched: {words}",
-            "Correct the image in the settings of the cluster, build it there, or let the engine sign in at the registry.",
+            "Correct the image in the settings of the cluster, build it there, or sign in: docker login as the portal's user.",
         )  # fmt: skip
     return Retry("ImagePullFailed", f"The image {reference} cannot be fetched now: {words}")
 

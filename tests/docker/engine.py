@@ -20,11 +20,13 @@ from typing import IO
 import docker
 import docker.errors
 
-IMAGE = "clawportal-test/python:1"
+IMAGE = "clawportal-test/python:2"
 _LIBRARY = re.compile(r"(/\S+\.so\S*) \(0x|=> (/\S+) \(0x")
 _SKIPPED = re.compile(
-    r"site-packages|dist-packages|tests?|__pycache__|idlelib|tkinter|ensurepip|turtledemo|lib2to3|config-3.*|_test\w*\..*|.*\.a"
+    r"site-packages|dist-packages|tests?|idlelib|tkinter|ensurepip|turtledemo|lib2to3|config-3.*|_test\w*\..*|.*\.a"
+    r"|.*\.opt-.\.pyc"
 )
+"""The compiled modules stay: a container could not keep what it compiles, and would do it anew with each start."""
 _APPLETS = (
     "cat", "chmod", "chown", "cp", "dd", "env", "false", "find", "grep", "head", "id", "kill", "ln", "ls", "mkdir", "mv", "ps",
     "readlink", "rm", "seq", "sh", "sleep", "stat", "stty", "tail", "tar", "test", "touch", "true", "tty", "wc",
@@ -89,7 +91,7 @@ def connected(url: str, timeout: int = 120) -> Iterator[docker.APIClient]:
         client.close()
 
 
-_MODEL_NETWORK = "clawportal-test-model"
+_MODEL_NETWORK = f"clawportal-test-{os.getpid()}"  # others may use the engine at the same time
 
 
 def gateway(url: str) -> str:
@@ -188,13 +190,14 @@ def _pack(file: IO[bytes], name: str, environment: Path) -> None:
         _text(tar, f"{home}/bin/{name}", f"#!/{home}/bin/python3\n{script}", 0o755)
         for library in (environment / "lib").glob("python3*"):
             tar.add(library, f"{home}/lib/{library.name}", filter=_readable)
+        _libraries(tar, [str(path) for path in environment.rglob("*.so")], but=str(environment))
     file.seek(0)
 
 
-def _readable(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+def _readable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     """The claw is another user than who installed it."""
     entry.mode |= 0o055 if entry.isdir() else 0o044
-    return None if "__pycache__" in entry.name else entry
+    return entry
 
 
 def _text(tar: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> None:
@@ -242,8 +245,14 @@ def _python(tar: tarfile.TarFile) -> None:
     _link(tar, "usr/local/bin/python3", name)
     tar.add(library, f"usr/local/lib/{name}", filter=_kept)
     binaries = [str(program), *map(str, library.glob("lib-dynload/*.so"))]
+    _libraries(tar, binaries)
+
+
+def _libraries(tar: tarfile.TarFile, binaries: list[str], *, but: str = "") -> None:
+    """What programs link to; `but` is a folder that comes along anyway."""
     told = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
-    for linked in dict.fromkeys(found[1] or found[2] for found in _LIBRARY.finditer(told)):
+    found = dict.fromkeys(match[1] or match[2] for match in _LIBRARY.finditer(told))
+    for linked in (path for path in found if not but or not path.startswith(but)):
         for parent in list(Path(linked.lstrip("/")).parents)[-2::-1]:
             _folder(tar, str(parent))
         tar.add(os.path.realpath(linked), linked.lstrip("/"))

@@ -17,6 +17,8 @@ from clawportal_kubernetes.client import Api
 from clawportal_kubernetes.driver import KubernetesDriver, KubernetesSettings
 
 KUBECONFIG = os.environ.get("CLAWPORTAL_TEST_KUBECONFIG", "")
+CONTEXT = os.environ.get("CLAWPORTAL_TEST_CONTEXT", "")
+"""Of that kubeconfig, by which the portal under test connects, such as one with the least rights."""
 IMAGE = os.environ.get("CLAWPORTAL_TEST_IMAGE", "python:3.12-slim")
 PYTHON = os.environ.get("CLAWPORTAL_TEST_PYTHON", "/usr/local/bin/python3")
 
@@ -32,11 +34,14 @@ class Cluster:
     opened: list[Runtime] = field(default_factory=list)
 
     def connect(self, **settings: object) -> Runtime:
-        given = {**self.settings, **settings}
+        given = {**self.settings, **self.rights(), **settings}
         secret = {"kubeconfig": str(given.pop("kubeconfig", ""))}
         runtime = KubernetesDriver().connect(Place(self.id, "Test", given, str(self.folder), secrets=secret))
         self.opened.append(runtime)
         return runtime
+
+    def rights(self) -> dict[str, object]:
+        return {"context": CONTEXT} if CONTEXT and self.double is None else {}
 
     def api(self) -> Api:
         """Beside the portal, as somebody with kubectl."""

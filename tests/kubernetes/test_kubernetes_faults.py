@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kube_cluster import TEST_IMAGE, Cluster
 
 from clawportal.errors import Conflict, GiveUp, Invalid, Problem, Retry, Unavailable
 from clawportal.testing.kubeapi import KubeDouble
-from clawportal.types import File, Image, Observed, Process, Ref, RunState, TenantLimits, Workload
+from clawportal.types import Check, File, Image, Observed, Process, Ref, RunState, TenantLimits, Workload
 from clawportal_kubernetes import names
 
 SLEEP = Process("main", (sys.executable, "-I", "-S", "-c", "import time; print('ready', flush=True); time.sleep(3600)"))
@@ -363,3 +365,19 @@ def test_a_volume_is_never_sent_again(cluster: Cluster, double: KubeDouble) -> N
         runtime.kill(REF)
         runtime.apply(REF, replace(WORK, storage_bytes=bytes_), {})
         assert next(iter(claims.values()))["spec"]["resources"]["requests"]["storage"] == wanted
+
+
+def test_a_life_needs_no_right_that_is_not_granted(cluster: Cluster, double: KubeDouble) -> None:
+    """What is really asked for, beside what the connection test asks about."""
+    runtime = cluster.connect()
+    runtime.check(REF, replace(WORK, check=Check((sys.executable, "-c", "pass"))), {})
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    runtime.write_files(REF, replace(WORK, files=(File("a", "two"),)))
+    runtime.kill(REF)
+    assert [one.name for one in runtime.list_files(REF, "state")] == ["a"]
+    runtime.remove(REF, keep_data=False)
+    rules = yaml.safe_load_all((Path(__file__).parents[2] / "deploy" / "kubernetes" / "rbac.yaml").read_text(encoding="utf-8"))
+    role = next(one for one in rules if one["kind"] == "ClusterRole")
+    granted = {(verb, name) for rule in role["rules"] for name in rule["resources"] for verb in rule["verbs"]}
+    assert double.used - granted == set()

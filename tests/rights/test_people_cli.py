@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,16 +97,10 @@ def test_scripts_read_what_a_change_answered(people: People, claw: Callable[[Per
     assert read(admin, "tenant", "delete", "globex", "--yes", "globex") == {"state": "deleted"}
 
 
-def test_help_comes_at_once() -> None:
-    """Nothing heavy is imported for it; measured as the best of some, because machines are busy."""
+def test_help_imports_nothing_heavy() -> None:
     command = [sys.executable, "-c", "from clawportal.cli.claw import cli; cli()", "--help"]
-    times = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, timeout=60)
-        times.append(time.perf_counter() - begun)
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, timeout=60)
     assert all(name in answer.stdout for name in ("tenant", "project", "member", "whoami"))
-    assert min(times) < 0.3, times
     loaded = subprocess.run(
         [sys.executable, "-c", "import sys, clawportal.cli.claw; print(*sys.modules)"],
         capture_output=True, text=True, check=True, env=os.environ, timeout=60,

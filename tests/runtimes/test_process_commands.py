@@ -300,7 +300,7 @@ def test_disk_use_is_measured_little_by_little(tmp_path: Path) -> None:
     def measured() -> bool:
         began = time.monotonic()
         use.go_on()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
         return None not in (use.known("one", tmp_path / "one"), use.known("two", tmp_path / "two"))
 
     eventually(measured, "both are measured")

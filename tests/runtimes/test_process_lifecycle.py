@@ -62,11 +62,11 @@ def test_starts_and_stops(runtime: Any) -> None:
     ready(runtime, ONE)
     began = time.monotonic()
     runtime.stop(ONE, 10)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 8
     end = exited(runtime, ONE)
     assert (end.exit_code, end.exit_signal, end.reason) == (None, signal.SIGTERM, "Stopped")
     assert end.exited_at is not None and not exists(seen.pid)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     again = runtime.apply(ONE, plan, {})
     assert again.state is RunState.RUNNING and again.incarnation != seen.incarnation
 

@@ -121,7 +121,7 @@ def test_follow_beats_while_nothing_comes_and_stops_when_asked(runtime: Any) -> 
         gaps.append(time.monotonic() - last)
         last = time.monotonic()
     assert len(gaps) >= 2 and max(gaps) <= 1.0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 def test_follow_of_nothing_waits_for_the_first_line(runtime: Any) -> None:
