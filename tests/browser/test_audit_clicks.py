@@ -101,6 +101,7 @@ def test_from_the_audit(auditor: Page, claw: str, tuesday: date) -> None:
     auditor.goto("/audit")
     auditor.evaluate("sessionStorage.clicks = 0")
     auditor.locator(f"nav.days a[href*='since={tuesday}']").click()
+    auditor.wait_for_url(f"**since={tuesday}**")  # with its scripts: before they run, nobody hears a key
     auditor.keyboard.press("/")
     auditor.keyboard.type("support-desk")
     rows = auditor.locator("#audit tbody tr")
