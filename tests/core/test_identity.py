@@ -176,10 +176,12 @@ def test_a_plugin_that_fails_to_grant_locks_nobody_out(still: World, caplog: pyt
 def test_the_practice_model_has_one_address_whether_it_listens_or_not(make_world: Callable[..., World]) -> None:
     """A claw is not restarted because the portal came up a moment before its practice model."""
     from clawportal.services import plans
+    from clawportal.testing.places import MemoryRuntime, QuietAdapter
     from clawportal.types import InstanceSpec
 
     world = make_world(start=False, practice_model_port=18799)
     with world.context() as portal:
-        before = plans._model(portal, InstanceSpec())
+        about = InstanceSpec(), QuietAdapter(), MemoryRuntime(), ""
+        before = plans._model(portal, *about)
         portal.practice_url = "http://127.0.0.1:18799/v1"
-        assert plans._model(portal, InstanceSpec()) == before
+        assert plans._model(portal, *about) == before
