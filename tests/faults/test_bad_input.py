@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,11 +77,14 @@ def test_a_bad_create_names_the_field_and_stores_nothing(still: World, change: d
 
 
 def test_everything_that_is_wrong_is_told_at_once(still: World) -> None:
-    wanted = NewInstance("Bad Name", "echo", labels={"": "x"}, project="nowhere", cluster="nowhere",
+    wanted = NewInstance("Bad Name", "echo", labels={"": "x"}, cluster="nowhere",
                          spec={"typo": 1, "settings": {"typo": 1}}, secrets={"typo": "x"})  # fmt: skip
     with still.context() as portal:
         paths = {error.path for error in instances.check_new(portal, SYSTEM, wanted)}
-    assert paths == {"name", "labels.", "project", "cluster", "spec.typo", "spec.settings.typo", "secrets.typo"}
+        elsewhere = {error.path for error in instances.check_new(portal, SYSTEM, replace(wanted, project="nowhere"))}
+    rest = {"name", "labels.", "spec.typo", "spec.settings.typo", "secrets.typo"}
+    assert paths == rest | {"cluster"}
+    assert elsewhere == rest | {"project"}, "which clusters there are follows from the project"
 
 
 def test_a_taken_name(still: World) -> None:
