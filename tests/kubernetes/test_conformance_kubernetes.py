@@ -69,6 +69,11 @@ class TestKubernetes(RuntimeConformance):
             pytest.skip("the pods of the double share the network of this machine")
         super().test_the_same_ports_for_two(lab)
 
+    def test_the_cpu_limit_is_enforced(self, lab: Lab) -> None:
+        if not KUBECONFIG:
+            pytest.skip("kubernetes: only a real cluster holds its pods to a CPU limit; set CLAWPORTAL_TEST_KUBECONFIG")
+        super().test_the_cpu_limit_is_enforced(lab)
+
     def image_of(self, adapter: Adapter) -> Image | None:
         """On the double the programs are those of this machine: an image is a name and the folders of what it would hold."""
         found = super().image_of(adapter)
