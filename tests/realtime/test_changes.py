@@ -143,7 +143,7 @@ def test_no_handler_is_without_a_permission(server: Server) -> None:
     assert registered == set(people.handlers)
     assert all(isinstance(needed, Permission) for needed in people.handlers.values())
     assert not people.socketio.server.namespace_handlers
-    assert {namespace for namespace, _ in registered} == {"/changes", "/logs"}
+    assert {namespace for namespace, _ in registered} == {"/changes", "/console", "/logs", "/metrics"}
 
 
 def test_rights_are_asked_for_at_each_event(browser: MakeBrowser, server: Server) -> None:

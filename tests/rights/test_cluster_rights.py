@@ -20,7 +20,7 @@ def test_lists_and_checks_agree(people: People, role: str) -> None:
         make_cluster(people.owner.app, name, tenants)
     ours = people.owner.get("tenants").get_json()["items"][0]["id"]
     with people.owner.app.app_context():
-        actor = Actor("a", "a", grants=tuple(role_grants(role, ours, "a test")))
+        actor = Actor("a", "a", grants=tuple(role_grants(role, None if role in PORTAL_ROLES else ours, "a test")))
         for who, meant in ((actor, {"local", "for-all", "ours"}), (narrowed(actor, people.acme), {"local", "for-all", "theirs"})):
             inside = role in PORTAL_ROLES or who is actor
             everywhere = {"local", "for-all", "ours", "theirs", "nobodys"} if role in PORTAL_ROLES and who is actor else meant
