@@ -35,7 +35,7 @@ def shown(one: Browser) -> str:
 def opened(browser: MakeBrowser, person: Person, claw: str, **more: Any) -> Browser:
     one = browser("/console", person)
     one.say("open", {"instance_id": claw, "columns": 90, "rows": 20, **more})
-    one.hears("opened")
+    one.hears("opened", 40)
     return one
 
 
@@ -55,7 +55,7 @@ def test_a_shell_answers_and_its_end_is_told(browser: MakeBrowser, server: Serve
 
 
 def _events(server: Server, claw: str) -> list[str]:
-    told = server.admin.get(f"events?instance_id={claw}&limit=50").get_json()["items"]
+    told = server.admin.get(f"instances/{claw}/events?limit=50").get_json()["items"]
     return [entry["kind"] for entry in told if "console" in entry["kind"]]
 
 

@@ -25,7 +25,7 @@ from clawportal.models import ApiToken, AuditEntry, Invitation
 from clawportal.models import Operation as OperationRow
 from tests.conftest import People, Person, make_cluster, make_people, make_person, make_provider
 
-NO_THING = {"kind", "path", "filename", "action", "verb", "text", "name", "page"}
+NO_THING = {"port", "kind", "path", "filename", "action", "verb", "text", "name", "page"}
 """Parts of a path that name nothing that belongs to a tenant."""
 _TOKEN = re.compile(r'<meta name="csrf-token" content="([^"]+)">')
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
