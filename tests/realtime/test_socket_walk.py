@@ -191,10 +191,10 @@ def test_what_ended_meanwhile_is_over(
     portal_app: Flask, people: People, connect: Connect, way: str, _what: str, end: Callable[[Person], Any]
 ) -> None:
     """The connection was good; the next word over it is refused, and it ends."""
-    ids, person = make_ids(people), people.operator
+    ids = make_ids(people)
     for namespace, events in handlers(portal_app).items():
         for event in sorted(events.keys() - OWN):
-            meanwhile = make_person(portal_app, f"{person.name}-{event}", "operator", "default")
+            meanwhile = make_person(portal_app, f"somebody-{namespace[1:]}-{event}", "tenant-admin", "default")
             one = _come(connect, namespace, way, meanwhile)
             assert one.connected
             _now(portal_app, end(meanwhile))
@@ -212,8 +212,8 @@ def _come(connect: Connect, namespace: str, way: str, person: Person) -> Heard:
 
 def test_an_access_token_that_ran_out_meanwhile_is_over(portal_app: Flask, people: People, connect: Connect) -> None:
     portal, ids = portal_of(portal_app), make_ids(people)
-    session_id = signed_in(portal_app, "operator")["session_id"]
-    claims = {"sub": people.operator.actor.id, "sid": session_id}
+    session_id = signed_in(portal_app, "owner")["session_id"]
+    claims = {"sub": people.owner.actor.id, "sid": session_id}
     for namespace, events in handlers(portal_app).items():
         for event in sorted(events.keys() - OWN):
             with portal_app.app_context():
@@ -232,7 +232,7 @@ def test_who_left_the_tenant_reads_nothing_more(portal_app: Flask, people: Peopl
     ids = make_ids(people)
     for namespace, events in handlers(portal_app).items():
         for event in sorted(events.keys() - OWN):
-            leaver = make_person(portal_app, f"leaver-{event}", "operator", "default")
+            leaver = make_person(portal_app, f"leaver-{namespace[1:]}-{event}", "tenant-admin", "default")
             join(people, leaver, people.acme)
             one = connect(namespace, leaver.token)
             _now(
