@@ -6,7 +6,7 @@
 VENV ?= .venv
 DATA ?= $(or $(CLAWPORTAL_DATA_DIR),data)
 PORT ?= $(or $(CLAWPORTAL_PORT),8800)
-WORKERS ?= 3
+WORKERS ?= 4
 PY := $(VENV)/bin/python
 ARGS ?=
 

@@ -112,7 +112,7 @@ def get_or_404(model: type[Row], row_id: str | int, actor: Actor, permission: Pe
         if row is None and actor.withheld and _would_see(model, key == row_id, actor):
             raise TotpRequired
         raise NotFound(f"There is no {_NAMES[model]} with this id, or it is not yours.")
-    if model is not Cluster or permission is not Permission.CLUSTER_READ:  # which clusters one sees follows from what their tenants may use
+    if model is not Cluster or permission is not Permission.CLUSTER_READ:  # who sees a cluster follows from who may use it
         require(actor, permission, scope_of(row))
     return row
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disa
 _REPORT = pytest.StashKey[dict[str, Any]]()
 
 expect.set_options(timeout=20_000)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two browsers at a time, whatever the number of workers, and the tests of one file beside each other: they share a portal."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(f"browser-{zlib.crc32(item.path.name.encode()) % 2}"))
 
 
 def find_chromium() -> str | None:
