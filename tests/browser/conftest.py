@@ -27,25 +27,18 @@ _REPORT = pytest.StashKey[dict[str, Any]]()
 expect.set_options(timeout=20_000)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two browsers at a time, whatever the number of workers, and the tests of one file beside each other: they share a portal."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(f"browser-{zlib.crc32(item.path.name.encode()) % 2}"))
-
-
 def find_chromium() -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CLAWPORTAL_TEST_CHROMIUM") or next((path for name in names if (path := shutil.which(name))), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one module share a portal, so they run on one worker."""
+    """Tests of one module share a portal, so they run on one worker; and there are two browsers at most, however many workers."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group(f"browser-{item.path.stem}"))
+            item.add_marker(pytest.mark.xdist_group(f"browser-{zlib.crc32(item.path.stem.encode()) % 2}"))
 
 
 @pytest.hookimpl(wrapper=True)
