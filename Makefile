@@ -6,7 +6,7 @@
 VENV ?= .venv
 DATA ?= $(or $(CLAWPORTAL_DATA_DIR),data)
 PORT ?= $(or $(CLAWPORTAL_PORT),8800)
-WORKERS ?= 4
+WORKERS ?= 3
 PY := $(VENV)/bin/python
 ARGS ?=
 
