@@ -1,11 +1,12 @@
-"""What a place cannot do says so in one way: a runtime may inherit from `Without` and bring only what it is capable of."""
+"""What runtimes have in common: they say in one way what they cannot do (`Without`), what a claw refused, and what is secret."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
-from clawportal.errors import Unsupported
+from clawportal.errors import GiveUp, Unsupported
 from clawportal.types import DoctorResult, ExecSession, FileEntry, Foreign, Ref, RunState, RuntimeEvent
 
 ALIVE = (RunState.RUNNING, RunState.PENDING)
@@ -71,3 +72,49 @@ class Without:
 
     def _cannot(self, what: str) -> NoReturn:
         raise Unsupported(f"{self.title} cannot {what}.")
+
+
+# ---- what every place does with secrets and with the words of a claw
+
+MASK = "********"
+_SHOWN = 20
+
+
+def masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
+    """Lines without any secret value, in plain or as JSON writes it; a value of several lines is hidden line by line."""
+    hidden: set[str] = set()
+    for value in values:
+        hidden |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+        hidden |= {part.strip() for part in value.splitlines()}
+    text = list(lines)
+    for secret in sorted(filter(None, hidden), key=len, reverse=True):
+        text = [line.replace(secret, MASK) for line in text]
+    return tuple(text)
+
+
+def config_refused(code: int, lines: tuple[str, ...]) -> GiveUp:
+    """The verdict on a candidate that the claw itself refused; `lines` are its words, without secrets."""
+    words = "\n".join(lines[-_SHOWN:]) or f"It said nothing and ended with code {code}."
+    return GiveUp(
+        "ConfigRefused",
+        f"The claw refuses this configuration: {words}",
+        "Correct the setting that it names, then save again.",
+        lines,
+    )
+
+
+def secret_values(names: Iterable[str], secrets: Mapping[str, str], ref: Ref) -> dict[str, str]:
+    """The named secrets and nothing else; GiveUp `SecretMissing` with the names of those that are not there."""
+    wanted = sorted(set(names))
+    missing = [name for name in wanted if name not in secrets]
+    if missing:
+        raise GiveUp(
+            "SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration of the instance."
+        )
+    return {name: secrets[name] for name in wanted}
+
+
+def secret_env(names: Mapping[str, str], secrets: Mapping[str, str], ref: Ref) -> dict[str, str]:
+    """Variables with the values of their secrets; `names` is variable -> secret."""
+    values = secret_values(names.values(), secrets, ref)
+    return {variable: values[secret] for variable, secret in names.items()}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 
 from clawportal.errors import GiveUp, Retry
+from clawportal.runtimes import MASK, config_refused, masked
 from clawportal.types import Check, DoctorResult, Foreign, Ref, RunState, RuntimeEvent
 from clawportal_docker import naming
 from clawportal_docker.errors import BROKEN
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from clawportal_docker.driver import DockerSettings
 
 _KINDS = {"openclaw": "openclaw", "clawdbot": "openclaw", "nanobot": "nanobot", "nanoclaw": "nanoclaw"}
-_MASK = "********"
-_SHOWN = 20
 _HIDDEN = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASS", "CREDENTIAL")
 
 
@@ -29,26 +28,14 @@ def judge(check: Check, code: int | None, lines: list[str], secrets: Iterable[st
     """GiveUp with the claw's own words when it refused a candidate."""
     if code == 0:
         return
-    said = tuple(_masked(lines, secrets))
+    said = masked(lines, secrets)
     if code is None:
         raise Retry(
             "CheckTimedOut", f"The claw did not judge its configuration within {check.timeout:g} s.", timedelta(seconds=30)
         )
     if code == 127:
         raise GiveUp("CheckMissing", f"{check.argv[0]} cannot be started.", "Choose an image that holds this claw.", said)
-    words = "\n".join(said[-_SHOWN:]) or f"It said nothing and ended with code {code}."
-    raise GiveUp(
-        "ConfigRefused", f"The claw refuses this configuration: {words}", "Correct the setting that it names, then save again.",
-        said,
-    )  # fmt: skip
-
-
-def _masked(lines: Iterable[str], secrets: Iterable[str]) -> Iterable[str]:
-    hidden = sorted({part for value in secrets for part in (value, *value.splitlines()) if part.strip()}, key=len, reverse=True)
-    for line in lines:
-        for secret in hidden:
-            line = line.replace(secret, _MASK)
-        yield line
+    raise config_refused(code, said)
 
 
 def version(client: docker.APIClient) -> str:
@@ -184,7 +171,7 @@ def _kind(entry: Mapping[str, Any], labels: Mapping[str, str]) -> str:
 def _details(told: Mapping[str, Any]) -> dict[str, Any]:
     """What a person needs to see before taking it over; values that look secret are hidden."""
     env = dict(item.partition("=")[::2] for item in told["Config"].get("Env") or [])
-    hidden = {name: _MASK if any(sign in name.upper() for sign in _HIDDEN) else value for name, value in env.items()}
+    hidden = {name: MASK if any(sign in name.upper() for sign in _HIDDEN) else value for name, value in env.items()}
     mounts = [{"source": mount.get("Name") or mount.get("Source"), "target": mount["Destination"]} for mount in told["Mounts"]]
     ports = sorted(told["Config"].get("ExposedPorts") or {})
     return {"env": hidden, "mounts": mounts, "ports": ports, "user": told["Config"].get("User", "")}

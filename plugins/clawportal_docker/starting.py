@@ -11,6 +11,7 @@ from typing import Any
 import docker.errors
 
 from clawportal.errors import Conflict, GiveUp, Retry
+from clawportal.runtimes import secret_env
 from clawportal.types import Observed, Ref, Workload
 from clawportal_docker import archives, diagnosis, naming
 from clawportal_docker.errors import BROKEN, told
@@ -27,7 +28,7 @@ class Starting(Files, Looking):
     def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
         if workload.image is None or not workload.processes:
             raise GiveUp("NothingToRun", f"The workload of {ref} names no image or no process.")
-        values = [_values(process.secret_env, secrets, ref) for process in workload.processes]
+        values = [secret_env(process.secret_env, secrets, ref) for process in workload.processes]
         with self._locked(ref), told(ref, absent=workload.image.reference):
             there = self._already(ref, workload)
             if there is not None:
@@ -165,7 +166,7 @@ class Starting(Files, Looking):
         check = workload.check
         if check is None or workload.image is None:
             return
-        values = _values(check.secret_env, secrets, ref)
+        values = secret_env(check.secret_env, secrets, ref)
         folder = "/candidate"
         argv = [part.replace("{candidate}", folder) for part in check.argv]
         env = {name: value.replace("{candidate}", folder) for name, value in check.env.items()}
@@ -248,12 +249,3 @@ class Starting(Files, Looking):
                 self._slow.remove_volume(self._volume(ref))
         except docker.errors.NotFound:
             return
-
-
-def _values(names: Mapping[str, str], secrets: Mapping[str, str], ref: Ref) -> dict[str, str]:
-    missing = sorted({secret for secret in names.values() if secret not in secrets})
-    if missing:
-        raise GiveUp(
-            "SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration of the instance."
-        )
-    return {variable: secrets[secret] for variable, secret in names.items()}

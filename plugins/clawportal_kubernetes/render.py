@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clawportal import runtimes
 from clawportal.errors import GiveUp
 from clawportal.types import Image, Layout, Process, Ref, Workload, parse_quantity
 from clawportal_kubernetes import names, scripts
@@ -204,13 +205,7 @@ def config_maps(place: str, ref: Ref, space: str, name: str, files: Files) -> li
 
 def secret_values(workload: Workload, secrets: Mapping[str, str], ref: Ref) -> dict[str, str]:
     """Only what a variable of the claw wants; GiveUp when it is missing."""
-    wanted = sorted({secret for process in workload.processes for secret in process.secret_env.values()})
-    missing = [secret for secret in wanted if secret not in secrets]
-    if missing:
-        raise GiveUp(
-            "SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration of the instance."
-        )
-    return {secret: secrets[secret] for secret in wanted}
+    return runtimes.secret_values((one for process in workload.processes for one in process.secret_env.values()), secrets, ref)
 
 
 def secret(place: str, ref: Ref, space: str, name: str, values: Mapping[str, str]) -> Named:

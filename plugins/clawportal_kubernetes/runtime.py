@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clawportal.errors import Conflict, GiveUp, Problem, Retry
-from clawportal.runtimes import Without
+from clawportal.runtimes import Without, config_refused, masked, secret_env
 from clawportal.types import (
     Artifact,
     Capacity,
@@ -52,8 +52,6 @@ _HELPER_SECONDS = 180.0
 _HELPER_IDLE = 120.0
 _TENANT_FRESH = 300.0
 """Seconds after which the objects of a tenant are applied again with the next instance."""
-_MASK = "********"
-_SHOWN = 20
 
 
 class KubernetesRuntime(Without):
@@ -320,13 +318,11 @@ class KubernetesRuntime(Without):
         if check is None:
             return
         with self._told(ref):
-            missing = sorted({name for name in check.secret_env.values() if name not in secrets})
-            if missing:
-                raise GiveUp("SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration.")
+            values = secret_env(check.secret_env, secrets, ref)
             folder = f"{self.layout(ref, ()).tmp}/check-{random_bytes.token_hex(4)}"
             argv = [part.replace("{candidate}", folder) for part in check.argv]
             env = {name: value.replace("{candidate}", folder) for name, value in check.env.items()}
-            env |= {name: secrets[wanted] for name, wanted in check.secret_env.items()}
+            env |= values
             candidates = [file for file in workload.files if file.root == "state"]
             scripts.check_planned(candidates)
             with self._judge(ref, workload) as opener:
@@ -734,25 +730,7 @@ def _accept(outcome: files.Outcome, program: str, secrets: Mapping[str, str]) ->
     if outcome.code is None:
         raise Retry("CheckInterrupted", "The connection to the cluster was cut while the claw judged its configuration.")
     said = (outcome.out + outcome.err).decode(errors="replace").splitlines()
-    lines = _masked([line for line in said if line.strip()], secrets.values())
+    lines = masked([line for line in said if line.strip()], secrets.values())
     if outcome.code in (126, 127):
         raise GiveUp("CheckMissing", f"{program} cannot be started.", "Check the image of the claw.", lines)
-    words = "\n".join(lines[-_SHOWN:]) or f"It said nothing and ended with code {outcome.code}."
-    raise GiveUp(
-        "ConfigRefused",
-        f"The claw refuses this configuration: {words}",
-        "Correct the setting that it names, then save again.",
-        lines,
-    )
-
-
-def _masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
-    """Without any secret value, in plain or as JSON writes it; a value of several lines is hidden line by line."""
-    hidden: set[str] = set()
-    for value in values:
-        hidden |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-        hidden |= {part.strip() for part in value.splitlines()}
-    text = list(lines)
-    for secret in sorted(filter(None, hidden), key=len, reverse=True):
-        text = [line.replace(secret, _MASK) for line in text]
-    return tuple(text)
+    raise config_refused(outcome.code, lines)

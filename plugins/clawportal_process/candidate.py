@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets as random_bytes
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from clawportal.errors import GiveUp, Retry
+from clawportal.runtimes import config_refused, masked
 from clawportal.types import Check, File
 from clawportal_process import guarded, safefiles
-
-_MASK = "********"
-_SHOWN = 20
 
 
 def run_check(
@@ -37,7 +34,7 @@ def run_check(
     finally:
         safefiles.remove_tree(scratch)
     if outcome.code != 0:
-        _refuse(outcome, check, mask(outcome.lines, secrets.values()))
+        _refuse(outcome, check, masked(outcome.lines, secrets.values()))
 
 
 def _refuse(outcome: guarded.Outcome, check: Check, lines: tuple[str, ...]) -> None:
@@ -47,22 +44,4 @@ def _refuse(outcome: guarded.Outcome, check: Check, lines: tuple[str, ...]) -> N
         )
     if outcome.code == 127:
         raise GiveUp("CheckMissing", f"{check.argv[0]} cannot be started.", "Install this version of the claw again.", lines)
-    words = "\n".join(lines[-_SHOWN:]) or f"It said nothing and ended with code {outcome.code}."
-    raise GiveUp(
-        "ConfigRefused",
-        f"The claw refuses this configuration: {words}",
-        "Correct the setting that it names, then save again.",
-        lines,
-    )
-
-
-def mask(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
-    """Lines without any secret value, in plain or as JSON writes it; a value of several lines is hidden line by line."""
-    hidden: set[str] = set()
-    for value in values:
-        hidden |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-        hidden |= {part.strip() for part in value.splitlines()}
-    text = list(lines)
-    for secret in sorted(filter(None, hidden), key=len, reverse=True):
-        text = [line.replace(secret, _MASK) for line in text]
-    return tuple(text)
+    raise config_refused(outcome.code, lines)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clawportal.errors import Conflict, GiveUp, Retry
-from clawportal.runtimes import Without
+from clawportal.runtimes import Without, secret_env
 from clawportal.types import (
     Artifact,
     Capacity,
@@ -293,7 +293,7 @@ class ProcessRuntime(Without):
         self, ref: Ref, folder: Path, workload: Workload, process: Process, secrets: Mapping[str, str]
     ) -> dict[str, Any]:
         environment = {
-            **self._environment(ref, folder, workload.artifacts), **process.env, **_values(process.secret_env, secrets, ref),
+            **self._environment(ref, folder, workload.artifacts), **process.env, **secret_env(process.secret_env, secrets, ref),
         }  # fmt: skip
         _no_nul(process.name, [*process.argv, *environment.values()])
         return {"name": process.name, "argv": list(process.argv), "env": environment, "cwd": str(folder / process.cwd)}
@@ -318,7 +318,7 @@ class ProcessRuntime(Without):
         folder = self._folder(ref)
         with _told(ref):
             self._make(folder)
-            values = _values(workload.check.secret_env, secrets, ref)
+            values = secret_env(workload.check.secret_env, secrets, ref)
             run_check(workload.check, workload.files, folder, self._environment(ref, folder, workload.artifacts), values, secrets)
 
     # ---- ending
@@ -630,16 +630,6 @@ def _try_lock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _values(names: Mapping[str, str], secrets: Mapping[str, str], ref: Ref) -> dict[str, str]:
-    """Variables with the values of their secrets."""
-    missing = sorted({secret for secret in names.values() if secret not in secrets})
-    if missing:
-        raise GiveUp(
-            "SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration of the instance."
-        )
-    return {variable: secrets[secret] for variable, secret in names.items()}
 
 
 def _no_nul(name: str, texts: Iterable[str]) -> None:
