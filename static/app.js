@@ -48,6 +48,11 @@ document.addEventListener("htmx:configRequest", (event) => {
   if (verb === "get" && elt.matches("form.tools")) for (const [name, value] of [...formData]) if (!value) formData.delete(name);
 });
 
+// A word that somebody typed into a search before the page had its scripts counts, too.
+addEventListener("load", () => {
+  for (const input of $$("form[hx-get] [data-search]")) if (input.value !== input.defaultValue) window.htmx.trigger(input.form, "submit");
+});
+
 // An error that no form asked for must not replace the row or panel that was clicked: it goes to the notices, or a toast.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr } = event.detail;

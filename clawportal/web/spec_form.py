@@ -392,7 +392,8 @@ def _settings_part(draft: Draft) -> Response:
 
 
 def _errors_part(draft: Draft, **more: Any) -> Response:
-    context: dict[str, Any] = {"errors": draft.errors, "tried": False, "problem": None, "i": draft.instance} | more
+    tried = bool(request.form.get("tried"))
+    context: dict[str, Any] = {"errors": draft.errors, "tried": tried, "problem": None, "i": draft.instance} | more
     return make_response(render_template("instances/_form_errors.html", **context))
 
 

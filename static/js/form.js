@@ -3,6 +3,7 @@
 // The server answers POSTs of the form (validation and saving alike) with `instances/_form_errors.html`:
 //   <div id="form-errors" data-errors='{"spec.model.name": "sentence", ...}'> ... </div>
 // While somebody types, only fields that were touched show their error; after a try to save, all do.
+// What a save said stays until it is mended: validation goes on below it and never takes its place.
 
 const { $, $$ } = window.clawportal;
 const form = $("#instance-form");
@@ -65,6 +66,24 @@ function touch(event) {
 form.addEventListener("input", touch);
 form.addEventListener("change", touch);
 form.addEventListener("submit", () => { changed = false; });
+
+// An answer to the form counts more than one to the element beside it that validates.
+const asker = $("[data-validates]");
+document.addEventListener("htmx:configRequest", (event) => {
+  if (event.detail.elt === form) window.htmx.trigger(asker, "htmx:abort");
+  if (event.detail.elt !== asker) return;
+  if (form.classList.contains("htmx-request")) event.preventDefault();
+  else if (tried) event.detail.parameters.tried = "1";
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const report = $("#form-errors");
+  if (event.detail.requestConfig.elt !== asker || report.dataset.stays === undefined) return;
+  event.detail.shouldSwap = false;
+  const answer = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").getElementById("form-errors");
+  if (!answer) return;
+  report.dataset.errors = answer.dataset.errors;
+  showErrors();
+});
 
 // What htmx brought: new errors, or the settings of another kind of claw.
 document.addEventListener("htmx:afterSwap", showErrors);

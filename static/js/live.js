@@ -40,9 +40,13 @@ function refresh(part) {
 const busy = (part) => Boolean(part.querySelector("details.menu[open]") || document.querySelector("dialog[open]"));
 document.addEventListener("htmx:beforeSwap", (event) => {
   const part = event.detail.target;
-  if (!part.matches?.("[data-live]") || event.detail.requestConfig?.elt !== part || !busy(part)) return;
+  if (!part.matches?.("[data-live]") || event.detail.requestConfig?.elt !== part) return;
+  // What the part shows was narrowed while it asked: the answer is to the question before.
+  const outdated = event.detail.requestConfig.path !== part.getAttribute("hx-get");
+  if (!outdated && !busy(part)) return;
   event.detail.shouldSwap = false;
   part.dataset.stale = "";
+  if (outdated) refresh(part);
 });
 
 function onChanged(changed) {

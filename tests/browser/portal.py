@@ -141,8 +141,9 @@ class PortalProcess:
         assert answer.status_code == 201, answer.text
         self._token = answer.json()["token"]
 
-    def api(self, method: str, path: str, json: Any = None, status: int | None = None) -> Any:
-        headers = {"Authorization": f"Bearer {self._token}"}
+    def api(self, method: str, path: str, json: Any = None, status: int | None = None, **headers: str) -> Any:
+        """Headers as words: `If_Match="1"`."""
+        headers = {"Authorization": f"Bearer {self._token}"} | {name.replace("_", "-"): value for name, value in headers.items()}
         answer = httpx.request(method, f"{self.url}/api/v1/{path}", json=json, headers=headers, timeout=30)
         assert answer.status_code == status if status else answer.is_success, (method, path, answer.status_code, answer.text)
         return answer.json() if answer.content else None

