@@ -352,18 +352,40 @@ def _between(tier: Tier, instance_id: str, first: int, last: int) -> list[Point]
     return told
 
 
-def sparks(ids: Sequence[str], hours: int = 2, width: int = 24) -> dict[str, list[float]]:
-    """CPU of each instance over the last hours, `width` values at most: what a list draws. One statement for all."""
-    now = int(clock.now().timestamp())
-    first = now - hours * 3600
+@dataclass(frozen=True)
+class Spark:
+    """CPU and memory over the last hours, a value for each five minutes, oldest first; None where nothing was measured."""
+
+    cpu: tuple[float | None, ...]
+    """Percent of one core."""
+    memory: tuple[float | None, ...]
+    """Bytes."""
+
+
+SPARK_HOURS = 2
+
+
+def sparks(ids: Sequence[str], hours: int = SPARK_HOURS) -> dict[str, Spark]:
+    """What a list draws of each instance that was measured. One statement for all."""
+    width = hours * 3600 // FIVE.step
+    first = int(clock.now().timestamp()) // FIVE.step - width
     query = select(SampleChunk.instance_id, SampleChunk.start, SampleChunk.points).where(
-        SampleChunk.instance_id.in_(ids), SampleChunk.tier == FIVE.number, SampleChunk.start >= FIVE.start(first)
+        SampleChunk.instance_id.in_(ids), SampleChunk.tier == FIVE.number, SampleChunk.start >= FIVE.start(first * FIVE.step)
     )
-    found: dict[str, list[tuple[int, float]]] = {}
-    for row in db.session.execute(query.order_by(SampleChunk.start)):
-        values = [(point.at, point.cpu) for point in unpack(row.start, row.points) if point.at >= first]
-        found.setdefault(row.instance_id, []).extend((at, value) for at, value in values if not math.isnan(value))
-    return {instance_id: [value for _, value in values[-width:]] for instance_id, values in found.items()}
+    found: dict[str, tuple[list[float | None], list[float | None]]] = {}
+    for row in db.session.execute(query):
+        for at, cpu, memory in _lean(row.start, row.points):
+            place = at // FIVE.step - first
+            if 0 <= place < width:
+                drawn = found.setdefault(row.instance_id, ([None] * width, [None] * width))
+                drawn[0][place], drawn[1][place] = _known(cpu), _known(memory)
+    return {instance_id: Spark(tuple(cpu), tuple(memory)) for instance_id, (cpu, memory) in found.items()}
+
+
+def _lean(start: int, packed: bytes) -> Iterable[tuple[int, float, float]]:
+    """Time, CPU and memory alone: a list has hundreds of rows."""
+    whole = len(packed) - len(packed) % _POINT.size
+    return ((start + raw[0], raw[3], raw[5]) for raw in _POINT.iter_unpack(packed[:whole]))
 
 
 @dataclass(frozen=True)

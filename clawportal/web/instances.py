@@ -64,7 +64,7 @@ def instances() -> str:
     found = service.lean_listing(who, _filters(given), sort=given["sort"] or "-created_at", limit=page.limit, offset=page.offset)
     counts = rows.tally(who)
     context: dict[str, Any] = {
-        "instances": rows.instance_rows(who, found.items),
+        "instances": rows.instance_rows(who, found.items, sparks=True),
         "page": rows.Paged(found.total, page.limit, page.offset),
         "filters": given,
         "counts": counts,
@@ -144,12 +144,14 @@ def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
 @requires(Permission.INSTANCE_READ)
 def instance(instance_id: str) -> str:
     found, part = service.get(actor(), instance_id), request.args.get("part", "") if fragment() else ""
+    if part == "row":
+        return render_template("instances/_row.html", i=rows.instance_rows(actor(), [found], sparks=True)[0])
     context = frame(found) if part in ("", "status") else {"i": rows.instance_row(actor(), found)}
     if part == "":
         return render_template("instances/overview.html", **context, **_overview(found))
     if part == "overview":
         return render_template("instances/_overview.html", **context, **_overview(found))
-    if part not in ("status", "row", "menu"):
+    if part not in ("status", "menu"):
         raise Invalid.field("part", "must be one of status, overview, row, menu")
     return render_template(f"instances/_{part}.html", **context)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from flask import g
 from flask_babel import lazy_gettext as _l
+from jinja2.filters import do_filesizeformat
 
 from clawportal.db import db
 from clawportal.http.security import portal
@@ -16,9 +17,9 @@ from clawportal.lifecycle import Phase
 from clawportal.models import Cluster, EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import instances, operations, tenancy, tenants
+from clawportal.services import instances, operations, series, tenancy, tenants
 from clawportal.types import Adapter, parse_quantity
-from clawportal.web.words import gettext
+from clawportal.web.words import gettext as _
 
 CONDITIONS = {
     "ConfigAccepted": "Configuration accepted", "Healthy": "Healthy", "Placed": "Placed by its cluster",
@@ -77,6 +78,19 @@ class InstanceRow:
     """Id and title of where it runs, for those who may see that; on its own pages only."""
     conditions: Sequence[Mapping[str, Any]] = ()
     endpoints: Sequence[instances.Endpoint] = ()
+    cpu_spark: Drawn | None = None
+    """In lists only."""
+    memory_spark: Drawn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A small line of the last hours."""
+
+    path: str
+    """Of an SVG that is SPARK_WIDTH wide and SPARK_HEIGHT high."""
+    words: str
+    """The same for whoever does not see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +187,20 @@ def project_names(actor: Actor) -> dict[str, str]:
     }
 
 
-def instance_rows(actor: Actor, found: Iterable[Any]) -> list[InstanceRow]:
-    """Rows of a list, out of instances or of the columns that `lean_listing` gives."""
-    names = project_names(actor)
-    return [_instance_row(actor, instance, names) for instance in found]
+def instance_rows(actor: Actor, found: Iterable[Any], *, sparks: bool = False) -> list[InstanceRow]:
+    """Rows of a list, out of instances or of the columns that `lean_listing` gives. `sparks`: with lines of the last hours."""
+    names, listed = project_names(actor), list(found)
+    drawn = series.sparks([instance.id for instance in listed]) if sparks else {}
+    return [_instance_row(actor, instance, names, spark=drawn.get(instance.id)) for instance in listed]
 
 
 def instance_row(actor: Actor, instance: Instance) -> InstanceRow:
     return _instance_row(actor, instance, project_names(actor), full=True)
 
 
-def _instance_row(actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False) -> InstanceRow:
+def _instance_row(
+    actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False, spark: series.Spark | None = None
+) -> InstanceRow:
     adapter = portal().registry.adapters.get(instance.adapter)
     usage = portal().samples.get(instance.id)
     workload = instance.workload if full and instance.workload else {}
@@ -216,7 +233,46 @@ def _instance_row(actor: Actor, instance: Any, names: Mapping[str, str], *, full
         cluster=_cluster(actor, instance) if full else None,
         conditions=_conditions(instance) if full else (),
         endpoints=instances.endpoints(portal(), instance) if full else (),
+        cpu_spark=_cpu_spark(spark) if spark else None,
+        memory_spark=_memory_spark(spark) if spark else None,
     )
+
+
+SPARK_WIDTH, SPARK_HEIGHT = 64, 16
+
+
+def _cpu_spark(spark: series.Spark) -> Drawn | None:
+    # an idle claw must not look busy because 0.2 % is twice 0.1 %
+    return _drawn(spark.cpu, 5.0, lambda low, high: _(
+        "CPU in the last two hours: %(low)s to %(high)s", low=f"{low:.0f} %", high=f"{high:.0f} %"
+    ))  # fmt: skip
+
+
+def _memory_spark(spark: series.Spark) -> Drawn | None:
+    return _drawn(spark.memory, 1.0, lambda low, high: _(
+        "Memory in the last two hours: %(low)s to %(high)s", low=_size(low), high=_size(high)
+    ))  # fmt: skip
+
+
+def _size(value: float) -> str:
+    return do_filesizeformat(value, True).replace(".0 ", " ")
+
+
+def _drawn(values: Sequence[float | None], least: float, words: Callable[[float, float], str]) -> Drawn | None:
+    """A line from zero to the highest value; broken where nothing was measured. None where there is no line yet."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return None
+    scale = (SPARK_HEIGHT - 2) / max(*known, least)
+    step = SPARK_WIDTH / (len(values) - 1)
+    parts, pen = [], "M"
+    for place, value in enumerate(values):
+        if value is None:
+            pen = "M"
+            continue
+        parts.append(f"{pen}{place * step:.1f} {SPARK_HEIGHT - 1 - value * scale:.1f}")
+        pen = "L"
+    return Drawn("".join(parts), words(min(known), max(known)))
 
 
 def _cluster(actor: Actor, instance: Any) -> tuple[str, str] | None:
@@ -332,7 +388,7 @@ class Where:
         if self.actor and self.actor.inside:
             return tenants.title_of(self.actor.inside)
         found = self._reach()
-        return gettext("All organisations") if found.several else found.tenant or "clawportal"
+        return _("All organisations") if found.several else found.tenant or "clawportal"
 
     def project(self) -> str:
         return self._reach().project

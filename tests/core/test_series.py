@@ -161,7 +161,10 @@ def test_a_list_asks_once_for_all_its_sparks(measured: tuple[World, str]) -> Non
     with world.statements() as told, world.context():
         found = series.sparks([one, two])
     assert len([text for text in told if text.startswith("SELECT")]) == 1
-    assert set(found) == {one} and 10 <= len(found[one]) <= 12
+    assert set(found) == {one} and len(found[one].cpu) == len(found[one].memory) == 24
+    cpu, memory = ([value for value in values if value is not None] for values in (found[one].cpu, found[one].memory))
+    assert 10 <= len(cpu) == len(memory) <= 13 and set(cpu) == {10.0} and memory == sorted(memory)
+    assert found[one].cpu[:11] == (None,) * 11, "nothing was measured before"
 
 
 def test_strangers_and_nonsense_are_refused(measured: tuple[World, str], tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
+from clawportal import clock
 from clawportal.http.security import MARK
+from clawportal.services import series
 from tests.conftest import People, Person, counted_sql
 from tests.web.conftest import Browser
 
@@ -170,3 +172,24 @@ def test_no_page_has_inline_script_or_style(people: People, browse: Browse, path
     text = (Browser(people.admin.app.test_client()) if path == "/login" else browse(people.admin)).page(path)
     assert not re.search(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)", text)
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=\"", text)
+
+
+def test_the_list_draws_the_last_hours(people: People, browse: Browse) -> None:
+    """In one statement for all rows; for a row alone, too, and nothing where nothing was measured."""
+    measured, _new = (people.owner.create(name)["id"] for name in ("measured", "new"))
+    step, now = series.FIVE.step, int(clock.now().timestamp())
+    rows: dict[tuple[str, int], list[series.Point]] = {}
+    for number in range(1, 13):
+        at, used = (now // step - number) * step, 1e6 * number
+        rows.setdefault((measured, series.FIVE.start(at)), []).append(series.Point(at, 20, 0, number, number, used, used, 1))
+    with people.admin.app.app_context():
+        series._upsert(series.FIVE, {key: series.pack(key[1], points) for key, points in rows.items()})
+    browser = browse(people.viewer)
+    with counted_sql(people.admin.app) as statements:
+        text = browser.page("/instances")
+    assert len([one for one in statements if "FROM sample_chunk" in one]) == 1
+    for part in (text, browser.page(f"/instances/{measured}?part=row", htmx=True)):
+        assert part.count('<svg class="spark"') == 2 and "style=" not in part
+        assert 'aria-label="CPU in the last two hours: 1 % to 12 %"' in part and "0.95 MiB" not in part
+        assert "Memory in the last two hours: 976.6 KiB to 11.4 MiB" in part
+    assert "spark" not in browser.page("/")
