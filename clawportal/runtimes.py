@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from clawportal.errors import GiveUp, Unsupported
-from clawportal.types import DoctorResult, ExecSession, FileEntry, Foreign, Ref, RunState, RuntimeEvent
+from clawportal.types import DoctorResult, ExecSession, FileEntry, Foreign, Observed, Ref, RunState, RuntimeEvent
 
 ALIVE = (RunState.RUNNING, RunState.PENDING)
 """States in which there is something to stop."""
@@ -32,7 +32,7 @@ CAPABILITIES = {
     "files": "Files of a running instance can be listed, pulled and pushed.",
     "events": "It says what happened to an instance.",
     "restarts": "The place itself starts again what exits.",
-    "import": "It can list what was not made by the portal, and adopt it.",
+    "import": "It can list what no portal made, observe it, and manage it without making it anew.",
     "drift": "It sees what somebody else changed.",
 }
 """All that a runtime may declare, and what it means."""
@@ -61,8 +61,14 @@ class Without:
     def events(self, ref: Ref) -> list[RuntimeEvent]:
         return []
 
-    def foreign(self) -> list[Foreign]:
+    def foreign(self, name: str = "") -> list[Foreign]:
         return []
+
+    def recognise(self, refs: Iterable[Ref]) -> None:
+        """Nothing foreign is ever an instance here."""
+
+    def resume(self, ref: Ref) -> Observed:
+        self._cannot("manage what it did not make")
 
     def diagnose(self) -> list[DoctorResult]:
         return []

@@ -488,6 +488,10 @@ class Ref:
     """What people call the tenant in names; may change, so that a runtime finds its things by `tenant`."""
     limits: TenantLimits | None = field(default=None, compare=False)
     """What all instances of the tenant together may use, for a place that can hold them to it."""
+    foreign: str = field(default="", compare=False)
+    """`Foreign.id` where somebody else made what this instance is; the place then knows it by that alone."""
+    read_only: bool = field(default=False, compare=False)
+    """Only observed: whatever would change it is refused with Conflict."""
 
     def __str__(self) -> str:
         return f"{self.name or 'instance'} ({self.instance_id})"
@@ -528,6 +532,8 @@ class Observed:
     node: str = ""
     """Name of the machine it runs on, where there are several."""
     pid: int | None = None
+    healthy: bool | None = None
+    """What a check of the place's own says, of something that the portal did not make. None: there is none, or not yet."""
 
 
 @dataclass(frozen=True)
@@ -568,17 +574,19 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Foreign:
-    """Something in the place that looks like a claw and was not made by this portal."""
+    """Something that runs in the place, or ran there, and that no portal made."""
 
     id: str
-    """By which the runtime finds it again."""
+    """By which the runtime finds it again; the same for nothing else anywhere, such as the id of a container."""
     name: str
     image: str
     state: RunState
     created_at: datetime | None = None
     adapter: str = ""
-    """The kind of claw that it seems to be; empty where that cannot be told."""
+    """The kind of claw that the runtime takes it for; empty where it cannot tell, and the core guesses by its words."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    """What people need to see, without secrets: `command`, `labels`, `mounts`, and whatever else there is. The core understands
+    `ports` (numbers), `memory_bytes`, `cpu_cores` and `restart` (`always`, `on-failure` or `never`)."""
 
 
 class ExecSession(Protocol):
@@ -705,8 +713,16 @@ class Runtime(Protocol):
     def version(self) -> str:
         """Of the place's software, such as `Kubernetes v1.36.1`; empty where there is none."""
 
-    def foreign(self) -> list[Foreign]:
-        """What could be imported (capability `import`)."""
+    def foreign(self, name: str = "") -> list[Foreign]:
+        """What could be imported (capability `import`). With a name or id: that one alone, with all that is known of it."""
+
+    def recognise(self, refs: Iterable[Ref]) -> None:
+        """Foreign things that are instances now, all of them (capability `import`): `observe`, `watch` and `sample` tell of them
+        as well. The other methods need only the `Ref`."""
+
+    def resume(self, ref: Ref) -> Observed:
+        """Start what was adopted again, exactly as it is (capability `import`). No-op while it runs; GiveUp `Gone` when it is no
+        longer there."""
 
     def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes: ...
     def open_port(self, ref: Ref, port: int) -> tuple[str, int]:

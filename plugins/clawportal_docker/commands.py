@@ -20,6 +20,7 @@ kill -KILL -- -"$p" 2>/dev/null; kill -KILL "$p"; rm -f -- "$1"; exit 0"""
 
 class Commands(Engine):
     def exec(self, ref: Ref, argv: Sequence[str], *, tty: bool = False, columns: int = 80, rows: int = 24) -> ExecSession:
+        self._may_change(ref)
         with told(ref):
             main = self._main(ref)
             if main is None or main["State"] != "running":
@@ -28,7 +29,7 @@ class Commands(Engine):
             if self._run(main["Id"], ("/bin/sh", "-c", 'command -v -- "$1" >/dev/null', "sh", argv[0]), user)[0] != 0:
                 raise GiveUp("CommandNotFound", f"There is no program {argv[0]!r} in {ref}.", "Check its name.")
             mark = f"{naming.TMP}/.clawportal-{random_bytes.token_hex(6)}"
-            script = 'echo $$ > "$0"; exec "$@"'
+            script = '{ echo $$ > "$0"; } 2>/dev/null; exec "$@"'  # in a container of others it may not be writable
             made = self._client.exec_create(
                 main["Id"], ["/bin/sh", "-c", script, mark, *argv], stdin=True, tty=tty, user=user,
                 environment={"TERM": "xterm-256color"} if tty else None,

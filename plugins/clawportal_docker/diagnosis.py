@@ -1,27 +1,23 @@
-"""What an engine can do and what it says: the connection test, its events, and what else runs there that looks like a claw."""
+"""What an engine can do and what it says: the connection test and its events."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
 from clawportal.errors import GiveUp, Retry
-from clawportal.runtimes import MASK, config_refused, masked
-from clawportal.types import Check, DoctorResult, Foreign, Ref, RunState, RuntimeEvent
+from clawportal.runtimes import config_refused, masked
+from clawportal.types import Check, DoctorResult, Ref, RuntimeEvent
 from clawportal_docker import naming
 from clawportal_docker.errors import BROKEN
 
 if TYPE_CHECKING:
     from clawportal_docker.driver import DockerSettings
-
-_KINDS = {"openclaw": "openclaw", "clawdbot": "openclaw", "nanobot": "nanobot", "nanoclaw": "nanoclaw"}
-_HIDDEN = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASS", "CREDENTIAL")
 
 
 def judge(check: Check, code: int | None, lines: list[str], secrets: Iterable[str]) -> None:
@@ -114,7 +110,8 @@ def _disk(info: Mapping[str, Any], settings: DockerSettings) -> DoctorResult:
 
 def events(client: docker.APIClient, ref: Ref) -> list[RuntimeEvent]:
     """What the engine remembers of the last hour; it keeps its last thousand or so in memory only."""
-    filters = {"type": "container", "label": [f"{naming.INSTANCE}={ref.instance_id}", f"{naming.ROLE}=claw"]}
+    by_label = {"label": [f"{naming.INSTANCE}={ref.instance_id}", f"{naming.ROLE}=claw"]}
+    filters = {"type": "container", **({"container": [ref.foreign]} if ref.foreign else by_label)}
     now = time.time()
     found = []
     try:
@@ -139,42 +136,6 @@ _EVENTS = {
     "kill": ("Signalled", "It was sent a signal"),
     "destroy": ("Removed", "The container was removed"),
 }
-
-
-def foreign(client: docker.APIClient) -> list[Foreign]:
-    """Containers without a portal's labels whose image, name or labels sound like a claw."""
-    found = []
-    for entry in client.containers(all=True):
-        labels = entry.get("Labels") or {}
-        if naming.PLACE in labels:
-            continue
-        name = entry["Names"][0].lstrip("/")
-        adapter = _kind(entry, labels)
-        if not adapter:
-            continue
-        details: dict[str, Any] = {"status": entry.get("Status", ""), "labels": labels}
-        with suppress(docker.errors.APIError):
-            details |= _details(client.inspect_container(entry["Id"]))
-        state = RunState.RUNNING if entry["State"] in ("running", "paused") else RunState.EXITED
-        created = datetime.fromtimestamp(entry["Created"], UTC)
-        found.append(Foreign(entry["Id"], name, entry["Image"], state, created, adapter, details))
-    return found
-
-
-def _kind(entry: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    if any(key.startswith("openclaw.") for key in labels):
-        return "openclaw"
-    words = f"{entry['Image']} {entry['Names'][0]}".lower()
-    return next((kind for sign, kind in _KINDS.items() if sign in words), "")
-
-
-def _details(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person needs to see before taking it over; values that look secret are hidden."""
-    env = dict(item.partition("=")[::2] for item in told["Config"].get("Env") or [])
-    hidden = {name: MASK if any(sign in name.upper() for sign in _HIDDEN) else value for name, value in env.items()}
-    mounts = [{"source": mount.get("Name") or mount.get("Source"), "target": mount["Destination"]} for mount in told["Mounts"]]
-    ports = sorted(told["Config"].get("ExposedPorts") or {})
-    return {"env": hidden, "mounts": mounts, "ports": ports, "user": told["Config"].get("User", "")}
 
 
 def port_free(port: int) -> bool:

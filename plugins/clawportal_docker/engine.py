@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -19,7 +19,7 @@ import docker
 import docker.errors
 from docker.tls import TLSConfig
 
-from clawportal.errors import Conflict, GiveUp, Retry, Unavailable
+from clawportal.errors import Conflict, GiveUp, Retry, Unavailable, Unsupported
 from clawportal.types import Image, Ref
 from clawportal_docker import archives, naming
 from clawportal_docker.errors import BROKEN
@@ -48,6 +48,8 @@ class Engine:
         self._locks: dict[str, threading.Lock] = {}
         self._ended: dict[str, Mapping[str, Any]] = {}
         """What is known of containers that have exited: that never changes again."""
+        self._guests: dict[str, Ref] = {}
+        """Containers that somebody else made and that are instances now, by their ids: the portal tells, no label can."""
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="docker")
 
     def _certificates(self) -> TLSConfig | bool:
@@ -113,21 +115,42 @@ class Engine:
     def _containers(self, ref: Ref, *, previous: bool = False) -> list[dict[str, Any]]:
         """Of one instance, the first process first."""
         self._name(ref)
+        if ref.foreign:
+            return [] if previous else self._strangers((ref.foreign,))
         found = self._mine(f"{naming.INSTANCE}={ref.instance_id}")
         chosen = [entry for entry in found if is_previous(entry) == previous]
         return sorted(chosen, key=lambda entry: (entry["Created"], entry["Names"][0]))
 
     def _main(self, ref: Ref) -> dict[str, Any] | None:
         """The container of the first process; None where there is none."""
+        if ref.foreign:
+            return next(iter(self._containers(ref)), None)
         name = "/" + self._name(ref)
         return next((entry for entry in self._containers(ref) if name in entry["Names"]), None)
 
     def _any(self, ref: Ref) -> dict[str, Any]:
         """A container with the instance's volume, running or not."""
+        if ref.foreign:
+            raise Unsupported(f"The files of {ref} lie where the maker of its container put them. Use its console, or docker cp.")
         found = self._main(ref) or next(iter(self._containers(ref, previous=True)), None)
         if found is None:
             raise Conflict(f"{ref} was never started, so it has no files yet.")
         return found
+
+    # ---- what somebody else made
+
+    def recognise(self, refs: Iterable[Ref]) -> None:
+        self._guests = {ref.foreign: ref for ref in refs if ref.foreign}
+
+    def _strangers(self, ids: Collection[str], *, everywhere: bool = True) -> list[dict[str, Any]]:
+        """Exactly these containers, as far as they are there. Never one that a portal made: that is some instance's already."""
+        found = self._client.containers(all=everywhere, filters={"id": list(ids)}) if ids else []
+        known = [entry | {"Labels": entry.get("Labels") or {}} for entry in found]
+        return [entry for entry in known if entry["Id"] in ids and naming.PLACE not in entry["Labels"]]
+
+    def _may_change(self, ref: Ref) -> None:
+        if ref.read_only:
+            raise Conflict(f"{ref} is only observed: the portal does nothing to its container. Adopt it first.")
 
     # ---- notes of the portal's own in the volume
 

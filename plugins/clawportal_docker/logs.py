@@ -6,7 +6,7 @@ import heapq
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,28 +21,33 @@ if TYPE_CHECKING:
 Connect = Callable[[float], "docker.APIClient"]
 _NANO = re.compile(r"(\.\d{1,6})\d*")
 _LONGEST = 256 * 1024
+_PIECE = 16 * 1024
 
 
 def read(
     connect: Connect, chosen: Sequence[tuple[str, str]], *, tail: int | None, since: datetime | None, follow: bool,
-    stop: Callable[[], bool],
+    stop: Callable[[], bool], plain: bool = False,
 ) -> Iterator[LogLine | None]:  # fmt: skip
-    """`chosen`: containers with the names of their processes, those that have ended first. Only what runs is followed."""
+    """`chosen`: containers with the names of their processes, those that have ended first. Only what runs is followed.
+
+    `plain`: they have a terminal, so that the engine sends lines without frames.
+    """
     if not follow:
-        yield from _past(connect, chosen, tail, since, stop)
+        yield from _past(connect, chosen, tail, since, stop, plain)
         return
     last = datetime.min.replace(tzinfo=UTC)
-    for line in _past(connect, chosen, tail, since, stop):
+    for line in _past(connect, chosen, tail, since, stop, plain):
         last = max(last, line.at)
         yield line
-    yield from _follow(connect, chosen, last, stop)
+    yield from _follow(connect, chosen, last, stop, plain)
 
 
 def _past(
-    connect: Connect, chosen: Sequence[tuple[str, str]], tail: int | None, since: datetime | None, stop: Callable[[], bool]
-) -> Iterator[LogLine]:
+    connect: Connect, chosen: Sequence[tuple[str, str]], tail: int | None, since: datetime | None, stop: Callable[[], bool],
+    plain: bool,
+) -> Iterator[LogLine]:  # fmt: skip
     lines = heapq.merge(
-        *(_lines(connect, container, source, tail=tail, since=since, stop=stop) for container, source in chosen),
+        *(_lines(connect, container, source, tail=tail, since=since, stop=stop, plain=plain) for container, source in chosen),
         key=lambda line: line.at,
     )
     yield from deque(lines, maxlen=tail) if tail is not None else lines
@@ -50,11 +55,11 @@ def _past(
 
 def _lines(
     connect: Connect, container: str, source: str, *, tail: int | None = None, since: datetime | None = None,
-    follow: bool = False, stop: Callable[[], bool] = lambda: False,
+    follow: bool = False, stop: Callable[[], bool] = lambda: False, plain: bool = False,
 ) -> Iterator[LogLine]:  # fmt: skip
     """Of one container, to its end."""
     client = connect(60)
-    pump = Pump(_raw(client, container, source, tail, since, follow), client.close)
+    pump = Pump(_raw(client, container, source, tail, since, follow, plain), client.close)
     try:
         while not stop():
             line = pump.get(0.3)
@@ -67,7 +72,7 @@ def _lines(
 
 
 def _raw(
-    client: docker.APIClient, container: str, source: str, tail: int | None, since: datetime | None, follow: bool
+    client: docker.APIClient, container: str, source: str, tail: int | None, since: datetime | None, follow: bool, plain: bool
 ) -> Iterator[LogLine]:
     params: dict[str, Any] = {
         "stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow), "tail": "all" if tail is None else str(tail),
@@ -81,7 +86,7 @@ def _raw(
     # a frame is one message with a time before it; a long line comes in several, of which only the last has a line end
     rest: dict[Stream, tuple[bytes, bytes]] = {}
     with suppress(*BROKEN):
-        for stream, frame in frames(answer.raw.read):
+        for stream, frame in unframed(answer.raw.stream(_PIECE, decode_content=False)) if plain else frames(answer.raw.read):
             stamp, _, text = frame.partition(b" ")
             first, before = rest.pop(stream, (stamp, b""))
             whole = before + text
@@ -94,6 +99,19 @@ def _raw(
             yield line
 
 
+def unframed(pieces: Iterable[bytes]) -> Iterator[tuple[Stream, bytes]]:
+    """The output of a terminal, line by line: both streams are one there, and nothing marks where a message begins."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (("stdout", line + b"\n") for line in whole)
+        if len(rest) > _LONGEST:
+            yield "stdout", rest + b"\n"
+            rest = b""
+    if rest:
+        yield "stdout", rest + b"\n"
+
+
 def _line(stamp: bytes, text: bytes, stream: Stream, source: str) -> LogLine | None:
     try:
         at = datetime.fromisoformat(_NANO.sub(r"\1", stamp.decode()).replace("Z", "+00:00"))
@@ -103,13 +121,13 @@ def _line(stamp: bytes, text: bytes, stream: Stream, source: str) -> LogLine | N
 
 
 def _follow(
-    connect: Connect, chosen: Sequence[tuple[str, str]], last: datetime, stop: Callable[[], bool]
+    connect: Connect, chosen: Sequence[tuple[str, str]], last: datetime, stop: Callable[[], bool], plain: bool
 ) -> Iterator[LogLine | None]:
     """What comes after `last`, from all containers; ends when all have ended."""
     clients = [connect(60) for _ in chosen]
     since = last if last.year > 1970 else None
     pumps = [
-        Pump(_raw(client, container, source, None, since, True), client.close)
+        Pump(_raw(client, container, source, None, since, True, plain), client.close)
         for client, (container, source) in zip(clients, chosen, strict=True)
     ]
     told_at = time.monotonic()

@@ -15,7 +15,7 @@ import docker.errors
 
 from clawportal.errors import Retry, Unavailable
 from clawportal.types import Capacity, Observed, Ref, RunState, Sample
-from clawportal_docker import naming
+from clawportal_docker import naming, strangers
 from clawportal_docker.engine import TIMEOUT, Engine, is_previous
 from clawportal_docker.errors import BROKEN, told
 from clawportal_docker.streams import Pump
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _DISK_EVERY = 600.0
 _NOT_STARTED = re.compile(r"^\[FATAL \S+ \(\d+\)\] exec (.+) failed: (.+)$")
-_ZERO = "0001-01-01T00:00:00Z"
+_TOLD = ("start", "die", "oom", "destroy", "restart", "pause", "unpause", "health_status")
 
 
 class Looking(Engine):
@@ -38,11 +38,15 @@ class Looking(Engine):
 
     def inspect(self, ref: Ref) -> Observed:
         with told(ref):
+            if ref.foreign:
+                return strangers.observed(ref, self._client)
             return self._observed(ref, self._containers(ref), notes=True)
 
     def observe(self) -> list[Observed]:
         with told():
-            return self._group(self._mine())
+            mine = self._group(self._mine())
+        guests = self._pool.map(self.inspect, list(self._guests.values()))
+        return [*mine, *(seen for seen in guests if seen.state is not RunState.ABSENT)]
 
     def _group(self, entries: Iterable[dict[str, Any]]) -> list[Observed]:
         found: dict[str, list[dict[str, Any]]] = {}
@@ -84,8 +88,8 @@ class Looking(Engine):
             reason, message = self._missing(entry["Id"])
         return replace(
             seen, state=RunState.EXITED, exit_code=None if signal else code, exit_signal=signal,
-            started_at=_when(state.get("StartedAt")) or seen.started_at, exited_at=_when(state.get("FinishedAt")), reason=reason,
-            message=message,
+            started_at=naming.when(state.get("StartedAt")) or seen.started_at, exited_at=naming.when(state.get("FinishedAt")),
+            reason=reason, message=message,
         )  # fmt: skip
 
     def _missing(self, container: str) -> tuple[str, str]:
@@ -117,10 +121,9 @@ class Looking(Engine):
         first = True
         while not stop():
             client = self._connect(TIMEOUT)
-            filters = {"type": "container", "label": [f"{naming.PLACE}={self.place}", f"{naming.ROLE}=claw"]}
             try:
-                with told():
-                    stream = client.events(decode=True, filters=filters)
+                with told():  # of all containers: an instance may be one that somebody else made
+                    stream = client.events(decode=True, filters={"type": "container"})
                 pump = Pump(iter(stream), stream.close)
                 self.streams.add(pump)
                 try:
@@ -145,12 +148,18 @@ class Looking(Engine):
             event = pump.get(0.5)
             if event is Pump.END:
                 return
-            if event and event.get("Action") in ("start", "die", "oom", "destroy", "restart", "pause", "unpause"):
-                yield self._after(event)
+            if event and str(event.get("Action", "")).partition(":")[0] in _TOLD:
+                seen = self._after(event)
+                if seen is not None:
+                    yield seen
 
-    def _after(self, event: Mapping[str, Any]) -> Observed:
-        """What is there now. The engine tells of an end a moment before its list does."""
-        ref = _ref(event["Actor"]["Attributes"])
+    def _after(self, event: Mapping[str, Any]) -> Observed | None:
+        """What is there now; None of what is no instance. The engine tells of an end a moment before its list does."""
+        labels = event["Actor"]["Attributes"]
+        if labels.get(naming.PLACE) != self.place or labels.get(naming.ROLE) != "claw":
+            guest = self._guests.get(event["Actor"]["ID"])
+            return self.inspect(guest) if guest is not None else None
+        ref = _ref(labels)
         seen = self.inspect(ref)
         for _ in range(40):
             if event["Action"] != "die" or seen.state is not RunState.RUNNING or not event["id"].startswith(seen.incarnation):
@@ -165,12 +174,14 @@ class Looking(Engine):
         """The engine has no call for all: one for each that runs, several at a time, none of which waits for a second reading."""
         with told():
             running = [entry for entry in self._mine(everywhere=False) if not is_previous(entry)]
+            guests = self._guests
+            running += self._strangers(guests, everywhere=False)
         disk = self._disk_used()
         found: dict[str, Sample] = {}
         for entry, stats in zip(running, self._pool.map(self._stats, running), strict=True):
             if not stats.get("memory_stats"):
                 continue
-            ref = _ref(entry["Labels"])
+            ref = guests.get(entry["Id"]) or _ref(entry["Labels"])
             memory = stats["memory_stats"]
             cache = memory.get("stats", {}).get("total_inactive_file", memory.get("stats", {}).get("inactive_file", 0))
             one = Sample(
@@ -220,13 +231,6 @@ def _ref(labels: Mapping[str, str]) -> Ref:
 
 def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _when(text: str | None) -> datetime | None:
-    """The engine writes nanoseconds, which Python does not read."""
-    if not text or text == _ZERO:
-        return None
-    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).replace("Z", "+00:00"))
 
 
 def _sum(before: Sample | None, one: Sample) -> Sample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from clawportal.types import Layout, Process, Ref, Workload, parse_quantity
@@ -28,6 +29,7 @@ ROOTS = ("home", "state", "work")
 PREVIOUS = "-previous"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ODD = re.compile(r"[^a-z0-9-]+")
+_NEVER = "0001-01-01T00:00:00Z"
 
 
 def valid_id(instance_id: str) -> bool:
@@ -47,6 +49,13 @@ def network_name(prefix: str, place: str, ref: Ref) -> str:
 def readable(ref: Ref) -> str:
     """A name as host name and for people."""
     return (_ODD.sub("-", ref.name.lower()).strip("-") or ref.instance_id.lower())[:60]
+
+
+def when(text: str | None) -> datetime | None:
+    """A time of the engine: it writes nanoseconds, which Python does not read."""
+    if not text or text == _NEVER:
+        return None
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).replace("Z", "+00:00"))
 
 
 def layout(artifacts: Mapping[str, str]) -> Layout:

@@ -21,7 +21,7 @@ from clawportal.types import (
     Ref,
     RuntimeEvent,
 )
-from clawportal_docker import diagnosis, images, logs, naming
+from clawportal_docker import diagnosis, images, logs, naming, strangers
 from clawportal_docker.commands import Commands
 from clawportal_docker.engine import LONG
 from clawportal_docker.errors import told
@@ -66,16 +66,19 @@ class DockerRuntime(Starting, Commands, Without):
     ) -> Iterator[LogLine | None]:  # fmt: skip
         with told(ref):
             found = self._containers(ref, previous=previous)
-        chosen = [(entry["Id"], entry["Labels"].get(naming.PROCESS, "")) for entry in found]
-        return logs.read(self._connect, chosen, tail=tail, since=since, follow=follow and not previous, stop=stop)
+            plain = bool(ref.foreign and found) and strangers.has_terminal(self._client, ref)
+        chosen = [(entry["Id"], entry["Labels"].get(naming.PROCESS, "main")) for entry in found]
+        return logs.read(self._connect, chosen, tail=tail, since=since, follow=follow and not previous, stop=stop, plain=plain)
 
     def open_port(self, ref: Ref, port: int) -> tuple[str, int]:
-        if self.settings.network == "host":
+        if self.settings.network == "host" and not ref.foreign:
             return self._engine_host(), port
         with told(ref):
             main = self._main(ref)
             if main is None or main["State"] != "running":
                 raise Unavailable(f"{ref} does not run.")
+            if (main.get("HostConfig") or {}).get("NetworkMode") == "host":
+                return self._engine_host(), port
             if self.settings.by_address:
                 for network in (main.get("NetworkSettings") or {}).get("Networks", {}).values():
                     if network.get("IPAddress"):
@@ -104,6 +107,6 @@ class DockerRuntime(Starting, Commands, Without):
         with told():
             return diagnosis.version(self._client)
 
-    def foreign(self) -> list[Foreign]:
+    def foreign(self, name: str = "") -> list[Foreign]:
         with told():
-            return diagnosis.foreign(self._client)
+            return [strangers.described(self._client, name)] if name else strangers.listing(self._client)

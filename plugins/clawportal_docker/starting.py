@@ -13,7 +13,7 @@ import docker.errors
 from clawportal.errors import Conflict, GiveUp, Retry
 from clawportal.runtimes import secret_env
 from clawportal.types import Observed, Ref, Workload
-from clawportal_docker import archives, diagnosis, naming
+from clawportal_docker import archives, diagnosis, naming, strangers
 from clawportal_docker.errors import BROKEN, told
 from clawportal_docker.files import Files
 from clawportal_docker.looking import Looking
@@ -26,6 +26,8 @@ _RUNS = ("running", "paused", "restarting")
 
 class Starting(Files, Looking):
     def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
+        if ref.foreign:
+            raise GiveUp("Adopted", f"{ref} is a container that somebody else made.", "It is only started and stopped as it is.")
         if workload.image is None or not workload.processes:
             raise GiveUp("NothingToRun", f"The workload of {ref} names no image or no process.")
         values = [secret_env(process.secret_env, secrets, ref) for process in workload.processes]
@@ -204,10 +206,23 @@ class Starting(Files, Looking):
 
     # ---- ending
 
+    def resume(self, ref: Ref) -> Observed:
+        self._may_change(ref)
+        with self._locked(ref), told(ref):
+            main = self._main(ref) if ref.foreign else None
+            if main is None:
+                raise strangers.gone(ref)
+            if main["State"] == "paused":
+                self._client.unpause(main["Id"])
+            elif main["State"] not in _RUNS:
+                self._client.start(main["Id"])
+        return self.inspect(ref)
+
     def stop(self, ref: Ref, grace: float) -> None:
+        self._may_change(ref)
         with told(ref):
             running = [entry["Id"] for entry in self._containers(ref) if entry["State"] in _RUNS]
-            main = self._main(ref)
+            main = None if ref.foreign else self._main(ref)
             if main is not None and running:
                 with suppress(docker.errors.APIError):  # it may end this very moment
                     self._note(main["Id"], "stopping.json", {"container": main["Id"]})
@@ -222,6 +237,7 @@ class Starting(Files, Looking):
         client.close()
 
     def kill(self, ref: Ref) -> None:
+        self._may_change(ref)
         with told(ref):
             for entry in self._containers(ref):
                 try:
@@ -231,13 +247,17 @@ class Starting(Files, Looking):
                         raise
 
     def remove(self, ref: Ref, *, keep_data: bool) -> None:
+        """Of what somebody else made only the container goes, with its nameless volumes unless the data is kept."""
+        self._may_change(ref)
         with self._locked(ref), told(ref):
             for entry in self._containers(ref):
                 if entry["State"] in _RUNS:
                     raise Conflict(f"{ref} still runs. Stop it first.")
             for entry in [*self._containers(ref), *self._containers(ref, previous=True)]:
-                self._discard(entry["Id"], volumes=True)
+                self._discard(entry["Id"], volumes=not (ref.foreign and keep_data))
                 self._ended.pop(entry["Id"], None)
+            if ref.foreign:
+                return
             if not keep_data:
                 self._remove_volume(ref)
             self._leave_network(ref)
