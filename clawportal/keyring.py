@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import secrets
 import stat
@@ -20,6 +21,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _NONCE = 12
 _KEY = 32
+_Mark = tuple[int, int, int]
+
+logger = logging.getLogger(__name__)
 
 
 class KeyringError(Exception):
@@ -27,23 +31,36 @@ class KeyringError(Exception):
 
 
 class Keyring:
-    """Keys by number; the highest number is current."""
+    """Keys by number; the highest number is current. A ring of a file follows the file: rotating needs no restart."""
 
-    def __init__(self, keys: dict[int, bytes], session_key: str) -> None:
+    def __init__(self, keys: dict[int, bytes], session_key: str, file: Path | None = None, mark: _Mark | None = None) -> None:
         if not keys:
             raise KeyringError("the key ring is empty")
-        self._keys = keys
+        self._known = keys
+        self._file, self._mark = file, mark
         self.session_key = session_key
         """Signs browser sessions."""
+
+    @property
+    def _keys(self) -> dict[int, bytes]:
+        """Read again where the file is not the one that was read; what is known stays while that cannot be read."""
+        mark = _mark(self._file) if self._file else None
+        if self._file and mark and mark != self._mark:
+            self._mark = mark
+            try:
+                self._known = _read(self._file)._known
+            except KeyringError as error:
+                logger.error("the keys were changed and cannot be read, the former ones are used: %s", error)
+        return self._known
 
     @property
     def current(self) -> int:
         return max(self._keys)
 
     def seal(self, value: str, place: str) -> bytes:
-        nonce = os.urandom(_NONCE)
-        sealed = AESGCM(self._keys[self.current]).encrypt(nonce, value.encode(), place.encode())
-        return self.current.to_bytes(4, "big") + nonce + sealed
+        keys, nonce = self._keys, os.urandom(_NONCE)
+        number = max(keys)
+        return number.to_bytes(4, "big") + nonce + AESGCM(keys[number]).encrypt(nonce, value.encode(), place.encode())
 
     def open(self, sealed: bytes, place: str) -> str:
         key = self._keys.get(int.from_bytes(sealed[:4], "big"))
@@ -68,16 +85,37 @@ def load(file: Path) -> Keyring:
     try:
         if not file.exists():
             _write(file, {1: secrets.token_bytes(_KEY)}, secrets.token_urlsafe(48))
+    except OSError as error:
+        raise _unusable(file, error) from error
+    return _read(file)
+
+
+def _unusable(file: Path, error: OSError) -> KeyringError:
+    return KeyringError(f"{file} cannot be used: {error.strerror}; correct its owner and folder")
+
+
+def _mark(file: Path) -> _Mark | None:
+    """Differs once the file was written anew."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _read(file: Path) -> Keyring:
+    mark = _mark(file)  # before its content: a change in between is found by the next look
+    try:
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:
             raise KeyringError(f"{file} can be read by others (mode {mode:o}); run: chmod 600 {file}")
         text = file.read_bytes()
     except OSError as error:
-        raise KeyringError(f"{file} cannot be used: {error.strerror}; correct its owner and folder") from error
+        raise _unusable(file, error) from error
     try:
         document = json.loads(text)
         keys = {int(number): _key(key) for number, key in document["keys"].items()}
-        return Keyring(keys, _session_key(document["session_key"]))
+        return Keyring(keys, _session_key(document["session_key"]), file, mark)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KeyringError(f"{file} is damaged ({error}); restore it from a backup, or secrets cannot be opened") from error
 

@@ -319,7 +319,7 @@ def keys() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Make a new key, and seal every stored secret with it. Restart running portals afterwards."""
+    """Make a new key, and seal every stored secret with it. Running portals take it up by themselves."""
     from clawportal import keyring, origin
     from clawportal.app import KEYRING_FILE
     from clawportal.permissions import SYSTEM
@@ -333,7 +333,7 @@ def rotate() -> None:
             moved += clusters.reseal(portal)
         summary = f"A new key is in use; {moved} secrets were sealed with it."
         audit_service.note(audit_service.Pending("keys.rotate", SYSTEM, "keys", summary=summary))
-    click.echo(f"A new key is in use; {moved} secrets were sealed with it. Restart running portals.")
+    click.echo(f"A new key is in use; {moved} secrets were sealed with it.")
 
 
 def main() -> None:

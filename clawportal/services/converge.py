@@ -58,7 +58,7 @@ PLACE_LIMIT = timedelta(minutes=15)
 APPLY_MAX = 120.0
 """Seconds that a runtime may take to start something, before others believe that this worker is gone."""
 AGAIN = "The portal tries again by itself; what stands in the way is in the message."
-UNREADABLE = "If the keys were rotated, restart the portal. Otherwise restore keyring.json, or enter the secrets again."
+UNREADABLE = "Restore keyring.json from a backup or from the portal that rotated the keys, or enter the secrets again."
 
 _PROGRESS = {Phase.PENDING: 0.02, Phase.INSTALLING: 0.1, Phase.CREATING: 0.6, Phase.STARTING: 0.75, Phase.STOPPING: 0.5,
              Phase.DELETING: 0.5}  # fmt: skip

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,22 @@ def test_rotation(file: Path) -> None:
     assert new.current == 2 and new.session_key == old.session_key and file.stat().st_mode & 0o777 == 0o600
     assert new.open(sealed, "p") == "value" and not new.is_current(sealed)
     again = new.seal("value", "p")
+    assert old.open(again, "p") == "value" and old.current == 2, "who runs already takes the new key up"
+    document = json.loads(file.read_text())
+    del document["keys"]["1"]
+    file.write_text(json.dumps(document))
     with pytest.raises(KeyringError, match="no longer in the ring"):
-        old.open(again, "p")
+        old.open(sealed, "p")
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.write_text("{"), lambda file: file.chmod(0o644), lambda file: file.unlink()])
+def test_a_running_portal_outlives_a_spoilt_file(file: Path, spoil: Callable[[Path], None]) -> None:
+    ring = keyring.load(file)
+    sealed = ring.seal("value", "p")
+    keyring.rotate(file)
+    spoil(file)
+    assert ring.open(sealed, "p") == "value" and ring.open(ring.seal("other", "p"), "p") == "other"
+    assert ring.current == 1
 
 
 def test_a_crash_during_rotation_leaves_a_usable_file(file: Path) -> None:
