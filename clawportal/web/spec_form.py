@@ -7,9 +7,8 @@ import hashlib
 import json
 import re
 import secrets as random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from flask import Response, make_response, render_template, request, url_for
@@ -25,12 +24,14 @@ from clawportal.models import Cluster, Instance
 from clawportal.permissions import Actor, Permission
 from clawportal.services import catalog, clusters, instances, layers, ledger, plans, policies, secrets, tenancy
 from clawportal.types import Adapter, InstanceSpec
-from clawportal.web import pages, rows, warned
+from clawportal.web import pages, rows, stale, warned
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
 _PATHS = {"project": "project_id"}
+_PARTS = ("settings", "project")
+"""What is asked for anew when the kind of claw is changed, or the project: another organisation allows other things."""
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{8,64}$")
 _SUGGESTED = re.compile(r"^[a-z0-9-]+-\d+$")
 
@@ -48,17 +49,6 @@ class Draft:
     errors: dict[str, str] = field(default_factory=dict)
     instance: Instance | None = None
     generation: int | None = None
-
-
-@dataclass(frozen=True)
-class Stale:
-    """What somebody else did to the instance while the form was open."""
-
-    by: str
-    at: datetime | None
-    generation: int
-    changes: list[tuple[str, str]]
-    """Path and what is stored there now, where it differs from what was typed."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ def instance_new() -> AnyResponse:
     if request.method == "GET":
         return _page(_fresh(actor(), request.args.get("adapter", "")))
     draft = _read_new(actor())
-    if request.args.get("part") == "settings":
+    if request.args.get("part") in _PARTS:
         return _settings_part(draft)
     if request.form.get("validate"):
         _note_errors(draft, instances.check_new(portal(), actor(), _wanted(draft)))
@@ -128,7 +118,7 @@ def _read_new(who: Actor) -> Draft:
     form = request.form
     adapter = portal().registry.adapter(form.get("adapter", ""))
     versions = [entry.version for entry in adapter.versions()]
-    asked, part = form.get("version", ""), request.args.get("part") == "settings"
+    asked, part = form.get("version", ""), request.args.get("part") in _PARTS
     version = asked if asked in versions else catalog.default_version(adapter)
     name = form.get("name", "").strip()
     if part and (not name or _SUGGESTED.match(name)):
@@ -263,29 +253,18 @@ def _save(draft: Draft, instance: Instance) -> AnyResponse:
     return pages.moved(said, url_for("web.instance", instance_id=instance_id))
 
 
-def _what_happened(draft: Draft, now: Instance) -> Stale:
+def _what_happened(draft: Draft, now: Instance) -> stale.Stale:
     events = ledger.feed(actor(), instance_id=now.id, limit=50) if actor().has(Permission.EVENT_READ) else []
     last = next((event for event in events if event.kind.endswith("_requested")), None)
-    stored = dict(_flat(now.spec))
+    stored = dict(stale.flat(now.spec))
     changes = [
-        (f"spec.{path}", _shown(stored[path])) for path, typed in _flat(draft.spec) if path in stored and stored[path] != typed
+        stale.Difference(f"spec.{path}", stale.shown(stored[path]))
+        for path, typed in stale.flat(draft.spec)
+        if path in stored and stored[path] != typed
     ]
     if draft.version != now.version:
-        changes.insert(0, ("version", now.version))
-    return Stale(last.actor if last else "", last.at if last else None, now.generation, changes)
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in document.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else text[:200] + "…"
+        changes.insert(0, stale.Difference("version", now.version))
+    return stale.Stale(last.actor if last else "", last.at if last else None, now.generation, changes)
 
 
 # ---- answers
@@ -388,7 +367,8 @@ def _page(draft: Draft, **more: Any) -> Response:
 
 def _settings_part(draft: Draft) -> Response:
     draft.errors = {}
-    return make_response(render_template("instances/_settings.html", **_context(draft)))
+    template = "instances/_project.html" if request.args.get("part") == "project" else "instances/_settings.html"
+    return make_response(render_template(template, **_context(draft)))
 
 
 def _errors_part(draft: Draft, **more: Any) -> Response:
@@ -397,9 +377,9 @@ def _errors_part(draft: Draft, **more: Any) -> Response:
     return make_response(render_template("instances/_form_errors.html", **context))
 
 
-def _refused(draft: Draft, problem: Problem | None = None, stale: Stale | None = None) -> Response:
+def _refused(draft: Draft, problem: Problem | None = None, meanwhile: stale.Stale | None = None) -> Response:
     """Nothing was stored: the same form again, or, with scripts, only what is wrong with it."""
-    more: dict[str, Any] = {"tried": True, "problem": problem, "stale": stale}
+    more: dict[str, Any] = {"tried": True, "problem": problem, "stale": meanwhile}
     answer = _errors_part(draft, **more) if fragment() else _page(draft, **more)
     answer.status_code = problem.status if problem else 422
     if fragment():

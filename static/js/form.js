@@ -85,8 +85,21 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   showErrors();
 });
 
-// What htmx brought: new errors, or the settings of another kind of claw.
-document.addEventListener("htmx:afterSwap", showErrors);
+// What htmx brought: new errors, or the settings of another kind of claw or project. A secret that was typed is never sent
+// back, so it is carried over here.
+const typed = new Map();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target?.id !== "settings-part") return;
+  for (const field of $$('[name^="secrets."]', form)) if (field.value) typed.set(field.name, field.value);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const [name, value] of typed) {
+    const field = form.elements[name];
+    if (field && !field.value) field.value = value;
+  }
+  typed.clear();
+  showErrors();
+});
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.elt !== form) return;
   changed = !event.detail.successful;

@@ -6,7 +6,11 @@ import re
 from typing import Any
 
 import pytest
+from flask import Flask
+from sqlalchemy import select
 
+from clawportal.db import db
+from clawportal.models import Project
 from clawportal.services.policy_kinds import EXAMPLES, KINDS
 from tests.conftest import People, make_person
 from tests.rights.test_rights_pages import Browser
@@ -121,6 +125,23 @@ def test_a_refused_create_keeps_the_form_and_names_the_rule(people: People, home
     assert "warns: echo is not allowed" in owner.page(where)
     answer = owner.client.post(f"{where}/restart", headers={"HX-Request": "true", "X-CSRFToken": token(owner)})
     assert answer.status_code == 204 and "warning" in answer.headers["HX-Trigger"] and "Ask Kim." in answer.headers["HX-Trigger"]
+
+
+def test_what_a_rule_refuses_follows_the_project(people: People, home: str, portal_app: Flask) -> None:
+    acme = Browser(people.stranger)
+    acme.done(f"/tenants/{people.acme}/policies/new", kind="adapters", name="no-echo", title="No echo here",
+              **{"parameters.allowed": "nanobot"})  # fmt: skip
+    with portal_app.app_context():
+        projects = {row.tenant_id: row.id for row in db.session.scalars(select(Project))}
+    admin = Browser(people.admin)
+    page = admin.page("/instances/new?adapter=echo")
+    assert 'hx-post="/instances/new?part=project"' in page
+    typed = {"adapter": "echo", "name": "kept-name", "spec.settings.greeting": "Good day"}
+    for project, marked in ((projects[people.acme], True), (projects[home], False)):
+        part = admin.post("/instances/new?part=project", **typed, project_id=project).get_data(as_text=True)
+        assert 'hx-swap-oob="true"' in part and ("No echo here" in part) is marked
+        assert 'value="kept-name"' in part and "Good day" in part and f'value="{project}" selected' in part
+    assert "hx-swap-oob" not in admin.post("/instances/new?part=settings", **typed).get_data(as_text=True)
 
 
 def token(browser: Browser) -> str:
