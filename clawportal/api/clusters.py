@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from clawportal.api._layer import Answer, Page, Paged, Query, op
+from clawportal.api._layer import BIGGEST, Answer, Page, Paged, Query, op
 from clawportal.api.events import Event as EventDocument
+from clawportal.errors import Invalid, PreconditionRequired
 from clawportal.models import Cluster
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission
@@ -71,6 +72,7 @@ class ClusterRow(ClusterItem):
 class ClusterDocument(ClusterRow):
     """A cluster with how it is connected; never the values of its secrets."""
 
+    generation: int | None = Field(description="Another number after each saved change; also the ETag.")
     settings: dict[str, Any] | None
     secrets: list[str] | None = Field(description="Names of the secrets that are stored.")
     policy: dict[str, Any] | None = Field(description="What differs from the defaults; see the schema of a create.")
@@ -145,6 +147,7 @@ class ClusterPatch(Strict):
     labels: dict[str, str] | None = Field(None, max_length=64)
     tenants: list[str] | None = Field(None, max_length=1000, description="Ids or names. Null: all.")
     policy: clusters.ClusterPolicy | None = Field(None, description="All of it.")
+    generation: int | None = Field(None, ge=0, le=BIGGEST, description="What was read, where If-Match cannot be sent.")
 
 
 class Confirmed(Query):
@@ -167,10 +170,10 @@ def list_clusters(actor: Actor, query: ClusterQuery) -> dict[str, Any]:
 
 
 @op("GET", "/clusters/{cluster_id}", permission=Permission.CLUSTER_READ, tags=TAGS, summary="One cluster",
-    returns=ClusterDocument, problems=(404,))  # fmt: skip
-def get_cluster(actor: Actor, cluster_id: str) -> dict[str, Any]:
+    returns=ClusterDocument, etag=True, problems=(404,))  # fmt: skip
+def get_cluster(actor: Actor, cluster_id: str) -> Any:
     """By id or name."""
-    return _document(actor, clusters.get(actor, cluster_id))
+    return _answer(actor, clusters.get(actor, cluster_id))
 
 
 # ---- trying
@@ -194,33 +197,45 @@ def test_cluster(actor: Actor, portal: Portal, cluster_id: str, body: TestChange
 
 
 @op("POST", "/clusters", permission=Permission.CLUSTER_MANAGE, tags=TAGS, summary="Connect a cluster", status=201,
-    returns=ClusterDocument, problems=(409,), example=EXAMPLE)  # fmt: skip
+    returns=ClusterDocument, etag=True, problems=(409,), example=EXAMPLE)  # fmt: skip
 def create_cluster(actor: Actor, portal: Portal, body: NewCluster) -> Any:
     """Stored and watched from now on; whether it answers is told by `health` a moment later. `/clusters/test` tries it first."""
     given = body.model_dump(mode="json", exclude={"policy"})
     made = clusters.create(portal, actor, clusters.NewCluster(**given, policy=body.policy.model_dump(mode="json")))
-    return _document(actor, made), 201, {"Location": f"/api/v1/clusters/{made.id}"}
+    return _document(actor, made), 201, _etag(made) | {"Location": f"/api/v1/clusters/{made.id}"}
 
 
 @op("PATCH", "/clusters/{cluster_id}", permission=Permission.CLUSTER_MANAGE, tags=TAGS, summary="Change a cluster",
-    returns=ClusterDocument, problems=(404, 409), example={"title": "Laboratory", "tenants": ["acme"]})  # fmt: skip
-def change_cluster(actor: Actor, portal: Portal, cluster_id: str, body: ClusterPatch) -> dict[str, Any]:
-    """A change of settings or secrets connects anew; claws run on."""
+    returns=ClusterDocument, etag=True, problems=(404, 409, 412, 428),
+    example={"title": "Laboratory", "tenants": ["acme"]})  # fmt: skip
+def change_cluster(actor: Actor, portal: Portal, cluster_id: str, body: ClusterPatch, if_match: int | None) -> Any:
+    """Needs If-Match with the ETag that was read (or `generation` in the body), so that no change of others gets lost.
+
+    A change of settings or secrets connects anew; claws run on.
+    """
+    generation = _generation(body, if_match)
     change = clusters.ClusterChange(
         title=body.title, settings=body.settings, secrets=body.secrets, labels=body.labels, tenants=body.tenants,
         for_all="tenants" in body.model_fields_set and body.tenants is None,
         policy=body.policy.model_dump(mode="json") if body.policy is not None else None,
     )  # fmt: skip
-    return _document(actor, clusters.update(portal, actor, cluster_id, change))
+    return _answer(actor, clusters.update(portal, actor, cluster_id, change, generation=generation))
+
+
+def _generation(body: ClusterPatch, if_match: int | None) -> int:
+    if if_match is not None and body.generation is not None and body.generation != if_match:
+        raise Invalid.field("generation", f"is {body.generation}, but If-Match says {if_match}; send one of them")
+    found = if_match if if_match is not None else body.generation
+    if found is None:
+        raise PreconditionRequired("Send If-Match with the ETag (the generation) that you read, so that no change gets lost.")
+    return found
 
 
 @op("POST", "/clusters/{cluster_id}/{verb}", permission=Permission.CLUSTER_MANAGE, tags=TAGS, returns=ClusterDocument,
-    summary="Pause, resume, cordon or uncordon", problems=(404, 409))  # fmt: skip
-def press_cluster(
-    actor: Actor, portal: Portal, cluster_id: str, verb: Literal["pause", "resume", "cordon", "uncordon"]
-) -> dict[str, Any]:
+    summary="Pause, resume, cordon or uncordon", etag=True, problems=(404, 409))  # fmt: skip
+def press_cluster(actor: Actor, portal: Portal, cluster_id: str, verb: Literal["pause", "resume", "cordon", "uncordon"]) -> Any:
     """`pause`: nothing is done there and everything is shown as last seen. `cordon`: it takes no new instances."""
-    return _document(actor, clusters.ACTIONS[verb](portal, actor, cluster_id))
+    return _answer(actor, clusters.ACTIONS[verb](portal, actor, cluster_id))
 
 
 @op("GET", "/clusters/{cluster_id}/losses", permission=Permission.CLUSTER_MANAGE, tags=TAGS, returns=ClusterLosses,
@@ -249,7 +264,7 @@ def _item(row: Cluster, instances: int) -> dict[str, Any]:
 
 
 _MORE = ("version", "capacity", "labels", "tenants", "for_all", "created_at")
-_ALL = ("settings", "secrets", "policy", "events")
+_ALL = ("generation", "settings", "secrets", "policy", "events")
 
 
 def _more(row: Cluster, tenants: Sequence[tuple[str, str]], full: bool) -> dict[str, Any]:
@@ -269,9 +284,18 @@ def _document(actor: Actor, row: Cluster) -> dict[str, Any]:
     if not full:
         return found | dict.fromkeys(_ALL)
     return found | {
-        "settings": row.settings or {}, "secrets": clusters.secret_names(row.id), "policy": row.policy or {},
+        "generation": clusters.generation_of(row), "settings": row.settings or {}, "secrets": clusters.secret_names(row.id),
+        "policy": row.policy or {},
         "events": [_event(event) for event in clusters.events(actor, row.id)],
     }  # fmt: skip
+
+
+def _etag(row: Cluster) -> dict[str, str]:
+    return {"ETag": f'"{clusters.generation_of(row)}"'}
+
+
+def _answer(actor: Actor, row: Cluster) -> Any:
+    return _document(actor, row), 200, _etag(row)
 
 
 def _event(row: Any) -> Mapping[str, Any]:

@@ -176,7 +176,7 @@ def edit(
         change["tenants"] = list(tenants) or None
     if not change:
         raise click.UsageError("Say what to change: --title, --set, --secret, --label, --tenant, --for-all or --policy.")
-    made = portal.call("PATCH", _path(name), body=change)
+    made = portal.call("PATCH", _path(name), body=change, headers={"If-Match": f'"{found["generation"]}"'})
     if output == "json":
         return _tell(made, output)
     click.echo(f"{made['name']} was changed.")

@@ -40,6 +40,7 @@ class Cluster(Base):
     revision: Mapped[int] = mapped_column(default=1, server_default=text("1"))
     """Grows with each change of how it is reached; every process connects anew then."""
     updated_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=clock.now)
+    """When somebody saved it last; `services.clusters.generation_of`."""
 
     # observed: written by background work, and only when it changes
     health: Mapped[str] = mapped_column(String(20), default=UNKNOWN, server_default=UNKNOWN)

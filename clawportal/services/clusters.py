@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from clawportal import clock, lifecycle
 from clawportal.db import db, transaction
-from clawportal.errors import Conflict, FieldError, Invalid, Retry
+from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, Retry
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission, Scope
@@ -27,6 +27,8 @@ from clawportal.types import Runtime, RuntimeDriver, Strict
 
 LOCAL = "local"
 MOST_NAMED = 5
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _REGISTRY = re.compile(r"^[a-z0-9][a-z0-9.-]*(?::\d{1,5})?(?:/[a-z0-9][a-z0-9._/-]*)?$")
 _IMAGE = re.compile(r"^[a-zA-Z0-9][\w.:/@{}-]*$")
@@ -210,6 +212,19 @@ def secret_names(cluster_id: str) -> list[str]:
     return list(db.session.scalars(query))
 
 
+def generation_of(cluster: Cluster) -> int:
+    """Another number after each saved change, so that nobody overwrites what they have not read; pressing buttons is no such."""
+    return 0 if cluster.updated_at is None else (cluster.updated_at - _EPOCH) // _TICK
+
+
+def secrets_since(cluster_id: str, generation: int) -> list[str]:
+    """Which secrets were changed after what somebody read."""
+    query = select(ClusterSecret.name).where(
+        ClusterSecret.cluster_id == cluster_id, ClusterSecret.updated_at > _EPOCH + generation * _TICK
+    )
+    return list(db.session.scalars(query.order_by(ClusterSecret.name)))
+
+
 def lock(cluster_id: str) -> None:
     """Until the end of the transaction, one at a time: giving out ports, turns and installs. SQLite has one writer anyway.
 
@@ -372,6 +387,12 @@ def _at_secret(error: FieldError, names: Sequence[str]) -> FieldError:
     return FieldError(f"secrets.{name}", error.message, error.code) if name in names else error
 
 
+def as_stored(portal: Portal, cluster: Cluster, settings: Mapping[str, Any], secrets: Mapping[str, str | None]) -> dict[str, Any]:
+    """The settings as a save would store them; as they are, where it would be refused."""
+    accepted, _errors = accept(portal, cluster.runtime, settings, secrets, open_secrets(portal, cluster.id))
+    return accepted.settings if accepted else dict(settings)
+
+
 def _checked_policy(policy: Mapping[str, Any], errors: list[FieldError]) -> dict[str, Any]:
     try:
         return ClusterPolicy.model_validate(dict(policy)).model_dump(mode="json", exclude_defaults=True)
@@ -428,10 +449,15 @@ def create(portal: Portal, actor: Actor, wanted: NewCluster) -> Cluster:
     return cluster
 
 
-def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange) -> Cluster:
-    """A change of the connection closes the present one; every process connects anew when it next needs it."""
+def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange, *, generation: int | None = None) -> Cluster:
+    """A change of the connection closes the present one; every process connects anew when it next needs it.
+
+    Refused where somebody else saved since the caller read `generation`. None is for the portal itself: whatever is there.
+    """
     with transaction():
         cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        if generation is not None and generation != generation_of(cluster):
+            raise PreconditionFailed(f"Somebody saved cluster {cluster.name} since you read it. Read it again and repeat.")
         title = cluster.title if change.title is None else change.title
         labels = cluster.labels if change.labels is None else change.labels
         errors = _check_words(title, labels)
@@ -446,7 +472,8 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange)
             cluster.revision += 1
             cluster.settings = accepted.settings
             _store_secrets(portal, cluster.id, accepted.secrets)
-        cluster.title, cluster.labels, cluster.policy, cluster.updated_at = title.strip(), dict(labels), policy, clock.now()
+        cluster.title, cluster.labels, cluster.policy = title.strip(), dict(labels), policy
+        cluster.updated_at = max(clock.now(), (cluster.updated_at or _EPOCH) + _TICK)  # never twice the same, however clocks go
         before = _audience(cluster)
         if tenants is not None or change.for_all:
             _set_tenants(cluster, None if change.for_all else tenants)

@@ -11,7 +11,7 @@ from flask import Response, make_response, render_template, request, url_for
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.errors import Conflict, FieldError, Invalid, Problem
+from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, PreconditionRequired, Problem
 from clawportal.http import forms
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
@@ -20,7 +20,7 @@ from clawportal.permissions import Permission, Scope
 from clawportal.services import cluster_tests, clusters, tenants
 from clawportal.services import instances as service
 from clawportal.types import RuntimeDriver
-from clawportal.web import pages, rows
+from clawportal.web import pages, rows, stale
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
@@ -174,6 +174,8 @@ class Draft:
     policy: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    generation: int | None = None
+    """What somebody read before they typed."""
 
 
 @bp.route("/clusters/new", methods=["GET", "POST"])
@@ -218,7 +220,7 @@ def _stored(row: Cluster) -> Draft:
         "for_all": row.all_tenants, "tenants": [tenant_id for tenant_id, _title in clusters.tenants_of([row.id]).get(row.id, [])],
         "settings": forms.shown(row.settings or {}, schema), "policy": forms.shown(row.policy or {}, _POLICY),
     }  # fmt: skip
-    return Draft(driver, schema, values, row, settings=dict(row.settings or {}))
+    return Draft(driver, schema, values, row, settings=dict(row.settings or {}), generation=clusters.generation_of(row))
 
 
 def _read(draft: Draft) -> Draft:
@@ -234,7 +236,14 @@ def _read(draft: Draft) -> Draft:
     }  # fmt: skip
     if draft.cluster is None:
         draft.values["name"] = form.get("name", "").strip()
+    draft.generation = _generation()
     return draft
+
+
+def _generation() -> int | None:
+    """What was read, or what somebody decided to overwrite after having been shown it."""
+    text = request.form.get("overwrite") or request.form.get("generation", "")
+    return int(text) if text.isdecimal() and len(text) < 18 else None
 
 
 def _labels(text: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -274,6 +283,9 @@ def _saved(draft: Draft) -> AnyResponse:
     except Invalid as problem:
         _note(draft, problem.errors)
         return _page(draft, status=422)
+    except PreconditionFailed as problem:
+        assert draft.cluster is not None
+        return _page(draft, problem.status, stale=_what_happened(draft, clusters.get(actor(), draft.cluster.id)))
     text = (
         _("The cluster was saved.") if draft.cluster else _("The cluster is connected. Whether it answers is shown in a moment.")
     )
@@ -290,7 +302,61 @@ def _store(draft: Draft, audience: Sequence[str] | None) -> Cluster:
     change = clusters.ClusterChange(
         draft.values["title"], draft.settings, draft.secrets, draft.labels, audience, audience is None, draft.policy
     )
-    return clusters.update(portal(), actor(), draft.cluster.id, change)
+    if draft.generation is None:
+        raise PreconditionRequired("The form does not say what it changes. Load it again.")
+    return clusters.update(portal(), actor(), draft.cluster.id, change, generation=draft.generation)
+
+
+def _what_happened(draft: Draft, now: Cluster) -> stale.Stale:
+    last = next((event for event in clusters.events(actor(), now.id) if event.kind == "cluster.changed"), None)
+    mine, names = _typed(draft, now), _names(draft)
+    changes = [
+        stale.Difference(path, stale.shown(value) or "–", names.get(path, ""))
+        for path, value in _now(now).items()
+        if value != mine.get(path)
+    ]
+    changed = clusters.secrets_since(now.id, draft.generation or 0)
+    changes += [stale.Difference(f"secrets.{name}", _("another value"), names.get(f"settings.{name}", "")) for name in changed]
+    return stale.Stale(last.actor if last else "", last.at if last else None, clusters.generation_of(now), changes)
+
+
+def _typed(draft: Draft, now: Cluster) -> dict[str, Any]:
+    titles = {item.id: item.title for item in tenants.listing(actor(), limit=200).items}
+    some = None if draft.values["for_all"] else [titles.get(one, one) for one in draft.values["tenants"]]
+    settings = clusters.as_stored(portal(), now, draft.settings, draft.secrets)
+    return _fields(draft.values["title"].strip(), draft.labels, some, settings, draft.policy)
+
+
+def _now(row: Cluster) -> dict[str, Any]:
+    some = None if row.all_tenants else [title for _id, title in clusters.tenants_of([row.id]).get(row.id, [])]
+    return _fields(row.title, row.labels or {}, some, row.settings or {}, row.policy or {})
+
+
+def _fields(
+    title: str, labels: Mapping[str, str], some: Sequence[str] | None, settings: Mapping[str, Any], policy: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that the form changes, so that two of them can be compared."""
+    return {
+        "title": title, "labels": ", ".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        "tenants": _("every organisation") if some is None else ", ".join(sorted(some)),
+        **{f"settings.{key}": value for key, value in settings.items()},
+        **{f"policy.{key}": value for key, value in _whole_policy(policy).items()},
+    }  # fmt: skip
+
+
+def _whole_policy(document: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return clusters.ClusterPolicy.model_validate(dict(document)).model_dump(mode="json")
+    except ValueError:
+        return dict(document)  # it was typed wrongly
+
+
+def _names(draft: Draft) -> dict[str, str]:
+    """How the form calls its fields."""
+    found = {"title": _("Title"), "labels": _("Labels"), "tenants": _("Who may use it")}
+    for prefix, schema in (("settings", draft.schema), ("policy", _POLICY)):
+        found |= {f"{prefix}.{key}": told(prop["title"]) for key, prop in schema["properties"].items() if "title" in prop}
+    return found
 
 
 def _note(draft: Draft, errors: Sequence[FieldError]) -> None:
@@ -304,6 +370,7 @@ def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
         "mode": "edit" if row else "create", "cluster": row, "driver": draft.driver, "drivers": _drivers(),
         "schema": draft.schema, "policy_schema": _POLICY, "values": draft.values, "errors": draft.errors,
         "stored_secrets": clusters.secret_names(row.id) if row else [], "report": None, "problem": None,
+        "generation": draft.generation, "stale": None,
         "organisations": [(item.id, item.title) for item in tenants.listing(actor(), limit=200).items],
     }  # fmt: skip
     answer = make_response(render_template("clusters/form.html", **(context | more)))

@@ -109,7 +109,8 @@ def console(server: Server, made: str) -> None:
 
 def test_an_image_that_cannot_be_had_is_told_on_the_instance(server: Server, cluster: str) -> None:
     policy = {"images": {"echo": "127.0.0.1:1/claws/echo:1"}}
-    assert server.admin.patch(f"clusters/{cluster}", {"policy": policy}).status_code == 200
+    read = server.admin.get(f"clusters/{cluster}").get_json()["generation"]
+    assert server.admin.patch(f"clusters/{cluster}", {"policy": policy, "generation": read}).status_code == 200
     made = server.admin.create("pictureless", cluster=cluster)["id"]
 
     def told() -> str | None:

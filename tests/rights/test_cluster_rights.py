@@ -74,7 +74,16 @@ def test_the_life_of_a_cluster_over_the_api(people: People) -> None:
     assert admin.post("clusters", body | {"settings": {"open_files": 1}}).status_code == 422
     made = admin.post("clusters", body)
     assert made.status_code == 201 and made.headers["Location"].endswith(made.get_json()["id"])
-    changed = admin.patch("clusters/lab", {"tenants": None, "policy": {"max_concurrent_starts": 2}}).get_json()
+    wanted = {"tenants": None, "policy": {"max_concurrent_starts": 2}}
+    assert admin.patch("clusters/lab", wanted).status_code == 428
+    read = {"If-Match": made.headers["ETag"]}
+    answer = admin.patch("clusters/lab", wanted, headers=read)
+    changed = answer.get_json()
+    assert answer.headers["ETag"] == f'"{changed["generation"]}"' != read["If-Match"]
+    stale = admin.patch("clusters/lab", {"title": "Mine"}, headers=read)
+    assert stale.status_code == 412 and stale.get_json()["code"] == "stale"
+    assert admin.patch("clusters/lab", {"title": "Mine", "generation": 1}, headers=read).status_code == 422
+    assert admin.patch("clusters/lab", {"title": "Mine", "generation": changed["generation"]}).status_code == 200
     assert changed["for_all"] and changed["policy"] == {"max_concurrent_starts": 2} and changed["settings"]["timezone"]
     for verb, key, value in (("pause", "paused", True), ("resume", "paused", False), ("cordon", "cordoned", True)):
         assert admin.post(f"clusters/lab/{verb}").get_json()[key] is value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,41 @@ FORM: dict[str, Any] = {
 }  # fmt: skip
 
 
+def generation_in(page: str) -> str:
+    found = re.search(r'name="generation" value="(\d+)"', page)
+    assert found
+    return found[1]
+
+
+@pytest.mark.usefixtures("lab")
+def test_who_saves_second_is_shown_what_the_first_saved(admin: Person, browse: Callable[[Person], Browser]) -> None:
+    browser = browse(admin)
+    edit = browser.post("/clusters/new", FORM).headers["Location"] + "/edit"
+    read = generation_in(browser.page(edit))
+    first = FORM | {
+        "generation": read,
+        "title": "Theirs",
+        "settings.address": "other.example",
+        "labels": "",
+        "policy.repair_drift": "",
+    }
+    assert browser.post(edit, first | {"secrets.key": "another-key-value"}).status_code == 303
+    second = FORM | {"generation": read, "title": "Mine", "secrets.key": ""}
+    refused = browser.post(edit, second)
+    text = refused.get_data(as_text=True)
+    assert refused.status_code == 412 and "Somebody else changed this meanwhile" in text and "admin saved it" in text
+    for name, now in (("Title", "Theirs"), ("Address", "other.example"), ("Labels", "–"), ("Repair what others changed", "false"),
+                      ("Key", "another value")):  # fmt: skip
+        assert re.search(rf">{name}</a>: <code>{now}</code>", text), name
+    assert "Starts at a time</a>" not in text, "only what differs"
+    assert "another-key-value" not in text and 'value="Mine"' in text, "no secret comes back, and nothing typed is lost"
+    assert browser.post(edit, second).status_code == 412, "once more is not a decision"
+    overwrite = re.search(r'form="cluster-form" name="overwrite" value="(\d+)"', text)
+    assert overwrite and browser.post(edit, second | {"overwrite": overwrite[1]}).status_code == 303
+    found = admin.get("clusters/lab-1").get_json()
+    assert found["title"] == "Mine" and found["settings"]["address"] == "lab.example" and found["secrets"] == ["key"]
+
+
 @pytest.mark.usefixtures("lab")
 def test_from_the_first_test_to_deleting(admin: Person, browse: Callable[[Person], Browser]) -> None:
     browser = browse(admin)
@@ -80,7 +116,9 @@ def test_from_the_first_test_to_deleting(admin: Person, browse: Callable[[Person
     assert "Give it the right key." in kept.get_data(as_text=True), "tried with the stored one"
     good = browser.post(f"{where}/edit", FORM | {"secrets.key": "right\r\nkey", "action": "test"}, htmx=True)
     assert "The connection works" in good.get_data(as_text=True) and "Lab v7" in good.get_data(as_text=True)
-    assert browser.post(f"{where}/edit", FORM | {"secrets.key": "right\r\nkey", "title": "Lab two"}).status_code == 303
+    assert browser.post(f"{where}/edit", FORM | {"title": "Lab two"}).status_code == 428, "it does not say what it read"
+    mine = FORM | {"secrets.key": "right\r\nkey", "title": "Lab two", "generation": generation_in(edited)}
+    assert browser.post(f"{where}/edit", mine).status_code == 303
     assert "The connection works" in browser.post(f"{where}/test", htmx=True).get_data(as_text=True)
     for action, word in (("cordon", "Cordoned"), ("pause", "Paused"), ("uncordon", "Paused"), ("resume", "Not asked yet")):
         assert browser.post(f"{where}/{action}").status_code == 303
