@@ -13,7 +13,8 @@ from clawportal.errors import Invalid
 from clawportal.http.paging import MAX_LIMIT
 from clawportal.models import EventRow
 from clawportal.permissions import Actor, Permission
-from clawportal.services import ledger
+from clawportal.services import ledger, place_events
+from clawportal.services.portal import Portal
 
 TAGS = ("Events",)
 
@@ -42,6 +43,22 @@ class Feed(Answer):
     )
 
 
+class PlaceEvent(Answer):
+    """What the place of an instance says about it."""
+
+    at: datetime
+    level: Literal["info", "warning"]
+    reason: str = Field(description="A word of the place, such as `Pulled`, `Scheduled` or `OutOfMemory`.")
+    message: str
+    count: int = Field(description="How often it was said.")
+
+
+class PlaceEvents(Answer):
+    """Oldest first, as far back as the place remembers."""
+
+    items: list[PlaceEvent]
+
+
 class InstanceFeedQuery(Query):
     after: int | None = Field(None, ge=0, le=BIGGEST, description="Only what came later than this place, oldest first.")
     before: int | None = Field(None, ge=0, le=BIGGEST, description="Only what came earlier than this place, newest first.")
@@ -64,6 +81,15 @@ def list_events(actor: Actor, query: FeedQuery) -> dict[str, Any]:
 def list_instance_events(actor: Actor, instance_id: str, query: InstanceFeedQuery) -> dict[str, Any]:
     """Newest first; with `after`, oldest first."""
     return _feed(actor, query, instance_id)
+
+
+@op("GET", "/instances/{instance_id}/runtime-events", permission=Permission.EVENT_READ, tags=TAGS,
+    summary="What the place says about an instance", returns=PlaceEvents, problems=(404, 409, 503))  # fmt: skip
+def list_runtime_events(actor: Actor, portal: Portal, instance_id: str) -> dict[str, Any]:
+    """Asked of the place at this moment: images fetched, machines found, restarts, memory that ran out. 503 with the reason when
+    it does not answer; 409 for a place that says nothing by itself."""
+    found = place_events.read(portal, actor, instance_id)
+    return {"items": [{name: getattr(event, name) for name in PlaceEvent.model_fields} for event in found]}
 
 
 def _feed(actor: Actor, query: InstanceFeedQuery, instance_id: str | None) -> dict[str, Any]:

@@ -292,12 +292,17 @@ def _watch(portal: Remote, instance_id: str) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 @click.option("--level", multiple=True, type=click.Choice(("info", "warning", "error")), help="Only this level; repeatable.")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--place", is_flag=True, help="What the cluster of the instance says about it, instead of what the portal noted.")
 @_output("json")
-def events(name: str | None, follow: bool, level: Sequence[str], limit: int, output: str) -> None:
+def events(name: str | None, follow: bool, level: Sequence[str], limit: int, place: bool, output: str) -> None:
     """Show what happened, to one instance or to all."""
     from clawportal.cli import show
 
+    if place and (follow or not name):
+        raise click.UsageError("--place needs the NAME of an instance" + (" and knows no --follow." if follow else "."))
     portal = _remote()
+    if place and name:
+        return _place_events(portal, name, level, limit, output)
     path = f"/instances/{portal.find(name)['id']}/events" if name else "/events"
     page = portal.call("GET", path, query={"level": level, "limit": limit})
     items = page["items"][::-1]
@@ -308,6 +313,21 @@ def events(name: str | None, follow: bool, level: Sequence[str], limit: int, out
     if follow:
         with _until_interrupted():
             _follow_events(portal, path, items[-1]["seq"] if items else 0, level, output)
+    return None
+
+
+def _place_events(portal: Remote, name: str, level: Sequence[str], limit: int, output: str) -> None:
+    from clawportal.cli import show
+
+    items = portal.call("GET", f"/instances/{portal.find(name)['id']}/runtime-events")["items"]
+    items = [item for item in items if not level or item["level"] in level][-limit:]
+    if output == "json":
+        return show.as_json({"items": items})
+    for item in items:
+        times = f"  ({item['count']} times)" if item["count"] > 1 else ""
+        click.echo(f"{_local(item['at'])}  {show.word(item['level']):<7}  {item['reason']:<16}  {clean(item['message'])}{times}")
+    if not items:
+        click.echo("The cluster says nothing about it.", err=True)
     return None
 
 

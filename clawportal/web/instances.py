@@ -13,7 +13,7 @@ from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
 from clawportal import clock
-from clawportal.errors import Invalid, NotFound, Problem
+from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
 from clawportal.http import headers
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
@@ -22,7 +22,7 @@ from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
 from clawportal.services import instances as service
-from clawportal.services import layers, ledger, operations, secrets, series
+from clawportal.services import layers, ledger, operations, place_events, secrets, series
 from clawportal.types import HealthState
 from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
@@ -252,8 +252,14 @@ def _no_console(found: Instance) -> str | None:
 @bp.get("/instances/<instance_id>/events")
 @requires(Permission.EVENT_READ)
 def instance_events(instance_id: str) -> str:
-    found, limit = service.get(actor(), instance_id), paging().limit
-    level, before = request.args.get("level", ""), request.args.get("before", "")
+    found = service.get(actor(), instance_id)
+    if fragment():
+        return render_template("instances/_events.html", i=rows.instance_row(actor(), found), **_timeline(found))
+    return render_template("instances/events.html", **frame(found), **_timeline(found))
+
+
+def _timeline(found: Instance) -> dict[str, Any]:
+    limit, level, before = paging().limit, request.args.get("level", ""), request.args.get("before", "")
     if level not in LEVELS:
         raise Invalid.field("level", "must be warning or error")
     if before and not (before.isdigit() and len(before) < 18):
@@ -261,15 +267,27 @@ def instance_events(instance_id: str) -> str:
     events = ledger.feed(
         actor(), instance_id=found.id, before=int(before) if before else None, levels=LEVELS[level], limit=limit + 1
     )
-    context = {
+    return {
         "events": rows.event_rows(events[:limit]),
         "older": events[limit - 1].seq if len(events) > limit else None,
         "before": before,
         "level": level,
     }
+
+
+@bp.get("/instances/<instance_id>/place-events")
+@requires(Permission.EVENT_READ)
+def instance_place_events(instance_id: str) -> str:
+    """Asked by the page once it is there: a place that is slow must not keep the portal's own events back."""
+    found = service.get(actor(), instance_id, Permission.EVENT_READ)
+    place: dict[str, Any] = {"said": [], "problem": ""}
+    try:
+        place["said"] = place_events.read(portal(), actor(), instance_id)[::-1]
+    except (Unavailable, Unsupported, Retry) as error:
+        place["problem"] = str(error)
     if fragment():
-        return render_template("instances/_events.html", i=rows.instance_row(actor(), found), **context)
-    return render_template("instances/events.html", **frame(found), **context)
+        return render_template("instances/_place_events.html", i=rows.instance_row(actor(), found), place=place)
+    return render_template("instances/events.html", **frame(found), **_timeline(found), place=place)
 
 
 @bp.get("/instances/<instance_id>/config")

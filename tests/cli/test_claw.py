@@ -270,6 +270,10 @@ def test_events_operations_types_and_version(quiet: Terminal) -> None:
     quiet("create", "e", "--type", "echo")
     assert "e was created." in quiet("events").stdout and "e was created." in quiet("events", "e").stdout
     assert quiet.json("events", "e")["items"][0]["kind"] == "instance.created"
+    assert quiet("events", "--place").exit_code == 2 and quiet("events", "e", "--place", "-f").exit_code == 2
+    done = quiet("events", "e", "--place")
+    assert done.exit_code == 0 and "says nothing" in done.stderr, "it was never started"
+    assert quiet.json("events", "e", "--place") == {"items": []}
     assert "Create e" in quiet("operations").stdout
     operation = quiet.json("operations", "e")["items"][0]
     assert quiet("cancel", operation["id"]).exit_code == 6 and quiet("retry", "../tokens").exit_code == 3
