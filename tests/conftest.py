@@ -19,6 +19,8 @@ from typing import Any, cast
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from sqlalchemy import event, func, select
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
@@ -65,6 +67,23 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- portals
 
 
+class Compiled(BytecodeCache):
+    """Templates that a portal of this process compiled: the next one need not do it again (half a second for a first page)."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if code := self._kept.get(bucket.key):
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED = Compiled()
+
+
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
     """`make_app(**settings)`: a portal with its tables. `first_run=True` leaves the first-run page undone."""
@@ -73,6 +92,7 @@ def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
     def make(*, first_run: bool = False, **settings: Any) -> Flask:
         given = {"data_dir": tmp_path / "data", "practice_model_port": 0, "log_level": "warning", "jobs": False}
         app = create_app(Settings(**(given | settings)))
+        app.jinja_env.bytecode_cache = COMPILED
         made.append(app)
         with app.app_context():
             db.create_all()
