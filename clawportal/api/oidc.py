@@ -149,7 +149,7 @@ def create_provider(actor: Actor, portal: Portal, body: NewProvider) -> dict[str
 
 
 @op("POST", "/oidc/check", permission=Permission.PORTAL_ADMIN, tags=TAGS, returns=Findings,
-    summary="Try a sign-in provider before saving it")  # fmt: skip
+    summary="Try a sign-in provider before saving it", problems=(404,))  # fmt: skip
 def check_provider(actor: Actor, portal: Portal, body: ProviderCheck) -> dict[str, Any]:
     """Fetches what the provider says about itself and its keys, and tries client id and secret. Nothing is stored."""
     base = portal.settings.public_url.rstrip("/") or request.host_url.rstrip("/")

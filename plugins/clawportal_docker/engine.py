@@ -194,8 +194,21 @@ class Engine:
             self._discard(made["Id"], volumes=True)
 
     def _discard(self, container: str, *, volumes: bool = False) -> None:
-        with suppress(docker.errors.NotFound):
+        try:
             self._slow.remove_container(container, force=True, v=volumes)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != 409 or "already in progress" not in str(error.explanation):
+                raise
+            self._until_gone(container)
+
+    def _until_gone(self, container: str) -> None:
+        """Somebody else, perhaps another portal, is removing it already."""
+        end = time.monotonic() + 30
+        with suppress(docker.errors.NotFound):
+            while self._client.inspect_container(container) and time.monotonic() < end:
+                time.sleep(0.1)
 
 
 def is_previous(entry: Mapping[str, Any]) -> bool:

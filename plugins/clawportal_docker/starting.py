@@ -98,6 +98,8 @@ class Starting(Files, Looking):
             self._discard(entry["Id"])
         for entry in self._containers(ref):
             if entry["State"] == "created":
+                if time.time() - entry["Created"] < _FRESH:  # made since we looked
+                    raise Retry("Busy", f"Somebody else is just starting {ref}.", timedelta(seconds=1))
                 self._discard(entry["Id"])
             else:
                 with suppress(docker.errors.NotFound):
