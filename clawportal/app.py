@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from clawportal import keyring, log, paths, pluginmanager
 from clawportal.db import configure_engine, db
-from clawportal.http import assets, audited, headers, i18n, problems, security
+from clawportal.http import assets, audited, headers, i18n, problems, security, uploads
 from clawportal.jobs.runner import Runner
 from clawportal.services import audit_chain, audit_refusals, clusters, practice, tenancy
 from clawportal.services.connections import Connections
@@ -103,6 +103,7 @@ def _behind_proxies(app: Flask, settings: Settings) -> None:
 
 
 def _http(app: Flask, settings: Settings) -> None:
+    uploads.init_app(app)
     headers.init_app(app)
     audited.init_app(app)
     security.init_app(app)

@@ -21,6 +21,8 @@ class Permission(StrEnum):
     INSTANCE_CHAT = "instance.chat"
     INSTANCE_CONSOLE = "instance.console"
     INSTANCE_CONNECT = "instance.connect"
+    INSTANCE_FILES_READ = "instance.files.read"
+    INSTANCE_FILES_WRITE = "instance.files.write"
     OPERATION_READ = "operation.read"
     OPERATION_CONTROL = "operation.control"
     EVENT_READ = "event.read"
@@ -59,6 +61,8 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.INSTANCE_CHAT: "Chat with instances",
     Permission.INSTANCE_CONSOLE: "Open a console in instances: see their files and secrets, run commands",
     Permission.INSTANCE_CONNECT: "Reach the ports of instances from one's own machine",
+    Permission.INSTANCE_FILES_READ: "List the files of instances and download them (secrets masked)",
+    Permission.INSTANCE_FILES_WRITE: "Upload files into instances",
     Permission.OPERATION_READ: "See operations and their progress",
     Permission.OPERATION_CONTROL: "Cancel and retry operations",
     Permission.EVENT_READ: "Read the timeline of events",
@@ -91,10 +95,12 @@ _READ = frozenset({
     Permission.TENANT_READ, Permission.QUOTA_READ, Permission.POLICY_READ, Permission.CLUSTER_READ,
 })  # fmt: skip
 _USE = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_CHAT}
-_OPERATE = _USE | {Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL}
+_OPERATE = _USE | {
+    Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL, Permission.INSTANCE_FILES_READ,
+}  # fmt: skip
 _OWN = _OPERATE | {
     Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_DELETE, Permission.INSTANCE_SHARE,
-    Permission.INSTANCE_CONSOLE, Permission.INSTANCE_CONNECT,
+    Permission.INSTANCE_CONSOLE, Permission.INSTANCE_CONNECT, Permission.INSTANCE_FILES_WRITE,
     Permission.TENANT_UPDATE, Permission.PROJECT_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
     Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT, Permission.AUDIT_READ, Permission.POLICY_MANAGE,
 }  # fmt: skip
@@ -105,7 +111,7 @@ ROLES: dict[str, frozenset[Permission]] = {
     "viewer": _READ,
     "developer": _USE | {
         Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_OPERATE, Permission.INSTANCE_SHARE,
-        Permission.INSTANCE_CONNECT,
+        Permission.INSTANCE_CONNECT, Permission.INSTANCE_FILES_READ, Permission.INSTANCE_FILES_WRITE,
     },
     "operator": _OPERATE,
     "auditor": _AUDIT,

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
         description="Whether everybody may sign in with a password. Off, with a sign-in provider switched on: only "
         "administrators of the portal, at /login?password=1.",
     )
+    upload_mib: int = Field(
+        1024, ge=1, le=1_048_576, description="Largest file that people may upload into a claw, MiB. It is never held in memory."
+    )
     session_hours: float = Field(12.0, gt=0, description="A browser session ends after so many hours without use.")
     rate_limit: str = Field(
         "6000 per minute",

@@ -13,6 +13,7 @@ from clawportal.api import (
     chat,
     clusters,
     events,
+    files,
     instances,
     layers,
     logs,
@@ -30,8 +31,8 @@ from clawportal.errors import PasswordChangeRequired
 from clawportal.http import security
 
 __all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "instances", "layers", "logs", "members", "metrics",
-    "oidc", "operations", "policies", "service_accounts", "sign_in", "system", "tenants",
+    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "files", "instances", "layers", "logs",
+    "members", "metrics", "oidc", "operations", "policies", "service_accounts", "sign_in", "system", "tenants",
 ]  # fmt: skip
 
 

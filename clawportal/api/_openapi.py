@@ -17,6 +17,7 @@ from clawportal import __version__
 from clawportal.api._layer import OPERATIONS, SSE, Answer, Operation
 
 PROBLEM = "application/problem+json"
+_BYTES = ("application/octet-stream", "application/x-tar")
 
 TAGS = {
     "Instances": "Claws under management: what is wanted, and what is.",
@@ -52,7 +53,9 @@ PROBLEMS = {
     403: "You may see this but not do it.",
     404: "There is no such thing, or it is not yours.",
     409: "It does not fit the present state.",
+    411: "Send the size of the body as Content-Length.",
     412: "Somebody else changed it since you read it.",
+    413: "The body is larger than it may be.",
     415: "The body has another content type than JSON.",
     422: "What was sent cannot be accepted; `errors` says which fields and why. Nothing was stored.",
     428: "Say which generation you are changing: If-Match, or `generation` in the body.",
@@ -250,6 +253,9 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         if operation.example is not None:
             content["example"] = operation.example
         made["requestBody"] = {"required": True, "content": dict.fromkeys(operation.accepts, content)}
+    elif operation.method == "PUT" and not any(kind.endswith("json") for kind in operation.accepts):
+        raw = {"schema": {"type": "string", "format": "binary"}}
+        made["requestBody"] = {"required": True, "content": dict.fromkeys(operation.accepts, raw)}
     if operation.permission is None:
         asks = operation.method == "GET" and 401 in operation.problems
         made["security"] = [{}, {"bearer": []}, {"cookie": []}] if asks else []
@@ -311,7 +317,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 
 def _content(operation: Operation, kind: str, schemas: _Schemas) -> dict[str, Any]:
     if not kind.endswith("json"):
-        about = "Server-sent events; see the description." if kind == SSE else "Text."
+        about = "Server-sent events; see the description." if kind == SSE else "Bytes." if kind in _BYTES else "Text."
         return {"schema": {"type": "string", "description": about}}
     content: dict[str, Any] = {"schema": schemas.of(operation.returns, "serialization")}
     if operation.answer_example is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import clusters, history, people, policies, service_accounts, terminal, tokens
+from clawportal.cli import clusters, files, history, people, policies, service_accounts, terminal, tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -914,6 +914,7 @@ def _conversation(portal: Remote, path: str, name: str, session: str) -> None:
             failure.show()
 
 
+files.register(cli)
 people.register(cli)
 policies.register(cli)
 tokens.register(cli)

@@ -201,6 +201,30 @@ class Remote:
             yield _events(answer.iter_lines())
 
     @contextmanager
+    def download(self, path: str, *, query: Mapping[str, Any]) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Content type and pieces of an answer that may be of any size. Failure when it breaks off."""
+        import httpx
+
+        timeout = httpx.Timeout(30.0, read=300.0)
+        with self._reaching(), self._client.stream("GET", path, params=_present(query), timeout=timeout) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+            _refuse(answer)
+            yield answer.headers.get("Content-Type", "").partition(";")[0], answer.iter_raw(256 * 1024)
+
+    def upload(self, path: str, stream: Any, size: int, *, query: Mapping[str, Any]) -> Any:
+        """Send a file piece by piece."""
+        import httpx
+
+        pieces = iter(lambda: stream.read(256 * 1024), b"")
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        with self._reaching():
+            timeout = httpx.Timeout(30.0, read=600.0, write=600.0)
+            answer = self._client.put(path, content=pieces, params=_present(query), headers=headers, timeout=timeout)
+            _refuse(answer)
+            return answer.json()
+
+    @contextmanager
     def _reaching(self) -> Iterator[None]:
         import httpx
 

@@ -51,21 +51,31 @@ def lasting(begin: Callable[[], tuple[Response, Callable[[], None]]]) -> Respons
 
     Unavailable when all places are taken. Servers close an answer whether or not they began to send it, so nothing leaks.
     """
-    counted = viewers()
-    if not counted.enter():
-        raise Unavailable(
-            "Too many live pages are open at the moment. Try again in a moment, or close some.",
-            headers={"Retry-After": str(RETRY_AFTER)},
-        )
+    room = viewers()
+    if not room.enter():
+        raise _full()
     try:
         answer, end = begin()
     except BaseException:
-        counted.leave()
+        room.leave()
         raise
     answer.call_on_close(end)
-    answer.call_on_close(counted.leave)
+    answer.call_on_close(room.leave)
     drop_when_stalled(request.environ)
     return answer
+
+
+def counted() -> Callable[[], None]:
+    """A place for a request that lasts, such as an upload; call what is returned at its end. Unavailable when all are taken."""
+    found = viewers()
+    if not found.enter():
+        raise _full()
+    return found.leave
+
+
+def _full() -> Unavailable:
+    later = {"Retry-After": str(RETRY_AFTER)}
+    return Unavailable("Too many live pages are open at the moment. Try again in a moment, or close some.", headers=later)
 
 
 def drop_when_stalled(environ: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ _ENDINGS = {
     "cleared": "clear", "accepted": "accept", "unlocked": "unlock", "opened": "open", "closed": "close", "shared": "share",
     "paused": "pause", "resumed": "resume", "cordoned": "cordon", "uncordoned": "uncordon",
     "taken": "take", "given": "give", "invited": "invite", "joined": "join", "left": "leave",
+    "downloaded": "download", "uploaded": "upload",
 }  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")

@@ -14,6 +14,7 @@ def blueprint() -> Blueprint:
         auth,
         clusters,
         context,
+        files,
         home,
         instances,
         layers,
@@ -33,7 +34,7 @@ def blueprint() -> Blueprint:
 
     # imported for their views
     assert all((
-        about, accounts, audit, auth, clusters, context, home, instances, layers, members, oidc, operations, plugins, policies,
-        profile, profile_sign_in, providers, service_accounts, spec_form, tenants,
+        about, accounts, audit, auth, clusters, context, files, home, instances, layers, members, oidc, operations,
+        plugins, policies, profile, profile_sign_in, providers, service_accounts, spec_form, tenants,
     ))  # fmt: skip
     return bp

@@ -19,7 +19,7 @@ Found = tuple[int, str | None, Any, list[str]]
 _PROBLEMS = (
     "Problem", "Invalid", "BadRequest", "Unauthenticated", "Forbidden", "NotFound", "Conflict", "PreconditionFailed",
     "PreconditionRequired", "TooManyRequests", "Unavailable", "Unsupported", "NotProved", "NotAllowed", "ProviderDown",
-    "ClientRefused",
+    "ClientRefused", "Exists", "TooLarge", "LengthNeeded",
 )  # fmt: skip
 ARGUMENTS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_PROBLEMS, (0,)), "field": (1,), "FieldError": (1,), "GiveUp": (0, 1, 2), "Retry": (0, 1),

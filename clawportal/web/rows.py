@@ -30,6 +30,7 @@ _BAD_WHEN_TRUE = frozenset({"Drifted"})
 
 _CAN: dict[str, Permission] = {
     "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "console": Permission.INSTANCE_CONSOLE,
+    "files": Permission.INSTANCE_FILES_READ, "upload": Permission.INSTANCE_FILES_WRITE,
     "connect": Permission.INSTANCE_CONNECT, "operate": Permission.INSTANCE_OPERATE,
     "kill": Permission.INSTANCE_KILL, "update": Permission.INSTANCE_UPDATE, "delete": Permission.INSTANCE_DELETE,
     "changes": Permission.AUDIT_READ,

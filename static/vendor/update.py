@@ -68,10 +68,10 @@ ICONS = (
     "activity", "adjustments", "alert-circle", "alert-triangle", "api", "arrow-down", "arrow-left", "arrow-right", "arrow-up",
     "bell", "book", "bolt", "brain", "building", "chart-line", "check", "chevron-down", "chevron-left", "chevron-right", "chevron-up",
     "circle-check", "circle-x", "clock", "code", "copy", "cpu", "database", "device-desktop", "dots", "download", "edit",
-    "external-link", "eye", "eye-off", "file-text", "filter", "heartbeat", "help", "history", "home", "info-circle", "key",
+    "external-link", "eye", "eye-off", "file-text", "filter", "folder", "heartbeat", "help", "history", "home", "info-circle", "key",
     "keyboard", "language", "link", "list-check", "loader-2", "lock", "logout", "menu-2", "message-circle", "message-plus",
     "moon", "player-pause", "player-play", "player-stop", "plug", "plus", "puzzle", "refresh", "rotate-clockwise", "search",
-    "send", "server", "settings", "shield-lock", "skull", "stack-2", "sun", "terminal-2", "text-wrap", "trash", "user",
+    "send", "server", "settings", "shield-lock", "skull", "stack-2", "sun", "terminal-2", "text-wrap", "trash", "upload", "user",
     "wifi-off", "x",
 )  # fmt: skip
 

@@ -282,6 +282,34 @@ def test_events_operations_types_and_version(quiet: Terminal) -> None:
     assert facts["status"] == "ok" and facts["claw"] == facts["portal_version"]
 
 
+def test_files_are_listed_fetched_and_put(quiet: Terminal, quiet_server: Server, tmp_path: Path) -> None:
+    made = quiet("create", "e", "--type", "echo") and quiet_server.admin.get("instances?name=e").get_json()["items"][0]["id"]
+    settings = quiet_server.app.extensions["clawportal"].settings
+    work = settings.data_dir / "clusters" / "local" / "instances" / made / "work"
+    work.mkdir(parents=True)
+    (work / "plan.md").write_text("one\n")
+    assert quiet("files", "ls", "e", "-o", "name").stdout.split() == ["work", "state", "home"]
+    assert "plan.md" in quiet("files", "ls", "e", "work").stdout
+    assert quiet.json("files", "ls", "e", "work")["items"][0]["size"] == 4
+    assert quiet("files", "ls", "e", "work/../x").exit_code == 6 and quiet("files", "ls", "e", "work/none").exit_code == 3
+    target = tmp_path / "here.md"
+    assert quiet("files", "get", "e", "work/plan.md", str(target)).exit_code == 0 and target.read_text() == "one\n"
+    assert quiet("files", "get", "e", "work/plan.md", str(target)).exit_code == 6, "it is there already"
+    assert quiet("files", "get", "e", "work/plan.md", "-").stdout == "one\n"
+    assert quiet("files", "get", "e", "work", str(tmp_path)).exit_code == 0
+    assert b"plan.md" in (tmp_path / "e-work.tar").read_bytes()
+    assert quiet("files", "get", "e", "work/none", str(tmp_path)).exit_code == 3
+    target.write_text("two\n")
+    done = quiet("files", "put", "e", str(target))
+    assert done.exit_code == 0 and (work / "here.md").read_text() == "two\n", done.output
+    assert quiet("files", "put", "e", str(target), "work/new/name").exit_code == 0 and (work / "new" / "name").exists()
+    target.write_text("three\n")
+    assert quiet("files", "put", "e", str(target), stdin="n\n").exit_code == 6 and (work / "here.md").read_text() == "two\n"
+    assert quiet("files", "put", "e", str(target), stdin="y\n").exit_code == 0 and (work / "here.md").read_text() == "three\n"
+    assert quiet("files", "put", "e", "-", "work/piped", stdin="said").exit_code == 0 and (work / "piped").read_text() == "said"
+    assert quiet("files", "put", "e", "-", stdin="said").exit_code == 2
+
+
 def test_version_says_what_is_wrong(nowhere: Terminal) -> None:
     done = nowhere("version")
     assert done.exit_code == 0 and "not signed in" in done.stdout
@@ -371,14 +399,14 @@ def leaves(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Co
 def test_every_command_has_help_and_json() -> None:
     found = dict(leaves(cli))
     assert {name.split()[0] for name in found if " " in name} == {
-        "cluster", "member", "policy", "project", "service-account", "tenant", "token",
+        "cluster", "files", "member", "policy", "project", "service-account", "tenant", "token",
     }  # fmt: skip
     for name, command in found.items():
         options = {option for parameter in command.params for option in parameter.opts}
         tells_nothing = (
             "login", "logout", "cancel", "retry", "member remove", "token revoke", "policy delete", "service-account delete",
             "service-account revoke",
-            "console", "connect",
+            "console", "connect", "files get", "files put",
         )  # fmt: skip
         assert "--output" in options or name in tells_nothing, name
 

@@ -11,6 +11,7 @@ import pytest
 from engine import IMAGE, connected
 
 from tests.conftest import Server, wait_for
+from tests.place_files import files_and_words
 from tests.realtime.conftest import Browser
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
@@ -60,6 +61,7 @@ def test_a_claw_lives_on_docker(server: Server, engine: docker.APIClient, cluste
     assert inspected["Config"]["User"] == "1000:1000"
 
     console(server, made)
+    files_and_words(admin, made, PATIENCE)
 
     assert admin.post(f"instances/{made}/stop").status_code < 300
     admin.reaches(made, "stopped", PATIENCE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +13,7 @@ from kube_cluster import KUBECONFIG, TEST_IMAGE, Cluster
 
 from clawportal_kubernetes.client import Api
 from tests.conftest import Server, wait_for
+from tests.place_files import files_and_words
 from tests.realtime.conftest import Browser
 
 pytestmark = [pytest.mark.xdist_group("kubernetes"), *([pytest.mark.kubernetes, pytest.mark.slow] if KUBECONFIG else [])]
@@ -54,6 +58,7 @@ def test_a_claw_lives_on_kubernetes(server: Server, api: Api, place: str) -> Non
     assert [len(one["data"]) for one in secret] == [1]
 
     console(server, made)
+    files_and_words(admin, made, PATIENCE)
     wait_for(lambda: any(measured(server, made)), PATIENCE, "its memory is measured")
 
     assert admin.post(f"instances/{made}/stop").status_code < 300
@@ -124,3 +129,42 @@ def console(server: Server, made: str) -> None:
         assert one.hears("ended", PATIENCE)["code"] == 3
     finally:
         one.client.disconnect()
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """An API server that takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.skipif(bool(KUBECONFIG), reason="needs no cluster")
+def test_a_cluster_that_never_answers_slows_nobody(server: Server, mute: str) -> None:
+    admin = server.admin
+    kubeconfig = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "mute",
+        "clusters": [{"name": "mute", "cluster": {"server": mute}}],
+        "users": [{"name": "portal", "user": {"token": "x"}}],
+        "contexts": [{"name": "mute", "context": {"cluster": "mute", "user": "portal"}}],
+    }  # fmt: skip
+    body = {"runtime": "kubernetes", "settings": {"request_timeout": 3}, "secrets": {"kubeconfig": json.dumps(kubeconfig)}}
+    made = admin.post("clusters", {**body, "name": "mute", "policy": {"images": {"echo": TEST_IMAGE.reference}}})
+    assert made.status_code == 201, made.get_data(as_text=True)
+    stuck = [admin.create(f"stuck-{number}", cluster="mute")["id"] for number in range(6)]
+
+    began = time.monotonic()
+    free = [admin.create(f"free-{number}")["id"] for number in range(3)]
+    for one in free:
+        admin.reaches(one, "running", 20)
+    assert time.monotonic() - began < 20
+    browser = admin.browser()
+    pages = ("/", "/instances", "/operations", "/clusters", "/clusters/mute", f"/instances/{stuck[0]}", f"/instances/{free[0]}")
+    for path in pages:
+        began = time.monotonic()
+        assert browser.get(path).status_code == 200, path
+        assert time.monotonic() - began < 2.5, f"{path} waited for the cluster"
+    wait_for(lambda: admin.get("clusters/mute").get_json()["health"] == "unreachable", 60, "it is known not to answer")
+    told = admin.get(f"instances/{stuck[0]}").get_json()
+    assert told["phase"] in ("pending", "creating") and "does not answer" in told["message"], told
+    late = admin.create("late")["id"]
+    admin.reaches(late, "running", 20)

@@ -1,0 +1,30 @@
+"""What holds for the files and words of a claw wherever it runs; for the tests of single places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.conftest import Person, wait_for
+
+
+def files_and_words(admin: Person, made: str, patience: float) -> None:
+    """Files go in and out of a running claw, links lead nowhere, and its place says something about it."""
+    base = f"instances/{made}/files"
+
+    def put(path: str, data: bytes, more: str = "") -> Any:
+        address = f"{base}/content?path={path}{more}"
+        return admin.request("PUT", address, data=data, content_type="application/octet-stream")
+
+    large = bytes(range(256)) * 8192
+    assert put("work/from people/größe.bin", large).status_code == 201
+    assert put("work/from people/größe.bin", b"small").get_json()["code"] == "exists"
+    assert admin.get(f"{base}/content?path=work/from people/größe.bin").data == large
+    assert put("work/from people/größe.bin", b"small", "&overwrite=true").status_code == 201
+    [item] = admin.get(f"{base}?path=work/from people").get_json()["items"]
+    assert (item["name"], item["kind"], item["size"]) == ("größe.bin", "file", 5)
+    assert admin.get(f"{base}/content?path=work/from people/größe.bin").data == b"small"
+    assert b"small" in admin.get(f"{base}/content?path=work/from people").data
+    assert admin.get(f"{base}/content?path=work/none").status_code == 404
+    assert admin.get(f"{base}?path=work/none").status_code == 404
+    assert admin.get(f"{base}?path=work/../state").status_code == 422
+    wait_for(lambda: admin.get(f"instances/{made}/runtime-events").get_json()["items"], patience, "its place says something")
