@@ -75,7 +75,7 @@ def _serve(pipe: Any, pods: int) -> None:
 
 def _fill(double: Any, pods: int) -> None:
     """As the runtime itself would make them, with what a kubelet adds: one is made, and copied under other names."""
-    from clawportal_kubernetes import render
+    from clawportal_kubernetes import names, render
     from clawportal_kubernetes.driver import KubernetesSettings
 
     if not pods:
@@ -84,7 +84,7 @@ def _fill(double: Any, pods: int) -> None:
     ref, space, name = Ref("i-NUMBER", "claw NUMBER", "t-GROUP"), "default", "claw-number"
     files = render.files_of(settings, ref, name, workload)
     body = render.stateful_set(settings, _PLACE, ref, space, name, workload, files, "").body
-    owner = store.create(("apps/statefulsets", space, name), body)
+    owner = store.create(("apps/statefulsets", space, name), body, names.MANAGER, operation="Apply")
     template = owner["spec"]["template"]
     pod = store.create(("/pods", space, f"{name}-0"), {
         "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": {**template["spec"], "nodeName": "node-1"},

@@ -7,6 +7,7 @@ fields, unknown fields, namespaces, quotas, pod security, a history that expires
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import re
 import threading
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 Json = dict[str, Any]
@@ -209,10 +211,11 @@ class Store:
     def select(self, resource: str, namespace: str, labels: str, fields: str = "") -> tuple[int, list[Json]]:
         with self.lock:
             found = [
-                one for (space, _), one in sorted(self.objects[resource].items())
-                if namespace in ("", space) and matches(one, labels) and _fields(one, fields)
+                (key, one) for key, one in self.objects[resource].items()
+                if namespace in ("", key[0]) and matches(one, labels) and _fields(one, fields)
             ]  # fmt: skip
-            return self.version, found
+            found.sort(key=itemgetter(0))
+            return self.version, [one for _, one in found]
 
     def since(self, version: int, resource: str, timeout: float) -> list[Change]:
         """Changes after a version, as soon as there are any; `Refused` 410 where history does not reach back so far."""
@@ -602,15 +605,23 @@ def _asks(found: Json) -> dict[str, float]:
 
 def matches(found: Json, selector: str) -> bool:
     labels = found["metadata"].get("labels") or {}
-    return all(_term(labels, term.strip()) for term in selector.split(",") if term.strip())
+    return all(_holds(labels, *term) for term in _terms(selector))
 
 
-def _term(labels: Mapping[str, str], term: str) -> bool:
-    if "!=" in term:
-        name, _, value = term.partition("!=")
+def _holds(labels: Mapping[str, str], name: str, sign: str, value: str) -> bool:
+    if sign == "!=":
         return labels.get(name) != value
-    name, equals, value = term.partition("=")
-    return labels.get(name) == value.lstrip("=") if equals else name in labels
+    return labels.get(name) == value if sign else name in labels
+
+
+@functools.lru_cache(maxsize=512)
+def _terms(selector: str) -> tuple[tuple[str, str, str], ...]:
+    """Name, sign and value of each."""
+    told = []
+    for term in filter(None, map(str.strip, selector.split(","))):
+        name, sign, value = term.partition("!=" if "!=" in term else "=")
+        told.append((name, sign, value if sign == "!=" else value.lstrip("=")))
+    return tuple(told)
 
 
 def _fields(found: Json, selector: str) -> bool:

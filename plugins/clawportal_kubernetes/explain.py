@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from clawportal.types import Observed, Ref, RunState
 from clawportal_kubernetes import names
 from clawportal_kubernetes.client import parse_time
+from clawportal_kubernetes.sieve import OWN_MANAGERS
 
 Json = Mapping[str, Any]
-
-_OWN_MANAGERS = (names.MANAGER, "kube-controller-manager", "kube-scheduler", "kubelet", "kube-apiserver")
 
 
 class Told(NamedTuple):
@@ -190,21 +190,21 @@ def drift(managed: Iterable[Json]) -> str:
     told = []
     for entry in managed:
         spec = (entry.get("fieldsV1") or {}).get("f:spec")
-        if entry.get("manager") in _OWN_MANAGERS or entry.get("subresource") == "status" or not spec:
+        if entry.get("manager") in OWN_MANAGERS or entry.get("subresource") == "status" or not spec:
             continue
-        told.append(f"{entry.get('manager') or 'somebody'} changed {', '.join(_leaves(spec)[:5])}")
+        told.append(f"{entry.get('manager') or 'somebody'} changed {', '.join(islice(_leaves(spec), 5))}")
     return "; ".join(told)
 
 
-def _leaves(fields: Json, path: str = "") -> list[str]:
-    found = []
+def _leaves(fields: Json, path: str = "") -> Iterator[str]:
     for key, below in fields.items():
         if key == ".":
             continue
         kind, _, name = key.partition(":")
         word = f".{name}" if kind == "f" else "[" + ",".join(re.findall(r'"name":"([^"]+)"', name)) + "]"
-        found += _leaves(below, path + word) or [(path + word).lstrip(".")]
-    return found
+        within = _leaves(below, path + word)
+        yield next(within, (path + word).lstrip("."))
+        yield from within
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import urllib3
 
 from clawportal.errors import GiveUp, Retry, Unavailable
 from clawportal.types import Observed, Ref
-from clawportal_kubernetes import explain, names
+from clawportal_kubernetes import explain, names, sieve
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,11 @@ class Stream(threading.Thread):
 
     def __init__(
         self, api: Api, path: str, query: Json, *, fresh: Callable[[list[Json]], None], started: Callable[[], None],
-        done: Callable[[], None], change: Callable[[str, Json], None],
+        done: Callable[[], None], change: Callable[[str, Json], None], read: Callable[[bytes], Json] = json.loads,
     ) -> None:  # fmt: skip
         super().__init__(name=f"watch {path}", daemon=True)
         self.api, self.path, self.query = api, path, query
-        self._fresh, self._begin, self._done, self._change = fresh, started, done, change
+        self._fresh, self._begin, self._done, self._change, self._read = fresh, started, done, change, read
         self.version = ""
         self.synced = threading.Event()
         """Set as long as what is kept is as fresh as the connection."""
@@ -100,7 +100,7 @@ class Stream(threading.Thread):
     def _list(self) -> None:
         self._begin()
         version = ""
-        for page in self.api.pages(self.path, **self.query):
+        for page in self.api.pages(self.path, read=self._read, **self.query):
             self._fresh(page["items"])
             version = version or page["metadata"]["resourceVersion"]
         self._done()
@@ -213,9 +213,11 @@ class Mirror:
                 mine = {"labelSelector": names.selector(self.place)}
                 self._streams = [
                     Stream(self.api, "/api/v1/pods", mine, fresh=self._pods, started=lambda: self._begin(self.pods),
-                           done=lambda: self._finish(self.pods, self._pod_gone), change=self._pod_changed),
+                           done=lambda: self._finish(self.pods, self._pod_gone), change=self._pod_changed,
+                           read=sieve.pods),
                     Stream(self.api, "/apis/apps/v1/statefulsets", mine, fresh=self._sets, started=lambda: self._begin(self.sets),
-                           done=lambda: self._finish(self.sets, self._set_gone), change=self._set_changed),
+                           done=lambda: self._finish(self.sets, self._set_gone), change=self._set_changed,
+                           read=sieve.stateful_sets),
                     Stream(self.api, "/api/v1/events", {}, fresh=self._take_events, started=lambda: None, done=self._drop_old,
                            change=self._event_changed),
                 ]  # fmt: skip
