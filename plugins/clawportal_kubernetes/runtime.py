@@ -153,16 +153,22 @@ class KubernetesRuntime(Without):
             self._must_be_mine(item, present)
             # the very object that was looked at: one that took its place meanwhile is refused by the server
             body = {**body, "metadata": {**body["metadata"], "uid": present["metadata"]["uid"]}}
-            if (
-                body.get("immutable")
-                and present.get("data") == body.get("data")
-                and present.get("binaryData") == body.get("binaryData")
-            ):
-                return present
         try:
             return self.api.apply(item.url, body)
         except ApiError as error:
             raise _with_name(error, item, ref) from error
+
+    def _create(self, item: render.Named, ref: Ref) -> None:
+        """One that never changes, named by what is in it: mostly one request, and the server itself sees that the name is free."""
+        try:
+            self.api.create(item.path, item.body)
+        except ApiError as error:
+            present = self.api.find(item.url) if error.status == 409 else None
+            if present is None:
+                raise _with_name(error, item, ref) from error
+            self._must_be_mine(item, present)
+            if any(present.get(part) != item.body.get(part) for part in ("data", "binaryData")):
+                raise _with_name(error, item, ref) from error
 
     def _must_be_mine(self, item: render.Named, present: Json) -> None:
         if not names.mine(self.place, present):
@@ -214,10 +220,10 @@ class KubernetesRuntime(Without):
 
     def _name(self, ref: Ref, owner: explain.Set | None) -> tuple[str, Json | None]:
         """The name of its objects, and its volume claim where it has one: both outlive another name of the instance."""
-        claims = self.api.items(
-            "/api/v1/persistentvolumeclaims", labelSelector=names.selector(self.place, instance=ref.instance_id)
-        )
-        claim = next(iter(claims), None)
+        known = self._tenants.get(ref.tenant)
+        within = f"/namespaces/{known[0]}" if known else ""  # a list of all namespaces costs the server a look at every claim
+        path, mine = f"/api/v1{within}/persistentvolumeclaims", names.selector(self.place, instance=ref.instance_id)
+        claim = next(iter(self.api.items(path, labelSelector=mine)), None)
         if claim is not None and claim["metadata"].get("deletionTimestamp"):
             raise Retry("VolumeEnding", f"The volume of {ref} is still being deleted.", timedelta(seconds=2))
         if owner is not None:
@@ -237,7 +243,7 @@ class KubernetesRuntime(Without):
         claim: Json | None,
     ) -> Observed:
         for item in render.config_maps(self.place, ref, space, name, files_):
-            self._apply(item, ref)
+            self._create(item, ref)
         self._apply(render.account(self.place, ref, space, name), ref)
         if values:
             self._apply(render.secret(self.place, ref, space, name, values), ref)
@@ -254,7 +260,6 @@ class KubernetesRuntime(Without):
     def _claim(self, ref: Ref, space: str, name: str, workload: Workload, present: Json | None) -> None:
         """Made once. Of one that is there nothing but its size is ever sent: the cluster has filled in what may not change."""
         item = render.claim(self.settings, self.place, ref, space, name, workload)
-        present = present or self.api.find(item.url)
         if present is None:
             try:
                 self.api.create(item.path, item.body)
@@ -293,7 +298,7 @@ class KubernetesRuntime(Without):
                 return
             files_ = render.files_of(self.settings, ref, owner.name, workload)
             for item in render.config_maps(self.place, ref, owner.space, owner.name, files_):
-                self._apply(item, ref)
+                self._create(item, ref)
             if found is not None and self.mirror.look(ref).state is RunState.RUNNING:
                 scratch = f"{self.layout(ref, ()).tmp}/.portal-{random_bytes.token_hex(4)}"
                 files.place(self._opener(ref, found), files_.contents, scratch)
