@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from flask import Flask, Response, request, url_for
+from flask import Flask, Response, g, request, url_for
 
 
 class Assets:
@@ -16,6 +16,12 @@ class Assets:
         self._known: dict[str, tuple[float, str]] = {}
 
     def url(self, name: str) -> str:
+        kept: dict[str, str] = g.setdefault("assets", {})
+        if name not in kept:  # a page shows the same icons hundreds of times
+            kept[name] = self._url(name)
+        return kept[name]
+
+    def _url(self, name: str) -> str:
         file = self._folder / name
         changed = file.stat().st_mtime
         if self._known.get(name, (0.0, ""))[0] != changed:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, tzinfo
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from flask import Flask, request
-from flask_babel import Babel
+from flask import Flask, g, request
+from flask_babel import Babel, get_translations
 
 from clawportal.http.security import current_actor
 
@@ -23,8 +24,18 @@ def init_app(app: Flask) -> None:
     app.config.setdefault("BABEL_DEFAULT_LOCALE", "en")
     app.config.setdefault("BABEL_TRANSLATION_DIRECTORIES", str(Path(__file__).resolve().parent.parent / "translations"))
     babel.init_app(app, locale_selector=language)
+    # a page has hundreds of words: the catalogue is chosen once for each request and not for each word
+    app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension that Flask-Babel adds
+        lambda text: _catalogue().ugettext(text), lambda one, many, num: _catalogue().ungettext(one, many, num), newstyle=True
+    )
     app.jinja_env.globals["current_language"] = language
     app.jinja_env.globals["languages"] = LANGUAGES
+
+
+def _catalogue() -> Any:
+    if "catalogue" not in g:
+        g.catalogue = get_translations()
+    return g.catalogue
 
 
 def language() -> str:
