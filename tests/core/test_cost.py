@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +89,28 @@ def test_real_claws_in_steady_state_cost_no_write(make_world: Callable[..., Worl
             assert sync.sync_cluster(world.portal, place) == 0 and health.once(pool) == 0
             assert sync.sample_cluster(world.portal, place) == 5
     assert not [text for text in told if text.startswith(("UPDATE", "INSERT", "DELETE", "BEGIN IMMEDIATE"))]
+
+
+# ---- what is loaded
+
+_LOADED = """
+import json, pathlib, sys
+from clawportal.app import create_app
+from clawportal.settings import Settings
+
+create_app(Settings(data_dir=pathlib.Path(sys.argv[1]), log_level="error"))
+print(json.dumps(sorted(sys.modules)))
+"""
+LATE = {"kubernetes", "docker", "psycopg", "authlib", "httpx", "boto3", "numpy", "pandas", "pytest", "playwright"}
+"""Large packages that a portal needs for some of its clusters, databases and sign-in providers, or never."""
+LATE_PARTS = {"clawportal_kubernetes.runtime", "clawportal_docker.runtime", "clawportal.testing.kubeapi"}
+
+
+def test_a_portal_loads_no_client_of_a_cluster_before_it_has_one(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'plugins'}"}
+    command = [sys.executable, "-c", _LOADED, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert "clawportal_kubernetes.driver" in loaded and "clawportal_docker.driver" in loaded, "their settings are known"
+    assert sorted(LATE & {name.partition(".")[0] for name in loaded} | LATE_PARTS & set(loaded)) == []
