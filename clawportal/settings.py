@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     cluster_timeout_seconds: float = Field(
         30.0, gt=0, description="A cluster that leaves a question open for so long counts as one that does not answer, seconds."
     )
+    lease_seconds: float = Field(
+        15.0,
+        ge=3,
+        le=300,
+        description="Where several portals share one database: so long after one of them has died, another takes its clusters over.",
+    )
     resync_seconds: float = Field(
         20.0, ge=1, description="How often the whole state of each cluster is compared, seconds; in between, changes are pushed."
     )

@@ -146,11 +146,12 @@ class Runner:
                 self._lead_once()
             except Exception:
                 log.exception("leading failed; again soon")
-            self.portal.stopping.wait(leader.TTL.total_seconds() / 3)
+            self.portal.stopping.wait(self.portal.settings.lease_seconds / 3)
 
     def _lead_once(self) -> None:
         self._look_at_clock()
-        held = self._once(lambda: leader.take(LEASE_NAME, self.portal.holder), "leader") is not None
+        ttl = timedelta(seconds=self.portal.settings.lease_seconds)
+        held = self._once(lambda: leader.take(LEASE_NAME, self.portal.holder, ttl), "leader") is not None
         if held and not self.leading:
             log.info("this process leads: timers run here")
             self.scheduler.resume()

@@ -21,11 +21,11 @@ _TAKE = text(
 ).columns(Lease.epoch)
 
 
-def take(name: str, holder: str) -> int | None:
-    """Take or renew a lease. Returns its epoch, None when somebody else holds it."""
+def take(name: str, holder: str, ttl: timedelta = TTL) -> int | None:
+    """Take or renew a lease for so long. Returns its epoch, None when somebody else holds it."""
     now = clock.now().replace(tzinfo=None)
     with transaction():
-        values = {"name": name, "holder": holder, "now": now, "expires": now + TTL, "far": now + 4 * TTL}
+        values = {"name": name, "holder": holder, "now": now, "expires": now + ttl, "far": now + 4 * max(ttl, TTL)}
         # bound as text on SQLite, in the very form in which the ORM writes times, so that they compare as times
         if db.engine.dialect.name == "sqlite":
             values |= {key: values[key].isoformat(" ", "microseconds") for key in ("now", "expires", "far")}  # type: ignore[attr-defined]

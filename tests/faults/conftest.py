@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.core.conftest import make_memory, make_world, memory, still, travel, world
+from tests.core.conftest import make_memory, make_world, memory, postgres, still, travel, world
 
-__all__ = ["make_memory", "make_world", "memory", "still", "travel", "world"]
+__all__ = ["make_memory", "make_world", "memory", "postgres", "still", "travel", "world"]
