@@ -73,6 +73,8 @@ class KubeDouble:
         self.workers: dict[str, PodWorker] = {}
         self.away = False
         """On: connections are closed without an answer."""
+        self._speaks = threading.Event()
+        self._speaks.set()
         self.mounted: dict[Path, Path] = {}
         """The home of each volume by the path where it is mounted just now."""
         self._mounting = threading.Lock()
@@ -112,6 +114,7 @@ class KubeDouble:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._speaks.set()
         self._controllers.end()
         for worker in list(self.workers.values()):
             worker.end(0.0)
@@ -156,8 +159,14 @@ class KubeDouble:
         self.away = True
         self.cut()
 
+    def go_mute(self) -> None:
+        """Every connection is taken, and nothing is ever answered."""
+        self._speaks.clear()
+        self.cut()
+
     def come_back(self) -> None:
         self.away = False
+        self._speaks.set()
 
     def mount(self, path: Path, home: Path) -> None:
         """Move a volume to its path, and what was there home: so programs see the very path that they were told."""
@@ -288,7 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def _serve(self) -> None:
-        if self.double.away:
+        if self.double.away or not self.double._speaks.is_set():
+            self.double._speaks.wait()
             self.close_connection = True
             return
         parts = urlsplit(self.path)
