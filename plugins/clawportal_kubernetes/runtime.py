@@ -159,7 +159,7 @@ class KubernetesRuntime(Without):
             raise _with_name(error, item, ref) from error
 
     def _create(self, item: render.Named, ref: Ref) -> None:
-        """One that never changes, named by what is in it: mostly one request, and the server itself sees that the name is free."""
+        """One that never changes, named by what is in it: one request, and the server itself sees that the name is free."""
         try:
             self.api.create(item.path, item.body)
         except ApiError as error:
