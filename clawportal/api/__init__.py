@@ -14,6 +14,7 @@ from clawportal.api import (
     clusters,
     events,
     files,
+    foreign,
     instances,
     layers,
     logs,
@@ -31,7 +32,7 @@ from clawportal.errors import PasswordChangeRequired
 from clawportal.http import security
 
 __all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "files", "instances", "layers", "logs",
+    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "files", "foreign", "instances", "layers", "logs",
     "members", "metrics", "oidc", "operations", "policies", "service_accounts", "sign_in", "system", "tenants",
 ]  # fmt: skip
 

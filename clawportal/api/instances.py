@@ -68,6 +68,8 @@ class InstanceItem(Answer):
     created_at: datetime
     created_by: str
     updated_at: datetime
+    managed: bool = Field(description="False: it was imported and is only observed; the portal does nothing to it.")
+    foreign_id: str = Field(description="By which its cluster knows what somebody else made; empty for what the portal made.")
     usage: UsageDocument | None
 
 
@@ -101,8 +103,18 @@ class WarningDocument(Answer):
     sentence: str
 
 
+class ForeignFacts(Answer):
+    """What was found when it was imported; never the values of secrets."""
+
+    name: str
+    image: str
+    details: dict[str, Any]
+
+
 class InstanceDocument(InstanceItem):
     """An instance with everything but the values of its secrets."""
+
+    foreign: ForeignFacts | None = Field(description="Of an instance that somebody else made.")
 
     conditions: list[dict[str, Any]]
     endpoints: list[EndpointDocument] = Field(description="Where the running claw listens on a machine that others share.")
@@ -514,6 +526,7 @@ def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
     document["project"] = {"id": instance.project_id, "name": names[1]}
     document["cluster"] = {"id": instance.cluster_id, "name": names[2]}
     document["usage"] = portal.samples.get(instance.id)
+    document["foreign"] = instance.foreign
     document["conditions"] = instance.conditions
     document["endpoints"] = instances.endpoints(portal, instance)
     document["ports"] = instances.named_ports(portal, instance)

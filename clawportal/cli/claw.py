@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import clusters, files, history, people, policies, service_accounts, terminal, tokens
+from clawportal.cli import clusters, files, foreign, history, people, policies, service_accounts, terminal, tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -921,6 +921,7 @@ tokens.register(cli)
 service_accounts.register(cli)
 history.register(cli)
 clusters.register(cli)
+foreign.register(cli)
 terminal.register(cli)
 
 

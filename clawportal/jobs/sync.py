@@ -16,7 +16,7 @@ from clawportal.errors import GiveUp, Problem, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, PortAllocation
 from clawportal.runtimes import ALIVE
-from clawportal.services import cluster_health, clusters, converge, herd, plans
+from clawportal.services import cluster_health, clusters, converge, guests, herd, plans
 from clawportal.services.dispatch import ASKED, rank_of
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, Capacity, Context, Health, HealthState, Observed, Runtime
@@ -39,6 +39,7 @@ def sync_cluster(portal: Portal, cluster: Cluster) -> int:
     """
     cluster_id = cluster.id
     runtime = clusters.connect(portal, cluster, probe=True)
+    runtime.recognise(plans.guests(cluster_id))
     db.session.rollback()  # the cluster may take its time: hold no snapshot of the database meanwhile
     seen = {entry.ref.instance_id: entry for entry in runtime.observe()}
     rows = db.session.execute(select(*_LOOKED_AT).where(Instance.cluster_id == cluster_id, Instance.destroyed_at.is_(None))).all()
@@ -56,6 +57,8 @@ _LOOKED_AT = (
     Instance.sync,
     Instance.reason,
     Instance.priority,
+    Instance.health,
+    Instance.foreign_id,
 )
 
 
@@ -63,6 +66,8 @@ def _differs(row: Any, seen: Observed | None) -> bool:
     if row.sync == Sync.UNKNOWN:
         return True
     runs = seen is not None and seen.state in ALIVE
+    if row.foreign_id and guests.news(row, seen):
+        return True
     if row.phase == Phase.RUNNING:
         if not runs or seen is None or row.desired != Desired.RUNNING or seen.incarnation != row.incarnation:
             return True
@@ -113,7 +118,8 @@ class HealthWatch:
         except Retry:
             return []
         rows = list(db.session.scalars(select(Instance).where(
-            Instance.cluster_id == cluster.id, Instance.phase == Phase.RUNNING, Instance.destroyed_at.is_(None)
+            Instance.cluster_id == cluster.id, Instance.phase == Phase.RUNNING, Instance.destroyed_at.is_(None),
+            Instance.foreign_id == "",  # their places say how they are, if they can
         )))  # fmt: skip
         ports = _ports(cluster.id) if "allocated-ports" in runtime.capabilities else {}
         return [target for row in rows if (target := self._known(row) or self._target(runtime, row, ports.get(row.id)))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
@@ -22,6 +22,12 @@ class Instance(Base):
         Index(
             "uq_instance_tenant_id_name_live", "tenant_id", "name", unique=True,
             sqlite_where=text("destroyed_at IS NULL"), postgresql_where=text("destroyed_at IS NULL"),
+        ),
+        # and what somebody else made can be an instance once only
+        Index(
+            "uq_instance_foreign_id_live", "foreign_id", unique=True,
+            sqlite_where=text("foreign_id <> '' AND destroyed_at IS NULL"),
+            postgresql_where=text("foreign_id <> '' AND destroyed_at IS NULL"),
         ),
         Index("ix_instance_due_at", "due_at", sqlite_where=text("due_at IS NOT NULL"),
               postgresql_where=text("due_at IS NOT NULL")),
@@ -61,6 +67,14 @@ class Instance(Base):
     """With desired `deleted`: leave the instance's folder where it is."""
     priority: Mapped[int] = mapped_column(default=1, server_default=text("1"))
     """Of the spec, as a number that can be sorted: `lifecycle.PRIORITIES`."""
+
+    # what somebody else made
+    foreign_id: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    """By which its place knows it, such as the id of a container; empty for what the portal made."""
+    foreign: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What was found when it was imported, without secrets: `name`, `image`, `ports` by name, `details`."""
+    managed: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """Off: it is only observed, and the portal does nothing to it."""
 
     # observed: written by the reconciler only
     observed_generation: Mapped[int] = mapped_column(default=0)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from clawportal.db import db
-from clawportal.errors import Forbidden, NotFound, TotpRequired
+from clawportal.errors import Conflict, Forbidden, NotFound, TotpRequired
 from clawportal.models import AuditEntry, Cluster, ClusterTenant, EventRow, Instance, Operation, Policy, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
 
@@ -31,6 +31,13 @@ _NAMES: dict[type[Any], str] = {
     Instance: "instance", Operation: "operation", Project: "project", EventRow: "event", Tenant: "organisation",
     AuditEntry: "audit entry", Policy: "rule", Cluster: "cluster",
 }  # fmt: skip
+
+_TOUCHING = frozenset({
+    Permission.INSTANCE_UPDATE, Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.INSTANCE_DELETE,
+    Permission.INSTANCE_CHAT, Permission.INSTANCE_CONSOLE, Permission.INSTANCE_CONNECT,
+    *(permission for permission in Permission if permission.startswith("instance.files.")),
+})  # fmt: skip
+"""What is refused of an instance that the portal only observes, whoever asks."""
 
 
 def visible(model: type[Row], actor: Actor, permission: Permission | None = None) -> ColumnElement[bool]:
@@ -114,6 +121,11 @@ def get_or_404(model: type[Row], row_id: str | int, actor: Actor, permission: Pe
         raise NotFound(f"There is no {_NAMES[model]} with this id, or it is not yours.")
     if model is not Cluster or permission is not Permission.CLUSTER_READ:  # who sees a cluster follows from who may use it
         require(actor, permission, scope_of(row))
+    if isinstance(row, Instance) and not row.managed and permission in _TOUCHING:
+        raise Conflict(
+            f"{row.name} is only observed: somebody else made it, and the portal does nothing to it. "
+            "Adopt it first, or forget it."
+        )
     return row
 
 

@@ -37,6 +37,7 @@ _ENDINGS = {
     "created": "create", "revoked": "revoke", "changed": "change", "added": "add", "removed": "remove", "deleted": "delete",
     "renamed": "rename", "moved": "move", "updated": "update", "enabled": "enable", "disabled": "disable", "used": "use",
     "cleared": "clear", "accepted": "accept", "unlocked": "unlock", "opened": "open", "closed": "close", "shared": "share",
+    "imported": "import", "adopted": "adopt", "forgotten": "forget",
     "paused": "pause", "resumed": "resume", "cordoned": "cordon", "uncordoned": "uncordon",
     "taken": "take", "given": "give", "invited": "invite", "joined": "join", "left": "leave",
     "downloaded": "download", "uploaded": "upload",

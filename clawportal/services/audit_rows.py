@@ -42,11 +42,12 @@ class Watched:
     """Columns that people decide; empty: all but those in `_NOISE`."""
 
 
+_DECIDED = (
+    "name", "adapter", "version", "spec", "labels", "desired", "kill_wanted", "keep_data", "managed", "project_id", "cluster_id",
+)  # fmt: skip
+
 WATCHED: dict[str, Watched] = {
-    "instance": Watched(
-        "instance",
-        ("name", "adapter", "version", "spec", "labels", "desired", "kill_wanted", "keep_data", "project_id", "cluster_id"),
-    ),
+    "instance": Watched("instance", _DECIDED),
     "instance_secret": Watched("instance_secret", ("sealed",)),
     "tenant": Watched("tenant"),
     "tenant_secret": Watched("tenant_secret", ("sealed",)),

@@ -84,6 +84,8 @@ def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text:
     """All that needs the database; afterwards none of it is held."""
     instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CHAT)
     adapter = plans.adapter_of(portal, instance)
+    if instance.foreign_id:
+        raise Unsupported(f"{instance.name} was adopted: the portal does not know its access token. Talk to it as before.")
     if "chat" not in adapter.capabilities:
         raise Unsupported(f"{adapter.title} cannot be chatted with from here.")
     _require_running(instance)

@@ -81,7 +81,7 @@ def port(portal: Portal, actor: Actor, instance_id: str, name: str) -> tuple[str
     instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CONNECT)
     if instance.phase != Phase.RUNNING:
         raise Conflict(f"{instance.name} is not running. Start it to connect to it.")
-    given: dict[str, int] = (instance.workload or {}).get("ports", {})
+    given = plans.known_ports(instance)
     chosen = next((word for word, number in given.items() if name in (word, str(number))), None)
     if chosen is None:
         known = ", ".join(f"{word} ({number})" for word, number in sorted(given.items())) or "none"

@@ -137,7 +137,7 @@ def run_pass(portal: Portal, instance_id: str) -> None:
     holder = claim(portal, instance_id)
     if holder is None:
         return portal.dispatcher.hint(instance_id, 0.5, cluster=cluster_id)
-    work = Pass(portal, instance_id, holder)
+    work = _pass(portal, instance_id, holder)
     try:
         work.step()
     except PassEnds:
@@ -150,6 +150,13 @@ def run_pass(portal: Portal, instance_id: str) -> None:
         work.fail(GiveUp("SecretUnreadable", f"A secret cannot be opened: {error}.", UNREADABLE))
     except Exception as error:
         work.retry(_as_retry(instance_id, error))
+
+
+def _pass(portal: Portal, instance_id: str, holder: str) -> Pass:
+    from clawportal.services.guests import GuestPass
+
+    foreign = db.session.scalar(select(Instance.foreign_id).where(Instance.id == instance_id))
+    return GuestPass(portal, instance_id, holder) if foreign else Pass(portal, instance_id, holder)
 
 
 def _as_retry(instance_id: str, error: Exception) -> Retry:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_, select
 
 from clawportal import clock, origin
@@ -34,7 +35,7 @@ from clawportal.services import (
     tenancy,
 )
 from clawportal.services.portal import Portal
-from clawportal.types import Adapter
+from clawportal.types import Adapter, InstanceSpec
 
 SORTS: dict[str, ColumnElement[Any]] = {
     "name": Instance.name.expression,
@@ -110,7 +111,7 @@ def listing(actor: Actor, filters: Filters, *, sort: str = "-created_at", limit:
 LEAN = (
     "id", "name", "adapter", "version", "labels", "desired", "generation", "observed_generation", "phase", "sync", "health",
     "reason", "message", "next_action", "phase_since", "phase_deadline", "restart_count", "created_at", "created_by",
-    "updated_at", "tenant_id", "project_id", "cluster_id",
+    "updated_at", "managed", "foreign_id", "tenant_id", "project_id", "cluster_id",
 )  # fmt: skip
 """Columns that a list shows: not the spec and the workload, which can be a hundred times as large."""
 
@@ -374,6 +375,8 @@ class InstanceChange:
 
 
 def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> tuple[catalog.Wanted | None, list[FieldError]]:
+    if instance.foreign_id:
+        return _check_foreign_change(portal, instance, change)
     layer, known = _lay_of(instance.tenant_id)
     accepted, errors = catalog.check(
         portal,
@@ -387,6 +390,33 @@ def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> 
     if change.version and change.version != instance.version:
         errors = errors + tenancy.check_allowed(instance.tenant_id, instance.adapter, change.version)
     return accepted, errors + catalog.check_labels(change.labels or {})
+
+
+_FREE = ("restart", "priority")
+"""What can be changed of a claw that the portal did not make: only the portal itself looks at it."""
+KEEPS = (
+    "It was adopted and keeps the configuration that its maker gave it. Change that inside, by its console; "
+    "or create a new instance and move its data there."
+)
+
+
+def _check_foreign_change(
+    portal: Portal, instance: Instance, change: InstanceChange
+) -> tuple[catalog.Wanted | None, list[FieldError]]:
+    """Its container would have to be made anew for anything else, and the portal does not know all that its maker put in."""
+    errors = [FieldError(f"secrets.{name}", KEEPS, "adopted") for name in change.secrets]
+    if change.version and change.version != instance.version:
+        errors.append(FieldError("version", KEEPS, "adopted"))
+    before = InstanceSpec.model_validate(instance.spec or {}).model_dump(mode="json")
+    try:
+        spec = InstanceSpec.model_validate(dict(instance.spec if change.spec is None else change.spec))
+    except ValidationError as error:
+        return None, errors + catalog.field_errors(error, "spec")
+    after = spec.model_dump(mode="json")
+    changed = [name for name in after if name not in _FREE and after[name] != before[name]]
+    errors += [FieldError(f"spec.{name}", KEEPS, "adopted") for name in changed]
+    errors += catalog.check_labels(change.labels or {})
+    return catalog.Wanted(portal.registry.adapter(instance.adapter), instance.version, spec, {}), errors
 
 
 def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChange, *, generation: int | None) -> Instance:
@@ -421,6 +451,8 @@ def rekey(portal: Portal, actor: Actor, instance_id: str) -> None:
     with transaction() as after_commit:
         instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_UPDATE, lock=True)
         _refuse_deleted(instance)
+        if instance.foreign_id:
+            raise Conflict(f"{instance.name} has no access tokens of the portal's. {KEEPS}")
         names = [info.name for info in secrets.listing(instance.id) if info.generated]
         secrets.store(portal, instance.id, dict.fromkeys(names, ""))
         secrets.generate_missing(portal, instance.id, names)
@@ -582,7 +614,7 @@ def endpoints(portal: Portal, instance: Instance) -> list[Endpoint]:
     """Where the running claw listens."""
     adapter = portal.registry.adapters.get(instance.adapter)
     given = (instance.workload or {}).get("ports", {})
-    if adapter is None or instance.phase != Phase.RUNNING or not _on_shared_machine(instance):
+    if adapter is None or not given or instance.phase != Phase.RUNNING or not _on_shared_machine(instance):
         return []
     host = "127.0.0.1" if not instance.spec.get("expose") else "0.0.0.0"
     scheme = {"http": "http", "ws": "ws", "tcp": "tcp"}
@@ -611,7 +643,9 @@ class NamedPort:
 def named_ports(portal: Portal, instance: Instance) -> list[NamedPort]:
     """The ports of the claw, the first one first; empty before its first start."""
     adapter = portal.registry.adapters.get(instance.adapter)
-    given = (instance.workload or {}).get("ports", {})
+    given = plans.known_ports(instance)
+    if instance.foreign_id:
+        return [NamedPort(name, number, name) for name, number in given.items()]
     specs = adapter.ports(instance.version) if adapter else ()
     return [NamedPort(spec.name, given[spec.name], spec.title or spec.name) for spec in specs if spec.name in given]
 

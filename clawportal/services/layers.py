@@ -70,13 +70,18 @@ def effective(
 
 
 def of_instance(portal: Portal, instance: Instance) -> Effective:
+    if instance.foreign_id:  # it keeps the configuration that its maker gave it
+        return Effective(dict(instance.spec or {}), dict(instance.labels or {}))
     adapter = portal.registry.adapters.get(instance.adapter)
     return effective(of(instance.tenant_id), adapter, instance.version, instance.spec or {}, instance.labels)
 
 
 def _built_in(adapter: Adapter, version: str) -> dict[str, Any]:
     """The settings that a version knows, with their defaults, as JSON has them; secrets are no settings."""
-    model = adapter.settings_model(version)
+    try:
+        model = adapter.settings_model(version)
+    except (LookupError, ValueError):  # what somebody else made may be of any version
+        return {}
     hidden = catalog.secret_fields(model)
     shown = {name: item for name, item in model.model_fields.items() if name not in hidden}
     found = {name: item.get_default(call_default_factory=True) for name, item in shown.items() if not item.is_required()}
@@ -302,7 +307,7 @@ def _model_of_layer(layer: Layer, new: Effective) -> bool:
 
 def _live(tenant_id: str) -> list[Instance]:
     query = select(Instance).where(
-        Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None),
+        Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None), Instance.foreign_id == "",
         or_(Instance.desired != Desired.DELETED, Instance.desired.is_(None)),
     )  # fmt: skip
     return list(db.session.scalars(query.order_by(Instance.name)))

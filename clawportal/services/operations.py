@@ -22,7 +22,8 @@ INSTALL = "artifact.install"
 LEASE = timedelta(seconds=60)
 TITLES = {
     "instance.create": "Create", "instance.start": "Start", "instance.stop": "Stop", "instance.restart": "Restart",
-    "instance.kill": "Kill", "instance.delete": "Delete", "instance.update": "Change configuration", INSTALL: "Install",
+    "instance.kill": "Kill", "instance.delete": "Delete", "instance.update": "Change configuration",
+    "instance.import": "Import", "instance.adopt": "Adopt", INSTALL: "Install",
 }  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from sqlalchemy import select
+
 from clawportal.db import db
 from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.layering import Layer
@@ -38,7 +40,22 @@ _BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.a
 
 
 def ref_of(instance: Instance) -> Ref:
-    return Ref(instance.id, instance.name, instance.tenant_id)
+    return Ref(
+        instance.id, instance.name, instance.tenant_id, foreign=instance.foreign_id or "", read_only=instance.managed is False
+    )
+
+
+def guests(cluster_id: str) -> list[Ref]:
+    """The instances of a cluster that somebody else made: what a runtime has to be told, as nothing in the place says so."""
+    query = select(Instance.id, Instance.name, Instance.tenant_id, Instance.foreign_id, Instance.managed).where(
+        Instance.cluster_id == cluster_id, Instance.foreign_id != "", Instance.destroyed_at.is_(None)
+    )
+    return [Ref(row[0], row[1], row[2], foreign=row[3], read_only=not row[4]) for row in db.session.execute(query)]
+
+
+def known_ports(instance: Instance) -> dict[str, int]:
+    """Ports of its own network by their names: as it was planned or, where somebody else made it, as it was found."""
+    return dict(((instance.foreign if instance.foreign_id else instance.workload) or {}).get("ports", {}))
 
 
 def whole_ref(portal: Portal, instance: Instance) -> Ref:
@@ -262,7 +279,7 @@ def io_of(portal: Portal, instance: Instance, runtime: Runtime) -> InstanceIO:
 def ports_of(runtime: Runtime, instance: Instance) -> dict[str, int]:
     if "allocated-ports" in runtime.capabilities:
         return ports.allocated(instance.id)
-    return dict((instance.workload or {}).get("ports", {}))
+    return known_ports(instance)
 
 
 def cluster_of(instance: Instance) -> Cluster:

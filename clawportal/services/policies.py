@@ -232,7 +232,8 @@ def _described(
     resources = spec.get("resources") or {}
     return Facts(
         action=action, now=now, name=instance.name or "", adapter=instance.adapter, version=instance.version,
-        uses_model=adapter is None or "model" in adapter.capabilities, cluster=cluster[0], runtime=cluster[1],
+        uses_model=(adapter is None or "model" in adapter.capabilities) and not getattr(instance, "foreign_id", ""),
+        cluster=cluster[0], runtime=cluster[1],
         labels=said.labels, spec=spec, cpu=resources.get("cpu") or "",
         memory=resources.get("memory") or (adapter.suggested_memory if adapter else ""),
         storage=resources.get("storage") or "",

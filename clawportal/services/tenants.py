@@ -21,7 +21,7 @@ from clawportal.ids import looks_like_id
 from clawportal.lifecycle import Desired
 from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Otp, Project, Tenant, User
 from clawportal.permissions import SYSTEM, Actor, Permission, Scope, narrowed
-from clawportal.services import access, clusters, instances, ledger, otp, policies, quotas
+from clawportal.services import access, clusters, foreign, instances, ledger, otp, policies, quotas
 from clawportal.services.portal import Portal
 
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
@@ -454,7 +454,15 @@ def _end_instances(portal: Portal, actor: Actor, where: ColumnElement[bool], agr
         names = ", ".join(instance.name for instance in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
         raise Conflict(f"There are still {len(left)} instances in it ({names}). Delete or move them first, or ask for it here.")
     for instance in left:
+        _end(portal, actor, instance, keep_data)
+
+
+def _end(portal: Portal, actor: Actor, instance: Instance, keep_data: bool = False) -> None:
+    """What is only observed is not the portal's to delete."""
+    if instance.managed:
         instances.remove(portal, actor, instance.id, keep_data=keep_data)
+    else:
+        foreign.forget(portal, actor, instance.id)
 
 
 def finish_once(portal: Portal) -> int:
@@ -501,7 +509,7 @@ def _emptied(portal: Portal, where: ColumnElement[bool]) -> bool:
     left = _live(where)
     for instance in left:
         if instance.desired != Desired.DELETED:
-            instances.remove(portal, SYSTEM, instance.id)
+            _end(portal, SYSTEM, instance)
     return not left
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from clawportal.adapters import change_by_paths, exit_verdict, json_file
-from clawportal.errors import FieldError, GiveUp, Unavailable
+from clawportal.errors import Conflict, FieldError, GiveUp, NotFound, Unavailable
 from clawportal.runtimes import Without
 from clawportal.types import (
     AdapterIO,
@@ -25,6 +25,7 @@ from clawportal.types import (
     Check,
     Context,
     ExitVerdict,
+    Foreign,
     Health,
     HealthState,
     Image,
@@ -252,6 +253,85 @@ class MemoryRuntime(Without):
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@dataclass
+class Stranger:
+    """Something that somebody else runs in a `YardRuntime`; changed by tests at any time."""
+
+    item: Foreign
+    running: bool = True
+    starts: int = 1
+    healthy: bool | None = None
+    exit_code: int = 0
+
+
+class YardRuntime(MemoryRuntime):
+    """Knows what others made as well: it can be listed, observed and, once adopted, started and ended as it is."""
+
+    def __init__(self, *items: Foreign) -> None:
+        super().__init__(None, "import")
+        self.strangers = {item.id: Stranger(item) for item in items}
+        self._guests: list[Ref] = []
+
+    def foreign(self, name: str = "") -> list[Foreign]:
+        self._called("foreign")
+        found = [one.item for one in self.strangers.values()]
+        if not name:
+            return found
+        if named := [item for item in found if name in (item.id, item.name)]:
+            return named
+        raise NotFound(f"There is no container {name!r}.")
+
+    def recognise(self, refs: Iterable[Ref]) -> None:
+        self._guests = list(refs)
+
+    def observe(self) -> list[Observed]:
+        seen = [self.inspect(ref) for ref in self._guests]
+        return [*super().observe(), *(one for one in seen if one.state is not RunState.ABSENT)]
+
+    def inspect(self, ref: Ref) -> Observed:
+        if not ref.foreign:
+            return super().inspect(ref)
+        self._called("inspect")
+        one = self.strangers.get(ref.foreign)
+        if one is None:
+            return Observed(ref, RunState.ABSENT)
+        seen = Observed(ref, RunState.RUNNING, incarnation=f"run-{one.starts}", started_at=datetime.now(UTC), healthy=one.healthy)
+        return seen if one.running else replace(seen, state=RunState.EXITED, exit_code=one.exit_code, healthy=None)
+
+    def _mine(self, ref: Ref) -> Stranger | None:
+        if ref.read_only:
+            raise Conflict(f"{ref} is only observed.")
+        return self.strangers.get(ref.foreign)
+
+    def resume(self, ref: Ref) -> Observed:
+        self._called("resume")
+        one = self._mine(ref)
+        if one is None:
+            raise GiveUp("Gone", "It is gone.", "Forget it.")
+        if not one.running:
+            one.running, one.starts = True, one.starts + 1
+        return self.inspect(ref)
+
+    def stop(self, ref: Ref, grace: float) -> None:
+        if one := self._mine(ref):
+            self._called("stop")
+            one.running = False
+        else:
+            super().stop(ref, grace)
+
+    def kill(self, ref: Ref) -> None:
+        if one := self._mine(ref):
+            self._called("kill")
+            one.running = False
+        else:
+            super().kill(ref)
+
+    def remove(self, ref: Ref, *, keep_data: bool) -> None:
+        self._mine(ref)
+        super().remove(ref, keep_data=keep_data)
+        self.strangers.pop(ref.foreign, None)
 
 
 class _NoSettings(BaseModel):

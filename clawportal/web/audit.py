@@ -45,6 +45,7 @@ _WORDS = {
     "instance.kill": _l("Kill %(name)s"), "instance.delete": _l("Delete %(name)s"), "sign_in": _l("Sign in"),
     "sign_out": _l("Sign out"), "token.create": _l("Make the token %(name)s"), "token.revoke": _l("Revoke the token %(name)s"),
     "user.create": _l("Create the account %(name)s"), "user.password_change": _l("Change the password of %(name)s"),
+    "instance.import": _l("Import %(name)s"), "instance.adopt": _l("Adopt %(name)s"), "instance.forget": _l("Forget %(name)s"),
     "operation.cancel": _l("Cancel %(name)s"), "operation.retry": _l("Try %(name)s again"),
     "portal.practice_model": _l("Switch the practice model"), "audit.export": _l("Export the audit"),
     "many": _l("Many different attempts"),

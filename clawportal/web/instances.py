@@ -294,6 +294,8 @@ def instance_place_events(instance_id: str) -> str:
 @requires(Permission.INSTANCE_READ)
 def instance_config(instance_id: str) -> str:
     found = service.get(actor(), instance_id)
+    if found.foreign_id:
+        return render_template("instances/foreign.html", **frame(found), foreign=found.foreign or {})
     workload = found.workload or {}
     processes = workload.get("processes", [])
     return render_template(

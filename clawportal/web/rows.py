@@ -40,7 +40,11 @@ _CAN: dict[str, Permission] = {
 _KEPT = ("logs", "changes")
 """What can be read of an instance that is gone."""
 
+_OBSERVED, _NOT_ADOPTED = frozenset({"logs", "changes", "share"}), frozenset({"update", "chat", "files", "upload"})
+"""Of what somebody else made: what can be done while it is only observed, and what cannot once it was adopted."""
+
 _TITLES = {
+    "instance.import": _l("Import %(name)s"), "instance.adopt": _l("Adopt %(name)s"),
     "instance.create": _l("Create %(name)s"), "instance.start": _l("Start %(name)s"), "instance.stop": _l("Stop %(name)s"),
     "instance.restart": _l("Restart %(name)s"), "instance.kill": _l("Kill %(name)s"), "instance.delete": _l("Delete %(name)s"),
     "instance.update": _l("Change the configuration of %(name)s"), operations.INSTALL: _l("Install %(name)s"),
@@ -77,6 +81,9 @@ class InstanceRow:
     cpu_limit: float | None
     cluster: tuple[str, str] | None = None
     """Id and title of where it runs, for those who may see that; on its own pages only."""
+    foreign_id: str = ""
+    """Not empty where somebody else made it."""
+    managed: bool = True
     conditions: Sequence[Mapping[str, Any]] = ()
     endpoints: Sequence[instances.Endpoint] = ()
     cpu_spark: Drawn | None = None
@@ -232,6 +239,8 @@ def _instance_row(
         memory_limit=workload.get("memory_bytes"),
         cpu_limit=100 * cores if cores else None,
         cluster=_cluster(actor, instance) if full else None,
+        foreign_id=instance.foreign_id or "",
+        managed=instance.managed is not False,
         conditions=_conditions(instance) if full else (),
         endpoints=instances.endpoints(portal(), instance) if full else (),
         cpu_spark=_cpu_spark(spark) if spark else None,
@@ -301,7 +310,19 @@ def _abilities(actor: Actor, instance: Any, adapter: Adapter | None) -> frozense
     found = {name for name, permission in _CAN.items() if actor.allows(permission, scope) and (name in _KEPT or not gone)}
     if adapter is None or "chat" not in adapter.capabilities:
         found.discard("chat")
+    if instance.foreign_id and not gone:
+        found = _of_others(actor, scope, found, instance.managed)
     return frozenset(found)
+
+
+def _of_others(actor: Actor, scope: Scope, found: set[str], managed: bool) -> set[str]:
+    """What can be done with what somebody else made: little while it is only observed, and never a new configuration."""
+    kept = found - _NOT_ADOPTED if managed else found & _OBSERVED
+    if actor.allows(Permission.INSTANCE_DELETE, scope):
+        kept.add("forget")
+    if not managed and actor.allows(Permission.CLUSTER_MANAGE, Scope()) and actor.allows(Permission.INSTANCE_CREATE, scope):
+        kept.add("adopt")
+    return kept
 
 
 def operation_rows(actor: Actor, found: Iterable[Operation]) -> list[OperationRow]:

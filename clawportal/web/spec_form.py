@@ -198,6 +198,8 @@ def instance_edit(instance_id: str) -> AnyResponse:
     instance = instances.get(actor(), instance_id, Permission.INSTANCE_UPDATE)
     if instance.desired == Desired.DELETED:
         raise Conflict(f"{instance.name} is being deleted.")
+    if instance.foreign_id:
+        raise Conflict(instances.KEEPS)
     adapter = plans.adapter_of(portal(), instance)
     if request.method == "GET":
         return _page(_stored(instance, adapter))

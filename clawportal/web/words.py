@@ -38,6 +38,23 @@ SENTENCES = (
     "Delete %(name)s: %(result)s",
     "Change configuration %(name)s: %(result)s",
     "Install %(name)s: %(result)s",
+    "Import %(name)s: %(result)s",
+    "Adopt %(name)s: %(result)s",
+    # what is seen of an instance that somebody else made
+    "%(name)s was imported: it is only observed.",
+    "%(name)s was adopted: the portal manages it from now on.",
+    "%(name)s was forgotten. What runs in the cluster was not touched.",
+    "Forgotten. What runs in the cluster was not touched.",
+    "It was ended by signal %(signal)s.",
+    "Gone",
+    "It no longer exists in its cluster.",
+    "Forget it here. If another one took its place there, import that one.",
+    "It runs, and its own check says that it is well.",
+    "It runs, but its own check says that it is not well.",
+    "It runs. It has no check of its own that would say whether it is well.",
+    "Look into its log.",
+    "It was adopted and keeps the configuration that its maker gave it. Change that inside, by its console; "
+    "or create a new instance and move its data there.",
     "It ended with code %(code)s.",
     "It ended with code %(code)s. Its last words:\n%(lines)s",
     "It ended with an unknown code.",
@@ -55,6 +72,17 @@ SENTENCES = (
     "Cluster %(name)s is paused: the portal does nothing there.",
     "Cluster %(name)s is not paused any more.",
     "Cluster %(name)s answers again.",
+    "Cluster %(name)s: %(message)s",
+    "Restore keyring.json from a backup or from the portal that rotated the keys, or enter the secrets again.",
+    "The cluster does not answer: nobody listens at its address. Correct the server address in the kubeconfig, or start the API "
+    "server.",
+    "The cluster does not answer: its name cannot be resolved. Correct the server address in the kubeconfig.",
+    "The cluster does not answer: no answer in time. Look at the network between the portal and the API server.",
+    "The container engine does not answer: nobody listens at its address. Start the engine, or correct the address in the settings "
+    "of the cluster.",
+    "The container engine does not answer: its socket is not for the portal. Add the portal's user to the group of the socket, and "
+    "start the portal again.",
+    "The container engine does not answer: %(words)s",
     "Placed by its cluster",
     "As it was applied",
     # facts on the page about the portal, and how operations end

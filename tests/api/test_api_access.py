@@ -50,6 +50,7 @@ BODIES: dict[str, Any] = {
     "change_cluster": {"title": "Taken over"},
     "test_new_cluster": {"runtime": "process"},
     "test_cluster": {},
+    "import_foreign": {},
 }
 
 
@@ -86,7 +87,7 @@ def claw(people: People) -> dict[str, Any]:
     return people.owner.create("hidden-name", labels={"team": "hidden-label"})
 
 
-NOBODYS = {"kind", "verb"}
+NOBODYS = {"kind", "verb", "name"}
 """Parts of a path that name nothing of anybody's."""
 
 
