@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -25,6 +26,12 @@ def _few_arenas() -> None:
     arena_max = -8  # M_ARENA_MAX of <malloc.h>
     with contextlib.suppress(AttributeError):  # another C library than glibc has no such call
         ctypes.CDLL(None).mallopt(arena_max, 2)
+
+
+def _spare_the_collector() -> None:
+    """What is loaded by now stays for good. Walking it again stops all threads, each time for longer than a page takes."""
+    gc.collect()
+    gc.freeze()
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -65,6 +72,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         app = worker.app.callable
         _stop_live_pages_on_sigterm(app.extensions["clawportal"].stopping)
         start_jobs(app, exclusive=self.plan["exclusive"])
+        _spare_the_collector()
 
     def _end(self, _server: Any, worker: Any) -> None:
         from clawportal.app import stop_jobs
