@@ -87,8 +87,8 @@ class Resources(Strict):
     storage: str = Field(
         "",
         title="Storage",
-        description="Size of its data, such as 5Gi. Where volumes have a size it is that of the volume; "
-        "on this machine it is watched and told. Empty: no limit.",
+        description="Size of its data, such as 5Gi. Where volumes have a size it is that of the volume; elsewhere its files are "
+        "measured: it is told when they take more, and stopped at 110 %. Empty: no limit.",
     )
 
     @field_validator("memory", "cpu", "storage")

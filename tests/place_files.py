@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from tests.conftest import Person, wait_for
+
+
+class Short(io.BytesIO):
+    """Says that there is more of it than comes."""
+
+    def tell(self) -> int:
+        at = super().tell()
+        return at + 100_000 if at == len(self.getbuffer()) else at
 
 
 def files_and_words(admin: Person, made: str, patience: float) -> None:
     """Files go in and out of a running claw, links lead nowhere, and its place says something about it."""
     base = f"instances/{made}/files"
 
-    def put(path: str, data: bytes, more: str = "") -> Any:
+    def put(path: str, data: bytes | Short, more: str = "") -> Any:
         address = f"{base}/content?path={path}{more}"
-        return admin.request("PUT", address, data=data, content_type="application/octet-stream")
+        stream = data if isinstance(data, Short) else io.BytesIO(data)
+        return admin.request("PUT", address, input_stream=stream, content_type="application/octet-stream")
 
     large = bytes(range(256)) * 8192
     assert put("work/from people/größe.bin", large).status_code == 201
     assert put("work/from people/größe.bin", b"small").get_json()["code"] == "exists"
     assert admin.get(f"{base}/content?path=work/from people/größe.bin").data == large
     assert put("work/from people/größe.bin", b"small", "&overwrite=true").status_code == 201
+    assert put("work/from people/größe.bin", Short(b"cut" * 50_000), "&overwrite=true").status_code == 400, "it was cut off"
     [item] = admin.get(f"{base}?path=work/from people").get_json()["items"]
     assert (item["name"], item["kind"], item["size"]) == ("größe.bin", "file", 5)
     assert admin.get(f"{base}/content?path=work/from people/größe.bin").data == b"small"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from flask import Response, request
 from pydantic import Field
 
-from clawportal.api._layer import Answer, Query, op
+from clawportal.api._layer import Answer, Query, UnsupportedMediaType, op
 from clawportal.http import streams
 from clawportal.permissions import Actor, Permission
 from clawportal.services import files
@@ -80,10 +80,12 @@ def get_instance_file(actor: Actor, portal: Portal, instance_id: str, query: Pat
 
 @op("PUT", "/instances/{instance_id}/files/content", permission=Permission.INSTANCE_FILES_WRITE, tags=TAGS, status=201,
     summary="Upload a file into an instance", returns=FileEntry, accepts=(BYTES,),
-    problems=(400, 404, 409, 411, 413, 503))  # fmt: skip
+    problems=(400, 404, 409, 411, 413, 415, 503))  # fmt: skip
 def put_instance_file(actor: Actor, portal: Portal, instance_id: str, query: UploadQuery) -> dict[str, Any]:
     """The body is the file; it appears whole or not at all, and folders above it are made. `state` and `home` need the permission
     `instance.console`, too; what the portal writes itself cannot be replaced. Each upload is an event and stands in the audit."""
+    if request.mimetype not in ("", BYTES):
+        raise UnsupportedMediaType(f"Send the file itself as {BYTES}, not as {request.mimetype}.")
     counted = streams.counted()
     try:
         size = request.content_length
@@ -94,4 +96,5 @@ def put_instance_file(actor: Actor, portal: Portal, instance_id: str, query: Upl
 
 
 def _pieces() -> Iterator[bytes]:
-    return iter(lambda: request.stream.read(files.PIECE), b"")
+    stream = request.stream  # some places read it from a thread of their own
+    return iter(lambda: stream.read(files.PIECE), b"")

@@ -16,7 +16,7 @@ from clawportal.errors import GiveUp, Problem, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, PortAllocation
 from clawportal.runtimes import ALIVE
-from clawportal.services import cluster_health, clusters, converge, guests, herd, plans
+from clawportal.services import cluster_health, clusters, converge, guests, herd, plans, storage
 from clawportal.services.dispatch import ASKED, rank_of
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, Capacity, Context, Health, HealthState, Observed, Runtime
@@ -128,7 +128,9 @@ class HealthWatch:
         """The target of an earlier round while nothing was changed: most rounds find nothing to plan anew."""
         target = self._targets_by_id.get(row.id)
         same = target is not None and target.generation == row.observed_generation and target.incarnation == row.incarnation
-        return replace(target, health=row.health) if target is not None and same else None
+        if target is None or not same:
+            return None
+        return replace(target, health=row.health, over_told=storage.is_told(row.conditions))
 
     def _target(self, runtime: Runtime, row: Instance, given: dict[str, int] | None) -> _Target | None:
         try:
@@ -138,7 +140,8 @@ class HealthWatch:
         except (GiveUp, ValueError, Problem):
             return None
         io = plans.InstanceIO(self.portal, row.id, plans.ref_of(row), runtime, ports)
-        return _Target(row.id, row.observed_generation, row.incarnation, row.health, adapter, io, context)
+        limit, told = storage.limit_of(context.spec, runtime), storage.is_told(row.conditions)
+        return _Target(row.id, row.observed_generation, row.incarnation, row.health, adapter, io, context, limit, told)
 
     def _ask(self, target: _Target) -> Health:
         with self.context():
@@ -147,7 +150,9 @@ class HealthWatch:
     def _judge(self, target: _Target, health: Health) -> bool:
         bad = health.state is not HealthState.HEALTHY
         self.failures[target.instance_id] = self.failures.get(target.instance_id, 0) + 1 if bad else 0
-        if health.state == target.health or (bad and self.failures[target.instance_id] < FAILURES_TO_BELIEVE):
+        same = health.state == target.health or (bad and self.failures[target.instance_id] < FAILURES_TO_BELIEVE)
+        use = storage.use(self.portal, target.instance_id, target.storage_limit)
+        if same and not storage.is_news(use, target.over_told):
             return False
         self.portal.dispatcher.hint(target.instance_id, rank=WATCHED, cluster=self.cluster_id)
         return True
@@ -162,6 +167,9 @@ class _Target:
     adapter: Adapter
     io: plans.InstanceIO
     context: Context
+    storage_limit: int | None
+    over_told: bool
+    """Whether it stands in its row that its files take more than they may."""
 
 
 def _ports(cluster_id: str) -> dict[str, dict[str, int]]:

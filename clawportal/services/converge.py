@@ -27,7 +27,7 @@ from clawportal.models.clusters import UNREACHABLE
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
 from clawportal.permissions import SYSTEM
 from clawportal.runtimes import ALIVE
-from clawportal.services import clusters, herd, layers, ledger, operations, plans, ports, secrets
+from clawportal.services import clusters, herd, layers, ledger, operations, plans, ports, secrets, storage
 from clawportal.services.dispatch import ASKED, rank_of
 from clawportal.services.herd import WAITING
 from clawportal.services.portal import Portal
@@ -520,6 +520,7 @@ class Pass:
         while True:
             health = ask(adapter, io, context)
             if health.state is HealthState.HEALTHY or self.row.phase == Phase.RUNNING:
+                self.look_at_storage(runtime, context)
                 return self.well(health)
             if time.monotonic() + pause > end:
                 break
@@ -528,6 +529,32 @@ class Pass:
             if runtime.inspect(plans.ref_of(self.row)).state is not RunState.RUNNING:
                 return self.rest(after=0.0)
         self.not_yet(runtime, health)
+
+    def look_at_storage(self, runtime: Runtime, context: Context) -> None:
+        """What its files take is told when it is more than they may, and ends the claw when it is far more."""
+        limit = storage.limit_of(context.spec, runtime)
+        found, told = storage.use(self.portal, self.row.id, limit), storage.is_told(self.row.conditions)
+        if found is None and limit is not None:
+            return  # not measured yet: what is known stays
+        if found is None or not found.over:
+            if told:
+                self.write(
+                    self.row.phase, conditions=[entry for entry in self.row.conditions if entry["type"] != storage.CONDITION]
+                )
+            return
+        used, allowed = storage.readable(found.used), storage.readable(found.limit)
+        if not told:
+            ledger.record(
+                self.portal, "instance.storage_exceeded", actor=SYSTEM, instance=self.row, level="warning",
+                reason=storage.EXCEEDED, message=f"The files of {self.row.name} take {used}, more than its limit of {allowed}.",
+            )  # fmt: skip
+        message = f"Its files take {used}, more than its limit of {allowed}. Delete some or raise it; at 110 % it is stopped."
+        self.write(self.row.phase, conditions=self.condition(storage.CONDITION, False, storage.EXCEEDED, message))
+        if found.far_over and clock.now() - (self.row.started_at or clock.now()) > storage.TIME_TO_TIDY:
+            runtime.stop(plans.ref_of(self.row), self.grace())
+            raise GiveUp(
+                storage.EXCEEDED, f"It was stopped: its files take {used}, far more than its limit of {allowed}.", storage.REMEDY
+            )
 
     def await_place(self, runtime: Runtime, seen: Observed) -> None:
         """The place has taken it on, but fetches its image or looks for a machine: that has a time of its own."""

@@ -11,9 +11,10 @@ import io
 import json
 import re
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -327,8 +328,8 @@ def upload(
     if before is not None and not overwrite:
         raise Exists(f"{place.path} is there already. Say that it may be replaced, or choose another name.")
     mode = before.mode & 0o777 if before is not None and before.kind == "file" else 0o600
-    with _told(name, place):
-        runtime.push(ref, place.root, place.above, _packed(place.name, size or 0, mode, pieces))
+    with _told(name, place), _received(portal, pieces, size or 0) if before is not None else nullcontext(pieces) as body:
+        runtime.push(ref, place.root, place.above, _packed(place.name, size or 0, mode, body))
     if before is None:
         _tell(portal, actor, instance_id, "uploaded", place, message=f"{actor.name} uploaded {place.path} to {name}.", size=size)
     else:
@@ -364,6 +365,18 @@ def _present(runtime: Runtime, ref: Ref, name: str, place: Spot) -> FileEntry | 
     return next((entry for entry in there if entry.name == place.name), None)
 
 
+@contextmanager
+def _received(portal: Portal, pieces: Iterable[bytes], size: int) -> Iterator[Iterator[bytes]]:
+    """On disk first: a container engine begins to replace a file with the first piece, and the rest may never come."""
+    with tempfile.TemporaryFile(dir=portal.settings.data_dir) as spool:
+        for piece in pieces:
+            spool.write(piece)
+        if spool.tell() != size:
+            raise _cut()
+        spool.seek(0)
+        yield iter(lambda: spool.read(PIECE), b"")
+
+
 def _packed(name: str, size: int, mode: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
     """One file as a tar stream; BadRequest when less or more comes than was said."""
     info = tarfile.TarInfo(name)
@@ -376,8 +389,12 @@ def _packed(name: str, size: int, mode: int, pieces: Iterable[bytes]) -> Iterato
             break
         yield piece
     if came != size:
-        raise BadRequest("The upload ended early, or is longer than it said. Nothing was replaced; send it again.")
+        raise _cut()
     yield bytes(-size % _BLOCK + 2 * _BLOCK)
+
+
+def _cut() -> BadRequest:
+    return BadRequest("The upload ended early, or is longer than it said. Nothing was replaced; send it again.")
 
 
 def _tell(portal: Portal, actor: Actor, instance_id: str, verb: str, place: Spot, *, message: str, **data: Any) -> None:

@@ -23,7 +23,7 @@ from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
 from clawportal.services import instances as service
 from clawportal.services import layers, ledger, operations, place_events, secrets, series
-from clawportal.types import HealthState
+from clawportal.types import HealthState, parse_quantity
 from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
@@ -167,14 +167,16 @@ def frame(found: Instance) -> dict[str, Any]:
 
 def _overview(found: Instance) -> dict[str, Any]:
     usage = portal().samples.get(found.id)
+    limit = (layers.of_instance(portal(), found).spec.get("resources") or {}).get("storage")
     events = ledger.feed(actor(), instance_id=found.id, limit=6) if actor().has(Permission.EVENT_READ) else []
     hint = (
         {"access_hint": _("These addresses answer on every network that this machine is in.")} if found.spec.get("expose") else {}
     )
     return {
         "events": rows.event_rows(events),
-        "resources": {"processes": usage.processes, "at": usage.at} if usage else None,
-        "storage_limit": (layers.of_instance(portal(), found).spec.get("resources") or {}).get("storage"),
+        "resources": {"processes": usage.processes, "at": usage.at, "disk_bytes": usage.disk_bytes} if usage else None,
+        "storage_limit": limit,
+        "storage_bytes": int(parse_quantity(limit)) if limit else None,
         **hint,
     }
 

@@ -22,7 +22,7 @@ from clawportal.types import Adapter, parse_quantity
 from clawportal.web.words import gettext as _
 
 CONDITIONS = {
-    "ConfigAccepted": "Configuration accepted", "Healthy": "Healthy", "Placed": "Placed by its cluster",
+    "ConfigAccepted": "Configuration accepted", "Healthy": "Healthy", "Placed": "Placed by its cluster", "Storage": "Storage",
     "Drifted": "As it was applied",
 }  # fmt: skip
 """What a condition is called on pages."""

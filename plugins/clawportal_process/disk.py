@@ -20,6 +20,7 @@ _ROOTS = ("home", "state", "work", "tmp")
 @dataclass
 class _Known:
     folder: Path
+    run: str
     bytes: int | None = None
     due: float = 0.0
 
@@ -29,12 +30,16 @@ class DiskUse:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._walk: tuple[str, Iterator[int]] | None = None
+        self._walk: tuple[_Known, Iterator[int]] | None = None
         self._total = 0
         self._guard = threading.Lock()
 
-    def known(self, name: str, folder: Path) -> int | None:
-        return self._known.setdefault(name, _Known(folder)).bytes
+    def known(self, name: str, folder: Path, run: str = "") -> int | None:
+        """`run` names one start: what was measured before it says nothing about what somebody deleted meanwhile."""
+        known = self._known.get(name)
+        if known is None or known.run != run:
+            known = self._known[name] = _Known(folder, run)
+        return known.bytes
 
     def forget(self, name: str) -> None:
         self._known.pop(name, None)
@@ -50,27 +55,25 @@ class DiskUse:
     def _measure(self, until: float) -> None:
         while time.monotonic() < until:
             if self._walk is None:
-                name = self._next()
-                if name is None:
+                known = self._next()
+                if known is None:
                     return
-                self._walk, self._total = (name, _sizes(self._known[name].folder)), 0
+                self._walk, self._total = (known, _sizes(known.folder)), 0
             self._step(*self._walk, until)
 
-    def _next(self) -> str | None:
+    def _next(self) -> _Known | None:
         """The one that has waited longest."""
         now = time.monotonic()
-        due = [(known.due, name) for name, known in list(self._known.items()) if known.due <= now]
-        return min(due)[1] if due else None
+        due = [known for known in list(self._known.values()) if known.due <= now]
+        return min(due, key=lambda known: known.due) if due else None
 
-    def _step(self, name: str, sizes: Iterator[int], until: float) -> None:
+    def _step(self, known: _Known, sizes: Iterator[int], until: float) -> None:
         for size in sizes:
             self._total += size
             if time.monotonic() >= until:
                 return
         self._walk = None
-        known = self._known.get(name)
-        if known is not None:  # not removed meanwhile
-            known.bytes, known.due = self._total, time.monotonic() + _EVERY
+        known.bytes, known.due = self._total, time.monotonic() + _EVERY
 
 
 def _sizes(folder: Path) -> Iterator[int]:

@@ -504,7 +504,7 @@ class ProcessRuntime(Without):
             used = sum(rows[pid].rss_bytes for pid in pids)
             self._limit_memory(folder, record, pids, used)
             seconds = self._cpu_seconds(name, record, top, pids, rows)
-            found.append(Sample(Ref(name), seconds, used, len(pids), at, self._disk.known(name, folder)))
+            found.append(Sample(Ref(name), seconds, used, len(pids), at, self._disk.known(name, folder, record.incarnation)))
         self._disk.go_on()
         return found
 
