@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         15.0,
         ge=3,
         le=300,
-        description="Where several portals share one database: so long after one of them has died, another takes its clusters over.",
+        description="Where several portals share one database: so many seconds after one has died, another takes over its clusters.",
     )
     resync_seconds: float = Field(
         20.0, ge=1, description="How often the whole state of each cluster is compared, seconds; in between, changes are pushed."
