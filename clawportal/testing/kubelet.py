@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
@@ -92,6 +94,44 @@ class Container:
         return told
 
 
+class HostPorts:
+    """Pods of the double share the ports of this machine, also with pods of the doubles of other processes, such as those of
+    other test workers: who comes second waits until the port is free."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[int, tuple[IO[str], int]] = {}
+
+    def take(self, number: int, give_up: threading.Event) -> bool:
+        while not give_up.is_set():
+            with self._lock:
+                if number in self._held:
+                    file, count = self._held[number]
+                    self._held[number] = file, count + 1
+                    return True
+                file = open(f"{tempfile.gettempdir()}/kube-double-port-{number}-{os.getuid()}", "a")  # noqa: SIM115  # kept
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    file.close()
+                else:
+                    self._held[number] = file, 1
+                    return True
+            give_up.wait(0.1)
+        return False
+
+    def free(self, number: int) -> None:
+        with self._lock:
+            file, count = self._held.pop(number)
+            if count > 1:
+                self._held[number] = file, count - 1
+            else:
+                file.close()
+
+
+_PORTS = HostPorts()
+
+
 class PodWorker(threading.Thread):
     """One pod from its start to its end."""
 
@@ -117,14 +157,24 @@ class PodWorker(threading.Thread):
         return Container(spec, self.folder, f"{self.uid}/{spec['name']}")
 
     def run(self) -> None:
+        taken: list[int] = []
         try:
             self._volumes()
-            if self._initialize():
+            if self._initialize() and self._take_ports(taken):
                 self._all_containers()
         except Refused:
             pass  # it was deleted meanwhile
         finally:
             self._end_all()
+            for number in taken:
+                _PORTS.free(number)
+
+    def _take_ports(self, taken: list[int]) -> bool:
+        for number in (port["containerPort"] for one in self.containers for port in one.spec.get("ports", ())):
+            if not _PORTS.take(number, self.wanted):
+                return False
+            taken.append(number)
+        return True
 
     # ---- surroundings
 

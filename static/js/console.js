@@ -24,6 +24,7 @@ terminal.open(screen);
 let socket = null;
 let live = false;               // a shell is open
 let over = false;               // it ended; only a click opens another
+let closing = false;            // somebody pressed Close: however the shell takes that, it was closed
 
 function show(state, text) {
   $("[data-state]", box).textContent = text;
@@ -33,7 +34,7 @@ function show(state, text) {
 }
 
 function open() {
-  over = false;
+  over = closing = false;
   show("busy", words.connecting);
   fit.fit();
   socket.emit("open", { instance_id: box.dataset.instanceId, columns: terminal.cols, rows: terminal.rows, console_id: sessionStorage.getItem(key) || undefined });
@@ -62,7 +63,7 @@ function connect() {
     terminal.focus();
   });
   socket.on("output", ({ data }) => terminal.write(new Uint8Array(data)));
-  socket.on("ended", ({ code, reason }) => ended(reason || (code == null ? words.closed : words.ended.replace("{code}", code))));
+  socket.on("ended", ({ code, reason }) => ended(closing ? words.closed : reason || (code == null ? words.closed : words.ended.replace("{code}", code))));
   socket.on("problem", ({ detail }) => { if (live) terminal.write(`\r\n\x1b[33m${detail}\x1b[0m\r\n`); else ended(detail); });
 }
 
@@ -85,6 +86,6 @@ function zoom(by) {
 $("[data-smaller]", box).addEventListener("click", () => zoom(-1));
 $("[data-larger]", box).addEventListener("click", () => zoom(1));
 $("[data-again]", box).addEventListener("click", () => { terminal.reset(); open(); });
-$("[data-end]", box).addEventListener("click", () => socket.emit("close", {}));
+$("[data-end]", box).addEventListener("click", () => { closing = true; socket.emit("close", {}); });
 
 document.fonts.ready.then(connect);
