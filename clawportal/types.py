@@ -88,7 +88,7 @@ class Resources(Strict):
         "",
         title="Storage",
         description="Size of its data, such as 5Gi. Where volumes have a size it is that of the volume; elsewhere its files are "
-        "measured: it is told when they take more, and stopped at 110 %. Empty: no limit.",
+        "measured: it is told when they take more, and stopped at 110 percent. Empty: no limit.",
     )
 
     @field_validator("memory", "cpu", "storage")

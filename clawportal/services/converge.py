@@ -548,7 +548,7 @@ class Pass:
                 self.portal, "instance.storage_exceeded", actor=SYSTEM, instance=self.row, level="warning",
                 reason=storage.EXCEEDED, message=f"The files of {self.row.name} take {used}, more than its limit of {allowed}.",
             )  # fmt: skip
-        message = f"Its files take {used}, more than its limit of {allowed}. Delete some or raise it; at 110 % it is stopped."
+        message = f"Its files take {used}, more than its limit of {allowed}. Delete some or raise it; at 110 percent it is stopped."
         self.write(self.row.phase, conditions=self.condition(storage.CONDITION, False, storage.EXCEEDED, message))
         if found.far_over and clock.now() - (self.row.started_at or clock.now()) > storage.TIME_TO_TIDY:
             runtime.stop(plans.ref_of(self.row), self.grace())

@@ -13,6 +13,7 @@ from clawportal.models import Instance
 from clawportal.services import storage
 from clawportal.testing.places import MemoryRuntime
 from clawportal.types import InstanceSpec, Ref, Sample
+from clawportal.web import words
 from clawportal_process.disk import DiskUse
 from tests.core.conftest import Memory
 from tests.core.world import eventually
@@ -60,7 +61,7 @@ def test_it_is_told_forgiven_and_stopped(make_memory: Callable[..., Memory]) -> 
     holds(21 * MIB // 2)
     found = eventually(condition, "it stands in its conditions")
     assert found["reason"] == storage.EXCEEDED and not found["status"]
-    assert "10.5 MiB, more than its limit of 10 MiB" in found["message"] and "110 %" in found["message"]
+    assert "10.5 MiB, more than its limit of 10 MiB" in found["message"] and "110 percent" in found["message"]
     assert told() == ["The files of hoarder take 10.5 MiB, more than its limit of 10 MiB."]
     holds(MIB)
     eventually(lambda: condition() is None, "it is forgiven")
@@ -93,3 +94,9 @@ def test_a_new_start_is_measured_anew(tmp_path: Path) -> None:
     file.unlink()
     assert measured("first") >= MIB, "a tree is walked once a minute at most"
     assert use.known("one", tmp_path, "second") is None and measured("second") < MIB
+
+
+def test_it_is_told_in_chinese() -> None:
+    """A sign of percent in a sentence with gaps would be one more gap."""
+    said = "Its files take 10.5 MiB, more than its limit of 10 MiB. Delete some or raise it; at 110 percent it is stopped."
+    assert "10.5 MiB" in words._told("zh_Hans", said) and "Delete" not in words._told("zh_Hans", said)
