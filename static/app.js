@@ -407,5 +407,10 @@ document.addEventListener("htmx:afterSwap", () => { setTimes(); restorePicks(); 
 setTimes();
 showParts();
 setBulk();
+// On a phone the tabs are wider than the screen: the one that is open must be seen.
+for (const tab of $$(".tabs > [aria-current=page]")) {
+  const bar = tab.parentElement;
+  bar.scrollLeft += tab.getBoundingClientRect().left - bar.getBoundingClientRect().left - (bar.clientWidth - tab.offsetWidth) / 2;
+}
 
 window.clawportal = { $, $$, word, element, icon, send, toast, ask, ago, setTimes, goToLogin, language };

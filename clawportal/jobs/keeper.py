@@ -207,4 +207,6 @@ def told(error: Exception) -> tuple[str, str]:
         remedy = getattr(error, "remedy", "")
         return error.reason, f"{error} {remedy}".strip()
     words = error.detail if isinstance(error, Problem) else str(error) or type(error).__name__
-    return "ClusterUnreachable", f"The cluster does not answer: {words}"
+    if "does not answer" not in words:  # drivers often say so themselves
+        words = f"The cluster does not answer: {words}"
+    return "ClusterUnreachable", words if words.endswith((".", "!", "?")) else f"{words}."

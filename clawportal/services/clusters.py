@@ -591,8 +591,10 @@ def _refusal(cluster: Cluster, number: int, named: Sequence[str]) -> str:
     if cluster.name == LOCAL and cluster.runtime == "process":
         return "This machine belongs to the portal itself and cannot be deleted. Cordon it, so that it takes no new instances."
     if number:
-        names = ", ".join(named) + (f" and {number - len(named)} more" if number > len(named) else "")
-        return f"There are still {number} instances in it ({names}). Delete them first."
+        names = ", ".join(named)
+        if number > len(named):
+            return f"It still has {number} instances, such as {names}. Delete them first."
+        return f"It still has instances: {names}. Delete them first."
     return ""
 
 

@@ -73,15 +73,20 @@ SENTENCES = (
     "Cluster %(name)s is not paused any more.",
     "Cluster %(name)s answers again.",
     "Cluster %(name)s: %(message)s",
+    "%(actor)s opened a console on %(name)s.",
+    "The console of %(actor)s on %(name)s was closed after %(time)s.",
+    "It still has instances: %(names)s. Delete them first.",
+    "It still has %(number)s instances, such as %(names)s. Delete them first.",
+    "Your own account",
     "Restore keyring.json from a backup or from the portal that rotated the keys, or enter the secrets again.",
     "The cluster does not answer: nobody listens at its address. Correct the server address in the kubeconfig, or start the API "
     "server.",
     "The cluster does not answer: its name cannot be resolved. Correct the server address in the kubeconfig.",
     "The cluster does not answer: no answer in time. Look at the network between the portal and the API server.",
-    "The container engine does not answer: nobody listens at its address. Start the engine, or correct the address in the settings "
-    "of the cluster.",
-    "The container engine does not answer: its socket is not for the portal. Add the portal's user to the group of the socket, and "
-    "start the portal again.",
+    "The container engine does not answer: nobody listens at its address. Start the engine, or correct the address in the "
+    "settings of the cluster.",
+    "The container engine does not answer: its socket is not for the portal. Add the portal's user to the group of the socket, "
+    "and start the portal again.",
     "The container engine does not answer: %(words)s",
     "Placed by its cluster",
     "As it was applied",

@@ -36,7 +36,7 @@ class DockerSettings(Strict):
         "", title="CA certificate", description="PEM. With TLS: who signed the server.", json_schema_extra=_SECRET
     )
     tls_cert: str = Field("", title="Client certificate", description="PEM.", json_schema_extra=_SECRET)
-    tls_key: str = Field("", title="Client key", description="PEM. It is stored encrypted.", json_schema_extra=_SECRET)
+    tls_key: str = Field("", title="Client key", description="PEM.", json_schema_extra=_SECRET)
     network: str = Field(
         "tenant",
         title="Network",

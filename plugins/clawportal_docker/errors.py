@@ -44,6 +44,8 @@ def _verdict(who: str, error: docker.errors.APIError) -> Exception:
     low = words.lower()
     if error.status_code == 409:
         return Conflict(f"{who}: {words}")
+    if "container-init binary" in low:
+        return GiveUp("InitMissing", f"{who}: {words}", "Install catatonit on the machine of Podman.")
     if "no space left" in low:
         return Retry("DiskFull", f"{who}: the engine's disk is full. Free some space there: {words}")
     if "executable file not found" in low or "no such file or directory: unknown" in low:
@@ -55,9 +57,18 @@ def _verdict(who: str, error: docker.errors.APIError) -> Exception:
     return Retry("EngineError", f"{who}: {words}")
 
 
+def not_running(error: docker.errors.APIError) -> bool:
+    """Whether a signal found nobody: Docker says 404 or 409, Podman 500 with these words."""
+    return error.status_code in (404, 409) or "can only kill running containers" in str(error.explanation)
+
+
 def _short(error: Exception) -> str:
     """The innermost words: the outer ones only name libraries."""
     inner: BaseException = error
     while inner.__cause__ or inner.__context__:
         inner = inner.__cause__ or inner.__context__ or inner
+    if isinstance(inner, FileNotFoundError | ConnectionRefusedError):
+        return "nobody listens at its address. Start the engine, or correct the address in the settings of the cluster"
+    if isinstance(inner, PermissionError):
+        return "its socket is not for the portal. Add the portal's user to the group of the socket, and start the portal again"
     return str(inner) or type(inner).__name__

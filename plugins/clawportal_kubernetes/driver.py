@@ -28,7 +28,7 @@ class KubernetesSettings(Strict):
         "",
         title="Kubeconfig",
         description="The whole text, with certificates inside (kubectl config view --raw --flatten). Empty: the portal runs in "
-        "the cluster and uses its own ServiceAccount. It is stored encrypted.",
+        "the cluster and uses its own ServiceAccount.",
         json_schema_extra={"x-secret": True, "x-widget": "textarea", "x-group": "Connection"},
     )
     context: str = Field(
@@ -161,7 +161,7 @@ class KubernetesSettings(Strict):
     image_pull_secret: str = Field(
         "",
         title="Registry credentials",
-        description="Content of a .dockerconfigjson for private registries. It is stored encrypted.",
+        description="Content of a .dockerconfigjson for private registries.",
         json_schema_extra={"x-secret": True, "x-widget": "textarea", "x-group": "Images"},
     )
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(

@@ -36,11 +36,21 @@ function colour(name) {
 
 const faint = (found, share) => found.replace(/^rgba?\(([^)]+)\)$/, (all, inner) => `rgba(${inner.split(",").slice(0, 3).join(",")}, ${share})`);
 
+// In the reader's language; the day only where the hours do not say it.
+const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(language, { month: "short", day: "numeric" });
+function timeTicks(chart, splits, axis, space, step) {
+  if (step >= 86_400) return splits.map((at) => day.format(at * 1000));
+  const days = splits.map((at) => day.format(at * 1000));
+  const said = new Set(days).size > 1 || span > 86_400;
+  return splits.map((at, k) => clock.format(at * 1000) + (said && days[k] !== days[k - 1] ? `\n${days[k]}` : ""));
+}
+
 function axes(format) {
   const line = { stroke: colour("--line"), width: 1 };
   const text = colour("--text-3");
   return [
-    { stroke: text, grid: line, ticks: line, font: "12px Inter, system-ui, sans-serif" },
+    { stroke: text, grid: line, ticks: line, font: "12px Inter, system-ui, sans-serif", values: timeTicks },
     { stroke: text, grid: line, ticks: line, size: 74, font: "12px Inter, system-ui, sans-serif", values: (chart, values) => values.map(format) },
   ];
 }
@@ -59,7 +69,7 @@ function make(place, kind, mean, highest, limit, format) {
   const made = axes(format);
   if (kind !== "cpu") made[1].splits = byteSplits;
   const series = [
-    { value: (chart, value) => (value == null ? "–" : new Date(value * 1000).toLocaleString(language)), label: "" },
+    { value: (chart, value) => (value == null ? "–" : new Date(value * 1000).toLocaleString(language)), label: words.time },
     { label: words.mean, stroke: main, width: 1.75, fill: faint(main, 0.1), points: { show: false }, value: (chart, value) => format(value) },
   ];
   if (highest) series.push({ label: words.highest, stroke: faint(main, 0.45), width: 1, points: { show: false }, value: (chart, value) => format(value) });
