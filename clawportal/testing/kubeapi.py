@@ -70,6 +70,7 @@ class KubeDouble:
         self.metrics = True
         self.bookmark_seconds = 20.0
         self.requests: Counter[str] = Counter()
+        self.listed: dict[tuple[int, str, str, str, str], list[Json]] = {}
         self.workers: dict[str, PodWorker] = {}
         self.away = False
         """On: connections are closed without an answer."""
@@ -148,6 +149,12 @@ class KubeDouble:
             "provisioner": "double",
         }
         self.store.create(("storage.k8s.io/storageclasses", "", name), body)
+
+    def keep_listed(self, key: tuple[int, str, str, str, str], items: list[Json]) -> None:
+        """For the next pages of a long list: they tell of the moment of the first."""
+        self.listed[key] = items
+        while len(self.listed) > 8:
+            self.listed.pop(next(iter(self.listed)), None)
 
     def cut(self) -> None:
         """End every open connection."""
@@ -393,12 +400,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self.store.get(key))
 
     def _list(self, key: Key, _: Any) -> None:
-        version, items = self.store.select(key[0], key[1], self.one("labelSelector"), self.one("fieldSelector"))
-        limit, start = int(self.one("limit") or 0) or len(items), 0
+        wanted = (key[0], key[1], self.one("labelSelector"), self.one("fieldSelector"))
         if self.one("continue"):
             version, start = (int(part) for part in self.one("continue").split("."))
             if version < self.store.expired:
                 raise Refused(410, "Expired", "The provided continue parameter is too old")
+            items = self.double.listed.get((version, *wanted)) or self.store.select(*wanted)[1]
+        else:
+            (version, items), start = self.store.select(*wanted), 0
+        limit = int(self.one("limit") or 0) or len(items)
+        if start + limit < len(items):
+            self.double.keep_listed((version, *wanted), items)
         meta: Json = {"resourceVersion": str(version)}
         if start + limit < len(items):
             meta["continue"] = f"{version}.{start + limit}"
