@@ -74,7 +74,8 @@ class Settings(BaseSettings):
         15.0,
         ge=3,
         le=300,
-        description="Where several portals share one database: so many seconds after one has died, another takes over its clusters.",
+        description="Where several portals share one database: so many seconds after one has died, another takes over its "
+        "clusters.",
     )
     resync_seconds: float = Field(
         20.0, ge=1, description="How often the whole state of each cluster is compared, seconds; in between, changes are pushed."
