@@ -548,7 +548,9 @@ class Pass:
                 self.portal, "instance.storage_exceeded", actor=SYSTEM, instance=self.row, level="warning",
                 reason=storage.EXCEEDED, message=f"The files of {self.row.name} take {used}, more than its limit of {allowed}.",
             )  # fmt: skip
-        message = f"Its files take {used}, more than its limit of {allowed}. Delete some or raise it; at 110 percent it is stopped."
+        message = (
+            f"Its files take {used}, more than its limit of {allowed}. Delete some or raise it; at 110 percent it is stopped."
+        )
         self.write(self.row.phase, conditions=self.condition(storage.CONDITION, False, storage.EXCEEDED, message))
         if found.far_over and clock.now() - (self.row.started_at or clock.now()) > storage.TIME_TO_TIDY:
             runtime.stop(plans.ref_of(self.row), self.grace())
@@ -575,7 +577,8 @@ class Pass:
                 seen.remedy or "Correct the cause, then start it again.",
             )
         operations.advance_for_instance(self.portal, self.row, 0.8, message)
-        self.rest(after=2.0)
+        waits = clock.now() - self.row.phase_since
+        self.rest(after=2.0 if waits < PENDING_KEEPS_TURN else 10.0)  # news come by themselves; this is for those that got lost
 
     def well(self, health: Health) -> None:
         words = health.message or ("The claw is running and well." if health.state is HealthState.HEALTHY else "")

@@ -23,7 +23,7 @@ from clawportal.web.words import gettext as _
 
 CONDITIONS = {
     "ConfigAccepted": "Configuration accepted", "Healthy": "Healthy", "Placed": "Placed by its cluster", "Storage": "Storage",
-    "Drifted": "As it was applied",
+    "Drifted": "As it was applied", "Seen": "Runs in its cluster",
 }  # fmt: skip
 """What a condition is called on pages."""
 _BAD_WHEN_TRUE = frozenset({"Drifted"})
@@ -96,9 +96,10 @@ class Drawn:
     """A small line of the last hours."""
 
     path: str
-    """Of an SVG that is SPARK_WIDTH wide and SPARK_HEIGHT high."""
+    """Of an SVG that is `width` wide and `Pen.HEIGHT` high."""
     words: str
     """The same for whoever does not see it."""
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +199,8 @@ def project_names(actor: Actor) -> dict[str, str]:
 def instance_rows(actor: Actor, found: Iterable[Any], *, sparks: bool = False) -> list[InstanceRow]:
     """Rows of a list, out of instances or of the columns that `lean_listing` gives. `sparks`: with lines of the last hours."""
     names, listed = project_names(actor), list(found)
-    drawn = series.sparks([instance.id for instance in listed]) if sparks else {}
-    return [_instance_row(actor, instance, names, spark=drawn.get(instance.id)) for instance in listed]
+    drawn, pen = (series.sparks([instance.id for instance in listed]), Pen()) if sparks else ({}, None)
+    return [_instance_row(actor, instance, names, spark=drawn.get(instance.id), pen=pen) for instance in listed]
 
 
 def instance_row(actor: Actor, instance: Instance) -> InstanceRow:
@@ -207,8 +208,9 @@ def instance_row(actor: Actor, instance: Instance) -> InstanceRow:
 
 
 def _instance_row(
-    actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False, spark: series.Spark | None = None
-) -> InstanceRow:
+    actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False, spark: series.Spark | None = None,
+    pen: Pen | None = None,
+) -> InstanceRow:  # fmt: skip
     adapter = portal().registry.adapters.get(instance.adapter)
     usage = portal().samples.get(instance.id)
     workload = instance.workload if full and instance.workload else {}
@@ -243,46 +245,48 @@ def _instance_row(
         managed=instance.managed is not False,
         conditions=_conditions(instance) if full else (),
         endpoints=instances.endpoints(portal(), instance) if full else (),
-        cpu_spark=_cpu_spark(spark) if spark else None,
-        memory_spark=_memory_spark(spark) if spark else None,
+        cpu_spark=pen.cpu(spark) if spark and pen else None,
+        memory_spark=pen.memory(spark) if spark and pen else None,
     )
 
 
-SPARK_WIDTH, SPARK_HEIGHT = 64, 16
+class Pen:
+    """Draws the lines of one list; what is the same for all its rows is looked up once."""
 
+    HEIGHT = 32
+    """Units of the picture; it is one unit wide for each step."""
 
-def _cpu_spark(spark: series.Spark) -> Drawn | None:
-    # an idle claw must not look busy because 0.2 % is twice 0.1 %
-    return _drawn(spark.cpu, 5.0, lambda low, high: _(
-        "CPU in the last two hours: %(low)s to %(high)s", low=f"{low:.0f} %", high=f"{high:.0f} %"
-    ))  # fmt: skip
+    def __init__(self) -> None:
+        self._cpu = _("CPU in the last two hours: %(low)s to %(high)s", low="{low}", high="{high}")
+        self._memory = _("Memory in the last two hours: %(low)s to %(high)s", low="{low}", high="{high}")
 
+    def cpu(self, spark: series.Spark) -> Drawn | None:
+        # an idle claw must not look busy because 0.2 % is twice 0.1 %
+        return self._drawn(spark.cpu, 5.0, self._cpu, lambda value: f"{value:.0f} %")
 
-def _memory_spark(spark: series.Spark) -> Drawn | None:
-    return _drawn(spark.memory, 1.0, lambda low, high: _(
-        "Memory in the last two hours: %(low)s to %(high)s", low=_size(low), high=_size(high)
-    ))  # fmt: skip
+    def memory(self, spark: series.Spark) -> Drawn | None:
+        return self._drawn(spark.memory, 1.0, self._memory, _size)
+
+    def _drawn(self, values: Sequence[float | None], least: float, words: str, written: Callable[[float], str]) -> Drawn | None:
+        """A line from zero to the highest value; broken where nothing was measured. None where there is no line yet."""
+        known = [value for value in values if value is not None]
+        if len(known) < 2:
+            return None
+        low, high = min(known), max(known)
+        scale, lowest = (self.HEIGHT - 2) / max(high, least), self.HEIGHT - 1
+        parts, pen = [], "M"
+        for place, value in enumerate(values):
+            if value is None:
+                pen = "M"
+                continue
+            parts.append(f"{pen}{place} {round(lowest - value * scale)}")
+            pen = "L"
+        told = words.replace("{low}", written(low)).replace("{high}", written(high))
+        return Drawn("".join(parts), told, len(values) - 1)
 
 
 def _size(value: float) -> str:
     return do_filesizeformat(value, True).replace(".0 ", " ")
-
-
-def _drawn(values: Sequence[float | None], least: float, words: Callable[[float, float], str]) -> Drawn | None:
-    """A line from zero to the highest value; broken where nothing was measured. None where there is no line yet."""
-    known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return None
-    scale = (SPARK_HEIGHT - 2) / max(*known, least)
-    step = SPARK_WIDTH / (len(values) - 1)
-    parts, pen = [], "M"
-    for place, value in enumerate(values):
-        if value is None:
-            pen = "M"
-            continue
-        parts.append(f"{pen}{place * step:.1f} {SPARK_HEIGHT - 1 - value * scale:.1f}")
-        pen = "L"
-    return Drawn("".join(parts), words(min(known), max(known)))
 
 
 def _cluster(actor: Actor, instance: Any) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from tests.browser.conftest import phase_is, sign_in
 from tests.browser.portal import PortalProcess
 
 PAGES = ("/", "/instances", "/instances/new", "/operations", "/plugins", "/api-docs", "/about", "/profile")
-TABS = ("", "/logs", "/chat", "/events", "/config", "/operations", "/edit")
+TABS = ("", "/logs", "/chat", "/files", "/files?path=work", "/events", "/config", "/operations", "/edit")
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,24 @@ _SMALL = """() => [...document.querySelectorAll('nav.bar-bottom a, nav.bar-botto
     .filter((e) => e.offsetParent).map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
     .filter(([, box]) => box.width && (box.height < 32 || box.width < 32))
     .map(([name, box]) => `${name} ${box.width}x${box.height}`)"""
+
+
+def test_files_are_uploaded_and_never_replaced_unasked(portal: PortalProcess, page: Page, claw: str) -> None:
+    page.goto(f"/instances/{claw}/files?path=work")
+    give = {"name": "notes.txt", "mimeType": "text/plain"}
+    row = page.locator('#files tr[data-name="notes.txt"]')
+    page.locator("[data-upload]").set_input_files([{**give, "buffer": b"one"}])
+    expect(row).to_contain_text("3 Bytes")
+    page.locator("[data-upload]").set_input_files([{**give, "buffer": b"second"}])
+    expect(page.get_by_role("heading", name="Replace notes.txt?")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(row).to_contain_text("3 Bytes")
+    page.locator("[data-upload]").set_input_files([{**give, "buffer": b"second"}])
+    page.get_by_role("button", name="Replace it").click()
+    expect(row).to_contain_text("6 Bytes")
+    with page.expect_download() as found:
+        row.get_by_role("link", name="notes.txt", exact=True).click()
+    assert found.value.path().read_bytes() == b"second" and found.value.suggested_filename == "notes.txt"
 
 
 def test_after_signing_out_the_back_button_shows_nothing(portal: PortalProcess, new_page: Callable[..., Page], claw: str) -> None:

@@ -16,7 +16,7 @@ from tests.web.conftest import Browser
 Browse = Callable[[Person], Browser]
 
 PAGES = ("/", "/instances", "/operations", "/profile", "/plugins", "/api-docs")
-TABS = ("", "/chat", "/logs", "/events", "/config", "/operations", "/edit")
+TABS = ("", "/chat", "/logs", "/files", "/events", "/config", "/operations", "/edit")
 
 
 @pytest.mark.parametrize("role", ["admin", "viewer", "developer", "operator", "owner", "stranger"])
@@ -190,6 +190,6 @@ def test_the_list_draws_the_last_hours(people: People, browse: Browse) -> None:
     assert len([one for one in statements if "FROM sample_chunk" in one]) == 1
     for part in (text, browser.page(f"/instances/{measured}?part=row", htmx=True)):
         assert part.count('<svg class="spark"') == 2 and "style=" not in part
-        assert 'aria-label="CPU in the last two hours: 1 % to 12 %"' in part and "0.95 MiB" not in part
+        assert "<title>CPU in the last two hours: 1 % to 12 %</title>" in part and "0.95 MiB" not in part
         assert "Memory in the last two hours: 976.6 KiB to 11.4 MiB" in part
     assert "spark" not in browser.page("/")
