@@ -94,8 +94,8 @@ def call_next(portal: Portal, cluster_id: str) -> None:
 
 
 def pause(ahead: int) -> float:
-    """How long one waits before it looks by itself: the more are ahead, the longer."""
-    return float(min(LONGEST_PAUSE, 0.3 + 0.1 * ahead)) * (1 + random.random() * 0.3)
+    """How long one waits before it looks by itself: the more are ahead, the longer; a long queue must not cost much."""
+    return float(min(LONGEST_PAUSE, 0.3 + 0.1 * ahead * (1 + ahead / 20))) * (1 + random.random() * 0.3)
 
 
 def spread(number: int) -> float:
