@@ -65,7 +65,7 @@ class GuestPass(Pass):
     def note(self, phase: Phase, sync: Sync, reason: str, message: str, remedy: str = "") -> None:
         self.write(
             phase, sync=sync, health=HealthState.UNKNOWN, reason=reason, message=message, next_action=remedy, incarnation="",
-            desired=Desired.STOPPED, observed_generation=self.generation, restarts_done=self.restarts, attempts=0,
+            desired=Desired.STOPPED, observed_generation=self.generation, restarts_done=self.restarts, attempts=0, conditions=[],
         )  # fmt: skip
         self.close(SUCCEEDED, message=message)
         self.rest()
@@ -110,9 +110,10 @@ class GuestPass(Pass):
         self.rest(after=lifecycle.STABLE_AFTER.total_seconds() + 1 if self.row.crashes else None)
 
     def check(self, health: HealthState, message: str) -> list[dict[str, Any]]:
-        if health is HealthState.UNKNOWN:
-            return [entry for entry in self.row.conditions if entry["type"] != "Healthy"]
-        return self.condition("Healthy", health is HealthState.HEALTHY, "Checked", message)
+        """One thing is known of it: what its own check says or, without one, that it runs."""
+        kind = "Seen" if health is HealthState.UNKNOWN else "Healthy"
+        return [entry for entry in self.condition(kind, health is not HealthState.UNHEALTHY, "Checked", message)
+                if entry["type"] == kind]  # fmt: skip
 
     # ---- adopted
 
