@@ -170,7 +170,7 @@ def _may(api: Api, need: Need, verb: str) -> bool | str:
 def _right(need: Need, missing: list[str]) -> DoctorResult:
     name = f"Right: {need.title}"
     if not missing:
-        return DoctorResult(name, True, f"{', '.join(need.verbs)}: for {need.purpose}.")
+        return DoctorResult(name, True, f"The portal may {', '.join(need.verbs)} {need.title}; that is for {need.purpose}.")
     words = f"The portal may not {', '.join(missing)} {need.title}; that is for {need.purpose}."
     if need.optional:
         return DoctorResult(name, True, f"{words} It works without.")
