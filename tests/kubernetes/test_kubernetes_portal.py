@@ -151,9 +151,12 @@ def test_a_cluster_that_never_answers_slows_nobody(cluster: Cluster, server: Ser
     browser = admin.browser()
     pages = ("/", "/instances", "/operations", "/clusters", "/clusters/mute", f"/instances/{stuck[0]}", f"/instances/{free[0]}")
     for path in pages:
-        began = time.monotonic()
-        assert browser.get(path).status_code == 200, path
-        assert time.monotonic() - began < 2.5, f"{path} waited for the cluster"
+        took = []
+        for _ in range(2):  # the first time it may be compiled; one that asks the cluster waits each time
+            began = time.monotonic()
+            assert browser.get(path).status_code == 200, path
+            took.append(time.monotonic() - began)
+        assert min(took) < 2.5, f"{path} waited for the cluster"
     wait_for(lambda: admin.get("clusters/mute").get_json()["health"] == "unreachable", 60, "it is known not to answer")
     told = admin.get(f"instances/{stuck[0]}").get_json()
     assert told["phase"] in ("pending", "creating") and "does not answer" in told["message"], told
