@@ -104,7 +104,7 @@ _OWN = _OPERATE | {
     Permission.TENANT_UPDATE, Permission.PROJECT_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
     Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT, Permission.AUDIT_READ, Permission.POLICY_MANAGE,
 }  # fmt: skip
-_AUDIT = _READ | {Permission.INSTANCE_LOGS, Permission.MEMBER_READ, Permission.AUDIT_READ}
+_AUDIT = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_FILES_READ, Permission.MEMBER_READ, Permission.AUDIT_READ}
 
 ROLES: dict[str, frozenset[Permission]] = {
     "guest": frozenset({Permission.SELF}),
