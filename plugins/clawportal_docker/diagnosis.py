@@ -14,7 +14,7 @@ from clawportal.errors import GiveUp, Retry
 from clawportal.runtimes import config_refused, masked
 from clawportal.types import Check, DoctorResult, Ref, RuntimeEvent
 from clawportal_docker import naming
-from clawportal_docker.errors import BROKEN
+from clawportal_docker.errors import BROKEN, nobody_there
 
 if TYPE_CHECKING:
     from clawportal_docker.driver import DockerSettings
@@ -46,7 +46,7 @@ def findings(connect: Callable[[float], docker.APIClient], settings: DockerSetti
         client = connect(10)
         info, words = client.info(), version(client)
     except (*BROKEN, Retry) as error:
-        return [_unreachable(settings, str(error))]
+        return [_unreachable(settings, error)]
     found = [
         DoctorResult("Connection", True, f"{words} answers at {settings.url}."),
         _has(info, "MemoryLimit", "Memory limits", "Memory of claws can be limited."),
@@ -59,13 +59,19 @@ def findings(connect: Callable[[float], docker.APIClient], settings: DockerSetti
     return [*found, _disk(info, settings)]
 
 
-def _unreachable(settings: DockerSettings, words: str) -> DoctorResult:
+def _unreachable(settings: DockerSettings, error: Exception) -> DoctorResult:
+    words = "" if nobody_there(error) else str(error)
     remedy = "Check the address, that the engine runs, and that the network lets the portal through."
     if settings.url.startswith("unix:"):
         remedy = "Start the engine, and let the portal's user use its socket: for Docker add it to the group docker."
     if "certificate" in words.lower() or "ssl" in words.lower():
         remedy = "Enter the CA, and the client certificate and key that the engine accepts."
-    return DoctorResult("Connection", False, f"Nobody answers at {settings.url}: {words}", remedy)
+    return DoctorResult(
+        "Connection",
+        False,
+        f"Nobody answers at {settings.url}: {words}" if words else f"Nobody answers at {settings.url}.",
+        remedy,
+    )
 
 
 def _has(info: Mapping[str, Any], key: str, name: str, words: str) -> DoctorResult:

@@ -62,12 +62,21 @@ def not_running(error: docker.errors.APIError) -> bool:
     return error.status_code in (404, 409) or "can only kill running containers" in str(error.explanation)
 
 
-def _short(error: Exception) -> str:
-    """The innermost words: the outer ones only name libraries."""
-    inner: BaseException = error
+def innermost(error: BaseException) -> BaseException:
+    """What it began with: the outer ones only name libraries."""
+    inner = error
     while inner.__cause__ or inner.__context__:
         inner = inner.__cause__ or inner.__context__ or inner
-    if isinstance(inner, FileNotFoundError | ConnectionRefusedError):
+    return inner
+
+
+def nobody_there(error: BaseException) -> bool:
+    return isinstance(innermost(error), FileNotFoundError | ConnectionRefusedError)
+
+
+def _short(error: Exception) -> str:
+    inner = innermost(error)
+    if nobody_there(error):
         return "nobody listens at its address. Start the engine, or correct the address in the settings of the cluster"
     if isinstance(inner, PermissionError):
         return "its socket is not for the portal. Add the portal's user to the group of the socket, and start the portal again"
