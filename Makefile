@@ -19,6 +19,7 @@ test: $(VENV)/.dev
 	.ci/browser
 	.ci/redis
 	.ci/docker
+	.ci/podman
 	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.dev

@@ -68,7 +68,7 @@ def of_note(name: str, document: object) -> bytes:
 
 def _info(name: str, uid: int, gid: int, mode: int, size: int = 0) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
-    info.uid, info.gid, info.mode, info.size, info.mtime = uid, gid, mode, size, int(time.time())
+    info.uid, info.gid, info.mode, info.size, info.mtime = uid, gid, mode, size, time.time()
     return info
 
 

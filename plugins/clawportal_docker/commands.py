@@ -29,7 +29,8 @@ class Commands(Engine):
             if self._run(main["Id"], ("/bin/sh", "-c", 'command -v -- "$1" >/dev/null', "sh", argv[0]), user)[0] != 0:
                 raise GiveUp("CommandNotFound", f"There is no program {argv[0]!r} in {ref}.", "Check its name.")
             mark = f"{naming.TMP}/.clawportal-{random_bytes.token_hex(6)}"
-            script = '{ echo $$ > "$0"; } 2>/dev/null; exec "$@"'  # in a container of others it may not be writable
+            size = f"stty cols {int(columns)} rows {int(rows)} 2>/dev/null; " if tty else ""  # before the program asks for it
+            script = f'{{ echo $$ > "$0"; }} 2>/dev/null; {size}exec "$@"'  # in a container of others it may not be writable
             made = self._client.exec_create(
                 main["Id"], ["/bin/sh", "-c", script, mark, *argv], stdin=True, tty=tty, user=user,
                 environment={"TERM": "xterm-256color"} if tty else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,12 @@ def judge(check: Check, code: int | None, lines: list[str], secrets: Iterable[st
 
 def version(client: docker.APIClient) -> str:
     told = client.version()
-    names = [part.get("Name", "") for part in told.get("Components") or []]
-    podman = any("podman" in name.lower() for name in names)
-    return f"{'Podman' if podman else 'Docker Engine'} {told.get('Version', '')}".strip()
+    return f"{'Podman' if is_podman(told) else 'Docker Engine'} {told.get('Version', '')}".strip()
+
+
+def is_podman(told: Mapping[str, Any]) -> bool:
+    """Out of what the engine tells of its version."""
+    return any("podman" in part.get("Name", "").lower() for part in told.get("Components") or [])
 
 
 def findings(connect: Callable[[float], docker.APIClient], settings: DockerSettings) -> list[DoctorResult]:
@@ -52,7 +55,7 @@ def findings(connect: Callable[[float], docker.APIClient], settings: DockerSetti
         _has(info, "MemoryLimit", "Memory limits", "Memory of claws can be limited."),
         _has(info, "CpuCfsQuota", "CPU limits", "CPU of claws can be limited."),
         _has(info, "PidsLimit", "Process limits", "The number of processes can be limited."),
-        _init(info),
+        _init(info, words),
         _seccomp(info),
         _network(client, settings),
     ]
@@ -80,8 +83,8 @@ def _has(info: Mapping[str, Any], key: str, name: str, words: str) -> DoctorResu
                         "" if good else "Switch the cgroup controllers of the machine on, and restart the engine.")  # fmt: skip
 
 
-def _init(info: Mapping[str, Any]) -> DoctorResult:
-    good = bool(info.get("InitBinary")) or "podman" in str(info.get("ServerVersion", "")).lower()
+def _init(info: Mapping[str, Any], version: str) -> DoctorResult:
+    good = bool(info.get("InitBinary")) or version.startswith("Podman")  # which has one of its own, and does not name it
     return DoctorResult("Init process", good, "Left-over processes are reaped." if good else "docker-init is missing.",
                         "" if good else "Install docker-init (tini) on the machine of the engine.")  # fmt: skip
 
@@ -114,16 +117,15 @@ def _disk(info: Mapping[str, Any], settings: DockerSettings) -> DoctorResult:
     return DoctorResult("Storage", True, f"Volumes lie in {info.get('DockerRootDir', 'the engine')} ({info.get('Driver', '')}).")
 
 
-def events(client: docker.APIClient, ref: Ref) -> list[RuntimeEvent]:
+def events(client: docker.APIClient, ref: Ref, *, podman: bool = False) -> list[RuntimeEvent]:
     """What the engine remembers of the last hour; it keeps its last thousand or so in memory only."""
-    by_label = {"label": [f"{naming.INSTANCE}={ref.instance_id}", f"{naming.ROLE}=claw"]}
+    by_label = {"label": [f"{naming.INSTANCE}={ref.instance_id}"]}  # of two, Podman is content with one
     filters = {"type": "container", **({"container": [ref.foreign]} if ref.foreign else by_label)}
-    now = time.time()
     found = []
     try:
-        for event in client.events(since=int(now - 3600), until=int(now), filters=filters, decode=True):
+        for event in past_events(client, filters, podman=podman):
             words = _EVENTS.get(str(event.get("Action", "")))
-            if words:
+            if words and (ref.foreign or event["Actor"]["Attributes"].get(naming.ROLE) == "claw"):
                 code = event["Actor"]["Attributes"].get("exitCode")
                 at = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
                 bad = event["Action"] == "oom" or (event["Action"] == "die" and code not in ("0", None))
@@ -132,6 +134,13 @@ def events(client: docker.APIClient, ref: Ref) -> list[RuntimeEvent]:
     finally:
         client.close()
     return found
+
+
+def past_events(client: docker.APIClient, filters: Mapping[str, Any], *, podman: bool) -> Iterator[Mapping[str, Any]]:
+    """Of the last hour. Podman stops reading at the moment that it is given, however much it has read by then."""
+    now = time.time()
+    until = f"{now + 0.5:.3f}" if podman else int(now)
+    yield from client.events(since=int(now - 3600), until=until, filters=filters, decode=True)
 
 
 _EVENTS = {

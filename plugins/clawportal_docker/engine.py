@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from docker.tls import TLSConfig
 from clawportal.errors import Conflict, GiveUp, Retry, Unavailable, Unsupported
 from clawportal.types import Image, Ref
 from clawportal_docker import archives, naming
+from clawportal_docker.diagnosis import is_podman
 from clawportal_docker.errors import BROKEN
 
 if TYPE_CHECKING:
@@ -84,6 +86,11 @@ class Engine:
         for client in (self._client, self._slow):
             with suppress(*BROKEN):
                 client.close()
+
+    @cached_property
+    def podman(self) -> bool:
+        """Whether this is Podman, which tells some things in another way."""
+        return is_podman(self._client.version())
 
     # ---- what belongs to an instance
 
@@ -163,6 +170,10 @@ class Engine:
             stream, _ = self._client.get_archive(container, f"{naming.BASE}/.clawportal/{name}")
         except docker.errors.NotFound:
             return {}
+        except docker.errors.APIError as error:
+            if "/ns/mnt" in str(error.explanation):  # Podman, of what ends at this very moment
+                return {}
+            raise
         found = json.loads(archives.first_file(stream, 1_000_000) or b"{}")
         return found if isinstance(found, dict) else {}
 

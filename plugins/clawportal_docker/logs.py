@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from clawportal.types import LogLine
@@ -35,11 +35,14 @@ def read(
     if not follow:
         yield from _past(connect, chosen, tail, since, stop, plain)
         return
-    last = datetime.min.replace(tzinfo=UTC)
-    for line in _past(connect, chosen, tail, since, stop, plain):
-        last = max(last, line.at)
-        yield line
-    yield from _follow(connect, chosen, last, stop, plain)
+    # Podman tells the time of a line in whole seconds: what is read anew begins with a whole second, and is counted
+    before = list(_past(connect, chosen, None if tail is None else max(tail, 1), since, stop, plain))
+    start = max(line.at for line in before).replace(microsecond=0) if before else since
+    newest = [list(_lines(connect, container, source, since=start, stop=stop, plain=plain)) for container, source in chosen]
+    old = [line for line in before if start is not None and line.at < start]
+    lines = [*old, *heapq.merge(*newest, key=lambda line: line.at)]
+    yield from lines[max(0, len(lines) - tail) :] if tail is not None else lines
+    yield from _follow(connect, chosen, start, [len(found) for found in newest], stop, plain)
 
 
 def _past(
@@ -65,7 +68,7 @@ def _lines(
             line = pump.get(0.3)
             if line is Pump.END:
                 return
-            if line is not None and (since is None or line.at >= since):
+            if line is not None and _is_since(line, since):
                 yield line
     finally:
         pump.close()
@@ -120,16 +123,22 @@ def _line(stamp: bytes, text: bytes, stream: Stream, source: str) -> LogLine | N
     return LogLine(at, stream, source, text.removesuffix(b"\n").rstrip(b"\r").decode("utf-8", "replace"))
 
 
+def _is_since(line: LogLine, since: datetime | None) -> bool:
+    """A time in whole seconds may be that of any moment in the second."""
+    return since is None or line.at >= (since if line.at.microsecond else since.replace(microsecond=0))
+
+
 def _follow(
-    connect: Connect, chosen: Sequence[tuple[str, str]], last: datetime, stop: Callable[[], bool], plain: bool
-) -> Iterator[LogLine | None]:
-    """What comes after `last`, from all containers; ends when all have ended."""
+    connect: Connect, chosen: Sequence[tuple[str, str]], since: datetime | None, known: Sequence[int], stop: Callable[[], bool],
+    plain: bool,
+) -> Iterator[LogLine | None]:  # fmt: skip
+    """What comes since then from all containers, without so many first lines of each; ends when all have ended."""
     clients = [connect(60) for _ in chosen]
-    since = last if last.year > 1970 else None
     pumps = [
         Pump(_raw(client, container, source, None, since, True, plain), client.close)
         for client, (container, source) in zip(clients, chosen, strict=True)
     ]
+    left = dict(zip(pumps, known, strict=True))
     told_at = time.monotonic()
     try:
         while not stop() and pumps:
@@ -138,9 +147,10 @@ def _follow(
                 line = pump.get(0.0)
                 if line is Pump.END:
                     pumps.remove(pump)
-                elif line is not None:
+                elif line is not None and _is_since(line, since):
                     found = True
-                    if line.at > last:
+                    left[pump] -= 1
+                    if left[pump] < 0:
                         yield line
             if found:
                 told_at = time.monotonic()

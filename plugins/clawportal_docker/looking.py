@@ -16,6 +16,7 @@ import docker.errors
 from clawportal.errors import Retry, Unavailable
 from clawportal.types import Capacity, Observed, Ref, RunState, Sample
 from clawportal_docker import naming, strangers
+from clawportal_docker.diagnosis import past_events
 from clawportal_docker.engine import TIMEOUT, Engine, is_previous
 from clawportal_docker.errors import BROKEN, told
 from clawportal_docker.streams import Pump
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from clawportal_docker.driver import DockerSettings
 
 _DISK_EVERY = 600.0
-_NOT_STARTED = re.compile(r"^\[FATAL \S+ \(\d+\)\] exec (.+) failed: (.+)$")
+_NOT_STARTED = re.compile(r"^\[FATAL \S+ \(\d+\)\] exec (?P<program>.+) failed: (?P<why>.+)$")
+"""What Docker's init says of a program that it cannot start. Podman's says it without the name:"""
+_NOT_STARTED_BY_PODMAN = re.compile(r"^ERROR \(catatonit:\d+\): failed to exec pid1: (?P<why>.+)$")
 _TOLD = ("start", "die", "oom", "destroy", "restart", "pause", "unpause", "health_status")
 
 
@@ -81,35 +84,60 @@ class Looking(Engine):
         state = self._end_of(entry["Id"])
         code = int(state.get("ExitCode", 0))
         signal = code - 128 if 128 < code <= 128 + 64 else None
-        reason, message = ("OutOfMemory", "It used more memory than its limit.") if state.get("OOMKilled") else ("", "")
-        if state.get("Error"):
-            reason, message = "StartFailed", str(state["Error"])
-        elif code in (126, 127):
-            reason, message = self._missing(entry["Id"])
+        reason, message = state.get("Why", ("", ""))
         return replace(
             seen, state=RunState.EXITED, exit_code=None if signal else code, exit_signal=signal,
             started_at=naming.when(state.get("StartedAt")) or seen.started_at, exited_at=naming.when(state.get("FinishedAt")),
             reason=reason, message=message,
         )  # fmt: skip
 
-    def _missing(self, container: str) -> tuple[str, str]:
+    def _why(self, seen: Mapping[str, Any]) -> tuple[str, str]:
+        """Reason and words of an end, out of what the engine tells of the container."""
+        state = seen["State"]
+        code = int(state.get("ExitCode", 0))
+        if state.get("OOMKilled"):
+            return "OutOfMemory", "It used more memory than its limit."
+        if state.get("Error"):
+            return "StartFailed", str(state["Error"])
+        if code in (126, 127) or (code == 1 and self.podman):
+            return self._missing(seen)
+        if code == 137 and self.podman and self._likely_out_of_memory(seen):
+            return "OutOfMemory", "It was killed, most likely because it used more memory than its limit."
+        return "", ""
+
+    def _missing(self, seen: Mapping[str, Any]) -> tuple[str, str]:
         """The engine only knows the code: the init process of the container says what it could not start."""
         with suppress(*BROKEN):
-            said = self._client.logs(container, stdout=False, stderr=True, tail=1).decode("utf-8", "replace").strip()
-            found = _NOT_STARTED.search(said)
-            if found:
-                return "CommandMissing", f"{found[1]} cannot be started: {found[2]}."
+            said = self._client.logs(seen["Id"], stdout=False, stderr=True, tail=1).decode("utf-8", "replace").strip()
+            if found := _NOT_STARTED.search(said):
+                return "CommandMissing", f"{found['program']} cannot be started: {found['why']}."
+            if found := _NOT_STARTED_BY_PODMAN.search(said):
+                program = [*(seen["Config"].get("Entrypoint") or []), "The program"][0]
+                return "CommandMissing", f"{program} cannot be started: {found['why']}."
         return "", ""
+
+    def _likely_out_of_memory(self, seen: Mapping[str, Any]) -> bool:
+        """Podman may miss why the kernel killed something: it had a limit, and nobody has asked the engine to end it."""
+        if not seen["HostConfig"].get("Memory"):
+            return False
+        with suppress(*BROKEN):
+            if self._read_note(seen["Id"], "stopping.json").get("container") == seen["Id"]:
+                return False
+            asked = past_events(self._client, {"container": [seen["Id"]]}, podman=True)
+            return not any(event.get("Action") in ("kill", "stop") for event in asked)
+        return False
 
     def _end_of(self, container: str) -> Mapping[str, Any]:
         """The engine is asked once for each container that has exited."""
         known = self._ended.get(container)
         if known is None:
             try:
-                known = self._client.inspect_container(container)["State"]
+                seen = self._client.inspect_container(container)
             except docker.errors.NotFound:
                 return {}
+            known = seen["State"]
             if known["Status"] in ("exited", "dead"):
+                known = {**known, "Why": self._why(seen)}
                 with self._guard:
                     if len(self._ended) > 20_000:
                         self._ended.clear()
@@ -203,11 +231,13 @@ class Looking(Engine):
         if time.monotonic() - at > _DISK_EVERY or not at:
             self._disk = (time.monotonic(), found)
             with suppress(*BROKEN):
+                mine = self._client.volumes(filters={"label": f"{naming.PLACE}={self.place}"}).get("Volumes") or []
+                of = {volume["Name"]: volume["Labels"][naming.INSTANCE] for volume in mine}  # Podman's sizes have no labels
                 volumes = self._slow.df().get("Volumes") or []
                 found = {
-                    volume["Labels"][naming.INSTANCE]: int(volume["UsageData"]["Size"])
+                    of[volume["Name"]]: int(volume["UsageData"]["Size"])
                     for volume in volumes
-                    if (volume.get("Labels") or {}).get(naming.PLACE) == self.place and volume.get("UsageData")
+                    if volume["Name"] in of and volume.get("UsageData")
                 }
                 self._disk = (time.monotonic(), found)
         return found

@@ -98,7 +98,7 @@ class DockerRuntime(Starting, Commands, Without):
 
     def events(self, ref: Ref) -> list[RuntimeEvent]:
         with told(ref):
-            return diagnosis.events(self._connect(10), ref)
+            return diagnosis.events(self._connect(10), ref, podman=self.podman)
 
     def diagnose(self) -> list[DoctorResult]:
         return diagnosis.findings(self._connect, self.settings)

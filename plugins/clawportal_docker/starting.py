@@ -14,7 +14,7 @@ from clawportal.errors import Conflict, GiveUp, Retry
 from clawportal.runtimes import secret_env
 from clawportal.types import Observed, Ref, Workload
 from clawportal_docker import archives, diagnosis, naming, strangers
-from clawportal_docker.errors import BROKEN, told
+from clawportal_docker.errors import BROKEN, not_running, told
 from clawportal_docker.files import Files
 from clawportal_docker.looking import Looking
 
@@ -51,7 +51,7 @@ class Starting(Files, Looking):
                 for container in made:
                     self._client.start(container)
             except BaseException:
-                for container in made:
+                for container in reversed(made):
                     self._discard(container)
                 raise
         return self.inspect(ref)
@@ -94,9 +94,9 @@ class Starting(Files, Looking):
 
     def _clear(self, ref: Ref) -> None:
         """Make room for a new run: the one before stays for its log, older ones go."""
-        for entry in self._containers(ref, previous=True):
+        for entry in _guests_first(self._containers(ref, previous=True)):
             self._discard(entry["Id"])
-        for entry in self._containers(ref):
+        for entry in _guests_first(self._containers(ref)):
             if entry["State"] == "created":
                 if time.time() - entry["Created"] < _FRESH:  # made since we looked
                     raise Retry("Busy", f"Somebody else is just starting {ref}.", timedelta(seconds=1))
@@ -245,7 +245,7 @@ class Starting(Files, Looking):
                 try:
                     self._client.kill(entry["Id"])
                 except docker.errors.APIError as error:
-                    if error.status_code not in (404, 409):  # 409: it does not run
+                    if not not_running(error):
                         raise
 
     def remove(self, ref: Ref, *, keep_data: bool) -> None:
@@ -255,7 +255,7 @@ class Starting(Files, Looking):
             for entry in self._containers(ref):
                 if entry["State"] in _RUNS:
                     raise Conflict(f"{ref} still runs. Stop it first.")
-            for entry in [*self._containers(ref), *self._containers(ref, previous=True)]:
+            for entry in _guests_first([*self._containers(ref), *self._containers(ref, previous=True)]):
                 self._discard(entry["Id"], volumes=not (ref.foreign and keep_data))
                 self._ended.pop(entry["Id"], None)
             if ref.foreign:
@@ -271,3 +271,8 @@ class Starting(Files, Looking):
                 self._slow.remove_volume(self._volume(ref))
         except docker.errors.NotFound:
             return
+
+
+def _guests_first(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Podman removes a container only after those that use its network. The first process has the shortest name."""
+    return sorted(entries, key=lambda entry: -len(entry["Names"][0]))

@@ -1,7 +1,8 @@
-"""A real engine for the tests of this folder, once for each worker."""
+"""Real engines for the tests of this folder, once for each worker."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,3 +26,30 @@ def engine_url() -> Iterator[str]:
         except engines.NoEngineError as error:
             pytest.skip(f"docker: {error}")
         yield url
+
+
+@pytest.fixture(scope="session")
+def podman_url() -> Iterator[str]:
+    reason = engines.why_no_podman()
+    if reason:
+        pytest.skip(f"podman: {reason}")
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(engines.podman())
+        except engines.NoEngineError as error:
+            pytest.skip(f"podman: {error}")
+        yield url
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a class that names its `quick` tests only these are run, unless CLAWPORTAL_TEST_WHOLE asks for all."""
+    if os.environ.get("CLAWPORTAL_TEST_WHOLE"):
+        return
+    left = [item for item in items if (quick := getattr(getattr(item, "cls", None), "quick", None)) and _name(item) not in quick]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _name(item: pytest.Item) -> str:
+    return getattr(item, "originalname", item.name)

@@ -1,10 +1,12 @@
-"""A real Docker engine for the tests: the one that DOCKER_HOST names, or one of our own from the distribution's package."""
+"""Real engines for the tests: the ones that DOCKER_HOST and CONTAINER_HOST (for Podman) name, or our own from the distribution's
+packages."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -50,6 +52,17 @@ def _busybox() -> str | None:
     return shutil.which("busybox")
 
 
+def why_no_podman() -> str:
+    """Why no Podman can be had here; empty when one can."""
+    if os.environ.get("CONTAINER_HOST"):
+        return ""
+    missing = [name for name in ("podman", "conmon", "busybox") if not shutil.which(name)]
+    if missing:
+        packages = "podman runc catatonit netavark aardvark-dns busybox-static"
+        return f"no {', '.join(missing)} (Debian: {packages}) and no CONTAINER_HOST"
+    return "" if os.geteuid() == 0 else "a Podman of our own is started as root; set CONTAINER_HOST to use one that runs"
+
+
 class NoEngineError(RuntimeError):
     """An engine cannot be started here, such as in a container without the rights for it."""
 
@@ -83,6 +96,25 @@ def own_engine(*, live_restore: bool = True) -> Iterator[Daemon]:
 
 
 @contextmanager
+def podman() -> Iterator[str]:
+    """The address of a Podman that has the test image."""
+    given = os.environ.get("CONTAINER_HOST")
+    if given:
+        load_image(given)
+        yield given
+        return
+    folder = Path(tempfile.mkdtemp(prefix="pm-"))
+    daemon = Podman(folder)
+    try:
+        daemon.start()
+        load_image(daemon.url)
+        yield daemon.url
+    finally:
+        daemon.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def connected(url: str, timeout: int = 120) -> Iterator[docker.APIClient]:
     client = docker.APIClient(url, version="1.41", timeout=timeout)
     try:
@@ -105,6 +137,8 @@ def gateway(url: str) -> str:
 class Daemon:
     """One dockerd with a folder of its own."""
 
+    program = "dockerd"
+
     def __init__(self, folder: Path, *, live_restore: bool = True) -> None:
         self.folder = folder
         self._more = ["--live-restore"] if live_restore else []
@@ -113,16 +147,21 @@ class Daemon:
 
     def start(self) -> None:
         log = open(self.folder / "log", "ab")  # noqa: SIM115  # the process keeps it
-        self._process = subprocess.Popen(
-            ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", f"--data-root={self.folder}/data",
-             f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid", "-H", self.url, *self._more],
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+        self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, start_new_session=True, env=self._environment())
         end = time.monotonic() + 60
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
-                raise NoEngineError("dockerd does not start: " + (self.folder / "log").read_text()[-500:])
+                raise NoEngineError(f"{self.program} does not start: " + (self.folder / "log").read_text()[-500:])
             time.sleep(0.2)
+
+    def _command(self) -> list[str]:
+        return [
+            "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", f"--data-root={self.folder}/data",
+            f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid", "-H", self.url, *self._more,
+        ]  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        return dict(os.environ)
 
     def _answers(self) -> bool:
         try:
@@ -155,11 +194,41 @@ class Daemon:
             self._process = None
 
 
+class Podman(Daemon):
+    """One Podman service with folders of its own. What it runs goes on without it."""
+
+    program = "podman"
+
+    def _command(self) -> list[str]:
+        own = [f"--{name}={self.folder}/{name}" for name in ("root", "runroot", "tmpdir", "network-config-dir")]
+        return ["podman", *own, "system", "service", "--time=0", self.url]
+
+    def _environment(self) -> dict[str, str]:
+        """There is no systemd in a container, and its limits cannot be raised: Podman would take both for granted."""
+        kinds = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+        limits = [f'"{name}={_limit(kind)}"' for name, kind in kinds.items()]
+        settings = self.folder / "containers.conf"
+        settings.write_text(
+            f'[containers]\nlog_driver = "k8s-file"\ndefault_ulimits = [{", ".join(limits)}]\n'
+            '[network]\nnetwork_backend = "netavark"\n'
+            f'[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nlock_type = "file"\nruntime = "{_oci_runtime()}"\n'
+        )
+        return {**os.environ, "CONTAINERS_CONF": str(settings)}
+
+
+def _oci_runtime() -> str:
+    """crun does not run where control groups of both versions are mounted."""
+    return "runc" if shutil.which("runc") else "crun"
+
+
+def _limit(kind: int) -> str:
+    return ":".join(str(value if 0 <= value < 20_000 else 20_000) for value in resource.getrlimit(kind))
+
+
 def load_image(url: str) -> None:
     with connected(url) as client:
         if not client.images(name=IMAGE):
-            repository, _, tag = IMAGE.partition(":")
-            client.import_image_from_data(_archive(), repository=repository, tag=tag)
+            client.import_image_from_data(_archive(), repository=IMAGE)  # Podman wants the tag with it
 
 
 def load_environment(url: str, name: str, environment: Path) -> str:
