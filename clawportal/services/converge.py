@@ -164,7 +164,8 @@ def _as_retry(instance_id: str, error: Exception) -> Retry:
     if isinstance(error, Retry):
         return error
     if isinstance(error, (Unavailable, ConnectionError, TimeoutError)):
-        return Retry("ClusterUnreachable", f"The cluster does not answer: {error}")
+        said = str(error)
+        return Retry("ClusterUnreachable", said if "does not answer" in said else f"The cluster does not answer: {said}")
     if isinstance(error, Problem):
         return Retry(type(error).__name__, error.detail)
     log.error("instance %s: a pass failed", instance_id, exc_info=error)

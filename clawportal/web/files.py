@@ -11,7 +11,7 @@ from flask_babel import lazy_gettext as _l
 from clawportal.errors import Problem, Retry
 from clawportal.http.security import actor, portal, requires
 from clawportal.permissions import Permission
-from clawportal.services import files
+from clawportal.services import files, plans
 from clawportal.services import instances as service
 from clawportal.web.instances import frame
 from clawportal.web.pages import bp, fragment
@@ -36,6 +36,7 @@ def instance_files(instance_id: str) -> str:
     path = request.args.get("path", "")
     place = files.spot(path)
     context: dict[str, Any] = {"folder": None, "problem": "", "about": _ABOUT, "limit": files.limit(portal())}
+    context["pods"] = plans.cluster_of(found).runtime == "kubernetes"
     context["crumbs"] = _crumbs(place.path if place else "")
     try:
         context["folder"] = files.listing(portal(), actor(), instance_id, path)
