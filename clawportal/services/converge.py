@@ -164,8 +164,9 @@ def _as_retry(instance_id: str, error: Exception) -> Retry:
     if isinstance(error, Retry):
         return error
     if isinstance(error, (Unavailable, ConnectionError, TimeoutError)):
-        said = str(error)
-        return Retry("ClusterUnreachable", said if "does not answer" in said else f"The cluster does not answer: {said}")
+        if "does not answer" in str(error):
+            return Retry("ClusterUnreachable", str(error))
+        return Retry("ClusterUnreachable", f"The cluster does not answer: {error}")
     if isinstance(error, Problem):
         return Retry(type(error).__name__, error.detail)
     log.error("instance %s: a pass failed", instance_id, exc_info=error)

@@ -314,7 +314,7 @@ def test_the_page(claw: Claw, browse: Browse) -> None:
     people, address = claw.people, f"/instances/{claw.id}/files"
     browser = browse(people.owner)
     top = browser.page(address)
-    assert "path=state" in top and "data-choose" not in top and "Kubernetes" in top
+    assert "path=state" in top and "data-choose" not in top and "Kubernetes" not in top
     work = browser.page(f"{address}?path=work")
     assert 'data-folder="work"' in work and "data-choose" in work and "content?path=work/env.txt" in work
     assert f'data-limit="{16 << 20}"' in work and ">link<" in work and "style=" not in work
