@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import clusters, files, foreign, history, people, policies, service_accounts, terminal, tokens
+from clawportal.cli import arguments, clusters, files, foreign, history, people, policies, service_accounts, terminal, tokens
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -493,8 +493,8 @@ def create(
     spec = document["spec"] = dict(document.get("spec") or {})
     _merge(spec, {"model": chosen} if chosen else {})
     _merge(spec, _patch(settings))
-    document["labels"] = {**(document.get("labels") or {}), **_pairs(labels)}
-    document["secrets"] = {**(document.get("secrets") or {}), **_secrets(secret_names)}
+    document["labels"] = {**(document.get("labels") or {}), **arguments.pairs(labels)}
+    document["secrets"] = {**(document.get("secrets") or {}), **arguments.secrets(secret_names)}
     if no_start:
         document["start"] = False
     portal = _remote()
@@ -553,9 +553,9 @@ def update(
     if settings:
         change["spec"] = _patch(settings)
     if labels:
-        change["labels"] = {key: value or None for key, value in _pairs(labels).items()}
+        change["labels"] = {key: value or None for key, value in arguments.pairs(labels).items()}
     if secret_names:
-        change["secrets"] = _secrets(secret_names)
+        change["secrets"] = arguments.secrets(secret_names)
     if wanted_version:
         change["version"] = wanted_version
     if not change and not source:
@@ -628,21 +628,11 @@ def _patch(parts: Sequence[str]) -> dict[str, Any]:
             raise click.UsageError(f"{part!r} must be KEY=VALUE, such as model.name=qwen3")
         if keys[0] not in SPEC_KEYS:
             keys.insert(0, "settings")
-        nested: dict[str, Any] = {keys[-1]: _value(text)}
+        nested: dict[str, Any] = {keys[-1]: arguments.value(text)}
         for key in reversed(keys[:-1]):
             nested = {key: nested}
         _merge(made, nested)
     return made
-
-
-def _value(text: str) -> Any:
-    """JSON where it is JSON (5, true, null, "5"), else the text as it stands. Not YAML, for which `no` is false."""
-    import json
-
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _merge(target: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -651,35 +641,6 @@ def _merge(target: dict[str, Any], more: Mapping[str, Any]) -> None:
             _merge(target[key], value)
         else:
             target[key] = value
-
-
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    bad = [text for text in texts if "=" not in text]
-    if bad:
-        raise click.UsageError(f"{bad[0]!r} must be KEY=VALUE")
-    return {text.partition("=")[0]: text.partition("=")[2] for text in texts}
-
-
-def _secrets(texts: Sequence[str]) -> dict[str, str]:
-    """Never the value itself as an argument: everybody on the machine can read those."""
-    made = {}
-    for text in texts:
-        name, equals, place = text.partition("=")
-        if equals and not place.startswith("@"):
-            raise click.UsageError(f"Give secrets as {name} (to be asked) or {name}=@FILE: arguments can be read by others.")
-        if equals:
-            made[name] = _content(place[1:])
-        else:
-            made[name] = click.prompt(name, hide_input=True, default="", show_default=False)
-    return made
-
-
-def _content(path: str) -> str:
-    try:
-        with click.open_file(path, encoding="utf-8") as stream:
-            return str(stream.read()).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path} cannot be read: {error}") from error
 
 
 # ---- pressing buttons

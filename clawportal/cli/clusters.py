@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clawportal.cli import arguments
+
 if TYPE_CHECKING:
     from clawportal.cli.remote import Remote
 
@@ -130,12 +132,12 @@ def create(
     tenants: Sequence[str], policy: Sequence[str], no_test: bool, output: str,
 ) -> None:  # fmt: skip
     """Connect a cluster. It is tried first, and nothing is stored when something is missing."""
-    connection = {"runtime": kind, "settings": _nested(settings), "secrets": _secrets(secret_names)}
+    connection = {"runtime": kind, "settings": _nested(settings), "secrets": arguments.secrets(secret_names)}
     portal = _remote()
     if not no_test:
         _passed(portal.call("POST", "/clusters/test", body=connection), output="")
     body = {
-        **connection, "name": name, "title": title, "labels": _pairs(labels), "tenants": list(tenants) or None,
+        **connection, "name": name, "title": title, "labels": arguments.pairs(labels), "tenants": list(tenants) or None,
         "policy": _nested(policy),
     }  # fmt: skip
     made = portal.call("POST", "/clusters", body=body)
@@ -164,14 +166,14 @@ def edit(
         raise click.UsageError("Give either --tenant or --for-all, not both.")
     portal = _remote()
     found = portal.call("GET", _path(name))
-    change: dict[str, Any] = {"secrets": _secrets(secret_names)} if secret_names else {}
+    change: dict[str, Any] = {"secrets": arguments.secrets(secret_names)} if secret_names else {}
     if title is not None:
         change["title"] = title
     for key, given in (("settings", settings), ("policy", policy)):
         if given:
             change[key] = _merged(found[key] or {}, _nested(given))
     if labels:
-        change["labels"] = {key: value for key, value in {**(found["labels"] or {}), **_pairs(labels)}.items() if value}
+        change["labels"] = {key: value for key, value in {**(found["labels"] or {}), **arguments.pairs(labels)}.items() if value}
     if tenants or for_all:
         change["tenants"] = list(tenants) or None
     if not change:
@@ -197,8 +199,6 @@ def _merged(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any
 
 def _nested(parts: Sequence[str]) -> dict[str, Any]:
     """`tls.verify=true` and so on as a nested document."""
-    from clawportal.cli.claw import _value
-
     made: dict[str, Any] = {}
     for part in parts:
         path, equals, text = part.partition("=")
@@ -208,20 +208,8 @@ def _nested(parts: Sequence[str]) -> dict[str, Any]:
         target = made
         for key in keys[:-1]:
             target = target.setdefault(key, {})
-        target[keys[-1]] = _value(text)
+        target[keys[-1]] = arguments.value(text)
     return made
-
-
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    from clawportal.cli import claw
-
-    return claw._pairs(texts)
-
-
-def _secrets(texts: Sequence[str]) -> dict[str, str]:
-    from clawportal.cli import claw
-
-    return claw._secrets(texts)
 
 
 # ---- pressing

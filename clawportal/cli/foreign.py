@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from clawportal.cli import clusters
+from clawportal.cli import arguments, clusters
 
 if TYPE_CHECKING:
     from clawportal.cli.remote import Remote
@@ -61,7 +61,7 @@ def import_(
     """Import a container that somebody else made, by name or id. It is only observed until it is adopted."""
     from clawportal.cli import show
 
-    body = {"name": name, "adapter": kind, "version": version, "project": project, "labels": clusters._pairs(labels)}
+    body = {"name": name, "adapter": kind, "version": version, "project": project, "labels": arguments.pairs(labels)}
     made = _remote().call("POST", f"{clusters._path(cluster)}/foreign/{quote(container, safe='')}/import", body=body)
     if output == "json":
         return show.as_json(made)
