@@ -21,6 +21,7 @@ from typing import IO
 
 import docker
 import docker.errors
+import psutil
 
 IMAGE = "clawportal-test/python:2"
 _LIBRARY = re.compile(r"(/\S+\.so\S*) \(0x|=> (/\S+) \(0x")
@@ -198,6 +199,16 @@ class Podman(Daemon):
     """One Podman service with folders of its own. What it runs goes on without it."""
 
     program = "podman"
+
+    def stop(self) -> None:
+        """What is left are those that wait some minutes for a question about a command that has ended."""
+        super().stop()
+        for process in psutil.process_iter(["cmdline"]):
+            if any(str(self.folder) in part for part in process.info["cmdline"] or ()):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        for mounted in ("root/overlay", "root"):
+            subprocess.run(["umount", f"{self.folder}/{mounted}"], capture_output=True, check=False)
 
     def _command(self) -> list[str]:
         own = [f"--{name}={self.folder}/{name}" for name in ("root", "runroot", "tmpdir", "network-config-dir")]
