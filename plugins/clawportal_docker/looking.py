@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from clawportal_docker.driver import DockerSettings
 
 _DISK_EVERY = 600.0
+_LATE = 10.0
+"""Seconds after an end in which its last words may still be on their way."""
 _NOT_STARTED = re.compile(r"^\[FATAL \S+ \(\d+\)\] exec (?P<program>.+) failed: (?P<why>.+)$")
 """What Docker's init says of a program that it cannot start. Podman's says it without the name:"""
 _NOT_STARTED_BY_PODMAN = re.compile(r"^ERROR \(catatonit:\d+\): failed to exec pid1: (?P<why>.+)$")
@@ -138,6 +140,14 @@ class Looking(Engine):
             known = seen["State"]
             if known["Status"] in ("exited", "dead"):
                 known = {**known, "Why": self._why(seen)}
+                ended = naming.when(known.get("FinishedAt"))
+                if (
+                    not known["Why"][0]
+                    and known.get("ExitCode")
+                    and ended
+                    and (datetime.now(UTC) - ended).total_seconds() < _LATE
+                ):
+                    return known
                 with self._guard:
                     if len(self._ended) > 20_000:
                         self._ended.clear()
