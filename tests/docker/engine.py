@@ -148,7 +148,9 @@ class Daemon:
 
     def start(self) -> None:
         log = open(self.folder / "log", "ab")  # noqa: SIM115  # the process keeps it
-        self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, start_new_session=True, env=self._environment())
+        self._process = subprocess.Popen(  # in its folder: conmon may leave a file named oom where it is
+            self._command(), stdout=log, stderr=log, start_new_session=True, env=self._environment(), cwd=self.folder
+        )
         end = time.monotonic() + 60
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
