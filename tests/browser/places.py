@@ -32,7 +32,7 @@ def try_connection(page: Page, verdict: str) -> Locator:
 
 def connect(page: Page, title: str) -> None:
     page.get_by_role("button", name="Connect", exact=True).click()
-    page.wait_for_url(re.compile(r"/clusters/[0-9a-z]{26}$"))
+    page.wait_for_url(re.compile(r"/clusters/[0-9a-z]{26}$"), timeout=PATIENCE * 1000)
     expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
     page.get_by_role("link", name="Clusters").first.click()
     row = page.locator("#clusters tbody tr", has_text=title)
