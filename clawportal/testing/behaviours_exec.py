@@ -119,7 +119,7 @@ class ExecBehaviours:
         """Ctrl-C in a terminal interrupts the command, and only it."""
         ref = self._ready(lab)
         first = lab.runtime.inspect(ref).incarnation
-        with lab.command(ref, *lab.code("import time\nprint('go', flush=True)\nwhile True: time.sleep(0.2)"), tty=True) as session:
+        with lab.command(ref, *lab.code("import time\nprint('go')\nwhile True: time.sleep(0.2)"), tty=True) as session:
             lab.hear(session, lambda out: b"go" in out)
             session.send(b"\x03")
             out, _ = lab.hear(session)
