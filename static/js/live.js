@@ -7,11 +7,13 @@
 
 const { $, $$, word } = window.clawportal;
 
-const QUIET = 300;          // wait for more changes before asking
-const PACE = 1500;          // and never ask more often than this for one part
+const QUIET = 150;          // wait for more changes before asking
+const PACE = 500;           // and never ask more often than this for one part,
+const SHARE = 5;            // nor keep the server busy with it for more than a fifth of the time
 const POLL = 15_000;        // without a socket
 const due = new Map();      // part -> timer
 const asked = new WeakMap();
+const took = new WeakMap();
 let socket = null;
 let everLive = false;
 let lostSince = 0;
@@ -25,7 +27,8 @@ function matches(part, changed) {
 
 function refresh(part) {
   if (due.has(part)) return;
-  const wait = Math.max(QUIET, PACE - (Date.now() - (asked.get(part) ?? 0)));
+  const pace = Math.max(PACE, SHARE * (took.get(part) ?? 0));
+  const wait = Math.max(QUIET, pace - (Date.now() - (asked.get(part) ?? 0)));
   due.set(part, setTimeout(() => {
     due.delete(part);
     if (!part.isConnected) return;
@@ -47,6 +50,10 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   event.detail.shouldSwap = false;
   part.dataset.stale = "";
   if (outdated) refresh(part);
+});
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (asked.has(event.target)) took.set(event.target, Date.now() - asked.get(event.target));
 });
 
 function onChanged(changed) {
