@@ -207,6 +207,6 @@ def told(error: Exception) -> tuple[str, str]:
         remedy = getattr(error, "remedy", "")
         return error.reason, f"{error} {remedy}".strip()
     words = error.detail if isinstance(error, Problem) else str(error) or type(error).__name__
-    if "does not answer" not in words:  # drivers often say so themselves
-        words = f"The cluster does not answer: {words}"
-    return "ClusterUnreachable", words if words.endswith((".", "!", "?")) else f"{words}."
+    verdict = cluster_health.unreachable(words)
+    words = str(verdict)
+    return verdict.reason, words if words.endswith((".", "!", "?")) else f"{words}."

@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from clawportal import clock
 from clawportal.db import db, transaction
+from clawportal.errors import Retry
 from clawportal.events import Event
 from clawportal.lifecycle import Phase, Sync
 from clawportal.models import Cluster, Instance
@@ -29,6 +30,13 @@ class Facts:
     version: str
     capacity: Capacity | None
     capabilities: Sequence[str]
+
+
+def unreachable(error: str) -> Retry:
+    """What one says of a cluster that cannot be reached. Drivers often say in their own words that it does not answer."""
+    if "does not answer" in error:
+        return Retry("ClusterUnreachable", error)
+    return Retry("ClusterUnreachable", f"The cluster does not answer: {error}")
 
 
 def answered(portal: Portal, cluster_id: str, facts: Facts | None = None) -> None:

@@ -27,7 +27,7 @@ from clawportal.models.clusters import UNREACHABLE
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
 from clawportal.permissions import SYSTEM
 from clawportal.runtimes import ALIVE
-from clawportal.services import clusters, herd, layers, ledger, operations, plans, ports, secrets, storage
+from clawportal.services import cluster_health, clusters, herd, layers, ledger, operations, plans, ports, secrets, storage
 from clawportal.services.dispatch import ASKED, rank_of
 from clawportal.services.herd import WAITING
 from clawportal.services.portal import Portal
@@ -94,15 +94,23 @@ def claim(portal: Portal, instance_id: str) -> str | None:
     return holder if taken else None
 
 
-def whereabouts(instance_id: str) -> tuple[str, bool] | None:
-    """The cluster of an instance, and whether that is paused. None when there is nothing left to do for it, ever."""
+@dataclass(frozen=True)
+class Whereabouts:
+    cluster_id: str
+    paused: bool
+    foreign: bool
+    """Whether somebody else made it."""
+
+
+def whereabouts(instance_id: str) -> Whereabouts | None:
+    """Where an instance is. None when there is nothing left to do for it, ever."""
     query = (
-        select(Instance.cluster_id, Cluster.paused_at)
+        select(Instance.cluster_id, Cluster.paused_at, Instance.foreign_id)
         .join(Cluster, Cluster.id == Instance.cluster_id)
         .where(Instance.id == instance_id, Instance.destroyed_at.is_(None))
     )
     row = db.session.execute(query).one_or_none()
-    return (row.cluster_id, row.paused_at is not None) if row else None
+    return Whereabouts(row.cluster_id, row.paused_at is not None, bool(row.foreign_id)) if row else None
 
 
 @dataclass(frozen=True)
@@ -130,14 +138,13 @@ def run_pass(portal: Portal, instance_id: str) -> None:
     where = whereabouts(instance_id)
     if where is None:  # a hint may speak of what was deleted meanwhile, or of a workload that is not ours
         return portal.dispatcher.forget(instance_id)
-    cluster_id, paused = where
-    portal.dispatcher.learn(instance_id, cluster_id)
-    if paused:  # it stays due, and is taken up when somebody resumes the cluster
+    portal.dispatcher.learn(instance_id, where.cluster_id)
+    if where.paused:  # it stays due, and is taken up when somebody resumes the cluster
         return
     holder = claim(portal, instance_id)
     if holder is None:
-        return portal.dispatcher.hint(instance_id, 0.5, cluster=cluster_id)
-    work = _pass(portal, instance_id, holder)
+        return portal.dispatcher.hint(instance_id, 0.5, cluster=where.cluster_id)
+    work = _pass(where.foreign)(portal, instance_id, holder)
     try:
         work.step()
     except PassEnds:
@@ -152,11 +159,10 @@ def run_pass(portal: Portal, instance_id: str) -> None:
         work.retry(_as_retry(instance_id, error))
 
 
-def _pass(portal: Portal, instance_id: str, holder: str) -> Pass:
+def _pass(foreign: bool) -> type[Pass]:
     from clawportal.services.guests import GuestPass
 
-    foreign = db.session.scalar(select(Instance.foreign_id).where(Instance.id == instance_id))
-    return GuestPass(portal, instance_id, holder) if foreign else Pass(portal, instance_id, holder)
+    return GuestPass if foreign else Pass
 
 
 def _as_retry(instance_id: str, error: Exception) -> Retry:
@@ -164,9 +170,7 @@ def _as_retry(instance_id: str, error: Exception) -> Retry:
     if isinstance(error, Retry):
         return error
     if isinstance(error, (Unavailable, ConnectionError, TimeoutError)):
-        if "does not answer" in str(error):
-            return Retry("ClusterUnreachable", str(error))
-        return Retry("ClusterUnreachable", f"The cluster does not answer: {error}")
+        return cluster_health.unreachable(str(error))
     if isinstance(error, Problem):
         return Retry(type(error).__name__, error.detail)
     log.error("instance %s: a pass failed", instance_id, exc_info=error)
@@ -445,7 +449,7 @@ class Pass:
 
     def install(self, runtime: Runtime, adapter: Adapter) -> None:
         """Returns when everything is there; otherwise waits for the operation that installs it."""
-        needed = plans.software(adapter, self.row.version, runtime, self.policy())
+        looked_at, needed = clock.now(), plans.software(adapter, self.row.version, runtime, self.policy())
         missing = [artifact for artifact in needed if not runtime.prepared(artifact)]
         if not missing:
             return
@@ -457,7 +461,7 @@ class Pass:
         elif not operations.open_install(self.row.cluster_id, artifact.key):
             self.check_install(artifact)
         payload = {"adapter": adapter.kind, "version": self.row.version, "artifact": artifact.key}
-        operation = operations.ensure_install(self.portal, self.row.cluster_id, artifact.key, title, payload)
+        operation = operations.ensure_install(self.portal, self.row.cluster_id, artifact.key, title, payload, looked_at)
         words = f"Installing {title}: {operation.message or 'waiting to begin'}"
         if self.row.message != words:
             self.write(Phase.INSTALLING, reason="Installing", message=words)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
 from clawportal import clock
 from clawportal.db import changed_rows, db, transaction
@@ -51,12 +51,20 @@ def open_for_instance(actor: Actor, kind: str, instance: Instance) -> Operation:
     return operation
 
 
-def ensure_install(portal: Portal, cluster_id: str, key: str, title: str, payload: dict[str, Any]) -> Operation:
-    """The one open operation that installs something in a cluster; a new one where none is open."""
+def ensure_install(
+    portal: Portal, cluster_id: str, key: str, title: str, payload: dict[str, Any], looked_at: datetime
+) -> Operation:
+    """The one open operation that installs something in a cluster; a new one where none is open.
+
+    One that has succeeded since the caller saw at `looked_at` that it was missing is that one, too.
+    """
     dedup = f"artifact:{cluster_id}:{key}"
     with transaction():
         clusters.lock(cluster_id)
-        found = db.session.scalar(select(Operation).where(Operation.dedup == dedup, Operation.state.in_(OPEN_STATES)))
+        done = and_(Operation.state == SUCCEEDED, Operation.finished_at >= looked_at)
+        found = db.session.scalar(
+            select(Operation).where(Operation.dedup == dedup, or_(Operation.state.in_(OPEN_STATES), done)).limit(1)
+        )
         if found is None:
             found = Operation(
                 kind=INSTALL, cluster_id=cluster_id, subject=title, dedup=dedup, payload=payload, created_by=SYSTEM.name
@@ -256,7 +264,7 @@ def retry(portal: Portal, actor: Actor, operation_id: str) -> Operation:
         words = f"{row.subject}: another try was asked for."
         audit.note(audit.Pending("operation.retry", actor, "operation", row.id, row.subject, summary=words))
         key = row.dedup.split(":", 2)[2]
-        return ensure_install(portal, row.cluster_id or "", key, row.subject, row.payload)
+        return ensure_install(portal, row.cluster_id or "", key, row.subject, row.payload, clock.now())
 
 
 def release_all(portal: Portal) -> None:
