@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from tests.conftest import Person, wait_for
+from tests.conftest import Person, Server, wait_for
+from tests.realtime.conftest import Browser
 
 
 class Short(io.BytesIO):
@@ -39,3 +40,23 @@ def files_and_words(admin: Person, made: str, patience: float) -> None:
     assert admin.get(f"{base}?path=work/none").status_code == 404
     assert admin.get(f"{base}?path=work/../state").status_code == 422
     wait_for(lambda: admin.get(f"instances/{made}/runtime-events").get_json()["items"], patience, "its place says something")
+
+
+def console_answers(server: Server, made: str, line: str, words: tuple[str, ...], patience: float, *, leave: bool = True) -> None:
+    """A command that somebody types into the console of a claw; with `leave` the shell is left with code 3 afterwards."""
+    one = Browser(server.url, "/console").connect(server.admin.token)
+    try:
+        one.say("open", {"instance_id": made, "columns": 80, "rows": 24})
+        one.hears("opened", patience)
+        one.say("input", {"data": line})
+
+        def shown() -> str:
+            told: list[Any] = [entry["replay"] for entry in one.all("opened")] + [entry["data"] for entry in one.all("output")]
+            return b"".join(told).decode("utf-8", "replace")
+
+        wait_for(lambda: all(word in shown() for word in words), patience, "the shell answers")
+        if leave:
+            one.say("input", {"data": "exit 3\n"})
+            assert one.hears("ended", patience)["code"] == 3
+    finally:
+        one.client.disconnect()

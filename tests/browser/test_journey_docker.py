@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def engine_url() -> Iterator[str]:
-    if reason := engines.why_not():
-        pytest.skip(f"docker: {reason}")
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(engines.engine())
-        except engines.NoEngineError as error:
-            pytest.skip(f"docker: {error}")
-        yield url
+    yield from engines.reached("docker", engines.why_not(), engines.engine)
 
 
 def test_a_claw_on_docker_from_the_pages(page: Page, engine_url: str, watch: Watch, tmp_path: Path) -> None:

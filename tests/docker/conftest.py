@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,12 @@ import engine as engines
 
 @pytest.fixture(scope="session")
 def engine_url() -> Iterator[str]:
-    reason = engines.why_not()
-    if reason:
-        pytest.skip(f"docker: {reason}")
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(engines.engine())
-        except engines.NoEngineError as error:
-            pytest.skip(f"docker: {error}")
-        yield url
+    yield from engines.reached("docker", engines.why_not(), engines.engine)
 
 
 @pytest.fixture(scope="session")
 def podman_url() -> Iterator[str]:
-    reason = engines.why_no_podman()
-    if reason:
-        pytest.skip(f"podman: {reason}")
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(engines.podman())
-        except engines.NoEngineError as error:
-            pytest.skip(f"podman: {error}")
-        yield url
+    yield from engines.reached("podman", engines.why_no_podman(), engines.podman)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

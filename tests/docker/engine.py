@@ -14,14 +14,15 @@ import sysconfig
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import docker
 import docker.errors
 import psutil
+import pytest
 
 IMAGE = "clawportal-test/python:2"
 _LIBRARY = re.compile(r"(/\S+\.so\S*) \(0x|=> (/\S+) \(0x")
@@ -66,6 +67,18 @@ def why_no_podman() -> str:
 
 class NoEngineError(RuntimeError):
     """An engine cannot be started here, such as in a container without the rights for it."""
+
+
+def reached(kind: str, why_not: str, start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """For a fixture: the address of an engine, or a skip that says why there is none."""
+    if why_not:
+        pytest.skip(f"{kind}: {why_not}")
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(start())
+        except NoEngineError as error:
+            pytest.skip(f"{kind}: {error}")
+        yield url
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from clawportal.types import Image, Place, Process, Ref, RunState, Workload
 from clawportal_docker.driver import DockerDriver
 from clawportal_docker.runtime import DockerRuntime
 from tests.conftest import Server, make_cluster, wait_for
-from tests.realtime.conftest import Browser
+from tests.place_files import console_answers
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 PATIENCE = 60.0
@@ -163,7 +163,7 @@ def test_a_container_made_by_hand_comes_into_the_portal(
     wait_for(lambda: client.inspect_container(one)["State"]["StartedAt"] != started, PATIENCE, "it was started again")
     settled(server, made)
     assert facts(client, one) == before, "the same container with the same volumes"
-    console(server, made)
+    console_answers(server, made, "echo $((6*7))-$MODE; exit\n", ("42-calm",), PATIENCE, leave=False)
     assert admin.post(f"instances/{made}/kill").status_code == 202
     admin.reaches(made, "stopped", PATIENCE)
     assert admin.delete(f"instances/{made}").status_code == 202
@@ -179,19 +179,3 @@ def settled(server: Server, made: str) -> None:
         return bool(found["observed_generation"] == found["generation"] and found["phase"] == "running")
 
     wait_for(done, PATIENCE, "it is as it is wanted")
-
-
-def console(server: Server, made: str) -> None:
-    one = Browser(server.url, "/console").connect(server.admin.token)
-    try:
-        one.say("open", {"instance_id": made, "columns": 80, "rows": 24})
-        one.hears("opened", PATIENCE)
-        one.say("input", {"data": "echo $((6*7))-$MODE; exit\n"})
-
-        def shown() -> str:
-            told: list[Any] = [entry["replay"] for entry in one.all("opened")] + [entry["data"] for entry in one.all("output")]
-            return b"".join(told).decode("utf-8", "replace")
-
-        wait_for(lambda: "42-calm" in shown(), PATIENCE, "the shell answers")
-    finally:
-        one.client.disconnect()

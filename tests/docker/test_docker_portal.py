@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import docker
 import docker.errors
@@ -11,8 +10,7 @@ import pytest
 from engine import IMAGE, connected
 
 from tests.conftest import Server, wait_for
-from tests.place_files import files_and_words
-from tests.realtime.conftest import Browser
+from tests.place_files import console_answers, files_and_words
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
 PATIENCE = 90.0
@@ -60,7 +58,7 @@ def test_a_claw_lives_on_docker(server: Server, engine: docker.APIClient, cluste
     assert inspected["HostConfig"]["CapDrop"] == ["ALL"] and inspected["HostConfig"]["ReadonlyRootfs"]
     assert inspected["Config"]["User"] == "1000:1000"
 
-    console(server, made)
+    console_answers(server, made, "id -u; echo $((6*7))-sum\n", ("42-sum", "1000"), PATIENCE)
     files_and_words(admin, made, PATIENCE)
 
     assert admin.post(f"instances/{made}/stop").status_code < 300
@@ -88,25 +86,6 @@ def test_a_claw_lives_on_docker(server: Server, engine: docker.APIClient, cluste
 
 def _answers(server: Server, made: str) -> bool:
     return bool(server.admin.post(f"instances/{made}/chat", {"text": "x", "session": "t"}).status_code == 200)
-
-
-def console(server: Server, made: str) -> None:
-    """A command of a person in the claw."""
-    one = Browser(server.url, "/console").connect(server.admin.token)
-    try:
-        one.say("open", {"instance_id": made, "columns": 80, "rows": 24})
-        one.hears("opened", PATIENCE)
-        one.say("input", {"data": "id -u; echo $((6*7))-sum\n"})
-
-        def shown() -> str:
-            told: list[Any] = [entry["replay"] for entry in one.all("opened")] + [entry["data"] for entry in one.all("output")]
-            return b"".join(told).decode("utf-8", "replace")
-
-        wait_for(lambda: "42-sum" in shown() and "1000" in shown(), PATIENCE, "the shell answers")
-        one.say("input", {"data": "exit 3\n"})
-        assert one.hears("ended", PATIENCE)["code"] == 3
-    finally:
-        one.client.disconnect()
 
 
 def test_an_image_that_cannot_be_had_is_told_on_the_instance(server: Server, cluster: str) -> None:

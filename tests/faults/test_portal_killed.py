@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,12 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.core.world import World, eventually
+from tests.faults.child import Child
 from tests.faults.portal_process import with_software
 from tests.faults.wheels import make_wheel
 
@@ -28,35 +27,12 @@ def main():
 """
 
 
-class Victim:
+class Victim(Child):
     """A portal in a process group of its own."""
 
     def __init__(self, folder: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.portal_process", str(folder)], cwd=ROOT, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        super().__init__("tests.faults.portal_process", str(folder))
         assert self.hear() == "ready"
-
-    def hear(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-    def ask(self, method: str, *positional: Any, **named: Any) -> Any:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([method, positional, named]) + "\n")
-        self.process.stdin.flush()
-        return self.hear()
-
-    def kill(self) -> None:
-        """Without a word, with everything that is in its group."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream:
-                stream.close()
 
 
 @pytest.fixture

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,42 +17,19 @@ from clawportal.services.clusters import NewCluster
 from clawportal.testing.kubeapi import KubeDouble
 from clawportal.testing.places import QuietAdapter
 from tests.core.world import World, eventually
+from tests.faults.child import Child
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 LEASE = 3.0
 ALL = ["k8s", "local"]
 
 
-class Replica:
+class Replica(Child):
     """A portal in a process of its own."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.replica_process", str(folder), database_url, str(LEASE)], cwd=ROOT,
-            env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-
-    def hear(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-    def ask(self, method: str, *positional: Any, **named: Any) -> Any:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([method, positional, named]) + "\n")
-        self.process.stdin.flush()
-        return self.hear()
-
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream:
-                stream.close()
+        super().__init__("tests.faults.replica_process", str(folder), database_url, str(LEASE))
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from kube_cluster import KUBECONFIG, TEST_IMAGE, Cluster
 
 from clawportal_kubernetes.client import Api
 from tests.conftest import Server, wait_for
-from tests.place_files import files_and_words
-from tests.realtime.conftest import Browser
+from tests.place_files import console_answers, files_and_words
 
 pytestmark = [pytest.mark.xdist_group("kubernetes"), *([pytest.mark.kubernetes, pytest.mark.slow] if KUBECONFIG else [])]
 PATIENCE = 240.0 if KUBECONFIG else 60.0
@@ -55,7 +54,7 @@ def test_a_claw_lives_on_kubernetes(server: Server, api: Api, place: str) -> Non
     secret = api.items("/api/v1/secrets", labelSelector=f"clawportal.io/instance={made}")
     assert [len(one["data"]) for one in secret] == [1]
 
-    console(server, made)
+    console_answers(server, made, "echo $((6*7))-sum; stty size\n", ("42-sum", "24 80"), PATIENCE)
     files_and_words(admin, made, PATIENCE)
     wait_for(lambda: any(measured(server, made)), PATIENCE, "its memory is measured")
 
@@ -108,25 +107,6 @@ def left(api: Api, made: str) -> list[str]:
             f"{path} {one['metadata']['name']}" for one in api.items(f"/{path}", labelSelector=f"clawportal.io/instance={made}")
         ]
     return told
-
-
-def console(server: Server, made: str) -> None:
-    """A command of a person in the claw."""
-    one = Browser(server.url, "/console").connect(server.admin.token)
-    try:
-        one.say("open", {"instance_id": made, "columns": 80, "rows": 24})
-        one.hears("opened", PATIENCE)
-        one.say("input", {"data": "echo $((6*7))-sum; stty size\n"})
-
-        def shown() -> str:
-            told: list[Any] = [entry["replay"] for entry in one.all("opened")] + [entry["data"] for entry in one.all("output")]
-            return b"".join(told).decode("utf-8", "replace")
-
-        wait_for(lambda: "42-sum" in shown() and "24 80" in shown(), PATIENCE, "the shell answers")
-        one.say("input", {"data": "exit 3\n"})
-        assert one.hears("ended", PATIENCE)["code"] == 3
-    finally:
-        one.client.disconnect()
 
 
 @pytest.mark.skipif(bool(KUBECONFIG), reason="a real cluster cannot be made to hang")
