@@ -86,14 +86,19 @@ MASK = "********"
 _SHOWN = 20
 
 
-def masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
-    """Lines without any secret value, in plain or as JSON writes it; a value of several lines is hidden line by line."""
-    hidden: set[str] = set()
+def secret_forms(values: Iterable[str]) -> list[str]:
+    """How secret values may stand in a text, the longest first: in plain, as JSON writes them, and line by line."""
+    found: set[str] = set()
     for value in values:
-        hidden |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-        hidden |= {part.strip() for part in value.splitlines()}
+        found |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+        found |= {part.strip() for part in value.splitlines()}
+    return sorted(filter(None, found), key=len, reverse=True)
+
+
+def masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
+    """Lines without any secret value."""
     text = list(lines)
-    for secret in sorted(filter(None, hidden), key=len, reverse=True):
+    for secret in secret_forms(values):
         text = [line.replace(secret, MASK) for line in text]
     return tuple(text)
 

@@ -41,6 +41,13 @@ SSE = "text/event-stream"
 BIGGEST = 2**63 - 1
 
 
+def agreed_generation(in_body: int | None, if_match: int | None) -> int | None:
+    """What the caller read, by the header or the body; Invalid where these differ."""
+    if if_match is not None and in_body is not None and in_body != if_match:
+        raise Invalid.field("generation", f"is {in_body}, but If-Match says {if_match}; send one of them")
+    return if_match if if_match is not None else in_body
+
+
 class UnsupportedMediaType(Problem):
     status, title, code = 415, "The body is in a form that is not understood", "unsupported_media_type"
 

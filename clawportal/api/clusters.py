@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from clawportal.api._layer import BIGGEST, Answer, Page, Paged, Query, op
+from clawportal.api._layer import BIGGEST, Answer, Page, Paged, Query, agreed_generation, op
 from clawportal.api.events import Event as EventDocument
-from clawportal.errors import Invalid, PreconditionRequired
+from clawportal.errors import PreconditionRequired
 from clawportal.models import Cluster
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission
@@ -213,22 +213,15 @@ def change_cluster(actor: Actor, portal: Portal, cluster_id: str, body: ClusterP
 
     A change of settings or secrets connects anew; claws run on.
     """
-    generation = _generation(body, if_match)
+    generation = agreed_generation(body.generation, if_match)
+    if generation is None:
+        raise PreconditionRequired("Send If-Match with the ETag (the generation) that you read, so that no change gets lost.")
     change = clusters.ClusterChange(
         title=body.title, settings=body.settings, secrets=body.secrets, labels=body.labels, tenants=body.tenants,
         for_all="tenants" in body.model_fields_set and body.tenants is None,
         policy=body.policy.model_dump(mode="json") if body.policy is not None else None,
     )  # fmt: skip
     return _answer(actor, clusters.update(portal, actor, cluster_id, change, generation=generation))
-
-
-def _generation(body: ClusterPatch, if_match: int | None) -> int:
-    if if_match is not None and body.generation is not None and body.generation != if_match:
-        raise Invalid.field("generation", f"is {body.generation}, but If-Match says {if_match}; send one of them")
-    found = if_match if if_match is not None else body.generation
-    if found is None:
-        raise PreconditionRequired("Send If-Match with the ETag (the generation) that you read, so that no change gets lost.")
-    return found
 
 
 @op("POST", "/clusters/{cluster_id}/{verb}", permission=Permission.CLUSTER_MANAGE, tags=TAGS, returns=ClusterDocument,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 from sqlalchemy import select
 
-from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, op
+from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, agreed_generation, op
 from clawportal.db import db
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, PreconditionFailed
 from clawportal.lifecycle import Desired, Phase, Sync
@@ -375,7 +375,9 @@ def _field_error(error: FieldError) -> dict[str, str]:
 def replace_instance(actor: Actor, portal: Portal, instance_id: str, body: PutBody, if_match: int | None) -> Any:
     """Needs If-Match with the ETag that was read (or `generation` in the body), so that no change of others gets lost."""
     change = instances.InstanceChange(body.version, body.labels, body.spec, _emptied(body.secrets))
-    return _answer(portal, instances.update(portal, actor, instance_id, change, generation=_generation(body, if_match)))
+    return _answer(
+        portal, instances.update(portal, actor, instance_id, change, generation=agreed_generation(body.generation, if_match))
+    )
 
 
 @op("PATCH", "/instances/{instance_id}", permission=Permission.INSTANCE_UPDATE, tags=TAGS, summary="Change parts",
@@ -383,7 +385,7 @@ def replace_instance(actor: Actor, portal: Portal, instance_id: str, body: PutBo
     example={"spec": {"persona": "You are Kim from the help desk."}, "labels": {"team": None}})  # fmt: skip
 def change_instance(actor: Actor, portal: Portal, instance_id: str, body: PatchBody, if_match: int | None) -> Any:
     """A JSON merge patch on `version`, `labels`, `spec` and `secrets`. Needs If-Match, or `generation` in the body."""
-    generation = _generation(body, if_match)
+    generation = agreed_generation(body.generation, if_match)
     if "version" in body.model_fields_set and body.version is None:
         raise Invalid.field("version", "cannot be removed")
     instance = instances.get(actor, instance_id, Permission.INSTANCE_UPDATE)
@@ -416,12 +418,6 @@ def merged(target: Any, patch: Any) -> Any:
 
 def _emptied(values: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value or "" for name, value in values.items()}
-
-
-def _generation(body: PutBody | PatchBody, if_match: int | None) -> int | None:
-    if if_match is not None and body.generation is not None and body.generation != if_match:
-        raise Invalid.field("generation", f"is {body.generation}, but If-Match says {if_match}; send one of them")
-    return if_match if if_match is not None else body.generation
 
 
 @op("DELETE", "/instances/{instance_id}", permission=Permission.INSTANCE_DELETE, tags=TAGS, summary="Delete an instance",

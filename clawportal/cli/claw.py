@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import arguments, clusters, files, foreign, history, people, policies, service_accounts, terminal, tokens
+from clawportal.cli import (
+    arguments,
+    clusters,
+    files,
+    foreign,
+    history,
+    people,
+    policies,
+    remote,
+    service_accounts,
+    terminal,
+    tokens,
+)
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -37,12 +49,6 @@ Command = Callable[..., Any]
 def cli(ctx: click.Context, url: str | None) -> None:
     """Create, watch and use the claws of a portal."""
     ctx.obj = url
-
-
-def _remote() -> Remote:
-    from clawportal.cli.remote import Remote, account
-
-    return Remote(account(click.get_current_context().find_root().obj))
 
 
 def _output(*kinds: str) -> Callable[[Command], Command]:
@@ -74,8 +80,6 @@ def _until_interrupted() -> Iterator[None]:
 def login(address: str | None, name: str | None, password_stdin: bool, token: str | None, otp: str | None) -> None:
     """Sign in, and keep a token (never the password) in ~/.config/claw/config.json."""
     import os
-
-    from clawportal.cli import remote
 
     if token is not None and (name or password_stdin):
         raise click.UsageError("--token stands alone: leave out --name and --password-stdin.")
@@ -117,8 +121,6 @@ def _trade_password(portal: Remote, name: str | None, password_stdin: bool, otp:
 @cli.command()
 def logout() -> None:
     """Revoke the kept token and forget it."""
-    from clawportal.cli import remote
-
     kept = remote.stored()
     if kept is None:
         click.echo("You are not signed in.")
@@ -139,7 +141,7 @@ def whoami(output: str) -> None:
     """Show which portal is used, and as whom."""
     from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote.signed_in()
     me = portal.call("GET", "/auth/me")
     if output == "json":
         return show.as_json({"url": portal.url, **me})
@@ -170,7 +172,7 @@ def list_(
     from clawportal.cli import show
 
     query = {"phase": phase, "type": kinds, "project": project, "q": text, "trouble": trouble, "sort": sort, "limit": limit}
-    items, total = _pages(_remote(), query, everything)
+    items, total = _pages(remote.signed_in(), query, everything)
     if output == "json":
         return show.as_json({"items": items, "total": total})
     if output == "name":
@@ -206,7 +208,7 @@ def get(name: str, output: str) -> None:
     """Show one instance. `-o yaml` prints what `create -f` and `update -f` take."""
     from clawportal.cli import show
 
-    found = _remote().find(name)
+    found = remote.signed_in().find(name)
     if output == "json":
         return show.as_json(found)
     if output == "yaml":
@@ -241,7 +243,7 @@ def status(name: str, wait: bool, timeout: float, watch: bool, output: str) -> N
     """Say how an instance is; exit code 1 when it needs attention."""
     from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote.signed_in()
     found = portal.find(name)
     if watch:
         with _until_interrupted():
@@ -266,8 +268,6 @@ def _one_line(found: Mapping[str, Any]) -> str:
 
 
 def _exit_when_bad(found: Mapping[str, Any]) -> None:
-    from clawportal.cli import remote
-
     if remote.is_bad(found):
         sys.exit(remote.FAILED)
 
@@ -300,7 +300,7 @@ def events(name: str | None, follow: bool, level: Sequence[str], limit: int, pla
 
     if place and (follow or not name):
         raise click.UsageError("--place needs the NAME of an instance" + (" and knows no --follow." if follow else "."))
-    portal = _remote()
+    portal = remote.signed_in()
     if place and name:
         return _place_events(portal, name, level, limit, output)
     path = f"/instances/{portal.find(name)['id']}/events" if name else "/events"
@@ -369,7 +369,7 @@ def operations(name: str | None, state: Sequence[str], limit: int, output: str) 
     """Show pieces of work and how far they are."""
     from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote.signed_in()
     query = {"state": state, "limit": limit, "instance": portal.find(name)["id"] if name else None}
     page = portal.call("GET", "/operations", query=query)
     if output == "json":
@@ -393,7 +393,7 @@ def _percent(progress: float | None) -> str:
 @click.argument("operation_id")
 def cancel(operation_id: str) -> None:
     """Cancel an operation, such as an installation."""
-    found = _remote().call("POST", f"/operations/{_segment(operation_id)}/cancel")
+    found = remote.signed_in().call("POST", f"/operations/{_segment(operation_id)}/cancel")
     click.echo(f"{found['title']} {found['subject']}: cancel was asked for.")
 
 
@@ -401,7 +401,7 @@ def cancel(operation_id: str) -> None:
 @click.argument("operation_id")
 def retry(operation_id: str) -> None:
     """Try an operation that failed again."""
-    found = _remote().call("POST", f"/operations/{_segment(operation_id)}/retry")
+    found = remote.signed_in().call("POST", f"/operations/{_segment(operation_id)}/retry")
     click.echo(f"{found['title']} {found['subject']}: {found['state']} as {found['id']}.")
 
 
@@ -417,7 +417,7 @@ def types_(output: str) -> None:
     """List the kinds of claw that can be created."""
     from clawportal.cli import show
 
-    found = _remote().call("GET", "/adapters")
+    found = remote.signed_in().call("GET", "/adapters")
     if output == "json":
         return show.as_json(found)
     rows = [(item["kind"], item["title"], item["default_version"], item["description"]) for item in found["items"]]
@@ -430,11 +430,11 @@ def types_(output: str) -> None:
 def version(output: str) -> None:
     """Show versions, and whether the portal can be reached and is ready."""
     from clawportal import __version__
-    from clawportal.cli import remote, show
+    from clawportal.cli import show
 
     facts: dict[str, Any] = {"claw": __version__}
     try:
-        portal = _remote()
+        portal = remote.signed_in()
         me = portal.call("GET", "/auth/me")
         facts |= {"portal": portal.url, "portal_version": me["portal_version"], "name": me["name"], "status": "ok"}
     except remote.Failure as failure:
@@ -497,15 +497,13 @@ def create(
     document["secrets"] = {**(document.get("secrets") or {}), **arguments.secrets(secret_names)}
     if no_start:
         document["start"] = False
-    portal = _remote()
+    portal = remote.signed_in()
     made = _create_surely(portal, document, str(uuid.uuid4()))
     _outcome(portal, [made], "is being created", wait, timeout, output)
 
 
 def _create_surely(portal: Remote, document: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Once more when the connection broke: the key sees to it that there is still only one."""
-    from clawportal.cli import remote
-
     for attempt in (1, 2):
         try:
             made: dict[str, Any] = portal.call("POST", "/instances", body=document, headers={"Idempotency-Key": key})
@@ -560,7 +558,7 @@ def update(
         change["version"] = wanted_version
     if not change and not source:
         raise click.UsageError("Say what to change: KEY=VALUE, -f, --version, --label or --secret.")
-    portal = _remote()
+    portal = remote.signed_in()
     found = portal.find(name)
     if source:
         change = _replacement(found, document, change)
@@ -650,7 +648,7 @@ def _outcome(
     portal: Remote, asked: Sequence[dict[str, Any]], words: str, wait: bool, timeout: float, output: str = "table"
 ) -> None:
     """Tell what was asked for; with `wait`, what has become of it, and end with 1 when any failed."""
-    from clawportal.cli import remote, show
+    from clawportal.cli import show
 
     found = list(asked)
     if wait:
@@ -678,15 +676,13 @@ def _button(action: str, words: str, help_text: str) -> None:
     @_TIMEOUT
     @_output("json", "name")
     def press(names: Sequence[str], wait: bool, timeout: float, output: str) -> None:
-        portal = _remote()
+        portal = remote.signed_in()
         asked = _each(portal, names, lambda found: portal.call("POST", f"/instances/{found['id']}/{action}"))
         _outcome(portal, asked, words, wait, timeout, output)
 
 
 def _each(portal: Remote, names: Sequence[str], act: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
     """Do it with each; one that refuses does not keep the others from it. The last refusal decides the exit code."""
-    from clawportal.cli import remote
-
     done, refused = [], None
     for name in dict.fromkeys(names):
         try:
@@ -719,7 +715,7 @@ _button("kill", "is being killed", "End instances at once, without asking them."
 @_output("json", "name")
 def delete(names: Sequence[str], yes: bool, keep_data: bool, force: bool, wait: bool, timeout: float, output: str) -> None:
     """Delete instances with their data."""
-    portal = _remote()
+    portal = remote.signed_in()
     what = "The data stays." if keep_data else "Configuration, conversations, files and secrets are lost."
     if not yes and not click.confirm(f"Delete {', '.join(names)}? {what}", err=True):
         raise click.Abort
@@ -741,7 +737,7 @@ def delete(names: Sequence[str], yes: bool, keep_data: bool, force: bool, wait: 
 @_output("json")
 def logs(name: str, follow: bool, tail: int, since: str | None, level: str | None, timestamps: bool, output: str) -> None:
     """Show what a claw wrote."""
-    portal = _remote()
+    portal = remote.signed_in()
     path = f"/instances/{portal.find(name)['id']}/logs"
     query = {"tail": str(tail), "since": since, "level": level}
     if follow:
@@ -768,8 +764,6 @@ def _follow_logs(portal: Remote, path: str, query: Mapping[str, Any], timestamps
     """A broken connection is made again from the last line that came."""
     import time
 
-    from clawportal.cli import remote
-
     last, broken_since = "", 0.0
     while True:
         try:
@@ -786,8 +780,6 @@ def _follow_logs(portal: Remote, path: str, query: Mapping[str, Any], timestamps
 
 
 def _tell_log_event(event: str, data: Any, timestamps: bool, output: str) -> None:
-    from clawportal.cli import remote
-
     if event == "lines":
         for row in data["lines"]:
             _tell_line(row, timestamps, output)
@@ -806,7 +798,7 @@ def chat(name: str, text: Sequence[str], session: str, output: str) -> None:
     """Talk with a running claw: one message, or without TEXT a conversation until Ctrl+D."""
     from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote.signed_in()
     found = portal.find(name)
     path = f"/instances/{found['id']}/chat"
     if not text:
@@ -827,8 +819,6 @@ def _write(piece: str) -> None:
 
 def _turn(portal: Remote, path: str, body: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     """One message and its answer, told piece by piece."""
-    from clawportal.cli import remote
-
     told, usage = "", None
     with portal.stream("POST", path, body=body) as stream:
         for event, _number, data in stream:
@@ -847,8 +837,6 @@ def _turn(portal: Remote, path: str, body: Mapping[str, Any], tell: Callable[[st
 
 
 def _conversation(portal: Remote, path: str, name: str, session: str) -> None:
-    from clawportal.cli import remote
-
     if sys.stdin.isatty():
         try:
             import readline  # noqa: F401  # gives the prompt a history

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import arguments
+from clawportal.cli import arguments, remote
 
 if TYPE_CHECKING:
-    from clawportal.cli.remote import Remote
+    pass
 
 _JSON = click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
 _SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of the connection. Repeatable.")
@@ -32,12 +32,6 @@ def register(cli: click.Group) -> None:
     cli.add_command(cluster)
 
 
-def _remote() -> Remote:
-    from clawportal.cli.remote import Remote, account
-
-    return Remote(account(click.get_current_context().find_root().obj))
-
-
 def _path(name: str) -> str:
     from urllib.parse import quote
 
@@ -55,7 +49,7 @@ def list_(output: str) -> None:
     """List clusters, whether they answer and what runs there."""
     from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote.signed_in()
     items: list[dict[str, Any]] = []
     while True:
         page = portal.call("GET", "/clusters", query={"limit": 200, "offset": len(items)})
@@ -83,7 +77,7 @@ def _state(item: Mapping[str, Any]) -> str:
 @_JSON
 def show(name: str, output: str) -> None:
     """Show one cluster: its settings, its health and what happened to it. Secrets by name only."""
-    found = _remote().call("GET", _path(name))
+    found = remote.signed_in().call("GET", _path(name))
     _tell(found, output)
 
 
@@ -133,7 +127,7 @@ def create(
 ) -> None:  # fmt: skip
     """Connect a cluster. It is tried first, and nothing is stored when something is missing."""
     connection = {"runtime": kind, "settings": _nested(settings), "secrets": arguments.secrets(secret_names)}
-    portal = _remote()
+    portal = remote.signed_in()
     if not no_test:
         _passed(portal.call("POST", "/clusters/test", body=connection), output="")
     body = {
@@ -164,7 +158,7 @@ def edit(
     """Change a cluster: only what is named changes; KEY=null takes a setting back to its default."""
     if tenants and for_all:
         raise click.UsageError("Give either --tenant or --for-all, not both.")
-    portal = _remote()
+    portal = remote.signed_in()
     found = portal.call("GET", _path(name))
     change: dict[str, Any] = {"secrets": arguments.secrets(secret_names)} if secret_names else {}
     if title is not None:
@@ -220,12 +214,12 @@ def _nested(parts: Sequence[str]) -> dict[str, Any]:
 @_JSON
 def test(name: str, output: str) -> None:
     """Try the connection as it is stored; exit code 1 when something is missing."""
-    _passed(_remote().call("POST", f"{_path(name)}/test", body={}), output)
+    _passed(remote.signed_in().call("POST", f"{_path(name)}/test", body={}), output)
 
 
 def _passed(report: Mapping[str, Any], output: str) -> None:
     """Tell what a test found, and end with 1 when it is not good."""
-    from clawportal.cli import remote, show
+    from clawportal.cli import show
 
     if output == "json":
         show.as_json(report)
@@ -243,7 +237,7 @@ def _button(verb: str, words: str, help_text: str) -> None:
     @click.argument("name")
     @_JSON
     def press(name: str, output: str) -> None:
-        found = _remote().call("POST", f"{_path(name)}/{verb}")
+        found = remote.signed_in().call("POST", f"{_path(name)}/{verb}")
         if output == "json":
             return _tell(found, output)
         click.echo(f"{found['name']} {words}.")
@@ -262,9 +256,9 @@ _button("uncordon", "takes new instances again", "Take new instances again.")
 @_JSON
 def delete(name: str, yes: str | None, output: str) -> None:
     """Forget a cluster and its secrets. Refused while it has instances; what is in the place itself is not touched."""
-    from clawportal.cli import remote, show
+    from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote.signed_in()
     losses = portal.call("GET", f"{_path(name)}/losses")
     if losses["refusal"]:
         raise remote.Failure(losses["refusal"], remote.REFUSED)

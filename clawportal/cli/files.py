@@ -13,6 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from clawportal.cli import remote
+
 if TYPE_CHECKING:
     from clawportal.cli.remote import Remote
 
@@ -21,12 +23,6 @@ _PIECE = 256 * 1024
 
 def register(cli: click.Group) -> None:
     cli.add_command(files)
-
-
-def _remote() -> Remote:
-    from clawportal.cli.remote import Remote, account
-
-    return Remote(account(click.get_current_context().find_root().obj))
 
 
 @click.group()
@@ -42,7 +38,7 @@ def ls(name: str, path: str, output: str) -> None:
     """List a folder; without PATH the folders that every claw has."""
     from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote.signed_in()
     found = portal.call("GET", f"/instances/{portal.find(name)['id']}/files", query={"path": path})
     if output == "json":
         return show.as_json(found)
@@ -79,7 +75,7 @@ def _name(item: dict[str, Any]) -> str:
 @click.option("-f", "--force", is_flag=True, help="Replace a local file of this name.")
 def get(name: str, path: str, target: str, force: bool) -> None:
     """Fetch a file, or a folder as a tar archive. FILE is where to; - is standard output. It appears whole or not at all."""
-    portal = _remote()
+    portal = remote.signed_in()
     found = portal.find(name)
     with portal.download(f"/instances/{found['id']}/files/content", query={"path": path}) as (kind, pieces):
         if target == "-":
@@ -140,9 +136,7 @@ def _umask() -> int:
 @click.option("-y", "--yes", is_flag=True, help="Replace a file that is there without asking.")
 def put(name: str, file: IO[bytes], path: str, yes: bool) -> None:
     """Put FILE (- is standard input) at PATH; a PATH that is a folder keeps its name. Without PATH it goes to work."""
-    from clawportal.cli import remote
-
-    portal = _remote()
+    portal = remote.signed_in()
     address = f"/instances/{portal.find(name)['id']}/files"
     place = _place(portal, address, path, getattr(file, "name", ""))
     with _sized(file) as (stream, size):
@@ -159,8 +153,6 @@ def put(name: str, file: IO[bytes], path: str, yes: bool) -> None:
 
 def _place(portal: Remote, address: str, path: str, local: str) -> str:
     """Where the file goes: into a folder that is there under its own name, else to the very path."""
-    from clawportal.cli import remote
-
     name = os.path.basename(local)
     if not path.rstrip("/").count("/") or path.endswith("/"):
         into = True

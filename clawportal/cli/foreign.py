@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import click
 
-from clawportal.cli import arguments, clusters
+from clawportal.cli import arguments, clusters, remote
 
 if TYPE_CHECKING:
-    from clawportal.cli.remote import Remote
+    pass
 
 _JSON = click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
 
@@ -24,12 +24,6 @@ def register(cli: click.Group) -> None:
     cli.add_command(forget)
 
 
-def _remote() -> Remote:
-    from clawportal.cli.remote import Remote, account
-
-    return Remote(account(click.get_current_context().find_root().obj))
-
-
 @click.command()
 @click.argument("cluster")
 @_JSON
@@ -37,7 +31,7 @@ def foreign(cluster: str, output: str) -> None:
     """List what runs in a cluster that no portal made, and what each seems to be."""
     from clawportal.cli import show
 
-    found = _remote().call("GET", f"{clusters._path(cluster)}/foreign")
+    found = remote.signed_in().call("GET", f"{clusters._path(cluster)}/foreign")
     if output == "json":
         return show.as_json(found)
     show.table(("NAME", "TYPE", "STATE", "IMAGE", "INSTANCE"), [
@@ -62,7 +56,7 @@ def import_(
     from clawportal.cli import show
 
     body = {"name": name, "adapter": kind, "version": version, "project": project, "labels": arguments.pairs(labels)}
-    made = _remote().call("POST", f"{clusters._path(cluster)}/foreign/{quote(container, safe='')}/import", body=body)
+    made = remote.signed_in().call("POST", f"{clusters._path(cluster)}/foreign/{quote(container, safe='')}/import", body=body)
     if output == "json":
         return show.as_json(made)
     click.echo(f"{made['name']} is imported and only observed. `claw adopt {made['name']}` lets the portal manage it.")
@@ -88,7 +82,7 @@ def forget(name: str, output: str) -> None:
 def _press(name: str, verb: str, words: str, output: str) -> None:
     from clawportal.cli import show
 
-    portal = _remote()
+    portal = remote.signed_in()
     found = portal.call("POST", f"/instances/{portal.find(name)['id']}/{verb}")
     if output == "json":
         return show.as_json(found)

@@ -129,6 +129,11 @@ def is_loopback(url: str) -> bool:
 # ---- requests
 
 
+def signed_in() -> Remote:
+    """The portal of the present command, as whom its options or `claw login` say."""
+    return Remote(account(click.get_current_context().find_root().obj))
+
+
 class Remote:
     """One portal, asked as one account."""
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from clawportal.cli import remote
 from clawportal.cli.remote import NOT_FOUND, NOT_PERMITTED, REFUSED, UNREACHABLE, Failure
 
 if TYPE_CHECKING:
@@ -30,12 +31,6 @@ _PIECE = 32 * 1024
 def register(cli: click.Group) -> None:
     cli.add_command(console)
     cli.add_command(connect)
-
-
-def _remote() -> Remote:
-    from clawportal.cli.remote import Remote, account
-
-    return Remote(account(click.get_current_context().find_root().obj))
 
 
 # ---- the way there
@@ -78,7 +73,7 @@ def console(name: str) -> None:
     """Open a shell in a running claw. It ends with its shell, or with Ctrl+] on this side."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Failure("A console needs a terminal on both sides.", REFUSED)
-    portal = _remote()
+    portal = remote.signed_in()
     instance = portal.find(name)
     columns, rows = shutil.get_terminal_size()
     line = _open(portal, f"/instances/{instance['id']}/console?columns={columns}&rows={rows}")
@@ -153,7 +148,7 @@ def _type(line: Client, reader: threading.Thread) -> None:
 @click.option("--address", default="127.0.0.1", show_default=True, help="Address of this machine to listen on.")
 def connect(name: str, port: str | None, local_port: int | None, address: str) -> None:
     """Reach a port of a claw on this machine, until Ctrl+C. PORT is its name or number; without it, the claw's first."""
-    portal = _remote()
+    portal = remote.signed_in()
     instance = portal.call("GET", f"/instances/{portal.find(name)['id']}")
     chosen = _port(instance, port)
     with _listener(address, chosen["number"] if local_port is None else local_port) as listener:

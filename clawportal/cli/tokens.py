@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clawportal.cli import remote
+
 if TYPE_CHECKING:
-    from clawportal.cli.remote import Remote
+    pass
 
 _OUTPUT = click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
 
@@ -16,12 +18,6 @@ _OUTPUT = click.option("-o", "--output", type=click.Choice(("table", "json")), d
 def register(cli: click.Group) -> None:
     """Add the commands to `claw`."""
     cli.add_command(token)
-
-
-def _remote() -> Remote:
-    from clawportal.cli.remote import Remote, account
-
-    return Remote(account(click.get_current_context().find_root().obj))
 
 
 @click.group()
@@ -35,7 +31,7 @@ def list_(output: str) -> None:
     """Show your tokens; never their text, which is shown only once."""
     from clawportal.cli import show
 
-    found = _remote().call("GET", "/tokens")
+    found = remote.signed_in().call("GET", "/tokens")
     if output == "json":
         return show.as_json(found)
     show.table(HEAD, [row_of(item) for item in found["items"]])
@@ -86,7 +82,7 @@ def create(name: str, days: int, forever: bool, scopes: Sequence[str], addresses
     """Make a token. Its text is printed this once, alone on a line, so that a script can take it."""
     from clawportal.cli import show
 
-    made = _remote().call("POST", "/tokens", body=body_of(name, days, forever, scopes, addresses))
+    made = remote.signed_in().call("POST", "/tokens", body=body_of(name, days, forever, scopes, addresses))
     if output == "json":
         return show.as_json(made)
     click.echo(made["token"])
@@ -97,7 +93,7 @@ def create(name: str, days: int, forever: bool, scopes: Sequence[str], addresses
 @click.argument("which")
 def revoke(which: str) -> None:
     """Revoke a token by its id, its prefix or its name; programs that use it are refused at once."""
-    portal = _remote()
+    portal = remote.signed_in()
     found = pick(portal.call("GET", "/tokens")["items"], which, f"You have no token {which!r}. `claw token list` shows all.")
     portal.call("DELETE", f"/tokens/{found['id']}")
     click.echo(f"{found['name']} was revoked.")

@@ -51,16 +51,14 @@ def lasting(begin: Callable[[], tuple[Response, Callable[[], None]]]) -> Respons
 
     Unavailable when all places are taken. Servers close an answer whether or not they began to send it, so nothing leaks.
     """
-    room = viewers()
-    if not room.enter():
-        raise _full()
+    leave = counted()
     try:
         answer, end = begin()
     except BaseException:
-        room.leave()
+        leave()
         raise
     answer.call_on_close(end)
-    answer.call_on_close(room.leave)
+    answer.call_on_close(leave)
     drop_when_stalled(request.environ)
     return answer
 
@@ -69,13 +67,11 @@ def counted() -> Callable[[], None]:
     """A place for a request that lasts, such as an upload; call what is returned at its end. Unavailable when all are taken."""
     found = viewers()
     if not found.enter():
-        raise _full()
+        raise Unavailable(
+            "Too many live pages are open at the moment. Try again in a moment, or close some.",
+            headers={"Retry-After": str(RETRY_AFTER)},
+        )
     return found.leave
-
-
-def _full() -> Unavailable:
-    later = {"Retry-After": str(RETRY_AFTER)}
-    return Unavailable("Too many live pages are open at the moment. Try again in a moment, or close some.", headers=later)
 
 
 def drop_when_stalled(environ: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ by asterisks on the way out.
 from __future__ import annotations
 
 import io
-import json
 import re
 import tarfile
 import tempfile
@@ -23,6 +22,7 @@ from clawportal.db import db
 from clawportal.errors import BadRequest, Conflict, Forbidden, GiveUp, Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
 from clawportal.models import Instance
 from clawportal.permissions import Actor, Permission
+from clawportal.runtimes import secret_forms
 from clawportal.services import access, clusters, layers, ledger, plans
 from clawportal.services.loghub import SECRET_LENGTH
 from clawportal.services.portal import Portal
@@ -275,12 +275,8 @@ class Hider:
     """Puts asterisks over the values of secrets in a stream of bytes, as many as there were letters: sizes stay true."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        forms: set[bytes] = set()
-        for value in values:
-            for text in (value, json.dumps(value)[1:-1], *value.splitlines()):
-                if len(text) >= SECRET_LENGTH:
-                    forms.add(text.encode())
-        self._pattern = re.compile(b"|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
+        forms = sorted((text.encode() for text in secret_forms(values) if len(text) >= SECRET_LENGTH), key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, forms))) if forms else None
         self._longest = max(map(len, forms), default=0)
 
     def __call__(self, pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -236,14 +236,8 @@ def _read(draft: Draft) -> Draft:
     }  # fmt: skip
     if draft.cluster is None:
         draft.values["name"] = form.get("name", "").strip()
-    draft.generation = _generation()
+    draft.generation = stale.read_generation(digits=17)
     return draft
-
-
-def _generation() -> int | None:
-    """What was read, or what somebody decided to overwrite after having been shown it."""
-    text = request.form.get("overwrite") or request.form.get("generation", "")
-    return int(text) if text.isdecimal() and len(text) < 18 else None
 
 
 def _labels(text: str) -> tuple[dict[str, str], dict[str, str]]:

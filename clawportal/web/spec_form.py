@@ -223,15 +223,9 @@ def _read_edit(instance: Instance, adapter: Adapter) -> Draft:
     asked = request.form.get("version", "") or instance.version
     known = asked if asked in [entry.version for entry in adapter.versions()] else instance.version
     values = {"name": instance.name, "version": asked, "project_id": instance.project_id}
-    draft = Draft("edit", adapter, asked, values, instance=instance, generation=_generation())
+    draft = Draft("edit", adapter, asked, values, instance=instance, generation=stale.read_generation(digits=9))
     _read_spec(draft, known, instance.spec)
     return draft
-
-
-def _generation() -> int | None:
-    """The version that was read, or the one that somebody decided to overwrite after having been shown it."""
-    text = request.form.get("overwrite") or request.form.get("generation", "")
-    return int(text) if text.isdigit() and len(text) < 10 else None
 
 
 def _change(draft: Draft) -> instances.InstanceChange:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flask import request
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -25,6 +27,12 @@ class Stale:
     at: datetime | None
     generation: int
     changes: list[Difference]
+
+
+def read_generation(*, digits: int) -> int | None:
+    """What was read before somebody typed, or what they decided to overwrite after having been shown it."""
+    text = request.form.get("overwrite") or request.form.get("generation", "")
+    return int(text) if text.isdecimal() and len(text) <= digits else None
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -159,7 +159,8 @@ class KubernetesRuntime(Without):
             raise _with_name(error, item, ref) from error
 
     def _create(self, item: render.Named, ref: Ref) -> None:
-        """One that never changes, named by what is in it: one request, and the server itself sees that the name is free."""
+        """One that is never changed, as it is named by what is in it, or as that is the cluster's: one request, and the server
+        itself sees that the name is free. One that another thread or an earlier pass made has to hold the same."""
         try:
             self.api.create(item.path, item.body)
         except ApiError as error:
@@ -354,7 +355,7 @@ class KubernetesRuntime(Without):
         space = self._tenant(ref)
         name, _ = self._name(ref, owner)
         title = f"{name}-check-{random_bytes.token_hex(3)}"
-        self._create_pod(render.helper_pod(self.settings, self.place, ref, space, name, title, workload, data=False), ref)
+        self._create(render.helper_pod(self.settings, self.place, ref, space, name, title, workload, data=False), ref)
         try:
             self._await_helper(space, title, ref)
             yield self._opener_of(space, title, "helper", str(ref))
@@ -376,16 +377,6 @@ class KubernetesRuntime(Without):
             if time.monotonic() > until:
                 raise Retry(why.reason or "Pending", f"{why.message} {why.remedy}".strip(), timedelta(seconds=30))
             time.sleep(0.2)
-
-    def _create_pod(self, item: render.Named, ref: Ref) -> None:
-        """Not applied: nobody but the cluster itself has to change pods, so the portal needs no right to."""
-        try:
-            self.api.create(item.path, item.body)
-        except ApiError as error:
-            present = self.api.find(item.url) if error.status == 409 else None
-            if present is None:
-                raise _with_name(error, item, ref) from error
-            self._must_be_mine(item, present)  # another thread was faster
 
     def _delete_pod(self, space: str, title: str) -> None:
         self.api.delete(f"/api/v1/namespaces/{space}/pods/{title}", grace=0)
@@ -609,7 +600,7 @@ class KubernetesRuntime(Without):
             if known is None:
                 self._delete_pod(owner.space, title)  # of a portal that was killed
             item = render.helper_pod(self.settings, self.place, ref, owner.space, owner.name, title, image, data=True)
-            self._create_pod(item, ref)
+            self._create(item, ref)
         self._await_helper(owner.space, title, ref)
         with self._lock:
             self._helpers[ref.instance_id] = (owner.space, title, time.monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 from collections.abc import Callable
@@ -201,6 +202,13 @@ def test_no_way_of_cutting_shows_a_secret(data: st.DataObject) -> None:
     assert len(told) == len(raw) and told == b"".join(files.Hider(secrets)([raw]))
     for secret in secrets:
         assert all(part.encode() not in told for part in (secret, secret.replace('"', '\\"')))
+
+
+def test_a_secret_is_hidden_however_json_writes_it() -> None:
+    secret = 'schlüssel"geheim'
+    for text in (secret, json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
+        told = b"".join(files.Hider([secret])([text.encode()])).decode()
+        assert "geheim" not in told and len(told.encode()) == len(text.encode())
 
 
 def test_what_the_portal_writes_is_not_replaced(claw: Claw) -> None:
