@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from clawportal_docker.driver import DockerSettings
 
 _DISK_EVERY = 600.0
-_LATE = 10.0
-"""Seconds after an end in which its last words may still be on their way."""
-_NOT_STARTED = re.compile(r"^\[FATAL \S+ \(\d+\)\] exec (?P<program>.+) failed: (?P<why>.+)$")
+_NOT_STARTED = re.compile(r"^\[FATAL \S+ \(\d+\)\] exec (?P<program>.+) failed: (?P<why>.+)$", re.MULTILINE)
 """What Docker's init says of a program that it cannot start. Podman's says it without the name:"""
-_NOT_STARTED_BY_PODMAN = re.compile(r"^ERROR \(catatonit:\d+\): failed to exec pid1: (?P<why>.+)$")
+_NOT_STARTED_BY_PODMAN = re.compile(r"^ERROR \(catatonit:\d+\): failed to exec pid1: (?P<why>.+)$", re.MULTILINE)
 _TOLD = ("start", "die", "oom", "destroy", "restart", "pause", "unpause", "health_status")
 
 
@@ -109,8 +107,11 @@ class Looking(Engine):
 
     def _missing(self, seen: Mapping[str, Any]) -> tuple[str, str]:
         """The engine only knows the code: the init process of the container says what it could not start."""
+        ended = naming.when(seen["State"].get("FinishedAt"))
+        # not by a number of lines: Podman loses the first piece of a line that was written in two when it counts from the end
+        since = int(ended.timestamp()) - 1 if ended else None
         with suppress(*BROKEN):
-            said = self._client.logs(seen["Id"], stdout=False, stderr=True, tail=1).decode("utf-8", "replace").strip()
+            said = self._client.logs(seen["Id"], stdout=False, stderr=True, since=since).decode("utf-8", "replace")
             if found := _NOT_STARTED.search(said):
                 return "CommandMissing", f"{found['program']} cannot be started: {found['why']}."
             if found := _NOT_STARTED_BY_PODMAN.search(said):
@@ -140,14 +141,6 @@ class Looking(Engine):
             known = seen["State"]
             if known["Status"] in ("exited", "dead"):
                 known = {**known, "Why": self._why(seen)}
-                ended = naming.when(known.get("FinishedAt"))
-                if (
-                    not known["Why"][0]
-                    and known.get("ExitCode")
-                    and ended
-                    and (datetime.now(UTC) - ended).total_seconds() < _LATE
-                ):
-                    return known
                 with self._guard:
                     if len(self._ended) > 20_000:
                         self._ended.clear()

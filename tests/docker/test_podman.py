@@ -17,6 +17,7 @@ class TestPodman(on_docker.TestDocker):
     quick: ClassVar[frozenset[str]] = frozenset(
         {
             "test_every_process_runs",
+            "test_a_missing_program_is_told",
             "test_remove_keeps_data_when_asked",
             "test_remove_takes_data_away",
             "test_watch_tells_an_exit",
