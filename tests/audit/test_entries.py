@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
+from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.models import AuditEntry
 from clawportal.permissions import SYSTEM, Actor, Grant, Permission
@@ -104,7 +105,7 @@ def test_operations(both: World) -> None:
 
         cluster = db.session.query(Cluster).first()
         assert cluster is not None
-        row = operations.ensure_install(portal, cluster.id, "x:1", "Echo 1", {"adapter": "echo"})
+        row = operations.ensure_install(portal, cluster.id, "x:1", "Echo 1", {"adapter": "echo"}, clock.now())
         operation_id = row.id
     assert entries(both) == []
     with asked(both) as portal:

@@ -123,8 +123,9 @@ class Watch:
 
     def __init__(self) -> None:
         self.found: list[str] = []
-        # other tests on this machine make networks for containers, and a browser drops what it is just loading then
-        self.expected: list[str] = ["ERR_NETWORK_CHANGED"]
+        # Other tests on this machine make networks for containers, and a browser drops what it is just loading then.
+        # A page that is left while a part of it is asking says so as an error, too.
+        self.expected: list[str] = ["ERR_NETWORK_CHANGED", "htmx:(sendAbort|afterRequest)"]
 
     def expect(self, *patterns: str) -> None:
         self.expected += patterns

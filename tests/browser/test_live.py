@@ -189,7 +189,7 @@ def test_what_is_typed_before_the_scripts_counts(page: Page) -> None:
 
 
 def test_what_a_save_said_is_not_undone_by_validation(portal: PortalProcess, page: Page, watch: Watch) -> None:
-    watch.expect("status of (409|412|422)", "Status Error Code", "htmx:(sendAbort|afterRequest)")
+    watch.expect("status of (409|412|422)", "Status Error Code")
     page.goto("/instances/new?adapter=echo")
     held = _hold(page, lambda request: "validate=1" in (request.post_data or ""))
     name = page.get_by_label("Name", exact=True)

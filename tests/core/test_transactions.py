@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import select
 
+from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Invalid
 from clawportal.models import Lease, PortalSetting, Tenant
@@ -161,7 +162,8 @@ def test_ports_and_installs_are_given_once_to_eight_at_once(both: World) -> None
     def work(number: int) -> None:
         cluster = tenancy.ensure_default() and instances.get(SYSTEM, ids[number]).cluster_id
         given.extend(ports.ensure(both.portal, runtime, cluster, ids[number], echo.ports("1.0")).values())
-        installs.append(operations.ensure_install(both.portal, cluster, "tiny-1.0", "tiny", {"adapter": "x"}).id)
+        asked = operations.ensure_install(both.portal, cluster, "tiny-1.0", "tiny", {"adapter": "x"}, clock.now())
+        installs.append(asked.id)
 
     assert in_threads(both, work) == []
     assert len(set(given)) == 8 and len(set(installs)) == 1

@@ -161,7 +161,8 @@ def test_no_descriptor_is_lost(runtime: Any) -> None:
             once(number)
         except GiveUp:
             continue
-    eventually(lambda: count() == before, f"as many as before: {before}")
+    # fewer is well: what an earlier test left behind may be closed meanwhile
+    eventually(lambda: all(now <= was for now, was in zip(count(), before, strict=True)), f"no more than before: {before}")
 
 
 # ---- files

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.datastructures import MultiDict
 
+from clawportal import clock
 from clawportal.db import db
 from clawportal.models import Instance, Operation
 from clawportal.services import clusters, operations
@@ -106,7 +107,7 @@ def test_operations_are_cancelled_and_tried_again(people: People, browse: Browse
     app = people.admin.app
     with app.app_context():
         cluster = clusters.everything()[0].id
-        row = operations.ensure_install(portal_of(app), cluster, "thing", "thing 1.0", {"adapter": "echo"})
+        row = operations.ensure_install(portal_of(app), cluster, "thing", "thing 1.0", {"adapter": "echo"}, clock.now())
         made = row.id
     browser, viewer = browse(people.operator), browse(people.viewer)
     assert f"/operations/{made}/cancel" in browser.page(f"/operations/{made}")
@@ -128,7 +129,8 @@ def test_operations_are_cancelled_and_tried_again(people: People, browse: Browse
 def test_last_words_are_shown_as_text(people: People, browse: Browse) -> None:
     app = people.admin.app
     with app.app_context():
-        row = operations.ensure_install(portal_of(app), clusters.everything()[0].id, "bad", "bad 1.0", {"adapter": "echo"})
+        cluster = clusters.everything()[0].id
+        row = operations.ensure_install(portal_of(app), cluster, "bad", "bad 1.0", {"adapter": "echo"}, clock.now())
         operations.finish(portal_of(app), row.id, "failed", error="pip failed", lines=["first", "<b>last</b> word"])
         made = row.id
     text = browse(people.viewer).page(f"/operations/{made}")
