@@ -52,6 +52,9 @@ def _verdict(who: str, error: docker.errors.APIError) -> Exception:
         return GiveUp("CommandMissing", f"{who}: {words}", "The image does not hold this claw; choose another image or version.")
     if "already allocated" in low or "address already in use" in low:
         return Retry("PortTaken", f"{who}: {words}")
+    if "is ambiguous" in low and "network" in low:
+        words = f"{who}: there are two networks of one name, as when two portals make it at once: {words}. Remove the newer one."
+        return Retry("NetworkTwice", words, timedelta(seconds=1))
     if error.status_code is not None and 400 <= error.status_code < 500:
         return GiveUp("EngineRefuses", f"{who}: the engine refuses: {words}", "Correct the settings of the cluster or instance.")
     return Retry("EngineError", f"{who}: {words}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -120,27 +120,33 @@ class Starting(Files, Looking):
     def _network(self, ref: Ref) -> str:
         """The network that the instance joins: the tenant's own is made when it is missed, and meant by its id.
 
-        An engine does not keep two portals from making networks of one name at the same time; the older one counts.
+        An engine does not keep two portals from making networks of one name at the same time, and then starts nothing that
+        joins one of them. The older one counts; each portal takes away what is left of others.
         """
         if self.settings.network != "tenant":
             return self.settings.network
         with self._joining:  # many may start at once, and one network is enough
+            if not self._tenant_networks(ref):
+                self._make_network(ref)
             found = self._tenant_networks(ref)
-            return str(found[0]["Id"]) if found else self._make_network(ref)
+            if not found:  # the last claw of the tenant has just left, in another portal
+                raise Retry("NetworkMissing", f"The network of {ref} was removed while it was starting.", timedelta(seconds=1))
+            self._remove_networks(found[1:])
+            return str(found[0]["Id"])
 
     def _tenant_networks(self, ref: Ref) -> list[dict[str, Any]]:
         labels = [f"{naming.PLACE}={self.place}", f"{naming.TENANT}={ref.tenant}"]
         found = self._client.networks(filters={"label": labels})
         return sorted(found, key=lambda network: (str(network.get("Created", "")), network["Id"]))
 
-    def _make_network(self, ref: Ref) -> str:
+    def _make_network(self, ref: Ref) -> None:
         name = naming.network_name(self.settings.prefix, self.place, ref)
         labels = {naming.PLACE: self.place, naming.TENANT: ref.tenant}
         try:
-            made = str(self._client.create_network(name, driver="bridge", check_duplicate=True, labels=labels)["Id"])
+            self._client.create_network(name, driver="bridge", check_duplicate=True, labels=labels)
         except docker.errors.APIError as error:
-            if found := self._tenant_networks(ref):  # made by another portal a moment ago
-                return str(found[0]["Id"])
+            if self._tenant_networks(ref):  # made by another portal a moment ago
+                return
             if "already exists" in str(error.explanation):
                 raise GiveUp(
                     "NameTaken", f"A network named {name} exists that is not this portal's.",
@@ -151,18 +157,16 @@ class Starting(Files, Looking):
                 f"The network {name} cannot be made: {error.explanation}. If the engine has no free addresses left, widen "
                 "`default-address-pools` in its daemon.json.",
             ) from error
-        first = str(self._tenant_networks(ref)[0]["Id"])
-        if first != made:
-            with suppress(docker.errors.APIError):
-                self._client.remove_network(made)
-        return first
 
     def _leave_network(self, ref: Ref) -> None:
         """The last one out takes the tenant's network along: an engine has addresses for some thirty only."""
         if self.settings.network == "tenant" and not self._mine(f"{naming.TENANT}={ref.tenant}"):
-            for network in self._tenant_networks(ref):
-                with suppress(docker.errors.APIError):  # somebody joins it this very moment, or has removed it
-                    self._client.remove_network(network["Id"])
+            self._remove_networks(self._tenant_networks(ref))
+
+    def _remove_networks(self, networks: Iterable[Mapping[str, Any]]) -> None:
+        for network in networks:
+            with suppress(docker.errors.APIError):  # somebody joins it this very moment, or has removed it
+                self._client.remove_network(network["Id"])
 
     # ---- judging a candidate
 

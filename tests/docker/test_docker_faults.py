@@ -238,6 +238,43 @@ def _networks(client: docker.APIClient, ref: Ref) -> list[str]:
     return [network["Id"] for network in client.networks(filters={"label": f"io.clawportal.tenant={ref.tenant}"})]
 
 
+def _twin(client: docker.APIClient, network: str) -> str:
+    """A network that another portal has made at the same moment, of the same name."""
+    first = client.inspect_network(network)
+    return str(client.create_network(first["Name"], driver="bridge", labels=first["Labels"])["Id"])
+
+
+def test_of_two_networks_of_one_name_the_older_one_stays(connect: Connect, client: docker.APIClient, ref: Ref) -> None:
+    runtime = connect()
+    runtime.apply(ref, WORK, {})
+    runtime.kill(ref)
+    state(runtime, ref, RunState.EXITED)
+    [first] = _networks(client, ref)
+    _twin(client, first)
+    runtime.apply(ref, WORK, {})
+    state(runtime, ref, RunState.RUNNING)
+    assert _networks(client, ref) == [first]
+
+
+def test_two_networks_of_one_name_in_use_are_told(connect: Connect, client: docker.APIClient, ref: Ref) -> None:
+    runtime, other = connect(), Ref(f"{ref.instance_id}-b", "b", ref.tenant)
+    runtime.apply(ref, WORK, {})
+    [first] = _networks(client, ref)
+    stranger = client.create_container(IMAGE, ["/usr/local/bin/python3", "-c", "import time; time.sleep(600)"])["Id"]
+    try:
+        client.start(stranger)
+        client.connect_container_to_network(stranger, twin := _twin(client, first))
+        with pytest.raises(Retry, match="two networks of one name") as told:
+            runtime.apply(other, WORK, {})
+        assert told.value.reason == "NetworkTwice"
+        client.disconnect_container_from_network(stranger, twin)
+        runtime.apply(other, WORK, {})  # now it is empty, and goes
+    finally:
+        client.remove_container(stranger, force=True)
+    state(runtime, other, RunState.RUNNING)
+    assert _networks(client, ref) == [first]
+
+
 def test_two_portals_start_it_once_and_see_the_same(connect: Connect, client: docker.APIClient, ref: Ref) -> None:
     one, two = connect(), connect()
 
