@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gc
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +24,7 @@ from flask.testing import FlaskClient
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from sqlalchemy import event, func, select
+from werkzeug.routing import Rule
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
 
@@ -84,18 +87,53 @@ class Compiled(BytecodeCache):
 COMPILED = Compiled()
 
 
-@pytest.fixture
-def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
-    """`make_app(**settings)`: a portal with its tables. `first_run=True` leaves the first-run page undone."""
+_compile_builder = Rule._compile_builder
+
+
+def _compile_when_asked(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+    """A rule compiles what builds its address: most of the time that a portal takes to begin, and a test asks for few."""
+    compiled: list[Callable[..., tuple[str, str]]] = []
+
+    def build(rule: Rule, /, *args: Any, **values: Any) -> tuple[str, str]:
+        if not compiled:
+            compiled.append(_compile_builder(rule, append_unknown))
+        return compiled[0](rule, *args, **values)
+
+    return build
+
+
+Rule._compile_builder = _compile_when_asked  # type: ignore[method-assign]
+
+_TABLES: list[bytes] = []
+
+
+def make_tables() -> None:
+    """All tables of the portal of this context; those of SQLite are made once in a process, and copied after that."""
+    if db.engine.dialect.name != "sqlite":
+        return db.create_all()
+    database = str(db.engine.url.database)
+    if _TABLES and not Path(database).exists():
+        Path(database).write_bytes(_TABLES[0])
+    elif _TABLES:
+        db.create_all()
+    else:
+        db.create_all()
+        with sqlite3.connect(database) as connection:
+            _TABLES.append(connection.serialize())
+
+
+@contextmanager
+def portals(folder: Path) -> Iterator[Callable[..., Flask]]:
+    """`make(**settings)`: a portal with its tables. `first_run=True` leaves the first-run page undone."""
     made: list[Flask] = []
 
     def make(*, first_run: bool = False, **settings: Any) -> Flask:
-        given = {"data_dir": tmp_path / "data", "practice_model_port": 0, "log_level": "warning", "jobs": False}
+        given = {"data_dir": folder / "data", "practice_model_port": 0, "log_level": "warning", "jobs": False}
         app = create_app(Settings(**(given | settings)))
         app.jinja_env.bytecode_cache = COMPILED
         made.append(app)
         with app.app_context():
-            db.create_all()
+            make_tables()
             prepare_rows()
             if not first_run:
                 portal_settings.write(portal_settings.SETUP_DONE, True)
@@ -106,6 +144,19 @@ def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
         stop_jobs(app)
         with app.app_context():
             db.engine.dispose()
+
+
+@pytest.fixture
+def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
+    with portals(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def quiet_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """A portal for the tests of a module that change nothing in it."""
+    with portals(tmp_path_factory.mktemp("quiet")) as make:
+        yield make()
 
 
 @pytest.fixture
@@ -225,12 +276,18 @@ def make_cluster(app: Flask, name: str, tenants: list[str] | None = None, runtim
         return clusters.create(portal_of(app), SYSTEM, wanted).id
 
 
+@cache
+def _hashed() -> str:
+    """Of PASSWORD; a hash takes long on purpose, and most tests never sign in with it."""
+    return identity._hasher.hash(PASSWORD)
+
+
 def make_person(app: Flask, name: str, role: str, tenant: str = "") -> Person:
     """A user with a role in a tenant (by name; none for portal-admin) and a token."""
     portal = portal_of(app)
     with app.app_context():
         row = db.session.scalar(select(Tenant).where(Tenant.name == tenant)) if tenant else None
-        user = identity.create_user(portal, SYSTEM, name, PASSWORD, role=role, tenant=row)
+        user = identity.create_user(portal, SYSTEM, name, _hashed(), hashed=True, role=role, tenant=row)
         actor = identity.actor_of(portal, user)
         token = identity.create_token(portal, actor, user.id, "tests", None).text
     return Person(app, name, actor, token, tenant=tenant)

@@ -53,8 +53,11 @@ def _verdict(who: str, error: docker.errors.APIError) -> Exception:
     if "already allocated" in low or "address already in use" in low:
         return Retry("PortTaken", f"{who}: {words}")
     if "is ambiguous" in low and "network" in low:
-        words = f"{who}: there are two networks of one name, as when two portals make it at once: {words}. Remove the newer one."
-        return Retry("NetworkTwice", words, timedelta(seconds=1))
+        return Retry(
+            "NetworkTwice",
+            f"{who}: there are two networks of one name. It goes on when only the older one is left: {words}",
+            timedelta(seconds=1),
+        )
     if error.status_code is not None and 400 <= error.status_code < 500:
         return GiveUp("EngineRefuses", f"{who}: the engine refuses: {words}", "Correct the settings of the cluster or instance.")
     return Retry("EngineError", f"{who}: {words}")

@@ -67,8 +67,8 @@ def test_every_rule_declares_its_permission(portal_app: Flask) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda item: item.name)
-def test_nobody_gets_401(portal_app: Flask, operation: Any) -> None:
-    answer = portal_app.test_client().open(
+def test_nobody_gets_401(quiet_app: Flask, operation: Any) -> None:
+    answer = quiet_app.test_client().open(
         filled(operation.path),
         method=operation.method,
         json=BODIES.get(operation.name),

@@ -25,6 +25,7 @@ from clawportal.services.instances import InstanceChange, NewInstance
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings
 from clawportal.types import Ref
+from tests.conftest import make_tables
 
 
 def make_core(settings: Settings) -> Flask:
@@ -94,7 +95,7 @@ class World:
         self.app = make_core(self.settings)
         if create:
             with self.context():
-                db.create_all()
+                make_tables()
                 prepare_rows()
         if start:
             self.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -50,10 +51,11 @@ def test_lists_and_checks_agree(scene: Scene, role: str, service: bool, scope: s
     with scene.world.context():
         actor = somebody(scene, role, scope, service=service)
         meant = ROLES.get(role) or {*OWN[role], Permission.SELF}
+        rows = {model: db.session.scalars(select(model)).all() for model in MODELS}
         for who in (actor, narrowed(actor, scene.tenants[0]), narrowed(actor, scene.tenants[1])):
             for permission in Permission:
                 for model in MODELS:
-                    _agree(who, model, permission)
+                    _agree(who, model, permission, rows[model])
         assert {p for grant in actor.grants for p in grant.permissions} == meant | {Permission.SELF}
         for index, instance_id in enumerate(scene.instances):
             inside = index < {"tenant": 4, "project": 2, "instance": 1}[scope]
@@ -63,9 +65,9 @@ def test_lists_and_checks_agree(scene: Scene, role: str, service: bool, scope: s
                 assert allowed == (permission is Permission.SELF or (inside and permission in meant)), (index, permission)
 
 
-def _agree(actor: Any, model: Any, permission: Permission) -> None:
+def _agree(actor: Any, model: Any, permission: Permission, rows: Sequence[Any]) -> None:
     listed = set(db.session.scalars(select(model).where(access.visible(model, actor, permission))))
-    for row in db.session.scalars(select(model)).all():
+    for row in rows:
         allowed = actor.allows(permission, access.scope_of(row))
         assert (row in listed) == allowed, (model.__name__, permission)
         if model in (EventRow, Operation):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -39,12 +39,13 @@ def key(found: object) -> str:
     return str(found[0] if isinstance(found, tuple | list) else found)
 
 
-def extracted() -> Iterator[tuple[str, str]]:
+@cache
+def extracted() -> list[tuple[str, str]]:
     with (FOLDER / "babel.cfg").open(encoding="utf-8") as file:
         mapping, options = parse_mapping_cfg(file)
     keywords = {**DEFAULT_KEYWORDS, "lazy_gettext": None}
-    for name, _line, found, _comments, _context in extract_from_dir(ROOT, mapping, options, keywords):
-        yield key(found), name
+    found = extract_from_dir(ROOT, mapping, options, keywords)
+    return [(key(text), name) for name, _line, text, _comments, _context in found]
 
 
 def test_the_catalogue_has_all_that_people_read() -> None:
