@@ -11,9 +11,13 @@ const QUIET = 150;          // wait for more changes before asking
 const PACE = 500;           // and never ask more often than this for one part,
 const SHARE = 5;            // nor keep the server busy with it for more than a fifth of the time
 const POLL = 15_000;        // without a socket
-const due = new Map();      // part -> timer
-const asked = new WeakMap();
-const took = new WeakMap();
+const LATE = 30_000;        // an answer that is away longer is not waited for
+// By the id of a part where it has one: an answer may put another element in its place.
+const due = new Map();      // -> timer
+const asked = new Map();    // -> when
+const took = new Map();     // -> milliseconds
+const asking = new Set();
+const again = new Set();    // changed while it asked
 let socket = null;
 let everLive = false;
 let lostSince = 0;
@@ -25,17 +29,22 @@ function matches(part, changed) {
   });
 }
 
+const name = (part) => part.id || part;
+const found = (key) => (typeof key === "string" ? document.getElementById(key) : key.isConnected ? key : null);
+
 function refresh(part) {
-  if (due.has(part)) return;
-  const pace = Math.max(PACE, SHARE * (took.get(part) ?? 0));
-  const wait = Math.max(QUIET, pace - (Date.now() - (asked.get(part) ?? 0)));
-  due.set(part, setTimeout(() => {
-    due.delete(part);
-    if (!part.isConnected) return;
-    if (document.hidden || busy(part)) { part.dataset.stale = ""; return; }
-    asked.set(part, Date.now());
-    delete part.dataset.stale;
-    window.htmx.trigger(part, "live");
+  const key = name(part);
+  if (due.has(key)) return;
+  const pace = Math.max(PACE, SHARE * (took.get(key) ?? 0));
+  const wait = Math.max(QUIET, pace - (Date.now() - (asked.get(key) ?? 0)));
+  due.set(key, setTimeout(() => {
+    due.delete(key);
+    const now = found(key);
+    if (!now) return;
+    if (document.hidden || busy(now)) { now.dataset.stale = ""; return; }
+    if (asking.has(key) && Date.now() - asked.get(key) < LATE) { again.add(key); return; }
+    delete now.dataset.stale;
+    window.htmx.trigger(now, "live");
   }, wait));
 }
 
@@ -52,8 +61,18 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (outdated) refresh(part);
 });
 
+document.addEventListener("htmx:beforeSend", (event) => {
+  const part = event.detail.elt;
+  if (!part.matches("[data-live]")) return;
+  asking.add(name(part));
+  asked.set(name(part), Date.now());
+});
 document.addEventListener("htmx:afterRequest", (event) => {
-  if (asked.has(event.target)) took.set(event.target, Date.now() - asked.get(event.target));
+  const key = name(event.detail.requestConfig?.elt ?? event.target);
+  if (!asking.delete(key)) return;
+  took.set(key, Date.now() - asked.get(key));
+  const now = again.delete(key) && found(key);
+  if (now) refresh(now);
 });
 
 function onChanged(changed) {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Watch, phase_is
@@ -60,7 +62,8 @@ def test_a_page_whose_session_ended_leads_to_the_sign_in_page(portal: PortalProc
     page.goto(f"/instances/{made['id']}")
     phase_is(page, "running")
     page.context.clear_cookies()
-    page.locator("#status [data-action=restart]").click()
+    with suppress(PlaywrightError):  # a part of the page that is refreshed just now may lead there first
+        page.locator("#status [data-action=restart]").click(timeout=5000)
     page.wait_for_url(re.compile(r"/login\?next="))
 
 
@@ -176,6 +179,28 @@ def test_a_late_refresh_does_not_undo_a_search(portal: PortalProcess, page: Page
         _let_go(page, held)
     page.wait_for_timeout(500)
     expect(page.get_by_text("Nothing matches")).to_be_visible()
+
+
+def test_what_changes_while_a_part_asks_is_asked_for_again(portal: PortalProcess, page: Page) -> None:
+    """Also where the answer puts another element in the place of the one that asked."""
+    made = portal.running("chatty")
+    page.goto(f"/instances/{made['id']}/chat")
+    expect(page.locator("aside [data-link-state]")).to_have_text("Live")
+    field = page.get_by_role("textbox", name="Message to chatty")
+    expect(field).to_be_enabled()
+    portal.api("POST", f"instances/{made['id']}/stop")
+    expect(page.locator("#chat-closed")).to_contain_text("chatty is not running")
+    held = _hold(page, lambda request: request.url.endswith("/chat"))
+    page.evaluate("htmx.trigger('#chat-closed', 'live')")
+    wait_for(lambda: page.wait_for_timeout(50) is None and bool(held), 20, "it asks")
+    late = held[0].fetch()  # what the portal says of the claw that is stopped still
+    portal.api("POST", f"instances/{made['id']}/start")
+    phase_is(page, "running")
+    page.wait_for_timeout(1000)  # it would have asked again by now
+    held.pop(0).fulfill(response=late)
+    _let_go(page, held)
+    expect(field).to_be_enabled()
+    expect(page.locator("#chat-closed")).to_be_empty()
 
 
 def test_what_is_typed_before_the_scripts_counts(page: Page) -> None:
