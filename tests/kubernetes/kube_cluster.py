@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +20,18 @@ from clawportal_kubernetes.driver import KubernetesDriver, KubernetesSettings
 KUBECONFIG = os.environ.get("CLAWPORTAL_TEST_KUBECONFIG", "")
 CONTEXT = os.environ.get("CLAWPORTAL_TEST_CONTEXT", "")
 """Of that kubeconfig, by which the portal under test connects, such as one with the least rights."""
+ADDRESS = os.environ.get("CLAWPORTAL_TEST_ADDRESS", "")
+"""Of this machine, as pods of the real cluster reach it; otherwise the one that leads out of it."""
 IMAGE = os.environ.get("CLAWPORTAL_TEST_IMAGE", "python:3.12-slim")
 PYTHON = os.environ.get("CLAWPORTAL_TEST_PYTHON", "/usr/local/bin/python3")
+
+
+def own_address() -> str:
+    if ADDRESS:
+        return ADDRESS
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.connect(("203.0.113.1", 9))  # nothing is sent
+        return str(out.getsockname()[0])
 
 
 @dataclass

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kube_cluster import KUBECONFIG, TEST_IMAGE, TEST_PYTHON, Cluster
+from kube_cluster import KUBECONFIG, TEST_IMAGE, TEST_PYTHON, Cluster, own_address
 
 from clawportal.testing.fakes import default_version
 from clawportal.testing.practice_model import PracticeModel
@@ -20,8 +19,6 @@ from clawportal.testing.runtimes import Lab, RuntimeConformance
 from clawportal.types import Adapter, Image, Place, Ref, Runtime
 from clawportal_process.driver import ProcessDriver
 
-ADDRESS = os.environ.get("CLAWPORTAL_TEST_ADDRESS", "")
-"""Of this machine, as pods of the real cluster reach it; otherwise the one that leads out of it."""
 NANOBOT_IMAGE = os.environ.get("CLAWPORTAL_TEST_NANOBOT_IMAGE", "")
 _CACHE = Path(os.environ.get("CLAWPORTAL_TEST_ARTIFACTS") or Path.home() / ".cache" / "clawportal-tests")
 pytestmark = (
@@ -106,7 +103,7 @@ class TestKubernetes(RuntimeConformance):
     def practice_url(self, model: PracticeModel) -> str:
         if not KUBECONFIG:
             return model.url
-        return f"http://{ADDRESS or _own_address()}:{model.url.split('://', 1)[1].split('/')[0].rpartition(':')[2]}/v1"
+        return f"http://{own_address()}:{model.url.split('://', 1)[1].split('/')[0].rpartition(':')[2]}/v1"
 
     def cut_connection(self, lab: Lab) -> None:
         if self.cluster.double is not None:
@@ -114,9 +111,3 @@ class TestKubernetes(RuntimeConformance):
         for stream in lab.runtime.mirror._streams:  # type: ignore[attr-defined]  # of this runtime
             if stream._answer is not None:
                 stream._answer.shutdown()
-
-
-def _own_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        out.connect(("203.0.113.1", 9))  # nothing is sent
-        return str(out.getsockname()[0])
