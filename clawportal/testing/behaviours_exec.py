@@ -103,12 +103,13 @@ class ExecBehaviours:
         ref = self._ready(lab)
         code = """
             import os, signal, sys, time
-            print('terminal', sys.stdin.isatty(), sys.stdout.isatty(), *os.get_terminal_size(), flush=True)
             signal.signal(signal.SIGWINCH, lambda *_: print('now', *os.get_terminal_size(), flush=True))
+            print('terminal', sys.stdin.isatty(), sys.stdout.isatty(), flush=True)
+            print('now', *os.get_terminal_size(), flush=True)
             while True: time.sleep(0.05)
         """
         with lab.command(ref, *lab.code(code), tty=True, columns=97, rows=31) as session:
-            lab.hear(session, lambda out: b"terminal True True 97 31" in out)
+            lab.hear(session, lambda out: b"terminal True True" in out and b"now 97 31" in out)
             time.sleep(0.3)
             session.resize(120, 40)
             lab.hear(session, lambda out: b"now 120 40" in out)

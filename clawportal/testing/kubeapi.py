@@ -26,6 +26,7 @@ import tempfile
 import termios
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,6 +83,7 @@ class KubeDouble:
         self._usage: dict[str, tuple[float, float]] = {}
         self._count = itertools.count(1)
         self._connections: set[socket.socket] = set()
+        self.frames: weakref.WeakSet[_Frames] = weakref.WeakSet()
         self._controllers = Controllers(self)
         self._server = _Server(("127.0.0.1", 0), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="API double", daemon=True)
@@ -161,6 +163,12 @@ class KubeDouble:
         for one in list(self._connections):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def ping(self) -> None:
+        """On every WebSocket, as what stands between a client and the server may do."""
+        for one in list(self.frames):
+            with contextlib.suppress(OSError):
+                one.send(b"", 9)
 
     def go_away(self) -> None:
         self.away = True
@@ -563,7 +571,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         self.close_connection = True
-        return _Frames(self.connection, self.rfile)
+        frames = _Frames(self.connection, self.rfile)
+        self.double.frames.add(frames)
+        return frames
 
     def _exec(self, worker: PodWorker) -> None:
         container = worker.find(self.one("container"))

@@ -67,9 +67,12 @@ class Channel:
                     return None
                 continue
             try:
-                opcode, data = self.socket.recv_data()
+                # with the answers to pings: waiting for what comes after one may take forever
+                opcode, data = self.socket.recv_data(control_frame=True)
             except (WebSocketException, OSError):
                 break
+            if opcode in (ABNF.OPCODE_PING, ABNF.OPCODE_PONG):
+                continue
             if opcode == ABNF.OPCODE_CLOSE:
                 break
             if not data:
@@ -169,9 +172,9 @@ class Command:
         self._pid = ""
         self._closed = False
         try:
-            self._begin(argv[0], patience)
-            if tty:
+            if tty:  # first of all, so that the command begins with it
                 self.resize(columns, rows)
+            self._begin(argv[0], patience)
         except BaseException:
             self._channel.close()
             raise

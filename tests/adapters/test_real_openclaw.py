@@ -94,7 +94,7 @@ ALL_SETTINGS: dict[str, Any] = {
     "workspace_only": False, "web_search": True, "web_fetch": True, "heartbeat_minutes": 45, "automations": True,
     "memory_plugin": True, "learn_skills": "propose", "context_window": 50_000, "max_tokens": 99, "thinking": "high",
     "control_ui": True, "control_ui_origins": ["https://claw.example.internal"], "log_level": "debug", "heap_mb": 1024,
-    "drain_seconds": 5,
+    "drain_seconds": 25,
 }  # fmt: skip
 
 

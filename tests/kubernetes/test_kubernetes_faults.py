@@ -353,6 +353,19 @@ def test_what_has_just_said_that_it_runs_can_be_used(cluster: Cluster, double: K
     assert [one.name for one in runtime.list_files(REF, "state")] == ["a"]
 
 
+def test_a_ping_does_not_hold_up_whoever_listens(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    session = runtime.exec(REF, ("sleep", "600"))
+    with ThreadPoolExecutor(1) as pool:
+        double.ping()
+        try:
+            assert pool.submit(session.receive, 0.3).result(20) is None
+        finally:
+            session.close()
+
+
 def test_a_volume_is_never_sent_again(cluster: Cluster, double: KubeDouble) -> None:
     """Not with what the cluster filled in left out, not by two at once; only another name and a greater size."""
     runtime, other = cluster.connect(), cluster.connect()
