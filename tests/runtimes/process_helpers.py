@@ -30,6 +30,8 @@ if os.fork() == 0:
         time.sleep(600)
     os._exit(0)
 os.wait()
+while not os.path.exists("daemon.pid"):
+    time.sleep(0.01)
 print("ready", flush=True)
 time.sleep(600)
 """
