@@ -20,7 +20,8 @@ test: $(VENV)/.dev
 	.ci/redis
 	.ci/docker
 	.ci/podman
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	rm -f .pytest_cache/v/cache/lastfailed
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) || { [ $$? -eq 1 ] && .ci/again $(PY); }
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
