@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -111,14 +111,14 @@ def make_tables() -> None:
     """All tables of the portal of this context; those of SQLite are made once in a process, and copied after that."""
     if db.engine.dialect.name != "sqlite":
         return db.create_all()
-    database = str(db.engine.url.database)
-    if _TABLES and not Path(database).exists():
-        Path(database).write_bytes(_TABLES[0])
-    elif _TABLES:
-        db.create_all()
-    else:
-        db.create_all()
-        with sqlite3.connect(database) as connection:
+    database = Path(str(db.engine.url.database))
+    new = not database.exists()
+    if new and _TABLES:
+        database.write_bytes(_TABLES[0])
+        return
+    db.create_all()
+    if new:
+        with closing(sqlite3.connect(database)) as connection:
             _TABLES.append(connection.serialize())
 
 

@@ -126,9 +126,10 @@ class Starting(Files, Looking):
         if self.settings.network != "tenant":
             return self.settings.network
         with self._joining:  # many may start at once, and one network is enough
-            if not self._tenant_networks(ref):
-                self._make_network(ref)
             found = self._tenant_networks(ref)
+            if not found:
+                self._make_network(ref)
+                found = self._tenant_networks(ref)
             if not found:  # the last claw of the tenant has just left, in another portal
                 raise Retry("NetworkMissing", f"The network of {ref} was removed while it was starting.", timedelta(seconds=1))
             self._remove_networks(found[1:])
