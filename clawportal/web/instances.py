@@ -17,7 +17,7 @@ from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Un
 from clawportal.http import headers
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
-from clawportal.lifecycle import TRANSITIONAL, Phase
+from clawportal.lifecycle import TRANSITIONAL, Desired, Phase
 from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
@@ -224,9 +224,10 @@ def _closed(found: Instance) -> str | None:
     adapter = portal().registry.adapters.get(found.adapter)
     if adapter is None or "chat" not in adapter.capabilities:
         return _("This kind of claw has no chat.")
-    if found.phase != Phase.RUNNING:
+    coming = found.desired == Desired.RUNNING and found.phase in TRANSITIONAL
+    if found.phase != Phase.RUNNING and not coming:
         return _("%(name)s is not running. Start it to talk to it.", name=found.name)
-    if found.health in (HealthState.STARTING, HealthState.UNHEALTHY):
+    if coming or found.health in (HealthState.STARTING, HealthState.UNHEALTHY):
         return _("%(name)s does not answer yet. This opens by itself once it is well.", name=found.name)
     return None
 

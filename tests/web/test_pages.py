@@ -85,6 +85,14 @@ def test_a_viewer_lacks_the_buttons_and_the_rights(people: People, browse: Brows
     assert browse(people.admin).page("/about")
 
 
+def test_a_claw_that_is_on_its_way_need_not_be_started_to_talk_to_it(people: People, browse: Browse) -> None:
+    made, browser = people.owner.create("coming")["id"], browse(people.owner)
+    text = browser.page(f"/instances/{made}/chat")
+    assert "does not answer yet" in text and "Start it to talk to it" not in text
+    people.owner.post(f"instances/{made}/stop")
+    assert "Start it to talk to it" in browser.page(f"/instances/{made}/chat")
+
+
 def test_every_view_declares_what_it_requires(portal_app: Flask) -> None:
     bare = [
         rule.endpoint
