@@ -7,7 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from clawportal.errors import GiveUp, Unsupported
-from clawportal.types import DoctorResult, ExecSession, FileEntry, Foreign, Observed, Ref, RunState, RuntimeEvent
+from clawportal.types import (
+    DoctorResult,
+    ExecSession,
+    FileEntry,
+    Foreign,
+    Observed,
+    Ref,
+    RunState,
+    RuntimeEvent,
+    Separation,
+    SeparationLevel,
+)
 
 ALIVE = (RunState.RUNNING, RunState.PENDING)
 """States in which there is something to stop."""
@@ -36,6 +47,10 @@ CAPABILITIES = {
     "drift": "It sees what somebody else changed.",
 }
 """All that a runtime may declare, and what it means."""
+
+
+IN_CONTAINERS = Separation(SeparationLevel.CONTAINER)
+"""The answer of a runtime that runs each claw in a container of its own."""
 
 
 class Without:
@@ -72,6 +87,11 @@ class Without:
 
     def diagnose(self) -> list[DoctorResult]:
         return []
+
+    def separation(self) -> Separation:
+        """A place that cannot prove that it separates its claws is taken for one that does not."""
+        words = "This place does not say how it keeps its claws apart."
+        return Separation(SeparationLevel.NONE, (DoctorResult("separation", False, words, "Use it for one organisation only."),))
 
     def version(self) -> str:
         return ""

@@ -629,6 +629,30 @@ class Capacity:
     disk_available: int
 
 
+class SeparationLevel(StrEnum):
+    """What keeps a claw to itself, the strongest first."""
+
+    CONTAINER = "container"
+    """The place itself runs each claw in a container of its own."""
+    USER = "user+landlock"
+    """A user of its own for each claw, and rules of the kernel about files, ports and signals."""
+    NAMESPACE = "namespace+landlock"
+    """The portal's user in user and mount namespaces of its own, and the same rules."""
+    SECCOMP = "landlock+seccomp"
+    """The portal's user under the same rules, without any local socket."""
+    NONE = "none"
+    """A claw reaches what the portal's user reaches. Only for people who trust each other with the portal itself."""
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What a place proves about the wall around its claws."""
+
+    level: SeparationLevel
+    findings: tuple[DoctorResult, ...] = ()
+    """What was tried, and why the level is not a higher one. Where the level is `none`, at least one is not `ok`."""
+
+
 Progress = Callable[[float | None, str], None]
 """Called with a fraction (0..1, None for unknown) and a sentence. Raises `Cancelled` when the work has to end."""
 
@@ -710,6 +734,9 @@ class Runtime(Protocol):
         """The connection test: each thing that the portal needs in this place, whether it is there, and what to do if not.
         Changes nothing that stays. An unreachable place is a finding, not an exception."""
 
+    def separation(self) -> Separation:
+        """What stands between claws, and between a claw and the portal. Measured once for a connection; cheap after that."""
+
     def version(self) -> str:
         """Of the place's software, such as `Kubernetes v1.36.1`; empty where there is none."""
 
@@ -749,6 +776,8 @@ class Place:
     """What installers may need from the portal's environment: proxies, certificates, package indexes."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Values of the settings that are marked `x-secret`, such as a kubeconfig."""
+    private: tuple[str, ...] = ()
+    """Files and folders of the portal that no claw may read, such as its data folder and its key ring."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clawportal.adapters import change_by_paths, exit_verdict, json_file
 from clawportal.errors import Conflict, FieldError, GiveUp, NotFound, Unavailable
-from clawportal.runtimes import Without
+from clawportal.runtimes import IN_CONTAINERS, Without
 from clawportal.types import (
     AdapterIO,
     Artifact,
@@ -43,6 +43,7 @@ from clawportal.types import (
     RunState,
     Runtime,
     Sample,
+    Separation,
     Version,
     Workload,
 )
@@ -72,6 +73,7 @@ class Character:
     """How long every call takes."""
     pending: str = ""
     """While it is there, what is applied waits for a machine, for this reason."""
+    separation: Separation = IN_CONTAINERS
     drift: str = ""
     """What somebody changed by hand in everything that runs there, until it is applied again."""
 
@@ -130,6 +132,9 @@ class MemoryRuntime(Without):
         time.sleep(self.character.answer_seconds)
         if not self.character.reachable:
             raise Unavailable("nobody answers at this address")
+
+    def separation(self) -> Separation:
+        return self.character.separation
 
     # ---- software
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import docker.errors
 
 from clawportal.errors import Unavailable
-from clawportal.runtimes import Without
+from clawportal.runtimes import IN_CONTAINERS, Without
 from clawportal.types import (
     Artifact,
     DoctorResult,
@@ -20,6 +20,7 @@ from clawportal.types import (
     Progress,
     Ref,
     RuntimeEvent,
+    Separation,
 )
 from clawportal_docker import diagnosis, images, logs, naming, strangers
 from clawportal_docker.commands import Commands
@@ -99,6 +100,9 @@ class DockerRuntime(Starting, Commands, Without):
     def events(self, ref: Ref) -> list[RuntimeEvent]:
         with told(ref):
             return diagnosis.events(self._connect(10), ref, podman=self.podman)
+
+    def separation(self) -> Separation:
+        return IN_CONTAINERS
 
     def diagnose(self) -> list[DoctorResult]:
         return diagnosis.findings(self._connect, self.settings)

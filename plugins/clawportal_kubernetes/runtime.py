@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clawportal.errors import Conflict, GiveUp, Problem, Retry
-from clawportal.runtimes import Without, config_refused, masked, secret_env
+from clawportal.runtimes import IN_CONTAINERS, Without, config_refused, masked, secret_env
 from clawportal.types import (
     Artifact,
     Capacity,
@@ -34,6 +34,7 @@ from clawportal.types import (
     RunState,
     RuntimeEvent,
     Sample,
+    Separation,
     Workload,
 )
 from clawportal_kubernetes import diagnose, explain, files, logs, metrics, names, render, scripts
@@ -678,6 +679,9 @@ class KubernetesRuntime(Without):
         return True  # every pod has an address of its own
 
     # ---- the cluster
+
+    def separation(self) -> Separation:
+        return IN_CONTAINERS
 
     def diagnose(self) -> list[DoctorResult]:
         return diagnose.run(self.api, self.settings)

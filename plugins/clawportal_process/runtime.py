@@ -45,6 +45,8 @@ from clawportal.types import (
     RunState,
     RuntimeEvent,
     Sample,
+    Separation,
+    SeparationLevel,
     Workload,
 )
 from clawportal_process import history, launch, logs, machine, proc, safefiles
@@ -591,6 +593,10 @@ class ProcessRuntime(Without):
 
     def capacity(self) -> Capacity:
         return machine.capacity(self.base)
+
+    def separation(self) -> Separation:
+        words = "Claws run as the portal's own user and can read what it can read."
+        return Separation(SeparationLevel.NONE, (DoctorResult("separation", False, words),))
 
     def version(self) -> str:
         return machine.version()
