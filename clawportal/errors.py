@@ -81,6 +81,10 @@ class TotpRequired(Forbidden):
         self.extra = {"remedy": remedy}
 
 
+class SettingForbidden(Forbidden):
+    """A setting that this person may not set so; `errors` says which, as with what is invalid."""
+
+
 class NotFound(Problem):
     """Also the answer for what exists but is not yours: the two must not be told apart."""
 

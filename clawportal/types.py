@@ -434,7 +434,9 @@ class Adapter(Protocol):
     def versions(self) -> tuple[Version, ...]: ...
     def settings_model(self, version: str) -> type[BaseModel]:
         """Pydantic model of what only this claw knows. Hints for the form go in `json_schema_extra`:
-        `x-secret` (stored encrypted, never in the spec), `x-widget`, `x-group`, `x-advanced`, `x-placeholder`."""
+        `x-secret` (stored encrypted, never in the spec), `x-widget`, `x-group`, `x-advanced`, `x-placeholder`, and
+        `x-safe`: the harmless values of a setting by which the claw can run commands or leave its work tree. Any other value
+        needs the right `instance.console`."""
 
     def artifacts(self, version: str) -> tuple[Artifact, ...]:
         """In the order of installation; empty where nothing has to be installed."""

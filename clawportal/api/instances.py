@@ -357,7 +357,7 @@ def check_instance(actor: Actor, portal: Portal, body: CheckBody) -> dict[str, A
     if body.instance:
         instance = instances.get(actor, body.instance, Permission.INSTANCE_UPDATE)
         change = instances.InstanceChange(body.version, body.labels, body.spec, body.secrets)
-        errors = instances.check_change(portal, instance, change)[1]
+        errors = instances.check_change_by(portal, actor, instance, change)
     else:
         errors = instances.check_new(portal, actor, instances.NewInstance(**body.model_dump(exclude={"instance"})))
     return {"ok": not errors, "errors": [_field_error(error) for error in errors]}

@@ -15,10 +15,19 @@ from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_, select
 
 from clawportal import clock, origin
 from clawportal.db import db, transaction
-from clawportal.errors import Conflict, FieldError, Invalid, NotFound, PreconditionFailed, PreconditionRequired, Problem
+from clawportal.errors import (
+    Conflict,
+    FieldError,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    Problem,
+    SettingForbidden,
+)
 from clawportal.lifecycle import PRIORITIES, Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
-from clawportal.permissions import Actor, Grant, Permission
+from clawportal.permissions import Actor, Grant, Permission, Scope
 from clawportal.services import (
     access,
     audit,
@@ -31,6 +40,7 @@ from clawportal.services import (
     plans,
     policies,
     quotas,
+    reach,
     secrets,
     tenancy,
 )
@@ -241,6 +251,7 @@ def find(actor: Actor, name_or_id: str) -> Instance:
 def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldError]:
     """Everything that would be wrong with a create; for forms that are checked while one types."""
     accepted, errors = _check_new(portal, actor, wanted)
+    errors = errors + refused_new(portal, actor, wanted)
     if errors or accepted is None:
         return errors
     project = tenancy.project_for_create(actor, wanted.project)
@@ -264,6 +275,38 @@ def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catal
     if accepted is not None:
         errors += tenancy.check_allowed(project.tenant_id, accepted.adapter.kind, accepted.version)
     return accepted, errors + _check_place(project, wanted, accepted)
+
+
+def refused_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldError]:
+    """Settings that the actor may not set so in the project that is meant; what cannot be found is told elsewhere."""
+    try:
+        project, adapter = tenancy.project_for_create(actor, wanted.project), portal.registry.adapter(wanted.adapter)
+    except Problem:
+        return []
+    return _beyond(actor, access.scope_of(project), adapter, wanted.version or catalog.default_version(adapter), wanted.spec)
+
+
+def refused_change(portal: Portal, actor: Actor, instance: Instance, change: InstanceChange) -> list[FieldError]:
+    """Settings that the actor may not set so; what somebody else set before stays."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    if adapter is None or change.spec is None or instance.foreign_id:
+        return []
+    version, before = change.version or instance.version, (instance.spec or {}).get("settings")
+    return _beyond(actor, access.scope_of(instance), adapter, version, change.spec, before)
+
+
+def _beyond(
+    actor: Actor, scope: Scope, adapter: Adapter, version: str, spec: Mapping[str, Any], before: Mapping[str, Any] | None = None
+) -> list[FieldError]:
+    settings = spec.get("settings")
+    if not isinstance(settings, Mapping) or version not in [entry.version for entry in adapter.versions()]:
+        return []
+    return reach.refused(actor, scope, adapter.settings_model(version), settings, before)
+
+
+def _insist_on_console(errors: Sequence[FieldError]) -> None:
+    if errors:
+        raise SettingForbidden(errors[0].message, errors=errors)
 
 
 def _check_place(project: Project, wanted: NewInstance, accepted: catalog.Wanted | None) -> list[FieldError]:
@@ -309,6 +352,7 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
         accepted, errors = _check_new(portal, actor, wanted)
         if errors or accepted is None:
             raise Invalid("The instance was not created: " + _summary(errors), errors=errors)
+        _insist_on_console(refused_new(portal, actor, wanted))
         instance = _insert(portal, actor, wanted, accepted)
         if key:
             db.session.add(IdempotencyKey(actor_id=actor.id, key=key, request_hash=request_hash, object_id=instance.id))
@@ -374,6 +418,11 @@ class InstanceChange:
     """Only those named change; an empty value removes."""
 
 
+def check_change_by(portal: Portal, actor: Actor, instance: Instance, change: InstanceChange) -> list[FieldError]:
+    """Everything that would be wrong with a change by this actor; for forms that are checked while one types."""
+    return check_change(portal, instance, change)[1] + refused_change(portal, actor, instance, change)
+
+
 def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> tuple[catalog.Wanted | None, list[FieldError]]:
     if instance.foreign_id:
         return _check_foreign_change(portal, instance, change)
@@ -434,6 +483,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         accepted, errors = check_change(portal, instance, change)
         if errors or accepted is None:
             raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
+        _insist_on_console(refused_change(portal, actor, instance, change))
         action = "version" if accepted.version != instance.version else ""
         instance.spec, instance.version = accepted.spec.model_dump(mode="json"), accepted.version
         instance.priority = PRIORITIES[accepted.spec.priority]

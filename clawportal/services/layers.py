@@ -15,12 +15,12 @@ from sqlalchemy import or_, select, update
 
 from clawportal import clock, layering
 from clawportal.db import db, transaction
-from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem
+from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, SettingForbidden
 from clawportal.layering import DEFAULT, ENFORCED, NOTHING, Effective, Layer
 from clawportal.lifecycle import Desired, Phase
 from clawportal.models import Instance, Tenant, TenantSecret
-from clawportal.permissions import Actor, Permission
-from clawportal.services import access, catalog, clusters, ledger, plans, secrets
+from clawportal.permissions import Actor, Permission, Scope
+from clawportal.services import access, catalog, clusters, ledger, plans, reach, secrets
 from clawportal.services.catalog import MODEL_KEY
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
@@ -143,6 +143,7 @@ def preview(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str,
     """What setting it would do. Invalid for what could not be set."""
     tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_UPDATE)
     layer = _accepted(portal, tenant, document, key)
+    _insist_on_console(portal, actor, tenant, layer)
     return _impact(portal, tenant, layer, key)[0]
 
 
@@ -153,6 +154,7 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         if tenant.deleting_at is not None:
             raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
         layer = _accepted(portal, tenant, document, key)
+        _insist_on_console(portal, actor, tenant, layer)
         impact, changed, restarting = _impact(portal, tenant, layer, key)
         tenant.layer = None if layer == NOTHING else layer.model_dump(mode="json")
         _keep_key(portal, tenant, layer, key)
@@ -210,6 +212,22 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
     return layer
 
 
+def _insist_on_console(portal: Portal, actor: Actor, tenant: Tenant, layer: Layer) -> None:
+    """For settings by which claws run commands, as for a single instance. What was set before stays."""
+    before = of(tenant.id)
+    errors: dict[str, FieldError] = {}
+    for strength in ("defaults", "enforced"):
+        known = getattr(before, strength).settings
+        for kind, settings in getattr(layer, strength).settings.items():
+            adapter, prefix = portal.registry.adapter(kind), f"{strength}.settings.{kind}"
+            for version in _versions(tenant, adapter):
+                model, said = adapter.settings_model(version), known.get(kind)
+                found = reach.refused(actor, Scope(tenant.id), model, settings, said, prefix=prefix)
+                errors |= {item.path: item for item in found}
+    if errors:
+        raise SettingForbidden(reach.NEEDS_CONSOLE, errors=errors.values())
+
+
 def _key_errors(layer: Layer, key: str | None) -> list[FieldError]:
     if not key:
         return []
@@ -249,11 +267,15 @@ def _settings_errors(portal: Portal, tenant: Tenant, strength: str, part: layeri
         adapter = portal.registry.adapters.get(kind)
         if adapter is None:
             continue
-        allowed = (tenant.allowed_adapters or {}).get(kind) or [entry.version for entry in adapter.versions()]
-        for version in allowed:
+        for version in _versions(tenant, adapter):
             for item in _setting_errors(adapter, version, settings):
                 errors.setdefault((item.path, item.message), replace(item, path=f"{strength}.settings.{kind}.{item.path}"))
     return list(errors.values())
+
+
+def _versions(tenant: Tenant, adapter: Adapter) -> list[str]:
+    """Those that the tenant allows."""
+    return (tenant.allowed_adapters or {}).get(adapter.kind) or [entry.version for entry in adapter.versions()]
 
 
 def _setting_errors(adapter: Adapter, version: str, settings: Mapping[str, Any]) -> list[FieldError]:

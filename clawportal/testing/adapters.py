@@ -103,6 +103,13 @@ class AdapterConformance:
             defaults = model.model_validate({})
             assert model.model_validate(json.loads(defaults.model_dump_json())) == defaults
 
+    def test_what_reaches_further_is_off_by_default(self) -> None:
+        """Whoever may only configure a claw must be able to leave each default as it is."""
+        for version in self.versions():
+            for name, field in self.adapter.settings_model(version).model_json_schema().get("properties", {}).items():
+                if "x-safe" in field:
+                    assert isinstance(field["x-safe"], list) and field["default"] in field["x-safe"], name
+
     def test_an_unknown_setting_is_refused(self) -> None:
         for version in self.versions():
             with pytest.raises(ValidationError, match="extra_forbidden"):

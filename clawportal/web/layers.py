@@ -8,7 +8,7 @@ import yaml
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.errors import Invalid
+from clawportal.errors import Invalid, SettingForbidden
 from clawportal.http.security import actor, portal, requires
 from clawportal.layering import Part
 from clawportal.permissions import Permission
@@ -34,8 +34,8 @@ def tenant_layer(tenant_id: str) -> Response:
         if request.form.get("preview"):
             return _page(tenant_id, found, request.form, impact=layers.preview(portal(), actor(), tenant_id, document, key))
         done = layers.put(portal(), actor(), tenant_id, document, key)
-    except Invalid as problem:
-        return _page(tenant_id, found, request.form, 422, errors=auth.told(problem.errors))
+    except (Invalid, SettingForbidden) as problem:
+        return _page(tenant_id, found, request.form, problem.status, errors=auth.told(problem.errors))
     said = ngettext("Saved. %(num)s claw changes.", "Saved. %(num)s claws change.", done.changes)
     return pages.moved(said, url_for("web.tenant_layer", tenant_id=tenant_id))
 

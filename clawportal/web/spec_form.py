@@ -16,13 +16,13 @@ from pydantic import BaseModel
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import layering
-from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem
+from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem, SettingForbidden
 from clawportal.http import forms
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import Desired
 from clawportal.models import Cluster, Instance
-from clawportal.permissions import Actor, Permission
-from clawportal.services import catalog, clusters, instances, layers, ledger, plans, policies, secrets, tenancy
+from clawportal.permissions import Actor, Permission, Scope
+from clawportal.services import access, catalog, clusters, instances, layers, ledger, plans, policies, reach, secrets, tenancy
 from clawportal.types import Adapter, InstanceSpec
 from clawportal.web import pages, rows, stale, warned
 from clawportal.web.pages import bp, fragment
@@ -163,7 +163,7 @@ def _create(draft: Draft) -> AnyResponse:
         return _refused(draft)
     try:
         made = instances.create(portal(), actor(), wanted, key=_key(draft), request_hash="form")
-    except (Invalid, PolicyRefused) as problem:
+    except (Invalid, PolicyRefused, SettingForbidden) as problem:
         _note_errors(draft, problem.errors)
         return _refused(draft, problem)
     warned.tell(made)
@@ -207,7 +207,7 @@ def instance_edit(instance_id: str) -> AnyResponse:
     if request.args.get("part") == "settings":
         return _settings_part(draft)
     if request.form.get("validate"):
-        _note_errors(draft, instances.check_change(portal(), instance, _change(draft))[1])
+        _note_errors(draft, instances.check_change_by(portal(), actor(), instance, _change(draft)))
         return _errors_part(draft)
     return _save(draft, instance)
 
@@ -235,11 +235,11 @@ def _change(draft: Draft) -> instances.InstanceChange:
 def _save(draft: Draft, instance: Instance) -> AnyResponse:
     instance_id = instance.id
     if draft.errors:
-        _note_errors(draft, instances.check_change(portal(), instance, _change(draft))[1])
+        _note_errors(draft, instances.check_change_by(portal(), actor(), instance, _change(draft)))
         return _refused(draft)
     try:
         warned.tell(instances.update(portal(), actor(), instance_id, _change(draft), generation=draft.generation))
-    except (Invalid, PolicyRefused) as problem:
+    except (Invalid, PolicyRefused, SettingForbidden) as problem:
         _note_errors(draft, problem.errors)
         return _refused(draft, problem)
     except PreconditionFailed as problem:
@@ -286,7 +286,7 @@ def _context(draft: Draft) -> dict[str, Any]:
         "adapter": card,
         "adapters": [one for one in rows.adapter_cards() if allowed is None or one.kind in allowed or one.kind == card.kind],
         "version": version,
-        "settings_schema": _free(_schema(draft.adapter.settings_model(version)), shared),
+        "settings_schema": _held(who, draft, version, _free(_schema(draft.adapter.settings_model(version)), shared)),
         "shared": shared,
         "spec_schema": _schema(InstanceSpec),
         "values": draft.values,
@@ -330,6 +330,29 @@ def _free(schema: dict[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> di
         name: prop for name, prop in schema.get("properties", {}).items() if f"settings.{name}" not in shared[layering.ENFORCED]
     }
     return {**schema, "properties": properties}
+
+
+def _held(who: Actor, draft: Draft, version: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Settings that need a right which this person lacks say so; while their value is safe they cannot be entered at all."""
+    scope = _scope(who, draft)
+    if scope is None or reach.may(who, scope):
+        return schema
+    settings, properties = (draft.values.get("spec") or {}).get("settings") or {}, dict(schema["properties"])
+    for name, safe in reach.marked(draft.adapter.settings_model(version)).items():
+        if name in properties:
+            held = reach.is_safe(settings.get(name, properties[name].get("default")), safe)
+            properties[name] = {**properties[name], "readOnly": held, "x-why": reach.NEEDS_CONSOLE}
+    return {**schema, "properties": properties}
+
+
+def _scope(who: Actor, draft: Draft) -> Scope | None:
+    """Where the instance is or will be; None where no project is found."""
+    if draft.instance is not None:
+        return access.scope_of(draft.instance)
+    try:
+        return access.scope_of(tenancy.project_for_create(who, draft.values["project_id"] or None))
+    except Problem:
+        return None
 
 
 def _marks(who: Actor, draft: Draft) -> dict[str, dict[str, str]]:

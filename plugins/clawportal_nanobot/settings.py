@@ -74,13 +74,13 @@ class NanobotSettings(BaseModel):
         True,
         title="Keep to its workspace",
         description="Its file tools reach only the working folder of the instance.",
-        json_schema_extra=_TOOLS,
+        json_schema_extra={**_TOOLS, "x-safe": [True]},
     )
     exec_enabled: bool = Field(
         False,
         title="Run commands",
         description="The agent may run shell commands on the machine it lives on.",
-        json_schema_extra=_TOOLS,
+        json_schema_extra={**_TOOLS, "x-safe": [False]},
     )
     exec_timeout: int = Field(
         60,

@@ -49,14 +49,14 @@ class OpenClawSettings(BaseModel):
     exec_mode: Literal["deny", "allowlist", "full"] = Field(
         "deny",
         title="Run commands",
-        json_schema_extra=_TOOLS,
+        json_schema_extra={**_TOOLS, "x-safe": ["deny"]},
         description="deny: never. allowlist: safe commands only. full: any command, on the machine it lives on.",
     )
     workspace_only: bool = Field(
         True,
         title="Keep to its workspace",
         description="Its file tools reach only the working folder of the instance.",
-        json_schema_extra=_TOOLS,
+        json_schema_extra={**_TOOLS, "x-safe": [True]},
     )
     web_search: bool = Field(False, title="Search the web", description="The agent may search the web.", json_schema_extra=_TOOLS)
     web_fetch: bool = Field(
