@@ -15,7 +15,7 @@ from clawportal import keyring, log, paths, pluginmanager
 from clawportal.db import configure_engine, db
 from clawportal.http import assets, audited, headers, i18n, problems, security, uploads
 from clawportal.jobs.runner import Runner
-from clawportal.services import audit_chain, audit_refusals, clusters, practice, tenancy
+from clawportal.services import audit_chain, audit_refusals, clusters, layers, practice, tenancy
 from clawportal.services.connections import Connections
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings, installer_environment
@@ -138,7 +138,9 @@ def _every_view_declares_its_permission(app: Flask) -> None:
 def prepare_rows() -> None:
     """Rows that every portal has: the default tenant and project, and this machine. Can be called at every start."""
     tenancy.ensure_default()
-    clusters.ensure_local(cast(Portal, current_app.extensions["clawportal"]))
+    portal = cast(Portal, current_app.extensions["clawportal"])
+    clusters.ensure_local(portal)
+    layers.note_all_destinations(portal)
 
 
 def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:

@@ -8,6 +8,8 @@ import re
 import sys
 from datetime import UTC, datetime
 
+from clawportal import addresses
+
 _SECRETS = re.compile(
     r"(?i)\b(bearer\s+|clp_|sk-)[A-Za-z0-9._~+/=-]{8,}|((?:password|passwd|token|api_?key|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+"
 )
@@ -15,7 +17,7 @@ _SECRETS = re.compile(
 
 def mask(text: str) -> str:
     """Replace what looks like a credential. The last line of defence: code does not log secrets in the first place."""
-    return _SECRETS.sub(lambda found: (found[2] or found[1] or "") + "***", text)
+    return _SECRETS.sub(lambda found: (found[2] or found[1] or "") + "***", addresses.without_credentials(text))
 
 
 class _Text(logging.Formatter):

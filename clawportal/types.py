@@ -764,6 +764,17 @@ class Runtime(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class SendsSecrets(Protocol):
+    """What settings may say besides: where their secrets are sent."""
+
+    def secrets_go_to(self) -> dict[str, str]:
+        """Name of each secret that goes to an address which the other settings name -> that address, as people know it.
+
+        A stored secret is asked for again when this is another one, so that nobody can have it sent to themselves.
+        """
+
+
 @dataclass(frozen=True)
 class Place:
     """What a runtime driver is given to connect: one configured cluster."""

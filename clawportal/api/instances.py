@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 from sqlalchemy import select
 
+from clawportal import addresses
 from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, agreed_generation, op
 from clawportal.db import db
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, PreconditionFailed
@@ -323,11 +324,11 @@ def get_instance_config(actor: Actor, instance_id: str) -> dict[str, Any]:
         empty: dict[str, Any] = {"files": [], "processes": [], "ports": {}, "artifacts": []}
         nothing = dict.fromkeys(("memory_bytes", "cpu_cores", "stop_grace"))
         return {"rendered": False, "generation": instance.observed_generation, "digest": "", **empty, **nothing}
-    workload = plans.workload_from(instance.workload)
+    workload = plans.workload_from(addresses.hidden(instance.workload))
     return {
         "rendered": True,
         "generation": instance.observed_generation,
-        "digest": workload.digest(),
+        "digest": plans.workload_from(instance.workload).digest(),
         "files": [
             {"path": file.path, "root": file.root, "mode": f"{file.mode:04o}", "policy": file.policy, "content": file.content}
             for file in workload.files
@@ -526,7 +527,7 @@ def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
     document["conditions"] = instance.conditions
     document["endpoints"] = instances.endpoints(portal, instance)
     document["ports"] = instances.named_ports(portal, instance)
-    document["spec"] = instance.spec
+    document["spec"] = addresses.hidden(instance.spec)
     document["secrets"] = [
         {"name": info.name, "set": True, "generated": info.generated, "updated_at": info.updated_at}
         for info in secrets.listing(instance.id)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from clawportal import addresses
 from clawportal.api._layer import Answer, op
 from clawportal.permissions import Actor, Permission
 from clawportal.services import instances, layers
@@ -64,7 +65,7 @@ _EXAMPLE = {
     returns=LayerDocument, problems=(404,))  # fmt: skip
 def get_layer(actor: Actor, tenant_id: str) -> dict[str, Any]:
     found = layers.get(actor, tenant_id)
-    return found.layer.model_dump(mode="json") | {"has_model_api_key": found.has_key}
+    return {**addresses.hidden(found.layer.model_dump(mode="json")), "has_model_api_key": found.has_key}
 
 
 @op("PUT", _PATH, permission=Permission.TENANT_UPDATE, tags=TAGS, summary="Set what an organisation says about its claws",

@@ -16,6 +16,8 @@ from typing import Any
 from flask_babel import gettext as _
 from werkzeug.datastructures import MultiDict
 
+from clawportal import addresses
+
 Schema = Mapping[str, Any]
 Form = MultiDict[str, str]
 
@@ -174,4 +176,4 @@ def shown(document: Mapping[str, Any], schema: Schema, root: Schema | None = Non
             answer[key] = shown(value, prop, whole)
         elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
             answer[key] = json.dumps(value, ensure_ascii=False, indent=2)
-    return answer
+    return {key: addresses.hidden(value) for key, value in answer.items()}

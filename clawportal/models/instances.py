@@ -122,6 +122,8 @@ class InstanceSecret(Base):
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     generated: Mapped[bool] = mapped_column(default=False)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    goes_to: Mapped[str | None] = mapped_column(Text)
+    """The address that it was entered for; it is given out for no other."""
 
 
 class PortAllocation(Base):

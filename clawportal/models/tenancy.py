@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, false, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
@@ -77,6 +77,8 @@ class TenantSecret(Base):
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    goes_to: Mapped[str | None] = mapped_column(Text)
+    """The address that it was entered for; it is given out for no other."""
 
 
 class CustomRole(Base):

@@ -30,8 +30,6 @@ _SECRET = re.compile(
     r"(?i)(^|[_.\- ])(pass(word|wd|phrase)?|secret|token|api_?key|private_?key|credentials?|authorization|hash|sealed)$"
 )
 
-_IN_ADDRESS = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
-
 
 @dataclass(frozen=True)
 class Watched:
@@ -244,7 +242,7 @@ def _bounded(value: Any) -> Any:
 
 def hide(text: str) -> str:
     """Without what looks like a credential."""
-    return _IN_ADDRESS.sub("://***@", log.mask(text))
+    return log.mask(text)
 
 
 def _plain(value: Any) -> Any:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from clawportal import addresses
 from clawportal.errors import FieldError, Invalid
 from clawportal.ids import looks_like_id
 from clawportal.services import secrets
@@ -80,6 +81,20 @@ def check_labels(labels: Mapping[str, str]) -> list[FieldError]:
     return [FieldError(f"labels.{key}", "Labels have letters, digits and . _ / - inside, 63 characters at most.") for key in bad]
 
 
+def credentials_inside(prefix: str, document: Any) -> Iterator[FieldError]:
+    """Addresses in what people typed that have a user or a password inside."""
+    if isinstance(document, str):
+        if addresses.carries_credentials(document):
+            words = "must not have a user or a password inside; enter the key in its own field, where it is kept encrypted"
+            yield FieldError(prefix, words, "credentials")
+    elif isinstance(document, Mapping):
+        for name, value in document.items():
+            yield from credentials_inside(f"{prefix}.{name}" if prefix else str(name), value)
+    elif isinstance(document, list | tuple):
+        for value in document:
+            yield from credentials_inside(prefix, value)
+
+
 def check(
     portal: Portal,
     *,
@@ -113,6 +128,7 @@ def check(
         return None, errors + field_errors(error, "spec") + more
     names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
     errors += _check_settings(claw, version, accepted.settings, partial=lay is not None)
+    errors += credentials_inside("spec", accepted.model_dump(include={"model", "settings"}))
     whole = accepted
     if lay is not None and not errors:
         whole = InstanceSpec.model_validate(lay(claw, version, accepted.model_dump(mode="json")))

@@ -48,14 +48,15 @@ def try_stored(
     cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
     stored = clusters.open_secrets(portal, cluster.id)
     wanted = (cluster.settings or {}) if settings is None else settings
-    found = _accepted(portal, cluster.runtime, wanted, secrets or {}, stored)
+    found = _accepted(portal, cluster.runtime, wanted, secrets or {}, stored, cluster.settings or {})
     return _try(portal, cluster.name, cluster.runtime, *found, cluster=cluster)
 
 
 def _accepted(
-    portal: Portal, kind: str, settings: Mapping[str, Any], secrets: Mapping[str, str | None], stored: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    accepted, errors = clusters.accept(portal, kind, settings, secrets, stored)
+    portal: Portal, kind: str, settings: Mapping[str, Any], secrets: Mapping[str, str | None], stored: Mapping[str, str],
+    before: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:  # fmt: skip
+    accepted, errors = clusters.accept(portal, kind, settings, secrets, stored, before)
     if accepted is None or errors:
         told = "; ".join(f"{error.path}: {error.message}" for error in errors[:3])
         raise Invalid(f"Nothing was tried: {told}", errors=errors)

@@ -6,12 +6,12 @@ Only those who look after the portal manage them. Members of a tenant see those 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from clawportal import clock, lifecycle
@@ -20,10 +20,10 @@ from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed,
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, catalog, ledger
+from clawportal.services import access, catalog, destinations, ledger
 from clawportal.services.connections import Target
 from clawportal.services.portal import Portal
-from clawportal.types import Runtime, RuntimeDriver, Strict
+from clawportal.types import Runtime, RuntimeDriver, SendsSecrets, Strict
 
 LOCAL = "local"
 MOST_NAMED = 5
@@ -32,6 +32,7 @@ _TICK = timedelta(microseconds=1)
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _REGISTRY = re.compile(r"^[a-z0-9][a-z0-9.-]*(?::\d{1,5})?(?:/[a-z0-9][a-z0-9._/-]*)?$")
 _IMAGE = re.compile(r"^[a-zA-Z0-9][\w.:/@{}-]*$")
+_LOGIN = re.compile(r"@(?!sha\d+:)")
 _HOST = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])$")
 
 
@@ -71,7 +72,7 @@ class ClusterPolicy(Strict):
     @field_validator("images")
     @classmethod
     def _references(cls, value: dict[str, str]) -> dict[str, str]:
-        bad = [kind for kind, image in value.items() if not _IMAGE.fullmatch(image) or len(image) > 300]
+        bad = [kind for kind, image in value.items() if not _IMAGE.fullmatch(image) or len(image) > 300 or _LOGIN.search(image)]
         if bad:
             raise ValueError(f"the image of {bad[0]} must be such as registry.example.internal/claws/{bad[0]}:1.0")
         return value
@@ -358,9 +359,13 @@ class Accepted:
 
 
 def accept(
-    portal: Portal, kind: str, settings: Mapping[str, Any], secrets: Mapping[str, str | None], stored: Mapping[str, str]
-) -> tuple[Accepted | None, list[FieldError]]:
-    """What a connection is made of, checked by the driver's own model; secrets apart. Empty ones keep what is stored."""
+    portal: Portal, kind: str, settings: Mapping[str, Any], secrets: Mapping[str, str | None], stored: Mapping[str, str],
+    before: Mapping[str, Any] | None = None,
+) -> tuple[Accepted | None, list[FieldError]]:  # fmt: skip
+    """What a connection is made of, checked by the driver's own model; secrets apart. Empty ones keep what is stored.
+
+    `before`: the settings that the stored secrets were entered with. They are kept for the address in there only.
+    """
     model = driver_of(portal, kind).settings_model()
     names = catalog.secret_fields(model)
     errors = [
@@ -376,10 +381,24 @@ def accept(
         found = model.model_validate(document)
     except ValidationError as error:
         return None, errors + [_at_secret(item, names) for item in catalog.field_errors(error, "settings")]
+    errors += catalog.credentials_inside("settings", {key: value for key, value in settings.items() if key not in names})
+    kept_on = {name for name in kept if values.get(name) == stored[name] and not given.get(name)}
+    errors += _moved(model, dict(before or {}) | dict(stored), found, kept_on) if before is not None else []
     if errors:
         return None, errors
     plain = {key: value for key, value in found.model_dump(mode="json").items() if key not in names}
     return Accepted(plain, {name: value for name, value in values.items() if name in names}), []
+
+
+def _moved(model: type[BaseModel], before: dict[str, Any], found: BaseModel, kept: Collection[str]) -> list[FieldError]:
+    """Stored secrets that would go to another address than they were entered for."""
+    try:
+        known = model.model_validate(before)
+    except ValidationError:  # stored by an earlier version, so that nothing is known of the address
+        return []
+    if not isinstance(known, SendsSecrets) or not isinstance(found, SendsSecrets):
+        return []
+    return list(destinations.moved({k: v for k, v in known.secrets_go_to().items() if k in kept}, found.secrets_go_to(), ()))
 
 
 def _at_secret(error: FieldError, names: Sequence[str]) -> FieldError:
@@ -463,7 +482,7 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
         errors = _check_words(title, labels)
         stored = open_secrets(portal, cluster.id)
         settings = (cluster.settings or {}) if change.settings is None else change.settings
-        accepted, more = accept(portal, cluster.runtime, settings, change.secrets, stored)
+        accepted, more = accept(portal, cluster.runtime, settings, change.secrets, stored, cluster.settings or {})
         policy = cluster.policy if change.policy is None else _checked_policy(change.policy, errors)
         tenants = _checked_tenants(change.tenants, errors) if change.tenants is not None else None
         _refuse([*errors, *more])

@@ -326,7 +326,7 @@ class Pass:
 
     def secret_values(self) -> dict[str, str]:
         try:
-            return layers.open_secrets(self.portal, self.row)
+            return layers.secrets_for(self.portal, self.row)
         except KeyringError as error:
             raise GiveUp("SecretUnreadable", f"A secret cannot be opened: {error}.", UNREADABLE) from error
 

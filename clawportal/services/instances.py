@@ -382,7 +382,7 @@ def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog
     instance = _row(actor, wanted, accepted, project, cluster.id)
     db.session.add(instance)
     db.session.flush()
-    secrets.store(portal, instance.id, accepted.secrets)
+    secrets.store(portal, instance.id, accepted.secrets, go_to=layers.destinations_of(portal, instance))
     quotas.check(portal, instance)
     policies.admit(portal, actor, "instance.create", instance)
     operations.open_for_instance(actor, "instance.create", instance)
@@ -438,6 +438,8 @@ def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> 
     )
     if change.version and change.version != instance.version:
         errors = errors + tenancy.check_allowed(instance.tenant_id, instance.adapter, change.version)
+    if accepted is not None:
+        errors = errors + layers.moved_secrets(portal, instance, accepted.version, accepted.spec, accepted.secrets)
     return accepted, errors + catalog.check_labels(change.labels or {})
 
 
@@ -485,10 +487,11 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
             raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
         _insist_on_console(refused_change(portal, actor, instance, change))
         action = "version" if accepted.version != instance.version else ""
+        layers.note_destinations(portal, instance)
         instance.spec, instance.version = accepted.spec.model_dump(mode="json"), accepted.version
         instance.priority = PRIORITIES[accepted.spec.priority]
         instance.labels = instance.labels if change.labels is None else dict(change.labels)
-        secrets.store(portal, instance.id, accepted.secrets)
+        secrets.store(portal, instance.id, accepted.secrets, go_to=layers.destinations_of(portal, instance))
         if accepted.secrets:
             instance.restarts_wanted += 1  # a new secret only reaches a claw by its environment
         words = "configuration was changed"

@@ -18,9 +18,9 @@ from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, SettingForbidden
 from clawportal.layering import DEFAULT, ENFORCED, NOTHING, Effective, Layer
 from clawportal.lifecycle import Desired, Phase
-from clawportal.models import Instance, Tenant, TenantSecret
+from clawportal.models import Instance, InstanceSecret, Tenant, TenantSecret
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, catalog, clusters, ledger, plans, reach, secrets
+from clawportal.services import access, catalog, clusters, destinations, ledger, plans, reach, secrets
 from clawportal.services.catalog import MODEL_KEY
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
@@ -91,25 +91,63 @@ def _built_in(adapter: Adapter, version: str) -> dict[str, Any]:
 def key_of(portal: Portal, instance: Instance) -> str:
     """The shared API key, if this instance gets it; otherwise empty."""
     row = db.session.get(TenantSecret, (instance.tenant_id, MODEL_KEY))
-    return portal.keyring.open(row.sealed, _place(row.tenant_id)) if row is not None and _shares_key(instance) else ""
+    return portal.keyring.open(row.sealed, _place(row.tenant_id)) if row is not None and _shares_key(instance, row) else ""
 
 
 def has_key(instance: Instance) -> bool:
-    query = select(TenantSecret.name).where(TenantSecret.tenant_id == instance.tenant_id, TenantSecret.name == MODEL_KEY)
-    return db.session.scalar(query) is not None and _shares_key(instance)
+    row = db.session.get(TenantSecret, (instance.tenant_id, MODEL_KEY))
+    return row is not None and _shares_key(instance, row)
 
 
-def _shares_key(instance: Instance) -> bool:
+def _shares_key(instance: Instance, row: TenantSecret) -> bool:
     """The key goes with the model of the layer, and to no other address: an instance must not be able to send it elsewhere."""
     layer = of(instance.tenant_id)
-    if layer.model is None:
+    if layer.model is None or row.goes_to not in (None, destinations.of_model(layer.model)):
         return False
     if layer.enforced.model is not None:
         return True
     # an own key is only for who talks to the model under their own name
-    own = any(info.name == MODEL_KEY for info in secrets.listing(instance.id))
+    there = (None, destinations.of_model(layer.model))
+    own = any(info.name == MODEL_KEY and info.goes_to in there for info in secrets.listing(instance.id))
     model = layering.merge(layer, "", instance.spec or {}, {}, {}).spec["model"]
     return not own and (model["provider"], model["base_url"]) == (layer.model.provider, layer.model.base_url)
+
+
+def destinations_of(portal: Portal, instance: Instance) -> dict[str, str]:
+    """Where its secrets go as things stand, by name."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    return destinations.of(adapter, instance.version, of_instance(portal, instance).spec)
+
+
+def note_destinations(portal: Portal, instance: Instance) -> None:
+    """Of secrets that are older than the note of where they go: where they go until now."""
+    unnoted = [info.name for info in secrets.listing(instance.id) if info.goes_to is None and not info.generated]
+    if unnoted:
+        now = destinations_of(portal, instance)
+        secrets.note_destinations(instance.id, {name: now[name] for name in unnoted if name in now})
+
+
+def note_all_destinations(portal: Portal) -> None:
+    """Once after an upgrade: from then on every stored key has the address that it was entered for."""
+    with transaction():
+        for tenant_id in db.session.scalars(select(TenantSecret.tenant_id).where(TenantSecret.goes_to.is_(None))).all():
+            _note_destination(db.session.get_one(Tenant, tenant_id))
+        old = select(InstanceSecret.instance_id).where(InstanceSecret.goes_to.is_(None), InstanceSecret.generated.is_(False))
+        for row in db.session.scalars(select(Instance).where(Instance.id.in_(old), Instance.destroyed_at.is_(None))).all():
+            note_destinations(portal, row)
+
+
+def moved_secrets(
+    portal: Portal, instance: Instance, version: str, spec: InstanceSpec, given: Mapping[str, str]
+) -> list[FieldError]:
+    """Own keys that a change would send to another address than they were entered for, unless they come with it."""
+    adapter, layer = portal.registry.adapters.get(instance.adapter), of(instance.tenant_id)
+    merged = effective(layer, adapter, version, spec.model_dump(mode="json"))
+    now, until = destinations.of(adapter, version, merged.spec), destinations_of(portal, instance)
+    stored = {info.name: info.goes_to or until.get(info.name) for info in secrets.listing(instance.id) if not info.generated}
+    if _model_of_layer(layer, merged) and keeps_key(instance.tenant_id):
+        stored.pop(MODEL_KEY, None)  # the organisation has one for there
+    return list(destinations.moved(stored, now, given))
 
 
 def _place(tenant_id: str) -> str:
@@ -117,9 +155,24 @@ def _place(tenant_id: str) -> str:
 
 
 def open_secrets(portal: Portal, instance: Instance) -> dict[str, str]:
-    """The values that a claw gets: its own and, with the model of its organisation, the key of that."""
+    """All values that a claw may know, to hide them: its own and, with the model of its organisation, the key of that."""
     found, shared = secrets.open_all(portal, instance.id), key_of(portal, instance)
     return {**found, MODEL_KEY: shared} if shared else found
+
+
+def secrets_for(portal: Portal, instance: Instance) -> dict[str, str]:
+    """The values that a claw gets: without those that were entered for another address than it talks to now."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    said = of_instance(portal, instance).spec
+    mine = usable(adapter, instance.version, said, secrets.listing(instance.id))
+    own, shared = secrets.open_all(portal, instance.id, mine), key_of(portal, instance)
+    return {**own, MODEL_KEY: shared} if shared else own
+
+
+def usable(adapter: Adapter | None, version: str, spec: Mapping[str, Any], infos: Sequence[secrets.SecretInfo]) -> set[str]:
+    """Names of the own secrets that may go where this spec sends them. `spec`: with what the organisation says."""
+    there = destinations.of(adapter, version, spec)
+    return {info.name for info in infos if info.goes_to in (None, there.get(info.name, info.goes_to))}
 
 
 def reseal(portal: Portal) -> int:
@@ -156,6 +209,7 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         layer = _accepted(portal, tenant, document, key)
         _insist_on_console(portal, actor, tenant, layer)
         impact, changed, restarting = _impact(portal, tenant, layer, key)
+        _note_destination(tenant)
         tenant.layer = None if layer == NOTHING else layer.model_dump(mode="json")
         _keep_key(portal, tenant, layer, key)
         _take_up(changed, restarting)
@@ -167,6 +221,13 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
     return impact
 
 
+def _note_destination(tenant: Tenant) -> None:
+    """Of a key that is older than the note of where it goes: the model that it is with until now."""
+    row, before = db.session.get(TenantSecret, (tenant.id, MODEL_KEY)), of(tenant.id).model
+    if row is not None and row.goes_to is None and before is not None:
+        row.goes_to = destinations.of_model(before)
+
+
 def _keep_key(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> None:
     row = db.session.get(TenantSecret, (tenant.id, MODEL_KEY))
     if row is not None and (key == "" or layer.model is None):
@@ -175,7 +236,9 @@ def _keep_key(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> 
         if row is None:
             row = TenantSecret(tenant_id=tenant.id, name=MODEL_KEY)
             db.session.add(row)
+        assert layer.model is not None
         row.sealed, row.updated_at = portal.keyring.seal(key, _place(tenant.id)), clock.now()
+        row.goes_to = destinations.of_model(layer.model)
 
 
 def _take_up(changed: Sequence[str], restarting: frozenset[str]) -> None:
@@ -202,11 +265,16 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
     except ValidationError as error:
         errors = catalog.field_errors(error)
         raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors) from error
-    errors = [*_key_errors(layer, key), *(finding for kind in _kinds(portal, layer) for finding in kind)]
+    errors = [
+        *_key_errors(layer, key),
+        *_key_moved(tenant, layer, key),
+        *(finding for kind in _kinds(portal, layer) for finding in kind),
+    ]
     for strength, part in (("defaults", layer.defaults), ("enforced", layer.enforced)):
         errors += _model_errors(portal, strength, part)
         errors += [replace(item, path=f"{strength}.{item.path}") for item in catalog.check_labels(part.labels)]
         errors += _settings_errors(portal, tenant, strength, part)
+        errors += catalog.credentials_inside(strength, part.model_dump(include={"model", "settings"}))
     if errors:
         raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors)
     return layer
@@ -236,6 +304,18 @@ def _key_errors(layer: Layer, key: str | None) -> list[FieldError]:
     if len(key.encode()) > secrets.MAX_BYTES or any(ord(letter) < 32 for letter in key):
         return [FieldError(MODEL_KEY, "is too long, or has control characters; paste it again.")]
     return []
+
+
+def _key_moved(tenant: Tenant, layer: Layer, key: str | None) -> list[FieldError]:
+    """The stored key goes with the address that it was entered for."""
+    row = db.session.get(TenantSecret, (tenant.id, MODEL_KEY))
+    if row is None or key is not None or layer.model is None:
+        return []
+    before = of(tenant.id).model
+    entered = row.goes_to or (destinations.of_model(before) if before else "")
+    there = destinations.of_model(layer.model)
+    moved = entered and there not in (entered, destinations.PRACTICE)
+    return [destinations.asked_again(MODEL_KEY, entered, there)] if moved else []
 
 
 def _kinds(portal: Portal, layer: Layer) -> Iterator[list[FieldError]]:
@@ -309,7 +389,7 @@ def _impact(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> tu
             changed.append(row)
     restarts = refused = 0
     for row in changed:
-        verdict = "restart" if row.id in keyed else _verdict(portal, row, layer)
+        verdict = "restart" if row.id in keyed else _verdict(portal, row, layer, key)
         restarts, refused = restarts + (verdict == "restart"), refused + (verdict == "refused")
     names = tuple(row.name for row in changed[:NAMED])
     return Impact(len(changed), restarts, refused, names), [row.id for row in changed], frozenset(keyed)
@@ -339,7 +419,7 @@ def _running(row: Instance) -> bool:
     return row.desired == Desired.RUNNING and row.workload is not None and row.phase != Phase.STOPPED
 
 
-def _verdict(portal: Portal, row: Instance, layer: Layer) -> str:
+def _verdict(portal: Portal, row: Instance, layer: Layer, key: str | None) -> str:
     """What a claw does with it: `none`, `hot`, `restart`, or `refused`."""
     adapter = portal.registry.adapters.get(row.adapter)
     if adapter is None:
@@ -347,7 +427,9 @@ def _verdict(portal: Portal, row: Instance, layer: Layer) -> str:
     merged = effective(layer, adapter, row.version, row.spec or {}, row.labels)
     try:
         spec = InstanceSpec.model_validate(merged.spec)
-        if adapter.validate(spec, frozenset(info.name for info in secrets.listing(row.id)) | {MODEL_KEY}):
+        own = usable(adapter, row.version, merged.spec, secrets.listing(row.id))
+        shared = {MODEL_KEY} if _model_of_layer(layer, merged) and (key or (key is None and keeps_key(row.tenant_id))) else set()
+        if adapter.validate(spec, frozenset(own | shared)):
             return "refused"
         if not _running(row):
             return "none"

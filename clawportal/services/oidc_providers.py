@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 
-from clawportal import clock
+from clawportal import addresses, clock
 from clawportal.db import db, transaction
 from clawportal.errors import FieldError, Invalid, NotFound
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Project, RoleGrant, Tenant, UserSession
 from clawportal.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Permission, Scope
-from clawportal.services import access, accounts, ledger, members
+from clawportal.services import access, accounts, destinations, ledger, members
 from clawportal.services.oidc_calls import Setup, check_address
 from clawportal.services.portal import Portal
 from clawportal.types import DoctorResult
@@ -178,6 +178,7 @@ def change(portal: Portal, actor: Actor, provider_id: str, wanted: Wanted) -> Kn
         wanted = _checked(actor, replace(wanted, slug=row.slug))
         if wanted.issuer != row.issuer and _has_people(row.id):
             raise Invalid.field("issuer", "People are linked to this issuer. Set up a second provider for another one.", "used")
+        _check_secret_stays(row, wanted)
         if row.enabled and not wanted.enabled:
             _end_sessions(row.id)
         _take(row, wanted)
@@ -189,6 +190,14 @@ def change(portal: Portal, actor: Actor, provider_id: str, wanted: Wanted) -> Kn
         known = get(actor, row.id)
     portal.oidc.forget(known.issuer)
     return known
+
+
+def _check_secret_stays(row: OidcProvider, wanted: Wanted) -> None:
+    """The stored secret goes to the issuer that it was entered for, and to nobody who only looks like it."""
+    was, there = addresses.endpoint(row.issuer), addresses.endpoint(wanted.issuer.strip())
+    if row.sealed is not None and wanted.secret is None and was != there:
+        error = destinations.asked_again("secret", was, there)
+        raise Invalid(f"{error.path}: {error.message}", errors=[error])
 
 
 def _has_people(provider_id: str) -> bool:
@@ -296,7 +305,9 @@ def examine(
     require(actor)
     secret = wanted.secret
     if secret is None and provider_id is not None:
-        secret = setup_of(portal, _row(provider_id)).secret
+        row = _row(provider_id)
+        _check_secret_stays(row, wanted)
+        secret = setup_of(portal, row).secret
     db.session.rollback()  # nothing stays open while the network is asked
     setup = Setup(wanted.issuer.strip(), wanted.client_id.strip(), (secret or "").strip(), wanted.scopes)
     return portal.oidc.examine(setup, redirect_uri, (wanted.username_claim, wanted.email_claim, wanted.groups_claim))

@@ -17,6 +17,7 @@ from clawportal.layering import Layer
 from clawportal.models import Cluster, Instance, Tenant
 from clawportal.services import clusters, ports, quotas, secrets
 from clawportal.services.catalog import MODEL_KEY
+from clawportal.services.destinations import BASE_URLS
 from clawportal.services.portal import Portal
 from clawportal.types import (
     Adapter,
@@ -35,8 +36,6 @@ from clawportal.types import (
     Workload,
     parse_quantity,
 )
-
-_BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com/v1"}
 
 
 def ref_of(instance: Instance) -> Ref:
@@ -87,7 +86,7 @@ def context_of(
         layers.of(instance.tenant_id) if layer is None else layer, adapter, instance.version, instance.spec or {}
     )
     spec = InstanceSpec.model_validate(said.spec)
-    names = {info.name for info in secrets.listing(instance.id)}
+    names = layers.usable(adapter, instance.version, said.spec, secrets.listing(instance.id))
     return Context(
         instance_id=instance.id,
         name=instance.name,
@@ -116,7 +115,7 @@ def _model(portal: Portal, spec: InstanceSpec, adapter: Adapter, runtime: Runtim
             url = _from_afar(url, db.session.get_one(Cluster, cluster_id))
         return Model("practice", url, choice.name or "practice", "openai", MODEL_KEY)
     api = "anthropic" if choice.provider == "anthropic" else "openai"
-    return Model(choice.provider, choice.base_url or _BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
+    return Model(choice.provider, choice.base_url or BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
 
 
 def _from_afar(url: str, cluster: Cluster) -> str:
@@ -252,7 +251,7 @@ class InstanceIO:
             from clawportal.services import layers
 
             row = db.session.get(Instance, self._instance_id)
-            self._secrets = layers.open_secrets(self._portal, row) if row else {}
+            self._secrets = layers.secrets_for(self._portal, row) if row else {}
         return self._secrets.get(name, "")
 
     def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:

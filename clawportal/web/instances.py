@@ -12,7 +12,7 @@ from flask import make_response, render_template, request, url_for
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
-from clawportal import clock
+from clawportal import addresses, clock
 from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
 from clawportal.http import headers
 from clawportal.http.paging import paging
@@ -299,7 +299,7 @@ def instance_config(instance_id: str) -> str:
     found = service.get(actor(), instance_id)
     if found.foreign_id:
         return render_template("instances/foreign.html", **frame(found), foreign=found.foreign or {})
-    workload = found.workload or {}
+    workload = addresses.hidden(found.workload or {})
     processes = workload.get("processes", [])
     return render_template(
         "instances/config.html",
@@ -318,7 +318,7 @@ def instance_config(instance_id: str) -> str:
 def _shared(found: Instance) -> list[tuple[str, str, str]]:
     """What holds because the organisation says so: path, value, strength."""
     whole = layers.of_instance(portal(), found)
-    values: dict[str, Any] = {"labels": whole.labels, **whole.spec}
+    values: dict[str, Any] = {"labels": whole.labels, **addresses.hidden(whole.spec)}
     shown: list[tuple[str, str, str]] = []
     for path, source in sorted(whole.sources.items()):
         part, _dot, name = path.partition(".")
@@ -338,7 +338,7 @@ def _environment(processes: Sequence[dict[str, Any]]) -> list[tuple[str, str, bo
 
 def _spec_text(found: Instance) -> str:
     """As `claw create -f` takes it."""
-    document = {"name": found.name, "adapter": found.adapter, "version": found.version, "spec": found.spec}
+    document = {"name": found.name, "adapter": found.adapter, "version": found.version, "spec": addresses.hidden(found.spec)}
     if found.labels:
         document["labels"] = found.labels
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
+from clawportal.addresses import endpoint
 from clawportal.types import Strict, parse_quantity
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ class DockerSettings(Strict):
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("a client certificate and its key are needed together")
         return self
+
+    def secrets_go_to(self) -> dict[str, str]:
+        return {"tls_key": endpoint(self.url)}
 
     @property
     def by_address(self) -> bool:

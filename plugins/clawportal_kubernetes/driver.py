@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import re
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
+from clawportal.addresses import endpoint
 from clawportal.types import Strict, parse_quantity
 
 if TYPE_CHECKING:
@@ -249,6 +251,25 @@ class KubernetesSettings(Strict):
         if self.context and not self.kubeconfig and "kubeconfig" in self.model_fields_set:
             raise ValueError("a context needs a kubeconfig")
         return self
+
+    def secrets_go_to(self) -> dict[str, str]:
+        """A kubeconfig names its own server; what is put into the cluster is for that one."""
+        return {"image_pull_secret": _server(self.kubeconfig, self.context)}
+
+
+def _server(kubeconfig: str, context: str) -> str:
+    """The address of the API server; for what is no kubeconfig, which connecting tells, the text itself tells them apart."""
+    import yaml  # late: a driver is looked at by every command
+
+    if not kubeconfig:
+        return "the cluster that the portal runs in"
+    try:
+        found = yaml.safe_load(kubeconfig)
+        name = context or found["current-context"]
+        cluster = next(item["context"]["cluster"] for item in found["contexts"] if item["name"] == name)
+        return endpoint(next(item["cluster"]["server"] for item in found["clusters"] if item["name"] == cluster))
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError, StopIteration):
+        return f"a kubeconfig ({hashlib.sha256(kubeconfig.encode()).hexdigest()[:12]})"
 
 
 class KubernetesDriver:

@@ -149,6 +149,10 @@ class NanobotSettings(BaseModel):
                 raise ValueError("is not the name of a time zone; write for example UTC or Europe/Berlin") from None
         return value
 
+    def secrets_go_to(self) -> dict[str, str]:
+        where = f" {self.web_search_url}" if self.web_search_provider == "searxng" else ""
+        return {SEARCH_KEY: f"{self.web_search_provider}{where}"}
+
     def search_key_missing(self, secrets: frozenset[str]) -> bool:
         return self.web_enabled and self.web_search_provider in _SEARCH_NEEDS_KEY and SEARCH_KEY not in secrets
 
