@@ -1,9 +1,11 @@
 """The namespace /console: a terminal in a running claw.
 
-    browser -> server   open {instance_id, columns, rows, console_id?}    input {data}    resize {columns, rows}    close
-    server -> browser   opened {console_id, replay}    output {data}    ended {code, reason}    problem {detail}
+    browser -> server   open {instance_id, columns, rows, console_id?}    input {data, number?}    resize {columns, rows}    close
+    server -> browser   opened {console_id, replay, typed}    output {data}    ended {code, reason}    problem {detail}
 
 `replay` and what is put out are bytes. With the `console_id` of before, a page that lost its connection gets its console back.
+Pieces of input that are numbered 1, 2, 3 ... arrive once: each is acknowledged, and after a break a page sends again what is
+newer than `typed`.
 """
 
 from __future__ import annotations
@@ -86,13 +88,17 @@ class Terminals:
         replay = console.attach(seat.output, seat.ended)
         console.resize(columns, rows)
         server = self.people.socketio.server
-        server.emit("opened", {"console_id": console.id, "replay": replay}, to=viewer.sid, namespace=NAMESPACE)
+        told = {"console_id": console.id, "replay": replay, "typed": console.typed}
+        server.emit("opened", told, to=viewer.sid, namespace=NAMESPACE)
 
     def input(self, viewer: Viewer, actor: Actor, data: Any) -> None:
         raw = data.get("data") if isinstance(data, dict) else None
         if not isinstance(raw, (str, bytes)):
             raise Invalid.field("data", "Say what was typed: {data: ...}.", "missing")
-        self._seat(viewer, actor).console.type(raw.encode() if isinstance(raw, str) else raw)
+        number = data.get("number", 0)
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**53:
+            raise Invalid.field("number", "Number the pieces 1, 2, 3 ..., or leave it out.")
+        self._seat(viewer, actor).console.type(raw.encode() if isinstance(raw, str) else raw, number)
 
     def resize(self, viewer: Viewer, actor: Actor, data: Any) -> None:
         self._seat(viewer, actor).console.resize(*size(data))

@@ -44,12 +44,15 @@ class Console:
     left: float | None = None
     """Since when nobody is in front of it."""
     received: int = 0
+    typed: int = 0
+    """Number of the last piece of input that arrived; a browser that comes back sends what is newer once more."""
     reason: str = ""
     _kept: deque[bytes] = field(default_factory=deque)
     _kept_bytes: int = 0
     _output: Output | None = None
     _ended: Ended | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _typing: threading.Lock = field(default_factory=threading.Lock)
 
     def attach(self, output: Output, ended: Ended) -> bytes:
         """From now on output goes there; answers what was shown before. Whoever was attached is told that it moved."""
@@ -66,12 +69,17 @@ class Console:
                 self._output = self._ended = None
                 self.left = time.monotonic()
 
-    def type(self, data: bytes) -> None:
+    def type(self, data: bytes, number: int = 0) -> None:
+        """To the shell. A piece with the number of one that arrived before is dropped; 0 is no number."""
         self.touched = time.monotonic()
-        try:
-            self.session.send(data)
-        except OSError as error:
-            raise Conflict("The shell has ended. Open a new console.") from error
+        with self._typing:
+            if number and number <= self.typed:
+                return
+            try:
+                self.session.send(data)
+            except OSError as error:
+                raise Conflict("The shell has ended. Open a new console.") from error
+            self.typed = max(self.typed, number)
 
     def resize(self, columns: int, rows: int) -> None:
         self.session.resize(columns, rows)

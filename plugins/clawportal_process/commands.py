@@ -174,7 +174,10 @@ def set_size(terminal: int, columns: int, rows: int) -> None:
 
 
 class Command:
-    """See `clawportal.types.ExecSession`."""
+    """See `clawportal.types.ExecSession`.
+
+    Nobody holds the lock while waiting, so that a key that is typed never waits for the output that is awaited.
+    """
 
     def __init__(self, channel: socket.socket, streams: _Streams) -> None:
         channel.setblocking(False)
@@ -184,14 +187,15 @@ class Command:
         self._code: int | None = None
         self._ended = 0.0
         self._closed = self._released = False
-        self._busy = threading.RLock()
-        self._guard = threading.Lock()
+        self._sending = threading.Lock()
+        self._state = threading.Condition(threading.Lock())
+        self._waiting = self._receiving = 0
 
     # ---- in
 
     def send(self, data: bytes) -> None:
         """Output that comes meanwhile is held, so that a command that answers at once cannot block itself and its caller."""
-        with self._busy:
+        with self._sending, self._state:
             left, until = memoryview(data), time.monotonic() + _STUCK
             while left:
                 self._must_run()
@@ -210,23 +214,23 @@ class Command:
     def _wait_for_room(self, until: float) -> None:
         if time.monotonic() > until:
             raise TimeoutError(errno.ETIMEDOUT, "the command does not read its input")
-        reading = sum(len(data) for _, data in self._held) < _HELD
-        for handle in self._poll(1.0, writing=True, reading=reading):
-            if handle in self._streams.outputs and reading:
-                piece = self._read(handle)
-                if piece is not None:
-                    self._held.append(piece)
+        # whoever receives at the same time takes the output itself
+        reading = not self._receiving and sum(len(data) for _, data in self._held) < _HELD
+        ready = self._wait(1.0, writing=True, reading=reading)
+        if reading and not self._closed:
+            self._hold(ready)
 
     def close_input(self) -> None:
-        with self._busy:
-            if self._streams.tty:
-                with suppress(OSError):
-                    self.send(_END_OF_INPUT)
-            else:
+        if self._streams.tty:
+            with suppress(OSError):
+                self.send(_END_OF_INPUT)
+            return
+        with self._sending, self._state:
+            if not self._closed:
                 self._streams.close_input()
 
     def resize(self, columns: int, rows: int) -> None:
-        with self._busy:
+        with self._state:
             if self._streams.tty and self._streams.outputs and not self._closed:
                 set_size(self._streams.master, columns, rows)
 
@@ -234,26 +238,36 @@ class Command:
 
     def receive(self, timeout: float) -> tuple[Stream, bytes] | None:
         until = time.monotonic() + timeout
-        with self._busy:
-            while not self._closed:
-                if self._held:
-                    return self._held.popleft()
-                if self._code is not None and (not self._streams.outputs or self._silent()):
-                    break
-                left = until - time.monotonic()
-                waiting = min(left, _LAST_WORDS) if self._code is not None else left
-                for handle in self._poll(max(waiting, 0.0)):
-                    piece = self._read(handle) if handle in self._streams.outputs else None
-                    if piece is not None:
-                        self._held.append(piece)
-                self._hear_end()
-                if not self._held and time.monotonic() >= until and (self._code is None or self._streams.outputs):
-                    return None
+        with self._state:
+            self._receiving += 1
+            try:
+                while not self._closed:
+                    if self._held:
+                        return self._held.popleft()
+                    if self._code is not None and (not self._streams.outputs or self._silent()):
+                        break
+                    left = until - time.monotonic()
+                    waiting = min(left, _LAST_WORDS) if self._code is not None else left
+                    self._hold(self._wait(max(waiting, 0.0)))
+                    self._hear_end()
+                    if not self._held and time.monotonic() >= until and (self._code is None or self._streams.outputs):
+                        return None
+            finally:
+                self._receiving -= 1
         raise EOFError("the command has ended")
 
     def _silent(self) -> bool:
         """Nothing more comes, although children of it may hold its streams open."""
-        return time.monotonic() - self._ended > _LAST_WORDS and not set(self._poll(0.0)) & self._streams.outputs.keys()
+        return time.monotonic() - self._ended > _LAST_WORDS and not set(self._wait(0.0)) & self._streams.outputs.keys()
+
+    def _hold(self, ready: list[int]) -> None:
+        """Keep what can be read now, and wake whoever looked before it was there."""
+        for handle in ready:
+            piece = self._read(handle) if handle in self._streams.outputs and not self._closed else None
+            if piece is not None:
+                self._held.append(piece)
+        if self._held and self._waiting:
+            os.eventfd_write(self._wake, 1)
 
     def _read(self, handle: int) -> tuple[Stream, bytes] | None:
         try:
@@ -267,7 +281,23 @@ class Command:
             return None
         return self._streams.outputs[handle], data
 
-    def _poll(self, seconds: float, *, writing: bool = False, reading: bool = True) -> list[int]:
+    def _wait(self, seconds: float, *, writing: bool = False, reading: bool = True) -> list[int]:
+        """What is ready. The lock is let go of meanwhile; `close` leaves every handle open until nobody waits on it."""
+        poll = self._poll(writing=writing, reading=reading)
+        self._waiting += 1
+        self._state.release()
+        try:
+            ready = [handle for handle, _ in poll.poll(int(seconds * 1000) + (seconds > 0))]
+        finally:
+            self._state.acquire()
+            self._waiting -= 1
+            self._state.notify_all()
+        if self._wake in ready and not self._closed:
+            with suppress(BlockingIOError):  # another has heard it
+                os.eventfd_read(self._wake)
+        return ready
+
+    def _poll(self, *, writing: bool, reading: bool) -> select.poll:
         poll = select.poll()
         for handle in (self._wake, *((self._channel.fileno(),) if self._code is None else ())):
             poll.register(handle, select.POLLIN)
@@ -276,7 +306,7 @@ class Command:
         if writing and self._streams.input >= 0:
             both = select.POLLIN if self._streams.input in self._streams.outputs and reading else 0
             poll.register(self._streams.input, select.POLLOUT | both)
-        return [handle for handle, _ in poll.poll(int(seconds * 1000) + (seconds > 0))]
+        return poll
 
     def _hear_end(self) -> None:
         if self._code is not None or self._released:
@@ -294,25 +324,22 @@ class Command:
 
     @property
     def exit_code(self) -> int | None:
-        if self._busy.acquire(blocking=False):
-            try:
-                self._hear_end()
-            finally:
-                self._busy.release()
+        with self._state:
+            self._hear_end()
         return self._code
 
     # ---- the end
 
     def close(self) -> None:
         """The supervisor hears that the channel is gone, and kills the command with all below."""
-        with self._guard:
+        with self._state:
             if self._closed:
                 return
             self._closed = True
             with suppress(OSError):
                 self._channel.shutdown(socket.SHUT_RDWR)
             os.eventfd_write(self._wake, 1)
-        with self._busy:
+            self._state.wait_for(lambda: not self._waiting)
             self._hear_end()
             self._released = True
             self._channel.close()

@@ -71,6 +71,23 @@ def test_a_break_keeps_the_shell_and_what_it_showed(browser: MakeBrowser, server
     wait_for(lambda: shown(again).count("still-here") >= 2, what="it is the same shell")
 
 
+def test_what_is_sent_again_after_a_break_arrives_once(browser: MakeBrowser, server: Server, claw: str) -> None:
+    first = opened(browser, server.admin, claw)
+    for number, data in ((1, "echo one"), (2, "-two\n"), (2, "-two\n"), (1, "echo one")):
+        first.say("input", {"data": data, "number": number})
+    wait_for(lambda: "one-two" in shown(first).splitlines(), what="it answers")
+    console_id = first.all("opened")[0]["console_id"]
+    first.client.disconnect()
+    again = opened(browser, server.admin, claw, console_id=console_id)
+    assert again.all("opened")[0]["typed"] == 2
+    for number, data in ((2, "-two\n"), (3, "echo three\n")):
+        again.say("input", {"data": data, "number": number})
+    wait_for(lambda: "three" in shown(again).splitlines(), what="what is new arrives")
+    assert "-two: " not in shown(again)  # the shell would have looked for such a program
+    again.say("input", {"data": "x", "number": "four"})
+    assert "1, 2, 3" in again.hears("problem")["detail"]
+
+
 def test_another_person_cannot_take_a_console_over(browser: MakeBrowser, server: Server, claw: str) -> None:
     mine = opened(browser, server.admin, claw).all("opened")[0]["console_id"]
     other = make_person(server.app, "second-admin", "portal-admin")

@@ -7,8 +7,9 @@ import json
 import os
 import signal
 import tarfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,43 @@ def test_a_command_that_answers_while_it_is_fed_does_not_block(runtime: Any) -> 
     with pytest.raises(OSError):
         session.send(b"more")
     session.close()
+
+
+def test_what_is_typed_does_not_wait_for_the_output_that_is_awaited(runtime: Any) -> None:
+    """Each answer can only come while somebody is already waiting for it, as in a console."""
+    runtime.apply(ONE, workload(), {})
+    session = runtime.exec(ONE, ("cat",))
+    for line in (b"one\n", b"two\n", b"three\n"):
+        awaited: list[Any] = []
+        listener = threading.Thread(target=lambda heard=awaited: heard.append(session.receive(30.0)), daemon=True)
+        listener.start()
+        eventually(lambda: session._receiving == 1, "somebody waits")
+        session.send(line)
+        listener.join(30)
+        assert awaited == [("stdout", line)]
+    session.close()
+
+
+def test_closing_ends_whoever_waits_and_whoever_types(runtime: Any) -> None:
+    runtime.apply(ONE, workload(), {})
+    session = runtime.exec(ONE, ("sleep", "600"))
+    ended: list[type[BaseException]] = []
+
+    def until_it_ends(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except (EOFError, OSError) as error:
+            ended.append(type(error))
+
+    works = (lambda: session.receive(60.0), lambda: session.send(b"x" * (1 << 20)))
+    threads = [threading.Thread(target=until_it_ends, args=(work,), daemon=True) for work in works]
+    for one in threads:
+        one.start()
+    eventually(lambda: session._waiting == 2, "both wait")
+    session.close()
+    for one in threads:
+        one.join(30)
+    assert sorted(kind.__name__ for kind in ended) == ["BrokenPipeError", "EOFError"]
 
 
 def test_a_child_that_keeps_the_output_open_does_not_hold_up_the_end(runtime: Any) -> None:
