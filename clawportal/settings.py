@@ -41,7 +41,8 @@ class Settings(BaseSettings):
         600,
         ge=1,
         le=2000,
-        description="Live pages (websockets) at a time; above it a page asks again later. A viewer costs 0.11 MB.",
+        description="Live pages and streams at a time; above it a page asks again later. One person may have a tenth of them, "
+        "one organisation two thirds where there are several. A viewer costs 0.11 MB.",
     )
     trusted_proxies: int = Field(
         0,

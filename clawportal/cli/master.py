@@ -1,6 +1,7 @@
 """The web server: a gunicorn master that stays small, and one threaded worker for pages, sockets and background work.
 
-Run by `clawportal serve` in its own place. It imports only gunicorn; Flask, tables and settings are the worker's.
+Run by `clawportal serve` in its own place. It imports only gunicorn and the loop of `clawportal.wire`; Flask, tables and settings
+are the worker's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from types import FrameType
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+
+from clawportal.wire.worker import Worker
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # gunicorn's heartbeat file must not be on a disk that may stall
 
@@ -42,14 +45,16 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         super().__init__()
 
     def load_config(self) -> None:
+        Worker.hops, Worker.lasting = self.plan["hops"], self.plan["lasting"]
         for name, value in {
             "bind": self.plan["bind"],
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": 1,
             "threads": self.plan["threads"],
             "timeout": 120,
             "graceful_timeout": 5,
             "keepalive": 30,
+            "sendfile": False,  # it would wait for its reader without our deadlines
             "control_socket_disable": True,
             "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
             "proc_name": "clawportal",

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import click
 
-from clawportal import paths
+from clawportal import hosts, paths
 from clawportal.settings import Settings
 
 LOCK_WAIT = 10.0
@@ -32,12 +32,13 @@ def serve(settings: Settings) -> NoReturn:
     _lock(settings.data_dir)
     if not _tables_ready(settings):
         _prepare()
-    click.echo(
-        f"clawportal listens on http://{settings.host}:{settings.port}   data: {settings.data_dir}   stop: Ctrl+C", err=True
-    )
+    place = f"{hosts.bracketed(settings.host)}:{settings.port}"
+    click.echo(f"clawportal listens on http://{place}   data: {settings.data_dir}   stop: Ctrl+C", err=True)
     plan = {
-        "bind": f"{settings.host}:{settings.port}",
-        "threads": settings.threads + settings.max_viewers,
+        "bind": place,
+        "threads": settings.threads,
+        "lasting": settings.max_viewers,
+        "hops": settings.trusted_proxies,
         "exclusive": settings.database.startswith("sqlite"),
     }
     os.execv(sys.executable, [sys.executable, "-m", "clawportal.cli.master", json.dumps(plan)])

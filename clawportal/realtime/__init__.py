@@ -41,7 +41,7 @@ def init_app(app: Flask) -> SocketIO:
     console.Terminals(people)
     recheck = app.extensions["clawportal_recheck"] = Recheck(people)
     app.extensions["clawportal_people"] = people
-    app.wsgi_app = Guard(app.wsgi_app, counted, recheck.start)  # type: ignore[method-assign]  # Flask's documented way
+    app.wsgi_app = Guard(app, app.wsgi_app, counted, recheck.start)  # type: ignore[method-assign]  # Flask's documented way
     plain.init_app(app)
     _join_hub(app, portal)
     return socketio

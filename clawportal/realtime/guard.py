@@ -1,41 +1,61 @@
-"""Keeps websockets within their cap: above it a browser is told to come back later, and pages go on being served."""
+"""Keeps websockets within their caps: above them a browser is told to come back later, and pages go on being served."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from clawportal.http.streams import RETRY_AFTER, Viewers, drop_when_stalled
+from flask import Flask
+
+from clawportal.errors import Problem
+from clawportal.http import security
+from clawportal.http.streams import Place, Viewers, connection_of, drop_when_stalled, tell_it_lasts
+from clawportal.permissions import Actor
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_BODY = b"Too many live pages are open at the moment. Try again later.\n"
+PLACE = "clawportal.place"
+"""Where in a websocket's environ its place is, for whoever learns later who is there."""
 
 
 class Guard:
     """WSGI middleware around everything. A websocket lasts as long as the call, so counting calls counts websockets."""
 
-    def __init__(self, app: WSGIApplication, counted: Viewers, opened: Callable[[], None]) -> None:
-        self._app, self._counted, self._opened = app, counted, opened
+    def __init__(self, app: Flask, inner: WSGIApplication, counted: Viewers, opened: Callable[[], None]) -> None:
+        self._app, self._inner, self._counted, self._opened = app, inner, counted, opened
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("HTTP_UPGRADE", "").lower() != "websocket":
-            return self._app(environ, start_response)
-        if not self._counted.enter():
-            return _refuse(start_response)
+            return self._inner(environ, start_response)
         try:
-            drop_when_stalled(environ)
-            self._opened()
-            return self._app(environ, start_response)
+            place = self._enter(environ)
+        except Problem as problem:
+            return _refuse(start_response, problem)
+        try:
+            return self._opened_at(place, environ, start_response)
         finally:
-            self._counted.leave()
+            self._counted.leave(place)
+
+    def _enter(self, environ: WSGIEnvironment) -> Place:
+        return self._counted.enter(environ.get("REMOTE_ADDR", ""), self._who(environ), connection_of(environ))
+
+    def _who(self, environ: WSGIEnvironment) -> Actor | None:
+        """As far as cookie or header say so; a token may still come with the first message."""
+        with self._app.request_context(environ):
+            return security.current_actor()
+
+    def _opened_at(self, place: Place, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[PLACE] = place
+        drop_when_stalled(environ)
+        tell_it_lasts(environ, forever=True)
+        self._opened()
+        return self._inner(environ, start_response)
 
 
-def _refuse(start_response: Any) -> Iterable[bytes]:
-    headers = [
-        ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_BODY))), ("Retry-After", str(RETRY_AFTER)),
-        ("Connection", "close"),
-    ]  # fmt: skip
-    start_response("503 Service Unavailable", headers)
-    return [_BODY]
+def _refuse(start_response: Any, problem: Problem) -> Iterable[bytes]:
+    body = f"{problem.detail}\n".encode()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), ("Connection", "close")]
+    start_response(f"{problem.status} {HTTPStatus(problem.status).phrase}", [*headers, *problem.headers.items()])
+    return [body]

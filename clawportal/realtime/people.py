@@ -13,8 +13,9 @@ from flask import Flask, request
 from flask_socketio import ConnectionRefusedError, SocketIO
 
 from clawportal.errors import Forbidden, GiveUp, Problem, Retry, Unauthenticated
-from clawportal.http import inside, security
+from clawportal.http import inside, security, streams
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.realtime.guard import PLACE
 from clawportal.services import clients, identity, sessions
 from clawportal.services.portal import Portal
 
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 UNAUTHENTICATED = "unauthenticated"
 """What a refused browser is told; its script gives up on this word and sends the person to sign in."""
+
+BUSY = "busy"
+"""Told to whoever has too many connections; clients come back later."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,22 @@ class People:
             raise ConnectionRefusedError("forbidden")
         if self.portal.stopping.is_set():
             raise ConnectionRefusedError("stopping")
+        self._count(actor)
         sid = _sid()
         viewer = Viewer(sid, self.socketio.server.manager.eio_sid_from_sid(sid, namespace), namespace, found)
         with self._lock:
             self._viewers[namespace, sid] = viewer
         self._parts[namespace].seen(viewer, actor)
+
+    def _count(self, actor: Actor) -> None:
+        """Its place was counted for nobody, where neither cookie nor header said who comes."""
+        place = request.environ.get(PLACE)
+        if place is None:
+            return
+        try:
+            streams.viewers().identify(place, actor)
+        except Problem as problem:
+            raise ConnectionRefusedError(BUSY, {"detail": problem.detail, "retry_after": streams.RETRY_AFTER}) from problem
 
     def _disconnect(self, namespace: str) -> None:
         with self._lock:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import threading
 import time
 
@@ -33,12 +35,23 @@ class Recheck:
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self.people.portal.stopping.wait(EVERY_SECONDS):
+        due = time.monotonic() + EVERY_SECONDS
+        while not self.people.portal.stopping.wait(1.0):
             try:
-                self.once()
+                self.show_out_silent()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + EVERY_SECONDS
+                    self.once()
             except Exception:
                 log.exception("the connected could not be checked")
         self.close_all()
+
+    def show_out_silent(self) -> None:
+        """Whoever opened a websocket and did not say who he is. The thread that reads it notices, and gives its place back."""
+        for place in self.people.app.extensions["clawportal_viewers"].silent():
+            if place.connection is not None:
+                with contextlib.suppress(OSError):
+                    place.connection.shutdown(socket.SHUT_RDWR)
 
     def once(self) -> None:
         known: dict[Identity, Actor | None] = {}
@@ -67,7 +80,7 @@ class Recheck:
         return viewer.identity.kind == "session" and time.monotonic() - viewer.since > limit
 
     def _end_silent(self) -> None:
-        """Whoever opened a websocket and never said who he is must not keep others out."""
+        """Whoever is in no namespace any more, though a cookie or header said who he is, must not keep others out."""
         used = {viewer.eio_sid for viewer in self.people.viewers()}
         sockets = self.people.socketio.server.eio.sockets
         silent = set(sockets.copy()) - used
