@@ -17,7 +17,7 @@ import json
 import math
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -28,9 +28,10 @@ from pydantic_core import from_json, to_json
 
 from clawportal.errors import BadRequest, FieldError, Invalid, NotFound, PreconditionRequired, Problem
 from clawportal.http import security
-from clawportal.http.paging import MAX_LIMIT
+from clawportal.http.paging import MAX_LIMIT, MAX_OFFSET, agreed, links
 from clawportal.permissions import Permission
 from clawportal.services.catalog import field_errors
+from clawportal.services.paging import Slice, Which
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -65,9 +66,14 @@ class Page(Answer, Generic[T]):
     """One page of a list."""
 
     items: list[T]
-    total: int = Field(description="How many there are in all, whatever `limit` and `offset` say.")
+    total: int = Field(description="How many there are in all, whatever page this is.")
     limit: int
-    offset: int
+    offset: int = Field(description="As asked; 0 for a page that a cursor led to.")
+    next: str | None = Field(
+        description="Send it as `cursor`, with the same filters and order, to go on. Null: this is the last page. "
+        "The header Link has the whole address (`rel=next`), and those of the previous and the last page."
+    )
+    previous: str | None = Field(description="The same for the page before this one. Null: this is the first page.")
 
 
 class Query(BaseModel):
@@ -80,7 +86,24 @@ class Paged(Query):
     """Which page of a list."""
 
     limit: int = Field(50, ge=1, le=MAX_LIMIT, description="Entries in one answer.")
-    offset: int = Field(0, ge=0, le=10_000_000, description="Entries to leave out at the beginning.")
+    offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Entries to leave out at the beginning; `cursor` is better for many.")
+    cursor: str = Field(
+        "", max_length=1000,
+        description="`next` or `previous` of another page. Nothing is skipped or repeated when entries come or go meanwhile.",
+    )  # fmt: skip
+
+    @property
+    def which(self) -> Which:
+        return agreed(Which(self.limit, self.offset, self.cursor))
+
+
+def paged(found: Slice[Any], query: Paged, items: Sequence[Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """The answer of a list: `items` are what is told of the entries of `found`."""
+    document = {
+        "items": items, "total": found.total, "limit": query.limit, "offset": query.offset,
+        "next": found.next or None, "previous": found.previous or None,
+    }  # fmt: skip
+    return document, 200, links(found)
 
 
 # ---- the registry

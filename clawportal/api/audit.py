@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from clawportal.api._layer import BIGGEST, Answer, Query, op
 from clawportal.errors import NotFound
-from clawportal.http.paging import MAX_LIMIT
+from clawportal.http.paging import MAX_LIMIT, link_header
 from clawportal.models import AuditEntry
 from clawportal.permissions import Actor, Permission
 from clawportal.services import audit, audit_files
@@ -79,10 +79,11 @@ def _filters(query: AuditFilters) -> audit.Filters:
 
 
 @op("GET", "/audit", permission=Permission.AUDIT_READ, tags=TAGS, summary="Who did what", returns=Entries)
-def list_audit(actor: Actor, query: AuditQuery) -> dict[str, Any]:
+def list_audit(actor: Actor, query: AuditQuery) -> Any:
     """Newest first. Inside an organisation only what was done in it; administrators of the portal see everything."""
     page = audit.listing(actor, _filters(query), before=query.before, limit=query.limit)
-    return {"items": [_document(row) for row in page.items], "total": page.total, "next": page.next}
+    document = {"items": [_document(row) for row in page.items], "total": page.total, "next": page.next}
+    return document, 200, link_header({"next": {"before": str(page.next)}} if page.next is not None else {})
 
 
 @op("GET", "/audit/export", permission=Permission.AUDIT_READ, tags=TAGS, summary="The audit as a file", returns=str,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal import addresses
-from clawportal.api._layer import BIGGEST, Answer, Page, Paged, Query, agreed_generation, op
+from clawportal.api._layer import BIGGEST, Answer, Page, Paged, Query, agreed_generation, op, paged
 from clawportal.api.events import Event as EventDocument
 from clawportal.errors import PreconditionRequired
 from clawportal.models import Cluster
@@ -162,12 +162,12 @@ EXAMPLE = {"name": "lab", "runtime": "docker", "settings": {}, "policy": {"max_c
 
 
 @op("GET", "/clusters", permission=Permission.CLUSTER_READ, tags=TAGS, summary="Clusters", returns=Page[ClusterRow])
-def list_clusters(actor: Actor, query: ClusterQuery) -> dict[str, Any]:
+def list_clusters(actor: Actor, query: ClusterQuery) -> Any:
     """Those that your organisations may use. From the portal's own notes: no cluster is asked."""
-    page = clusters.listing(actor, text=query.q, limit=query.limit, offset=query.offset)
+    page = clusters.listing(actor, text=query.q, which=query.which)
     full = clusters.sees_all(actor)
     items = [_item(row, page.instances.get(row.id, 0)) | _more(row, page.tenants.get(row.id, ()), full) for row in page.items]
-    return {"items": items, "total": page.total, "limit": query.limit, "offset": query.offset}
+    return paged(page.found, query, items)
 
 
 @op("GET", "/clusters/{cluster_id}", permission=Permission.CLUSTER_READ, tags=TAGS, summary="One cluster",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from clawportal.api._layer import BIGGEST, Answer, Query, op
 from clawportal.errors import Invalid
-from clawportal.http.paging import MAX_LIMIT
+from clawportal.http.paging import MAX_LIMIT, link_header
 from clawportal.models import EventRow
 from clawportal.permissions import Actor, Permission
 from clawportal.services import ledger, place_events
@@ -71,14 +71,14 @@ class FeedQuery(InstanceFeedQuery):
 
 
 @op("GET", "/events", permission=Permission.EVENT_READ, tags=TAGS, summary="What happened", returns=Feed, problems=(404,))
-def list_events(actor: Actor, query: FeedQuery) -> dict[str, Any]:
+def list_events(actor: Actor, query: FeedQuery) -> Any:
     """Newest first; with `after`, oldest first, so that a follower misses nothing."""
     return _feed(actor, query, query.instance or None)
 
 
 @op("GET", "/instances/{instance_id}/events", permission=Permission.EVENT_READ, tags=TAGS, summary="What happened to an instance",
     returns=Feed, problems=(404,))  # fmt: skip
-def list_instance_events(actor: Actor, instance_id: str, query: InstanceFeedQuery) -> dict[str, Any]:
+def list_instance_events(actor: Actor, instance_id: str, query: InstanceFeedQuery) -> Any:
     """Newest first; with `after`, oldest first."""
     return _feed(actor, query, instance_id)
 
@@ -92,7 +92,7 @@ def list_runtime_events(actor: Actor, portal: Portal, instance_id: str) -> dict[
     return {"items": [{name: getattr(event, name) for name in PlaceEvent.model_fields} for event in found]}
 
 
-def _feed(actor: Actor, query: InstanceFeedQuery, instance_id: str | None) -> dict[str, Any]:
+def _feed(actor: Actor, query: InstanceFeedQuery, instance_id: str | None) -> Any:
     if query.after is not None and query.before is not None:
         raise Invalid.field("before", "cannot be given together with after")
     rows = ledger.feed(
@@ -104,7 +104,9 @@ def _feed(actor: Actor, query: InstanceFeedQuery, instance_id: str | None) -> di
         limit=query.limit,
         oldest_first=query.after is not None,
     )
-    return {"items": [_document(row) for row in rows], "next": _next(rows, query)}
+    on, way = _next(rows, query), "before" if query.after is None else "after"
+    document = {"items": [_document(row) for row in rows], "next": on}
+    return document, 200, link_header({"next": {way: str(on)}} if on is not None else {})
 
 
 def _next(rows: Sequence[EventRow], query: InstanceFeedQuery) -> int | None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import select
 
 from clawportal import addresses
-from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, agreed_generation, op
+from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, agreed_generation, op, paged
 from clawportal.db import db
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, PreconditionFailed
 from clawportal.lifecycle import Desired, Phase, Sync
@@ -272,17 +272,12 @@ EXAMPLE = {
 
 
 @op("GET", "/instances", permission=Permission.INSTANCE_READ, tags=TAGS, summary="Instances", returns=Page[InstanceItem])
-def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> dict[str, Any]:
+def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> Any:
     filters = instances.Filters(
         tuple(query.phase), tuple(query.type), query.project, query.q, name=query.name, trouble=query.trouble
     )
-    page = instances.lean_listing(actor, filters, sort=query.sort, limit=query.limit, offset=query.offset)
-    return {
-        "items": [_item(portal, row) for row in page.items],
-        "total": page.total,
-        "limit": query.limit,
-        "offset": query.offset,
-    }
+    page = instances.lean_listing(actor, filters, query.which, sort=query.sort)
+    return paged(page, query, [_item(portal, row) for row in page.items])
 
 
 @op("POST", "/instances", permission=Permission.INSTANCE_CREATE, tags=TAGS, summary="Create an instance", status=201,

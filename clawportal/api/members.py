@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from clawportal.api._layer import Answer, Page, Paged, op
+from clawportal.api._layer import Answer, Page, Paged, op, paged
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
 from clawportal.services import accounts, members
 from clawportal.services.portal import Portal
@@ -191,9 +191,9 @@ class AccountPatch(Strict):
 
 @op("GET", "/tenants/{tenant_id}/members", permission=Permission.MEMBER_READ, tags=TAGS, summary="Members",
     returns=Page[MemberDocument], problems=(404,))  # fmt: skip
-def list_members(actor: Actor, tenant_id: str, query: MemberQuery) -> dict[str, Any]:
-    page = members.listing(actor, tenant_id, text=query.q, limit=query.limit, offset=query.offset)
-    return {"items": [row.__dict__ for row in page.items], "total": page.total, "limit": query.limit, "offset": query.offset}
+def list_members(actor: Actor, tenant_id: str, query: MemberQuery) -> Any:
+    page = members.listing(actor, tenant_id, text=query.q, which=query.which)
+    return paged(page, query, [row.__dict__ for row in page.items])
 
 
 @op("POST", "/tenants/{tenant_id}/members", permission=Permission.MEMBER_MANAGE, tags=TAGS, summary="Add a member",
@@ -337,9 +337,9 @@ def delete_invitation(actor: Actor, portal: Portal, tenant_id: str, invitation_i
 
 @op("GET", "/users", permission=Permission.USER_MANAGE, tags=ACCOUNTS, summary="All accounts",
     returns=Page[AccountDocument])  # fmt: skip
-def list_users(actor: Actor, query: MemberQuery) -> dict[str, Any]:
-    page = accounts.listing(actor, text=query.q, limit=query.limit, offset=query.offset)
-    return {"items": [_account(row) for row in page.items], "total": page.total, "limit": query.limit, "offset": query.offset}
+def list_users(actor: Actor, query: MemberQuery) -> Any:
+    page = accounts.listing(actor, text=query.q, which=query.which)
+    return paged(page, query, [_account(row) for row in page.items])
 
 
 @op("POST", "/users", permission=Permission.USER_MANAGE, tags=ACCOUNTS, summary="Make an account", status=201,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from clawportal.api._layer import Answer, Page, Paged, op
+from clawportal.api._layer import Answer, Page, Paged, op, paged
 from clawportal.models import Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.permissions import Actor, Permission
@@ -54,17 +54,15 @@ class OperationQuery(Paged):
 
 @op("GET", "/operations", permission=Permission.OPERATION_READ, tags=TAGS, summary="Operations, newest first",
     returns=Page[OperationDocument], problems=(404,))  # fmt: skip
-def list_operations(actor: Actor, query: OperationQuery) -> dict[str, Any]:
+def list_operations(actor: Actor, query: OperationQuery) -> Any:
     page = operations.listing(
         actor,
         states=tuple(query.state),
         kinds=tuple(query.kind),
         instance_id=query.instance or None,
-        limit=query.limit,
-        offset=query.offset,
+        which=query.which,
     )
-    items = [_document(row) for row in page.items]
-    return {"items": items, "total": page.total, "limit": query.limit, "offset": query.offset}
+    return paged(page, query, [_document(row) for row in page.items])
 
 
 @op("GET", "/operations/{operation_id}", permission=Permission.OPERATION_READ, tags=TAGS, summary="One operation",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from clawportal.api._layer import Answer, Page, Paged, op, schema_of
+from clawportal.api._layer import Answer, Page, Paged, op, paged, schema_of
 from clawportal.permissions import Actor, Permission
 from clawportal.services import policies
 from clawportal.services.policies import Rule, Trial
@@ -183,10 +183,10 @@ def list_policy_kinds() -> dict[str, Any]:
 
 @op("GET", "/policies", permission=Permission.POLICY_READ, tags=TAGS, summary="Rules", returns=Page[PolicyDocument],
     problems=(404,))  # fmt: skip
-def list_policies(actor: Actor, query: PolicyQuery) -> dict[str, Any]:
-    page = policies.listing(actor, query.tenant or None, limit=query.limit, offset=query.offset)
+def list_policies(actor: Actor, query: PolicyQuery) -> Any:
+    page = policies.listing(actor, query.tenant or None, which=query.which)
     items = [policies.as_document(row) for row in page.items]
-    return {"items": items, "total": page.total, "limit": query.limit, "offset": query.offset}
+    return paged(page, query, items)
 
 
 @op("POST", "/policies", permission=Permission.POLICY_MANAGE, tags=TAGS, summary="Create a rule", status=201,

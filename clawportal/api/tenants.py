@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from clawportal.api._layer import Answer, Page, Paged, Query, op
+from clawportal.api._layer import Answer, Page, Paged, Query, op, paged
 from clawportal.models import Project, Tenant
 from clawportal.permissions import Actor, Permission
 from clawportal.services import quotas, tenants
@@ -176,9 +176,9 @@ class MoveBody(Strict):
 
 
 @op("GET", "/tenants", permission=Permission.TENANT_READ, tags=TAGS, summary="Organisations", returns=Page[TenantItem])
-def list_tenants(actor: Actor, query: TenantQuery) -> dict[str, Any]:
-    page = tenants.listing(actor, text=query.q, limit=query.limit, offset=query.offset)
-    return {"items": [row.__dict__ for row in page.items], "total": page.total, "limit": query.limit, "offset": query.offset}
+def list_tenants(actor: Actor, query: TenantQuery) -> Any:
+    page = tenants.listing(actor, text=query.q, which=query.which)
+    return paged(page, query, [row.__dict__ for row in page.items])
 
 
 @op("POST", "/tenants", permission=Permission.TENANT_CREATE, tags=TAGS, summary="Create an organisation", status=201,

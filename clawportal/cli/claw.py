@@ -190,15 +190,10 @@ def list_(
 
 def _pages(portal: Remote, query: dict[str, Any], everything: bool) -> tuple[list[dict[str, Any]], int]:
     if everything:
-        query["limit"] = 200
+        items = portal.everything("/instances", query)
+        return items, len(items)
     page = portal.call("GET", "/instances", query=query)
-    items: dict[str, dict[str, Any]] = {item["id"]: item for item in page["items"]}
-    offset = len(page["items"])
-    while everything and page["items"] and offset < page["total"]:
-        page = portal.call("GET", "/instances", query={**query, "offset": offset})
-        items |= {item["id"]: item for item in page["items"]}
-        offset += len(page["items"])
-    return list(items.values()), page["total"]
+    return page["items"], page["total"]
 
 
 @cli.command()

@@ -49,15 +49,9 @@ def list_(output: str) -> None:
     """List clusters, whether they answer and what runs there."""
     from clawportal.cli import show
 
-    portal = remote.signed_in()
-    items: list[dict[str, Any]] = []
-    while True:
-        page = portal.call("GET", "/clusters", query={"limit": 200, "offset": len(items)})
-        items += page["items"]
-        if not page["items"] or len(items) >= page["total"]:
-            break
+    items = remote.signed_in().everything("/clusters")
     if output == "json":
-        return show.as_json({"items": items, "total": page["total"]})
+        return show.as_json({"items": items, "total": len(items)})
     head = ("NAME", "KIND", "STATE", "INSTANCES", "MEMORY FREE", "VERSION", "MESSAGE")
     show.table(head, [
         (item["name"], item["runtime"], _state(item), item["instances"],

@@ -33,20 +33,10 @@ def remote() -> Remote:
     return Remote(account(click.get_current_context().find_root().obj))
 
 
-def _everything(portal: Remote, path: str, **query: Any) -> list[dict[str, Any]]:
-    """All pages of a list."""
-    found: list[dict[str, Any]] = []
-    while True:
-        page = portal.call("GET", path, query={**query, "limit": 200, "offset": len(found)})
-        found += page["items"]
-        if not page["items"] or len(found) >= page["total"]:
-            return found
-
-
 def tenant_of(portal: Remote, wanted: str | None) -> str:
     from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure
 
-    found = _everything(portal, "/tenants")
+    found = portal.everything("/tenants")
     if wanted:
         found = [item for item in found if wanted in (item["id"], item["name"])]
     if not found:
@@ -73,7 +63,7 @@ def _project(portal: Remote, name: str, tenant: str | None) -> dict[str, Any]:
 def _member(portal: Remote, tenant_id: str, name: str) -> dict[str, Any]:
     from clawportal.cli.remote import NOT_FOUND, Failure
 
-    for item in _everything(portal, f"/tenants/{tenant_id}/members", q="" if len(name) == 26 else name):
+    for item in portal.everything(f"/tenants/{tenant_id}/members", {"q": "" if len(name) == 26 else name}):
         if name in (item["user_id"], item["name"]):
             return item
     raise Failure(f"There is no member {name!r} in this organisation.", NOT_FOUND)
@@ -156,7 +146,7 @@ def tenant() -> None:
 @JSON
 def tenant_list(output: str) -> None:
     """List the organisations that you see."""
-    found = _everything(remote(), "/tenants")
+    found = remote().everything("/tenants")
     rows = [(t["name"], t["title"], t["projects"], t["members"], t["instances"], t["id"]) for t in found]
     told(output, found, ("NAME", "TITLE", "PROJECTS", "MEMBERS", "INSTANCES", "ID"), rows, "No organisations.")
 
@@ -316,7 +306,7 @@ def member_list(tenant: str | None, output: str) -> None:
     from clawportal.cli import show
 
     portal = remote()
-    found = _everything(portal, f"/tenants/{tenant_of(portal, tenant)}/members")
+    found = portal.everything(f"/tenants/{tenant_of(portal, tenant)}/members")
     rows = [
         (m["name"], m["display_name"], m["role"], "" if m["active"] else "closed", show.age(m["last_login_at"])) for m in found
     ]

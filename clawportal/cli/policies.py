@@ -30,9 +30,7 @@ def register(cli: click.Group) -> None:
 
 
 def _listed(portal: Remote, tenant: str | None) -> list[dict[str, Any]]:
-    from clawportal.cli.people import _everything
-
-    return _everything(portal, "/policies", tenant=tenant_of(portal, tenant) if tenant else None)
+    return portal.everything("/policies", {"tenant": tenant_of(portal, tenant) if tenant else None})
 
 
 def _find(portal: Remote, name: str, tenant: str | None = None) -> dict[str, Any]:

@@ -240,6 +240,18 @@ class Remote:
 
     # ---- things that many commands need
 
+    def everything(self, path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """All pages of a list. A portal of an older release gives no cursor; there it is walked by offset."""
+        asked: dict[str, Any] = {**(query or {}), "limit": 200}
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("GET", path, query=asked)
+            found += page["items"]
+            more = page["next"] if "next" in page else page["items"] and len(found) < page["total"]
+            if not more:
+                return found
+            asked |= {"cursor": more} if "next" in page else {"offset": len(found)}
+
     def find(self, name: str) -> dict[str, Any]:
         """The whole document of an instance by name or id."""
         page = self.call("GET", "/instances", query={"name": name, "limit": 2})

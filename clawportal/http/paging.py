@@ -1,30 +1,54 @@
-"""`limit`, `offset` and `sort` from a query string, with errors that name them."""
+"""Which page of a list a request asks for, and the links from it to the others."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
 
 from flask import request
 
 from clawportal.errors import Invalid
+from clawportal.services.paging import Slice, Which
 
 MAX_LIMIT = 200
+MAX_OFFSET = 10_000_000
 
 
-@dataclass(frozen=True)
-class Paging:
-    limit: int
-    offset: int
+def paging(default: int = 50) -> Which:
+    limit, offset = _number("limit", default, 1, MAX_LIMIT), _number("offset", 0, 0, MAX_OFFSET)
+    return agreed(Which(limit, offset, request.args.get("cursor", "")))
 
 
-def paging(default: int = 50) -> Paging:
-    return Paging(_number("limit", default, 1, MAX_LIMIT), _number("offset", 0, 0, 10_000_000))
+def agreed(which: Which) -> Which:
+    """Invalid where a cursor and an offset were given: each says where a page begins."""
+    if which.cursor and which.offset:
+        raise Invalid.field("offset", "cannot be given together with cursor; each of them says where the page begins")
+    return which
 
 
 def _number(name: str, default: int, low: int, high: int) -> int:
     text = request.args.get(name, "")
     if not text:
         return default
-    if not text.isdigit() or not low <= int(text) <= high:
+    if not (text.isascii() and text.isdigit()) or not low <= int(text[:20]) <= high:
         raise Invalid.field(name, f"must be a whole number from {low:,} to {high:,}")
     return int(text)
+
+
+def links(found: Slice[Any]) -> dict[str, str]:
+    """The header Link (RFC 8288), with the addresses of the pages around one; no header where there is only one page."""
+    around = {"next": found.next, "prev": found.previous, "last": found.last if found.next or found.previous else ""}
+    return link_header({rel: {"cursor": cursor} for rel, cursor in around.items() if cursor})
+
+
+def link_header(changes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Each by its relation: what its query string has in place of where the present page begins."""
+    kept = [(name, value) for name, value in request.args.items(multi=True) if name not in ("cursor", "offset")]
+    address = request.script_root + request.path
+    told = [f'<{address}?{urlencode(_with(kept, change))}>; rel="{rel}"' for rel, change in changes.items()]
+    return {"Link": ", ".join(told)} if told else {}
+
+
+def _with(kept: list[tuple[str, str]], change: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in kept if name not in change] + list(change.items())

@@ -33,11 +33,11 @@ class Instance(Base):
               postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_instance_turn", "cluster_id", sqlite_where=text("turn_at IS NOT NULL"),
               postgresql_where=text("turn_at IS NOT NULL")),
-        Index("ix_instance_live_created_at", "created_at", sqlite_where=text("destroyed_at IS NULL"),
+        Index("ix_instance_live_created_at", "created_at", "id", sqlite_where=text("destroyed_at IS NULL"),
               postgresql_where=text("destroyed_at IS NULL")),
-        Index("ix_instance_live_name", "name", sqlite_where=text("destroyed_at IS NULL"),
+        Index("ix_instance_live_name", "name", "id", sqlite_where=text("destroyed_at IS NULL"),
               postgresql_where=text("destroyed_at IS NULL")),
-        Index("ix_instance_live_phase", "phase", sqlite_where=text("destroyed_at IS NULL"),
+        Index("ix_instance_live_phase", "phase", "id", sqlite_where=text("destroyed_at IS NULL"),
               postgresql_where=text("destroyed_at IS NULL")),
     )  # fmt: skip
 

@@ -18,7 +18,10 @@ OPEN_STATES = (QUEUED, RUNNING)
 
 class Operation(Base):
     __tablename__ = "operation"
-    __table_args__ = (Index("ix_operation_state_created_at", "state", "created_at"),)
+    __table_args__ = (
+        Index("ix_operation_state_created_at", "state", "created_at"),
+        Index("ix_operation_created_at_id", "created_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     kind: Mapped[str] = mapped_column(String(60))

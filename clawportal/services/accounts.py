@@ -13,7 +13,8 @@ from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Invalid, NotFound
 from clawportal.models import Membership, Tenant, User
 from clawportal.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Permission, Scope
-from clawportal.services import access, identity, ledger
+from clawportal.services import access, identity, ledger, paging
+from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
 
 
@@ -31,25 +32,21 @@ class Account:
     """Id, title and role of each tenant that they belong to."""
 
 
-@dataclass(frozen=True)
-class AccountPage:
-    items: Sequence[Account]
-    total: int
-
-
 def _require(actor: Actor) -> None:
     access.require(actor, Permission.USER_MANAGE, Scope())
 
 
-def listing(actor: Actor, *, text: str = "", limit: int = 50, offset: int = 0) -> AccountPage:
+def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> Slice[Account]:
     """One page and the true total; three statements, whatever the number."""
     _require(actor)
     where: list[ColumnElement[bool]] = [User.service_tenant_id.is_(None)]
     if text:
         where.append(or_(User.name.icontains(text, autoescape=True), User.display_name.icontains(text, autoescape=True)))
     total = db.session.scalar(select(func.count()).select_from(User).where(*where)) or 0
-    users = list(db.session.scalars(select(User).where(*where).order_by(User.name).limit(limit).offset(offset)))
-    return AccountPage(_accounts(users), total)
+    return paging.page(
+        select(User).where(*where), paging.by_name(User), which, about=("accounts", text), total=total,
+        fetch=lambda query: list(db.session.scalars(query)),
+    ).map(_accounts)  # fmt: skip
 
 
 def get(actor: Actor, user_id: str) -> Account:

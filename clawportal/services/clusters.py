@@ -20,8 +20,9 @@ from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed,
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, catalog, destinations, ledger
+from clawportal.services import access, catalog, destinations, ledger, paging
 from clawportal.services.connections import Target
+from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
 from clawportal.types import Runtime, RuntimeDriver, SendsSecrets, Strict
 
@@ -117,12 +118,15 @@ class ClusterChange:
 
 @dataclass(frozen=True)
 class ClusterPage:
-    items: Sequence[Cluster]
-    total: int
+    found: Slice[Cluster]
     instances: Mapping[str, int]
     """How many live instances that the actor sees are in each."""
     tenants: Mapping[str, Sequence[tuple[str, str]]]
     """Id and title of the tenants that may use those which are not for all."""
+
+    @property
+    def items(self) -> Sequence[Cluster]:
+        return self.found.items
 
 
 # ---- this machine
@@ -159,15 +163,18 @@ def sees_all(actor: Actor) -> bool:
     return actor.allows(Permission.CLUSTER_READ, Scope())
 
 
-def listing(actor: Actor, *, text: str = "", limit: int = 50, offset: int = 0) -> ClusterPage:
+def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> ClusterPage:
     """One page and the true total; four statements, whatever the number."""
     where: list[ColumnElement[bool]] = [access.visible(Cluster, actor)]
     if text:
         where.append(or_(Cluster.name.icontains(text, autoescape=True), Cluster.title.icontains(text, autoescape=True)))
     total = db.session.scalar(select(func.count()).select_from(Cluster).where(*where)) or 0
-    rows = list(db.session.scalars(select(Cluster).where(*where).order_by(Cluster.name).limit(limit).offset(offset)))
-    ids = [row.id for row in rows]
-    return ClusterPage(rows, total, instance_counts(actor, ids), tenants_of(ids) if sees_all(actor) else {})
+    found = paging.page(
+        select(Cluster).where(*where), paging.by_name(Cluster), which, about=("clusters", text), total=total,
+        fetch=lambda query: list(db.session.scalars(query)),
+    )  # fmt: skip
+    ids = [row.id for row in found.items]
+    return ClusterPage(found, instance_counts(actor, ids), tenants_of(ids) if sees_all(actor) else {})
 
 
 def instance_counts(actor: Actor, ids: Sequence[str]) -> dict[str, int]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_, select
 
 from clawportal import clock, origin
-from clawportal.db import db, transaction
+from clawportal.db import UTCDateTime, db, transaction
 from clawportal.errors import (
     Conflict,
     FieldError,
@@ -37,6 +38,7 @@ from clawportal.services import (
     layers,
     ledger,
     operations,
+    paging,
     plans,
     policies,
     quotas,
@@ -44,6 +46,7 @@ from clawportal.services import (
     secrets,
     tenancy,
 )
+from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
 
@@ -92,12 +95,6 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Page:
-    items: Sequence[Instance]
-    total: int
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What became of one item of a bulk request."""
 
@@ -111,11 +108,14 @@ class Outcome:
 # ---- reading
 
 
-def listing(actor: Actor, filters: Filters, *, sort: str = "-created_at", limit: int = 50, offset: int = 0) -> Page:
+def listing(actor: Actor, filters: Filters, which: Which = FIRST_PAGE, *, sort: str = "-created_at") -> Slice[Instance]:
     """One page and the true total, in two statements whatever the number of instances."""
     where = [Instance.destroyed_at.is_(None), *_conditions(actor, filters)]
-    query = select(Instance).where(*where).order_by(*_order(sort)).limit(limit).offset(offset)
-    return Page(list(db.session.scalars(query)), _total(where))
+    total = db.session.scalar(select(func.count()).select_from(Instance).where(*where)) or 0
+    return paging.page(
+        select(Instance).where(*where), _order(sort), which, about=_about(filters, sort), total=total,
+        fetch=lambda query: list(db.session.scalars(query)),
+    )  # fmt: skip
 
 
 LEAN = (
@@ -126,26 +126,51 @@ LEAN = (
 """Columns that a list shows: not the spec and the workload, which can be a hundred times as large."""
 
 
-@dataclass(frozen=True)
-class LeanPage:
-    items: Sequence[Any]
-    """Rows with the columns of LEAN, then `tenant_name`, `project_name`, `cluster_name`, and the total."""
-    total: int
+def lean_listing(actor: Actor, filters: Filters, which: Which = FIRST_PAGE, *, sort: str = "-created_at") -> Slice[Any]:
+    """`listing` without making objects and without what a list does not show: rows with the columns of LEAN, then
+    `tenant_name`, `project_name`, `cluster_name`, and the total. One statement; two when it is empty, or begins far from
+    the start by an offset."""
+    grants, order, about = actor.granted(Permission.INSTANCE_READ), _order(sort), _about(filters, sort)
+    place = paging.place_of(which.cursor, about, order.kinds) if which.cursor else None
+    if which.offset >= paging.FLIP and (found := _lean_from_end(grants, filters, sort, which)):
+        return found
+    rows = _lean_rows(grants, filters, sort, place, which.limit + 1, which.offset)
+    total = rows[0][-1] if rows else db.session.scalar(_lean_total(grants, filters)) or 0
+    return paging.cut(rows, place, which, order, about=about, total=total)
 
 
-def lean_listing(actor: Actor, filters: Filters, *, sort: str = "-created_at", limit: int = 50, offset: int = 0) -> LeanPage:
-    """`listing` without making objects and without what a list does not show: one statement, two when the page is empty."""
-    page, total = _lean_queries(actor.granted(Permission.INSTANCE_READ), filters, sort)
-    rows = db.session.execute(page, {"page_limit": limit, "page_offset": offset}).all()
-    return LeanPage(rows, rows[0][-1] if rows else db.session.scalar(total) or 0)
+def _lean_from_end(grants: tuple[Grant, ...], filters: Filters, sort: str, which: Which) -> Slice[Any] | None:
+    """A page that is nearer to the end: read from there. None where it is not."""
+    total = db.session.scalar(_lean_total(grants, filters)) or 0
+    from_end = paging.flipped(which, total)
+    if from_end is None:
+        return None
+    rows = _lean_rows(grants, filters, sort, paging.Place(paging.END), from_end.limit, from_end.offset)
+    return paging.from_end(rows, from_end, _order(sort), about=_about(filters, sort), total=total)
+
+
+def _lean_rows(
+    grants: tuple[Grant, ...], filters: Filters, sort: str, place: paging.Place | None, limit: int, offset: int
+) -> Sequence[Any]:
+    query = _lean_query(grants, filters, sort, place.way if place else "")
+    given = {"page_limit": limit, "page_offset": offset} | (paging.parameters(place) if place else {})
+    return db.session.execute(query, given).all()
 
 
 @functools.lru_cache(maxsize=256)
-def _lean_queries(grants: tuple[Grant, ...], filters: Filters, sort: str) -> tuple[Select[Any], Select[Any]]:
-    """The page and the total. Kept, because making a statement takes longer than running it."""
+def _lean_total(grants: tuple[Grant, ...], filters: Filters) -> Select[Any]:
     where = [Instance.destroyed_at.is_(None), *_conditions(Actor("", "", grants=grants), filters)]
-    total = select(func.count()).select_from(Instance).where(*where)
-    ids = select(Instance.id).where(*where).order_by(*_order(sort))
+    return select(func.count()).select_from(Instance).where(*where)
+
+
+@functools.lru_cache(maxsize=256)
+def _lean_query(grants: tuple[Grant, ...], filters: Filters, sort: str, way: str) -> Select[Any]:
+    """Page and total. Kept, because making a statement takes longer than running it."""
+    order, backwards = _order(sort), way in (paging.BEFORE, paging.END)
+    where = [Instance.destroyed_at.is_(None), *_conditions(Actor("", "", grants=grants), filters)]
+    if way in (paging.AFTER, paging.BEFORE):
+        where.append(order.beyond(backwards=backwards))
+    ids = select(Instance.id).where(*where).order_by(*order.by(backwards=backwards))
     page = ids.limit(bindparam("page_limit")).offset(bindparam("page_offset")).subquery()
     rows, tenant, project, cluster = (model.__table__ for model in (Instance, Tenant, Project, Cluster))
     inside = (
@@ -155,19 +180,25 @@ def _lean_queries(grants: tuple[Grant, ...], filters: Filters, sort: str) -> tup
         .join(cluster, cluster.c.id == rows.c.cluster_id)
     )
     names = (tenant.c.name.label("tenant_name"), project.c.name.label("project_name"), cluster.c.name.label("cluster_name"))
-    query = select(*(rows.c[name] for name in LEAN), *names, total.scalar_subquery().label("total")).select_from(inside)
-    return query.order_by(*_order(sort)), total
+    total = _lean_total(grants, filters).scalar_subquery().label("total")
+    query = select(*(rows.c[name] for name in LEAN), *names, total).select_from(inside)
+    return query.order_by(*order.by(backwards=backwards))
 
 
-def _total(where: Sequence[ColumnElement[bool]]) -> int:
-    return db.session.scalar(select(func.count()).select_from(Instance).where(*where)) or 0
+def _about(filters: Filters, sort: str) -> object:
+    return "instances", filters, sort
 
 
-def _order(sort: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    column = SORTS.get(sort.removeprefix("-"))
+@functools.cache
+def _order(sort: str) -> paging.Order:
+    name = sort.removeprefix("-")
+    column = SORTS.get(name)
     if column is None:
         raise Invalid.field("sort", f"Sort by one of {', '.join(SORTS)}; a dash before it turns the order round.")
-    return (column.desc(), Instance.id.desc()) if sort.startswith("-") else (column.asc(), Instance.id.asc())
+    kind = datetime if isinstance(column.type, UTCDateTime) else int if name == "restart_count" else str
+    return paging.Order(
+        (column, Instance.id.expression), (kind, str), lambda row: (getattr(row, name), row.id), sort.startswith("-")
+    )
 
 
 def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:

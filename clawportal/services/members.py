@@ -42,7 +42,8 @@ from clawportal.permissions import (
     Scope,
     custom_permissions,
 )
-from clawportal.services import access, grants, identity, ledger
+from clawportal.services import access, grants, identity, ledger, paging
+from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
 
 _ROLE_NAME = re.compile(r"^[a-z][a-z0-9-]{1,39}$")
@@ -62,12 +63,6 @@ class Member:
     last_login_at: datetime | None
     grants: int
     """On single projects and instances."""
-
-
-@dataclass(frozen=True)
-class MemberPage:
-    items: Sequence[Member]
-    total: int
 
 
 @dataclass(frozen=True)
@@ -184,16 +179,22 @@ def check_takable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None
 # ---- members
 
 
-def listing(actor: Actor, tenant_id: str, *, text: str = "", limit: int = 50, offset: int = 0) -> MemberPage:
+def listing(actor: Actor, tenant_id: str, *, text: str = "", which: Which = FIRST_PAGE) -> Slice[Member]:
     tenant_for(actor, tenant_id, Permission.MEMBER_READ)
     where: list[ColumnElement[bool]] = [Membership.tenant_id == tenant_id, User.service_tenant_id.is_(None)]
     if text:
         where.append(or_(User.name.icontains(text, autoescape=True), User.display_name.icontains(text, autoescape=True)))
-    base = select(Membership, User).join(User, User.id == Membership.user_id).where(*where)
+    base: Any = select(Membership, User).join(User, User.id == Membership.user_id).where(*where)
     total = db.session.scalar(select(func.count()).select_from(base.subquery())) or 0
-    found = db.session.execute(base.order_by(User.name).limit(limit).offset(offset)).all()
+    order = paging.by_name(User, lambda row: row[1])
+    return paging.page(
+        base, order, which, about=("members", tenant_id, text), total=total, fetch=lambda query: db.session.execute(query).all()
+    ).map(lambda found: _members(tenant_id, found))
+
+
+def _members(tenant_id: str, found: Sequence[Any]) -> list[Member]:
     counts = _grant_counts(tenant_id, [user.id for _, user in found])
-    return MemberPage([_member(row, user, counts.get(user.id, 0)) for row, user in found], total)
+    return [_member(row, user, counts.get(user.id, 0)) for row, user in found]
 
 
 def _grant_counts(tenant_id: str, user_ids: Sequence[str]) -> dict[str, int]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +14,8 @@ from clawportal.errors import Conflict
 from clawportal.models import Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, QUEUED, RUNNING, SUCCEEDED
 from clawportal.permissions import SYSTEM, Actor, Permission
-from clawportal.services import access, audit, clusters, ledger
+from clawportal.services import access, audit, clusters, ledger, paging
+from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
 
 INSTALL = "artifact.install"
@@ -25,12 +25,6 @@ TITLES = {
     "instance.kill": "Kill", "instance.delete": "Delete", "instance.update": "Change configuration",
     "instance.import": "Import", "instance.adopt": "Adopt", INSTALL: "Install",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Page:
-    items: Sequence[Operation]
-    total: int
 
 
 def open_for_instance(actor: Actor, kind: str, instance: Instance) -> Operation:
@@ -195,8 +189,8 @@ def _tell(portal: Portal, row: Operation) -> None:
 
 def listing(
     actor: Actor, *, states: tuple[str, ...] = (), instance_id: str | None = None, kinds: tuple[str, ...] = (),
-    limit: int = 50, offset: int = 0,
-) -> Page:  # fmt: skip
+    which: Which = FIRST_PAGE,
+) -> Slice[Operation]:  # fmt: skip
     """Newest first. Installs belong to no tenant and are shown to everybody who may see operations anywhere."""
     where: list[ColumnElement[bool]] = [_visible(actor)]
     if instance_id:
@@ -207,8 +201,15 @@ def listing(
     if kinds:
         where.append(Operation.kind.in_(kinds))
     total = db.session.scalar(select(func.count()).select_from(Operation).where(*where)) or 0
-    query = select(Operation).where(*where).order_by(Operation.created_at.desc(), Operation.id.desc())
-    return Page(list(db.session.scalars(query.limit(limit).offset(offset))), total)
+    return paging.page(
+        select(Operation).where(*where), _NEWEST, which, about=("operations", states, instance_id, kinds), total=total,
+        fetch=lambda query: list(db.session.scalars(query)),
+    )  # fmt: skip
+
+
+_NEWEST = paging.Order(
+    (Operation.created_at.expression, Operation.id.expression), (datetime, str), lambda row: (row.created_at, row.id), True
+)
 
 
 def _visible(actor: Actor) -> ColumnElement[bool]:

@@ -23,8 +23,9 @@ from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from clawportal.layering import Layer
 from clawportal.models import Cluster, Instance, Policy, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, SYSTEM, Actor, Permission, Scope
-from clawportal.services import access, catalog, layers, ledger
+from clawportal.services import access, catalog, layers, ledger, paging
 from clawportal.services.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
+from clawportal.services.paging import Slice, Which
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
 from clawportal.services.portal import Portal
 from clawportal.types import InstanceSpec
@@ -257,19 +258,21 @@ def _effective(adapter: Any, version: str, spec: Mapping[str, Any]) -> dict[str,
 # ---- reading
 
 
-@dataclass(frozen=True)
-class Page:
-    items: Sequence[Policy]
-    total: int
-
-
 def readable(actor: Actor) -> ColumnElement[bool]:
     """Those of one's tenants, and those of the portal: they bind everybody, so everybody who reads rules may read them."""
     own = access.visible(Policy, actor)
     return or_(own, Policy.tenant_id.is_(None)) if actor.has(Permission.POLICY_READ) else own
 
 
-def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = False, limit: int = 200, offset: int = 0) -> Page:
+_ORDER = paging.Order(
+    (Policy.tenant_id.is_not(None), Policy.name.expression, Policy.id.expression), (bool, str, str),
+    lambda row: (row.tenant_id is not None, row.name, row.id),
+)  # fmt: skip
+"""Those of the portal first."""
+_MANY = Which(200)
+
+
+def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = False, which: Which = _MANY) -> Slice[Policy]:
     """Those that bind a tenant, those of the portal alone, or all that one may read."""
     where = [readable(actor)]
     if tenant_id is not None:
@@ -278,9 +281,11 @@ def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = F
         where.append(or_(Policy.tenant_id == tenant_id, Policy.tenant_id.is_(None)))
     if portal_only:
         where.append(Policy.tenant_id.is_(None))
-    order = (Policy.tenant_id.is_not(None), Policy.name, Policy.id)
-    rows = list(db.session.scalars(select(Policy).where(*where).order_by(*order).limit(limit).offset(offset)))
-    return Page(rows, db.session.scalar(select(func.count()).select_from(Policy).where(*where)) or 0)
+    total = db.session.scalar(select(func.count()).select_from(Policy).where(*where)) or 0
+    return paging.page(
+        select(Policy).where(*where), _ORDER, which, about=("policies", tenant_id, portal_only), total=total,
+        fetch=lambda query: list(db.session.scalars(query)),
+    )  # fmt: skip
 
 
 def get(actor: Actor, policy_id: str, permission: Permission = Permission.POLICY_READ, *, lock: bool = False) -> Policy:

@@ -21,7 +21,8 @@ from clawportal.ids import looks_like_id
 from clawportal.lifecycle import Desired
 from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Otp, Project, Tenant, User
 from clawportal.permissions import SYSTEM, Actor, Permission, Scope, narrowed
-from clawportal.services import access, clusters, foreign, instances, ledger, otp, policies, quotas
+from clawportal.services import access, clusters, foreign, instances, ledger, otp, paging, policies, quotas
+from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
 
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
@@ -43,12 +44,6 @@ class TenantRow:
     projects: int
     members: int
     instances: int
-
-
-@dataclass(frozen=True)
-class TenantPage:
-    items: Sequence[TenantRow]
-    total: int
 
 
 @dataclass(frozen=True)
@@ -95,26 +90,29 @@ class Losses:
 # ---- reading
 
 
-def listing(actor: Actor, *, text: str = "", limit: int = 50, offset: int = 0) -> TenantPage:
+def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> Slice[TenantRow]:
     """One page and the true total; five statements, whatever the number."""
     where: list[ColumnElement[bool]] = [access.visible(Tenant, actor)]
     if text:
         where.append(or_(Tenant.name.icontains(text, autoescape=True), Tenant.title.icontains(text, autoescape=True)))
     total = db.session.scalar(select(func.count()).select_from(Tenant).where(*where)) or 0
-    rows = list(db.session.scalars(select(Tenant).where(*where).order_by(Tenant.name).limit(limit).offset(offset)))
+    return paging.page(
+        select(Tenant).where(*where), paging.by_name(Tenant), which, about=("tenants", text), total=total,
+        fetch=lambda query: list(db.session.scalars(query)),
+    ).map(_tenant_rows)  # fmt: skip
+
+
+def _tenant_rows(rows: Sequence[Tenant]) -> list[TenantRow]:
     ids = [row.id for row in rows]
     projects, members = _per_tenant(Project.tenant_id, ids), _per_tenant(Membership.tenant_id, ids, _PEOPLE)
     live = _per_tenant(Instance.tenant_id, ids, Instance.destroyed_at.is_(None))
-    return TenantPage(
-        [
-            TenantRow(
-                row.id, row.name, row.title or row.name, row.created_at, row.deleting_at,
-                projects.get(row.id, 0), members.get(row.id, 0), live.get(row.id, 0),
-            )
-            for row in rows
-        ],
-        total,
-    )  # fmt: skip
+    return [
+        TenantRow(
+            row.id, row.name, row.title or row.name, row.created_at, row.deleting_at,
+            projects.get(row.id, 0), members.get(row.id, 0), live.get(row.id, 0),
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 _PEOPLE = Membership.user_id.not_in(select(User.id).where(User.service_tenant_id.is_not(None)))

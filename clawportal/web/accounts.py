@@ -12,6 +12,7 @@ from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.permissions import PORTAL_ROLES, ROLE_WORDS, Permission
 from clawportal.services import accounts as service
+from clawportal.services.paging import whole
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
@@ -25,11 +26,11 @@ def accounts() -> Response:
 
 def _page(status: int = 200, **context: Any) -> Response:
     page, text = paging(), request.args.get("q", "").strip()[:200]
-    found = service.listing(actor(), text=text, limit=page.limit, offset=page.offset)
+    found = whole(page, lambda which: service.listing(actor(), text=text, which=which))
     given: dict[str, Any] = {"errors": {}, "values": {}} | context
     answer = make_response(
         render_template(
-            "accounts/index.html", accounts=found.items, q=text, page=rows.Paged(found.total, page.limit, page.offset),
+            "accounts/index.html", accounts=found.items, q=text, page=rows.paged(found, page),
             roles=[(name, words) for name, words in ROLE_WORDS.items() if name in PORTAL_ROLES], **given,
         )
     )  # fmt: skip

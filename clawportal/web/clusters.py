@@ -19,6 +19,7 @@ from clawportal.models import Cluster
 from clawportal.permissions import Permission, Scope
 from clawportal.services import cluster_tests, clusters, tenants
 from clawportal.services import instances as service
+from clawportal.services.paging import Which
 from clawportal.types import RuntimeDriver
 from clawportal.web import pages, rows, stale
 from clawportal.web.pages import bp, fragment
@@ -107,10 +108,10 @@ def _manages() -> bool:
 @requires(Permission.CLUSTER_READ)
 def clusters_index() -> str:
     who, page, text = actor(), paging(), request.args.get("q", "").strip()[:200]
-    found = clusters.listing(who, text=text, limit=page.limit, offset=page.offset)
+    found = clusters.listing(who, text=text, which=page)
     full = clusters.sees_all(who)
     views = [view_of(row, found.instances.get(row.id, 0), found.tenants.get(row.id, ()), full=full) for row in found.items]
-    context = {"clusters": views, "page": rows.Paged(found.total, page.limit, page.offset), "q": text, "full": full}
+    context = {"clusters": views, "page": rows.paged(found.found, page), "q": text, "full": full}
     template = "clusters/_rows.html" if fragment() else "clusters/index.html"
     return render_template(template, **context, manages=_manages(), drivers=_drivers())
 
@@ -130,7 +131,7 @@ def _context(row: Cluster) -> dict[str, Any]:
     who, full = actor(), clusters.sees_all(actor())
     count = clusters.instance_counts(who, [row.id]).get(row.id, 0)
     view = view_of(row, count, clusters.tenants_of([row.id]).get(row.id, ()) if full else (), full=full)
-    inside = service.lean_listing(who, service.Filters(cluster=row.id), sort="name", limit=_SHOWN_INSTANCES)
+    inside = service.lean_listing(who, service.Filters(cluster=row.id), Which(_SHOWN_INSTANCES), sort="name")
     events = clusters.events(who, row.id) if full and who.has(Permission.EVENT_READ) else []
     return {
         "c": view, "full": full, "manages": _manages(), "capabilities": row.capabilities or [],
@@ -315,7 +316,7 @@ def _what_happened(draft: Draft, now: Cluster) -> stale.Stale:
 
 
 def _typed(draft: Draft, now: Cluster) -> dict[str, Any]:
-    titles = {item.id: item.title for item in tenants.listing(actor(), limit=200).items}
+    titles = {item.id: item.title for item in tenants.listing(actor(), which=Which(200)).items}
     some = None if draft.values["for_all"] else [titles.get(one, one) for one in draft.values["tenants"]]
     settings = clusters.as_stored(portal(), now, draft.settings, draft.secrets)
     return _fields(draft.values["title"].strip(), draft.labels, some, settings, draft.policy)
@@ -365,7 +366,7 @@ def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
         "schema": draft.schema, "policy_schema": _POLICY, "values": draft.values, "errors": draft.errors,
         "stored_secrets": clusters.secret_names(row.id) if row else [], "report": None, "problem": None,
         "generation": draft.generation, "stale": None,
-        "organisations": [(item.id, item.title) for item in tenants.listing(actor(), limit=200).items],
+        "organisations": [(item.id, item.title) for item in tenants.listing(actor(), which=Which(200)).items],
     }  # fmt: skip
     answer = make_response(render_template("clusters/form.html", **(context | more)))
     answer.status_code = status

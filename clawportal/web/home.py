@@ -10,6 +10,7 @@ from clawportal.http.security import actor, requires
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
 from clawportal.services import instances, ledger, operations
+from clawportal.services.paging import Which
 from clawportal.web import findings, rows
 from clawportal.web.pages import bp, fragment
 
@@ -29,8 +30,8 @@ def home() -> str:
 
 
 def _now(who: Actor) -> dict[str, Any]:
-    found = instances.lean_listing(who, instances.Filters(trouble=True), sort="-updated_at", limit=_PROBLEMS)
-    doing = operations.listing(who, states=OPEN_STATES, limit=_OPERATIONS)
+    found = instances.lean_listing(who, instances.Filters(trouble=True), Which(_PROBLEMS), sort="-updated_at")
+    doing = operations.listing(who, states=OPEN_STATES, which=Which(_OPERATIONS))
     events = ledger.feed(who, limit=_EVENTS) if who.has(Permission.EVENT_READ) else []
     return {
         "problems": rows.instance_rows(who, found.items),

@@ -23,6 +23,7 @@ from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
 from clawportal.services import instances as service
 from clawportal.services import layers, ledger, operations, place_events, secrets, series
+from clawportal.services.paging import Which, whole
 from clawportal.types import HealthState, parse_quantity
 from clawportal.web import pages, rows, warned
 from clawportal.web.pages import bp, fragment
@@ -61,11 +62,12 @@ def instances() -> str:
     given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "sort")}
     if given["state"] not in STATES:
         raise Invalid.field("state", f"must be one of {', '.join(filter(None, STATES))}")
-    found = service.lean_listing(who, _filters(given), sort=given["sort"] or "-created_at", limit=page.limit, offset=page.offset)
+    filters, sort = _filters(given), given["sort"] or "-created_at"
+    found = whole(page, lambda which: service.lean_listing(who, filters, which, sort=sort))
     counts = rows.tally(who)
     context: dict[str, Any] = {
         "instances": rows.instance_rows(who, found.items, sparks=True),
-        "page": rows.Paged(found.total, page.limit, page.offset),
+        "page": rows.paged(found, page),
         "filters": given,
         "counts": counts,
         "any_at_all": counts.total > 0,
@@ -160,7 +162,7 @@ def frame(found: Instance) -> dict[str, Any]:
     """What every tab shows above itself."""
     who, current = actor(), None
     if who.has(Permission.OPERATION_READ):
-        doing = operations.listing(who, states=OPEN_STATES, instance_id=found.id, limit=1).items
+        doing = operations.listing(who, states=OPEN_STATES, instance_id=found.id, which=Which(1)).items
         current = rows.operation_row(who, doing[0]) if doing else None
     return {"i": rows.instance_row(who, found), "current_operation": current}
 
@@ -348,12 +350,12 @@ def _spec_text(found: Instance) -> str:
 @requires(Permission.OPERATION_READ)
 def instance_operations(instance_id: str) -> str:
     found, page = service.get(actor(), instance_id), paging()
-    doing = operations.listing(actor(), instance_id=found.id, limit=page.limit, offset=page.offset)
+    doing = whole(page, lambda which: operations.listing(actor(), instance_id=found.id, which=which))
     return render_template(
         "instances/operations.html",
         **frame(found),
         operations=rows.operation_rows(actor(), doing.items),
-        page=rows.Paged(doing.total, page.limit, page.offset),
+        page=rows.paged(doing, page),
     )
 
 

@@ -13,6 +13,7 @@ from clawportal.http.security import actor, begin_session, current_actor, portal
 from clawportal.permissions import DESCRIPTIONS, ROLE_WORDS, Permission, Scope
 from clawportal.services import identity, members, service_accounts, tenancy, tenants
 from clawportal.services import instances as service
+from clawportal.services.paging import whole
 from clawportal.web import auth, pages, rows, warned
 from clawportal.web.pages import bp
 from clawportal.web.tenants import project_page, tenant_page
@@ -30,10 +31,10 @@ def members_index(tenant_id: str) -> Response:
 def members_page(tenant_id: str, status: int = 200, **context: Any) -> Response:
     who, page, text = actor(), paging(), request.args.get("q", "").strip()[:200]
     found = tenants.get(who, tenant_id, Permission.MEMBER_READ)
-    listed = members.listing(who, tenant_id, text=text, limit=page.limit, offset=page.offset)
+    listed = whole(page, lambda which: members.listing(who, tenant_id, text=text, which=which))
     return tenant_page(
         "members", found, "members", status=status, members=listed.items, q=text, roles=members.roles(who, tenant_id),
-        page=rows.Paged(listed.total, page.limit, page.offset), invitations=members.invitations(who, tenant_id),
+        page=rows.paged(listed, page), invitations=members.invitations(who, tenant_id),
         service_accounts=service_accounts.listing(who, tenant_id), **context,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, SUCCEEDED
 from clawportal.permissions import Permission
 from clawportal.services import operations as service
+from clawportal.services.paging import whole
 from clawportal.web import pages, rows
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
@@ -29,11 +30,11 @@ def operations() -> str:
     who, page, state = actor(), paging(), request.args.get("state", "")
     if state not in STATES:
         raise Invalid.field("state", f"must be one of {', '.join(filter(None, STATES))}")
-    found = service.listing(who, states=STATES[state], limit=page.limit, offset=page.offset)
+    found = whole(page, lambda which: service.listing(who, states=STATES[state], which=which))
     return render_template(
         "operations/_rows.html" if fragment() else "operations/index.html",
         operations=rows.operation_rows(who, found.items),
-        page=rows.Paged(found.total, page.limit, page.offset),
+        page=rows.paged(found, page),
         filters={"state": state},
     )
 

@@ -16,6 +16,7 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.models import Policy, Tenant
 from clawportal.permissions import Permission, Scope
 from clawportal.services import clusters, policies, tenants
+from clawportal.services.paging import Which
 from clawportal.services.policies import Rule, Trial, Verdict
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS
 from clawportal.web import auth, pages, rows
@@ -41,7 +42,7 @@ def _page(template: str, tenant: Tenant | None, status: int = 200, **context: An
 
 def _tenant(tenant_id: str) -> Tenant:
     found = tenants.get(actor(), tenant_id)
-    policies.listing(actor(), tenant_id, limit=0)  # 403 where rules may not be read
+    policies.listing(actor(), tenant_id, which=Which(0))  # 403 where rules may not be read
     return found
 
 
@@ -315,7 +316,7 @@ def _trial_choices(tenant: Tenant | None) -> dict[str, Any]:
     cards = rows.adapter_cards()
     if tenant is None:
         return {"adapters": cards, "clusters": clusters.everything(), "providers": PROVIDERS, "projects": [], "instances": [],
-                "tenants": tenants.listing(who, limit=_CHOICES).items}  # fmt: skip
+                "tenants": tenants.listing(who, which=Which(_CHOICES)).items}  # fmt: skip
     return {
         "adapters": cards, "clusters": clusters.everything(), "providers": PROVIDERS, "tenants": [],
         "projects": tenants.projects_of(who, tenant.id), "instances": policies.candidates(who, tenant.id, _CHOICES),

@@ -18,6 +18,7 @@ from clawportal.models import Cluster, EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.permissions import Actor, Permission, Scope
 from clawportal.services import instances, operations, series, tenancy, tenants
+from clawportal.services.paging import Slice, Which
 from clawportal.types import Adapter, parse_quantity
 from clawportal.web.words import gettext as _
 
@@ -139,8 +140,18 @@ class Paged:
     """Where a list is, for the pager."""
 
     total: int
-    limit: int
-    offset: int
+    shown: int
+    first: int | None
+    """Place of the first entry of the page, from one; None where only a cursor says where it is."""
+    next: str = ""
+    previous: str = ""
+    last: str = ""
+
+
+def paged(found: Slice[Any], which: Which) -> Paged:
+    at_end = not found.next and not which.offset
+    first = found.total - len(found.items) + 1 if at_end else None if which.cursor and found.previous else which.offset + 1
+    return Paged(found.total, len(found.items), first, found.next, found.previous, found.last)
 
 
 @dataclass(frozen=True)
@@ -400,7 +411,7 @@ class Nav:
         if self.actor is None or not self.actor.has(Permission.OPERATION_READ):
             return 0
         if "operations" not in self._cache:
-            self._cache["operations"] = operations.listing(self.actor, states=OPEN_STATES, limit=1).total
+            self._cache["operations"] = operations.listing(self.actor, states=OPEN_STATES, which=Which(1)).total
         return self._cache["operations"]
 
 

@@ -23,6 +23,7 @@ from clawportal.lifecycle import Desired
 from clawportal.models import Cluster, Instance
 from clawportal.permissions import Actor, Permission, Scope
 from clawportal.services import access, catalog, clusters, instances, layers, ledger, plans, policies, reach, secrets, tenancy
+from clawportal.services.paging import Which
 from clawportal.types import Adapter, InstanceSpec
 from clawportal.web import pages, rows, stale, warned
 from clawportal.web.pages import bp, fragment
@@ -110,7 +111,7 @@ def _provider() -> str:
 
 def suggested_name(who: Actor, kind: str) -> str:
     """The first free name of the form kind-1, kind-2 ..."""
-    taken = {row.name for row in instances.listing(who, instances.Filters(text=f"{kind}-"), limit=1000).items}
+    taken = {row.name for row in instances.listing(who, instances.Filters(text=f"{kind}-"), Which(1000)).items}
     return next(name for number in range(1, len(taken) + 2) if (name := f"{kind}-{number}") not in taken)
 
 

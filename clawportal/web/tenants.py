@@ -14,6 +14,7 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.models import Project, Tenant
 from clawportal.permissions import Permission, Scope
 from clawportal.services import clusters, members, quotas, tenants
+from clawportal.services.paging import whole
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
@@ -52,12 +53,12 @@ def tenants_index() -> Response:
 
 def _index(status: int = 200, **context: Any) -> Response:
     page, text = paging(), request.args.get("q", "").strip()[:200]
-    found = tenants.listing(actor(), text=text, limit=page.limit, offset=page.offset)
+    found = whole(page, lambda which: tenants.listing(actor(), text=text, which=which))
     given: dict[str, Any] = {"errors": {}, "values": {}} | context
     may_create = actor().allows(Permission.TENANT_CREATE, Scope())
     answer = make_response(
         render_template(
-            "tenants/index.html", tenants=found.items, page=rows.Paged(found.total, page.limit, page.offset), q=text,
+            "tenants/index.html", tenants=found.items, page=rows.paged(found, page), q=text,
             may_create=may_create, **given,
         )
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from typing import Any
 
@@ -59,6 +60,39 @@ def test_pages_and_true_totals(ten: Person) -> None:
     beyond = ten.get("instances?limit=3&offset=60").get_json()
     assert beyond["items"] == [] and beyond["total"] == 10
     assert ten.get("instances?phase=failed&limit=1").get_json()["total"] == 2
+
+
+def test_pages_lead_on_by_cursor_and_by_the_header(ten: Person) -> None:
+    answer = ten.get("instances?limit=4&sort=name&phase=failed&phase=pending")
+    seen: list[str] = []
+    while True:
+        page = answer.get_json()
+        seen += [item["name"] for item in page["items"]]
+        assert page["total"] == 10 and page["offset"] == 0
+        links = parse_link(answer.headers.get("Link", ""))
+        assert ("next" in links) == bool(page["next"]) and ("prev" in links) == bool(page["previous"])
+        if not page["next"]:
+            break
+        asked = ten.get(f"instances?limit=4&sort=name&phase=failed&phase=pending&cursor={page['next']}").get_json()
+        answer = ten.get(links["next"])
+        assert answer.get_json() == asked
+    assert seen == [f"claw-{number}" for number in range(10)]
+    last = ten.get(links["last"]).get_json()
+    assert [item["name"] for item in last["items"]] == ["claw-6", "claw-7", "claw-8", "claw-9"] and last["next"] is None
+    assert "Link" not in ten.get("instances?limit=20").headers
+
+
+def parse_link(header: str) -> dict[str, str]:
+    return {rel: url for url, rel in re.findall(r'<([^>]+)>; rel="(\w+)"', header)}
+
+
+@pytest.mark.parametrize("more", ["sort=-name", "phase=failed", "type=echo", "q=claw", "offset=3"])
+def test_a_cursor_of_other_filters_is_refused_in_words(ten: Person, more: str) -> None:
+    cursor = ten.get("instances?limit=3&sort=name").get_json()["next"]
+    joined = more if "sort" in more else f"{more}&sort=name"
+    told = errors(ten.get(f"instances?limit=3&{joined}&cursor={cursor}"))
+    assert list(told) == ["offset"] if more == "offset=3" else "first page" in told["cursor"]
+    assert "cursor" in errors(ten.get(f"instances?sort=name&cursor={cursor[:-2]}"))
 
 
 def test_sorting_and_filters(ten: Person) -> None:

@@ -16,6 +16,7 @@ from clawportal.jobs import retention
 from clawportal.permissions import SYSTEM
 from clawportal.services import identity, instances, ledger, operations
 from clawportal.services.instances import Filters
+from clawportal.services.paging import Which
 from tests.core.world import World
 
 
@@ -67,7 +68,7 @@ def test_lists(both: World) -> None:
         if name.isalnum():
             both.create(name, labels={"team": "x"})
     with both.context():
-        page = instances.listing(SYSTEM, Filters(), sort="name", limit=2, offset=1)
+        page = instances.listing(SYSTEM, Filters(), Which(2, 1), sort="name")
         assert [row.name for row in page.items] == ["b", "d"] and page.total == 3
         assert instances.listing(SYSTEM, Filters(text="A")).total == 1
         assert instances.listing(SYSTEM, Filters(text="%")).total == 0

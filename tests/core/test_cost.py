@@ -26,7 +26,7 @@ def test_a_list_takes_two_statements_whatever_its_length(still: World) -> None:
         for number in range(len(counted) * 5, upto):
             still.create(f"e{number}")
         with still.statements() as told, still.context():
-            page = instances.listing(SYSTEM, Filters(phases=("pending",), text="e"), limit=50)
+            page = instances.listing(SYSTEM, Filters(phases=("pending",), text="e"))
             assert page.total == upto and len(page.items) == min(upto, 50)
         counted.append([text for text in told if not text.startswith(("BEGIN", "PRAGMA"))])
     assert len(counted[0]) == len(counted[1]) == 2

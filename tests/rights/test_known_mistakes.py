@@ -126,6 +126,23 @@ def test_a_total_is_no_length_of_a_page(people: People) -> None:
         assert len(one["items"]) == min(1, whole["total"]) and beyond["items"] == [], operation.path
 
 
+def test_every_list_is_walked_by_its_cursor(people: People) -> None:
+    ids = make_ids(people)
+    for number in range(3):
+        people.owner.create(f"more-{number}")
+        people.admin.post("tenants", {"name": f"more-{number}"})
+    for operation in pages():
+        path = f"/api/v1{operation.path.format(**ids)}"
+        whole = people.admin.get(f"{path}?limit=200").get_json()
+        found, cursor = [], ""
+        while cursor is not None:
+            page = people.admin.get(f"{path}?limit=1&cursor={cursor}").get_json()
+            found, cursor = found + page["items"], page["next"]
+        assert found == whole["items"] and len(found) == whole["total"], operation.path
+        broken = people.admin.get(f"{path}?cursor=broken")
+        assert broken.status_code == 422 and broken.get_json()["errors"][0]["path"] == "cursor", operation.path
+
+
 # ---- names of accounts
 
 
