@@ -37,6 +37,7 @@ CAPABILITIES = {
     "metrics.disk": "It measures what folders or volumes hold.",
     "limits.memory": "It holds an instance to its memory limit.",
     "limits.cpu": "It holds an instance to its CPU limit.",
+    "limits.kernel": "The kernel holds these limits for all that an instance starts; elsewhere they are measured.",
     "limits.processes": "It limits the number of processes of an instance.",
     "volumes": "Storage of a given size.",
     "exec": "Commands can be run in an instance.",

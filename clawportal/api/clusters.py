@@ -15,7 +15,7 @@ from clawportal.errors import PreconditionRequired
 from clawportal.models import Cluster
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission
-from clawportal.services import cluster_tests, clusters
+from clawportal.services import cluster_tests, clusters, walls
 from clawportal.services.portal import Portal
 from clawportal.types import Strict
 
@@ -56,6 +56,10 @@ class ClusterItem(Answer):
     paused: bool = Field(description="Nothing is done there, and everything is shown as it was last seen.")
     cordoned: bool = Field(description="It takes no new instances.")
     capabilities: list[str]
+    separation: str = Field(
+        description="What stands between its claws, as measured: `container`, `user+landlock`, `namespace+landlock`, "
+        "`landlock+seccomp` or `none`; empty while nobody has looked."
+    )
     instances: int = Field(description="Live instances there that you may see.")
 
 
@@ -67,7 +71,17 @@ class ClusterRow(ClusterItem):
     labels: dict[str, str] | None
     tenants: list[TenantName] | None = Field(description="Who may use it, where it is not for all.")
     for_all: bool | None = Field(description="Every organisation may use it.")
+    shared_unseparated: bool | None = Field(
+        description="Nothing keeps claws apart, and yet others than the portal's own organisation may use it."
+    )
     created_at: datetime | None
+
+
+class ClusterFinding(Answer):
+    name: str
+    ok: bool
+    message: str
+    remedy: str = Field(description="What to do about it.")
 
 
 class ClusterDocument(ClusterRow):
@@ -78,13 +92,11 @@ class ClusterDocument(ClusterRow):
     secrets: list[str] | None = Field(description="Names of the secrets that are stored.")
     policy: dict[str, Any] | None = Field(description="What differs from the defaults; see the schema of a create.")
     events: list[EventDocument] | None = Field(description="What happened to it lately.")
-
-
-class ClusterFinding(Answer):
-    name: str
-    ok: bool
-    message: str
-    remedy: str = Field(description="What to do about it.")
+    separation_findings: list[ClusterFinding] | None = Field(description="What was tried, and why it is no higher level.")
+    unseparated_confirmed_by: str | None = Field(
+        description="Who offered it to others though nothing keeps claws apart; empty where it was so before anybody knew."
+    )
+    unseparated_confirmed_at: datetime | None
 
 
 class TestReport(Answer):
@@ -148,6 +160,11 @@ class ClusterPatch(Strict):
     labels: dict[str, str] | None = Field(None, max_length=64)
     tenants: list[str] | None = Field(None, max_length=1000, description="Ids or names. Null: all.")
     policy: clusters.ClusterPolicy | None = Field(None, description="All of it.")
+    confirm_unseparated: str = Field(
+        "", max_length=200,
+        description="The name of the cluster. Needed to offer it to more organisations where `separation` is `none`: whoever "
+        "uses a claw there can read the keys of the portal.",
+    )  # fmt: skip
     generation: int | None = Field(None, ge=0, le=BIGGEST, description="What was read, where If-Match cannot be sent.")
 
 
@@ -221,6 +238,7 @@ def change_cluster(actor: Actor, portal: Portal, cluster_id: str, body: ClusterP
         title=body.title, settings=body.settings, secrets=body.secrets, labels=body.labels, tenants=body.tenants,
         for_all="tenants" in body.model_fields_set and body.tenants is None,
         policy=body.policy.model_dump(mode="json") if body.policy is not None else None,
+        confirm_unseparated=body.confirm_unseparated,
     )  # fmt: skip
     return _answer(actor, clusters.update(portal, actor, cluster_id, change, generation=generation))
 
@@ -253,12 +271,15 @@ def _item(row: Cluster, instances: int) -> dict[str, Any]:
         "id": row.id, "name": row.name, "title": row.title or row.name, "runtime": row.runtime,
         "reachable": row.health != UNREACHABLE, "health": row.health, "reason": row.health_reason, "message": row.health_message,
         "health_since": row.health_since, "last_contact_at": row.last_contact_at, "paused": row.paused_at is not None,
-        "cordoned": row.cordoned, "capabilities": row.capabilities or [], "instances": instances,
+        "cordoned": row.cordoned, "capabilities": row.capabilities or [], "separation": row.separation, "instances": instances,
     }  # fmt: skip
 
 
-_MORE = ("version", "capacity", "labels", "tenants", "for_all", "created_at")
-_ALL = ("generation", "settings", "secrets", "policy", "events")
+_MORE = ("version", "capacity", "labels", "tenants", "for_all", "shared_unseparated", "created_at")
+_ALL = (
+    "generation", "settings", "secrets", "policy", "events", "separation_findings", "unseparated_confirmed_by",
+    "unseparated_confirmed_at",
+)  # fmt: skip
 
 
 def _more(row: Cluster, tenants: Sequence[tuple[str, str]], full: bool) -> dict[str, Any]:
@@ -267,6 +288,7 @@ def _more(row: Cluster, tenants: Sequence[tuple[str, str]], full: bool) -> dict[
     return {
         "version": row.version, "capacity": row.capacity, "labels": row.labels or {}, "for_all": row.all_tenants,
         "tenants": [{"id": tenant_id, "title": title} for tenant_id, title in tenants], "created_at": row.created_at,
+        "shared_unseparated": walls.standing(row).shared,
     }  # fmt: skip
 
 
@@ -282,6 +304,8 @@ def _document(actor: Actor, row: Cluster) -> dict[str, Any]:
         "secrets": clusters.secret_names(row.id),
         "policy": row.policy or {},
         "events": [_event(event) for event in clusters.events(actor, row.id)],
+        "separation_findings": row.separation_findings or [], "unseparated_confirmed_by": row.trusted_by,
+        "unseparated_confirmed_at": walls.standing(row).at,
     }  # fmt: skip
 
 

@@ -85,7 +85,8 @@ def _tell(found: Mapping[str, Any], output: str) -> None:
     show.fields([
         ("name", found["name"]), ("id", found["id"]), ("title", found["title"]), ("kind", found["runtime"]),
         ("state", _state(found)), ("message", found["message"]), ("last contact", found["last_contact_at"]),
-        ("version", found["version"]), ("instances", str(found["instances"])), ("usable by", tenants),
+        ("version", found["version"]), ("separation", _separation(found)), ("instances", str(found["instances"])),
+        ("usable by", tenants),
         ("labels", found["labels"]), ("cores", size.get("cpu_cores")), ("memory free", _size(size.get("memory_available"))),
         ("settings", found["settings"]), ("secrets", ", ".join(found["secrets"] or ())), ("policy", found["policy"]),
         ("can do", ", ".join(found["capabilities"])),
@@ -93,6 +94,14 @@ def _tell(found: Mapping[str, Any], output: str) -> None:
     for event in (found["events"] or ())[:5]:
         click.echo(f"  {event['at'][:19]}  {event['message']}")
     return None
+
+
+def _separation(found: Mapping[str, Any]) -> str:
+    level = found["separation"] or "not measured yet"
+    if not found["shared_unseparated"]:
+        return level
+    by = found["unseparated_confirmed_by"]
+    return f"{level}, and yet offered to others" + (f" (confirmed by {by})" if by else " (confirmed by nobody)")
 
 
 def _size(number: int | None) -> str | None:
@@ -143,11 +152,17 @@ def create(
 @_LABEL
 @_TENANT
 @click.option("--for-all", is_flag=True, help="Every organisation may use it again.")
+@click.option(
+    "--confirm-unseparated",
+    "confirm",
+    metavar="NAME",
+    help="The name once more: offer it to others though nothing keeps claws apart there.",
+)
 @_POLICY
 @_JSON
 def edit(
     name: str, title: str | None, settings: Sequence[str], secret_names: Sequence[str], labels: Sequence[str],
-    tenants: Sequence[str], for_all: bool, policy: Sequence[str], output: str,
+    tenants: Sequence[str], for_all: bool, confirm: str | None, policy: Sequence[str], output: str,
 ) -> None:  # fmt: skip
     """Change a cluster: only what is named changes; KEY=null takes a setting back to its default."""
     if tenants and for_all:
@@ -164,6 +179,8 @@ def edit(
         change["labels"] = {key: value for key, value in {**(found["labels"] or {}), **arguments.pairs(labels)}.items() if value}
     if tenants or for_all:
         change["tenants"] = list(tenants) or None
+    if confirm:
+        change["confirm_unseparated"] = confirm
     if not change:
         raise click.UsageError("Say what to change: --title, --set, --secret, --label, --tenant, --for-all or --policy.")
     made = portal.call("PATCH", _path(name), body=change, headers={"If-Match": f'"{found["generation"]}"'})

@@ -7,6 +7,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from clawportal.settings import Settings
 from clawportal.types import DoctorResult
@@ -17,7 +18,7 @@ LOW_DISK = 2 * 1024**3
 def examine(settings: Settings) -> list[DoctorResult]:
     """All findings; a check that fails by itself is a finding too."""
     findings: list[DoctorResult] = []
-    for check in (_folder, _disk, _keys, _tables, _address, _plugins):
+    for check in (_folder, _disk, _keys, _tables, _address, _plugins, _clusters):
         try:
             findings += check(settings)
         except Exception as error:
@@ -105,3 +106,31 @@ def _plugins(settings: Settings) -> Iterator[DoctorResult]:
     yield DoctorResult("plugins", True, ", ".join(plugin.name for plugin in registry.plugins))
     for findings in registry.hook.doctor_checks(data_dir=str(settings.data_dir)):
         yield from findings
+
+
+def _clusters(settings: Settings) -> Iterator[DoctorResult]:
+    """What stands between the claws of each cluster, as the running portal measured it last."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.orm import Session
+
+    if not settings.database_url and not (settings.data_dir / "clawportal.db").exists():
+        return
+    engine = create_engine(settings.database)
+    try:
+        with Session(engine) as session:
+            yield from _separations(session)
+    except SQLAlchemyError:
+        return  # "database" says why
+    finally:
+        engine.dispose()
+
+
+def _separations(session: Any) -> Iterator[DoctorResult]:
+    from sqlalchemy import select
+
+    from clawportal.models import Cluster
+    from clawportal.services import walls
+
+    for row in session.scalars(select(Cluster).order_by(Cluster.name)):
+        yield walls.finding(row, session)

@@ -19,7 +19,7 @@ from clawportal.runtimes import ALIVE
 from clawportal.services import cluster_health, clusters, converge, guests, herd, plans, storage
 from clawportal.services.dispatch import ASKED, rank_of
 from clawportal.services.portal import Portal
-from clawportal.types import Adapter, Capacity, Context, Health, HealthState, Observed, Runtime
+from clawportal.types import Adapter, Capacity, Context, Health, HealthState, Observed, Runtime, Separation
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,11 @@ def facts_of(portal: Portal, cluster: Cluster) -> cluster_health.Facts:
         capacity: Capacity | None = runtime.capacity()
     except (GiveUp, Problem):
         capacity = None
-    return cluster_health.Facts(runtime.version(), capacity, sorted(runtime.capabilities))
+    try:
+        separation: Separation | None = runtime.separation()
+    except (GiveUp, Problem, OSError):
+        separation = None
+    return cluster_health.Facts(runtime.version(), capacity, sorted(runtime.capabilities), separation)
 
 
 def watch_cluster(portal: Portal, cluster_id: str, runtime: Runtime, stop: Callable[[], bool]) -> None:

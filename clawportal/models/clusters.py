@@ -41,6 +41,11 @@ class Cluster(Base):
     """Grows with each change of how it is reached; every process connects anew then."""
     updated_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=clock.now)
     """When somebody saved it last; `services.clusters.generation_of`."""
+    trusted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    """Since when others than the portal's own organisation may use it though nothing keeps claws apart there. Those that were
+    made later may not."""
+    trusted_by: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    """Who said so in words; empty where it was so before anybody knew."""
 
     # observed: written by background work, and only when it changes
     health: Mapped[str] = mapped_column(String(20), default=UNKNOWN, server_default=UNKNOWN)
@@ -52,6 +57,9 @@ class Cluster(Base):
     version: Mapped[str] = mapped_column(String(200), default="", server_default="")
     capacity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     capabilities: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
+    separation: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    """What stands between its claws (`types.SeparationLevel`); empty while nobody has looked."""
+    separation_findings: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list, server_default="[]")
 
 
 class ClusterSecret(Base):

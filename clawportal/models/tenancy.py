@@ -12,6 +12,9 @@ from clawportal import clock
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
+OWN_TENANT = "default"
+"""Name of the organisation that a portal starts with: the portal's own."""
+
 
 class Tenant(Base):
     __tablename__ = "tenant"

@@ -6,6 +6,7 @@ Both answers come from the same grants, so that a list never shows what a check 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, and_, false, or_, select, true
@@ -13,7 +14,9 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true
 from clawportal.db import db
 from clawportal.errors import Conflict, Forbidden, NotFound, TotpRequired
 from clawportal.models import AuditEntry, Cluster, ClusterTenant, EventRow, Instance, Operation, Policy, Project, Tenant
+from clawportal.models.tenancy import OWN_TENANT
 from clawportal.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
+from clawportal.types import SeparationLevel
 
 Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry, Policy, Cluster)
 
@@ -70,8 +73,22 @@ def _outside(model: type[Any], tenants: frozenset[str]) -> ColumnElement[bool]:
 
 def _usable(grant: Grant) -> ColumnElement[bool]:
     """A cluster belongs to nobody: whoever has a grant somewhere in a tenant sees those that the tenant may use."""
-    allowed = select(ClusterTenant.cluster_id).where(ClusterTenant.tenant_id == grant.tenant_id)
-    return or_(Cluster.all_tenants.is_(True), Cluster.id.in_(allowed))
+    return offered([grant.tenant_id] if grant.tenant_id is not None else [])
+
+
+def offered(tenant_ids: Collection[str]) -> ColumnElement[bool]:
+    """SQL condition: the clusters that one of these tenants may use.
+
+    Where nothing keeps claws apart, that is the portal's own organisation, and the others only if somebody said so in words:
+    those that are named, or, where all are meant, those that there were then.
+    """
+    named = Cluster.id.in_(select(ClusterTenant.cluster_id).where(ClusterTenant.tenant_id.in_(tenant_ids)))
+    everybody = Cluster.all_tenants.is_(True)
+    mine = select(Tenant.id).where(Tenant.id.in_(tenant_ids))
+    own = mine.where(Tenant.name == OWN_TENANT).exists()
+    known = mine.where(Tenant.created_at <= Cluster.trusted_at).exists()
+    trusted = or_(and_(named, Cluster.trusted_at.is_not(None)), and_(everybody, known))
+    return or_(and_(or_(everybody, named), or_(Cluster.separation != SeparationLevel.NONE, own)), trusted)
 
 
 def _in_project(model: type[Any], project_id: str) -> ColumnElement[bool]:

@@ -62,7 +62,7 @@ WATCHED: dict[str, Watched] = {
     "portal_setting": Watched("setting", ("value", "sealed")),
     "cluster": Watched(
         "cluster",
-        ("name", "title", "runtime", "settings", "labels", "all_tenants", "policy", "cordoned", "paused_at"),
+        ("name", "title", "runtime", "settings", "labels", "all_tenants", "policy", "cordoned", "paused_at", "trusted_by"),
     ),
     "cluster_secret": Watched("cluster_secret", ("sealed",)),
     "oidc_provider": Watched("provider"),

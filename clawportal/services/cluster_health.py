@@ -18,7 +18,7 @@ from clawportal.models.clusters import HEALTHY, UNREACHABLE
 from clawportal.permissions import SYSTEM
 from clawportal.services import ledger
 from clawportal.services.portal import Portal
-from clawportal.types import Capacity, HealthState
+from clawportal.types import Capacity, HealthState, Separation, SeparationLevel
 
 NEXT = "Nothing is wrong with the claw as far as is known. It is looked at as soon as its cluster answers again."
 NOTABLE = 0.05
@@ -30,6 +30,8 @@ class Facts:
     version: str
     capacity: Capacity | None
     capabilities: Sequence[str]
+    separation: Separation | None = None
+    """None: it could not say just now, and what is known stays."""
 
 
 def unreachable(error: str) -> Retry:
@@ -52,6 +54,7 @@ def answered(portal: Portal, cluster_id: str, facts: Facts | None = None) -> Non
         if facts is not None:
             row.version, row.capabilities = facts.version[:200], sorted(facts.capabilities)
             row.capacity = asdict(facts.capacity) if facts.capacity else None
+            _separated(portal, row, facts.separation)
         row.last_contact_at = clock.now()
         if before != HEALTHY:
             row.health, row.health_reason, row.health_message, row.health_since = HEALTHY, "", "", clock.now()
@@ -59,8 +62,32 @@ def answered(portal: Portal, cluster_id: str, facts: Facts | None = None) -> Non
             _tell(portal, row, "recovered", "info", f"Cluster {row.title or row.name} answers again.")
 
 
+def _separated(portal: Portal, row: Cluster, found: Separation | None) -> None:
+    """What was measured; that nothing keeps claws apart any more, or again something does, is a fact of its own."""
+    if found is None:
+        return
+    before, row.separation = row.separation, str(found.level)
+    row.separation_findings = [asdict(item) for item in found.findings]
+    none, name = SeparationLevel.NONE, row.title or row.name
+    if row.separation != none:
+        row.trusted_at, row.trusted_by = None, ""  # should the wall fall one day, somebody has to say so anew
+    if row.separation == none and before != none:
+        _tell(portal, row, "unseparated", "warning", f"Cluster {name}: nothing keeps claws apart from each other.")
+    elif before == none and row.separation != none:
+        _tell(portal, row, "separated", "info", f"Cluster {name}: claws are kept apart from each other now.")
+
+
+def _measured(row: Cluster, found: Separation | None) -> bool:
+    """Whether what was measured is known already."""
+    if found is None:
+        return True
+    return (row.separation, row.separation_findings) == (str(found.level), [asdict(item) for item in found.findings])
+
+
 def _news(row: Cluster, facts: Facts) -> bool:
     if (row.version, sorted(row.capabilities or [])) != (facts.version[:200], sorted(facts.capabilities)):
+        return True
+    if not _measured(row, facts.separation):
         return True
     now, before = (asdict(facts.capacity) if facts.capacity else None), row.capacity
     if now is None or before is None:

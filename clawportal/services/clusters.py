@@ -20,7 +20,7 @@ from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed,
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, catalog, destinations, ledger, paging
+from clawportal.services import access, catalog, destinations, ledger, paging, walls
 from clawportal.services.connections import Target
 from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
@@ -114,6 +114,8 @@ class ClusterChange:
     for_all: bool = False
     """Every tenant may use it again."""
     policy: Mapping[str, Any] | None = None
+    confirm_unseparated: str = ""
+    """The name of the cluster, to offer it to others though nothing keeps claws apart there."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,11 @@ def events(actor: Actor, cluster_id: str, limit: int = 20) -> list[EventRow]:
     return [row for row in db.session.scalars(query) if row.data.get("cluster_id") == cluster_id][:limit]
 
 
+def capabilities_of(cluster_id: str) -> frozenset[str]:
+    """As a cluster said last; empty while it never did."""
+    return frozenset(db.session.scalar(select(Cluster.capabilities).where(Cluster.id == cluster_id)) or ())
+
+
 def policy_of(cluster: Cluster) -> ClusterPolicy:
     return ClusterPolicy.model_validate(cluster.policy or {})
 
@@ -251,8 +258,7 @@ def allowed(tenant_id: str) -> list[Cluster]:
 
 def usable(tenant_ids: Iterable[str]) -> list[Cluster]:
     """Those that any of these tenants may use, this machine first."""
-    inside = select(ClusterTenant.cluster_id).where(ClusterTenant.tenant_id.in_(set(tenant_ids)))
-    query = select(Cluster).where(or_(Cluster.all_tenants.is_(True), Cluster.id.in_(inside)))
+    query = select(Cluster).where(access.offered(set(tenant_ids)))
     return sorted(db.session.scalars(query), key=lambda cluster: (cluster.name != LOCAL, cluster.name))
 
 
@@ -492,6 +498,8 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
         accepted, more = accept(portal, cluster.runtime, settings, change.secrets, stored, cluster.settings or {})
         policy = cluster.policy if change.policy is None else _checked_policy(change.policy, errors)
         tenants = _checked_tenants(change.tenants, errors) if change.tenants is not None else None
+        audience = None if change.for_all else tenants if tenants is not None else walls.audience(cluster)
+        errors += walls.unconfirmed(cluster, audience, change.confirm_unseparated)
         _refuse([*errors, *more])
         assert accepted is not None
         if accepted.secrets != stored or (change.settings is not None and accepted.settings != cluster.settings):
@@ -500,10 +508,13 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
             _store_secrets(portal, cluster.id, accepted.secrets)
         cluster.title, cluster.labels, cluster.policy = title.strip(), dict(labels), policy
         cluster.updated_at = max(clock.now(), (cluster.updated_at or _EPOCH) + _TICK)  # never twice the same, however clocks go
-        before = _audience(cluster)
+        before, confirmed = _audience(cluster), walls.trust(actor, cluster, audience, change.confirm_unseparated)
         if tenants is not None or change.for_all:
             _set_tenants(cluster, None if change.for_all else tenants)
         _told(portal, actor, cluster, "changed", "was changed", {"before": before, "after": _audience(cluster)})
+        if confirmed:
+            words = "is offered to others though nothing keeps claws apart there"
+            _told(portal, actor, cluster, "shared_unseparated", words, {"to": _audience(cluster)}, level="warning")
     return cluster
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid, NotFound
 from clawportal.models import Project, Tenant
+from clawportal.models.tenancy import OWN_TENANT
 from clawportal.permissions import Actor, Permission, Scope
 from clawportal.services import access
 
@@ -41,9 +42,9 @@ _COLUMNS = (
 def ensure_default() -> Project:
     """The tenant and project that a portal starts with."""
     with transaction():
-        tenant = db.session.scalar(select(Tenant).where(Tenant.name == "default"))
+        tenant = db.session.scalar(select(Tenant).where(Tenant.name == OWN_TENANT))
         if tenant is None:
-            tenant = Tenant(name="default", title="My organisation")
+            tenant = Tenant(name=OWN_TENANT, title="My organisation")
             db.session.add(tenant)
             db.session.flush()
         project = db.session.scalar(select(Project).where(Project.tenant_id == tenant.id, Project.name == "default"))

@@ -17,7 +17,7 @@ from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.models import Cluster
 from clawportal.permissions import Permission, Scope
-from clawportal.services import cluster_tests, clusters, tenants
+from clawportal.services import cluster_tests, clusters, tenants, walls
 from clawportal.services import instances as service
 from clawportal.services.paging import Which
 from clawportal.types import RuntimeDriver
@@ -71,6 +71,7 @@ class ClusterView:
     labels: Mapping[str, str] = field(default_factory=dict)
     for_all: bool = True
     tenants: Sequence[tuple[str, str]] = ()
+    wall: walls.Standing | None = None
 
 
 def view_of(row: Cluster, instances: int, tenants_of: Sequence[tuple[str, str]] = (), *, full: bool) -> ClusterView:
@@ -80,7 +81,7 @@ def view_of(row: Cluster, instances: int, tenants_of: Sequence[tuple[str, str]] 
         size = row.capacity or {}
         known = {
             "version": row.version, "labels": row.labels or {}, "for_all": row.all_tenants, "tenants": tenants_of,
-            "cores": size.get("cpu_cores"), "bars": _bars(size),
+            "cores": size.get("cpu_cores"), "bars": _bars(size), "wall": walls.standing(row),
         }  # fmt: skip
     return ClusterView(
         row.id, row.name, row.title or row.name, driver.title if driver else row.runtime, row.health, row.health_reason,
@@ -137,7 +138,7 @@ def _context(row: Cluster) -> dict[str, Any]:
         "c": view, "full": full, "manages": _manages(), "capabilities": row.capabilities or [],
         "instances": rows.instance_rows(who, inside.items), "shown": _SHOWN_INSTANCES, "events": rows.event_rows(events),
         "secrets": clusters.secret_names(row.id) if full else [], "policy": clusters.policy_of(row),
-        "own": row.name == clusters.LOCAL and row.runtime == "process", "report": None,
+        "own": row.name == clusters.LOCAL and row.runtime == "process", "report": None, "separation": row.separation,
     }  # fmt: skip
 
 
@@ -234,6 +235,7 @@ def _read(draft: Draft) -> Draft:
     draft.values |= {
         "title": form.get("title", ""), "labels": form.get("labels", ""), "for_all": form.get("audience") != "some",
         "tenants": form.getlist("tenants"), "settings": settings.typed, "policy": policy.typed,
+        walls.FIELD: form.get(walls.FIELD, "").strip(),
     }  # fmt: skip
     if draft.cluster is None:
         draft.values["name"] = form.get("name", "").strip()
@@ -295,8 +297,9 @@ def _store(draft: Draft, audience: Sequence[str] | None) -> Cluster:
         )  # fmt: skip
         return clusters.create(portal(), actor(), wanted)
     change = clusters.ClusterChange(
-        draft.values["title"], draft.settings, draft.secrets, draft.labels, audience, audience is None, draft.policy
-    )
+        draft.values["title"], draft.settings, draft.secrets, draft.labels, audience, audience is None, draft.policy,
+        draft.values[walls.FIELD],
+    )  # fmt: skip
     if draft.generation is None:
         raise PreconditionRequired("The form does not say what it changes. Load it again.")
     return clusters.update(portal(), actor(), draft.cluster.id, change, generation=draft.generation)
@@ -365,7 +368,7 @@ def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
         "mode": "edit" if row else "create", "cluster": row, "driver": draft.driver, "drivers": _drivers(),
         "schema": draft.schema, "policy_schema": _POLICY, "values": draft.values, "errors": draft.errors,
         "stored_secrets": clusters.secret_names(row.id) if row else [], "report": None, "problem": None,
-        "generation": draft.generation, "stale": None,
+        "generation": draft.generation, "stale": None, "wall": walls.standing(row) if row else None,
         "organisations": [(item.id, item.title) for item in tenants.listing(actor(), which=Which(200)).items],
     }  # fmt: skip
     answer = make_response(render_template("clusters/form.html", **(context | more)))

@@ -21,8 +21,8 @@ from clawportal.lifecycle import TRANSITIONAL, Desired, Phase
 from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
+from clawportal.services import clusters, layers, ledger, operations, place_events, secrets, series
 from clawportal.services import instances as service
-from clawportal.services import layers, ledger, operations, place_events, secrets, series
 from clawportal.services.paging import Which, whole
 from clawportal.types import HealthState, parse_quantity
 from clawportal.web import pages, rows, warned
@@ -177,10 +177,17 @@ def _overview(found: Instance) -> dict[str, Any]:
     return {
         "events": rows.event_rows(events),
         "resources": {"processes": usage.processes, "at": usage.at, "disk_bytes": usage.disk_bytes} if usage else None,
+        "limits_kernel": _limited_by_kernel(found),
         "storage_limit": limit,
         "storage_bytes": int(parse_quantity(limit)) if limit else None,
         **hint,
     }
+
+
+def _limited_by_kernel(found: Instance) -> bool | None:
+    """Whether its limits are the kernel's; None where nobody knows yet."""
+    known = clusters.capabilities_of(found.cluster_id)
+    return "limits.kernel" in known if known else None
 
 
 @bp.get("/instances/<instance_id>/logs")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _CAPABILITIES = (
     "images", "images.pull", "processes", "logs", "logs.streams", "logs.previous", "metrics", "metrics.disk", "limits.memory",
-    "limits.cpu", "limits.processes", "exec", "files", "events", "import",
+    "limits.cpu", "limits.kernel", "limits.processes", "exec", "files", "events", "import",
 )  # fmt: skip
 
 

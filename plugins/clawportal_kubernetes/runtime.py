@@ -65,8 +65,8 @@ class KubernetesRuntime(Without):
     """Seconds in which what has just been started may turn out to run."""
     capabilities = frozenset(
         {
-            "images", "logs", "logs.previous", "metrics", "limits.memory", "limits.cpu", "volumes", "exec", "files", "events",
-            "restarts", "drift", "processes",
+            "images", "logs", "logs.previous", "metrics", "limits.memory", "limits.cpu", "limits.kernel", "volumes",
+            "exec", "files", "events", "restarts", "drift", "processes",
         }
     )  # fmt: skip
 
