@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from clawportal.bounded import parse_json
 from clawportal.errors import FieldError
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -403,6 +404,9 @@ class AdapterIO(Protocol):
     def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
         """The first `limit` bytes of a file of the instance; FileNotFoundError where there is none."""
 
+    def last_lines(self, count: int = 50) -> tuple[str, ...]:
+        """The newest lines of its log, oldest first; empty where its place keeps none."""
+
 
 @dataclass(frozen=True)
 class HttpAnswer:
@@ -412,7 +416,7 @@ class HttpAnswer:
     def json(self) -> Any:
         """The body as JSON, or None where it is not JSON."""
         try:
-            return json.loads(self.body)
+            return parse_json(self.body)
         except ValueError:
             return None
 

@@ -30,7 +30,7 @@ from clawportal.errors import BadRequest, FieldError, Invalid, NotFound, Precond
 from clawportal.http import security
 from clawportal.http.paging import MAX_LIMIT, MAX_OFFSET, agreed, links
 from clawportal.permissions import Permission
-from clawportal.services.catalog import field_errors
+from clawportal.services.findings import field_errors
 from clawportal.services.paging import Slice, Which
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])

@@ -17,6 +17,7 @@ from flask_babel import gettext as _
 from werkzeug.datastructures import MultiDict
 
 from clawportal import addresses
+from clawportal.bounded import parse_json
 
 Schema = Mapping[str, Any]
 Form = MultiDict[str, str]
@@ -151,7 +152,7 @@ def _object(text: str, prop: Schema, root: Schema) -> dict[str, Any]:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as problem:
         raise ValueError(_("is not valid JSON: %(why)s", why=str(problem))) from problem
 

@@ -17,7 +17,7 @@ from clawportal import clock
 from clawportal.jobs import installs, removals, retention, sync
 from clawportal.jobs.keeper import Keeper
 from clawportal.permissions import SYSTEM
-from clawportal.services import cluster_health, clusters, converge, leader, ledger, operations, series
+from clawportal.services import cluster_health, clusters, converge, leader, ledger, operations, series, tenancy
 from clawportal.services.portal import Portal
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ class Runner:
     def _add_worker(self) -> None:
         worker = _Worker(next(self._numbers))
         self._workers[worker.number] = worker
+        self.portal.dispatcher.workers = len(self._workers)
         self._thread(lambda: self._reconcile(worker), f"reconcile-{worker.number}")
 
     def _reconcile(self, worker: _Worker) -> None:
@@ -123,6 +124,7 @@ class Runner:
                     worker.busy_since = None
                     self.portal.dispatcher.done(instance_id)
         self._workers.pop(worker.number, None)
+        self.portal.dispatcher.workers = len(self._workers)
 
     def _replace_stuck_workers(self) -> None:
         """A worker that hangs in a call of a cluster cannot be ended; another one takes its place, until it comes back."""
@@ -179,6 +181,7 @@ class Runner:
         everything = [cluster for cluster in known if cluster.paused_at is None]
         workers = self.portal.settings.reconcile_workers
         self.portal.dispatcher.share = max(1, workers - max(1, workers // 4)) if len(everything) > 1 else None
+        self.portal.dispatcher.shared = tenancy.several()
         rows = {cluster.id: cluster for cluster in everything} if self.leading else {}
         for cluster_id, keeper in list(self._keepers.items()):
             row = rows.get(cluster_id)

@@ -46,12 +46,15 @@ def sync_cluster(portal: Portal, cluster: Cluster) -> int:
     rows = db.session.execute(select(*_LOOKED_AT).where(Instance.cluster_id == cluster_id, Instance.destroyed_at.is_(None))).all()
     due = sorted((row for row in rows if _differs(row, seen.get(row.id))), key=lambda row: rank_of(row.priority))
     for row in due:
-        portal.dispatcher.hint(row.id, herd.spread(len(due)), rank=rank_of(row.priority), cluster=cluster_id)
+        portal.dispatcher.hint(
+            row.id, herd.spread(len(due)), rank=rank_of(row.priority), cluster=cluster_id, tenant=row.tenant_id
+        )
     return len(due)
 
 
 _LOOKED_AT = (
     Instance.id,
+    Instance.tenant_id,
     Instance.phase,
     Instance.incarnation,
     Instance.desired,
@@ -114,6 +117,8 @@ class HealthWatch:
         targets = self._targets(cluster) if cluster is not None and cluster.paused_at is None else []
         self._targets_by_id = {target.instance_id: target for target in targets}
         self.failures = {key: count for key, count in self.failures.items() if key in self._targets_by_id}
+        # those that did not answer last time come last: who drips must not keep the others waiting
+        targets.sort(key=lambda target: self.failures.get(target.instance_id, 0) > 0)
         answers = pool.map(self._ask, targets)
         return sum(self._judge(target, health) for target, health in zip(targets, answers, strict=True))
 
@@ -198,5 +203,5 @@ def resync_once(portal: Portal, limit: int = 500) -> Sequence[str]:
     """Hint what is due by the table: hints that were lost, and instances whose worker vanished."""
     found = converge.due(limit)
     for due in found:
-        portal.dispatcher.hint(due.instance_id, rank=due.rank, cluster=due.cluster_id)
+        portal.dispatcher.hint(due.instance_id, rank=due.rank, cluster=due.cluster_id, tenant=due.tenant_id)
     return [due.instance_id for due in found]

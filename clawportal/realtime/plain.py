@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, g, request
 from simple_websocket import ConnectionClosed, Server
 
+from clawportal.bounded import parse_json
 from clawportal.db import db
 from clawportal.errors import BadRequest, Forbidden, Problem, Unavailable
 from clawportal.http import security
@@ -205,7 +206,7 @@ def _whole(name: str) -> int:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return {}
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from clawportal import addresses
 from clawportal.errors import FieldError, Invalid
 from clawportal.ids import looks_like_id
-from clawportal.services import secrets
+from clawportal.services import findings, secrets
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
 
@@ -24,11 +24,6 @@ _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _LABEL = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$")
 _SECRET = re.compile(r"^[a-z][a-z0-9_]{0,79}$")
 MODEL_KEY = "model_api_key"
-
-_WORDS = {
-    "missing": "is needed",
-    "extra_forbidden": "is not a known field; remove it or correct its name",
-}
 
 
 @dataclass(frozen=True)
@@ -50,18 +45,6 @@ def default_version(adapter: Adapter) -> str:
 def secret_fields(model: type[BaseModel]) -> tuple[str, ...]:
     """Names of the settings that are secrets: they are taken out of the spec and kept encrypted."""
     return tuple(name for name, schema in model.model_json_schema().get("properties", {}).items() if schema.get("x-secret"))
-
-
-def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:
-    """Pydantic's findings as paths and sentences."""
-    return [
-        FieldError(
-            ".".join([prefix, *map(str, item["loc"])] if prefix else map(str, item["loc"])),
-            _WORDS.get(item["type"], item["msg"].removeprefix("Value error, ")),
-            {"missing": "missing", "extra_forbidden": "unknown"}.get(item["type"], "invalid"),
-        )
-        for item in error.errors(include_url=False, include_input=False)
-    ]
 
 
 def check_name(name: str) -> list[FieldError]:
@@ -120,25 +103,25 @@ def check(
     errors: list[FieldError] = []
     document = dict(spec)
     taken = _take_secrets(claw.settings_model(version), document, dict(secret_values), errors)
-    try:
-        accepted = InstanceSpec.model_validate(document)
-    except ValidationError as error:
+    accepted, found = findings.judge(InstanceSpec, document, "spec")
+    if accepted is None:
         settings = document.get("settings")
         more = _check_settings(claw, version, settings) if isinstance(settings, Mapping) else []
-        return None, errors + field_errors(error, "spec") + more
+        return None, errors + found + more
     names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
     errors += _check_settings(claw, version, accepted.settings, partial=lay is not None)
     errors += credentials_inside("spec", accepted.model_dump(include={"model", "settings"}))
     whole = accepted
     if lay is not None and not errors:
-        whole = InstanceSpec.model_validate(lay(claw, version, accepted.model_dump(mode="json")))
+        laid, errors = findings.judge(InstanceSpec, lay(claw, version, accepted.model_dump(mode="json")), "spec")
+        whole = laid or accepted
         errors += _check_settings(claw, version, whole.settings)
     if not errors:
         errors += _check_model(claw, whole, portal) + [
             FieldError(
                 finding.path if finding.path.startswith("secrets.") else f"spec.{finding.path}", finding.message, finding.code
             )
-            for finding in claw.validate(whole, names)
+            for finding in findings.of_plugin(lambda: claw.validate(whole, names), "settings", claw.kind)
         ]
     return (None if errors else Wanted(claw, version, accepted, taken)), errors
 
@@ -168,11 +151,8 @@ def _take_secrets(
 
 def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any], *, partial: bool = False) -> list[FieldError]:
     """`partial`: what is missing may still come from the organisation."""
-    try:
-        claw.settings_model(version).model_validate(settings)
-    except ValidationError as error:
-        return [item for item in field_errors(error, "spec.settings") if not (partial and item.code == "missing")]
-    return []
+    _accepted, errors = findings.judge(claw.settings_model(version), settings, "spec.settings")
+    return [item for item in errors if not (partial and item.code == "missing")]
 
 
 def _check_model(claw: Adapter, spec: InstanceSpec, portal: Portal) -> list[FieldError]:

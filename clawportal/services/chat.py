@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
+from clawportal import bounded
 from clawportal.db import db
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, Retry, Unsupported
 from clawportal.lifecycle import Phase
@@ -28,8 +29,7 @@ from clawportal.types import ChatEvent
 log = logging.getLogger(__name__)
 
 MAX_TEXT = 100_000
-TURN_SECONDS = 900.0
-"""A turn may call many tools, so this is long; it only has to end at all."""
+TURN_SECONDS = bounded.TURN
 WAIT_SECONDS = 60.0
 """How long a message waits for the one before it in the same conversation."""
 PULSE = 2.0
@@ -37,6 +37,8 @@ PULSE = 2.0
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 DEFAULT_SESSION = "default"
 
+_MOST_WORDS = 4_000
+"""Of what a claw says about a failure, characters."""
 _TRY_AGAIN = "Try again; if it stays so, look at the claw's log."
 
 
@@ -121,7 +123,7 @@ def _require_running(instance: Instance) -> None:
 
 def _events(portal: Portal, turn: _Turn) -> Generator[ChatEvent | None, None, None]:
     """Starts when first asked for; closing it ends the turn as soon as the claw says its next word."""
-    said: queue.Queue[ChatEvent] = queue.Queue(maxsize=1000)
+    said = bounded.SizedQueue[ChatEvent](1000, bounded.MIB, lambda event: len(event.text))
     gone = threading.Event()
     threading.Thread(target=_ask, args=(turn, said, gone), name=f"chat-{turn.key[:20]}", daemon=True).start()
     end = time.monotonic() + TURN_SECONDS
@@ -151,7 +153,7 @@ def _late(portal: Portal) -> ChatEvent:
     )  # fmt: skip
 
 
-def _ask(turn: _Turn, said: queue.Queue[ChatEvent], gone: threading.Event) -> None:
+def _ask(turn: _Turn, said: bounded.SizedQueue[ChatEvent], gone: threading.Event) -> None:
     """In a thread of its own: every end of it is one `final` or one `error`, never an exception."""
     for event in _answered(turn, gone):
         while not gone.is_set():
@@ -186,15 +188,28 @@ def _answered(turn: _Turn, gone: threading.Event) -> Iterator[ChatEvent]:
 def _spoken(turn: _Turn) -> Iterator[ChatEvent]:
     events = turn.ask()
     with closing(events) if hasattr(events, "close") else _nothing():  # type: ignore[type-var]  # generators have close
+        size = 0
         for event in events:
+            size += len(event.text) if event.kind == "delta" else 0
+            if max(size, len(event.text)) > bounded.ANSWER:
+                yield _too_long()
+                return
             if event.kind == "error":
-                event = replace(event, text=turn.mask(event.text), remedy=event.remedy or _TRY_AGAIN)
+                words = turn.mask(event.text[:_MOST_WORDS])
+                event = replace(event, text=words, remedy=event.remedy or _TRY_AGAIN)
             yield event
             if event.kind in ("final", "error"):
                 return
     yield ChatEvent(
         "error", "The claw broke off in the middle of its answer.", remedy="See whether it still runs, then try again."
     )
+
+
+def _too_long() -> ChatEvent:
+    return ChatEvent(
+        "error", f"The answer is longer than {bounded.size_in_words(bounded.ANSWER)}, so the rest was left out.",
+        remedy="Ask for less at a time.",
+    )  # fmt: skip
 
 
 @contextmanager

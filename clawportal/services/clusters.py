@@ -20,7 +20,7 @@ from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed,
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, catalog, destinations, ledger, paging, walls
+from clawportal.services import access, catalog, destinations, findings, ledger, paging, walls
 from clawportal.services.connections import Target
 from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
@@ -389,11 +389,10 @@ def accept(
     given = {key: str(value) for key, value in settings.items() if key in names and value} | dict(secrets)
     kept = {name: value for name, value in stored.items() if name in names and given.get(name, "") is not None}
     values = kept | {name: value.replace("\r\n", "\n") for name, value in given.items() if value}
-    try:
-        document = {key: value for key, value in settings.items() if key not in names} | values
-        found = model.model_validate(document)
-    except ValidationError as error:
-        return None, errors + [_at_secret(item, names) for item in catalog.field_errors(error, "settings")]
+    document = {key: value for key, value in settings.items() if key not in names} | values
+    found, flaws = findings.judge(model, document, "settings")
+    if found is None:
+        return None, errors + [_at_secret(item, names) for item in flaws]
     errors += catalog.credentials_inside("settings", {key: value for key, value in settings.items() if key not in names})
     kept_on = {name for name in kept if values.get(name) == stored[name] and not given.get(name)}
     errors += _moved(model, dict(before or {}) | dict(stored), found, kept_on) if before is not None else []
@@ -429,7 +428,7 @@ def _checked_policy(policy: Mapping[str, Any], errors: list[FieldError]) -> dict
     try:
         return ClusterPolicy.model_validate(dict(policy)).model_dump(mode="json", exclude_defaults=True)
     except ValidationError as error:
-        errors += catalog.field_errors(error, "policy")
+        errors += findings.field_errors(error, "policy")
         return {}
 
 

@@ -11,7 +11,7 @@ import random
 import secrets as random_words
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,6 +60,9 @@ APPLY_MAX = 120.0
 AGAIN = "The portal tries again by itself; what stands in the way is in the message."
 UNREADABLE = "Restore keyring.json from a backup or from the portal that rotated the keys, or enter the secrets again."
 
+_MOST_WORDS = 1_000
+"""Of what is said about the health of a claw, characters."""
+
 _PROGRESS = {Phase.PENDING: 0.02, Phase.INSTALLING: 0.1, Phase.CREATING: 0.6, Phase.STARTING: 0.75, Phase.STOPPING: 0.5,
              Phase.DELETING: 0.5}  # fmt: skip
 
@@ -97,6 +100,7 @@ def claim(portal: Portal, instance_id: str) -> str | None:
 @dataclass(frozen=True)
 class Whereabouts:
     cluster_id: str
+    tenant_id: str
     paused: bool
     foreign: bool
     """Whether somebody else made it."""
@@ -105,18 +109,19 @@ class Whereabouts:
 def whereabouts(instance_id: str) -> Whereabouts | None:
     """Where an instance is. None when there is nothing left to do for it, ever."""
     query = (
-        select(Instance.cluster_id, Cluster.paused_at, Instance.foreign_id)
+        select(Instance.cluster_id, Instance.tenant_id, Cluster.paused_at, Instance.foreign_id)
         .join(Cluster, Cluster.id == Instance.cluster_id)
         .where(Instance.id == instance_id, Instance.destroyed_at.is_(None))
     )
     row = db.session.execute(query).one_or_none()
-    return Whereabouts(row.cluster_id, row.paused_at is not None, bool(row.foreign_id)) if row else None
+    return Whereabouts(row.cluster_id, row.tenant_id, row.paused_at is not None, bool(row.foreign_id)) if row else None
 
 
 @dataclass(frozen=True)
 class Due:
     instance_id: str
     cluster_id: str
+    tenant_id: str
     rank: int
 
 
@@ -124,13 +129,16 @@ def due(limit: int) -> list[Due]:
     """Instances whose time has come; with those whose worker vanished. First what was asked for, then by priority and age."""
     asked = Instance.generation != Instance.observed_generation
     query = (
-        select(Instance.id, Instance.cluster_id, Instance.priority, asked.label("asked"))
+        select(Instance.id, Instance.cluster_id, Instance.tenant_id, Instance.priority, asked.label("asked"))
         .join(Cluster, Cluster.id == Instance.cluster_id)
         .where(Instance.due_at <= clock.now(), Cluster.paused_at.is_(None))
         .order_by(asked.desc(), Instance.priority.desc(), Instance.due_at)
         .limit(limit)
     )
-    return [Due(row.id, row.cluster_id, ASKED if row.asked else rank_of(row.priority)) for row in db.session.execute(query)]
+    return [
+        Due(row.id, row.cluster_id, row.tenant_id, ASKED if row.asked else rank_of(row.priority))
+        for row in db.session.execute(query)
+    ]
 
 
 def run_pass(portal: Portal, instance_id: str) -> None:
@@ -138,12 +146,12 @@ def run_pass(portal: Portal, instance_id: str) -> None:
     where = whereabouts(instance_id)
     if where is None:  # a hint may speak of what was deleted meanwhile, or of a workload that is not ours
         return portal.dispatcher.forget(instance_id)
-    portal.dispatcher.learn(instance_id, where.cluster_id)
+    portal.dispatcher.learn(instance_id, where.cluster_id, where.tenant_id)
     if where.paused:  # it stays due, and is taken up when somebody resumes the cluster
         return
     holder = claim(portal, instance_id)
     if holder is None:
-        return portal.dispatcher.hint(instance_id, 0.5, cluster=where.cluster_id)
+        return portal.dispatcher.hint(instance_id, 0.5, cluster=where.cluster_id, tenant=where.tenant_id)
     work = _pass(where.foreign)(portal, instance_id, holder)
     try:
         work.step()
@@ -808,7 +816,9 @@ class Pass:
             row.lease_holder, row.lease_until = "", None
             if delay is not None:
                 rank = ASKED if self.fresh or row.turn_at is not None else rank_of(row.priority)
-                after_commit(lambda: self.portal.dispatcher.hint(row.id, delay, rank=rank, cluster=row.cluster_id))
+                after_commit(
+                    lambda: self.portal.dispatcher.hint(row.id, delay, rank=rank, cluster=row.cluster_id, tenant=row.tenant_id)
+                )
 
     # ---- writing what was observed
 
@@ -908,7 +918,9 @@ def _shown_event(row: Instance) -> Any:
 def ask(adapter: Adapter, io: plans.InstanceIO, context: Context) -> Health:
     """The adapter's opinion; a claw that does not answer is a finding, not an error."""
     try:
-        return adapter.health(io, context)
+        health = adapter.health(io, context)
+        # a claw's own words may stand in it, and each look is stored
+        return replace(health, reason=health.reason[:80], message=health.message[:_MOST_WORDS])
     except (OSError, Problem) as error:
         return Health(HealthState.UNHEALTHY, "NoAnswer", f"The claw does not answer: {error}")
     except Exception as error:

@@ -17,36 +17,58 @@ def rank_of(priority: int) -> int:
     return ASKED + 3 - priority
 
 
+_Lane = tuple[str, str]
+"""Cluster and tenant."""
+_NOWHERE = ("", "")
+
+
+def _room(limit: int | None, held: int, has_some: bool) -> bool:
+    """Whether one more fits; the last quarter is not for who has some."""
+    kept = max(1, limit // 4) if limit and limit > 1 and has_some else 0
+    return limit is None or limit - held > kept
+
+
 class Dispatcher:
     """A queue of instance ids by due time, for the worker threads of this process. An id is in it once, at its earliest time.
 
-    What is due is handed out by rank, then by time. Each cluster has only so many workers at a time (`share`), so that one
-    which hangs cannot hold all of them.
+    What is due is handed out by rank, then to whom has the fewest workers, in turn, then by time. Each cluster has only so many
+    workers at a time (`share`), so that one which hangs cannot hold all of them; and while there are several tenants, the last
+    quarter of the workers is for those that hold none, so that nobody waits for the slow claws of others.
     """
 
     def __init__(self) -> None:
         self.share: int | None = None
         """Workers that one cluster may hold at a time. None: any number."""
+        self.workers: int | None = None
+        """How many take from here. None: nothing is kept for anybody."""
+        self.shared = False
+        """Whether there are several tenants."""
         self._later: list[tuple[float, int, str]] = []
-        self._ready: dict[str, list[tuple[int, float, int, str]]] = {}
-        """What is due, by cluster; under "" what nobody has said the cluster of."""
+        self._ready: dict[_Lane, list[tuple[int, float, int, str]]] = {}
+        """What is due, by cluster and tenant; under "" what nobody has said these of."""
         self._due: dict[str, tuple[float, int]] = {}
-        self._place: dict[str, str] = {}
-        self._taken: dict[str, list[str]] = {}
-        """Clusters of the ids that are worked on; more than once when it was hinted again meanwhile."""
+        self._lane: dict[str, _Lane] = {}
+        self._taken: dict[str, list[_Lane]] = {}
+        """Lanes of the ids that are worked on; more than once when it was hinted again meanwhile."""
         self._held: Counter[str] = Counter()
+        """Workers by cluster."""
+        self._serving: Counter[str] = Counter()
+        """Workers by tenant."""
+        self._served: dict[str, int] = {}
+        """When a tenant had its last turn, as a number that only rises."""
+        self._turns = itertools.count()
         self._count = itertools.count()
         self._news = threading.Condition()
         self._closed = False
 
-    def hint(self, instance_id: str, delay: float = 0.0, *, rank: int = ASKED, cluster: str = "") -> None:
+    def hint(self, instance_id: str, delay: float = 0.0, *, rank: int = ASKED, cluster: str = "", tenant: str = "") -> None:
         """Instance `instance_id` should be looked at in `delay` seconds."""
         due = time.monotonic() + max(delay, 0.0)
         with self._news:
             known = self._due.get(instance_id, (float("inf"), rank))
             better = (min(known[0], due), min(known[1], rank))
-            if cluster:
-                self._place[instance_id] = cluster
+            if cluster or tenant:
+                self._know(instance_id, cluster, tenant)
             if self._closed or better == known:
                 return
             self._due[instance_id] = better
@@ -73,52 +95,73 @@ class Dispatcher:
             due, number, instance_id = heapq.heappop(self._later)
             known = self._due.get(instance_id)
             if known is not None and known[0] == due:
-                queue = self._ready.setdefault(self._place.get(instance_id, ""), [])
+                queue = self._ready.setdefault(self._lane.get(instance_id, _NOWHERE), [])
                 heapq.heappush(queue, (known[1], due, number, instance_id))
 
+    def _know(self, instance_id: str, cluster: str, tenant: str) -> _Lane:
+        before = self._lane.get(instance_id, _NOWHERE)
+        lane = self._lane[instance_id] = (cluster or before[0], tenant or before[1])
+        return lane
+
     def _best(self) -> str | None:
-        """Out of the clusters that may have another worker, what has the best rank."""
+        """Out of the lanes that may have another worker, what has the best rank, of the tenant that had least."""
         open_to = {}
-        for place, queue in list(self._ready.items()):
+        for lane, queue in list(self._ready.items()):
             while queue and self._due.get(queue[0][3]) != (queue[0][1], queue[0][0]):
                 heapq.heappop(queue)  # taken already, or hinted again
             if not queue:
-                del self._ready[place]
-            elif not place or self.share is None or self._held[place] < self.share:
-                open_to[place] = queue[0]
+                del self._ready[lane]
+            elif self._may_have_another(*lane):
+                open_to[lane] = self._order(lane[1], queue[0])
         if not open_to:
             return None
-        place = min(open_to, key=lambda name: open_to[name])
-        instance_id = heapq.heappop(self._ready[place])[3]
+        lane = min(open_to, key=lambda name: open_to[name])
+        instance_id = heapq.heappop(self._ready[lane])[3]
         del self._due[instance_id]
-        self._taken.setdefault(instance_id, []).append(place)
-        self._held[place] += 1
+        self._taken.setdefault(instance_id, []).append(lane)
+        self._count_in(lane, 1)
+        self._served[lane[1]] = next(self._turns)
         return instance_id
 
-    def learn(self, instance_id: str, cluster: str) -> None:
-        """Which cluster an id that was taken belongs to."""
+    def _order(self, tenant: str, first: tuple[int, float, int, str]) -> tuple[int, int, int, float, int]:
+        rank, due, number, _ = first
+        return rank, self._serving[tenant], self._served.get(tenant, -1), due, number
+
+    def _may_have_another(self, cluster: str, tenant: str) -> bool:
+        has_some = bool(tenant) and self.shared and self._serving[tenant] > 0
+        in_cluster = self.share if cluster else None
+        return _room(in_cluster, self._held[cluster], has_some) and _room(self.workers, sum(self._serving.values()), has_some)
+
+    def _count_in(self, lane: _Lane, number: int) -> None:
+        cluster, tenant = lane
+        self._held[cluster] += number
+        self._serving[tenant] += number
+
+    def learn(self, instance_id: str, cluster: str, tenant: str = "") -> None:
+        """Which cluster and tenant an id that was taken belongs to."""
         with self._news:
-            self._place[instance_id] = cluster
-            places = self._taken.get(instance_id, [])
-            if "" in places:
-                places[places.index("")] = cluster
-                self._held[""] -= 1
-                self._held[cluster] += 1
+            lane = self._know(instance_id, cluster, tenant)
+            lanes = self._taken.get(instance_id, [])
+            for place, held in enumerate(lanes):
+                if "" in held:
+                    self._count_in(held, -1)
+                    self._count_in(lane, 1)
+                    lanes[place] = lane
 
     def done(self, instance_id: str) -> None:
         """The worker that took it is free again."""
         with self._news:
-            places = self._taken.get(instance_id, [])
-            if places:
-                self._held[places.pop()] -= 1
+            lanes = self._taken.get(instance_id, [])
+            if lanes:
+                self._count_in(lanes.pop(), -1)
                 self._news.notify()
-            if not places:
+            if not lanes:
                 self._taken.pop(instance_id, None)
 
     def forget(self, instance_id: str) -> None:
         """It is gone for good."""
         with self._news:
-            self._place.pop(instance_id, None)
+            self._lane.pop(instance_id, None)
 
     def __len__(self) -> int:
         with self._news:

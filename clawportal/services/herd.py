@@ -2,16 +2,17 @@
 
 A place is given in one transaction under the cluster's lock, so that any number of workers and replicas together never give
 more than there are. It is given back when the claw runs, fails or waits for something else. First come those that somebody
-asked for, then by priority, then by how long they wait.
+asked for, then by priority, then by how long they wait; between tenants, whoever has the fewest places.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select
 
 from clawportal import clock
 from clawportal.db import db, transaction
@@ -24,6 +25,8 @@ from clawportal.services.portal import Portal
 WAITING = "WaitingForTurn"
 LONGEST_PAUSE = 20.0
 """Seconds after which one that waits looks by itself; usually it is called earlier."""
+CALLED = 20
+"""How many are told at most that a place became free."""
 SPREAD = 5.0
 """Seconds over which the first looks of a whole cluster are spread at most."""
 
@@ -48,19 +51,12 @@ def take(portal: Portal, instance: Instance, *, fresh: bool) -> Turn:
         ).one()
         if row.turn_at is not None:
             return Turn(True)
-        free = limit_of(portal, db.session.get_one(Cluster, row.cluster_id)) - _held(row.cluster_id)
-        ahead = _ahead(row, fresh)
-        if ahead >= free:
-            return Turn(False, ahead - max(free, 0) + 1)
-        row.turn_at = clock.now()
-    return Turn(True)
-
-
-def _held(cluster_id: str) -> int:
-    query = select(func.count()).select_from(Instance).where(
-        Instance.cluster_id == cluster_id, Instance.turn_at.is_not(None), Instance.destroyed_at.is_(None)
-    )  # fmt: skip
-    return db.session.scalar(query) or 0
+        limit = limit_of(portal, db.session.get_one(Cluster, row.cluster_id))
+        others = _queues(row, fresh)
+        turn = allowed(others.pop(row.tenant_id, Queue(0, 0)), others, limit, shared=portal.dispatcher.shared)
+        if turn.given:
+            row.turn_at = clock.now()
+    return turn
 
 
 _WAITS = (
@@ -70,27 +66,72 @@ _WAITS = (
 _FRESH: ColumnElement[int] = case((Instance.generation != Instance.observed_generation, 1), else_=0)
 
 
-def _ahead(row: Instance, fresh: bool) -> int:
-    """How many others wait that come first."""
+@dataclass(frozen=True)
+class Queue:
+    """Of one tenant in one cluster."""
+
+    held: int
+    """Places that it has."""
+    waiting: int
+    leads: bool = False
+    """Whether one of those that wait is to come before the one that asks, by asking, priority and time."""
+
+
+def allowed(mine: Queue, others: Mapping[str, Queue], limit: int, *, shared: bool) -> Turn:
+    """Whether one more of this tenant may start. `mine.waiting`: those of its own that come before.
+
+    The fewer places a tenant has, the earlier it comes; and while there are several, the last quarter is for those with none.
+    """
+    level = mine.held + mine.waiting
+    kept = max(1, limit // 4) if shared and limit > 1 and level else 0
+    free = limit - mine.held - sum(other.held for other in others.values()) - kept
+    before = sum(min(other.waiting, max(0, level - other.held) + other.leads) for other in others.values() if other.held <= level)
+    ahead = mine.waiting + before
+    return Turn(True) if ahead < free else Turn(False, ahead - max(free, 0) + 1)
+
+
+def _queues(row: Instance, fresh: bool) -> dict[str, Queue]:
+    """Of every tenant in the cluster that starts something or waits."""
+    waits = and_(*_WAITS, Instance.id != row.id)
+    first = _comes_before(row, fresh)
+    query = (
+        select(
+            Instance.tenant_id,
+            func.count(case((Instance.turn_at.is_not(None), 1))).label("held"),
+            func.count(case((waits, 1))).label("waiting"),
+            func.count(case((and_(waits, first), 1))).label("earlier"),
+        )
+        .where(
+            Instance.cluster_id == row.cluster_id, Instance.destroyed_at.is_(None), or_(Instance.turn_at.is_not(None), waits)
+        )
+        .group_by(Instance.tenant_id)
+    )  # fmt: skip
+    return {
+        found.tenant_id: Queue(
+            found.held, found.earlier if found.tenant_id == row.tenant_id else found.waiting, found.earlier > 0
+        )
+        for found in db.session.execute(query)
+    }
+
+
+def _comes_before(row: Instance, fresh: bool) -> ColumnElement[bool]:
     mine = (literal(int(fresh)), literal(row.priority))
     since = row.phase_since if (row.phase, row.reason) == (Phase.CREATING, WAITING) else clock.now()
     earlier = or_(Instance.phase_since < since, (Instance.phase_since == since) & (Instance.id < row.id))
-    first = or_(
+    return or_(
         mine[0] < _FRESH,
         (mine[0] == _FRESH) & or_(Instance.priority > mine[1], (Instance.priority == mine[1]) & earlier),
     )
-    query = select(func.count()).select_from(Instance).where(
-        Instance.cluster_id == row.cluster_id, Instance.id != row.id, *_WAITS, first
-    )  # fmt: skip
-    return db.session.scalar(query) or 0
 
 
 def call_next(portal: Portal, cluster_id: str) -> None:
-    """A place became free: hint those whose turn is next."""
+    """A place became free: hint those whose turn is next, two of each tenant, since which of these comes next is found there."""
     order: Any = (_FRESH.desc(), Instance.priority.desc(), Instance.phase_since, Instance.id)
-    query = select(Instance.id).where(Instance.cluster_id == cluster_id, *_WAITS).order_by(*order).limit(2)
-    for instance_id in db.session.scalars(query):
-        portal.dispatcher.hint(instance_id, rank=ASKED, cluster=cluster_id)
+    place = func.row_number().over(partition_by=Instance.tenant_id, order_by=order).label("place")
+    waiting = select(Instance.id, Instance.tenant_id, place).where(Instance.cluster_id == cluster_id, *_WAITS).subquery()
+    query = select(waiting.c.id, waiting.c.tenant_id).where(waiting.c.place <= 2).order_by(waiting.c.place).limit(CALLED)
+    for row in db.session.execute(query):
+        portal.dispatcher.hint(row.id, rank=ASKED, cluster=cluster_id, tenant=row.tenant_id)
 
 
 def pause(ahead: int) -> float:

@@ -35,6 +35,7 @@ from clawportal.services import (
     audit_refusals,
     catalog,
     clusters,
+    findings,
     layers,
     ledger,
     operations,
@@ -387,7 +388,7 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
         instance = _insert(portal, actor, wanted, accepted)
         if key:
             db.session.add(IdempotencyKey(actor_id=actor.id, key=key, request_hash=request_hash, object_id=instance.id))
-        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id))
+        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
     return instance
 
 
@@ -493,7 +494,7 @@ def _check_foreign_change(
     try:
         spec = InstanceSpec.model_validate(dict(instance.spec if change.spec is None else change.spec))
     except ValidationError as error:
-        return None, errors + catalog.field_errors(error, "spec")
+        return None, errors + findings.field_errors(error, "spec")
     after = spec.model_dump(mode="json")
     changed = [name for name in after if name not in _FREE and after[name] != before[name]]
     errors += [FieldError(f"spec.{name}", KEEPS, "adopted") for name in changed]
@@ -680,7 +681,7 @@ def _changed(
         portal, f"instance.{verb}_requested", actor=actor, instance=instance, level=level, message=f"{instance.name}: {words}.",
         data={"generation": instance.generation},
     )  # fmt: skip
-    after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id))
+    after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
     return operation
 
 

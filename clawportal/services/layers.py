@@ -6,8 +6,10 @@ taking it away leaves every instance as its owner described it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,10 +22,12 @@ from clawportal.layering import DEFAULT, ENFORCED, NOTHING, Effective, Layer
 from clawportal.lifecycle import Desired, Phase
 from clawportal.models import Instance, InstanceSecret, Tenant, TenantSecret
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, catalog, clusters, destinations, ledger, plans, reach, secrets
+from clawportal.services import access, catalog, clusters, destinations, findings, ledger, plans, reach, secrets
 from clawportal.services.catalog import MODEL_KEY
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
+
+log = logging.getLogger(__name__)
 
 _BATCH = 200
 NAMED = 20
@@ -217,7 +221,7 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         message = f"What {title} says about its claws was changed; {impact.changes} of them change."
         ledger.record(portal, "tenant.layer_changed", actor=actor, tenant_id=tenant.id, message=message)
         for instance_id in changed[:_BATCH]:  # the others come with the next look at what is due
-            after_commit(portal.dispatcher.hint, instance_id)
+            after_commit(partial(portal.dispatcher.hint, instance_id, tenant=tenant.id))
     return impact
 
 
@@ -263,7 +267,7 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
     try:
         layer = Layer.model_validate(dict(document))
     except ValidationError as error:
-        errors = catalog.field_errors(error)
+        errors = findings.field_errors(error)
         raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors) from error
     errors = [
         *_key_errors(layer, key),
@@ -362,12 +366,8 @@ def _setting_errors(adapter: Adapter, version: str, settings: Mapping[str, Any])
     model = adapter.settings_model(version)
     hidden = [name for name in settings if name in catalog.secret_fields(model)]
     errors = [FieldError(name, "is a secret; secrets stay with the instance.") for name in hidden]
-    try:
-        model.model_validate({name: value for name, value in settings.items() if name not in hidden})
-    except ValidationError as error:
-        # what is needed may come from the instance
-        errors += [item for item in catalog.field_errors(error) if item.code != "missing"]
-    return errors
+    _accepted, found = findings.judge(model, {name: value for name, value in settings.items() if name not in hidden})
+    return errors + [item for item in found if item.code != "missing"]  # what is needed may come from the instance
 
 
 # ---- what it would do
@@ -438,10 +438,11 @@ def _verdict(portal: Portal, row: Instance, layer: Layer, key: str | None) -> st
         context = plans.context_of(portal, row, adapter, runtime, plans.ports_of(runtime, row), layer=layer)
         planned = plans.workload_of(adapter, context, runtime, clusters.policy_of(cluster))
         return str(adapter.change(plans.workload_from(row.workload or {}), planned).action)
-    except ValueError:
-        return "refused"
     except (GiveUp, Problem, OSError):
         return "restart"  # it cannot be asked just now; rather one too many is announced
+    except Exception as error:  # an adapter may raise anything
+        log.warning("a change of %s cannot be judged: %r", row.id, error)
+        return "refused"
 
 
 __all__ = [

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from clawportal import clock
+from clawportal import bounded, clock
 from clawportal.db import db
 from clawportal.errors import GiveUp, Invalid, NotFound, Unsupported
 from clawportal.models import Instance
@@ -18,6 +18,8 @@ from clawportal.services.portal import Portal
 from clawportal.types import LogLine, LogRecord
 
 MAX_TAIL = 10_000
+MAX_READ, MAX_LINE = 8 * bounded.MIB, 256 * bounded.KIB
+"""Characters of one answer and of one line in it; the download has all."""
 DEFAULT_TAIL = 500
 LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 """Rank of each level; a line without one counts as `info`."""
@@ -35,8 +37,8 @@ def read(
     db.session.rollback()  # the read may take long, and needs no connection
     mask = Masker(upstream.secrets.values())
     found = upstream.follow(tail=tail, since=since, follow=False, stop=portal.stopping.is_set)
-    lines = (dress(line, upstream.parse, mask) for line in found if line is not None)
-    return [line for line in lines if grave(line, level)]
+    lines = (dress(line, upstream.parse, mask, MAX_LINE) for line in found if line is not None)
+    return list(bounded.last((line for line in lines if grave(line, level)), None, MAX_READ, lambda line: len(line.text)))
 
 
 def grave(line: Line, level: str) -> bool:

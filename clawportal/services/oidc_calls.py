@@ -9,12 +9,14 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from clawportal import __version__, clock
+from clawportal.bounded import Budget, parse_json
 from clawportal.errors import Invalid, Unauthenticated, Unavailable
 from clawportal.types import DoctorResult
 
@@ -183,12 +185,12 @@ class ProviderCalls:
 
         client = self._client(setup, found, redirect_uri)
         try:
-            return dict(
-                client.fetch_token(
+            with _bounds():
+                token = client.fetch_token(
                     found.token_endpoint, grant_type="authorization_code", code=code, code_verifier=verifier,
                     redirect_uri=redirect_uri,
-                )
-            )  # fmt: skip
+                )  # fmt: skip
+            return dict(token)
         except OAuth2Error as error:
             raise _refusal(str(error.error or "")) from error
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, UnicodeError) as error:
@@ -299,9 +301,10 @@ class ProviderCalls:
         import httpx
 
         try:
-            answer = self._http(url).get(url, headers={"Accept": "application/json", **(headers or {})})
+            with _bounds():
+                answer = self._http(url).get(url, headers={"Accept": "application/json", **(headers or {})})
             answer.raise_for_status()
-            found = answer.json()
+            found = parse_json(answer.content)
         except httpx.HTTPStatusError as error:
             raise ProviderDown(f"{url} answers with the status {error.response.status_code}.") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -316,15 +319,15 @@ class ProviderCalls:
         """Proxies and certificates of the environment are honoured, but nobody needs a proxy to reach this machine."""
         import httpx
 
+        from clawportal.services import bounded_http
+
         outside = urlsplit(url).hostname not in _LOOPBACK
         with self._lock:
             client = self._clients.get(outside)
             if client is None:
-                client = self._clients[outside] = httpx.Client(
-                    timeout=httpx.Timeout(SECONDS, connect=5.0, pool=5.0),
-                    headers={"User-Agent": f"clawportal/{__version__}", "Accept-Encoding": "identity"},
-                    event_hooks={"response": [_bound]},
-                    trust_env=outside,
+                timeout, told = httpx.Timeout(SECONDS, connect=5.0, pool=5.0), {"User-Agent": f"clawportal/{__version__}"}
+                client = self._clients[outside] = bounded_http.bind(
+                    httpx.Client(timeout=timeout, headers=told, trust_env=outside)
                 )
         return client
 
@@ -345,28 +348,11 @@ def _words(error: Exception) -> str:
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
-def _bound(response: httpx.Response) -> None:
-    response.stream = _stream(response.stream)
+def _bounds() -> AbstractContextManager[None]:
+    """For one question to a provider, from connecting to the last byte."""
+    from clawportal.services import bounded_http
 
-
-def _stream(inner: Any) -> Any:
-    import httpx
-
-    class Bounded(httpx.SyncByteStream):
-        """Ends an answer that is too long or drips for too long."""
-
-        def __iter__(self) -> Iterator[bytes]:
-            size, until = 0, time.monotonic() + SECONDS
-            for part in inner:
-                size += len(part)
-                if size > BIGGEST or time.monotonic() > until:
-                    raise httpx.ReadError("the answer is too long or takes too long")
-                yield part
-
-        def close(self) -> None:
-            inner.close()
-
-    return Bounded()
+    return bounded_http.within(Budget(SECONDS, BIGGEST))
 
 
 def _oauth_client() -> Any:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from sqlalchemy import select
 
+from clawportal import bounded
 from clawportal.db import db
 from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.layering import Layer
@@ -36,6 +37,10 @@ from clawportal.types import (
     Workload,
     parse_quantity,
 )
+
+_LARGEST = 1_000_000
+"""Of one answer of a claw to a plain question, bytes."""
+_LONGEST_LINE = 4_000
 
 
 def ref_of(instance: Instance) -> Ref:
@@ -255,13 +260,12 @@ class InstanceIO:
         return self._secrets.get(name, "")
 
     def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:
-        # http.client, not httpx: two hundred health checks every half minute have to cost next to nothing
         host, number = self.address(port)
-        connection = http.client.HTTPConnection(host, number, timeout=timeout)
+        connection = bounded.HTTPConnection(host, number, bounded.Budget(timeout, _LARGEST))
         try:
             connection.request("GET", path, headers=dict(headers or {}))
             answer = connection.getresponse()
-            return HttpAnswer(answer.status, answer.read(1_000_000))
+            return HttpAnswer(answer.status, answer.read(_LARGEST))
         except http.client.HTTPException as error:
             raise Unavailable(f"The claw's answer is not HTTP: {error!r}") from error
         finally:
@@ -269,6 +273,12 @@ class InstanceIO:
 
     def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
         return self._runtime.read_file(self._ref, root, path, limit)
+
+    def last_lines(self, count: int = 50) -> tuple[str, ...]:
+        if "logs" not in self._runtime.capabilities:
+            return ()
+        lines = self._runtime.logs(self._ref, tail=count, since=None, follow=False, stop=self._portal.stopping.is_set)
+        return tuple(line.text[:_LONGEST_LINE] for line in lines if line is not None)
 
 
 def io_of(portal: Portal, instance: Instance, runtime: Runtime) -> InstanceIO:

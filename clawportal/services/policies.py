@@ -7,6 +7,7 @@ them refuses leaves nothing behind. What exists already is never touched by a ne
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -23,12 +24,14 @@ from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from clawportal.layering import Layer
 from clawportal.models import Cluster, Instance, Policy, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, SYSTEM, Actor, Permission, Scope
-from clawportal.services import access, catalog, layers, ledger, paging
+from clawportal.services import access, catalog, findings, layers, ledger, paging
 from clawportal.services.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
 from clawportal.services.paging import Slice, Which
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
 from clawportal.services.portal import Portal
 from clawportal.types import InstanceSpec
+
+log = logging.getLogger(__name__)
 
 __all__ = ["ACTIONS", "EXAMPLES", "KINDS"]
 
@@ -249,7 +252,8 @@ def _effective(adapter: Any, version: str, spec: Mapping[str, Any]) -> dict[str,
     try:
         model = adapter.settings_model(version)
         settings = model.model_validate(spec.get("settings") or {}).model_dump(mode="json")
-    except (ValueError, LookupError):
+    except Exception as error:  # a validator of a plugin may raise anything
+        log.debug("settings cannot be judged: %r", error)
         return dict(spec)
     hidden = catalog.secret_fields(model)
     return {**spec, "settings": {name: value for name, value in settings.items() if name not in hidden}}
@@ -387,7 +391,7 @@ def check(wanted: Rule) -> Rule:
             parameters = found.model_dump(mode="json", by_alias=True)
             errors += _expression_errors(found)
         except ValidationError as error:
-            errors += catalog.field_errors(error, "parameters")
+            errors += findings.field_errors(error, "parameters")
     if errors:
         raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors=errors)
     texts = {name: getattr(wanted, name).strip() for name in _TEXTS}

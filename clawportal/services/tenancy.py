@@ -54,6 +54,11 @@ def ensure_default() -> Project:
     return project
 
 
+def several() -> bool:
+    """Whether the portal has more than one tenant, so that what they share has to be shared fairly."""
+    return len(db.session.execute(select(Tenant.id).limit(2)).all()) > 1
+
+
 def rename_default(title: str) -> None:
     """Name the organisation, as the first-run page asks."""
     if not 1 <= len(title.strip()) <= 200:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from clawportal import bounded
 from clawportal.errors import GiveUp
 from clawportal.testing.fakes import default_version, make_context
 from clawportal.testing.lab import Lab
@@ -32,7 +33,7 @@ class RuntimeIO:
         return self._secrets.get(name, "")
 
     def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:
-        connection = http.client.HTTPConnection(*self.address(port), timeout=timeout)
+        connection = bounded.HTTPConnection(*self.address(port), bounded.Budget(timeout, 1_000_000))
         try:
             connection.request("GET", path, headers=dict(headers or {}))
             answer = connection.getresponse()
@@ -44,6 +45,9 @@ class RuntimeIO:
 
     def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
         return self._runtime.read_file(self._ref, root, path, limit)
+
+    def last_lines(self, count: int = 50) -> tuple[str, ...]:
+        return tuple(line.text for line in self._runtime.logs(self._ref, tail=count) if line is not None)
 
 
 class Claw:

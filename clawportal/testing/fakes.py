@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clawportal import bounded
 from clawportal.types import Adapter, Context, HttpAnswer, InstanceSpec, Layout, Model
 
 MODEL_KEY = "model_api_key"
@@ -57,8 +58,12 @@ def make_context(
 class LoopbackIO:
     """`AdapterIO` for a claw whose ports are on this machine."""
 
-    def __init__(self, ports: Mapping[str, int], secrets: Mapping[str, str], roots: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self, ports: Mapping[str, int], secrets: Mapping[str, str], roots: Mapping[str, Path] | None = None, *,
+        lines: Callable[[], Iterable[str]] = tuple,
+    ) -> None:  # fmt: skip
         self._ports, self._secrets, self._roots = dict(ports), dict(secrets), dict(roots or {})
+        self._lines = lines
 
     def address(self, port: str) -> tuple[str, int]:
         return "127.0.0.1", self._ports[port]
@@ -67,7 +72,7 @@ class LoopbackIO:
         return self._secrets.get(name, "")
 
     def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:
-        connection = http.client.HTTPConnection(*self.address(port), timeout=timeout)
+        connection = bounded.HTTPConnection(*self.address(port), bounded.Budget(timeout, 1_000_000))
         try:
             connection.request("GET", path, headers=dict(headers or {}))
             answer = connection.getresponse()
@@ -80,6 +85,9 @@ class LoopbackIO:
     def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
         with (self._roots[root] / path).open("rb") as file:
             return file.read(limit)
+
+    def last_lines(self, count: int = 50) -> tuple[str, ...]:
+        return tuple(self._lines())[-count:]
 
 
 def free_ports(names: Iterable[str]) -> dict[str, int]:

@@ -43,6 +43,7 @@ class Recorded:
     path: str
     body: dict[str, Any]
     headers: dict[str, str] = field(default_factory=dict)
+    query: str = ""
 
     @property
     def prompt(self) -> str:
@@ -155,7 +156,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise _BadRequest(HTTPStatus.NOT_FOUND, f"There is no {path}; the practice model has /v1/chat/completions.")
         if not isinstance(body.get("messages"), list):
             raise _BadRequest(HTTPStatus.BAD_REQUEST, "messages: has to be a list of messages.")
-        self.model.requests.append(Recorded(path, body, {k.lower(): v for k, v in self.headers.items()}))
+        if unwanted := [name for name in self.model.refused if name in body]:
+            raise _BadRequest(HTTPStatus.BAD_REQUEST, f"invalid {unwanted[0]}: only the default is allowed for this model")
+        self.model.requests.append(
+            Recorded(path, body, {k.lower(): v for k, v in self.headers.items()}, self.path.partition("?")[2])
+        )
         answer = answer_to(body["messages"])
         if path == "/v1/messages":
             return self._anthropic(body, answer)
@@ -294,6 +299,8 @@ class PracticeModel:
         self._wanted_port = port
         self.requests: deque[Recorded] = deque(maxlen=_KEEP_REQUESTS)
         self.numbers = _Counter()
+        self.refused: tuple[str, ...] = ()
+        """Parameters that it refuses, as models with fixed sampling do."""
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()

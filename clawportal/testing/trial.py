@@ -60,7 +60,7 @@ class Trial:
 
     @property
     def io(self) -> LoopbackIO:
-        return LoopbackIO(self.ports, self.secrets)
+        return LoopbackIO(self.ports, self.secrets, lines=self.lines)
 
     def install(self) -> None:
         for artifact in self.adapter.artifacts(self.version):

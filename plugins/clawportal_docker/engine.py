@@ -6,7 +6,6 @@ any portal that opens the same engine sees the same. A name can be taken once on
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,9 +20,11 @@ import docker
 import docker.errors
 from docker.tls import TLSConfig
 
+from clawportal.bounded import parse_json
 from clawportal.errors import Conflict, GiveUp, Retry, Unavailable, Unsupported
 from clawportal.types import Image, Ref
 from clawportal_docker import archives, naming
+from clawportal_docker.client import Client, whole
 from clawportal_docker.diagnosis import is_podman
 from clawportal_docker.errors import BROKEN
 
@@ -74,7 +75,7 @@ class Engine:
     def _connect(self, timeout: float) -> docker.APIClient:
         ssh = self.settings.url.startswith("ssh://")
         try:
-            return docker.APIClient(
+            return Client(
                 self.settings.url, version=API, timeout=int(timeout), tls=self._tls, use_ssh_client=ssh, num_pools=16,
                 max_pool_size=64,
             )  # fmt: skip
@@ -174,14 +175,14 @@ class Engine:
             if "/ns/mnt" in str(error.explanation):  # Podman, of what ends at this very moment
                 return {}
             raise
-        found = json.loads(archives.first_file(stream, 1_000_000) or b"{}")
+        found = parse_json(archives.first_file(stream, 1_000_000) or b"{}")
         return found if isinstance(found, dict) else {}
 
     # ---- commands that live for a moment
 
     def _run(self, container: str, argv: Sequence[str], user: str) -> tuple[int, bytes]:
         made = self._client.exec_create(container, list(argv), user=user)
-        output = self._slow.exec_start(made["Id"])
+        output = whole(self._slow.exec_start(made["Id"], stream=True), LONG)
         return int(self._client.exec_inspect(made["Id"])["ExitCode"] or 0), output
 
     def _hand(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from clawportal import bounded
 from clawportal.types import LogLine
 from clawportal_docker.errors import BROKEN, told
 from clawportal_docker.streams import Pump, Stream, frames
@@ -22,6 +22,12 @@ Connect = Callable[[float], "docker.APIClient"]
 _NANO = re.compile(r"(\.\d{1,6})\d*")
 _LONGEST = 256 * 1024
 _PIECE = 16 * 1024
+_MOST = 32 * bounded.MIB
+"""Of lines that are held together to find the last ones, characters."""
+
+
+def _size(line: LogLine) -> int:
+    return len(line.text) + 200
 
 
 def read(
@@ -53,7 +59,7 @@ def _past(
         *(_lines(connect, container, source, tail=tail, since=since, stop=stop, plain=plain) for container, source in chosen),
         key=lambda line: line.at,
     )
-    yield from deque(lines, maxlen=tail) if tail is not None else lines
+    yield from bounded.last(lines, tail, _MOST, _size) if tail is not None else lines
 
 
 def _lines(

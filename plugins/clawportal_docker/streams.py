@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
+from clawportal import bounded
 from clawportal_docker.errors import BROKEN
 
 if TYPE_CHECKING:
@@ -45,13 +46,19 @@ def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
     return found
 
 
+def _size(item: Any) -> int:
+    """Of a line of a log, or of a frame with its stream."""
+    text = getattr(item, "text", None) or (item[1] if isinstance(item, tuple) else b"")
+    return len(text) + 200
+
+
 class Pump:
     """Reads a blocking iterator in a thread of its own, so that whoever waits can also look at other things."""
 
     END = object()
 
     def __init__(self, source: Iterator[Any], close: Callable[[], None], *, ahead: int = 256) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(ahead)
+        self._queue = bounded.SizedQueue[Any](ahead, 4 * bounded.MIB, _size)
         self._close = close
         self._over = threading.Event()
         self.error: Exception | None = None
@@ -81,7 +88,7 @@ class Pump:
     def get(self, timeout: float) -> Any:
         """The next item, None when there was none in time, `Pump.END` (again and again) when all is over."""
         try:
-            item = self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
+            item = self._queue.get(timeout)
         except queue.Empty:
             return None if self._thread.is_alive() or not self._queue.empty() else self.END
         return item

@@ -17,7 +17,7 @@ from typing import Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from clawportal import hookimpl
+from clawportal import bounded, hookimpl
 from clawportal.adapters import change_by_paths, exit_verdict, json_file, last_words, level_of
 from clawportal.errors import FieldError, Unavailable
 from clawportal.types import (
@@ -150,7 +150,8 @@ class EchoAdapter:
         return Health(HealthState.UNHEALTHY, "HealthFailed", f"It answers its health check with status {answer.status}.")
 
     def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]:
-        connection = http.client.HTTPConnection(*io.address("http"), timeout=30)
+        budget = bounded.Budget(bounded.TURN, bounded.STREAM, silence=30)
+        connection = bounded.HTTPConnection(*io.address("http"), budget)
         try:
             headers = {"Authorization": f"Bearer {io.secret('echo_token')}", "Content-Type": "application/json"}
             connection.request("POST", "/chat", json.dumps({"session": session, "text": text}), headers)
@@ -158,10 +159,10 @@ class EchoAdapter:
             if answer.status != 200:
                 yield ChatEvent("error", f"The claw answered with status {answer.status}.")
                 return
-            for line in answer:
-                piece = json.loads(line)
+            for line in bounded.lines(answer):
+                piece = bounded.parse_json(line)
                 yield ChatEvent("final", piece["final"]) if "final" in piece else ChatEvent("delta", piece["delta"])
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
             yield ChatEvent("error", f"The claw did not answer: {error}")
         finally:
             connection.close()

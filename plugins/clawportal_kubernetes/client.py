@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import urllib3
 import yaml
 
+from clawportal import bounded
 from clawportal.errors import GiveUp, Invalid, Retry, Unavailable
 from clawportal_kubernetes import names
 
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _POOL = 32
-_whole: Callable[[bytes], Json] = json.loads
+_whole: Callable[[bytes], Json] = bounded.parse_json
+LARGEST = 128 * bounded.MIB
+"""Of one answer: five hundred of the largest objects that a cluster keeps."""
+REFUSAL_SECONDS = 5.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -194,14 +198,13 @@ class Api:
             if answer.status >= 400:
                 raise _refusal(answer)
             if not stream:
-                answer.read(cache_content=True)
-                answer.release_conn()
+                _body(answer, self.timeout)
             return answer
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
 
     def json(self, method: str, path: str, **more: Any) -> Json:
-        found: Json = json.loads(self.request(method, path, **more).data)
+        found: Json = _whole(self.request(method, path, **more).data)
         return found
 
     def get(self, path: str, **query: Any) -> Json:
@@ -305,14 +308,28 @@ class Api:
 
 
 def _refusal(answer: urllib3.BaseHTTPResponse) -> ApiError:
-    body = answer.read()
+    return _status_error(answer.status, _body(answer, REFUSAL_SECONDS, most=bounded.MIB))
+
+
+def _body(answer: urllib3.BaseHTTPResponse, seconds: float, *, most: int = LARGEST) -> bytes:
+    """The whole body: an answer that is endless or dripped is none. Afterwards it also is `answer.data`."""
+    budget, pieces = bounded.Budget(max(seconds, 1.0) * 4, most), []
+    try:
+        while piece := answer.read1(65536, decode_content=True):  # `stream` waits for whole pieces, which may drip
+            budget.wait()
+            budget.took(len(piece))
+            pieces.append(piece)
+    except BaseException:
+        answer.close()
+        raise
     answer.release_conn()
-    return _status_error(answer.status, body)
+    answer._body = b"".join(pieces)  # type: ignore[attr-defined]  # where urllib3 keeps what `data` answers
+    return b"".join(pieces)
 
 
 def _status_error(status: int, body: bytes) -> ApiError:
     try:
-        found = json.loads(body)
+        found = bounded.parse_json(body)
     except ValueError:
         found = {}
     if not isinstance(found, dict):

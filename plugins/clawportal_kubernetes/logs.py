@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import urllib3
 
+from clawportal import bounded
 from clawportal.errors import Problem
 from clawportal.types import LogLine
 from clawportal_kubernetes import explain
@@ -18,6 +19,8 @@ from clawportal_kubernetes.client import Api, ApiError, parse_time, verdict
 _QUIET = 0.9
 _LONGEST = 262_144
 _READ_TIMEOUT = 300.0
+_MOST = 32 * bounded.MIB
+"""Of lines that are held together to find the last ones, characters."""
 _WAITING = (
     "waiting to start",
     "not found",
@@ -45,7 +48,7 @@ def read(
     ]
     lines: Iterator[LogLine] = heapq.merge(*streams, key=lambda line: line.at)
     if tail is not None and len(streams) > 1:
-        lines = iter(list(lines)[-tail:])
+        lines = iter(bounded.last(lines, tail, _MOST, _size))
     for line in lines:
         if stop():
             return
@@ -89,7 +92,7 @@ def _container(
     try:
         lines = (_line(raw, name) for raw in _split(answer))
         wanted = (line for line in lines if since is None or line.at > since)
-        yield from list(wanted)[-tail:] if tail is not None and since is not None and not follow else wanted
+        yield from bounded.last(wanted, tail, _MOST, _size) if tail is not None and since is not None and not follow else wanted
     except (urllib3.exceptions.HTTPError, OSError, AttributeError):
         return  # cut off; whoever follows opens it again
     finally:
@@ -117,13 +120,17 @@ def _line(raw: bytes, source: str) -> LogLine:
     return LogLine(at, "stdout", source, text.decode(errors="replace").rstrip("\r")[:_LONGEST])
 
 
+def _size(line: LogLine) -> int:
+    return len(line.text) + 200
+
+
 class Follow:
     """One thread for each container; goes on with the next run and the next pod."""
 
     def __init__(self, api: Api, find: Find, *, tail: int | None, since: datetime | None, stop: Callable[[], bool]) -> None:
         self.api, self.find, self.stop = api, find, stop
         self.tail, self.since = tail, since
-        self.lines: queue.Queue[LogLine] = queue.Queue(maxsize=10_000)
+        self.lines = bounded.SizedQueue[LogLine](10_000, 4 * bounded.MIB, _size)
         self.over = threading.Event()
         self.known: set[str] = set()
         self.answers: dict[str, urllib3.BaseHTTPResponse] = {}

@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import urllib3
 
+from clawportal.bounded import parse_json
 from clawportal.errors import GiveUp, Retry, Unavailable
 from clawportal.types import Observed, Ref
 from clawportal_kubernetes import explain, names, sieve
@@ -116,7 +117,7 @@ class Stream(threading.Thread):
         try:
             for line in _lines(answer):
                 heard = True
-                self._take(json.loads(line))
+                self._take(parse_json(line))
         except urllib3.exceptions.ReadTimeoutError:
             return heard  # silence; the next connection goes on from the same version
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError):
@@ -144,10 +145,15 @@ class Stream(threading.Thread):
                 log.debug("a watch had ended already: %r", error)
 
 
+_LONGEST = 16 * 1024**2
+
+
 def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     rest = bytearray()
     for piece in answer.stream(65536):
         rest += piece
+        if len(rest) > _LONGEST:
+            raise ValueError("one change is larger than any object of a cluster")
         if b"\n" in piece:
             *whole, last = bytes(rest).split(b"\n")
             rest = bytearray(last)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from clawportal.bounded import parse_json
 from clawportal.errors import Conflict, GiveUp, Unavailable
 from clawportal_kubernetes import scripts
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
@@ -140,7 +141,7 @@ def _yes(value: bool) -> str:
 
 def _parsed(data: bytes) -> Json:
     try:
-        found = json.loads(data)
+        found = parse_json(data)
     except ValueError:
         return {"status": "Failure", "message": data.decode(errors="replace")}
     return found if isinstance(found, dict) else {"status": "Failure", "message": str(found)}

@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from pydantic import BaseModel
 
 from clawportal.adapters import change_by_paths, exit_verdict, json_file, key_missing, level_of, plain
-from clawportal.errors import FieldError, Unavailable
+from clawportal.bounded import STREAM, TURN, Budget, parse_json
+from clawportal.errors import FieldError, Retry, Unavailable
 from clawportal.types import (
     AdapterIO,
     Artifact,
@@ -42,7 +43,11 @@ _SILENCE = 300.0
 """Seconds without any event after which a turn is given up; an agent that uses tools may be quiet for long."""
 _AFTER_COMMAND = 2.0
 """Seconds that the answer to a command waits for an end of the turn."""
+_KIMI = re.compile(r"(?:^|/)kimi-k(?:2\.[5-7]|3)(?:-|$)", re.IGNORECASE)
+_USUAL = 0.1
 _CHAT_ID = re.compile(r"^[A-Za-z0-9_-]{1,48}$")
+_SAID = re.compile(r"""(['"])message\1: ?(['"])(.*?)(?:\2[,}]|$)""", re.DOTALL)
+_SAMPLING = re.compile(r"temperature|top_p|sampling", re.IGNORECASE)
 _LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| ([A-Z]+) *\| (.*)$")
 _ADVICE = (
     "Using config:",
@@ -160,9 +165,11 @@ class NanobotAdapter:
         target = f"/?client_id=clawportal&token={quote(io.secret(TOKEN), safe='')}"
         chat_id = _chat_id(session)
         try:
-            with TextSocket(host, port, target) as socket:
+            with TextSocket(host, port, target, budget=Budget(TURN, STREAM)) as socket:
                 socket.send(json.dumps({"type": "message", "chat_id": chat_id, "content": text}))
-                yield from _turn(socket, chat_id, context.model.name, command=text.lstrip().startswith("/"))
+                command = text.lstrip().startswith("/")
+                for event in _turn(socket, chat_id, context.model.name, command=command):
+                    yield _with_reason(event, io) if event.kind == "error" else event
         except Refused as refusal:
             yield ChatEvent("error", f"The claw refused the chat with status {refusal.status}.")
         except OSError as error:
@@ -226,11 +233,20 @@ def _config(context: Context) -> dict[str, Any]:
 
 def _provider(context: Context) -> tuple[str, dict[str, Any]]:
     """Name of the provider in nanobot's words, and how to reach it."""
-    model = context.model
-    name = "anthropic" if model.api == "anthropic" else "openai" if model.provider == "openai" else "custom"
+    model, settings = context.model, cast(NanobotSettings, context.settings)
     # its clients want some key even where the server wants none
     key = "${CLAWPORTAL_MODEL_KEY}" if model.key_secret in context.secrets else "none"
-    return name, {"apiKey": key, "apiBase": model.base_url}
+    address, _, query = model.base_url.partition("?")
+    access: dict[str, Any] = {"apiKey": key, "apiBase": address.rstrip("/")}
+    if query:
+        access["extraQuery"] = dict(parse_qsl(query, keep_blank_values=True))
+    if model.api == "anthropic":
+        return "anthropic", access
+    if settings.temperature in (None, _USUAL) and _KIMI.search(model.name):
+        return "moonshot", access  # it knows which of these models have a temperature of their own
+    if settings.temperature is None:
+        access["extraBody"] = {"temperature": None}  # it always sends one; null is as good as none
+    return ("openai" if model.provider == "openai" else "custom"), access
 
 
 def _secret_env(context: Context) -> dict[str, str]:
@@ -253,7 +269,7 @@ def _turn(socket: TextSocket, chat_id: str, model: str, *, command: bool) -> Ite
     stream, answered = "", False
     while True:
         try:
-            event = json.loads(socket.receive(_AFTER_COMMAND if answered else _SILENCE))
+            event = _event(socket.receive(_AFTER_COMMAND if answered else _SILENCE))
         except OSError:
             if not answered:
                 raise
@@ -276,6 +292,16 @@ def _turn(socket: TextSocket, chat_id: str, model: str, *, command: bool) -> Ite
             return
 
 
+def _event(text: str) -> dict[str, Any]:
+    try:
+        found = parse_json(text)
+    except ValueError as error:
+        raise OSError(f"the claw sent what is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise OSError("the claw sent something that is no event")
+    return found
+
+
 def _ending(event: dict[str, Any], text: str, model: str) -> Iterator[ChatEvent]:
     used = event.get("usage")
     if isinstance(used, dict) and used.get("total_tokens"):
@@ -284,6 +310,31 @@ def _ending(event: dict[str, Any], text: str, model: str) -> Iterator[ChatEvent]
         yield ChatEvent("error", str(event.get("failure_message") or text or "The claw could not finish its answer."))
     else:
         yield ChatEvent("final", text)
+
+
+def _with_reason(event: ChatEvent, io: AdapterIO) -> ChatEvent:
+    """What the provider itself said stands in the log alone; nanobot's own words only say that it refused."""
+    if not event.text.startswith("Model provider"):
+        return event
+    try:
+        found = [words for line in io.last_lines() if (words := provider_said(plain(line)))]
+    except (OSError, Unavailable, Retry):
+        return event
+    if not found:
+        return event
+    said = found[-1]
+    return ChatEvent(
+        "error", f"The model's provider refused: {said}",
+        remedy="If it refuses the temperature, leave that empty in the settings of the claw." if _SAMPLING.search(said) else "",
+    )  # fmt: skip
+
+
+def provider_said(line: str) -> str:
+    """The provider's sentence out of a line of the log; empty for any other line."""
+    _, mark, said = line.partition("LLM returned error: ")
+    said = said.removeprefix("Error: ").strip()
+    found = _SAID.search(said)
+    return (found[3] if found else said).strip() if mark else ""
 
 
 def _refusal(event: dict[str, Any]) -> str:

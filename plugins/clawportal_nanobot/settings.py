@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
+
+from clawportal import timezones
 
 _AGENT: JsonDict = {"x-group": "Agent"}
 _TOOLS: JsonDict = {"x-group": "Tools"}
@@ -45,8 +46,13 @@ class NanobotSettings(BaseModel):
         description="After so many uses of tools it has to answer.",
         json_schema_extra={**_AGENT, "x-advanced": True},
     )
-    temperature: float = Field(
-        0.1, ge=0, le=2, title="Temperature", description="Low values answer alike each time.", json_schema_extra=_ADVANCED
+    temperature: float | None = Field(
+        0.1,
+        ge=0,
+        le=2,
+        title="Temperature",
+        description="Low values answer alike each time. Empty leaves it out, for models that refuse any but their own.",
+        json_schema_extra=_ADVANCED,
     )
     max_tokens: int = Field(
         8192,
@@ -142,12 +148,7 @@ class NanobotSettings(BaseModel):
     @field_validator("timezone")
     @classmethod
     def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ValueError, OSError):
-            if available_timezones():  # a machine without the list cannot judge; the claw will
-                raise ValueError("is not the name of a time zone; write for example UTC or Europe/Berlin") from None
-        return value
+        return timezones.check(value)
 
     def secrets_go_to(self) -> dict[str, str]:
         where = f" {self.web_search_url}" if self.web_search_provider == "searxng" else ""
@@ -161,7 +162,7 @@ class NanobotSettings(BaseModel):
         return {
             "timezone": self.timezone,
             "botName": self.bot_name,
-            "temperature": self.temperature,
+            **({} if self.temperature is None else {"temperature": self.temperature}),
             "maxTokens": self.max_tokens,
             "contextWindowTokens": self.context_window_tokens,
             "reasoningEffort": self.reasoning_effort or None,

@@ -7,7 +7,6 @@ need a thread of their own for each connection.
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -16,6 +15,8 @@ from typing import Self
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, RejectConnection, Request, TextMessage
 from wsproto.utilities import ProtocolError
+
+from clawportal.bounded import LINE, Budget, TooMuch, TooSlow, connect, size_in_words
 
 
 class Refused(OSError):
@@ -29,13 +30,14 @@ class Refused(OSError):
 class TextSocket:
     """Sends and receives whole text messages. OSError when the other side is gone, TimeoutError when it is silent."""
 
-    def __init__(self, host: str, port: int, target: str, *, timeout: float = 10.0) -> None:
+    def __init__(self, host: str, port: int, target: str, *, budget: Budget, timeout: float = 10.0) -> None:
         self._protocol = WSConnection(ConnectionType.CLIENT)
         self._parts: list[str] = []
-        self._socket = socket.create_connection((host, port), timeout=timeout)
+        self._size = 0
+        self._socket = connect(host, port, budget)
         try:
-            self._socket.sendall(self._protocol.send(Request(host=f"{host}:{port}", target=target)))
             self._deadline = time.monotonic() + timeout
+            self._send(Request(host=f"{host}:{port}", target=target))
             self._events = self._read()
             event = next(self._events)
             if isinstance(event, RejectConnection):
@@ -53,30 +55,40 @@ class TextSocket:
         self.close()
 
     def send(self, text: str) -> None:
-        self._socket.settimeout(10.0)
-        self._socket.sendall(self._protocol.send(TextMessage(data=text)))
+        self._deadline = time.monotonic() + 10.0
+        self._send(TextMessage(data=text))
 
     def receive(self, timeout: float) -> str:
         """The next whole text message; TimeoutError after `timeout` seconds without one."""
         self._deadline = time.monotonic() + timeout
         for event in self._events:
             if isinstance(event, Ping):
-                self._socket.sendall(self._protocol.send(event.response()))
+                self._send(event.response())
             elif isinstance(event, CloseConnection):
                 raise ConnectionError(
                     f"the claw closed the connection ({int(event.code)} {event.reason or ''})".replace(" )", ")")
                 )
             elif isinstance(event, TextMessage):
-                self._parts.append(event.data)
+                self._keep(event.data)
                 if event.message_finished:
-                    message, self._parts = "".join(self._parts), []
+                    message, self._parts, self._size = "".join(self._parts), [], 0
                     return message
         raise ConnectionError("the claw closed the connection")
 
+    def _keep(self, part: str) -> None:
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > LINE:
+            raise TooMuch(f"one message of the claw is longer than {size_in_words(LINE)}")
+
+    def _send(self, event: Event) -> None:
+        self._socket.silence = max(0.001, self._deadline - time.monotonic())
+        self._socket.sendall(self._protocol.send(event))
+
     def close(self) -> None:
         with contextlib.suppress(OSError, ProtocolError):
-            self._socket.settimeout(1.0)
-            self._socket.sendall(self._protocol.send(CloseConnection(code=1000)))
+            self._deadline = time.monotonic() + 1.0
+            self._send(CloseConnection(code=1000))
         self._socket.close()
 
     def _read(self) -> Iterator[Event]:
@@ -86,9 +98,11 @@ class TextSocket:
                 left = self._deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError
-                self._socket.settimeout(left)
+                self._socket.silence = left
                 data = self._socket.recv(65536)
                 self._protocol.receive_data(data or None)
+            except TooSlow:
+                raise
             except TimeoutError:
                 raise TimeoutError("the claw was silent for too long") from None
             except ProtocolError as error:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from clawportal import bounded
 from clawportal.adapters import change_by_paths, exit_verdict, json_file, key_missing, last_words, level_of, plain
 from clawportal.errors import FieldError, Unavailable
 from clawportal.types import (
@@ -170,7 +171,8 @@ class OpenClawAdapter:
             "Content-Type": "application/json",
             "X-OpenClaw-Session-Key": _session_key(session),
         }
-        connection = http.client.HTTPConnection(*io.address("gateway"), timeout=_SILENCE)
+        budget = bounded.Budget(bounded.TURN, bounded.STREAM, silence=_SILENCE)
+        connection = bounded.HTTPConnection(*io.address("gateway"), budget)
         try:  # closing the connection, which also happens when the reader stops half way, ends the turn in the claw
             connection.request("POST", "/v1/chat/completions", json.dumps(request).encode(), headers)
             answer = connection.getresponse()
@@ -344,7 +346,7 @@ def _session_key(session: str) -> str:
 def _turn(answer: http.client.HTTPResponse, model: str) -> Iterator[ChatEvent]:
     """The events of one streamed answer, up to its `[DONE]`."""
     said: list[str] = []
-    for line in answer:
+    for line in bounded.lines(answer):
         data = line.decode("utf-8", "replace").strip().removeprefix("data:").strip()
         if data == "[DONE]":
             yield ChatEvent("final", "".join(said))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
+
+from clawportal import timezones
 
 _AGENT: JsonDict = {"x-group": "Agent"}
 _TOOLS: JsonDict = {"x-group": "Tools"}
@@ -146,9 +147,4 @@ class OpenClawSettings(BaseModel):
     @field_validator("timezone")
     @classmethod
     def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ValueError, OSError):
-            if available_timezones():  # a machine without the list cannot judge; the claw will
-                raise ValueError("is not the name of a time zone; write for example UTC or Europe/Berlin") from None
-        return value
+        return timezones.check(value)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
+from clawportal.bounded import MIB, last
 from clawportal.types import LogLine
 
 _BLOCK = 256 * 1024
@@ -21,6 +21,10 @@ _STAMP = 27
 """Length of `2026-11-23T01:10:28.123456Z`; stamps of one length in UTC can be compared as bytes."""
 _MERGE_LIMIT = 256 * 1024
 """Pieces of one long line are put together up to this size."""
+
+
+_HELD = 32 * MIB
+"""Of lines that are held together to find the last ones, bytes."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,13 @@ def files(folder: Path) -> list[Path]:
 def _last_lines(folder: Path, count: int, newest: int, end: int) -> list[bytes]:
     """The raw lines that make up the last `count` whole ones before `end` of the file with inode `newest`, oldest first."""
     kept: list[bytes] = []
+    size = 0
     if count <= 0 or not newest:
         return kept
     for line in _all_backwards(folder, newest, end):
         whole = line[_STAMP:].split(b" ", 4)[3:4] == [b"F"]
-        if whole and count == 0:
+        size += len(line)
+        if whole and (count == 0 or size > _HELD):
             break
         count -= whole
         kept.append(line)
@@ -165,7 +171,7 @@ class _Follower:
         if not data:
             return [] if self.handle >= 0 and self._next_file() else None
         lines = (self.rest + data).split(b"\n")
-        self.rest = lines.pop()
+        self.rest = lines.pop()[-_MERGE_LIMIT:]  # the supervisor's lines are short; this is none of them
         return lines
 
     def _next_file(self) -> bool:
@@ -220,7 +226,7 @@ def read_run(
     """The lines of one run alone, by the times between which it was."""
     lines = read_lines(folder, tail=None, since=max(begin, since or begin), follow=False, stop=lambda: False)
     told = itertools.takewhile(lambda line: line is not None and line.at < end, lines)
-    yield from told if tail is None else deque(told, maxlen=max(tail, 0))
+    yield from told if tail is None else last(told, max(tail, 0), _HELD, lambda line: len(line.text) + 200 if line else 0)
 
 
 def read_lines(

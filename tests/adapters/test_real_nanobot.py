@@ -170,3 +170,39 @@ def test_a_port_that_is_taken_is_told(trial: Trial, port: str) -> None:
         seen = trial.wait_ended(30)
         verdict = trial.adapter.explain_exit(seen.exit_code, seen.exit_signal, tuple(trial.lines()))
         assert verdict.reason == "PortTaken" and verdict.retry
+
+
+@pytest.mark.parametrize(
+    ("name", "refused", "spec"),
+    [("kimi-k2.5", ("temperature",), {}), ("some-model", (), {"settings": {"temperature": None}})],
+)
+def test_sampling_can_be_left_out(
+    trial: Trial, practice: PracticeModel, name: str, refused: tuple[str, ...], spec: dict[str, object]
+) -> None:
+    with trial:
+        trial.model = Model("openai-compatible", practice.url, name)
+        trial.plan(spec)
+        practice.refused = refused
+        trial.check()
+        trial.start()
+        assert text_of(trial.chat("alpha", "bonjour")).endswith("bonjour")
+        assert practice.requests[-1].body.get("temperature") is None
+
+
+def test_the_providers_own_refusal_is_told(trial: Trial, practice: PracticeModel) -> None:
+    practice.refused = ("temperature",)
+    with trial:
+        trial.start()
+        last = list(trial.chat("alpha", "hello"))[-1]
+        assert last.kind == "error" and "invalid temperature: only the default is allowed" in last.text
+        assert "leave that empty" in last.remedy
+
+
+def test_a_query_of_the_address_goes_with_every_request(trial: Trial, practice: PracticeModel) -> None:
+    with trial:
+        trial.model = Model("openai-compatible", f"{practice.url}?api-version=2026-01-01", "some-model")
+        trial.plan({})
+        trial.check()
+        trial.start()
+        assert text_of(trial.chat("alpha", "bonjour")).endswith("bonjour")
+        assert practice.requests[-1].query == "api-version=2026-01-01"

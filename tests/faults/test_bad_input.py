@@ -51,7 +51,7 @@ GOOD: dict[str, Any] = {"name": "good", "adapter": "echo"}
         ({"spec": {"settings": {"greting": "x"}}}, "spec.settings.greting", "known field"),
         ({"spec": {"settings": {"startup_delay": "soon"}}}, "spec.settings.startup_delay", "number"),
         ({"spec": {"settings": {"exit_code": 256}}}, "spec.settings.exit_code", "255"),
-        ({"spec": {"settings": "x"}}, "spec.settings", "dictionary"),
+        ({"spec": {"settings": "x"}}, "spec.settings", "object"),
         ({"secrets": {"no_such": "x"}}, "secrets.no_such", "model_api_key"),
         ({"secrets": {"model_api_key": "x" * 100_001}}, "secrets.model_api_key", "100,000"),
         ({"secrets": {"model_api_key": "a\0b"}}, "secrets.model_api_key", "control"),
