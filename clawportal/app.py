@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from clawportal import keyring, log, paths, pluginmanager
-from clawportal.db import configure_engine, db
+from clawportal.db import configure_engine, db, in_use
 from clawportal.http import assets, audited, headers, i18n, problems, security, uploads
 from clawportal.jobs.runner import Runner
 from clawportal.services import audit_chain, audit_refusals, clusters, layers, practice, tenancy
@@ -20,8 +21,11 @@ from clawportal.services.connections import Connections
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings, installer_environment
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 MAX_BODY = 4 * 1024 * 1024
-KEYRING_FILE = "keys/keyring.json"
+KEYRING_FILE = paths.KEYRING_FILE
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -41,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _database(app)
     _http(app, settings)
     _ways_in(app, portal)
+    _follow_session_key(app, portal)
     _behind_proxies(app, settings)
     return app
 
@@ -53,9 +58,17 @@ def _private_folder(folder: Path) -> None:
 
 def _portal(settings: Settings) -> Portal:
     registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
-    ring = keyring.load(settings.data_dir / KEYRING_FILE)
+    ring = _ring(settings)
     connections = Connections(registry, settings.data_dir, installer_environment(settings))
     return Portal(settings, registry, ring, connections)
+
+
+def _ring(settings: Settings) -> keyring.Keyring:
+    """Made on the very first start only: beside a database that is in use, missing keys are a loss to be told."""
+    file = settings.data_dir / KEYRING_FILE
+    if not file.exists() and in_use(settings.database):
+        raise keyring.missing(file)
+    return keyring.load(file)
 
 
 def _configure(app: Flask, portal: Portal) -> None:
@@ -93,6 +106,17 @@ def _database(app: Flask) -> None:
     with app.app_context():
         configure_engine(db.engine)
         audit_chain.use(db.engine, cast(Portal, app.extensions["clawportal"]).keyring)
+
+
+def _follow_session_key(app: Flask, portal: Portal) -> None:
+    """Cookies are signed with what the key ring has now: keys that others know end without a restart."""
+    inner = app.wsgi_app
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        app.secret_key = portal.keyring.session_key
+        return inner(environ, start_response)
+
+    app.wsgi_app = answer  # type: ignore[method-assign]  # Flask's documented way
 
 
 def _behind_proxies(app: Flask, settings: Settings) -> None:

@@ -11,11 +11,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import CursorResult, DateTime, Dialect, Executable, MetaData, event
-from sqlalchemy.engine import Engine
+from sqlalchemy import CursorResult, DateTime, Dialect, Executable, MetaData, create_engine, event, inspect, text
+from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
@@ -166,3 +167,18 @@ def _as_conflict(error: IntegrityError) -> Conflict:
     return Conflict(
         "Something with the same name or number exists already, or what this refers to is gone. Reload and try again."
     )
+
+
+def in_use(url: str) -> bool:
+    """Whether somebody has an account in a database; told without the portal. One that is not there yet is not in use."""
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
+        return False
+    engine = create_engine(address)
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("user_account"):
+                return False
+            return connection.execute(text("SELECT 1 FROM user_account")).first() is not None
+    finally:
+        engine.dispose()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+KEYRING_FILE = "keys/keyring.json"
+"""In the data folder: the keys that secrets are sealed with."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 

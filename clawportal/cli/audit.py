@@ -39,7 +39,39 @@ def commands(portal: OpenPortal) -> click.Group:
         if verdict.broken is not None:
             click.echo(f"BROKEN at entry {verdict.broken}: {verdict.reason}. {verdict.entries} entries before it are right.")
             sys.exit(1)
+        for broken, why in verdict.acknowledged:
+            click.echo(f"It was broken at entry {broken}, and somebody went on in spite of that: {why}")
         click.echo(f"{verdict.entries} entries are right, from number {verdict.first} on. The chain ends at {verdict.end}")
+
+    @audit.command()
+    @click.option("--why", required=True, help="What was found out about the break; it stands in the audit.")
+    def acknowledge(why: str) -> None:
+        """Go on after a break that somebody looked into. It stays told, and this is itself an entry."""
+        from clawportal.permissions import SYSTEM
+        from clawportal.services import audit as service
+
+        with portal():
+            verdict = service.acknowledge(SYSTEM, why)
+        click.echo(f"The break at entry {verdict.broken} is acknowledged. What follows verifies again.")
+
+    @audit.command("confirm-clock")
+    def confirm_clock() -> None:
+        """Say that the clock of this machine is right, although it went further than the portal saw pass.
+
+        Until then nothing is deleted for its age: by a wrong clock, everything would be old.
+        """
+        from clawportal.permissions import SYSTEM
+        from clawportal.services import audit as service
+        from clawportal.services import trusted_clock
+
+        with portal():
+            ahead = trusted_clock.believe()
+            if ahead:
+                hours = ahead.total_seconds() / 3600
+                summary = f"The clock was found right; it had gone {hours:.0f} hours further than expected."
+                service.note(service.Pending("audit.confirm_clock", SYSTEM, "audit", summary=summary))
+        counts = "The clock counts again; old things are deleted as the settings say."
+        click.echo(counts if ahead else "The clock was not doubted.")
 
     @audit.command()
     @click.option("--format", "form", type=click.Choice(("jsonl", "csv")), default="jsonl", show_default=True)

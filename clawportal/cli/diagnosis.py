@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from clawportal import paths
 from clawportal.settings import Settings
 from clawportal.types import DoctorResult
 
@@ -18,7 +20,7 @@ LOW_DISK = 2 * 1024**3
 def examine(settings: Settings) -> list[DoctorResult]:
     """All findings; a check that fails by itself is a finding too."""
     findings: list[DoctorResult] = []
-    for check in (_folder, _disk, _keys, _tables, _address, _plugins, _clusters):
+    for check in (_folder, _disk, _keys, _tables, _audit, _address, _plugins, _clusters):
         try:
             findings += check(settings)
         except Exception as error:
@@ -51,11 +53,13 @@ def _disk(settings: Settings) -> Iterator[DoctorResult]:
 
 def _keys(settings: Settings) -> Iterator[DoctorResult]:
     from clawportal import keyring
-    from clawportal.app import KEYRING_FILE
+    from clawportal.db import in_use
 
-    file = settings.data_dir / KEYRING_FILE
+    file = settings.data_dir / paths.KEYRING_FILE
     if not file.exists():
-        yield DoctorResult("key ring", True, "will be made at the first start")
+        lost = in_use(settings.database)
+        message = str(keyring.missing(file)) if lost else "will be made at the first start"
+        yield DoctorResult("key ring", not lost, message)
         return
     try:
         ring = keyring.load(file)
@@ -83,6 +87,31 @@ def _tables(settings: Settings) -> Iterator[DoctorResult]:
         return
     fresh = version == newest_revision()
     yield DoctorResult("database", fresh, f"tables at {version}", "Run: clawportal db upgrade")
+
+
+def _audit(settings: Settings) -> Iterator[DoctorResult]:
+    """Only what the rows say by themselves; walking the whole chain is `clawportal audit verify`."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if not settings.database_url and not (settings.data_dir / "clawportal.db").exists():
+        return
+    engine = create_engine(settings.database)
+    try:
+        with engine.connect() as connection:
+            broken = connection.execute(text("SELECT broken_at FROM audit_head")).scalar()
+            clock = connection.execute(text("SELECT value FROM portal_setting WHERE name = 'retention_clock'")).scalar()
+    except SQLAlchemyError:
+        return  # told by the look at the tables
+    finally:
+        engine.dispose()
+    whole = "its head is the one that this portal signed" if broken is None else f"broken at entry {broken}"
+    remedy = "Run: clawportal audit verify; look into it; then: clawportal audit acknowledge --why ..."
+    yield DoctorResult("audit", broken is None, whole, remedy)
+    found = json.loads(clock) if isinstance(clock, str) else clock or {}
+    hours = found.get("ahead", 0.0) / 3600
+    went = f"{hours:.0f} hours further than this portal saw pass; nothing is deleted" if hours else "as this portal saw time pass"
+    yield DoctorResult("clock", not hours, went, "Correct the clock; or, if it is right, run: clawportal audit confirm-clock")
 
 
 def _address(settings: Settings) -> Iterator[DoctorResult]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import audit, oidc
+from clawportal.cli import audit, keys, oidc
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -66,13 +66,22 @@ def _settings() -> Settings:
 def _app(settings: Settings | None = None) -> Flask:
     """The app with tables as new as the code."""
     from clawportal.app import create_app
+    from clawportal.cli import serving
     from clawportal.keyring import KeyringError
     from clawportal.pluginmanager import PluginError
 
     try:
         return create_app(settings or _settings())
-    except (KeyringError, PluginError) as error:
+    except KeyringError as error:
+        raise serving.Unusable(str(error)) from error
+    except PluginError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _keyring_file() -> Path:
+    from clawportal import paths
+
+    return _settings().data_dir / paths.KEYRING_FILE
 
 
 @contextmanager
@@ -102,6 +111,7 @@ def _account() -> str:
 
 cli.add_command(audit.commands(_portal))
 cli.add_command(oidc.commands(_portal))
+cli.add_command(keys.commands(_portal, _keyring_file))
 
 
 @cli.command()
@@ -310,30 +320,6 @@ def settings() -> None:
         value = getattr(current, name)
         shown = "***" if name == "database_url" and "@" in str(value) else value
         click.echo(f"CLAWPORTAL_{name.upper()}={shown}\n    {field.description}")
-
-
-@cli.group()
-def keys() -> None:
-    """Look after the keys that secrets are sealed with."""
-
-
-@keys.command()
-def rotate() -> None:
-    """Make a new key, and seal every stored secret with it. Running portals take it up by themselves."""
-    from clawportal import keyring, origin
-    from clawportal.app import KEYRING_FILE
-    from clawportal.permissions import SYSTEM
-    from clawportal.services import audit as audit_service
-    from clawportal.services import clusters, layers, oidc_providers, otp, secrets
-
-    keyring.rotate(_settings().data_dir / KEYRING_FILE)
-    with _portal() as portal:
-        with origin.during(None):  # the same secrets under another key: one entry for all of them
-            moved = secrets.reseal(portal) + layers.reseal(portal) + otp.reseal(portal) + oidc_providers.reseal(portal)
-            moved += clusters.reseal(portal)
-        summary = f"A new key is in use; {moved} secrets were sealed with it."
-        audit_service.note(audit_service.Pending("keys.rotate", SYSTEM, "keys", summary=summary))
-    click.echo(f"A new key is in use; {moved} secrets were sealed with it.")
 
 
 def main() -> None:

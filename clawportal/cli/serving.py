@@ -30,6 +30,7 @@ def serve(settings: Settings) -> NoReturn:
     """Prepare, then serve until a signal. Claws go on when the portal ends."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     _lock(settings.data_dir)
+    _check_keys(settings)
     if not _tables_ready(settings):
         _prepare()
     place = f"{hosts.bracketed(settings.host)}:{settings.port}"
@@ -61,6 +62,21 @@ def _lock(folder: Path) -> None:
             time.sleep(0.2)
 
 
+class Unusable(click.ClickException):
+    """What an operator has to put right first."""
+
+    exit_code = 2
+
+
+def _check_keys(settings: Settings) -> None:
+    """Here for SQLite, where nothing else would look before the server is up; otherwise making the tables does."""
+    file = settings.data_dir / paths.KEYRING_FILE
+    if not file.exists() and _tables_ready(settings):
+        from clawportal.keyring import missing
+
+        raise Unusable(str(missing(file)))
+
+
 def _tables_ready(settings: Settings) -> bool:
     """Whether tables and first user are there, told without loading the portal. Only SQLite can be asked so cheaply."""
     file = settings.data_dir / "clawportal.db"
@@ -88,5 +104,7 @@ def newest_revision() -> str:
 
 def _prepare() -> None:
     done = subprocess.run([sys.executable, "-m", "clawportal.cli.server", "db", "upgrade", "--first-start"], check=False)
+    if done.returncode == Unusable.exit_code:
+        sys.exit(done.returncode)  # the line above says what to do
     if done.returncode:
         raise click.ClickException("The database could not be prepared; the lines above say why.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 from sqlalchemy import delete
@@ -9,11 +10,18 @@ from sqlalchemy import delete
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.models import Instance
-from clawportal.services import audit, ledger, operations, series, sessions, throttle
+from clawportal.services import audit, audit_chain, ledger, operations, series, sessions, throttle, trusted_clock
 from clawportal.services.portal import Portal
+
+log = logging.getLogger(__name__)
 
 
 def forget_once(portal: Portal) -> None:
+    """Nothing goes while the clock is not believed: by a wrong one, everything is old."""
+    audit_chain.turn()
+    if ahead := trusted_clock.look():
+        log.warning("%s Correct the clock, or run: clawportal audit confirm-clock", trusted_clock.sentence(ahead))
+        return
     ledger.forget_old(portal)
     operations.forget_old(portal)
     audit.forget_old(portal.settings.audit_days)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead
+from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditSegment
 from clawportal.models.clusters import Cluster, ClusterSecret, ClusterTenant
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
@@ -15,9 +15,9 @@ from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant, TenantSecret
 
 __all__ = [
-    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "BackupCode", "Cluster", "ClusterSecret", "ClusterTenant",
-    "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation", "KnownAddress", "Lease",
-    "Membership", "OidcGroupRole", "OidcIdentity", "OidcProvider", "Operation", "Otp", "Policy", "PortAllocation",
-    "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant", "TenantSecret", "User", "UserSession",
-    "WrongTries",
+    "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "AuditSegment", "BackupCode", "Cluster", "ClusterSecret",
+    "ClusterTenant", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation",
+    "KnownAddress", "Lease", "Membership", "OidcGroupRole", "OidcIdentity", "OidcProvider", "Operation", "Otp",
+    "Policy", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant",
+    "TenantSecret", "User", "UserSession", "WrongTries",
 ]  # fmt: skip

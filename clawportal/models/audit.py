@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, MetaData, String, Table, Text, event, insert
+from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, LargeBinary, MetaData, String, Table, Text, event, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
@@ -73,7 +73,32 @@ class AuditHead(Base):
     seq: Mapped[int] = mapped_column(_NUMBER)
     hash: Mapped[str] = mapped_column(String(64))
     signature: Mapped[str] = mapped_column(String(100))
-    """Made with the portal's key, which is not in the database."""
+    """Made with the key of the open segment."""
+    broken_at: Mapped[int | None] = mapped_column(_NUMBER)
+    """The entry at which the head was not what the portal had signed; until somebody acknowledges it."""
+
+
+class AuditSegment(Base):
+    """The keys of a stretch of the chain, about a day long. The private one is erased when the next segment begins."""
+
+    __tablename__ = "audit_segment"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    first_seq: Mapped[int] = mapped_column(_NUMBER)
+    """The first entry in it; the next segment's says where it ends."""
+    prev_hash: Mapped[str] = mapped_column(String(64))
+    opened_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    public_key: Mapped[str] = mapped_column(String(60))
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The private key, while the segment is open."""
+    vouched: Mapped[str] = mapped_column(String(100), default="")
+    """Signature of the segment before it."""
+    code: Mapped[str] = mapped_column(String(100))
+    """Code of the key ring."""
+    acknowledges: Mapped[int | None] = mapped_column(_NUMBER)
+    """The entry at which the chain was broken, where somebody went on in spite of it."""
+    why: Mapped[str] = mapped_column(Text, default="")
+    """What they said about it."""
 
 
 class AuditCheckpoint(Base):

@@ -17,9 +17,9 @@ from sqlalchemy import ColumnElement, func, or_, select
 
 from clawportal import clock, origin
 from clawportal.db import BEFORE_COMMIT, db, scratch, transaction
-from clawportal.errors import Invalid
+from clawportal.errors import Conflict, Invalid
 from clawportal.models import AuditEntry, Instance, Membership, User, UserSession
-from clawportal.permissions import SYSTEM, Actor, Permission
+from clawportal.permissions import SYSTEM, Actor, Permission, Scope
 from clawportal.services import access, audit_chain, audit_rows
 from clawportal.services.audit_rows import Changed
 
@@ -328,6 +328,25 @@ def export(actor: Actor, filters: Filters) -> Iterator[Mapping[str, Any]]:
 def exported(actor: Actor, filters: Filters, form: str) -> None:
     """That somebody takes the audit along is itself an entry."""
     note(Pending("audit.export", actor, "audit", summary=f"The audit was exported as {form}.", after=filters.given()))
+
+
+# ---- what is broken
+
+
+def acknowledge(actor: Actor, why: str) -> audit_chain.Verdict:
+    """Go on after a break that somebody looked into. It stays told, and this is an entry; what follows verifies again."""
+    access.require(actor, Permission.PORTAL_ADMIN, Scope())
+    why = _text(why.strip(), 500)
+    if not why:
+        raise Invalid.field("why", "Say what was found out about it.", "missing")
+    verdict = audit_chain.verify()
+    if verdict.broken is None:
+        raise Conflict("The audit is whole. There is nothing to acknowledge.")
+    with transaction():
+        audit_chain.acknowledge(verdict, why)
+        summary = f"The audit is broken at entry {verdict.broken}: {verdict.reason}. It goes on in spite of that: {why}"
+        note(Pending("audit.acknowledge", actor, "audit", str(verdict.broken), summary=summary))
+    return verdict
 
 
 # ---- retention

@@ -87,6 +87,7 @@ UNWATCHED: dict[str, str] = {
     "audit_entry": "it is the audit itself",
     "audit_head": "it is the audit itself",
     "audit_checkpoint": "it is the audit itself",
+    "audit_segment": "it is the audit itself",
 }
 """Why changes of the other tables are not told."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, select, update
 from clawportal import clock
 from clawportal.db import changed_rows, db, transaction
 from clawportal.errors import Forbidden, NotFound, Unauthenticated
-from clawportal.models import OidcProvider, User, UserSession
+from clawportal.models import ApiToken, OidcProvider, User, UserSession
 from clawportal.permissions import Actor
 from clawportal.services import audit, identity, ledger, throttle
 from clawportal.services.portal import Portal
@@ -174,6 +174,16 @@ def close(session_id: str) -> None:
         ended = update(UserSession).where(UserSession.id == session_id, UserSession.ended_at.is_(None))
         if changed_rows(ended.values(ended_at=clock.now())):
             audit.signed_out(session_id)
+
+
+def end_everything(portal: Portal) -> tuple[int, int]:
+    """Every session and every API token of everybody, as after a theft of the keys. How many there were of each."""
+    now = clock.now()
+    with transaction():
+        db.session.execute(update(User).values(session_epoch=User.session_epoch + 1))
+        sessions = changed_rows(update(UserSession).where(UserSession.ended_at.is_(None)).values(ended_at=now))
+        tokens = changed_rows(update(ApiToken).where(ApiToken.revoked_at.is_(None)).values(revoked_at=now))
+    return sessions, tokens
 
 
 def require_person(actor: Actor) -> None:

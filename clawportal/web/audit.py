@@ -11,9 +11,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from babel.dates import format_skeleton
-from flask import Response, render_template, request, stream_with_context
+from flask import Response, render_template, request, stream_with_context, url_for
 from flask_babel import get_locale
 from flask_babel import lazy_gettext as _l
+from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import clock
 from clawportal.errors import Invalid, NotFound
@@ -22,7 +23,8 @@ from clawportal.http.security import actor, requires
 from clawportal.models import AuditEntry
 from clawportal.permissions import Permission
 from clawportal.services import audit as service
-from clawportal.services import audit_files, instances
+from clawportal.services import audit_chain, audit_files, instances
+from clawportal.web import pages
 from clawportal.web.instances import frame
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
@@ -48,6 +50,8 @@ _WORDS = {
     "instance.import": _l("Import %(name)s"), "instance.adopt": _l("Adopt %(name)s"), "instance.forget": _l("Forget %(name)s"),
     "operation.cancel": _l("Cancel %(name)s"), "operation.retry": _l("Try %(name)s again"),
     "portal.practice_model": _l("Switch the practice model"), "audit.export": _l("Export the audit"),
+    "audit.acknowledge": _l("Acknowledge a break of the audit"),
+    "audit.confirm_clock": _l("Confirm the clock"), "keys.rotate": _l("Rotate the keys"),
     "many": _l("Many different attempts"),
 }  # fmt: skip
 
@@ -152,7 +156,22 @@ def audit() -> str:
     given = _given()
     page = service.listing(actor(), _filters(given), before=_before(), limit=PAGE)
     context = _listed(page) | {"filters": given, "actions": ACTIONS, "instance": None}
-    return render_template("audit/_rows.html" if fragment() else "audit/index.html", **context)
+    if fragment():
+        return render_template("audit/_rows.html", **context)
+    return render_template("audit/index.html", **context, broken=_broken(), errors={})
+
+
+def _broken() -> int | None:
+    """The entry at which the chain is known to be broken, for those who look after the portal."""
+    return audit_chain.known_break() if actor().has(Permission.PORTAL_ADMIN) else None
+
+
+@bp.post("/audit/acknowledge")
+@requires(Permission.PORTAL_ADMIN)
+def audit_acknowledge() -> AnyResponse:
+    verdict = service.acknowledge(actor(), request.form.get("why", ""))
+    said = _("The break at entry %(seq)s is acknowledged. What follows verifies again.", seq=verdict.broken)
+    return pages.moved(said, url_for("web.audit"))
 
 
 @bp.get("/audit/<int:seq>")

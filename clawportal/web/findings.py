@@ -10,7 +10,7 @@ from clawportal.http.security import portal
 from clawportal.models import Cluster
 from clawportal.models.clusters import HEALTHY, UNREACHABLE
 from clawportal.permissions import Actor, Permission
-from clawportal.services import clusters, practice
+from clawportal.services import audit_chain, clusters, practice, trusted_clock
 from clawportal.types import Capacity, DoctorResult
 
 log = logging.getLogger(__name__)
@@ -32,12 +32,25 @@ def wrong(actor: Actor) -> list[DoctorResult]:
     return [finding for finding in [*_of_plugins(), _practice()] if not finding.ok]
 
 
+def _audit() -> list[DoctorResult]:
+    """What keeps the audit from being whole, or old things from being deleted."""
+    found = []
+    if (broken := audit_chain.known_break()) is not None:
+        message = f"The audit is broken at entry {broken}: its head was not the one that this portal had signed."
+        remedy = "Look into it on the page of the audit, and acknowledge it there."
+        found.append(DoctorResult("audit", False, message, remedy))
+    if ahead := trusted_clock.ahead():
+        remedy = "Correct the clock; or, if it is right, run: clawportal audit confirm-clock"
+        found.append(DoctorResult("clock", False, trusted_clock.sentence(ahead), remedy))
+    return found
+
+
 def _of_plugins() -> list[DoctorResult]:
     folder = str(portal().settings.data_dir)
     with _lock:
         at, found = _kept.get(folder, (0.0, []))
         if not at or time.monotonic() - at > _FRESH:
-            found = [finding for findings in _asked(folder) for finding in findings]
+            found = [*(finding for findings in _asked(folder) for finding in findings), *_audit()]
             _kept.clear()
             _kept[folder] = (time.monotonic(), found)
     return list(found)

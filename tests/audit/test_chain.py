@@ -144,12 +144,12 @@ def test_retention_leaves_a_chain_that_verifies(both: World, travel: Callable[[t
     write(both)
     travel(timedelta(days=401))
     with both.context():
-        assert audit.forget_old(400) == 4, "the newest stays, however old"
+        assert audit.forget_old(400) == 0, "where everything is old, the clock is more likely wrong"
     write(both, 3)
     with both.context():
-        assert audit.forget_old(400) == 1
+        assert audit.forget_old(400) == 5
         assert audit.forget_old(400) == 0
-        assert db.session.scalar(select(func.count()).select_from(AuditCheckpoint)) == 2
+        assert db.session.scalar(select(func.count()).select_from(AuditCheckpoint)) == 1
     verdict = verify(both)
     assert verdict.broken is None and (verdict.first, verdict.entries) == (6, 3)
 
