@@ -8,7 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flask import Flask, g, request
-from flask_babel import Babel, get_translations
+from flask_babel import Babel, get_locale, get_translations
+from markupsafe import Markup
 
 from clawportal.http.security import current_actor
 
@@ -28,6 +29,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension that Flask-Babel adds
         lambda text: _catalogue().ugettext(text), lambda one, many, num: _catalogue().ungettext(one, many, num), newstyle=True
     )
+    app.jinja_env.globals["_"] = Words()
     app.jinja_env.globals["current_language"] = language
     app.jinja_env.globals["languages"] = LANGUAGES
 
@@ -36,6 +38,33 @@ def _catalogue() -> Any:
     if "catalogue" not in g:
         g.catalogue = get_translations()
     return g.catalogue
+
+
+class Words:
+    """What `_` is in templates: as Jinja's own, but a word without a placeholder is looked up once for each language."""
+
+    MOST = 20_000
+    """Templates have some thousand sentences; more would be words of others."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, Markup]] = {}
+
+    def __call__(self, text: str, **placeholders: Any) -> Markup:
+        if placeholders:
+            return Markup(_catalogue().ugettext(text)) % placeholders  # noqa: S704 - a sentence of ours; what is put in is escaped
+        known = self._of_language()
+        word = known.get(text)
+        if word is None:
+            word = Markup(_catalogue().ugettext(text)) % {}  # noqa: S704 - a sentence of ours
+            if len(known) < self.MOST:
+                known[text] = word
+        return word
+
+    def _of_language(self) -> dict[str, Markup]:
+        found: dict[str, Markup] | None = g.get("words")
+        if found is None:
+            found = g.words = self._known.setdefault(str(get_locale()), {})
+        return found
 
 
 def language() -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from flask import g, request
+from flask import g, has_request_context, request, url_for
 from werkzeug.local import LocalProxy
 
 from clawportal import __version__
@@ -24,6 +25,36 @@ THEME_COOKIE = "clawportal_theme"
 
 
 bp.add_app_template_global(words.told, "told")
+
+_ADDRESSES: dict[tuple[str, str], str] = {}
+
+
+@bp.app_template_global("url_for")
+def address(endpoint: str, **values: Any) -> str:
+    """`url_for`, which is asked for each link of each page; most of them are the same for everybody."""
+    if values or not has_request_context():
+        return url_for(endpoint, **values)
+    key = endpoint, request.script_root
+    if key not in _ADDRESSES:
+        if len(_ADDRESSES) > 5000:  # a proxy may name any prefix
+            _ADDRESSES.clear()
+        _ADDRESSES[key] = url_for(endpoint)
+    return _ADDRESSES[key]
+
+
+def once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A macro whose answer for equal keys is made once: `{% set state = once(ui.state) %}`, then `state(i, i.phase)`."""
+    kept: dict[tuple[Any, ...], Any] = {}
+
+    def answer(argument: Any, *key: Any) -> Any:
+        if key not in kept:
+            kept[key] = make(argument)
+        return kept[key]
+
+    return answer
+
+
+bp.add_app_template_global(once, "once")
 
 
 @bp.app_context_processor

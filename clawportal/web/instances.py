@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -33,12 +34,12 @@ from clawportal.web.words import ngettext, told
 STATES: dict[str, service.Filters] = {
     "": service.Filters(),
     "attention": service.Filters(trouble=True),
-    "running": service.Filters(phases=(Phase.RUNNING,)),
-    "progressing": service.Filters(phases=tuple(sorted(TRANSITIONAL))),
-    "stopped": service.Filters(phases=(Phase.STOPPED,)),
+    "running": service.Filters(phases=(Phase.RUNNING,), calm=True),
+    "progressing": service.Filters(phases=service.CHANGING, calm=True),
+    "stopped": service.Filters(phases=(Phase.STOPPED,), calm=True),
     "failed": service.Filters(phases=(Phase.FAILED,)),
 }
-"""The tabs of the list, by what stands in the address."""
+"""The tabs of the list, by what stands in the address; their counts add up. `failed` is no tab: what failed needs attention."""
 
 LEVELS: dict[str, tuple[str, ...]] = {"": (), "warning": ("warning", "error"), "error": ("error",)}
 ACTIONS = {
@@ -82,7 +83,7 @@ def instances() -> str:
 def _filters(given: dict[str, str]) -> service.Filters:
     state = STATES[given["state"]]
     adapters = (given["adapter"],) if given["adapter"] else ()
-    return service.Filters(state.phases, adapters, given["project"], given["q"][:200], state.trouble)
+    return replace(state, adapters=adapters, project=given["project"], text=given["q"][:200])
 
 
 @bp.post("/instances/bulk")
@@ -147,7 +148,10 @@ def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
 def instance(instance_id: str) -> str:
     found, part = service.get(actor(), instance_id), request.args.get("part", "") if fragment() else ""
     if part == "row":
-        return render_template("instances/_row.html", i=rows.instance_rows(actor(), [found], sparks=True)[0])
+        listed = service.lean_listing(actor(), service.Filters(name=found.id), Which(1)).items
+        if not listed:
+            raise NotFound(_("%(name)s is gone.", name=found.name))
+        return render_template("instances/_row.html", i=rows.instance_rows(actor(), listed, sparks=True)[0])
     context = frame(found) if part in ("", "status") else {"i": rows.instance_row(actor(), found)}
     if part == "":
         return render_template("instances/overview.html", **context, **_overview(found))

@@ -87,9 +87,24 @@ class InstanceRow:
     managed: bool = True
     conditions: Sequence[Mapping[str, Any]] = ()
     endpoints: Sequence[instances.Endpoint] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cluster_name: str = ""
+    """In lists only."""
     cpu_spark: Drawn | None = None
     """In lists only."""
     memory_spark: Drawn | None = None
+
+    @property
+    def tile(self) -> str:
+        return self.adapter_title[:1]
+
+    @property
+    def since_iso(self) -> str:
+        return self.phase_since.isoformat()
+
+    @property
+    def since_text(self) -> str:
+        return self.phase_since.isoformat(" ")[:19]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +191,6 @@ class Tally:
     running: int = 0
     progressing: int = 0
     stopped: int = 0
-    failed: int = 0
 
 
 def projects(actor: Actor) -> list[tenancy.ProjectChoice]:
@@ -190,7 +204,7 @@ def tally(actor: Actor) -> Tally:
     """Counts of the actor's instances, asked once per request."""
     if "web_tally" not in g:
         found = instances.counts(actor)
-        g.web_tally = Tally(found.total, found.trouble, found.running, found.changing, found.stopped, found.failed)
+        g.web_tally = Tally(found.total, found.trouble, found.running, found.changing, found.stopped)
     answer: Tally = g.web_tally
     return answer
 
@@ -245,7 +259,9 @@ def _instance_row(
         updated_at=instance.updated_at,
         memory_bytes=usage.memory_bytes if usage else None,
         cpu_percent=usage.cpu_percent if usage else None,
-        project_name=names.get(instance.project_id, ""),
+        project_name=names.get(instance.project_id, "") if full else names.get(instance.project_id) or instance.project_title,
+        labels=instance.labels or {},
+        cluster_name="" if full else instance.cluster_title,
         generation=instance.generation,
         observed_generation=instance.observed_generation,
         can=_abilities(actor, instance, adapter),
@@ -411,7 +427,7 @@ class Nav:
         if self.actor is None or not self.actor.has(Permission.OPERATION_READ):
             return 0
         if "operations" not in self._cache:
-            self._cache["operations"] = operations.listing(self.actor, states=OPEN_STATES, which=Which(1)).total
+            self._cache["operations"] = operations.open_count(self.actor)
         return self._cache["operations"]
 
 
