@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
+from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from clawportal import keyring, log, paths, pluginmanager
@@ -53,13 +54,20 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _private_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_uid == os.getuid():
-        folder.chmod(0o700)
+        folder.chmod(folder.stat().st_mode & 0o711 | 0o700)  # claws with users of their own may have to pass
+
+
+def _secret_files(settings: Settings) -> list[Path]:
+    """What no claw may read, whatever folder it lies in."""
+    database = make_url(settings.database)
+    files = [settings.data_dir / KEYRING_FILE, settings.data_dir / "clawportal.toml"]
+    return [*files, Path(database.database)] if database.database and database.drivername.startswith("sqlite") else files
 
 
 def _portal(settings: Settings) -> Portal:
     registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
     ring = _ring(settings)
-    connections = Connections(registry, settings.data_dir, installer_environment(settings))
+    connections = Connections(registry, settings.data_dir, installer_environment(settings), _secret_files(settings))
     return Portal(settings, registry, ring, connections)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,10 @@ class _Line:
 class Connections:
     """Runtimes by cluster id."""
 
-    def __init__(self, registry: Registry, data_dir: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, registry: Registry, data_dir: Path, environment: Mapping[str, str], private: Iterable[Path] = ()) -> None:
         self._registry = registry
         self._data_dir = data_dir
+        self._private = (str(data_dir), *map(str, private))
         self._environment = environment
         self._lock = threading.Lock()
         self._lines: dict[str, _Line] = {}
@@ -72,7 +73,9 @@ class Connections:
     def place(self, target: Target, folder: Path) -> Place:
         """What a driver is given."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Place(target.cluster_id, target.name, target.settings, str(folder), self._environment, target.secrets())
+        return Place(
+            target.cluster_id, target.name, target.settings, str(folder), self._environment, target.secrets(), self._private
+        )
 
     def _connect(self, target: Target) -> Runtime:
         driver = self._registry.runtimes.get(target.kind)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets as random_bytes
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from clawportal.errors import GiveUp, Retry
 from clawportal.runtimes import config_refused, masked
@@ -13,26 +16,34 @@ from clawportal.types import Check, File
 from clawportal_process import guarded, safefiles
 
 
-def run_check(
+@contextmanager
+def scratch(folder: Path, uid: int | None) -> Iterator[Path]:
+    """Beside the folders of the claw, which runs meanwhile and could put a link in its place."""
+    found = folder / f"check-{random_bytes.token_hex(4)}"
+    found.mkdir(mode=0o700)
+    try:
+        if uid is not None:
+            os.chown(found, uid, uid)
+        yield found
+    finally:
+        safefiles.remove_tree(found)
+
+
+def judge(
     check: Check,
     files: Iterable[File],
-    folder: Path,
+    place: Path,
     environment: Mapping[str, str],
-    values: Mapping[str, str],
+    wall: Mapping[str, Any],
     secrets: Mapping[str, str],
 ) -> None:
-    """GiveUp with the claw's own words when it refuses; the scratch folder is gone afterwards in any case."""
-    scratch = folder / "tmp" / f"check-{random_bytes.token_hex(4)}"
-    scratch.mkdir(mode=0o700)
-    try:
-        for file in files:
-            if file.root == "state":
-                safefiles.write(scratch, file.path, file.content.encode(), mode=file.mode)
-        argv = [part.replace("{candidate}", str(scratch)) for part in check.argv]
-        own = {name: value.replace("{candidate}", str(scratch)) for name, value in check.env.items()}
-        outcome = guarded.run(argv, env={**environment, **own, **values}, cwd=scratch, timeout=check.timeout)
-    finally:
-        safefiles.remove_tree(scratch)
+    """GiveUp with the claw's own words when it refuses."""
+    for file in files:
+        if file.root == "state":
+            safefiles.write(place, file.path, file.content.encode(), mode=file.mode)
+    argv = [part.replace("{candidate}", str(place)) for part in check.argv]
+    own = {name: value.replace("{candidate}", str(place)) for name, value in check.env.items()}
+    outcome = guarded.run(argv, env={**environment, **own}, cwd=place, wall=wall, timeout=check.timeout)
     if outcome.code != 0:
         _refuse(outcome, check, masked(outcome.lines, secrets.values()))
 

@@ -35,7 +35,7 @@ def _private(base: Path) -> DoctorResult:
         with tempfile.TemporaryFile(dir=base) as file:
             file.write(b"x")
             file.flush()
-        fine = stat.S_IMODE(base.stat().st_mode) & 0o077 == 0
+        fine = stat.S_IMODE(base.stat().st_mode) & 0o066 == 0
     except OSError as error:
         return DoctorResult(
             "process: folder", False, f"{base}: {error.strerror}", "Make the folder writable for the portal's user."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from clawportal.types import Strict
+from clawportal_process import identity
 
 if TYPE_CHECKING:
     from clawportal.types import Place, Runtime
@@ -49,6 +50,46 @@ class ProcessSettings(Strict):
         le=1_000_000,
         json_schema_extra={"x-advanced": True},
     )
+    separation: Literal["auto", "user+landlock", "namespace+landlock", "landlock+seccomp", "off"] = Field(
+        "auto",
+        title="Separation of claws",
+        description="The wall between a claw and everything else on this machine. With auto it is the strongest that the machine"
+        " allows; with any other value no claw starts behind a weaker one. Off is for a machine of one person: claws then reach"
+        " what the portal's user reaches.",
+    )
+    users: str = Field(
+        "",
+        title="Users for claws",
+        description="A range such as 1900000000-1900065535. Where the portal is root, each claw has a user of its own from it."
+        " Empty chooses numbers that no account has.",
+        max_length=24,
+        json_schema_extra={"x-advanced": True},
+    )
+    readable_folders: str = Field(
+        "",
+        title="Folders that claws may read",
+        description="Beside the system's own, with colons between them, such as /srv/models:/srv/tools. All claws of this cluster"
+        " can read them and run programs from them.",
+        max_length=2000,
+        json_schema_extra={"x-advanced": True},
+    )
+
+    @field_validator("users")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        if value:
+            try:
+                identity.parse(value)
+            except ValueError:
+                raise ValueError("Give two numbers above 0 with a dash between them, such as 200000-265535.") from None
+        return value
+
+    @field_validator("readable_folders")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if any(not path.startswith("/") or path.strip("/") == "" for path in value.split(":") if path):
+            raise ValueError("Give whole paths of folders, such as /srv/models; not / itself.")
+        return value
 
 
 class ProcessDriver:

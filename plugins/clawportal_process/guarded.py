@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import re
 import select
@@ -11,10 +12,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clawportal_process import launch
 
 LAST_LINES = 50
+_OPEN_FILES = 65536
 _TICK = 0.3
 _LINE_END = re.compile(rb"[\r\n]+")
 _LONGEST = 4096
@@ -34,19 +37,31 @@ def run(
     *,
     env: Mapping[str, str],
     cwd: Path,
+    wall: Mapping[str, Any],
+    umask: int = 0o077,
     timeout: float | None = None,
     on_line: Callable[[str], None] = lambda line: None,
     on_tick: Callable[[], None] = lambda: None,
     lock: int | None = None,
+    lines: int = LAST_LINES,
 ) -> Outcome:
-    """`on_line` and `on_tick` (a few times a second) may raise to end the tool. `lock` is held until the tool is really gone."""
-    environment = dict(env) if lock is None else {**env, "CLAWPORTAL_LOCK_FD": str(lock)}
-    process = subprocess.Popen(
-        launch.command("guard", argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=environment, cwd=cwd, umask=0o077, start_new_session=True, pass_fds=() if lock is None else (lock,),
-    )  # fmt: skip
+    """`on_line` and `on_tick` (a few times a second) may raise to end the tool. `lock` is held until the tool is really gone.
+    `wall` is what it runs behind; `lines` is how many of its last words are kept."""
+    told = {"wall": dict(wall), "cwd": str(cwd), "umask": umask, "open_files": _OPEN_FILES}
+    memory = os.memfd_create("spec")
+    try:
+        os.write(memory, marshal.dumps(told, 2))
+        os.lseek(memory, 0, os.SEEK_SET)
+        handles = (memory,) if lock is None else (memory, lock)
+        locks = {} if lock is None else {"CLAWPORTAL_LOCK_FD": str(lock)}
+        process = subprocess.Popen(
+            launch.command("guard", argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**env, "CLAWPORTAL_SPEC_FD": str(memory), **locks}, cwd="/", start_new_session=True, pass_fds=handles,
+        )  # fmt: skip
+    finally:
+        os.close(memory)
     assert process.stdin and process.stdout
-    words: deque[str] = deque(maxlen=LAST_LINES)
+    words: deque[str] = deque(maxlen=lines)
     try:
         over = _listen(process.stdout.fileno(), words, timeout, on_line, on_tick)
     finally:

@@ -7,15 +7,18 @@ import fcntl
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from clawportal.errors import GiveUp, Retry
 from clawportal.types import Artifact, Progress
-from clawportal_process import guarded, launch, safefiles
+from clawportal_process import guarded, identity, launch, safefiles
+from clawportal_process.separation import Own, Separator
 
 MARKER = "installed.json"
 """Written last. Without it a folder counts for nothing and is wiped before the next attempt."""
@@ -38,8 +41,11 @@ _NOISE = re.compile(r"^npm (?:http|warn|notice)|A complete log of this run|^\[no
 class Installer:
     """The artifact folders of one machine."""
 
-    def __init__(self, base: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, base: Path, environment: Mapping[str, str], separator: Separator) -> None:
         self.base = base
+        self.separator = separator
+        if separator.root:  # the users of claws and of installers pass to what is theirs, and cannot list it
+            base.chmod(0o711)
         self.given = dict(environment)
         self._known: dict[str, Artifact] = {}
 
@@ -90,12 +96,63 @@ class Installer:
         safefiles.remove_tree(folder)
         folder.mkdir(mode=0o700)
         steps = {"pip": _install_pip, "node": _install_node, "npm": _install_npm}
+        owner = f"artifact:{artifact.key}"
         try:
-            steps[artifact.kind](_Job(self, artifact, folder, progress, lock))
+            with self._tools(artifact) as tools:
+                uid = self.separator.user(owner)
+                for path in (folder, *tools.iterdir(), tools) if uid is not None else ():
+                    os.chown(path, uid, uid)
+                steps[artifact.kind](_Job(self, artifact, folder, tools, owner, progress, lock))
+            self._take_back(folder, uid)
             safefiles.write(folder, MARKER, _marker(artifact))
         except BaseException:
             safefiles.remove_tree(folder)
             raise
+        self.separator.release(owner)
+
+    @contextmanager
+    def _tools(self, artifact: Artifact) -> Iterator[Path]:
+        """Home, caches and temporary folder of one installation: what one package leaves there must not get into another."""
+        (self.base / ".tools").mkdir(mode=0o711, exist_ok=True)
+        tools = self.base / ".tools" / artifact.key
+        safefiles.remove_tree(tools)
+        for name in ("home", "pip", "npm", "tmp"):
+            (tools / name).mkdir(mode=0o700, parents=True)
+        try:
+            yield tools
+        finally:
+            safefiles.remove_tree(tools)
+
+    def _take_back(self, folder: Path, uid: int | None) -> None:
+        """From now on it is the portal's, and nobody else can change it."""
+        if uid is not None:
+            left = identity.hand_over(self.base, (folder.name,), 0)
+            if left:
+                raise GiveUp("InstallBroken", f"{folder.name}: {left[0]} has a second name elsewhere.", "Choose another version.")
+            share(folder)
+
+    def shared(self, artifact: Artifact) -> Path:
+        """Its folder, readable for the users of claws, also when an earlier version of the portal installed it."""
+        folder = self.folder(artifact)
+        if self.separator.method().user and folder.is_dir() and folder.stat().st_mode & 0o055 != 0o055:
+            share(folder)
+        return folder
+
+    def wall(self, artifact: Artifact, owner: str) -> dict[str, Any]:
+        """Of its installers, which run what the package brings."""
+        tools, temporary = f".tools/{artifact.key}", f".tools/{artifact.key}/tmp"  # noqa: S108  # its own one
+        needed = tuple(self.needed(name) for name in artifact.needs)
+        return self.separator.wall(
+            Own(
+                self.base,
+                (artifact.key, tools),
+                str(self.base / tools / "home"),
+                owner,
+                needed,
+                _paths(self.given),
+                temporary=temporary,
+            )
+        )
 
     def _enough_space(self, artifact: Artifact) -> None:
         found = os.statvfs(self.base)
@@ -117,11 +174,8 @@ class Installer:
             raise Retry("ArtifactMissing", f"{name} has to be installed before.", timedelta(seconds=5))
         return max(found)[1]
 
-    def environment(self, artifact: Artifact) -> dict[str, str]:
+    def environment(self, artifact: Artifact, tools: Path) -> dict[str, str]:
         """Of installers: a home and caches of their own, and what the portal's administrator set for them."""
-        tools = self.base / ".tools"
-        for name in ("home", "pip", "npm", "tmp"):
-            (tools / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         bins = [str(self.needed(name) / "bin") for name in artifact.needs]
         return {
             "PATH": ":".join([*bins, launch.DEFAULT_PATH]), "HOME": str(tools / "home"), "TMPDIR": str(tools / "tmp"),
@@ -135,6 +189,12 @@ def _translated(given: Mapping[str, str]) -> dict[str, str]:
     """The portal's own settings in the words of pip and npm."""
     words = {"CLAWPORTAL_PIP_INDEX_URL": "PIP_INDEX_URL", "CLAWPORTAL_NPM_REGISTRY": "npm_config_registry"}
     return {words.get(name, name): value for name, value in given.items() if value}
+
+
+def _paths(given: Mapping[str, str]) -> tuple[str, ...]:
+    """Certificates and indexes that lie on this machine: who set the variables wants installers to read them."""
+    words = [word.removeprefix("file://") for value in given.values() for word in value.split()]
+    return tuple(word for word in words if word.startswith("/") and len(Path(word).parts) > 1 and os.path.exists(word))
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -153,6 +213,17 @@ def _marker(artifact: Artifact) -> bytes:
     return json.dumps(content, indent=1).encode()
 
 
+def share(folder: Path) -> None:
+    """Let everybody read it and run its programs. The folder itself last: by it one sees that all below is done."""
+    for _, folders, files, handle in os.fwalk(folder, topdown=False, follow_symlinks=False):
+        for name in (*folders, *files):
+            mode = stat.S_IMODE(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode)
+            wanted = mode | (0o055 if mode & 0o100 else 0o044)
+            if mode != wanted and not stat.S_ISLNK(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
+                os.chmod(name, wanted, dir_fd=handle)
+    folder.chmod(0o755)
+
+
 def _try_lock(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,10 +239,14 @@ def _try_lock(handle: int) -> bool:
 class _Job:
     """The tools of one installation, with a progress that every line and every quiet moment moves on."""
 
-    def __init__(self, installer: Installer, artifact: Artifact, folder: Path, progress: Progress, lock: int) -> None:
+    def __init__(
+        self, installer: Installer, artifact: Artifact, folder: Path, tools: Path, owner: str, progress: Progress, lock: int
+    ) -> None:
         self.artifact, self.folder, self.lock = artifact, folder, lock
         self.title = f"{artifact.name} {artifact.version}"
-        self.environment = installer.environment(artifact)
+        self.environment = installer.environment(artifact, tools)
+        self.wall = installer.wall(artifact, owner)
+        self.umask = 0o022 if installer.separator.root else 0o077
         self._progress = progress
         self._said: tuple[float, str] = (0.0, f"Installing {self.title}")
 
@@ -189,7 +264,10 @@ class _Job:
             on_tick()
             self.tell()
 
-        outcome = guarded.run(argv, env=self.environment, cwd=self.folder, on_line=on_line, on_tick=tick, lock=self.lock)
+        outcome = guarded.run(
+            argv, env=self.environment, cwd=self.folder, wall=self.wall, umask=self.umask, on_line=on_line, on_tick=tick,
+            lock=self.lock,
+        )  # fmt: skip
         if outcome.code != 0:
             raise _verdict(self.title, outcome)
 
@@ -204,6 +282,8 @@ class _Job:
             [str(self.folder / command), *rest],
             env=environment,
             cwd=self.folder,
+            wall=self.wall,
+            umask=self.umask,
             timeout=_CHECK_SECONDS,
             on_tick=self.tell,
             lock=self.lock,

@@ -19,7 +19,11 @@ from typing import Any
 
 from clawportal.errors import GiveUp, Retry
 
-_CODE = "import sys; sys.path.append(sys.argv.pop(1)); import supervisor; supervisor.main()"
+_CODE = (
+    "import sys; package = type(sys)('clawportal_process'); package.__path__ = [sys.argv.pop(1)];"
+    "sys.modules['clawportal_process'] = package; from clawportal_process import supervisor; supervisor.main()"
+)
+"""The package without its `__init__`, which would load the portal."""
 ANSWER_SECONDS = 30.0
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

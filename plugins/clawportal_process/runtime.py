@@ -10,13 +10,14 @@ import errno
 import fcntl
 import itertools
 import json
+import logging
 import os
-import pwd
 import re
 import secrets as random_bytes
 import shutil
 import signal
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,16 +50,19 @@ from clawportal.types import (
     SeparationLevel,
     Workload,
 )
-from clawportal_process import history, launch, logs, machine, proc, safefiles
+from clawportal_process import history, identity, launch, logs, machine, proc, safefiles, views
 from clawportal_process.disk import DiskUse
 from clawportal_process.installers import Installer
+from clawportal_process.separation import ROOTS, Own, Separator
 
 if TYPE_CHECKING:
     from clawportal.types import Place
     from clawportal_process.driver import ProcessSettings
 
+log = logging.getLogger(__name__)
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_ROOTS = ("home", "state", "work", "tmp", "run")
+_ROOTS = (*ROOTS, "run")
 _FRESH = 50_000_000
 """Nanoseconds within which two changes of a folder may carry the same time; such a time is not trusted as a cache key."""
 _FORGOTTEN = 600.0
@@ -150,9 +154,13 @@ class ProcessRuntime(Without):
         self.base = Path(place.data_dir)
         for folder in (self.base, self.base / "instances", self.base / "artifacts"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.base.chmod(0o700)
+        self.base.chmod(stat.S_IMODE(self.base.stat().st_mode) & 0o711)  # others may have to pass, see Separator.open_ways
         self.mark = self._mark()
-        self.installer = Installer(self.base / "artifacts", place.environment)
+        self.separator = Separator(
+            self.base, private=place.private, wanted=settings.separation, users=settings.users,
+            readable=[path for path in settings.readable_folders.split(":") if path],
+        )  # fmt: skip
+        self.installer = Installer(self.base / "artifacts", place.environment, self.separator)
         self._cache: dict[str, tuple[int, _Record | None]] = {}
         self._cpu: dict[str, tuple[str, float]] = {}
         self._watchers: set[int] = set()
@@ -183,9 +191,34 @@ class ProcessRuntime(Without):
             )
         return self.base / "instances" / ref.instance_id
 
-    def _make(self, folder: Path) -> None:
-        for path in (folder, *(folder / name for name in _ROOTS)):
-            path.mkdir(mode=0o700, exist_ok=True)
+    def _make(self, ref: Ref, folder: Path) -> int | None:
+        """The folders of an instance; answers whose they are where that is not the portal."""
+        uid = self.separator.user(ref.instance_id)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if uid is not None:  # its user may pass to what is below
+            os.chown(folder, 0, uid)
+            folder.chmod(0o710)
+        for name in _ROOTS:
+            if _mkdir(folder / name) and uid is not None and name in ROOTS:
+                os.chown(folder / name, uid, uid)
+        return uid
+
+    def _hand_over(self, folder: Path, uid: int | None, *, final: bool) -> None:
+        """Once for each instance: what an earlier version ran as the portal's own user. Not `final` while that still runs."""
+        if uid is None or _text(folder / "user") == str(uid):
+            return
+        for name in identity.hand_over(folder, ROOTS, uid):
+            log.warning("%s of instance %s stays the portal's: it has another name outside of the instance", name, folder.name)
+        if final:
+            safefiles.write(folder, "user", str(uid).encode())
+
+    def _wall(self, ref: Ref, folder: Path, workload: Workload, *more: str) -> dict[str, Any]:
+        software = tuple(self.installer.shared(artifact) for artifact in workload.artifacts)
+        own = Own(
+            folder, (*ROOTS, *more), str(folder / "home"), ref.instance_id, software, ports=tuple(workload.ports.values()),
+            hidden=("run",),
+        )  # fmt: skip
+        return self.separator.wall(own)
 
     @contextmanager
     def _locked(self, folder: Path, seconds: float = 60.0) -> Iterator[None]:
@@ -219,7 +252,7 @@ class ProcessRuntime(Without):
     def write_files(self, ref: Ref, workload: Workload) -> None:
         folder = self._folder(ref)
         with _told(ref):
-            self._make(folder)
+            self._make(ref, folder)
             with self._locked(folder):
                 self._write(folder, workload.files)
                 record = _record(folder / "run")
@@ -252,7 +285,7 @@ class ProcessRuntime(Without):
         """A claw that runs something else is not touched: whoever asks has to stop it first, because only they know its grace."""
         folder = self._folder(ref)
         with _told(ref):
-            self._make(folder)
+            uid = self._make(ref, folder)
             with self._locked(folder):
                 record = _record(folder / "run")
                 if record is not None and record.running():
@@ -260,6 +293,7 @@ class ProcessRuntime(Without):
                 if record is not None and record.end is not None:
                     proc.wait_gone(record.pid, record.start, 1.0)  # it has written its end, and is about to go
                 self._end_leftovers(ref, record)
+                self._hand_over(folder, uid, final=True)
                 self._write(folder, workload.files)
                 _empty(folder / "tmp")
                 return self._launch(ref, folder, workload, secrets)
@@ -276,7 +310,8 @@ class ProcessRuntime(Without):
             raise GiveUp("NothingToRun", f"The workload of {ref} names no process.")
         spec = {
             "processes": [self._process(ref, folder, workload, process, secrets) for process in workload.processes],
-            "digest": workload.digest(), "memory_bytes": workload.memory_bytes, "grace": float(workload.stop_grace),
+            "wall": self._wall(ref, folder, workload), "digest": workload.digest(),
+            "memory_bytes": workload.memory_bytes, "grace": float(workload.stop_grace),
             "boot": proc.boot_id(), "open_files": self.settings.open_files, "log_bytes": self.settings.log_file_mb * 1_000_000,
             "log_files": self.settings.log_files, "log_rate": self.settings.log_lines_per_second,
         }  # fmt: skip
@@ -302,7 +337,7 @@ class ProcessRuntime(Without):
 
     def _environment(self, ref: Ref, folder: Path, artifacts: Iterable[Artifact]) -> dict[str, str]:
         """All that a claw gets from its surroundings: nothing of the portal's."""
-        user = _user()
+        user = views.name_of(os.getuid()) if self.separator.method().level is SeparationLevel.SECCOMP else views.NAME
         bins = [str(self.installer.folder(artifact) / "bin") for artifact in artifacts]
         return {
             "PATH": ":".join([*bins, launch.DEFAULT_PATH]), "HOME": str(folder / "home"), "USER": user, "LOGNAME": user,
@@ -313,15 +348,20 @@ class ProcessRuntime(Without):
     # ---- judging a candidate
 
     def check(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> None:
-        from clawportal_process.candidate import run_check
+        from clawportal_process import candidate
 
         if workload.check is None:
             return
         folder = self._folder(ref)
         with _told(ref):
-            self._make(folder)
+            uid = self._make(ref, folder)
+            record = _record(folder / "run")
+            self._hand_over(folder, uid, final=record is None or not record.running())
             values = secret_env(workload.check.secret_env, secrets, ref)
-            run_check(workload.check, workload.files, folder, self._environment(ref, folder, workload.artifacts), values, secrets)
+            environment = self._environment(ref, folder, workload.artifacts)
+            with candidate.scratch(folder, uid) as scratch:
+                wall = self._wall(ref, folder, workload, scratch.name)
+                candidate.judge(workload.check, workload.files, scratch, {**environment, **values}, wall, secrets)
 
     # ---- ending
 
@@ -402,6 +442,8 @@ class ProcessRuntime(Without):
                     _move(path, moved[-1])
         for path in (*moved, *self._forgotten(trash)):
             safefiles.remove_tree(path)
+        if not keep_data and not any(trash.glob(f"{ref.instance_id}.*")):
+            self.separator.release(ref.instance_id)
         self._cache.pop(ref.instance_id, None)
         self._cpu.pop(ref.instance_id, None)
         self._disk.forget(ref.instance_id)
@@ -595,8 +637,7 @@ class ProcessRuntime(Without):
         return machine.capacity(self.base)
 
     def separation(self) -> Separation:
-        words = "Claws run as the portal's own user and can read what it can read."
-        return Separation(SeparationLevel.NONE, (DoctorResult("separation", False, words),))
+        return self.separator.measure()
 
     def version(self) -> str:
         return machine.version()
@@ -604,7 +645,7 @@ class ProcessRuntime(Without):
     def diagnose(self) -> list[DoctorResult]:
         from clawportal_process.doctor import place_checks
 
-        return place_checks(self.base)
+        return [*place_checks(self.base), *self.separation().findings]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -643,11 +684,20 @@ def _no_nul(name: str, texts: Iterable[str]) -> None:
         raise GiveUp("InvalidValue", f"A command or variable of {name} holds a NUL character, which no process can be given.")
 
 
-def _user() -> str:
+def _mkdir(path: Path) -> bool:
+    """Whether it was not there before."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a number without a name
-        return str(os.getuid())
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""
 
 
 def _empty(folder: Path) -> None:

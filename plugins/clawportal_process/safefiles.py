@@ -55,17 +55,32 @@ def folder(root: Path, path: str, *, create: bool = False) -> Iterator[int]:
 
 
 def _step(handle: int, folder: str, path: str, *, create: bool) -> int:
-    if create:
-        try:
-            os.mkdir(folder, 0o700, dir_fd=handle)
-        except FileExistsError:
-            pass
+    fresh = create and _made(handle, folder)
     try:
-        return os.open(folder, FOLDER, dir_fd=handle)
+        below = os.open(folder, FOLDER, dir_fd=handle)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise UnsafePath(errno.EPERM, f"{folder} is a link or a file, not a folder", path) from None
         raise
+    if fresh:
+        _give(below, handle)
+    return below
+
+
+def _made(handle: int, folder: str) -> bool:
+    try:
+        os.mkdir(folder, 0o700, dir_fd=handle)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _give(handle: int, folder: int) -> None:
+    """What a portal that is root makes belongs to whom the folder belongs: the claw has to be able to read it."""
+    if os.geteuid() == 0:
+        owner = os.fstat(folder)
+        if (owner.st_uid, owner.st_gid) != (0, 0):
+            os.fchown(handle, owner.st_uid, owner.st_gid)
 
 
 def write(root: Path, path: str, content: bytes, *, mode: int = 0o600, only_new: bool = False) -> bool:
@@ -91,6 +106,8 @@ def _same(folder: int, name: str, present: os.stat_result, content: bytes, mode:
     """An unchanged file is left alone, so that no watcher of the claw wakes for nothing."""
     if not stat.S_ISREG(present.st_mode) or present.st_size != len(content) or stat.S_IMODE(present.st_mode) != mode:
         return False
+    if os.geteuid() == 0 and present.st_uid != os.fstat(folder).st_uid:
+        return False
     handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     with os.fdopen(handle, "rb") as file:
         return file.read() == content
@@ -103,6 +120,7 @@ def _replace(folder: int, name: str, content: bytes, mode: int) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
+            _give(handle, folder)
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -126,6 +144,7 @@ def write_stream(root: Path, path: str, pieces: Iterable[bytes], *, mode: int, m
             with os.fdopen(handle, "wb", buffering=0) as file:
                 for piece in pieces:
                     file.write(piece)
+                _give(handle, folder)
                 os.fchmod(handle, mode)
                 os.utime(handle, (modified, modified))
             os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -151,6 +170,9 @@ def link(root: Path, path: str, target: str) -> None:
         _no_folder_there(folder, name, path)
         fresh = _fresh(name)
         os.symlink(target, fresh, dir_fd=folder)
+        if os.geteuid() == 0:
+            owner = os.fstat(folder)
+            os.chown(fresh, owner.st_uid, owner.st_gid, dir_fd=folder, follow_symlinks=False)
         os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
@@ -195,8 +217,7 @@ def remove_tree(folder: Path) -> None:
     def open_up(_function: object, name: str, _info: object) -> None:
         parent = Path(name).parent
         for place in (parent, Path(name)):
-            if not place.is_symlink() and place.is_dir():
-                place.chmod(0o700)
+            _unlock(place)
         if Path(name).is_dir() and not Path(name).is_symlink():
             shutil.rmtree(name)
         else:
@@ -204,3 +225,15 @@ def remove_tree(folder: Path) -> None:
 
     if folder.exists():
         shutil.rmtree(folder, onerror=open_up)
+
+
+def _unlock(place: Path) -> None:
+    """Give a folder its permissions back; never what a link in its place leads to."""
+    try:
+        handle = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+    finally:
+        os.close(handle)

@@ -9,7 +9,6 @@ still needs its helpers; what is left when they have ended gets SIGTERM too; wha
 
 from __future__ import annotations
 
-import _ctypes
 import _signal as signal  # type: ignore[import-not-found]  # the C module, unknown to typeshed; `signal` brings 1 MB of enum
 import errno
 import fcntl
@@ -19,6 +18,8 @@ import resource
 import select
 import sys
 import time
+
+from clawportal_process import confine, kernel
 
 TYPE_CHECKING = False  # the type checker takes it for true; importing typing would cost memory
 if TYPE_CHECKING:
@@ -36,16 +37,9 @@ SPARED = 8 * 1024
 RESERVE = 4096
 EVENTS_LIMIT = 64 * 1024
 """Size at which the list of starts and ends is put aside; one older file is kept."""
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _RESET = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1, signal.SIGXFSZ, signal.SIGCHLD,
 )  # fmt: skip
-
-
-def prctl(option: int, value: int | bytes) -> None:
-    """`prctl(2)` without the 0.5 MB of ctypes."""
-    library = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # typeshed does not know that None is this process itself
-    _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (option, value, 0, 0, 0))
 
 
 def dumps(value: Any) -> str:
@@ -348,6 +342,7 @@ class Stream:
 
 def spawn(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int, int]) -> int:
     """Start one process in its own session, with these as its standard streams. OSError says why it cannot be executed."""
+    confine.hand_over(spec["wall"], streams)
     report, child_report = os.pipe()
     parent = os.getpid()
     pid = os.fork()  # signals are blocked here: one that comes before the exec must not meet our handlers
@@ -373,10 +368,7 @@ def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, i
     signal.set_wakeup_fd(-1)
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # without its supervisor a claw has no log and no master: it should end
-    if os.getppid() != parent:
-        os._exit(127)
-    os.umask(0o077)
+    os.umask(spec.get("umask", 0o077))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     limit = spec["open_files"] if hard == resource.RLIM_INFINITY else min(spec["open_files"], hard)
@@ -388,6 +380,11 @@ def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, i
             os.dup2(handle, target)
     if process.get("terminal"):
         fcntl.ioctl(0, process["terminal"], 0)  # TIOCSCTTY, whose number differs between machines
+    confine.enter(spec["wall"])
+    # after the wall, because the kernel forgets this when a process becomes somebody else
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)  # without its supervisor a claw has no log and no master: it should end
+    if os.getppid() != parent:
+        os._exit(127)
     os.chdir(process["cwd"])
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvpe(process["argv"][0], process["argv"], process["env"])  # no shell is the point
@@ -780,8 +777,8 @@ def supervise(run: str) -> None:
     spec = _read_spec()
     if os.fork():
         os._exit(0)
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    prctl(_PR_SET_NAME, b"claw-supervisor")  # for `ps` and `top`; /proc/<pid>/cwd says of which instance
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    kernel.prctl(kernel.PR_SET_NAME, b"claw-supervisor")  # for `ps` and `top`; /proc/<pid>/cwd says of which instance
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0, inheritable=False)
     os.dup2(null, 2, inheritable=False)
@@ -831,11 +828,14 @@ def _lock() -> None:
 def guard(argv: list[str]) -> int:
     """Run a command that must not outlive the portal: when standard input ends, its whole tree is killed.
 
-    A lock that was handed down stays with this process, so that nobody follows while a left-over tool still writes.
+    A lock that was handed down stays with this process, so that nobody follows while a left-over tool still writes. The wall that
+    the command runs behind comes in memory.
     """
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     for handle in map(int, os.environ.pop("CLAWPORTAL_LOCK_FD", "").split()):
         os.set_inheritable(handle, False)
+    with os.fdopen(int(os.environ.pop("CLAWPORTAL_SPEC_FD")), "rb") as file:
+        spec = marshal.loads(file.read())  # noqa: S302  # from the portal, through memory that nobody else has
     wake, wake_in = os.pipe()
     os.set_blocking(wake_in, False)
     signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
@@ -843,11 +843,15 @@ def guard(argv: list[str]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parent_pipe = os.dup(0)
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    process = {"argv": argv, "env": dict(os.environ), "cwd": spec["cwd"]}
+    signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
     try:
-        pid = os.posix_spawnp(argv[0], argv, os.environ)
+        pid = spawn(process, spec, (0, 1, 2))
     except OSError as error:
-        os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
+        os.write(2, f"cannot start {argv[0]}: {error.strerror}: {error.filename}\n".encode())
         return 127
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _RESET)
     while True:
         ready = select.select([parent_pipe, wake], [], [])[0]
         if parent_pipe in ready:

@@ -1,0 +1,72 @@
+"""Calls of the kernel that Python has no function for, by the C module below ctypes: a supervisor has no room for all of it."""
+
+from __future__ import annotations
+
+import _ctypes
+import os
+
+TYPE_CHECKING = False  # the type checker takes it for true; importing typing would cost memory
+if TYPE_CHECKING:
+    from typing import Any
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 15, 22, 36, 38
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_PLAIN_CALL, _KEEPS_ERRNO = 1, 8
+
+
+class _Long(_ctypes._SimpleCData):  # type: ignore[misc]  # typeshed hides its base
+    _type_ = "l"
+
+
+class _Byte(_ctypes._SimpleCData):  # type: ignore[misc]
+    _type_ = "c"
+
+
+class _Function(_ctypes.CFuncPtr):
+    _flags_ = _PLAIN_CALL | _KEEPS_ERRNO
+    _restype_ = _Long
+
+
+def _of_c(name: str) -> Any:
+    library = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # typeshed does not know that None is this process itself
+    return _Function(_ctypes.dlsym(library, name))
+
+
+def call(name: str, *arguments: int | bytes | None) -> int:
+    """A function of the C library that answers -1 on failure, which is raised as OSError."""
+    given = [_Long(argument) if isinstance(argument, int) else argument for argument in arguments]
+    answer = int(_of_c(name)(*given))
+    if answer == -1:
+        number = _ctypes.get_errno()
+        raise OSError(number, os.strerror(number), _told(name, arguments))
+    return answer
+
+
+def _told(name: str, arguments: tuple[int | bytes | None, ...]) -> str:
+    texts = [os.fsdecode(part) for part in arguments if isinstance(part, bytes) and part.isascii() and part.isprintable()]
+    return " ".join([name, *texts]) if name != "syscall" else f"system call {arguments[0]!r}"
+
+
+def syscall(number: int, *arguments: int | bytes | None) -> int:
+    return call("syscall", number, *arguments)
+
+
+def prctl(option: int, value: int | bytes, extra: int | bytes = 0) -> int:
+    return call("prctl", option, value, extra, 0, 0)
+
+
+def mount(source: str, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    texts = [None if text is None else os.fsencode(text) for text in (kind, data)]
+    call("mount", os.fsencode(source), os.fsencode(target), texts[0], flags, texts[1])
+
+
+class Memory:
+    """Bytes with an address, as long as this object lives."""
+
+    def __init__(self, content: bytes) -> None:
+        kind = type("_Bytes", (_ctypes.Array,), {"_type_": _Byte, "_length_": len(content)})
+        self._bytes: Any = kind(*content)
+        self.address = _ctypes.addressof(self._bytes)

@@ -1,0 +1,62 @@
+"""A filter of system calls: no way around the other rules, and, where it is asked for, no local sockets at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from clawportal_process import kernel
+
+_MODE_FILTER = 2
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_AT_NUMBER, _AT_MACHINE, _AT_FIRST = 0, 4, 16
+_AF_UNIX = 1
+_OTHER_INTERFACE = 0x40000000
+"""System calls of x32 begin here: the same functions by other numbers."""
+MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_SOCKET = {"x86_64": 41, "aarch64": 198}
+_REFUSED = {
+    # the rings of io_uring open sockets and files without a system call; keys of the session are the portal's
+    "x86_64": {
+        "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "add_key": 248, "request_key": 249, "keyctl": 250,
+        "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
+    },
+    "aarch64": {
+        "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "add_key": 217, "request_key": 218, "keyctl": 219,
+        "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
+    },
+}  # fmt: skip
+
+
+def possible() -> bool:
+    return os.uname().machine in MACHINES
+
+
+def _step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
+    return struct.pack("HBBI", code, yes, no, value)
+
+
+def program(machine: str, *, unix_sockets: bool) -> bytes:
+    """In the language of the kernel's packet filter. `socketpair` always stays: programs talk to their children by it."""
+    refuse = _step(_RETURN, _ERRNO | errno.EPERM)
+    steps = [
+        _step(_LOAD, _AT_MACHINE), _step(_EQUAL, MACHINES[machine], yes=1), _step(_RETURN, _ERRNO | errno.ENOSYS),
+        _step(_LOAD, _AT_NUMBER), _step(_AT_LEAST, _OTHER_INTERFACE, no=1), _step(_RETURN, _ERRNO | errno.ENOSYS),
+    ]  # fmt: skip
+    for number in _REFUSED[machine].values():
+        steps += [_step(_EQUAL, number, no=1), refuse]
+    if not unix_sockets:
+        steps += [
+            _step(_EQUAL, _SOCKET[machine], no=3), _step(_LOAD, _AT_FIRST), _step(_EQUAL, _AF_UNIX, no=1),
+            _step(_RETURN, _ERRNO | errno.EACCES),
+        ]  # fmt: skip
+    return b"".join([*steps, _step(_RETURN, _ALLOW)])
+
+
+def enforce(code: bytes) -> None:
+    """On this process, which has given up new privileges before, and on all below."""
+    steps = kernel.Memory(code)
+    told = kernel.Memory(struct.pack("HxxxxxxQ", len(code) // 8, steps.address))
+    kernel.prctl(kernel.PR_SET_SECCOMP, _MODE_FILTER, told.address)

@@ -1,0 +1,236 @@
+"""Decides what stands between the claws of this machine: the strongest wall that the kernel, the portal's own rights and the
+cluster's settings allow. Whether it holds is not believed but tried (see `probe`)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any
+
+from clawportal.errors import GiveUp, Retry
+from clawportal.types import DoctorResult, Separation, SeparationLevel
+from clawportal_process import identity, landlock, seccomp, views
+from clawportal_process.identity import Users
+
+ROOTS = ("home", "state", "work", "tmp")
+"""Folders that belong to the claw."""
+NOBODY = 65534
+_RANKS = (SeparationLevel.NONE, SeparationLevel.SECCOMP, SeparationLevel.NAMESPACE, SeparationLevel.USER)
+OFF = "off"
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to build the wall."""
+
+    level: SeparationLevel
+    """What it is worth when nothing gets through it."""
+    user: bool = False
+    """A user of its own."""
+    view: bool = False
+    """A root folder of its own, in a mount namespace."""
+    inside: bool = False
+    """With a user namespace, because the portal is not root."""
+    landlock: bool = True
+    sockets: bool = True
+    """Local sockets with a path or a name."""
+
+    @property
+    def words(self) -> str:
+        parts = [
+            *(["a user of its own"] if self.user else []), *(["a view of its own"] if self.view else []),
+            *(["Landlock"] if self.landlock else []), *([] if self.sockets else ["no local sockets"]),
+        ]  # fmt: skip
+        return ", ".join(parts) or "no wall"
+
+
+def methods(wanted: str, *, root: bool) -> list[Method]:
+    """The strongest first."""
+    sockets = landlock.version() >= 6  # an older kernel leaves abstract sockets open
+    if root:
+        user = [
+            Method(SeparationLevel.USER, user=True, view=True, sockets=sockets),
+            Method(SeparationLevel.USER, user=True, sockets=sockets),
+            Method(SeparationLevel.NAMESPACE, view=True, inside=True, sockets=sockets),
+        ]
+        plain = [
+            Method(SeparationLevel.NONE, user=True, view=True, landlock=False),
+            Method(SeparationLevel.NONE, user=True, landlock=False),
+        ]
+        return plain if wanted == OFF else [*user, *plain]
+    walls = [
+        Method(SeparationLevel.NAMESPACE, view=True, inside=True, sockets=sockets),
+        Method(SeparationLevel.SECCOMP, sockets=False),
+    ]
+    return [*([] if wanted == OFF else walls), Method(SeparationLevel.NONE, landlock=False)]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which wall is built, and what was found out about it."""
+
+    method: Method | None
+    """None: a claw would have to run as root, which it never does."""
+    separation: Separation
+
+
+@dataclass(frozen=True)
+class Own:
+    """What belongs to the process that is to be confined."""
+
+    folder: Path
+    """Holds the folders that it may write to; itself it may only be passed."""
+    writable: tuple[str, ...]
+    """Names of these folders."""
+    home: str
+    owner: str
+    """Whose user it gets."""
+    software: tuple[Path, ...] = ()
+    _: KW_ONLY
+    readable: tuple[str, ...] = ()
+    """What else it may read."""
+    ports: tuple[int, ...] = ()
+    hidden: tuple[str, ...] = ()
+    """Names in the folder that are the portal's."""
+    temporary: str = "tmp"
+
+
+class Separator:
+    """The walls of one place."""
+
+    def __init__(self, base: Path, *, private: Iterable[str], wanted: str, users: str, readable: Iterable[str]) -> None:
+        self.base, self.wanted = base, wanted
+        self.private = tuple(sorted({os.path.realpath(path) for path in (str(base), *private)}))
+        self.readable = tuple(readable)
+        self.root = os.geteuid() == 0
+        self.users = Users(base, identity.parse(users) if users else identity.available())
+        self._decision: Decision | None = None
+        self._common: tuple[views.View, list[tuple[str, int]]] | None = None
+        self._guard = threading.Lock()
+
+    # ---- which
+
+    def decision(self) -> Decision:
+        """Measured once; the first who asks waits for it."""
+        with self._guard:
+            if self._decision is None:
+                from clawportal_process import probe
+
+                found = probe.decide(self, methods(self.wanted, root=self.root))
+                if found.method is None:
+                    return found  # it is asked again: nothing runs until then
+                self._decision = found
+            return self._decision
+
+    def measure(self) -> Separation:
+        try:
+            return self.decision().separation
+        except (OSError, Retry) as error:
+            finding = DoctorResult("separation", False, f"It cannot be found out now: {error}", "Try again in a minute.")
+            return Separation(SeparationLevel.NONE, (finding,))
+
+    def method(self) -> Method:
+        """GiveUp where nothing may run."""
+        found = self.decision()
+        if found.method is None:
+            raise GiveUp(
+                "NeverAsRoot",
+                "A claw never runs as root, and this portal, which does, cannot give it another user.",
+                "Run the portal as an ordinary user, or allow it to change users (CAP_SETUID, CAP_SETGID, CAP_CHOWN).",
+            )
+        if self.wanted not in (AUTO, OFF) and _RANKS.index(found.separation.level) < _RANKS.index(SeparationLevel(self.wanted)):
+            raise GiveUp(
+                "NotSeparated",
+                f"The cluster asks for the separation {self.wanted}, and this machine has {found.separation.level.value}.",
+                "Read the connection test of the cluster for what is missing, or ask for less in its settings.",
+            )
+        return found.method
+
+    def open_ways(self) -> None:
+        """Let other users pass through the portal's folders to their own, and see nothing on the way."""
+        ways = {self.base, self.base / "instances", self.base / "artifacts", self.base / "probe"}
+        ways |= {parent for parent in self.base.parents if any(parent.is_relative_to(path) for path in self.private)}
+        for folder in ways:
+            if folder.is_dir():
+                folder.chmod(0o711)
+
+    # ---- how
+
+    def user(self, owner: str, method: Method | None = None) -> int | None:
+        """The user that it runs as; None for the portal's own."""
+        method = method or self.method()
+        return self.users.of(owner) if method.user else None
+
+    def release(self, owner: str) -> None:
+        """Nothing of it is left."""
+        if self.root:
+            self.users.release(owner)
+
+    def wall(self, own: Own, method: Method | None = None) -> dict[str, Any]:
+        """For `confine.enter`."""
+        method = method or self.method()
+        uid = self.user(own.owner, method)
+        found: dict[str, Any] = {"user": (uid, uid) if uid is not None else None}
+        if method.view:
+            found |= self._view(own, method, uid)
+        if method.landlock:
+            found |= {"landlock": self._rules(own, method), "ports": list(own.ports)}
+            found["filter"] = seccomp.program(os.uname().machine, unix_sockets=method.sockets)
+        return found
+
+    def _shared(self) -> tuple[views.View, list[tuple[str, int]]]:
+        """View and rules that are the same for all."""
+        if self._common is None:
+            folders = [
+                found
+                for path in (*views.software(), *map(os.path.realpath, self.readable))
+                for found in views.without(path, self.private)
+            ]
+            etc, elsewhere = views.settings_of_the_system()
+            rules = [(path, landlock.READ) for path in (*folders, *etc, *elsewhere, "/proc", "/sys")]
+            rules += [(path, landlock.READ_DIR) for path in ("/etc", "/dev")]
+            rules += [(f"/dev/{node}", landlock.DEVICE) for node in views.NODES]
+            self._common = views.of_the_machine(folders, elsewhere), rules
+        return self._common
+
+    def _view(self, own: Own, method: Method, uid: int | None) -> dict[str, Any]:
+        view = self._shared()[0].copy()
+        for path in (str(own.folder), *self._software(own), *own.readable):
+            view.show(path)
+        folder = os.path.realpath(own.folder)
+        for name in own.hidden:
+            view.add("memory", f"{folder}/{name}", "mode=0700,size=4k")
+        for name in self._temporary():
+            view.add("put", name, f"{folder}/{own.temporary}")
+        inside = (NOBODY, NOBODY) if self.root else (os.geteuid(), os.getegid())
+        who = (uid, uid) if uid is not None else inside
+        view.steps += views.accounts(*who, own.home)
+        stage = self.base / "stage"
+        stage.mkdir(mode=0o700, exist_ok=True)
+        return {"view": [list(step) for step in view.steps], "stage": str(stage), "inside": inside if method.inside else None}
+
+    def _temporary(self) -> list[str]:
+        """Where the private one is seen, too. Not where the portal's own data lies below: it would be hidden, or writable."""
+        return [name for name in ("/tmp", "/var/tmp") if not self._shown_below(name)]  # noqa: S108  # of the view
+
+    def _shown_below(self, name: str) -> bool:
+        return any(
+            path.startswith(f"{name}/") for path in (*self.private, *views.software(), *map(os.path.realpath, self.readable))
+        )
+
+    def _software(self, own: Own) -> list[str]:
+        folders = [str(folder) for folder in own.software]
+        return [*folders, *(path for folder in own.software for path in views.interpreter(folder))]
+
+    def _rules(self, own: Own, method: Method) -> list[tuple[str, int]]:
+        rules = [*self._shared()[1], *((path, landlock.READ) for path in (*self._software(own), *own.readable))]
+        rules += [(str(own.folder / name), landlock.WRITE) for name in own.writable]
+        if method.view:
+            rules += [("/", landlock.READ_DIR), *((path, landlock.WRITE) for path in (*self._temporary(), "/dev/shm"))]  # noqa: S108
+        if method.view or method.user:  # otherwise the terminals of others are among them
+            rules += [("/dev/pts", landlock.DEVICE), ("/dev/ptmx", landlock.DEVICE)]
+        return rules

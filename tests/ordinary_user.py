@@ -1,0 +1,36 @@
+"""Runs Python as an ordinary user, for tests that run as root: `python tests/ordinary_user.py 12345 -m pytest ...`.
+
+Where the interpreter lies below a folder that only root may pass, such as `/root`, it is shown there in a mount namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+UID = 54_321
+
+
+def become(uid: int) -> None:
+    sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
+    from clawportal_process import kernel
+
+    kernel.call("unshare", kernel.CLONE_NEWNS)
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    needed = Path(sys.base_prefix)
+    closed = [parent for parent in needed.parents if not parent.stat().st_mode & 0o001]
+    if closed:
+        handle = os.open(needed, os.O_PATH)
+        kernel.mount("tmpfs", str(closed[-1]), "tmpfs", 0, "mode=0755")
+        needed.mkdir(parents=True)
+        kernel.mount(f"/proc/self/fd/{handle}", str(needed), None, kernel.MS_BIND | kernel.MS_REC)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+if __name__ == "__main__":
+    become(int(sys.argv[1]))
+    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
