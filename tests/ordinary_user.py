@@ -1,6 +1,7 @@
 """Runs Python as an ordinary user, for tests that run as root: `python tests/ordinary_user.py 12345 -m pytest ...`.
 
-Where the interpreter lies below a folder that only root may pass, such as `/root`, it is shown there in a mount namespace.
+Where the interpreter lies below a folder that only root may pass, such as `/root`, it is shown there in a mount namespace, and so
+are the folders that `CLAWPORTAL_TEST_SHOW` names with colons between them.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ def become(uid: int) -> None:
 
     kernel.call("unshare", kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    needed = Path(sys.base_prefix)
-    closed = [parent for parent in needed.parents if not parent.stat().st_mode & 0o001]
-    if closed:
-        handle = os.open(needed, os.O_PATH)
-        kernel.mount("tmpfs", str(closed[-1]), "tmpfs", 0, "mode=0755")
-        needed.mkdir(parents=True)
-        kernel.mount(f"/proc/self/fd/{handle}", str(needed), None, kernel.MS_BIND | kernel.MS_REC)
+    needed = [Path(sys.base_prefix), *map(Path, filter(None, os.environ.pop("CLAWPORTAL_TEST_SHOW", "").split(":")))]
+    hidden = [(path, os.open(path, os.O_PATH)) for path in needed if _closed(path)]
+    for top in {_closed(path)[-1] for path, _ in hidden}:
+        kernel.mount("tmpfs", str(top), "tmpfs", 0, "mode=0755")
+    for path, handle in hidden:
+        path.mkdir(parents=True)
+        kernel.mount(f"/proc/self/fd/{handle}", str(path), None, kernel.MS_BIND | kernel.MS_REC)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+
+
+def _closed(path: Path) -> list[Path]:
+    """Folders on the way that others may not pass, the outermost last."""
+    return [parent for parent in path.parents if not parent.stat().st_mode & 0o001]
 
 
 if __name__ == "__main__":

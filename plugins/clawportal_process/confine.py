@@ -108,7 +108,7 @@ def _link(stage: str, path: str, target: str) -> None:
         pass
 
 
-def _bind(stage: str, path: str, is_folder: bool) -> None:
+def _bind(stage: str, path: str, is_folder: bool, writable: bool) -> None:
     """The same place as outside; what has gone since the view was made is left out."""
     if not os.path.lexists(path):
         return
@@ -117,6 +117,8 @@ def _bind(stage: str, path: str, is_folder: bool) -> None:
     else:
         _write(stage + path, b"", os.O_CREAT)
     kernel.mount(path, stage + path, None, kernel.MS_BIND | kernel.MS_REC)
+    if not writable:
+        kernel.read_only(stage + path)
 
 
 def _put(stage: str, path: str, source: str) -> None:

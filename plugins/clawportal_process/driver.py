@@ -74,6 +74,23 @@ class ProcessSettings(Strict):
         json_schema_extra={"x-advanced": True},
     )
 
+    shared_folders: str = Field(
+        "",
+        title="Folders that claws may write",
+        description="With colons between them. All claws of this cluster can change what is in them, and a bad one can harm the"
+        " others through it. Empty is best.",
+        max_length=2000,
+        json_schema_extra={"x-advanced": True},
+    )
+
+    @property
+    def readable(self) -> list[str]:
+        return [path for path in self.readable_folders.split(":") if path]
+
+    @property
+    def shared(self) -> list[str]:
+        return [path for path in self.shared_folders.split(":") if path]
+
     @field_validator("users")
     @classmethod
     def _range(cls, value: str) -> str:
@@ -84,7 +101,7 @@ class ProcessSettings(Strict):
                 raise ValueError("Give two numbers above 0 with a dash between them, such as 200000-265535.") from None
         return value
 
-    @field_validator("readable_folders")
+    @field_validator("readable_folders", "shared_folders")
     @classmethod
     def _absolute(cls, value: str) -> str:
         if any(not path.startswith("/") or path.strip("/") == "" for path in value.split(":") if path):

@@ -104,7 +104,7 @@ class Installer:
                     os.chown(path, uid, uid)
                 steps[artifact.kind](_Job(self, artifact, folder, tools, owner, progress, lock))
             self._take_back(folder, uid)
-            safefiles.write(folder, MARKER, _marker(artifact))
+            safefiles.write(folder, MARKER, _marker(artifact), mode=0o644)
         except BaseException:
             safefiles.remove_tree(folder)
             raise
@@ -149,7 +149,7 @@ class Installer:
                 str(self.base / tools / "home"),
                 owner,
                 needed,
-                _paths(self.given),
+                readable=_paths(self.given),
                 temporary=temporary,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _ctypes
 import os
+import sys
 
 TYPE_CHECKING = False  # the type checker takes it for true; importing typing would cost memory
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 15, 22, 36, 38
+_MOUNT_SETATTR, _AT_RECURSIVE, _READ_ONLY = 442, 0x8000, 1
+_HERE = -100
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _PLAIN_CALL, _KEEPS_ERRNO = 1, 8
 
@@ -61,6 +64,12 @@ def prctl(option: int, value: int | bytes, extra: int | bytes = 0) -> int:
 def mount(source: str, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
     texts = [None if text is None else os.fsencode(text) for text in (kind, data)]
     call("mount", os.fsencode(source), os.fsencode(target), texts[0], flags, texts[1])
+
+
+def read_only(path: str) -> None:
+    """A mount with all below; flags that it has stay."""
+    wanted = _READ_ONLY.to_bytes(8, sys.byteorder) + bytes(24)
+    syscall(_MOUNT_SETATTR, _HERE, os.fsencode(path), _AT_RECURSIVE, wanted, len(wanted))
 
 
 class Memory:

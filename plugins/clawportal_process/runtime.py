@@ -47,7 +47,6 @@ from clawportal.types import (
     RuntimeEvent,
     Sample,
     Separation,
-    SeparationLevel,
     Workload,
 )
 from clawportal_process import history, identity, launch, logs, machine, proc, safefiles, views
@@ -158,7 +157,7 @@ class ProcessRuntime(Without):
         self.mark = self._mark()
         self.separator = Separator(
             self.base, private=place.private, wanted=settings.separation, users=settings.users,
-            readable=[path for path in settings.readable_folders.split(":") if path],
+            readable=settings.readable, shared=settings.shared,
         )  # fmt: skip
         self.installer = Installer(self.base / "artifacts", place.environment, self.separator)
         self._cache: dict[str, tuple[int, _Record | None]] = {}
@@ -337,7 +336,8 @@ class ProcessRuntime(Without):
 
     def _environment(self, ref: Ref, folder: Path, artifacts: Iterable[Artifact]) -> dict[str, str]:
         """All that a claw gets from its surroundings: nothing of the portal's."""
-        user = views.name_of(os.getuid()) if self.separator.method().level is SeparationLevel.SECCOMP else views.NAME
+        method = self.separator.method()
+        user = views.NAME if method.view or method.user else views.name_of(os.getuid())
         bins = [str(self.installer.folder(artifact) / "bin") for artifact in artifacts]
         return {
             "PATH": ":".join([*bins, launch.DEFAULT_PATH]), "HOME": str(folder / "home"), "USER": user, "LOGNAME": user,

@@ -102,10 +102,19 @@ class Own:
 class Separator:
     """The walls of one place."""
 
-    def __init__(self, base: Path, *, private: Iterable[str], wanted: str, users: str, readable: Iterable[str]) -> None:
+    def __init__(
+        self,
+        base: Path,
+        *,
+        private: Iterable[str],
+        wanted: str,
+        users: str,
+        readable: Iterable[str] = (),
+        shared: Iterable[str] = (),
+    ) -> None:
         self.base, self.wanted = base, wanted
         self.private = tuple(sorted({os.path.realpath(path) for path in (str(base), *private)}))
-        self.readable = tuple(readable)
+        self.readable, self.shared = tuple(readable), tuple(shared)
         self.root = os.geteuid() == 0
         self.users = Users(base, identity.parse(users) if users else identity.available())
         self._decision: Decision | None = None
@@ -194,18 +203,22 @@ class Separator:
             rules = [(path, landlock.READ) for path in (*folders, *etc, *elsewhere, "/proc", "/sys")]
             rules += [(path, landlock.READ_DIR) for path in ("/etc", "/dev")]
             rules += [(f"/dev/{node}", landlock.DEVICE) for node in views.NODES]
-            self._common = views.of_the_machine(folders, elsewhere), rules
+            rules += [(path, landlock.WRITE) for path in self.shared]
+            self._common = views.of_the_machine(folders, elsewhere, self._busy()), rules
         return self._common
 
     def _view(self, own: Own, method: Method, uid: int | None) -> dict[str, Any]:
         view = self._shared()[0].copy()
-        for path in (str(own.folder), *self._software(own), *own.readable):
+        for path in (*self._software(own), *own.readable):
             view.show(path)
+        for path in (*self._own_paths(own), *self.shared):
+            view.show(path, writable=True)
         folder = os.path.realpath(own.folder)
         for name in own.hidden:
             view.add("memory", f"{folder}/{name}", "mode=0700,size=4k")
-        for name in self._temporary():
-            view.add("put", name, f"{folder}/{own.temporary}")
+        for name in views.TEMPORARY:
+            if name not in self._busy():
+                view.steps.append(("put", name, f"{folder}/{own.temporary}"))
         inside = (NOBODY, NOBODY) if self.root else (os.geteuid(), os.getegid())
         who = (uid, uid) if uid is not None else inside
         view.steps += views.accounts(*who, own.home)
@@ -213,14 +226,14 @@ class Separator:
         stage.mkdir(mode=0o700, exist_ok=True)
         return {"view": [list(step) for step in view.steps], "stage": str(stage), "inside": inside if method.inside else None}
 
-    def _temporary(self) -> list[str]:
-        """Where the private one is seen, too. Not where the portal's own data lies below: it would be hidden, or writable."""
-        return [name for name in ("/tmp", "/var/tmp") if not self._shown_below(name)]  # noqa: S108  # of the view
+    def _own_paths(self, own: Own) -> list[str]:
+        """Together, so that files can be moved between them; each alone where all that lies around them can be written."""
+        return [str(own.folder / name) for name in own.writable] if self._busy() else [str(own.folder)]
 
-    def _shown_below(self, name: str) -> bool:
-        return any(
-            path.startswith(f"{name}/") for path in (*self.private, *views.software(), *map(os.path.realpath, self.readable))
-        )
+    def _busy(self) -> list[str]:
+        """Temporary folders of the machine that hold data or software of the portal: these are empty memory in a view."""
+        shown = (*self.private, *views.software(), *map(os.path.realpath, (*self.readable, *self.shared)))
+        return [name for name in views.TEMPORARY if any(path.startswith(f"{name}/") for path in shown)]
 
     def _software(self, own: Own) -> list[str]:
         folders = [str(folder) for folder in own.software]
@@ -230,7 +243,9 @@ class Separator:
         rules = [*self._shared()[1], *((path, landlock.READ) for path in (*self._software(own), *own.readable))]
         rules += [(str(own.folder / name), landlock.WRITE) for name in own.writable]
         if method.view:
-            rules += [("/", landlock.READ_DIR), *((path, landlock.WRITE) for path in (*self._temporary(), "/dev/shm"))]  # noqa: S108
+            rules += [("/", landlock.READ_DIR), *((path, landlock.WRITE) for path in (*views.TEMPORARY, "/dev/shm"))]  # noqa: S108
+        elif method.user:  # everybody's, and sticky: nobody takes away what is another user's
+            rules += [(path, landlock.WRITE) for path in views.TEMPORARY]
         if method.view or method.user:  # otherwise the terminals of others are among them
             rules += [("/dev/pts", landlock.DEVICE), ("/dev/ptmx", landlock.DEVICE)]
         return rules

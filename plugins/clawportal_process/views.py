@@ -22,6 +22,8 @@ NODES = ("null", "zero", "full", "random", "urandom", "tty")
 _STREAMS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _SHARED_MEMORY = "mode=1777,size=256m"
 """Its pages are not in the measured memory of any process, so that there is a limit of its own."""
+TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108  # names that programs have built in; each claw sees its own there
+_TEMPORARY_MEMORY = "mode=1777,size=64m"
 NAME = "claw"
 """What the user of a claw is called inside."""
 
@@ -56,8 +58,8 @@ def without(path: str, private: Iterable[str]) -> list[str]:
         return [path]
     if path in inside:
         return []
-    with os.scandir(path) as entries:
-        return [found for entry in entries for found in without(entry.path, inside)]
+    with os.scandir(path) as entries:  # a link is left out: what it leads to is there by its own name, or is private
+        return [found for entry in entries if not entry.is_symlink() for found in without(entry.path, inside)]
 
 
 def settings_of_the_system() -> tuple[list[str], list[str]]:
@@ -80,17 +82,17 @@ class View:
     def __init__(self, steps: Iterable[Step] = (), bound: Iterable[str] = ()) -> None:
         self.steps: list[Step] = list(steps)
         self.bound: set[str] = set(bound)
-        self._made = {step[:2] for step in self.steps}
+        self._made = {step[1] for step in self.steps}
 
     def copy(self) -> View:
         return View(self.steps, self.bound)
 
     def add(self, *step: Any) -> None:
-        if step[:2] not in self._made:
-            self._made.add(step[:2])
+        if step[1] not in self._made:
+            self._made.add(step[1])
             self.steps.append(step)
 
-    def show(self, path: str) -> None:
+    def show(self, path: str, *, writable: bool = False) -> None:
         """Make it visible by this name: links on the way are laid as they are, and followed."""
         now, parts = "", path.strip("/").split("/")
         for place, part in enumerate(parts):
@@ -100,13 +102,13 @@ class View:
                 if not self._inside(now):
                     self.add("link", now, target)
                 followed = os.path.normpath(os.path.join(os.path.dirname(now), target))
-                return self.show("/".join([followed, *parts[place + 1 :]]))
+                return self.show("/".join([followed, *parts[place + 1 :]]), writable=writable)
             if self._inside(now):
                 continue
             if place < len(parts) - 1:
                 self.add("folder", now)
             else:
-                self.add("bind", now, os.path.isdir(now))
+                self.add("bind", now, os.path.isdir(now), writable)
                 self.bound.add(now)
         return None
 
@@ -114,21 +116,25 @@ class View:
         return any(path == one or path.startswith(f"{one}/") for one in self.bound)
 
 
-def of_the_machine(readable: Iterable[str], elsewhere: Iterable[str]) -> View:
-    """What all claws of a place see."""
+def of_the_machine(readable: Iterable[str], elsewhere: Iterable[str], memory: Iterable[str] = ()) -> View:
+    """What all claws of a place see. In `memory` are temporary folders that something of it is shown in."""
     view = View()
-    for name in ("/etc", "/proc", "/sys", *readable):
+    view.add("folder", "/var")
+    for name in memory:
+        view.add("memory", name, _TEMPORARY_MEMORY)
+    for name in ("/etc", "/sys", *readable):
         if os.path.exists(name):
             view.show(name)
+    view.show("/proc", writable=True)
     for name in _SYSTEM:
         if os.path.islink(name):
             view.show(name)
-    for name in ("/dev", "/run", "/var", "/tmp", "/var/tmp"):  # noqa: S108  # folders of the view, not of the machine
+    for name in ("/dev", "/run", *TEMPORARY):
         view.add("folder", name)
     view.add("link", "/var/run", "/run")
     for node in NODES:
         if os.path.exists(f"/dev/{node}"):
-            view.show(f"/dev/{node}")
+            view.show(f"/dev/{node}", writable=True)
     for name, target in _STREAMS.items():
         view.add("link", f"/dev/{name}", target)
     view.add("terminals", "/dev/pts")

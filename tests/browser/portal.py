@@ -52,6 +52,8 @@ class PortalProcess:
         self.settings = SHORT | {"PRACTICE_MODEL_PORT": "0"} | settings
         self.process: subprocess.Popen[bytes] | None = None
         self.first_password = ""
+        self.through: tuple[str, ...] = ()
+        """A program of Python, with its arguments, that starts the portal as somebody else."""
         self._token = ""
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -75,6 +77,7 @@ class PortalProcess:
         begun = time.monotonic()
         command = [
             sys.executable,
+            *self.through,
             "-m",
             "clawportal.cli.server",
             "--data-dir",

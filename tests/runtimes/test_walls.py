@@ -207,7 +207,7 @@ def test_links_are_shown_as_links(tmp_path: Path) -> None:
     view = views.View()
     view.show(str(tmp_path / "link/deep"))
     assert ("link", str(tmp_path / "link"), "real") in view.steps
-    assert view.steps[-1] == ("bind", str(tmp_path / "real/deep"), True)
+    assert view.steps[-1] == ("bind", str(tmp_path / "real/deep"), True, False)
 
 
 # ---- users
