@@ -1,4 +1,4 @@
-"""`python -m bench [lists|life|idle|fanout|audit|rights|kubernetes|console ...]`: measure, print tables, keep the figures."""
+"""`python -m bench [lists|life|idle|fanout|audit|rights|kubernetes|console|walls ...]`: measure, print, keep the figures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, console, fanout, idle, kubernetes, life, lists, rights
+from bench import audit, console, fanout, idle, kubernetes, life, lists, rights, walls
 
 PARTS = {
     "lists": lists.run, "life": life.run, "idle": idle.run, "fanout": fanout.run, "audit": audit.run, "rights": rights.run,
-    "kubernetes": kubernetes.run, "console": console.run,
+    "kubernetes": kubernetes.run, "console": console.run, "walls": walls.run,
 }  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

@@ -101,7 +101,7 @@ def _nothing(separator: Separator, method: Method | None) -> Iterator[DoctorResu
     elif method is None:
         yield DoctorResult(
             "separation", False, "The portal is root and cannot give a claw another user, so that no claw runs here.",
-            "Run the portal as an ordinary user, or allow it to change users (CAP_SETUID, CAP_SETGID, CAP_CHOWN).",
+            "Put the portal's data where other users may pass, such as /var/lib/clawportal, or run it as an ordinary user.",
         )  # fmt: skip
     else:
         yield DoctorResult(

@@ -17,7 +17,6 @@ from clawportal_process.identity import Users
 
 ROOTS = ("home", "state", "work", "tmp")
 """Folders that belong to the claw."""
-NOBODY = 65534
 _RANKS = (SeparationLevel.NONE, SeparationLevel.SECCOMP, SeparationLevel.NAMESPACE, SeparationLevel.USER)
 OFF = "off"
 AUTO = "auto"
@@ -55,7 +54,6 @@ def methods(wanted: str, *, root: bool) -> list[Method]:
         user = [
             Method(SeparationLevel.USER, user=True, view=True, sockets=sockets),
             Method(SeparationLevel.USER, user=True, sockets=sockets),
-            Method(SeparationLevel.NAMESPACE, view=True, inside=True, sockets=sockets),
         ]
         plain = [
             Method(SeparationLevel.NONE, user=True, view=True, landlock=False),
@@ -149,7 +147,7 @@ class Separator:
             raise GiveUp(
                 "NeverAsRoot",
                 "A claw never runs as root, and this portal, which does, cannot give it another user.",
-                "Run the portal as an ordinary user, or allow it to change users (CAP_SETUID, CAP_SETGID, CAP_CHOWN).",
+                "Put the portal's data where other users may pass, such as /var/lib/clawportal, or run it as an ordinary user.",
             )
         if self.wanted not in (AUTO, OFF) and _RANKS.index(found.separation.level) < _RANKS.index(SeparationLevel(self.wanted)):
             raise GiveUp(
@@ -219,7 +217,7 @@ class Separator:
         for name in views.TEMPORARY:
             if name not in self._busy():
                 view.steps.append(("put", name, f"{folder}/{own.temporary}"))
-        inside = (NOBODY, NOBODY) if self.root else (os.geteuid(), os.getegid())
+        inside = os.geteuid(), os.getegid()
         who = (uid, uid) if uid is not None else inside
         view.steps += views.accounts(*who, own.home)
         stage = self.base / "stage"
@@ -245,7 +243,7 @@ class Separator:
         if method.view:
             rules += [("/", landlock.READ_DIR), *((path, landlock.WRITE) for path in (*views.TEMPORARY, "/dev/shm"))]  # noqa: S108
         elif method.user:  # everybody's, and sticky: nobody takes away what is another user's
-            rules += [(path, landlock.WRITE) for path in views.TEMPORARY]
+            rules += [(path, landlock.WRITE) for path in views.TEMPORARY if path not in self._busy()]
         if method.view or method.user:  # otherwise the terminals of others are among them
             rules += [("/dev/pts", landlock.DEVICE), ("/dev/ptmx", landlock.DEVICE)]
         return rules
