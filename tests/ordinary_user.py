@@ -1,7 +1,7 @@
 """Runs Python as an ordinary user, for tests that run as root: `python tests/ordinary_user.py 12345 -m pytest ...`.
 
 Where the interpreter lies below a folder that only root may pass, such as `/root`, it is shown there in a mount namespace, and so
-are the folders that `CLAWPORTAL_TEST_SHOW` names with colons between them.
+are the folders that `TEST_SHOW_FOLDERS` names with colons between them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def become(uid: int) -> None:
 
     kernel.call("unshare", kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    needed = [Path(sys.base_prefix), *map(Path, filter(None, os.environ.pop("CLAWPORTAL_TEST_SHOW", "").split(":")))]
+    needed = [Path(sys.base_prefix), *map(Path, filter(None, os.environ.pop("TEST_SHOW_FOLDERS", "").split(":")))]
     hidden = [(path, os.open(path, os.O_PATH)) for path in needed if _closed(path)]
     for top in {_closed(path)[-1] for path, _ in hidden}:
         kernel.mount("tmpfs", str(top), "tmpfs", 0, "mode=0755")

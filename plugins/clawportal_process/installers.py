@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from clawportal.errors import GiveUp, Retry
 from clawportal.types import Artifact, Progress
-from clawportal_process import guarded, identity, launch, safefiles
+from clawportal_process import guarded, identity, launch, safefiles, views
 from clawportal_process.separation import Own, Separator
 
 MARKER = "installed.json"
@@ -149,7 +149,7 @@ class Installer:
                 str(self.base / tools / "home"),
                 owner,
                 needed,
-                readable=_paths(self.given),
+                readable=_paths((*self.given.values(), *artifact.packages), self.separator.private),
                 temporary=temporary,
             )
         )
@@ -191,10 +191,11 @@ def _translated(given: Mapping[str, str]) -> dict[str, str]:
     return {words.get(name, name): value for name, value in given.items() if value}
 
 
-def _paths(given: Mapping[str, str]) -> tuple[str, ...]:
-    """Certificates and indexes that lie on this machine: who set the variables wants installers to read them."""
-    words = [word.removeprefix("file://") for value in given.values() for word in value.split()]
-    return tuple(word for word in words if word.startswith("/") and len(Path(word).parts) > 1 and os.path.exists(word))
+def _paths(given: Iterable[str], private: Iterable[str]) -> tuple[str, ...]:
+    """Certificates, indexes and packages that lie on this machine: who named them wants installers to read them."""
+    words = [re.sub(r"^file:(//)?", "", word) for value in given for word in value.split()]
+    found = [word for word in words if word.startswith("/") and len(Path(word).parts) > 1 and os.path.exists(word)]
+    return tuple(word for word in found if views.without(real := os.path.realpath(word), private) == [real])
 
 
 def _read(path: Path) -> dict[str, str]:

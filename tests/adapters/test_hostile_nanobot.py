@@ -111,14 +111,14 @@ def portal(request: pytest.FixtureRequest) -> Iterator[PortalProcess]:
     if other:
         _give(home, UID)
         found.through = (str(Path(__file__).parents[1] / "ordinary_user.py"), str(UID))
-        os.environ["CLAWPORTAL_TEST_SHOW"] = str(CACHE / "artifacts")
+        os.environ["TEST_SHOW_FOLDERS"] = str(CACHE / "artifacts")
     try:
         found.start()
         found.set_up()
         yield found
         found.end()
     finally:
-        os.environ.pop("CLAWPORTAL_TEST_SHOW", None)
+        os.environ.pop("TEST_SHOW_FOLDERS", None)
         found.stop()
         shutil.rmtree(home)
 
@@ -158,7 +158,7 @@ def targets(portal: PortalProcess, victim: str) -> list[tuple[str, str, str]]:
 def test_nothing_comes_of_it(portal: PortalProcess, model: AttackersModel) -> None:
     victim = portal.running("victim")["id"]
     spec = {
-        "model": {"provider": "custom", "base_url": model.url, "name": "attacker"},
+        "model": {"provider": "openai-compatible", "base_url": model.url, "name": "attacker"},
         "settings": {"exec_enabled": True, "restrict_to_workspace": False},
     }
     hostile = portal.create("hostile", "nanobot", spec=spec, secrets={"model_api_key": "of-the-attacker"})["id"]
@@ -223,7 +223,7 @@ def _nothing_but_its_own(result: Path, tried: list[tuple[str, str, str]]) -> Non
 
 def _users(folder: Path) -> list[Any]:
     with sqlite3.connect(folder / "clawportal.db") as database:
-        return database.execute("SELECT id, name FROM users ORDER BY id").fetchall()
+        return database.execute("SELECT id, name FROM user_account ORDER BY id").fetchall()
 
 
 def test_the_program_finds_something_where_there_is_no_wall(tmp_path: Path) -> None:
