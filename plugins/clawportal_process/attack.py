@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -67,13 +68,19 @@ def signal(pid: str) -> None:
     os.kill(int(pid), 0)
 
 
+def limit(pid: str) -> None:
+    """Set it to what it is; another value could end the process."""
+    resource.prlimit(int(pid), resource.RLIMIT_CORE, resource.prlimit(int(pid), resource.RLIMIT_CORE))
+
+
 def listen(port: str) -> None:
     with socket.create_server(("127.0.0.1", int(port))):
         pass
 
 
 ACTIONS: dict[str, Callable[[str], object]] = {
-    "read": read, "write": write, "make": make, "look into": look_into, "connect": connect, "signal": signal, "listen": listen,
+    "read": read, "write": write, "make": make, "look into": look_into, "connect": connect, "signal": signal,
+    "limit": limit, "listen": listen,
 }  # fmt: skip
 
 

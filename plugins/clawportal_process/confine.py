@@ -64,7 +64,7 @@ def _domain(wall: dict[str, Any]) -> landlock.Domain:
 def _see_only(wall: dict[str, Any]) -> None:
     """A root of its own that holds what is in the view and nothing else."""
     inside, outside = wall.get("inside"), (os.geteuid(), os.getegid())
-    kernel.call("unshare", kernel.CLONE_NEWNS | (kernel.CLONE_NEWUSER if inside else 0))
+    kernel.call("unshare", kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | (kernel.CLONE_NEWUSER if inside else 0))
     if inside:
         _map(inside, outside)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)

@@ -7,6 +7,7 @@ import json
 import os
 import secrets as random_bytes
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ def attempt(separator: Separator, method: Method) -> Trial:
     folder = separator.base / "probe" / random_bytes.token_hex(4)
     try:
         folder.mkdir(mode=0o711, parents=True)
+        _forget(folder.parent)
         if method.user and not method.view:
             separator.open_ways()
         with _scene(separator, method, folder) as targets:
@@ -129,6 +131,14 @@ def attempt(separator: Separator, method: Method) -> Trial:
         return Trial(str(error))
     finally:
         safefiles.remove_tree(folder)
+
+
+def _forget(place: Path) -> None:
+    """What portals left that were killed at it."""
+    for path in place.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - path.lstat().st_ctime > 10 * _PATIENCE:
+                safefiles.remove_tree(path)
 
 
 def _own(folder: Path, separator: Separator, method: Method) -> Own:
@@ -166,7 +176,8 @@ def _scene(separator: Separator, method: Method, folder: Path) -> Iterator[list[
         yield [
             *_of_the_portal(separator), (NEIGHBOUR, "read", str(neighbour / "secret")), (NEIGHBOUR, "make", str(neighbour)),
             *((PROCESSES, "look into", str(pid)) for pid in (os.getpid(), os.getppid(), 1)),
-            (SIGNALS, "signal", str(os.getpid())), *_software(separator),
+            (SIGNALS, "signal", str(os.getpid())),
+            (PROCESSES, "limit", str(os.getpid())), *_software(separator),
             *((SOCKETS, "connect", path) for path in (str(neighbour / "socket"), f"@{abstract}", *_sockets())),
             (PORTS, "listen", str(port)),
         ]  # fmt: skip

@@ -295,6 +295,9 @@ class ProcessRuntime(Without):
                 self._hand_over(folder, uid, final=True)
                 self._write(folder, workload.files)
                 _empty(folder / "tmp")
+                for path in folder.glob("check-*"):  # of a portal that was killed meanwhile
+                    if _old(path):
+                        safefiles.remove_tree(path)
                 return self._launch(ref, folder, workload, secrets)
 
     def _already(self, ref: Ref, record: _Record, workload: Workload) -> Observed:
@@ -452,10 +455,7 @@ class ProcessRuntime(Without):
         """What an earlier, interrupted removal left. Not what is fresh: another thread may be deleting that just now."""
         found: list[Path] = []
         if trash.is_dir():
-            for path in trash.iterdir():
-                with suppress(FileNotFoundError):
-                    if time.time() - path.lstat().st_ctime > _FORGOTTEN:
-                        found.append(path)
+            found = [path for path in trash.iterdir() if _old(path)]
         return found
 
     # ---- looking
@@ -691,6 +691,14 @@ def _mkdir(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _old(path: Path) -> bool:
+    """Nobody is at it any more."""
+    try:
+        return time.time() - path.lstat().st_ctime > _FORGOTTEN
+    except FileNotFoundError:
+        return False
 
 
 def _text(path: Path) -> str:

@@ -186,7 +186,9 @@ class Separator:
             found |= self._view(own, method, uid)
         if method.landlock:
             found |= {"landlock": self._rules(own, method), "ports": list(own.ports)}
-            found["filter"] = seccomp.program(os.uname().machine, unix_sockets=method.sockets)
+            found["filter"] = seccomp.program(
+                os.uname().machine, unix_sockets=method.sockets, others=method.user, shared_memory=method.user or method.view
+            )
         return found
 
     def _shared(self) -> tuple[views.View, list[tuple[str, int]]]:

@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,11 +25,9 @@ import psutil
 import pytest
 
 import clawportal_process
-from clawportal.types import Place, Ref
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_process import landlock
-from clawportal_process.driver import ProcessDriver
-from tests.browser.portal import CACHE, PortalProcess, share_installed, wait_for
+from tests.browser.portal import CACHE, ROOT, PortalProcess, share_installed, wait_for
 from tests.ordinary_user import UID
 
 pytestmark = [
@@ -149,7 +148,7 @@ def targets(portal: PortalProcess, victim: str) -> list[tuple[str, str, str]]:
         *(("read", "read", str(path)) for path in (place / "mark", theirs / "state/echo.json", theirs / "run/log")),
         *(("make", "make", str(path)) for path in (data, place, theirs / "state", place / "artifacts", *software)),
         *(("write", "write", str(path)) for path in (theirs / "run/control", theirs / "run/state.json")),
-        *((what, what, str(pid)) for pid in pids for what in ("look into", "signal")),
+        *((what, what, str(pid)) for pid in pids for what in ("look into", "signal", "limit")),
         *(("connect", "connect", path) for path in (str(theirs / "work/socket"), *sockets) if path.startswith(("/", "@"))),
         ("own", "make", "."),
     ]  # fmt: skip
@@ -198,20 +197,26 @@ def _give_tools(portal: PortalProcess, instance: str, tried: list[tuple[str, str
     return work
 
 
+CONSOLE = """
+import sys
+from clawportal.types import Place, Ref
+from clawportal_process.driver import ProcessDriver
+runtime = ProcessDriver().connect(Place("local", "local", {}, sys.argv[1]))
+session = runtime.exec(Ref(sys.argv[2]), ["sh", "-c", sys.argv[3]], tty=True)
+told = b""
+while b"finished" not in told:
+    piece = session.receive(60)
+    assert piece, told
+    told += piece[1]
+session.close()
+"""
+
+
 def _by_console(portal: PortalProcess, instance: str) -> None:
-    """Another connection to the same place, as the console has it: the supervisor of the claw starts the command."""
-    place = Place("local", "local", {}, str(place_of(portal)))
-    runtime = ProcessDriver().connect(place)
-    session = runtime.exec(Ref(instance), ["sh", "-c", COMMAND], tty=True)
-    told = b""
-    try:
-        while b"finished" not in told:
-            piece = session.receive(60)
-            assert piece, told
-            told += piece[1]
-    finally:
-        session.close()
-        runtime.close()
+    """Another connection to the same place, by the portal's user: the supervisor of the claw starts the command."""
+    command = [sys.executable, *portal.through, "-c", CONSOLE, str(place_of(portal)), instance, COMMAND]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
+    subprocess.run(command, env=environment, cwd="/", check=True, timeout=120)
 
 
 def _nothing_but_its_own(result: Path, tried: list[tuple[str, str, str]]) -> None:
@@ -228,8 +233,6 @@ def _users(folder: Path) -> list[Any]:
 
 def test_the_program_finds_something_where_there_is_no_wall(tmp_path: Path) -> None:
     """The control: the same attempts, outside of a claw."""
-    import subprocess
-
     (tmp_path / "secret").write_text("x")
     tried = [("read", "read", str(tmp_path / "secret")), ("signal", "signal", str(os.getpid())), ("make", "make", str(tmp_path))]
     (tmp_path / "targets.json").write_text(json.dumps(tried))

@@ -166,6 +166,31 @@ def test_the_filter(sockets: bool, tmp_path: Path) -> None:
     assert found == {"ring": "EPERM", "keys": "EPERM", "pair": "done", "internet": "done", "unix": last}
 
 
+@needs_filter
+def test_limits_and_priorities_of_others() -> None:
+    """Landlock has no rule for them; with one user for all, a claw could end the portal by `prlimit`."""
+    found = behind(
+        {"filter": seccomp.program(os.uname().machine, others=False, shared_memory=False)},
+        """
+        import resource
+        pid = int(sys.argv[1])
+        attempt('limit', lambda: resource.prlimit(pid, resource.RLIMIT_CPU, (1, 1)))
+        attempt('priority', lambda: os.setpriority(os.PRIO_PROCESS, pid, 19))
+        attempt('cores', lambda: os.sched_setaffinity(pid, {0}))
+        attempt('policy', lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)))
+        attempt('own limit', lambda: resource.prlimit(0, resource.RLIMIT_CORE, (0, 0)))
+        attempt('own priority', lambda: os.setpriority(os.PRIO_PROCESS, 0, 19))
+        libc = ctypes.CDLL(None, use_errno=True)
+        def memory():
+            if libc.shmget(1234, 4096, 0o1600) == -1: raise OSError(ctypes.get_errno(), '')
+        attempt('shared memory', memory)
+        """,
+        str(os.getpid()),
+    )
+    refused = dict.fromkeys(("limit", "priority", "cores", "policy", "shared memory"), "EPERM")
+    assert found == {**refused, "own limit": "done", "own priority": "done"}
+
+
 def test_nobody_gains_privileges() -> None:
     found = behind(
         {}, "told['new'] = [line.split()[1] for line in open('/proc/self/status') if line.startswith('NoNewPrivs')][0]"
