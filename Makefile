@@ -20,8 +20,7 @@ test: $(VENV)/.dev
 	.ci/redis
 	.ci/docker
 	.ci/podman
-	rm -f .pytest_cache/v/cache/lastfailed
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) || { [ $$? -eq 1 ] && .ci/again $(PY); }
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -225,7 +225,7 @@ def _changes(runtime: Any, pipe: Any) -> list[dict[str, Any]]:
     over = threading.Event()
 
     def listen() -> None:
-        for one in runtime.watch(over.is_set):
+        for one in filter(None, runtime.watch(over.is_set)):
             heard.setdefault(f"{one.ref.instance_id}/{one.restarts}", time.time())
 
     thread = threading.Thread(target=listen, daemon=True)

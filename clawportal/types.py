@@ -697,8 +697,12 @@ class Runtime(Protocol):
     def observe(self) -> list[Observed]:
         """Everything of this portal in this place, in one go."""
 
-    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
-        """Changes as they happen, until `stop()`; may miss some, `observe` is the truth."""
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed | None]:
+        """Changes as they happen, until `stop()`; may miss some, `observe` is the truth.
+
+        None as soon as it listens, and again after each gap: what changed before that only `observe` tells, so that it is asked
+        then.
+        """
 
     def sample(self) -> list[Sample]: ...
     def logs(

@@ -165,7 +165,7 @@ class Keeper:
             began = time.monotonic()
             try:
                 if not self.breaker.open:
-                    sync.watch_cluster(self.portal, self.cluster_id, self._runtime(), self.stopped)
+                    sync.watch_cluster(self.portal, self.cluster_id, self._runtime(), self.stopped, self._compare_now)
             except Exception as error:
                 if self.stopped():
                     return
@@ -173,6 +173,11 @@ class Keeper:
                 self._look.set()  # what was missed meanwhile, and whether it answers at all
             failures = 0 if time.monotonic() - began > 60 else failures + 1
             self._stop.wait(min(30.0, 0.5 * 2 ** min(failures, 6)) * (1 + 0.2 * random.random()))
+
+    def _compare_now(self) -> None:
+        """The watch listens only from now on. What changed after the last comparison and before this was heard by nobody."""
+        self._next["sync"] = 0.0
+        self._look.set()
 
     def _runtime(self) -> Any:
         with self.context():

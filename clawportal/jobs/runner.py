@@ -95,6 +95,7 @@ class Runner:
         if self.scheduler.running:  # after the thread that may just be resuming it
             self.scheduler.shutdown(wait=False)
         self._once(self.portal.recorder.flush, "series")
+        self._once(lambda: converge.release_of(self.portal.holder), "release")  # of passes that take longer than the end may
         self._once(lambda: leader.release(LEASE_NAME, self.portal.holder), "release")
 
     def _thread(self, target: Callable[[], None], name: str) -> None:
@@ -153,10 +154,13 @@ class Runner:
     def _lead_once(self) -> None:
         self._look_at_clock()
         ttl = timedelta(seconds=self.portal.settings.lease_seconds)
+        before = "" if self.leading else self._once(lambda: leader.holder_of(LEASE_NAME), "leader")
         held = self._once(lambda: leader.take(LEASE_NAME, self.portal.holder, ttl), "leader") is not None
         if held and not self.leading:
             log.info("this process leads: timers run here")
             self.scheduler.resume()
+            if before and before != self.portal.holder:  # it was silent until its lease ended
+                self._once(lambda: converge.release_of(before), "leases of the former leader")
         elif self.leading and not held:
             log.warning("another process leads now: timers pause here")
             self.scheduler.pause()

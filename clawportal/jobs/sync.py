@@ -19,7 +19,7 @@ from clawportal.runtimes import ALIVE
 from clawportal.services import cluster_health, clusters, converge, guests, herd, plans, storage
 from clawportal.services.dispatch import ASKED, rank_of
 from clawportal.services.portal import Portal
-from clawportal.types import Adapter, Capacity, Context, Health, HealthState, Observed, Runtime, Separation
+from clawportal.types import Adapter, Capacity, Context, Health, HealthState, Observed, RunState, Runtime, Separation
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ def _differs(row: Any, seen: Observed | None) -> bool:
     if row.phase == Phase.RUNNING:
         if not runs or seen is None or row.desired != Desired.RUNNING or seen.incarnation != row.incarnation:
             return True
+        if seen.state is RunState.PENDING:  # it has fallen back: it does not run any more
+            return True
         return bool(seen.drift) or row.reason == converge.DRIFTED
     return row.phase in (Phase.STOPPED, Phase.FAILED) and runs
 
@@ -94,10 +96,15 @@ def facts_of(portal: Portal, cluster: Cluster) -> cluster_health.Facts:
     return cluster_health.Facts(runtime.version(), capacity, sorted(runtime.capabilities), separation)
 
 
-def watch_cluster(portal: Portal, cluster_id: str, runtime: Runtime, stop: Callable[[], bool]) -> None:
-    """Pass on changes of one cluster as they happen; returns when `stop()`."""
+def watch_cluster(
+    portal: Portal, cluster_id: str, runtime: Runtime, stop: Callable[[], bool], listening: Callable[[], None]
+) -> None:
+    """Pass on changes of one cluster as they happen; returns when `stop()`. `listening`: what changed before it was not heard."""
     for seen in runtime.watch(stop):
-        portal.dispatcher.hint(seen.ref.instance_id, rank=WATCHED, cluster=cluster_id)
+        if seen is None:
+            listening()
+        else:
+            portal.dispatcher.hint(seen.ref.instance_id, rank=WATCHED, cluster=cluster_id)
 
 
 @dataclass

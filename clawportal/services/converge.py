@@ -47,6 +47,7 @@ QUEUE_LIMIT = timedelta(hours=1)
 """How long a start may wait for its turn; others leave the queue by their own deadlines long before."""
 
 PLACED = "Placed"
+REMOVED = "DeletedOutside"
 DRIFTED = "Drifted"
 UNWELL_REMEDY = "Look into its log; restart it if it does not recover."
 DRIFT_REMEDY = "Restart it, so that it is made anew; or have the cluster's settings say that such changes are repaired."
@@ -62,6 +63,10 @@ UNREADABLE = "Restore keyring.json from a backup or from the portal that rotated
 
 _MOST_WORDS = 1_000
 """Of what is said about the health of a claw, characters."""
+HELD = (*ALIVE, RunState.UNKNOWN)
+"""States in which something of it may still run."""
+_SILENT = ("Cluster", "Runtime", "NodeLost")
+"""How reasons begin that say nothing of the claw, but that nobody knows of it."""
 
 _PROGRESS = {Phase.PENDING: 0.02, Phase.INSTALLING: 0.1, Phase.CREATING: 0.6, Phase.STARTING: 0.75, Phase.STOPPING: 0.5,
              Phase.DELETING: 0.5}  # fmt: skip
@@ -187,6 +192,12 @@ def _as_retry(instance_id: str, error: Exception) -> Retry:
     return Retry("InternalError", f"The portal met an error it did not expect: {error!r}. Its log has the details.")
 
 
+def nobody_knows(seen: Observed) -> Retry:
+    """Of what cannot be seen just now: the place does not answer, or a part of it."""
+    words = f"{seen.message} {seen.remedy}".strip() or "The cluster does not answer."
+    return Retry(seen.reason or "ClusterUnreachable", words)
+
+
 class Pass:
     """The story of one pass. `self.row` is the instance as read last; only `write` changes it."""
 
@@ -224,7 +235,7 @@ class Pass:
         runtime = self.runtime()
         seen = runtime.inspect(plans.ref_of(self.row))
         if seen.state is RunState.UNKNOWN:
-            raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
+            raise nobody_knows(seen)
         if self.row.phase in (Phase.FAILED, Phase.STOPPED) and not self.fresh:  # stopped: it completed, and may stay so
             if seen.state in ALIVE:
                 runtime.kill(plans.ref_of(self.row))  # the rest of a start that failed
@@ -234,7 +245,10 @@ class Pass:
         if seen.state in ALIVE:
             self.keep(runtime, seen)
         elif self.exited_by_itself(seen):
-            self.after_exit(runtime, seen)
+            if seen.state is RunState.ABSENT:
+                self.after_removal(runtime)
+            else:
+                self.after_exit(runtime, seen)
         else:
             self.launch(runtime)
 
@@ -344,7 +358,8 @@ class Pass:
             return
         self.hold(workload.check.timeout)
         try:
-            runtime.check(plans.ref_of(self.row), workload, secret_values)
+            # the whole of it: a place that makes the tenant's surroundings for a check must not make them poorer
+            runtime.check(plans.whole_ref(self.portal, self.row), workload, secret_values)
         except GiveUp as verdict:
             message, *lines = secrets.masked([str(verdict), *verdict.lines], secret_values.values())
             raise GiveUp(verdict.reason, message, verdict.remedy, tuple(lines)) from verdict
@@ -575,10 +590,11 @@ class Pass:
     def await_place(self, runtime: Runtime, seen: Observed) -> None:
         """The place has taken it on, but fetches its image or looks for a machine: that has a time of its own."""
         reason, message = seen.reason or "Pending", seen.message or "The cluster prepares the claw."
-        told = (Phase.STARTING, reason, message)
-        if (self.row.phase, self.row.reason, self.row.message) != told:
+        health = HealthState.UNHEALTHY if seen.exit_code not in (None, 0) else HealthState.STARTING
+        told = (Phase.STARTING, reason, message, health)
+        if (self.row.phase, self.row.reason, self.row.message, self.row.health) != told:
             self.write(
-                Phase.STARTING, reason=reason, message=message, next_action=seen.remedy,
+                Phase.STARTING, reason=reason, message=message, next_action=seen.remedy, health=health,
                 conditions=self.condition(PLACED, False, reason, message),
             )  # fmt: skip
         if self.row.turn_at is not None and clock.now() > self.row.turn_at + PENDING_KEEPS_TURN:
@@ -645,6 +661,28 @@ class Pass:
         if not lifecycle.wants_restart(self.row.spec.get("restart", "always"), seen.exit_code):
             return self.stay_down(seen, reason, message, lines)
         self.back_off(seen, reason, message)
+
+    def after_removal(self, runtime: Runtime) -> None:
+        """Somebody took it away behind the portal's back: no exit, and no fault of the claw. What is missing is made again."""
+        again = self.row.spec.get("restart", "always") != "never"
+        message = (
+            "Somebody deleted it in its cluster. It is made again."
+            if again
+            else "Somebody deleted it in its cluster; its restart policy leaves it so."
+        )
+        ledger.record(
+            self.portal, "instance.exited", actor=SYSTEM, instance=self.row, level="warning", reason=REMOVED, message=message,
+            data={"exit_code": None, "signal": None, "lines": []},
+        )  # fmt: skip
+        if not again:
+            raise GiveUp(REMOVED, message, "Start it again if it is needed.")
+        times = self.row.attempts + 1  # until it is well again: whoever deletes it again and again is not chased
+        self.write(
+            Phase.STARTING, reason=REMOVED, message=message, health=HealthState.STARTING, incarnation="", turn_at=None,
+            observed_generation=self.generation, phase_deadline=clock.now() + lifecycle.DEADLINES[Phase.STARTING],
+            attempts=times, not_before=clock.now() + lifecycle.backoff(times - 1) if times > 1 else None,
+        )  # fmt: skip
+        self.launch(runtime)
 
     def explain(self, seen: Observed, lines: tuple[str, ...]) -> tuple[str, str, ExitVerdict]:
         """Reason and message of an exit, by the cluster if it knows, and what the adapter thinks of it."""
@@ -723,9 +761,9 @@ class Pass:
         """Whether it has ended; asks it to, and insists when it does not."""
         ref = plans.ref_of(self.row)
         seen = runtime.inspect(ref)
-        if seen.state is RunState.UNKNOWN:
-            raise Retry("ClusterUnreachable", seen.message or "The cluster does not answer.")
-        if seen.state not in ALIVE:
+        if seen.state is RunState.UNKNOWN and not (self.row.kill_wanted and seen.reason):
+            raise nobody_knows(seen)  # a kill may be meant for just that, where the place itself answers
+        if seen.state not in HELD:
             return True
         if self.row.kill_wanted and not (self.row.reason == "Killing" and self.overdue()):
             if self.row.phase != Phase.STOPPING or self.row.reason != "Killing":
@@ -743,7 +781,7 @@ class Pass:
     def await_exit(self, runtime: Runtime) -> bool:
         end, pause = time.monotonic() + QUICK_LOOK, 0.02
         while time.monotonic() < end:
-            if runtime.inspect(plans.ref_of(self.row)).state not in ALIVE:
+            if runtime.inspect(plans.ref_of(self.row)).state not in HELD:
                 return True
             time.sleep(pause)
             pause = min(pause * 1.5, 0.2)
@@ -759,7 +797,7 @@ class Pass:
             attempts = self.row.attempts + 1
             delay = later.delay or lifecycle.backoff(min(attempts, 7), random.random() * 0.2)
             told: dict[str, Any] = {"sync": Sync.PROGRESSING} if self.fresh else {}
-            if later.reason.startswith(("Cluster", "Runtime")):
+            if later.reason.startswith(_SILENT):
                 told = {"sync": Sync.UNKNOWN, "health": HealthState.UNKNOWN}
             if self.row.phase == Phase.PENDING and self.row.phase_deadline is None:  # counts from the first look
                 told["phase_deadline"] = clock.now() + lifecycle.DEADLINES[Phase.PENDING]
@@ -834,6 +872,8 @@ class Pass:
                 self._enter(row, Phase(phase))
             for name, value in observed.items():
                 setattr(row, name, value)
+            if phase != Phase.RUNNING and row.health == HealthState.HEALTHY:  # what does not run cannot be well
+                row.health = HealthState.STARTING if phase == Phase.STARTING else HealthState.UNKNOWN
             row.lease_until = row.due_at = None if row.destroyed_at else clock.now() + LEASE
             if had_turn and row.turn_at is None:
                 after_commit(herd.call_next, self.portal, row.cluster_id)
@@ -933,6 +973,21 @@ def release_all(portal: Portal) -> None:
     with transaction():
         db.session.execute(
             update(Instance).where(Instance.destroyed_at.is_(None)).values(lease_holder="", lease_until=None, due_at=clock.now())
+        )
+
+
+def release_of(holder: str) -> int:
+    """What a process that is gone had taken is due at once, and not when its leases end. Returns how many there were.
+
+    Should it only have slept, its passes notice with the next thing that they write.
+    """
+    with transaction():
+        mine = Instance.lease_holder.startswith(f"{holder}:", autoescape=True)
+        return changed_rows(
+            update(Instance)
+            .where(Instance.destroyed_at.is_(None), mine)
+            .values(lease_holder="", lease_until=None, due_at=clock.now())
+            .execution_options(synchronize_session=False)
         )
 
 

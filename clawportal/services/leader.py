@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import delete, text
+from sqlalchemy import delete, select, text
 
 from clawportal import clock
 from clawportal.db import db, transaction
@@ -31,6 +31,11 @@ def take(name: str, holder: str, ttl: timedelta = TTL) -> int | None:
             values |= {key: values[key].isoformat(" ", "microseconds") for key in ("now", "expires", "far")}  # type: ignore[attr-defined]
         found: int | None = db.session.scalar(_TAKE, values)
         return found
+
+
+def holder_of(name: str) -> str:
+    """Whoever took it last, also where that has expired; empty where it was given back."""
+    return db.session.scalar(select(Lease.holder).where(Lease.name == name)) or ""
 
 
 def release(name: str, holder: str) -> None:

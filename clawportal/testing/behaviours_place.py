@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -136,6 +137,22 @@ class PlaceBehaviours:
         other.close()
         time.sleep(0.5)
         assert lab.runtime.inspect(ref).incarnation == first.incarnation
+
+    def test_connections_share_nothing(self, lab: Lab) -> None:
+        """Of several connections with the same settings, each goes on when the others are closed, in whatever order."""
+        ref = lab.ref()
+        lab.start(ref)
+        several = [lab.connect() for _ in range(3)]
+        for one in several:
+            assert one.version()
+        for number, one in enumerate(several[:-1]):
+            one.close()
+            with ThreadPoolExecutor(8) as pool:  # more at once than lie ready: new ways are opened
+                told = list(pool.map(lambda _, left=several[number + 1]: left.version(), range(8)))
+            assert len(set(told)) == 1
+        assert ref.instance_id in {seen.ref.instance_id for seen in several[-1].observe()}
+        assert lab.connect().version(), "and whoever comes later"
+        several[-1].close()
 
 
 def _get(host: str, port: int, timeout: float) -> bytes:

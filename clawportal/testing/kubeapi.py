@@ -19,6 +19,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from clawportal.testing.certs import Authority
 from clawportal.testing.kubelet import NODE, Container, Controllers, PodWorker, stamp
 from clawportal.testing.kubestore import KINDS, Json, Key, Refused, Store, matches, now
 
@@ -48,7 +50,9 @@ TOKEN = "double-token"
 class KubeDouble:
     """One cluster of one node, on a free port of the loopback."""
 
-    def __init__(self, *, idle: bool = False) -> None:
+    def __init__(self, *, idle: bool = False, authority: Authority | None = None) -> None:
+        self.authority = authority
+        """With it the server speaks TLS, and shows a certificate of the intermediate's."""
         self._temporary = tempfile.TemporaryDirectory(prefix="kube-double-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name).resolve()
         self.mounts = self.folder / "mnt"
@@ -68,6 +72,8 @@ class KubeDouble:
         """On: what was deleted stays, as when its node is lost."""
         self.slow_status = 0.0
         """Seconds by which the node tells later that a container runs than the container speaks."""
+        self.bind_seconds = 0.0
+        """How long the cluster takes to make a volume."""
         self.metrics = True
         self.bookmark_seconds = 20.0
         self.requests: Counter[str] = Counter()
@@ -86,6 +92,8 @@ class KubeDouble:
         self.frames: weakref.WeakSet[_Frames] = weakref.WeakSet()
         self._controllers = Controllers(self)
         self._server = _Server(("127.0.0.1", 0), self)
+        if authority is not None:
+            self._server.tls = authority.context()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="API double", daemon=True)
 
     def found_here(self, argv: list[str]) -> list[str]:
@@ -101,7 +109,7 @@ class KubeDouble:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{'https' if self.authority else 'http'}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> KubeDouble:
         node = {
@@ -130,10 +138,13 @@ class KubeDouble:
 
     # ---- knobs
 
-    def kubeconfig(self, token: str = TOKEN) -> str:
+    def kubeconfig(self, token: str = TOKEN, **cluster: str) -> str:
+        """`cluster`: what is said beside the server, with `_` for `-`."""
+        ca = {"certificate-authority-data": base64.b64encode(self.authority.root.encode()).decode()} if self.authority else {}
+        said = {"server": self.address, **ca, **{name.replace("_", "-"): value for name, value in cluster.items()}}
         return json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "double",
-            "clusters": [{"name": "double", "cluster": {"server": self.address}}],
+            "clusters": [{"name": "double", "cluster": said}],
             "users": [{"name": "portal", "user": {"token": token}}],
             "contexts": [{"name": "double", "context": {"cluster": "double", "user": "portal"}}],
         })  # fmt: skip
@@ -275,6 +286,13 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], double: KubeDouble) -> None:
         super().__init__(address, _Handler)
         self.double = double
+        self.tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the thread of the connection, so that a slow handshake holds up nobody else."""
+        if self.tls is not None:
+            request = self.tls.wrap_socket(request, server_side=True)
+        super().finish_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Connections that break are part of the tests."""
@@ -705,7 +723,7 @@ class _Exec:
         """A node takes its time to begin a command, and does not when the connection has ended by then."""
         with contextlib.suppress(OSError):
             ready, _, _ = select.select([self.frames.connection], [], [], 0.05)
-            return bool(ready) and self.frames.connection.recv(1, socket.MSG_PEEK) in (b"", b"\x88")
+            return bool(ready) and self.frames.reader.peek(1)[:1] in (b"", b"\x88")
         return True
 
     def _start(self) -> subprocess.Popen[Any]:

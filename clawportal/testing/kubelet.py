@@ -441,6 +441,8 @@ class Controllers(threading.Thread):
         super().__init__(name="controllers of the double", daemon=True)
         self.double, self.store = double, double.store
         self.ending = threading.Event()
+        self._asked_for: dict[str, float] = {}
+        """When each claim was seen first."""
 
     def run(self) -> None:
         seen = -1
@@ -460,6 +462,9 @@ class Controllers(threading.Thread):
             "storageclass.kubernetes.io/is-default-class") == "true"), "")  # fmt: skip
         for claim in self.store.select("/persistentvolumeclaims", "", "")[1]:
             wanted = claim["spec"].get("storageClassName") or default
+            asked = self._asked_for.setdefault(claim["metadata"]["uid"], time.monotonic())
+            if time.monotonic() - asked < self.double.bind_seconds:
+                continue
             if claim["status"]["phase"] == "Pending" and wanted in classes:
                 yield lambda claim=claim, wanted=wanted: self._bind(claim, wanted)
 
@@ -547,9 +552,9 @@ class Controllers(threading.Thread):
             name = volume["persistentVolumeClaim"]["claimName"]
             claim = self.store.objects["/persistentvolumeclaims"].get((pod["metadata"]["namespace"], name))
             if claim is None:
-                return f'persistentvolumeclaim "{name}" not found. not found'
+                return f'0/1 nodes are available: persistentvolumeclaim "{name}" not found. not found'
             if claim["status"]["phase"] != "Bound":
-                return "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"[:-11]
+                return "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"  # so says 1.36
         nodes = self.store.select("/nodes", "", "")[1]
         wanted = ",".join(f"{name}={value}" for name, value in (pod["spec"].get("nodeSelector") or {}).items())
         if not any(matches(node, wanted) for node in nodes):

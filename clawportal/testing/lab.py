@@ -302,7 +302,8 @@ class Lab:
 
         def look() -> None:
             for change in (by or self.runtime).watch(over.is_set):
-                seen.append(change)
+                if change is not None:
+                    seen.append(change)
 
         thread = threading.Thread(target=look, name="watching", daemon=True)
         thread.start()

@@ -65,6 +65,8 @@ class Character:
     """It ignores being asked to stop."""
     immortal: bool = False
     """Not even a kill ends it."""
+    deaf: threading.Event | None = None
+    """While it is there and not set, whoever asks to watch is not listening yet."""
     silent: bool = False
     """`watch` tells nothing."""
     hangs: threading.Event | None = None
@@ -109,6 +111,12 @@ class MemoryRuntime(Without):
             self._there[instance_id] = replace(
                 seen, state=RunState.EXITED, exit_code=code, exit_signal=signal, exited_at=datetime.now(UTC), reason=reason
             )
+            self._changed.append(instance_id)
+
+    def vanish(self, instance_id: str) -> None:
+        """Somebody deletes the claw in its place."""
+        with self._lock:
+            del self._there[instance_id]
             self._changed.append(instance_id)
 
     def restart_in_place(self, instance_id: str, code: int | None = 1, reason: str = "") -> None:
@@ -225,12 +233,17 @@ class MemoryRuntime(Without):
         with self._lock:
             return [self._as_seen(seen) for seen in self._there.values()]
 
-    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed | None]:
+        with self._lock:
+            self._changed = []  # nobody has listened
+        if self.character.deaf is not None:
+            self.character.deaf.wait(30)
+        yield None
         while not stop():
             time.sleep(0.02)
             with self._lock:
                 names, self._changed = self._changed, []
-                told = [self._there[name] for name in names if name in self._there]
+                told = [self._there.get(name) or Observed(Ref(name), RunState.ABSENT) for name in names]
             yield from () if self.character.silent else told
 
     def sample(self) -> list[Sample]:

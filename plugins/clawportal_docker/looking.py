@@ -147,7 +147,7 @@ class Looking(Engine):
                     self._ended[container] = known
         return known
 
-    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed | None]:
         """The engine's own stream of events. After each new connection everything is told: something may have been missed."""
         first = True
         while not stop():
@@ -158,6 +158,7 @@ class Looking(Engine):
                 pump = Pump(iter(stream), stream.close)
                 self.streams.add(pump)
                 try:
+                    yield None
                     if not first:
                         yield from self.observe()
                     first = False

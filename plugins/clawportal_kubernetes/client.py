@@ -5,13 +5,9 @@ Typed objects cost ten times as much as dicts, and the client's API classes a se
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import re
-import shutil
 import ssl
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
-import yaml
 
-from clawportal import bounded
-from clawportal.errors import GiveUp, Invalid, Retry, Unavailable
-from clawportal_kubernetes import names
+from clawportal import bounded, certificates
+from clawportal.errors import GiveUp, Retry, Unavailable
+from clawportal_kubernetes import names, ways
 
 if TYPE_CHECKING:
     from websocket import WebSocket
@@ -39,7 +34,6 @@ LARGEST = 128 * bounded.MIB
 REFUSAL_SECONDS = 5.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 _REASON = re.compile(r'"([^"]+)" is forbidden: (.*)', re.DOTALL)
 
 
@@ -99,17 +93,18 @@ def _forbidden(words: str, who: str) -> Exception:
 
 
 class Api:
-    """One connection pool. Used by many threads at once."""
+    """One connection pool. Used by many threads at once. Nothing of it is shared with another connection."""
 
-    def __init__(self, settings: KubernetesSettings, folder: str) -> None:
+    def __init__(self, settings: KubernetesSettings) -> None:
         self.timeout = settings.request_timeout
-        self.in_cluster = not settings.kubeconfig
+        self.in_cluster = settings.access is None
         self._settings = settings
-        self._folder = tempfile.mkdtemp(prefix="kube-", dir=folder if os.path.isdir(folder) else None)
         self._lock = threading.Lock()
         self._config: Any = None
         self._pool: Any = None
-        self.document = _read(settings) if settings.kubeconfig else None
+        self._tls: ssl.SSLContext | None = None
+        self._proxy: ways.Proxy | None = None
+        self._access = settings.access
 
     # ---- connecting
 
@@ -119,7 +114,6 @@ class Api:
             if self._pool is None:
                 try:
                     from kubernetes.client.configuration import Configuration
-                    from kubernetes.client.rest import RESTClientObject
                 except ImportError as error:
                     raise Unavailable(
                         "The client of Kubernetes is not installed. Install clawportal[kubernetes] and restart the portal."
@@ -127,12 +121,15 @@ class Api:
 
                 config = Configuration()
                 self._load(config)
-                if urlsplit(config.host).hostname in _LOOPBACK:
-                    config.proxy = None  # a proxy cannot reach this machine's own loopback
                 config.connection_pool_maxsize = _POOL
                 config.keep_alive = True
+                try:
+                    self._proxy = self._way_out(config)
+                    self._tls = self._context(config)
+                except ValueError as error:
+                    raise Unavailable(f"The kubeconfig cannot be used: {error}") from error
                 self._config = config
-                self._pool = RESTClientObject(config).pool_manager
+                self._pool = ways.pool(config, self._proxy, self._tls)
             return self._pool
 
     def _load(self, config: Any) -> None:
@@ -141,19 +138,30 @@ class Api:
         from kubernetes.config.kube_config import KubeConfigLoader
 
         try:
-            if self.document is not None:
-                KubeConfigLoader(
-                    config_dict=self.document, active_context=self._settings.context or None, temp_file_path=self._folder
-                ).load_and_set(config)
+            if self._access is not None:
+                KubeConfigLoader(self._access.document, self._settings.context or None).load_and_set(config)
             else:
                 InClusterConfigLoader(f"{_SERVICE_ACCOUNT}/token", f"{_SERVICE_ACCOUNT}/ca.crt").load_and_set(config)
         except (ConfigException, OSError, ValueError) as error:
             words = (
                 f"The kubeconfig cannot be used: {error}"
-                if self.document is not None
+                if self._access is not None
                 else "There is no kubeconfig, and the portal does not run in a cluster"
             )
             raise Unavailable(f"{words}. Enter a complete kubeconfig for the cluster.") from error
+
+    def _way_out(self, config: Any) -> ways.Proxy | None:
+        """The proxy of the kubeconfig or the environment; none to this machine's own loopback, which it could not reach."""
+        if urlsplit(config.host).hostname in _LOOPBACK or ways.bypassed(config.host, config.no_proxy or ""):
+            return None
+        return ways.proxy_of(config.proxy)
+
+    def _context(self, config: Any) -> ssl.SSLContext:
+        if self._access is not None:
+            access = self._access
+            return certificates.context(access.ca, access.certificate, access.key, verify=bool(config.verify_ssl))
+        with open(config.ssl_ca_cert, encoding="ascii") as file:
+            return certificates.context(file.read())
 
     def headers(self) -> dict[str, str]:
         told = {"Accept": "application/json", "User-Agent": "clawportal"}
@@ -173,7 +181,6 @@ class Api:
         with self._lock:
             if self._pool is not None:
                 self._pool.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     # ---- requests
 
@@ -195,6 +202,8 @@ class Api:
                 method, url, headers=headers, body=data, preload_content=False, retries=retries,
                 timeout=timeout or urllib3.Timeout(connect=min(self.timeout, 10.0), read=self.timeout),
             )  # fmt: skip
+            if answer.status == 407 and self._proxy is not None:  # of a proxy in plain HTTP, which has no tunnel
+                raise ways.ProxyRefused(407)
             if answer.status >= 400:
                 raise _refusal(answer)
             if not stream:
@@ -276,27 +285,35 @@ class Api:
 
     def websocket(self, path: str, query: Any, protocol: str) -> WebSocket:
         """Open the way to a pod. ApiError or Unavailable, as `request`."""
-        from kubernetes.stream.ws_client import create_websocket
-        from websocket import WebSocketBadStatusException, WebSocketException
+        from websocket import WebSocket, WebSocketBadStatusException, WebSocketException
 
-        url = f"{self.host.replace('http', 'ws', 1)}{path}?{urlencode(query, doseq=True)}"
+        server = self.host
+        assert self._tls is not None
         headers = {**self.headers(), "sec-websocket-protocol": protocol}
+        chosen = [f"{name}: {headers[name]}" for name in ("authorization", "sec-websocket-protocol") if name in headers]
         try:
-            return create_websocket(self._config, url, headers)
+            way = ways.dial(server, self._proxy, self._tls, self._config.tls_server_name or "")
+        except OSError as error:
+            raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
+        found = WebSocket()
+        try:
+            found.connect(f"{server.replace('http', 'ws', 1)}{path}?{urlencode(query, doseq=True)}", header=chosen, socket=way)
+            found.settimeout(None)
+            return found
         except WebSocketBadStatusException as error:
+            way.close()
             raise _status_error(error.status_code, error.resp_body or b"") from error
         except (WebSocketException, OSError) as error:
+            way.close()
             raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
 
     def credentials_end(self) -> datetime | None:
         """When the client certificate of the kubeconfig expires; None without one."""
-        self._connect()
-        if not self._config.cert_file:
+        if self._access is None or not self._access.certificate:
             return None
         from cryptography import x509
 
-        with open(self._config.cert_file, "rb") as file:
-            return x509.load_pem_x509_certificate(file.read()).not_valid_after_utc
+        return x509.load_pem_x509_certificate(self._access.certificate.encode()).not_valid_after_utc
 
     def own_namespace(self) -> str:
         """Of the portal itself, where it runs in the cluster."""
@@ -341,6 +358,10 @@ def _status_error(status: int, body: bytes) -> ApiError:
 def explain_failure(error: BaseException) -> str:
     """What is wrong with the way to the server, in words."""
     text, inner = str(error), getattr(error, "reason", None)
+    if told := ways.refusal(text):
+        return told
+    if "Unable to connect to proxy" in text:
+        return "its proxy does not answer. Correct HTTPS_PROXY of the portal or proxy-url in the kubeconfig"
     if isinstance(inner, BaseException) and inner is not error:
         return explain_failure(inner)
     if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in text:
@@ -352,62 +373,6 @@ def explain_failure(error: BaseException) -> str:
     if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)) or "timed out" in text:
         return "no answer in time. Look at the network between the portal and the API server"
     return text or repr(error)
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Kubeconfig
-
-
-def _read(settings: KubernetesSettings) -> Json:
-    """The kubeconfig as a document that needs nothing but itself. `Invalid` names the setting."""
-    try:
-        found = yaml.safe_load(settings.kubeconfig)
-    except yaml.YAMLError as error:
-        raise Invalid.field("kubeconfig", f"is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict) or not {"clusters", "users", "contexts"} <= found.keys():
-        raise Invalid.field("kubeconfig", "is no kubeconfig: it must hold clusters, users and contexts.")
-    if not all(isinstance(found[key], list) and all(map(_named, found[key])) for key in ("clusters", "users", "contexts")):
-        raise Invalid.field("kubeconfig", "is no kubeconfig: clusters, users and contexts must be lists of named entries.")
-    found.setdefault("current-context", "")
-    context = settings.context or found["current-context"]
-    known = {item["name"]: item.get("context") or {} for item in found["contexts"]}
-    if not context:
-        raise Invalid.field("context", f"is needed: the kubeconfig has no current context. It knows {', '.join(known)}.")
-    if context not in known:
-        raise Invalid.field("context", f"{context!r} is not in the kubeconfig. It knows {', '.join(known) or 'none'}.")
-    for part, key in (("cluster", "clusters"), ("user", "users")):
-        wanted = known[context].get(part)
-        entry = next((item.get(part) or {} for item in found[key] if item["name"] == wanted), None)
-        if entry is None:
-            raise Invalid.field("kubeconfig", f"has no {part} {wanted!r}, which its context {context!r} names.")
-        _self_contained(entry)
-        if part == "cluster" and not str(entry.get("server", "")).startswith(("https://", "http://")):
-            raise Invalid.field("kubeconfig", f"names no server for the cluster {wanted!r}.")
-    return found
-
-
-def _named(item: object) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("name"), str)
-
-
-def _self_contained(entry: Mapping[str, Any]) -> None:
-    """Files and programs of the portal's machine are not for whoever may edit a cluster."""
-    for key in _FILES:
-        if entry.get(key):
-            raise Invalid.field(
-                "kubeconfig", f"names a file ({key}) of another machine. Use the output of: kubectl config view --raw --flatten"
-            )
-        try:
-            base64.b64decode(entry.get(f"{key}-data") or "", validate=False)
-        except ValueError as error:
-            raise Invalid.field("kubeconfig", f"holds a {key}-data that is not base64.") from error
-    for key in ("exec", "auth-provider"):
-        if entry.get(key):
-            raise Invalid.field(
-                "kubeconfig",
-                f"gets its credentials from a program ({key}), which the portal does not run. "
-                "Use the token of a ServiceAccount; docs/kubernetes.md shows how.",
-            )
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -8,14 +8,17 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic.config import JsonDict
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from clawportal.addresses import endpoint
+from clawportal.errors import Invalid
 from clawportal.types import Strict, parse_quantity
 
 if TYPE_CHECKING:
     from clawportal.types import Place, Runtime
+    from clawportal_kubernetes import kubeconfig as reading
 
 _ADVANCED: JsonDict = {"x-advanced": True}
 _LABEL = re.compile(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
@@ -25,6 +28,8 @@ _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
 
 class KubernetesSettings(Strict):
     """Settings of a cluster of kind `kubernetes`."""
+
+    _access: reading.Access | None = PrivateAttr(None)
 
     kubeconfig: str = Field(
         "",
@@ -256,6 +261,31 @@ class KubernetesSettings(Strict):
         """A kubeconfig names its own server; what is put into the cluster is for that one."""
         return {"image_pull_secret": _server(self.kubeconfig, self.context)}
 
+    @model_validator(mode="after")
+    def _kubeconfig_can_be_used(self) -> KubernetesSettings:
+        if not self.kubeconfig.strip():
+            return self
+        from clawportal_kubernetes import kubeconfig as reading  # late: a driver is looked at by every command
+
+        name = "kubeconfig"
+        try:
+            document = reading.read(self.kubeconfig)
+            name = "context"
+            context = reading.context_of(document, self.context)
+            name = "kubeconfig"
+            self._access = reading.access(document, context)
+        except ValueError as error:
+            found = InitErrorDetails(
+                type=PydanticCustomError("value_error", "{words}", {"words": str(error)}), loc=(name,), input=""
+            )
+            raise ValidationError.from_exception_data("settings", [found]) from error
+        return self
+
+    @property
+    def access(self) -> reading.Access | None:
+        """What the kubeconfig says. None where the portal's own ServiceAccount is used."""
+        return self._access
+
 
 def _server(kubeconfig: str, context: str) -> str:
     """The address of the API server; for what is no kubeconfig, which connecting tells, the text itself tells them apart."""
@@ -284,4 +314,10 @@ class KubernetesDriver:
     def connect(self, place: Place) -> Runtime:
         from clawportal_kubernetes.runtime import KubernetesRuntime
 
-        return KubernetesRuntime(place, KubernetesSettings.model_validate({**place.settings, **place.secrets}))
+        try:
+            settings = KubernetesSettings.model_validate({**place.settings, **place.secrets})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            path = ".".join(map(str, first["loc"])) or "settings"
+            raise Invalid.field(path, first["msg"].removeprefix("Value error, ")) from error
+        return KubernetesRuntime(place, settings)

@@ -357,14 +357,19 @@ def how(end: End) -> str:
     return f"ended with code {end.code}"
 
 
+_NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" (is )?not found|persistentvolumeclaim "[^"]*" is being deleted')
+"""Of the very claim. Kubernetes 1.36 also ends with "not found" what it says of a claim that is only not bound yet."""
+
+
 def unschedulable(message: str) -> Told:
     low = message.lower()
+    if _NO_CLAIM.search(low):
+        return Told("VolumeMissing", f"Its volume claim is not there: {message}", "Stop the instance and start it again.")
     if "unbound" in low or "persistentvolumeclaim" in low or "volume node affinity" in low:
-        if "not found" in low:
-            return Told("VolumeMissing", f"Its volume claim is not there: {message}", "Stop the instance and start it again.")
         return Told(
             "VolumePending", f"Its volume is not there yet: {message}",
-            "Check the cluster's storage class; without a default one, name one in the settings of the cluster.",
+            "That takes a moment. If it stays so, check the cluster's storage class; without a default one, name one in the "
+            "settings of the cluster.",
         )  # fmt: skip
     if "insufficient" in low:
         return Told("NoRoom", f"No node has room for it: {message}", "Lower its memory or CPU, stop others, or add a node.")

@@ -114,14 +114,13 @@ class Stream(threading.Thread):
         heard = False
         answer = self.api.open_watch(self.path, seconds=seconds, read_timeout=SILENCE, resourceVersion=self.version, **self.query)
         self._answer = answer
+        lines = _lines(answer)
         try:
-            for line in _lines(answer):
+            while (told := _next(lines)) is not None:
                 heard = True
-                self._take(parse_json(line))
-        except urllib3.exceptions.ReadTimeoutError:
-            return heard  # silence; the next connection goes on from the same version
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError):
-            return heard  # it was cut; whether the server is away is found out by the next connection
+                self._take(told)  # a failure here is no cut: it is told, and all is listed again
+        except _CutError:
+            return heard  # whether the server is away is found out by the next connection
         finally:
             self._answer = None
             answer.close()
@@ -146,6 +145,20 @@ class Stream(threading.Thread):
 
 
 _LONGEST = 16 * 1024**2
+
+
+class _CutError(Exception):
+    """The connection broke, or nothing was heard for long: the next one goes on from the same version."""
+
+
+def _next(lines: Iterator[bytes]) -> Json | None:
+    """None where the server has ended it in order."""
+    try:
+        line = next(lines, None)
+        found: Json | None = parse_json(line) if line is not None else None
+        return found
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
+        raise _CutError from error
 
 
 def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
@@ -431,13 +444,14 @@ class Mirror:
             found = [one for key in about for one in self.events.get((owner.space, key), ())]
         return sorted(found, key=lambda one: one.at)
 
-    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed | None]:
         """Changes as they are heard; a change that comes while one is told is told after it."""
         mine: queue.SimpleQueue[str] = queue.SimpleQueue()
         with self.lock:
             self._watchers.add(mine)
         try:
             self._start()
+            yield None  # the streams may have run before, and told nobody
             while not stop() and not self._closed:
                 try:
                     instance = mine.get(timeout=0.4)

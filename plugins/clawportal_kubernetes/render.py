@@ -459,6 +459,19 @@ def _probes(workload: Workload) -> Json:
     }  # fmt: skip
 
 
+_HELPER_MEMORY = 2 * 1024 * _MEBI
+_HELPER_REQUEST = 128 * _MEBI
+
+
+def _modest(settings: KubernetesSettings, workload: Workload | Image) -> Json:
+    """A pod of a moment asks for no more than it needs: there may be room for a check, and none for the claw."""
+    memory = workload.memory_bytes if isinstance(workload, Workload) else None
+    limit = min(memory or int(parse_quantity(settings.default_memory)), _HELPER_MEMORY)
+    found = _resources(settings, Workload(memory_bytes=limit), 1)
+    found["requests"]["memory"] = str(min(int(found["requests"]["memory"]), _HELPER_REQUEST))
+    return found
+
+
 def helper_pod(
     settings: KubernetesSettings,
     place: str,
@@ -472,7 +485,7 @@ def helper_pod(
 ) -> Named:
     """A pod that waits for commands and ends by itself: for judging a configuration, and for files while the claw is stopped."""
     image = workload if isinstance(workload, Image) else image_of(workload, ref)
-    resources = _resources(settings, workload if isinstance(workload, Workload) else Workload(), 1)
+    resources = _modest(settings, workload)
     spec = _common(settings, ref, name, image)
     spec.pop("topologySpreadConstraints", None)
     spec |= {

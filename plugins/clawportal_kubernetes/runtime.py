@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clawportal.errors import Conflict, GiveUp, Problem, Retry
 from clawportal.runtimes import IN_CONTAINERS, Without, config_refused, masked, secret_env
@@ -51,8 +51,20 @@ if TYPE_CHECKING:
 _ROOTS = ("home", "state", "work")
 _HELPER_SECONDS = 180.0
 _HELPER_IDLE = 120.0
+_NEVER = ("ImagePullFailed", "CannotStart", "OutOfMemory", "Restarting")
+"""Reasons for which a pod of a moment is given up."""
 _TENANT_FRESH = 300.0
 """Seconds after which the objects of a tenant are applied again with the next instance."""
+
+
+class _Tenant(NamedTuple):
+    """What was made for a tenant, and when."""
+
+    space: str
+    uid: str
+    """Of its namespace."""
+    made_of: str
+    at: float
 
 
 class KubernetesRuntime(Without):
@@ -61,6 +73,8 @@ class KubernetesRuntime(Without):
     title = "Kubernetes"
     kill_patience = 20.0
     """Seconds for a node to end what is killed."""
+    check_patience = 8.0
+    """For which one look waits for the pod of a check. Others may want something of the instance meanwhile."""
     begin_patience = 10.0
     """Seconds in which what has just been started may turn out to run."""
     capabilities = frozenset(
@@ -73,12 +87,12 @@ class KubernetesRuntime(Without):
     def __init__(self, place: Place, settings: KubernetesSettings) -> None:
         self.settings = settings
         self.place = place.cluster_id
-        self.api = Api(settings, place.data_dir)
+        self.api = Api(settings)
         self.mirror = Mirror(self.api, self.place, settings.namespace_prefix)
         self.meter = metrics.Meter(self.api, self.place)
-        self._tenants: dict[str, tuple[str, str, float]] = {}
-        """Namespace, hash of its objects and when they were applied, by tenant."""
+        self._tenants: dict[str, _Tenant] = {}
         self._tunnels: dict[tuple[str, int], Tunnel] = {}
+        self._checks: dict[str, threading.Lock] = {}
         self._helpers: dict[str, tuple[str, str, float]] = {}
         """Namespace and pod of a files helper, and when it was used last, by instance."""
         self._lock = threading.Lock()
@@ -121,25 +135,55 @@ class KubernetesRuntime(Without):
         """The namespace of the tenant, with all that belongs into it."""
         wanted = hashlib.sha256(json.dumps([ref.tenant_name, str(ref.limits)]).encode()).hexdigest()
         known = self._tenants.get(ref.tenant)
-        if known is not None and known[1] == wanted and time.monotonic() - known[2] < _TENANT_FRESH:
-            return known[0]
-        space = self._namespace(ref)
-        portal = self.settings.portal_namespace or (self.api.own_namespace() if self.api.in_cluster else "")
-        for item in render.tenant_objects(self.settings, self.place, ref, space, portal):
+        if known is not None and known.made_of == wanted and time.monotonic() - known.at < _TENANT_FRESH and self._there(known):
+            return known.space
+        present = self._namespace(ref)
+        space = present["metadata"]["name"]
+        for item in self._surroundings(ref, space):
             self._apply(item, ref)
-        self._tenants[ref.tenant] = (space, wanted, time.monotonic())
+        self._tenants[ref.tenant] = _Tenant(space, present["metadata"]["uid"], wanted, time.monotonic())
         return space
 
-    def _namespace(self, ref: Ref) -> str:
+    def _surroundings(self, ref: Ref, space: str) -> list[render.Named]:
+        portal = self.settings.portal_namespace or (self.api.own_namespace() if self.api.in_cluster else "")
+        return render.tenant_objects(self.settings, self.place, ref, space, portal)
+
+    def _there(self, known: _Tenant) -> bool:
+        """Still the very namespace that was filled: somebody may have deleted it, and all that is in it."""
+        present = self.api.find(f"/api/v1/namespaces/{known.space}")
+        meta = present["metadata"] if present else {}
+        return meta.get("uid") == known.uid and not meta.get("deletionTimestamp")
+
+    def _tenant_as_it_is(self, ref: Ref) -> str:
+        """The namespace, where what is missing is made, and what is there stays as it is: for what only looks."""
+        known = self._tenants.get(ref.tenant)
+        if known is not None and self._there(known):
+            return known.space
+        present = self._namespace_of(ref)
+        if present is None:
+            return self._tenant(ref)
+        self._must_not_end(present)
+        space = str(present["metadata"]["name"])
+        for item in self._surroundings(ref, space):
+            if self.api.find(item.url) is None:
+                self._apply(item, ref)
+        return space
+
+    def _namespace(self, ref: Ref) -> Json:
         present = self._namespace_of(ref)
         name = present["metadata"]["name"] if present else names.namespace_name(self.settings.namespace_prefix, self.place, ref)
         item = render.namespace(self.settings, self.place, ref, name)
         if not ref.tenant_name and present:  # the caller did not say it; what is known stays
             item.body["metadata"]["annotations"] = present["metadata"].get("annotations") or {}
-        if present and present["metadata"].get("deletionTimestamp"):
-            raise Retry("NamespaceEnding", f"The namespace {name} is being deleted; it is made again then.", timedelta(seconds=3))
-        self._apply(item, ref, present)
-        return name
+        if present:
+            self._must_not_end(present)
+        return self._apply(item, ref, present)
+
+    def _must_not_end(self, present: Json) -> None:
+        meta = present["metadata"]
+        if meta.get("deletionTimestamp"):
+            words = f"The namespace {meta['name']} is being deleted; it is made again then."
+            raise Retry("NamespaceEnding", words, timedelta(seconds=1))
 
     def _namespace_of(self, ref: Ref) -> Json | None:
         """By label: the tenant may have had another name when it was made."""
@@ -223,7 +267,7 @@ class KubernetesRuntime(Without):
     def _name(self, ref: Ref, owner: explain.Set | None) -> tuple[str, Json | None]:
         """The name of its objects, and its volume claim where it has one: both outlive another name of the instance."""
         known = self._tenants.get(ref.tenant)
-        within = f"/namespaces/{known[0]}" if known else ""  # a list of all namespaces costs the server a look at every claim
+        within = f"/namespaces/{known.space}" if known else ""  # a list of all namespaces costs the server a look at every claim
         path, mine = f"/api/v1{within}/persistentvolumeclaims", names.selector(self.place, instance=ref.instance_id)
         claim = next(iter(self.api.items(path, labelSelector=mine)), None)
         if claim is not None and claim["metadata"].get("deletionTimestamp"):
@@ -353,18 +397,39 @@ class KubernetesRuntime(Without):
             if workload.image is not None and image == workload.image.reference:
                 yield self._opener(ref, found)
                 return
-        space = self._tenant(ref)
+        space = self._tenant_as_it_is(ref)
         name, _ = self._name(ref, owner)
-        title = f"{name}-check-{random_bytes.token_hex(3)}"
-        self._create(render.helper_pod(self.settings, self.place, ref, space, name, title, workload, data=False), ref)
-        try:
-            self._await_helper(space, title, ref)
-            yield self._opener_of(space, title, "helper", str(ref))
-        finally:
-            self._delete_pod(space, title)
+        pod = render.helper_pod(self.settings, self.place, ref, space, name, f"{name}-check", workload, data=False)
+        # named by what it is: one that could not run yet is found again by the next look, and goes on from there
+        mark = _mark({"pod": json.dumps(pod.body, sort_keys=True)})
+        title = "-".join((name, "check", mark))
+        pod.body["metadata"]["name"] = title
+        self._end_checks(ref, space, keep=title)
+        with self._lock:
+            lock = self._checks.setdefault(ref.instance_id, threading.Lock())
+        with lock:  # two of the same instance would end each other's pod
+            present = self.api.find(pod.url)
+            if present is not None and (present["metadata"].get("deletionTimestamp") or _is_over(present)):
+                self._delete_pod(space, title)
+                present = None
+            if present is None:
+                self._create(pod, ref)
+            self._await_helper(space, title, ref, self.check_patience)  # a Retry leaves it: it may run by the next look
+            try:
+                yield self._opener_of(space, title, "helper", str(ref))
+            finally:
+                self._delete_pod(space, title)
 
-    def _await_helper(self, space: str, title: str, ref: Ref) -> None:
-        until = time.monotonic() + _HELPER_SECONDS
+    def _end_checks(self, ref: Ref, space: str, keep: str = "") -> None:
+        """Of descriptions that nobody asks about any more, also of a portal that was killed."""
+        chosen = names.selector(self.place, instance=ref.instance_id, role="helper")
+        for one in self.api.items(f"/api/v1/namespaces/{space}/pods", labelSelector=chosen):
+            title = one["metadata"]["name"]
+            if "-check-" in title and title != keep:
+                self._delete_pod(space, title)
+
+    def _await_helper(self, space: str, title: str, ref: Ref, seconds: float = _HELPER_SECONDS) -> None:
+        until = time.monotonic() + seconds
         while True:
             present = self.api.find(f"/api/v1/namespaces/{space}/pods/{title}")
             if present is None:
@@ -373,10 +438,11 @@ class KubernetesRuntime(Without):
             if found.containers and found.containers[0].state == "running":
                 return
             why = explain.why(found)
-            if why.reason in ("ImagePullFailed", "CannotStart", "OutOfMemory", "Restarting") or found.phase == "Failed":
+            if why.reason in _NEVER or found.phase == "Failed":
+                self._delete_pod(space, title)
                 raise GiveUp(why.reason or "HelperFailed", why.message or "A pod for this moment has failed.", why.remedy)
             if time.monotonic() > until:
-                raise Retry(why.reason or "Pending", f"{why.message} {why.remedy}".strip(), timedelta(seconds=30))
+                raise Retry(why.reason or "Pending", f"{why.message} {why.remedy}".strip(), timedelta(seconds=5))
             time.sleep(0.2)
 
     def _delete_pod(self, space: str, title: str) -> None:
@@ -460,6 +526,8 @@ class KubernetesRuntime(Without):
         for one in maps:
             meta = one["metadata"]
             self.api.delete(f"/api/v1/namespaces/{meta['namespace']}/configmaps/{meta['name']}", uid=meta["uid"])
+        for space in {one["metadata"]["namespace"] for one in (*claims, *maps)}:
+            self._end_checks(ref, space)
         homes = {
             (meta["namespace"], meta["labels"]["app.kubernetes.io/instance"])
             for meta in (one["metadata"] for one in (*claims, *maps))
@@ -489,7 +557,7 @@ class KubernetesRuntime(Without):
         self.mirror.ready()
         return self.mirror.observe()
 
-    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed | None]:
         return self.mirror.watch(stop)
 
     def events(self, ref: Ref) -> list[RuntimeEvent]:
@@ -709,6 +777,10 @@ class KubernetesRuntime(Without):
             yield
         except ApiError as error:
             raise verdict(error, str(ref)) from error
+
+
+def _is_over(pod: Json) -> bool:
+    return pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
 
 
 def _mark(values: Mapping[str, str]) -> str:

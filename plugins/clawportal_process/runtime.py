@@ -509,7 +509,7 @@ class ProcessRuntime(Without):
                     self._cache[entry.name] = known
                 yield entry.name, Path(entry.path), known[1]
 
-    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed]:
+    def watch(self, stop: Callable[[], bool]) -> Iterator[Observed | None]:
         """An exit is told by the kernel within milliseconds; a start by another portal is seen after two seconds."""
         from clawportal_process.watching import Watch
 
@@ -518,7 +518,7 @@ class ProcessRuntime(Without):
             self._watchers.add(watch.wake)
         try:
             for name in watch.changes(stop):
-                yield self.inspect(Ref(name))
+                yield self.inspect(Ref(name)) if name else None
         finally:
             with self._guard:
                 self._watchers.discard(watch.wake)

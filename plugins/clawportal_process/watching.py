@@ -23,8 +23,10 @@ class Watch:
         self.known: dict[str, tuple[int, int]] = {}
 
     def changes(self, stop: Callable[[], bool]) -> Iterator[str]:
-        """Ids of instances that started or ended after the first look."""
-        for name in self._look():
+        """Ids of instances that started or ended after the first look; an empty one as soon as that was taken."""
+        first = self._look()
+        yield ""
+        for name in first:
             if name not in self.known:  # it ended between the two
                 yield name
         next_look = time.monotonic() + _RESCAN

@@ -120,7 +120,7 @@ def test_an_engine_that_is_restarted(live_restore: bool, tmp_path: Path, ref: Re
             heard: list[Observed] = []
             over: list[bool] = []
             with ThreadPoolExecutor(1) as pool:
-                pool.submit(lambda: heard.extend(runtime.watch(lambda: bool(over))))
+                pool.submit(lambda: heard.extend(filter(None, runtime.watch(lambda: bool(over)))))
                 eventually(lambda: runtime.streams, "it listens")
                 daemon.stop()
                 with pytest.raises(Problem):

@@ -193,3 +193,36 @@ def test_the_claws_last_words_are_kept_without_its_secrets(memory: Memory) -> No
     memory.until(one, lambda s: s.crashes == 1)
     told = str([(row.message, row.data) for row in memory.world.events(one)])
     assert "failed with token" in told and token not in told
+
+
+def test_what_is_deleted_by_hand_is_no_crash(memory: Memory) -> None:
+    """However often: it is made again, told as what it is, and the claw is not blamed."""
+    one = memory.create()
+    memory.until(one, "running")
+    for times in range(1, 5):
+        memory.runtime.vanish(one)
+        memory.until(one, lambda s, n=times: s.phase == "running" and s.settled and s.restart_count == n, 30)
+    seen = memory.until(one, "running")
+    assert seen.crashes == 0 and seen.sync == "synced" and seen.health == "healthy"
+    told = [row for row in memory.world.events(one) if row.kind == "instance.exited"]
+    assert len(told) == 4 and {row.reason for row in told} == {"DeletedOutside"} and "deleted it" in told[0].message
+    assert "CrashLoop" not in {row.reason for row in memory.world.events(one)}
+
+
+def test_what_is_deleted_by_hand_stays_so_where_the_policy_says_never(memory: Memory) -> None:
+    one = memory.create(restart="never")
+    memory.until(one, "running")
+    memory.runtime.vanish(one)
+    seen = memory.until(one, "failed")
+    assert seen.reason == "DeletedOutside" and "policy" in seen.message and memory.runtime.calls["apply"] == 1
+
+
+def test_what_does_not_run_is_not_well(memory: Memory) -> None:
+    """A claw that falls back to its start is not called healthy any more."""
+    one = memory.create()
+    memory.until(one, lambda s: s.phase == "running" and s.health == "healthy")
+    memory.runtime.character.pending = "NoRoom"
+    seen = memory.until(one, lambda s: s.reason == "NoRoom")
+    assert (seen.phase, seen.health) == ("starting", "starting")
+    memory.runtime.character.pending = ""
+    memory.until(one, lambda s: s.phase == "running" and s.health == "healthy")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clawportal.testing.certs import Authority
 from clawportal.testing.kubeapi import KubeDouble
 from clawportal.types import Image, Place, Runtime
 from clawportal_kubernetes.client import Api
@@ -56,7 +57,7 @@ class Cluster:
 
     def api(self) -> Api:
         """Beside the portal, as somebody with kubectl."""
-        return Api(KubernetesSettings.model_validate(self.settings), str(self.folder))
+        return Api(KubernetesSettings.model_validate(self.settings))
 
     def end(self) -> None:
         for runtime in self.opened:
@@ -87,7 +88,7 @@ def shared_double() -> Iterator[KubeDouble | None]:
     if KUBECONFIG:
         yield None
         return
-    with KubeDouble() as found:
+    with KubeDouble(authority=Authority()) as found:
         yield found
 
 

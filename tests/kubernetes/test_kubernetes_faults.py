@@ -17,7 +17,7 @@ from kube_cluster import TEST_IMAGE, Cluster
 from clawportal.errors import Conflict, GiveUp, Invalid, Problem, Retry, Unavailable
 from clawportal.testing.kubeapi import KubeDouble
 from clawportal.types import Check, File, Image, Observed, Process, Ref, RunState, TenantLimits, Workload
-from clawportal_kubernetes import names
+from clawportal_kubernetes import explain, names
 
 SLEEP = Process("main", (sys.executable, "-I", "-S", "-c", "import time; print('ready', flush=True); time.sleep(3600)"))
 WORK = Workload(processes=(SLEEP,), files=(File("a", "one"),), image=TEST_IMAGE, stop_grace=2.0, memory_bytes=256 << 20)
@@ -394,3 +394,126 @@ def test_a_life_needs_no_right_that_is_not_granted(cluster: Cluster, double: Kub
     role = next(one for one in rules if one["kind"] == "ClusterRole")
     granted = {(verb, name) for rule in role["rules"] for name in rule["resources"] for verb in rule["verbs"]}
     assert double.used - granted == set()
+
+
+CHECKED = replace(WORK, check=Check((sys.executable, "-c", "pass")))
+WHOLE = replace(REF, limits=TenantLimits(instances=3, memory_bytes=8 << 30))
+
+
+def quotas(double: KubeDouble) -> list[dict[str, str]]:
+    """What the quota of the tenant ever was."""
+    told = [one.object for one in double.store.since(0, "/resourcequotas", 0.0) if one.kind != "DELETED"]
+    return [one["spec"].get("hard") or {} for one in told]
+
+
+def test_a_check_changes_nothing_of_the_tenant(cluster: Cluster, double: KubeDouble) -> None:
+    """Also one that says less than it could of the tenant, and one that is refused."""
+    runtime = cluster.connect()
+    runtime.apply(replace(WHOLE, instance_id="01FIRST", name="first"), WORK, {})
+    before, space = quotas(double), double.store.get(("/namespaces", "", names.namespace_name("claw-", cluster.id, WHOLE)))
+    later = cluster.connect()  # another portal, which remembers nothing
+    for ref in (REF, replace(REF, tenant_name=""), WHOLE):
+        later.check(ref, CHECKED, {})
+    with pytest.raises(GiveUp):
+        later.check(REF, replace(CHECKED, check=Check((sys.executable, "-c", "import sys; sys.exit(3)"))), {})
+    assert quotas(double) == before and before[-1]["limits.memory"] == str(8 << 30)
+    now = double.store.get(("/namespaces", "", space["metadata"]["name"]))
+    assert now["metadata"]["annotations"] == space["metadata"]["annotations"] == {names.NAME: "ACME Inc."}
+    assert not [key for key in double.store.objects["/pods"] if "-check-" in key[1]], "no pod of a check is left"
+
+
+def test_a_check_makes_what_is_missing_of_the_tenant(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.check(WHOLE, CHECKED, {})
+    [(space, name)] = double.store.objects["/resourcequotas"]
+    double.store.delete(("/resourcequotas", space, name))
+    cluster.connect().check(WHOLE, CHECKED, {})
+    assert double.store.get(("/resourcequotas", space, name))["spec"]["hard"]["count/statefulsets.apps"] == "3"
+
+
+def test_a_namespace_that_was_deleted_is_made_again_at_once(cluster: Cluster, double: KubeDouble) -> None:
+    """What is remembered of a tenant holds for the very namespace that was filled."""
+    runtime = cluster.connect()
+    runtime.apply(WHOLE, WORK, {})
+    running(runtime)
+    space = names.namespace_name("claw-", cluster.id, WHOLE)
+    cluster.api().delete(f"/api/v1/namespaces/{space}")
+    eventually(lambda: runtime.inspect(REF).state is RunState.ABSENT, "all of it is gone")
+    heard = set()
+
+    def again() -> bool:
+        try:
+            runtime.apply(WHOLE, WORK, {})
+            return True
+        except Retry as later:
+            heard.add(later.reason)
+            return False
+
+    eventually(again, "it is made again", 10)
+    running(runtime)
+    assert heard <= {"NamespaceEnding", "VolumeEnding", "Stopping"}
+    assert (
+        quotas(double)[-1]["count/statefulsets.apps"] == "3"
+        and double.store.select("networking.k8s.io/networkpolicies", space, "")[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found", "VolumePending"),
+        ('0/1 nodes are available: persistentvolumeclaim "nora-data" not found. not found', "VolumeMissing"),
+        ("0/3 nodes are available: 3 node(s) had volume node affinity conflict. preemption: not found", "VolumePending"),
+        ("0/1 nodes are available: 1 Insufficient memory. no new claims to deallocate, preemption: not found", "NoRoom"),
+    ],
+)
+def test_a_claim_that_is_not_bound_yet_is_not_missing(words: str, reason: str) -> None:
+    """In the words of Kubernetes 1.36."""
+    assert explain.unschedulable(words).reason == reason
+
+
+def test_a_volume_that_takes_a_moment_is_waited_for(cluster: Cluster, double: KubeDouble) -> None:
+    double.bind_seconds = 1.0
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    heard = set()
+    eventually(lambda: heard.add((seen := runtime.inspect(REF)).reason) or seen.state is RunState.RUNNING, "it runs")
+    assert "VolumeMissing" not in heard and "VolumePending" in heard
+
+
+def test_a_claw_too_large_for_any_node_passes_its_check_and_tells_of_room(cluster: Cluster) -> None:
+    runtime = cluster.connect()
+    large = replace(CHECKED, memory_bytes=100 << 30)
+    runtime.check(REF, large, {})
+    runtime.apply(REF, large, {})
+    assert "memory" in reason(runtime, "NoRoom").remedy
+    began = time.monotonic()
+    runtime.kill(REF)
+    runtime.remove(REF, keep_data=False)
+    assert time.monotonic() - began < 10
+
+
+def test_a_check_that_finds_no_node_says_so_and_lets_others_go_on(cluster: Cluster, double: KubeDouble) -> None:
+    """The next look finds the same pod again."""
+    runtime = cluster.connect(node_selector={"disk": "fast"})
+    runtime.check_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
+    found = set()
+    for _ in range(2):
+        with pytest.raises(Retry) as caught:
+            runtime.check(REF, CHECKED, {})
+        assert caught.value.reason == "Unschedulable"
+        found |= {one["metadata"]["uid"] for one in double.store.objects["/pods"].values()}
+    assert len(found) == 1
+    node = double.store.get(("/nodes", "", "node-1"))
+    node["metadata"]["labels"]["disk"] = "fast"
+    double.store.update(("/nodes", "", "node-1"), node, "test")
+    eventually(lambda: _checked(runtime), "it was judged")
+    assert not double.store.objects["/pods"]
+
+
+def _checked(runtime: Any) -> bool:
+    try:
+        runtime.check(REF, CHECKED, {})
+        return True
+    except Retry:
+        return False

@@ -187,15 +187,17 @@ def test_registry_credentials_stay_with_their_cluster() -> None:
 
     def config(server: str) -> str:
         cluster = {"name": "c", "cluster": {"server": server}}
-        context = {"name": "a", "context": {"cluster": "c"}}
-        return json.dumps({"current-context": "a", "contexts": [context], "clusters": [cluster]})
+        context = {"name": "a", "context": {"cluster": "c", "user": "u"}}
+        users = [{"name": "u", "user": {"token": "x"}}]
+        return json.dumps({"current-context": "a", "contexts": [context], "clusters": [cluster], "users": users})
 
     def there(**settings: str) -> dict[str, str]:
         return KubernetesSettings.model_validate(settings).secrets_go_to()
 
     assert there(kubeconfig=config("https://one:6443")) == {"image_pull_secret": "https://one:6443"}
     assert there(kubeconfig=config("https://two:6443")) != there(kubeconfig=config("https://one:6443")) != there()
-    assert there(kubeconfig="nonsense: [") != there(kubeconfig="more")
+    stored = [KubernetesSettings.model_construct(kubeconfig=text, context="") for text in ("nonsense: [", "more")]
+    assert stored[0].secrets_go_to() != stored[1].secrets_go_to(), "also of what was stored before it was looked at"
 
 
 # ---- credentials inside addresses
