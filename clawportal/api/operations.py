@@ -42,6 +42,19 @@ class OperationDocument(Answer):
     finished_at: datetime | None
 
 
+class Step(Answer):
+    """What was being done from a time on, until the next step or the end."""
+
+    at: datetime
+    message: str
+
+
+class OperationDetail(OperationDocument):
+    """A piece of work, with how it went."""
+
+    steps: list[Step] = Field(description="Oldest first, 100 at most.")
+
+
 class OperationQuery(Paged):
     state: list[Literal["queued", "running", "succeeded", "failed", "cancelled"]] = Field(
         default_factory=list, description="Only in these states; repeatable."
@@ -66,9 +79,10 @@ def list_operations(actor: Actor, query: OperationQuery) -> Any:
 
 
 @op("GET", "/operations/{operation_id}", permission=Permission.OPERATION_READ, tags=TAGS, summary="One operation",
-    returns=OperationDocument, problems=(404,))  # fmt: skip
+    returns=OperationDetail, problems=(404,))  # fmt: skip
 def get_operation(actor: Actor, operation_id: str) -> dict[str, Any]:
-    return _document(operations.get(actor, operation_id))
+    row = operations.get(actor, operation_id)
+    return {**_document(row), "steps": row.steps}
 
 
 @op("POST", "/operations/{operation_id}/cancel", permission=Permission.OPERATION_CONTROL, tags=TAGS, summary="Cancel",

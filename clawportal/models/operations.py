@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,8 @@ from clawportal.ids import LENGTH, new_id
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
 OPEN_STATES = (QUEUED, RUNNING)
+MAX_STEPS = 100
+_FIGURES = re.compile(r"[0-9][0-9.,]*")
 
 
 class Operation(Base):
@@ -43,6 +46,8 @@ class Operation(Base):
     error: Mapped[str] = mapped_column(Text, default="")
     lines: Mapped[list[str]] = mapped_column(JSON, default=list)
     """Last words of the tool that failed, or steps taken."""
+    steps: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
+    """What was done and since when, oldest first: `at` (RFC 3339) and `message`. See `say`."""
     attempts: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     created_by: Mapped[str] = mapped_column(String(200), default="")
@@ -52,3 +57,17 @@ class Operation(Base):
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=clock.now)
     lease_holder: Mapped[str] = mapped_column(String(80), default="")
     lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    def say(self, message: str) -> None:
+        """What is being done from now on. The same with other figures, such as a download's, is the same step."""
+        self.message = message
+        steps = list(self.steps or ())
+        if steps and _shape(steps[-1]["message"]) == _shape(message):
+            steps[-1] = {**steps[-1], "message": message}
+        elif message:
+            steps.append({"at": clock.now().isoformat(), "message": message})
+        self.steps = steps[-MAX_STEPS:]
+
+
+def _shape(message: str) -> str:
+    return _FIGURES.sub("#", message)

@@ -39,9 +39,9 @@ def open_for_instance(actor: Actor, kind: str, instance: Instance) -> Operation:
             subject=instance.name,
             generation=instance.generation,
             created_by=actor.name,
-            message="Waiting to be taken up",
             due_at=None,
         )
+        operation.say("Waiting to be taken up")
         db.session.add(operation)
     return operation
 
@@ -98,7 +98,7 @@ def claim_installs(portal: Portal, limit: int) -> list[str]:
             row.state, row.started_at = RUNNING, row.started_at or now
             row.lease_holder, row.lease_until = portal.holder, now + LEASE
             row.attempts += 1
-            row.message = "Starting" if row.attempts == 1 else "Starting again after an interruption"
+            row.say("Starting" if row.attempts == 1 else "Starting again after an interruption")
     return [row.id for row in rows]
 
 
@@ -109,7 +109,8 @@ def report(portal: Portal, operation_id: str, progress: float | None, message: s
         if row is None or row.lease_holder != portal.holder or row.state != RUNNING:
             return False
         row.progress = None if progress is None else round(100 * min(max(progress, 0.0), 1.0), 1)
-        row.message, row.lease_until = message[:500], clock.now() + LEASE
+        row.say(message[:500])
+        row.lease_until = clock.now() + LEASE
         after_commit(_tell, portal, row)
         return not row.cancel_requested
 
@@ -133,11 +134,13 @@ def retry_later(portal: Portal, operation_id: str, delay: timedelta, reason: str
             return
         if row.cancel_requested:
             return _close(portal, row, CANCELLED, message=f"Cancelled. {reason}")
-        row.state, row.due_at, row.message = QUEUED, clock.now() + delay, reason
+        row.state, row.due_at = QUEUED, clock.now() + delay
+        row.say(reason)
         row.lease_holder, row.lease_until = "", None
 
 
 def _close(portal: Portal, row: Operation, state: str, *, message: str, error: str = "", lines: Iterable[str] = ()) -> None:
+    row.say(error or message)
     row.state, row.finished_at, row.message, row.error = state, clock.now(), message, error
     row.lines, row.lease_holder, row.lease_until, row.due_at = list(lines)[-200:], "", None, None
     row.progress = 100.0 if state == SUCCEEDED else row.progress
@@ -175,7 +178,8 @@ def advance_for_instance(portal: Portal, instance: Instance, progress: float, me
             if (row.state, row.progress, row.message) == (RUNNING, round(100 * progress, 1), message[:500]):
                 continue
             row.state, row.started_at = RUNNING, row.started_at or clock.now()
-            row.progress, row.message = round(100 * progress, 1), message[:500]
+            row.progress = round(100 * progress, 1)
+            row.say(message[:500])
             after_commit(_tell, portal, row)
 
 

@@ -42,8 +42,12 @@ def operations() -> str:
 @bp.get("/operations/<operation_id>")
 @requires(Permission.OPERATION_READ)
 def operation(operation_id: str) -> str:
-    row = rows.operation_row(actor(), service.get(actor(), operation_id))
-    return render_template("operations/_show.html" if fragment() else "operations/show.html", o=row)
+    found = service.get(actor(), operation_id)
+    return render_template(
+        "operations/_show.html" if fragment() else "operations/show.html",
+        o=rows.operation_row(actor(), found),
+        steps=rows.operation_steps(found),
+    )
 
 
 @bp.post("/operations/<operation_id>/cancel")

@@ -138,6 +138,13 @@ class OperationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StepView:
+    at: datetime
+    message: str
+    lasted: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventView:
     seq: int
     at: datetime
@@ -380,6 +387,22 @@ def operation_row(actor: Actor, operation: Operation) -> OperationRow:
         retryable=control and operation.state in (FAILED, CANCELLED),
         lines=tuple(operation.lines or ()),
     )
+
+
+def operation_steps(operation: Operation) -> tuple[StepView, ...]:
+    """Each lasts until the next begins; the last until the end, and it is open while the operation is."""
+    begun = [datetime.fromisoformat(step["at"]) for step in operation.steps]
+    ends = [*begun[1:], operation.finished_at]
+    return tuple(
+        StepView(at, step["message"], _lasted((end - at).total_seconds()) if end and (end - at).total_seconds() >= 0.05 else "")
+        for step, at, end in zip(operation.steps, begun, ends, strict=False)
+    )
+
+
+def _lasted(seconds: float) -> str:
+    if seconds >= 120:
+        return _("%(minutes)s min", minutes=round(seconds / 60))
+    return _("%(seconds)s s", seconds=f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}")
 
 
 def operation_title(operation: Operation) -> str:
