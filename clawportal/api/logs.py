@@ -33,7 +33,7 @@ class LogLine(Answer):
     stream: str = Field(description="`stdout`, `stderr`, or `portal` for what the portal itself has to say about this log.")
     source: str = Field(description="Name of the process that wrote it.")
     level: str = Field(description="`debug`, `info`, `warning`, `error`, or empty where the line does not say.")
-    text: str
+    text: str = Field(description="What the line says; time and level are taken out where the kind of claw is understood.")
 
 
 class Log(Answer):

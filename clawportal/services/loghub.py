@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from clawportal import clock
+from clawportal.adapters import plain
 from clawportal.types import LogLine, LogRecord
 
 log = logging.getLogger(__name__)
@@ -97,16 +98,22 @@ class Upstream:
 def dress(line: LogLine, parse: Callable[[str], LogRecord], mask: Callable[[str], str], limit: int | None = None) -> Line:
     """A raw line as people see it. An adapter that fails on a line costs that line its level, nothing more."""
     try:
-        level = parse(line.text).level
+        record = parse(line.text)
     except Exception as error:
         log.debug("an adapter cannot read a log line: %r", error)
-        level = ""
-    text = mask(line.text)
+        record = LogRecord("", line.text)
+    level = record.level
+    text = mask(_said(record, line.text))
     if limit is not None and len(text) > limit:
         text = f"{text[:limit]} … ({len(text) - limit:,} more characters; download the log for all)"
     if line.stream == "portal":
         level = level or "warning"
     return Line(line.at, line.stream, line.source, level, text)
+
+
+def _said(record: LogRecord, raw: str) -> str:
+    """What the adapter took out of the line; a line that it did not understand keeps its colours."""
+    return record.message if record.message and record.message != plain(raw) else raw
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,19 @@ const more = $("[data-more]", box);
 const emptyBox = $(".logs-empty", box);
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
 
+const date = new Intl.DateTimeFormat(language, { weekday: "long", year: "numeric", month: "long", day: "numeric" });
+const levelWords = { debug: "debug", info: "info", warning: "warn", error: "error" };    // as logs have them in every language
+
 let lines = [];                 // every line that is held
-let view = [];                  // those that pass the level filter
+let view = [];                  // those that pass the filters, and a row with the date before the first of each day
 let tops = null;                // when wrapped: top of each line of `view`, in rows; one entry more than lines
+let shown = 0;                  // lines of the log in `view`
+let lastDay = "";               // of the last line in `view`
 let hits = [];                  // indexes into `view` that contain the search
 let hit = -1;
 let query = "";
 let level = "";
+let only = false;               // lines without the search are left out
 let wrap = false;
 let follow = true;
 let unseen = 0;
@@ -47,8 +53,9 @@ function toLine([time, stream, source, lineLevel, raw]) {
   return { time, stream, source, level: lineLevel, text, raw: raw.includes("\u001b[") ? raw : null, low: null };
 }
 
-const passes = (line) => !level || line.gap || (ranks[line.level] ?? 1) >= ranks[level];
-const contains = (line) => (line.low ??= line.text.toLowerCase()).includes(query);
+const grave = (line) => !level || line.gap || (ranks[line.level] ?? 1) >= ranks[level];
+const passes = (line) => grave(line) && (!only || !query || (!line.gap && contains(line)));
+const contains = (line) => !line.day && (line.low ??= line.text.toLowerCase()).includes(query);
 
 /** Rows that a line takes when wrapped: characters of East Asian scripts are two columns wide. */
 function height(line) {
@@ -66,8 +73,7 @@ function add(batch, dropped) {
   for (const line of fresh) {
     lines.push(line);
     if (!passes(line)) continue;
-    if (tops) tops.push(tops[view.length] + height(line));
-    view.push(line);
+    show(line);
     if (query && contains(line)) hits.push(view.length - 1);
     if (!follow) unseen += 1;
   }
@@ -75,19 +81,36 @@ function add(batch, dropped) {
   changed();
 }
 
+function show(line) {
+  const day = line.time ? new Date(line.time).toDateString() : "";
+  if (day && day !== lastDay) append({ gap: true, day: true, time: line.time, text: date.format(new Date(line.time)) });
+  lastDay = day || lastDay;
+  append(line);
+}
+
+function append(line) {
+  if (tops) tops.push(tops[view.length] + height(line));
+  view.push(line);
+  if (!line.gap) shown += 1;
+}
+
 /** Lets the oldest tenth go, without moving what the reader looks at. */
 function trim() {
-  const shown = view.length ? rowAt(scroller.scrollTop) : 0;
+  const looked = view.length ? rowAt(scroller.scrollTop) : 0;
   const kept = lines.slice(KEEP / 10);
   kept.unshift({ gap: true, time: kept[0].time, text: word("trimmed") });
   const before = view.length;
   lines = kept;
   rebuild();
-  if (!follow) scrollToRow(Math.max(0, shown - (before - view.length)));
+  if (!follow) scrollToRow(Math.max(0, looked - (before - view.length)));
 }
 
 function rebuild() {
-  view = level ? lines.filter(passes) : lines.slice();
+  view = [];
+  tops = null;
+  shown = 0;
+  lastDay = "";
+  for (const line of lines) if (passes(line)) show(line);
   measure();
   find(false);
 }
@@ -131,7 +154,7 @@ function draw() {
   emptyBox.hidden = lines.length > 0;
   more.hidden = follow || unseen === 0;
   if (!more.hidden) $("span", more).textContent = word("new_lines", { n: unseen.toLocaleString(language) });
-  $("[data-count]", box).textContent = word("lines", { n: view.length.toLocaleString(language) });
+  $("[data-count]", box).textContent = word("lines", { n: shown.toLocaleString(language) });
 }
 
 /** The estimate of a wrapped line can be wrong for odd characters: believe the browser. */
@@ -148,11 +171,12 @@ function correct(first) {
 }
 
 function rowFor(line, k) {
-  if (line.gap) return element("div", { class: "log gap" }, element("span", { class: "txt" }, line.text));
+  if (line.gap) return element("div", { class: line.day ? "log day" : "log gap" }, element("span", { class: "txt" }, line.text));
   const row = element("div", { class: `log lv-${line.level || "none"}${line.stream === "portal" ? " portal" : ""}` });
   if (hits[hit] === k) row.classList.add("hit");
-  const date = new Date(line.time);
-  row.append(element("time", { datetime: line.time, title: line.time }, Number.isNaN(+date) ? "" : clock.format(date)));
+  const at = new Date(line.time);
+  row.append(element("time", { datetime: line.time, title: line.time }, Number.isNaN(+at) ? "" : clock.format(at)));
+  if (showLevel) row.append(element("span", { class: "lvl" }, levelWords[line.level] ?? ""));
   if (showSource) row.append(element("span", { class: "src" }, line.source));
   const text = element("span", { class: "txt" });
   if (query && contains(line)) text.append(...marked(line));
@@ -256,11 +280,12 @@ function showHits() {
 }
 
 let showSource = false;
+let showLevel = false;          // some line says one
 const search = $("[data-logs-search]", box);
 let waiting = 0;
 search.addEventListener("input", () => {
   clearTimeout(waiting);
-  waiting = setTimeout(() => { query = search.value.toLowerCase(); hit = -1; find(); changed(); }, 120);
+  waiting = setTimeout(() => { query = search.value.toLowerCase(); hit = -1; if (only) rebuild(); find(); changed(); }, 120);
 });
 search.addEventListener("keydown", (event) => {
   if (event.key === "Enter") { event.preventDefault(); step(event.shiftKey ? -1 : 1); }
@@ -270,6 +295,14 @@ $("[data-level]", box).addEventListener("change", (event) => {
   level = event.target.value;
   rebuild();
   changed();
+});
+$("[data-only]", box).addEventListener("click", (event) => {
+  only = !only;
+  event.currentTarget.setAttribute("aria-pressed", only);
+  rebuild();
+  find();
+  changed();
+  if (only) search.focus();
 });
 $("[data-wrap]", box).addEventListener("click", (event) => {
   const row = rowAt(scroller.scrollTop);
@@ -290,7 +323,7 @@ scroller.addEventListener("keydown", (event) => {
 });
 
 function setColumns() {
-  const probe = element("div", { class: "log" }, element("time", {}, "00:00:00.000"), ...(showSource ? [element("span", { class: "src" }, lines.at(-1)?.source ?? "")] : []), element("span", { class: "txt" }, "0".repeat(50)));
+  const probe = element("div", { class: "log" }, element("time", {}, "00:00:00.000"), ...(showLevel ? [element("span", { class: "lvl" })] : []), ...(showSource ? [element("span", { class: "src" }, lines.at(-1)?.source ?? "")] : []), element("span", { class: "txt" }, "0".repeat(50)));
   rowsBox.replaceChildren(probe);
   const text = probe.lastElementChild;
   const range = document.createRange();
@@ -321,9 +354,10 @@ function onLines(message) {
     batch = batch.slice(known.length);
     if (batch.length) overlap = null;
   }
-  const several = showSource;
+  const [levels, several] = [showLevel, showSource];
+  showLevel ||= batch.some(([, , , lineLevel]) => lineLevel);
   showSource ||= new Set([...batch.map(([, , source]) => source), ...lines.slice(-1).map((line) => line.source)]).size > 1;
-  if (several !== showSource && wrap) setColumns();
+  if ((several !== showSource || levels !== showLevel) && wrap) setColumns();
   if (batch.length || message.dropped) add(batch, message.dropped);
 }
 

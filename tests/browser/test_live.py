@@ -105,6 +105,20 @@ def test_dropped_lines_are_said(portal: PortalProcess, page: Page) -> None:
     portal.api("POST", f"instances/{made['id']}/kill")
 
 
+def test_a_search_can_leave_out_all_other_lines(portal: PortalProcess, page: Page) -> None:
+    made = portal.running("talkative", spec={"settings": {"log_every": 0.2}})
+    page.goto(f"/instances/{made['id']}/logs")
+    rows = page.locator(".logs-rows .log:not(.day)")
+    expect(page.locator(".logs-rows .log.day")).to_have_count(1)  # the date, above the first line
+    wait_for(lambda: _count(page) > 8, 20, "lines arrived")
+    page.get_by_role("searchbox", name="Search in the log").fill("listening")
+    page.get_by_role("button", name="Only matching lines").click()
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_contain_text("listening")
+    page.get_by_role("button", name="Only matching lines").click()
+    wait_for(lambda: _count(page) > 8, 20, "all are back")
+
+
 def test_ten_thousand_lines_scroll(portal: PortalProcess, page: Page) -> None:
     made = portal.running("long-story", spec={"settings": {"flood": 1500}})
     page.goto(f"/instances/{made['id']}/logs")
