@@ -106,9 +106,9 @@ class Lab:
 
     # ---- instances
 
-    def ref(self, word: str = "one") -> Ref:
+    def ref(self, word: str = "one", *, tenant: str = "acme") -> Ref:
         """A new name that nobody else has."""
-        ref = Ref(f"{word}-{random_bytes.token_hex(4)}", word, "t-acme", "acme")
+        ref = Ref(f"{word}-{random_bytes.token_hex(4)}", word, f"t-{tenant}", tenant)
         self._refs.append(ref)
         return ref
 

@@ -20,6 +20,7 @@ Beside `connect`, these may be overridden:
 - `make_foreign_object(lab)`: put something into the place that the portal must not touch; answers a function that tells whether
   it is still as it was.
 - `cut_connection(lab)`: break the connection below a `watch` that runs.
+- `shared_software(lab)`: folders with what several claws run from. `walls_not_shown`: why a double cannot show its walls.
 - `image_of(adapter)`, `install(lab, adapter)`, `practice_bind`, `practice_url(model)`: for the behaviours of real claws.
 """
 
@@ -31,7 +32,10 @@ from typing import ClassVar
 
 import pytest
 
-_PARTS = ("behaviours_life", "behaviours_files", "behaviours_running", "behaviours_exec", "behaviours_place", "behaviours_claws")
+_PARTS = (
+    "behaviours_life", "behaviours_files", "behaviours_running", "behaviours_exec", "behaviours_separation", "behaviours_place",
+    "behaviours_claws",
+)  # fmt: skip
 pytest.register_assert_rewrite("clawportal.testing.lab", *(f"clawportal.testing.{part}" for part in _PARTS))
 
 from clawportal.testing.behaviours_claws import ClawBehaviours  # noqa: E402  # after the line above, which helps failures speak
@@ -40,10 +44,11 @@ from clawportal.testing.behaviours_files import FileBehaviours  # noqa: E402
 from clawportal.testing.behaviours_life import LifeBehaviours  # noqa: E402
 from clawportal.testing.behaviours_place import PlaceBehaviours  # noqa: E402
 from clawportal.testing.behaviours_running import LogBehaviours, MeasureBehaviours, SurroundingsBehaviours  # noqa: E402
+from clawportal.testing.behaviours_separation import SeparationBehaviours  # noqa: E402
 from clawportal.testing.lab import Lab, Terms  # noqa: E402
 from clawportal.types import Image, Runtime  # noqa: E402
 
-__all__ = ["Lab", "RuntimeConformance", "behaviours"]
+__all__ = ["Lab", "RuntimeConformance", "Terms", "behaviours"]
 
 SECTIONS: dict[str, type] = {
     "Beginning and end": LifeBehaviours,
@@ -52,14 +57,15 @@ SECTIONS: dict[str, type] = {
     "Logs": LogBehaviours,
     "Measures and limits": MeasureBehaviours,
     "Commands": ExecBehaviours,
+    "Separation": SeparationBehaviours,
     "The place": PlaceBehaviours,
     "Real claws": ClawBehaviours,
 }
 
 
 class RuntimeConformance(
-    LifeBehaviours, FileBehaviours, SurroundingsBehaviours, LogBehaviours, MeasureBehaviours, ExecBehaviours, PlaceBehaviours,
-    ClawBehaviours,
+    LifeBehaviours, FileBehaviours, SurroundingsBehaviours, LogBehaviours, MeasureBehaviours, ExecBehaviours,
+    SeparationBehaviours, PlaceBehaviours, ClawBehaviours,
 ):  # fmt: skip
     """See the module. The fixtures may be overridden with a wider scope, such as one place for all tests of a class."""
 

@@ -21,6 +21,7 @@ from clawportal.types import (
     Ref,
     RuntimeEvent,
     Separation,
+    SeparationLevel,
 )
 from clawportal_docker import diagnosis, images, logs, naming, strangers
 from clawportal_docker.commands import Commands
@@ -102,7 +103,15 @@ class DockerRuntime(Starting, Commands, Without):
             return diagnosis.events(self._connect(10), ref, podman=self.podman)
 
     def separation(self) -> Separation:
-        return IN_CONTAINERS
+        """A container is the wall; a network may lead around it."""
+        if self.settings.network != "tenant":
+            words, remedy = "Claws of all organisations share one network.", "Set the network of this cluster to tenant."
+        elif self.podman:
+            words = "Networks of Podman reach each other in many versions, so that claws of different organisations may do so."
+            remedy = "Use Docker where organisations must not reach each other's claws."
+        else:
+            return IN_CONTAINERS
+        return Separation(SeparationLevel.CONTAINER, (DoctorResult("separation: network", False, words, remedy),))
 
     def diagnose(self) -> list[DoctorResult]:
         return diagnosis.findings(self._connect, self.settings)

@@ -143,8 +143,10 @@ class Starting(Files, Looking):
     def _make_network(self, ref: Ref) -> None:
         name = naming.network_name(self.settings.prefix, self.place, ref)
         labels = {naming.PLACE: self.place, naming.TENANT: ref.tenant}
+        # Docker keeps bridges apart by itself; Podman those that ask for it, and not in every version
+        options = {"isolate": "true"} if self.podman else {}
         try:
-            self._client.create_network(name, driver="bridge", check_duplicate=True, labels=labels)
+            self._client.create_network(name, driver="bridge", check_duplicate=True, labels=labels, options=options)
         except docker.errors.APIError as error:
             if self._tenant_networks(ref):  # made by another portal a moment ago
                 return

@@ -26,6 +26,23 @@ class ProcessSettings(Strict):
     open_files: int = Field(
         65536, title="Open files", description="Upper limit for each process of a claw.", ge=256, le=1_048_576
     )
+    processes: int = Field(
+        512,
+        title="Processes",
+        description="How many processes and threads one claw may have, where the kernel holds its limits.",
+        ge=64,
+        le=1_000_000,
+        json_schema_extra={"x-advanced": True},
+    )
+    control_group: str = Field(
+        "",
+        title="Control group",
+        description="Where groups of claws are made so that the kernel holds their limits: a folder of control groups of version "
+        "2 that belongs to the portal. Empty: what systemd delegated, or one of its own where the portal is root. off: none.",
+        max_length=500,
+        pattern=r"^(off|/sys/fs/cgroup/[^\s]+)?$",
+        json_schema_extra={"x-advanced": True},
+    )
     log_file_mb: int = Field(
         10,
         title="Log file size",

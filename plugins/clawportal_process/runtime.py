@@ -49,7 +49,7 @@ from clawportal.types import (
     Separation,
     Workload,
 )
-from clawportal_process import history, identity, launch, logs, machine, proc, safefiles, views
+from clawportal_process import cgroups, history, identity, launch, logs, machine, proc, safefiles, views
 from clawportal_process.disk import DiskUse
 from clawportal_process.installers import Installer
 from clawportal_process.separation import ROOTS, Own, Separator
@@ -137,16 +137,19 @@ def _observed(ref: Ref, record: _Record, *, running: bool) -> Observed:
     )  # fmt: skip
 
 
+_CAPABILITIES = frozenset(
+    {
+        "artifacts", "allocated-ports", "processes", "logs", "logs.streams", "logs.kept", "logs.previous",
+        "metrics", "metrics.disk", "limits.memory", "exec", "files", "events",
+    }
+)  # fmt: skip
+_BY_KERNEL = frozenset({"limits.cpu", "limits.kernel", "limits.processes"})
+
+
 class ProcessRuntime(Without):
     """See `clawportal.types.Runtime`."""
 
     title = "This machine"
-    capabilities = frozenset(
-        {
-            "artifacts", "allocated-ports", "processes", "logs", "logs.streams", "logs.kept", "logs.previous",
-            "metrics", "metrics.disk", "limits.memory", "exec", "files", "events",
-        }
-    )  # fmt: skip
 
     def __init__(self, place: Place, settings: ProcessSettings) -> None:
         self.settings = settings
@@ -155,6 +158,8 @@ class ProcessRuntime(Without):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.base.chmod(stat.S_IMODE(self.base.stat().st_mode) & 0o711)  # others may have to pass, see Separator.open_ways
         self.mark = self._mark()
+        self.groups = cgroups.find(self.mark, settings.control_group)
+        self.capabilities = _CAPABILITIES | (_BY_KERNEL if self.groups else frozenset())
         self.separator = Separator(
             self.base, private=place.private, wanted=settings.separation, users=settings.users,
             readable=settings.readable, shared=settings.shared,
@@ -258,6 +263,7 @@ class ProcessRuntime(Without):
                 if record is not None and record.running():
                     note = {"incarnation": record.incarnation, "digest": workload.digest(), "memory_bytes": workload.memory_bytes}
                     safefiles.write(folder / "run", "applied.json", json.dumps(note).encode())
+                    self.groups.limit(ref.instance_id, self._limits(workload))
 
     def _write(self, folder: Path, files: tuple[File, ...]) -> None:
         for file in files:
@@ -317,11 +323,15 @@ class ProcessRuntime(Without):
             "boot": proc.boot_id(), "open_files": self.settings.open_files, "log_bytes": self.settings.log_file_mb * 1_000_000,
             "log_files": self.settings.log_files, "log_rate": self.settings.log_lines_per_second,
         }  # fmt: skip
+        spec["cgroup"] = self.groups.make(ref.instance_id, self._limits(workload))
         answer = launch.start(folder / "run", spec)
         if "errno" in answer:
             self._refuse(ref, answer["errno"], answer["error"])
         self._wake_watchers()
         return self.inspect(ref)
+
+    def _limits(self, workload: Workload) -> cgroups.Limits:
+        return cgroups.Limits(workload.memory_bytes, workload.cpu_cores, self.settings.processes)
 
     def _refuse(self, ref: Ref, number: int, words: str) -> None:
         if number == errno.EAGAIN:
@@ -419,6 +429,7 @@ class ProcessRuntime(Without):
         """By their environment, by what was written down at the start, and all below: some claws overwrite their environment."""
         marks = (f"CLAWPORTAL_INSTANCE={ref.instance_id}".encode(), f"CLAWPORTAL_PLACE={self.mark}".encode())
         for _ in range(50):
+            self.groups.kill(ref.instance_id)
             seeds = {**proc.marked(marks), **{pid: start for _, pid, start in record.processes if proc.alive(pid, start)}}
             if not seeds:
                 return
@@ -449,6 +460,7 @@ class ProcessRuntime(Without):
             self.separator.release(ref.instance_id)
         self._cache.pop(ref.instance_id, None)
         self._cpu.pop(ref.instance_id, None)
+        self.groups.remove(ref.instance_id)
         self._disk.forget(ref.instance_id)
 
     def _forgotten(self, trash: Path) -> list[Path]:
@@ -535,7 +547,7 @@ class ProcessRuntime(Without):
     # ---- measuring
 
     def sample(self) -> list[Sample]:
-        """Also ends what uses more memory than it may: nobody else can, where no cgroup is ours."""
+        """Also ends what uses more memory than it may: nobody else can, where no control group is ours."""
         rows = proc.table()
         below = proc.by_parent(rows)
         at = datetime.now(UTC)
@@ -562,7 +574,7 @@ class ProcessRuntime(Without):
 
     def _limit_memory(self, folder: Path, record: _Record, pids: list[int], used: int) -> None:
         limit = record.memory_bytes
-        if not limit or used <= limit:
+        if not limit or used <= limit or self.groups.holds(folder.name, pids[0]):
             return
         shared_once = proc.proportional_bytes(pids)
         if shared_once > limit:
@@ -645,7 +657,7 @@ class ProcessRuntime(Without):
     def diagnose(self) -> list[DoctorResult]:
         from clawportal_process.doctor import place_checks
 
-        return [*place_checks(self.base), *self.separation().findings]
+        return [*place_checks(self.base), self.groups.finding(), *self.separation().findings]
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -365,6 +365,7 @@ def spawn(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int
 
 def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, int, int], parent: int) -> None:
     os.setsid()
+    _join(spec.get("cgroup", ""))
     signal.set_wakeup_fd(-1)
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
@@ -388,6 +389,23 @@ def _become(process: dict[str, Any], spec: dict[str, Any], streams: tuple[int, i
     os.chdir(process["cwd"])
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvpe(process["argv"][0], process["argv"], process["env"])  # no shell is the point
+
+
+def _join(group: str) -> None:
+    """The control group that holds the limits of the claw, see `cgroups`. Without it nothing is started."""
+    if group:
+        handle = os.open(f"{group}/cgroup.procs", os.O_WRONLY)
+        os.write(handle, b"0")
+        os.close(handle)
+
+
+def oom_kills(group: str) -> int:
+    """How many processes of a group the kernel has ended for want of memory."""
+    try:
+        with open(f"{group}/memory.events", "rb", buffering=0) as file:
+            return sum(int(line[9:]) for line in file.read(4096).splitlines() if line.startswith(b"oom_kill "))
+    except (OSError, ValueError):
+        return 0
 
 
 def _session(pid: int) -> int:
@@ -420,6 +438,7 @@ class Supervisor:
         self.end: dict[str, Any] = {"code": None, "signal": None, "process": None, "reason": "", "message": ""}
         self.ended = False
         self.phase = "running"
+        self.oom_kills = oom_kills(spec.get("cgroup", ""))
         self.deadline: float | None = None
         self.surroundings: tuple[dict[str, str], str] = ({}, ".")
         self.channels: dict[int, Any] = {}
@@ -663,11 +682,25 @@ class Supervisor:
             if pid == 0:
                 return
             name = self.running.pop(pid, None)
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+                self._note_oom(of_claw=name is not None and not self.ended)
             if name is not None:
                 self._note_exit(name, os.waitstatus_to_exitcode(status))
             channel = self.commands.pop(pid, -1)
             if channel >= 0:
                 self._answer(channel, {"code": os.waitstatus_to_exitcode(status)}, last=True)
+
+    def _note_oom(self, *, of_claw: bool) -> None:
+        """Whether it was the kernel that killed, because the group had reached its memory limit."""
+        known, self.oom_kills = self.oom_kills, oom_kills(self.spec.get("cgroup", ""))
+        if self.oom_kills <= known or self.phase == "killing":
+            return
+        limit = (self.spec["memory_bytes"] or 0) >> 20
+        if of_claw:
+            message = f"It needed more memory than its limit of {limit} MiB, and the kernel ended it."
+            self.end.update(reason="OutOfMemory", message=message)
+        else:
+            self.log.say(f"the kernel ended a command: the claw and all it runs needed more than {limit} MiB of memory")
 
     def _note_exit(self, name: str, code: int) -> None:
         if not self.ended:

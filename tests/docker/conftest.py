@@ -19,6 +19,11 @@ def engine_url() -> Iterator[str]:
     yield from engines.reached("docker", engines.why_not(), engines.engine)
 
 
+@pytest.fixture
+def walled_url() -> Iterator[str]:
+    yield from engines.reached("docker", engines.why_not(own=True), engines.walled_engine)
+
+
 @pytest.fixture(scope="session")
 def podman_url() -> Iterator[str]:
     yield from engines.reached("podman", engines.why_no_podman(), engines.podman)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import docker
 import pytest
@@ -14,7 +16,7 @@ from engine import IMAGE, gateway, load_environment
 
 from clawportal.testing.fakes import default_version
 from clawportal.testing.practice_model import PracticeModel
-from clawportal.testing.runtimes import Lab, RuntimeConformance
+from clawportal.testing.runtimes import Lab, RuntimeConformance, Terms
 from clawportal.types import Adapter, Image, Place, Ref, Runtime
 from clawportal_docker.driver import DockerDriver
 from clawportal_process.driver import ProcessDriver
@@ -30,6 +32,7 @@ class TestDocker(RuntimeConformance):
     python = "/usr/local/bin/python3"
     image = Image(IMAGE, {"python": "/usr/local"})
     patience = 60.0
+    has_filter: ClassVar[bool] = bool(os.environ.get("DOCKER_HOST"))
 
     @pytest.fixture
     def connect(self, engine_url: str, tmp_path: Path) -> Callable[[], Runtime]:
@@ -49,6 +52,20 @@ class TestDocker(RuntimeConformance):
                 client.remove_container(made["Id"], force=True)
 
         return untouched
+
+    @pytest.fixture
+    def lab(self, request: pytest.FixtureRequest, connect: Callable[[], Runtime], tmp_path: Path) -> Iterator[Lab]:
+        """The usual engine of these tests has no packet filter; what needs one gets an engine that has it."""
+        if request.function.__name__ == "test_another_tenants_network_is_out_of_reach" and not self.has_filter:
+            place = Place(
+                f"place-{secrets.token_hex(4)}", "Docker", {"url": request.getfixturevalue("walled_url")}, str(tmp_path)
+            )
+            connect = functools.partial(DockerDriver().connect, place)
+        lab = Lab(connect, Terms(self.python, self.image, self.patience))
+        try:
+            yield lab
+        finally:
+            lab.close()
 
     def cut_connection(self, lab: Lab) -> None:
         for stream in list(lab.runtime.streams):  # type: ignore[attr-defined]  # of this runtime

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("podman")]
 
 class TestPodman(on_docker.TestDocker):
     runtime_name = "podman"
+    has_filter = True
     quick: ClassVar[frozenset[str]] = frozenset(
         {
             "test_every_process_runs",
@@ -29,6 +30,7 @@ class TestPodman(on_docker.TestDocker):
             "test_exit_codes",
             "test_events_tell_what_happened",
             "test_diagnose_finds_all_well",
+            "test_a_neighbours_environment_and_memory_are_out_of_reach",
         }
     )
 

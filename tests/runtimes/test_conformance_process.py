@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,9 @@ class TestProcess(RuntimeConformance):
         folder.mkdir()
         (folder / "kept").write_text("kept")
         return lambda: (folder / "kept").read_text() == "kept"
+
+    def shared_software(self, lab: Lab) -> Sequence[str]:
+        return [str(lab.runtime.base / "artifacts")]  # type: ignore[attr-defined]  # of this runtime
 
     def install(self, lab: Lab, adapter: Adapter) -> None:
         """Into a cache that outlives the run, by the path that it keeps: an environment remembers where it was made."""
