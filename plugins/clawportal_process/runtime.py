@@ -82,6 +82,8 @@ class _Record:
     processes: tuple[tuple[str, int, int], ...]
     end: Mapping[str, Any] | None
     stopping: bool
+    walled: bool
+    """Not by versions that had no walls."""
 
     @property
     def incarnation(self) -> str:
@@ -115,7 +117,7 @@ def _record(run: Path) -> _Record | None:
         pid=state["pid"], start=state["start"], boot=state["boot"], digest=changed["digest"], at=state["at"],
         memory_bytes=changed.get("memory_bytes"),
         processes=tuple((item["name"], item["pid"], item["start"]) for item in state.get("processes", ())),
-        end=end if end.get("incarnation") == name else None, stopping=stopping,
+        end=end if end.get("incarnation") == name else None, stopping=stopping, walled="separation" in state,
     )  # fmt: skip
 
 
@@ -318,7 +320,7 @@ class ProcessRuntime(Without):
             raise GiveUp("NothingToRun", f"The workload of {ref} names no process.")
         spec = {
             "processes": [self._process(ref, folder, workload, process, secrets) for process in workload.processes],
-            "wall": self._wall(ref, folder, workload), "digest": workload.digest(),
+            "wall": self._wall(ref, folder, workload), "separation": self.separation().level.value, "digest": workload.digest(),
             "memory_bytes": workload.memory_bytes, "grace": float(workload.stop_grace),
             "boot": proc.boot_id(), "open_files": self.settings.open_files, "log_bytes": self.settings.log_file_mb * 1_000_000,
             "log_files": self.settings.log_files, "log_rate": self.settings.log_lines_per_second,
@@ -657,7 +659,16 @@ class ProcessRuntime(Without):
     def diagnose(self) -> list[DoctorResult]:
         from clawportal_process.doctor import place_checks
 
-        return [*place_checks(self.base), self.groups.finding(), *self.separation().findings]
+        return [*place_checks(self.base), self.groups.finding(), *self.separation().findings, *self._without_wall()]
+
+    def _without_wall(self) -> Iterator[DoctorResult]:
+        """Claws that were adopted from an earlier version of the portal go on as they were started."""
+        found = [name for name, _, record in self._all() if record is not None and not record.walled and record.running()]
+        if found:
+            yield DoctorResult(
+                "separation: older claws", False, f"{len(found)} claws run without a wall: they were started before that.",
+                "Restart them once.",
+            )  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -474,6 +474,7 @@ class Supervisor:
         write_file("state.json", dumps({
             "pid": self.pid, "start": start_time(self.pid), "boot": self.spec["boot"], "digest": self.spec["digest"],
             "memory_bytes": self.spec["memory_bytes"], "at": self.at, "processes": self.started,
+            "separation": self.spec["separation"],
         }))  # fmt: skip
 
     def start(self) -> None:

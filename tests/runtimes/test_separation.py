@@ -220,6 +220,19 @@ def test_an_instance_of_an_earlier_version_moves_without_loss(runtime: Any) -> N
     assert outside.stat().st_uid == 0
 
 
+def test_claws_of_an_earlier_version_are_told(runtime: Any) -> None:
+    runtime.apply(ONE, workload(SLEEPER), {})
+    assert all(finding.ok for finding in runtime.diagnose() if finding.name.startswith("separation"))
+    state = folder(runtime) / "run/state.json"
+    told = json.loads(state.read_text())
+    assert told.pop("separation") == runtime.separation().level
+    state.write_text(json.dumps(told))  # as an earlier supervisor wrote it
+    (folder(runtime) / "run/touched").touch()
+    (found,) = [finding for finding in runtime.diagnose() if finding.name == "separation: older claws"]
+    assert not found.ok and found.message.startswith("1 claws")
+    assert runtime.inspect(ONE).state is RunState.RUNNING
+
+
 @pytest.mark.skipif(not ROOT, reason="only root gives others a user")
 def test_a_user_is_free_again_when_nothing_of_it_is_left(runtime: Any) -> None:
     runtime.apply(ONE, workload("pass"), {})
