@@ -1,12 +1,15 @@
 """Runs Python as an ordinary user, for tests that run as root: `python tests/ordinary_user.py 12345 -m pytest ...`.
 
 Where the interpreter lies below a folder that only root may pass, such as `/root`, it is shown there in a mount namespace, and so
-are the folders that `TEST_SHOW_FOLDERS` names with colons between them.
+are the folders that `TEST_SHOW_FOLDERS` names with colons between them. With `TEST_NO_NAMESPACES` nobody can make a namespace, as
+in most containers.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -16,7 +19,7 @@ UID = 54_321
 
 def become(uid: int) -> None:
     sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
-    from clawportal_process import kernel
+    from clawportal_process import kernel, seccomp
 
     kernel.call("unshare", kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
@@ -27,9 +30,18 @@ def become(uid: int) -> None:
     for path, handle in hidden:
         path.mkdir(parents=True)
         kernel.mount(f"/proc/self/fd/{handle}", str(path), None, kernel.MS_BIND | kernel.MS_REC)
+    if os.environ.pop("TEST_NO_NAMESPACES", ""):
+        seccomp.enforce(without_namespaces())
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+
+
+def without_namespaces() -> bytes:
+    """A filter that refuses `unshare`."""
+    unshare = {"x86_64": 272, "aarch64": 97}[os.uname().machine]
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, unshare), (0x06, 0, 0, 0x00050000 | errno.EPERM), (0x06, 0, 0, 0x7FFF0000)]
+    return b"".join(struct.pack("HBBI", *step) for step in steps)
 
 
 def _closed(path: Path) -> list[Path]:

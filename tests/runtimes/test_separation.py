@@ -87,10 +87,11 @@ def neighbour(runtime: Any) -> int:
     """With a secret in a file, one in its environment, and a socket that everybody may use."""
     code = """
         import os, socket, time
-        server = socket.socket(socket.AF_UNIX)
-        try: server.bind('socket')
-        except OSError: pass  # no local sockets here at all
-        else: os.chmod('socket', 0o777); server.listen()
+        try:
+            server = socket.socket(socket.AF_UNIX)
+            server.bind('socket'); os.chmod('socket', 0o777); server.listen()
+        except OSError:
+            pass  # no local sockets here at all
         print('ready', flush=True); time.sleep(600)
     """
     plan = Workload(processes=(python(code, secret_env={"KEY": "key"}),), files=(File("config", "secret"),))
@@ -341,10 +342,12 @@ def test_the_portals_own_files_are_named_to_the_runtime(place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="it is one already")
-def test_all_of_this_as_an_ordinary_user(tmp_path: Path) -> None:
+@pytest.mark.parametrize("without", ["", "namespaces"])
+def test_all_of_this_as_an_ordinary_user(without: str) -> None:
     home = Path(tempfile.mkdtemp(prefix="clawportal-user-", dir="/home"))
     os.chown(home, UID, UID)
     environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "PYTEST_ADDOPTS": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["TEST_NO_NAMESPACES"] = without
     program = str(THIS.parents[1] / "ordinary_user.py")
     command = [sys.executable, program, str(UID), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", str(THIS)]
     try:
