@@ -19,6 +19,7 @@ from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
 from clawportal.services import instances, plans, policies, secrets
+from clawportal.services.labels import selector
 from clawportal.services.portal import Portal
 from clawportal.types import HealthState, Strict
 
@@ -197,6 +198,11 @@ class InstanceQuery(Paged):
     project: str = Field("", max_length=100, description="Only in the project with this id or name.")
     q: str = Field("", max_length=200, description="Part of the name, or the id.")
     name: str = Field("", max_length=100, description="Exactly this name, or this id.")
+    labels: str = Field(
+        "", max_length=1000,
+        description="Only with these labels: `team=research`, `team!=research`, `team`, `!team`, `team in (research, support)`, "
+        "`team notin (research)`; all that stand between commas must hold.",
+    )  # fmt: skip
     trouble: bool = Field(False, description="Only what needs attention: failed, unhealthy, degraded or out of sync.")
 
 
@@ -247,8 +253,11 @@ class PatchBody(Strict):
 
 
 class BulkBody(Strict):
-    action: Literal["start", "stop", "restart", "kill", "delete"]
+    action: Literal["start", "stop", "restart", "kill", "delete", "label"]
     ids: list[str] = Field(min_length=1, max_length=500)
+    labels: dict[str, str | None] = Field(
+        default_factory=dict, max_length=64, description="With the action `label`: what to set; null removes."
+    )
 
 
 class DeleteQuery(Query):
@@ -274,8 +283,9 @@ EXAMPLE = {
 @op("GET", "/instances", permission=Permission.INSTANCE_READ, tags=TAGS, summary="Instances", returns=Page[InstanceItem])
 def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> Any:
     filters = instances.Filters(
-        tuple(query.phase), tuple(query.type), query.project, query.q, name=query.name, trouble=query.trouble
-    )
+        tuple(query.phase), tuple(query.type), query.project, query.q, name=query.name, trouble=query.trouble,
+        labels=selector(query.labels),
+    )  # fmt: skip
     page = instances.lean_listing(actor, filters, query.which, sort=query.sort)
     return paged(page, query, [_item(portal, row) for row in page.items])
 
@@ -461,7 +471,9 @@ def rekey_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     return _answer(portal, instances.get(actor, instance_id), 202)
 
 
-_NEEDED = {"kill": Permission.INSTANCE_KILL, "delete": Permission.INSTANCE_DELETE}
+_NEEDED = {
+    "kill": Permission.INSTANCE_KILL, "delete": Permission.INSTANCE_DELETE, "label": Permission.INSTANCE_UPDATE,
+}  # fmt: skip
 """Of the bulk actions; the others need the right to operate."""
 
 
@@ -472,7 +484,7 @@ def bulk_instances(actor: Actor, portal: Portal, body: BulkBody) -> dict[str, An
     needed = _NEEDED.get(body.action, Permission.INSTANCE_OPERATE)
     if not actor.has(needed):
         raise Forbidden(f"You lack the right “{DESCRIPTIONS[needed]}”. Ask an administrator.")
-    outcomes = instances.bulk(portal, actor, body.action, body.ids)
+    outcomes = instances.bulk(portal, actor, body.action, body.ids, body.labels)
     items = [
         {
             "id": outcome.instance_id,

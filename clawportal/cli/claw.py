@@ -157,6 +157,9 @@ def whoami(output: str) -> None:
 @click.option("--type", "kinds", multiple=True, help="Only of this kind of claw; repeatable.")
 @click.option("--project", help="Only in this project.")
 @click.option("-q", "--query", "text", help="Part of the name.")
+@click.option(
+    "-l", "--labels", help="Only with these labels, such as team=research, !old or 'team in (a, b)'; with commas between."
+)
 @click.option("--trouble", is_flag=True, help="Only what needs attention.")
 @click.option(
     "--sort", default="name", show_default=True, help="name, created_at, updated_at, phase or adapter; -name turns it round."
@@ -165,13 +168,16 @@ def whoami(output: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever --limit says.")
 @_output("json", "wide", "name")
 def list_(
-    phase: Sequence[str], kinds: Sequence[str], project: str | None, text: str | None, trouble: bool, sort: str, limit: int,
-    everything: bool, output: str,
+    phase: Sequence[str], kinds: Sequence[str], project: str | None, text: str | None, labels: str | None, trouble: bool,
+    sort: str, limit: int, everything: bool, output: str,
 ) -> None:  # fmt: skip
     """List instances."""
     from clawportal.cli import show
 
-    query = {"phase": phase, "type": kinds, "project": project, "q": text, "trouble": trouble, "sort": sort, "limit": limit}
+    query = {
+        "phase": phase, "type": kinds, "project": project, "q": text, "labels": labels, "trouble": trouble, "sort": sort,
+        "limit": limit,
+    }  # fmt: skip
     items, total = _pages(remote.signed_in(), query, everything)
     if output == "json":
         return show.as_json({"items": items, "total": total})
@@ -561,6 +567,21 @@ def update(
     method = "PUT" if source else "PATCH"
     made = portal.call(method, f"/instances/{found['id']}", body=change, headers={"If-Match": f'"{generation}"'})
     _outcome(portal, [made], "is being changed", wait, timeout, output)
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE|KEY-...")
+@_output("json", "name")
+def label(name: str, changes: Sequence[str], output: str) -> None:
+    """Set labels of an instance; KEY- removes one."""
+    gone = {text[:-1]: None for text in changes if "=" not in text and text.endswith("-")}
+    given: dict[str, str | None] = {**arguments.pairs([text for text in changes if text[:-1] not in gone]), **gone}
+    portal = remote.signed_in()
+    found = portal.find(name)
+    match = {"If-Match": f'"{found["generation"]}"'}
+    made = portal.call("PATCH", f"/instances/{found['id']}", body={"labels": given}, headers=match)
+    _outcome(portal, [made], "has new labels", False, 0, output)
 
 
 def _replacement(found: Mapping[str, Any], document: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

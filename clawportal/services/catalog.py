@@ -59,7 +59,12 @@ def check_name(name: str) -> list[FieldError]:
     return []
 
 
+MOST_LABELS = 64
+
+
 def check_labels(labels: Mapping[str, str]) -> list[FieldError]:
+    if len(labels) > MOST_LABELS:
+        return [FieldError("labels", f"There may be {MOST_LABELS} labels at most.")]
     bad = [key for key, value in labels.items() if not _LABEL.fullmatch(key) or (value and not _LABEL.fullmatch(value))]
     return [FieldError(f"labels.{key}", "Labels have letters, digits and . _ / - inside, 63 characters at most.") for key in bad]
 

@@ -36,6 +36,7 @@ from clawportal.services import (
     catalog,
     clusters,
     findings,
+    labels,
     layers,
     ledger,
     operations,
@@ -47,6 +48,7 @@ from clawportal.services import (
     secrets,
     tenancy,
 )
+from clawportal.services.labels import Term
 from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
@@ -95,6 +97,8 @@ class Filters:
     """Exactly this name, or this id."""
     cluster: str = ""
     """Id of the cluster."""
+    labels: tuple[Term, ...] = ()
+    """Only with labels for which all of these hold."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,7 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         where.append(or_(Instance.name == filters.name, Instance.id == filters.name))
     if filters.trouble:
         where.append(TROUBLE)
+    where += [term.on(Instance.labels) for term in filters.labels]
     if filters.calm:
         where.append(not_(TROUBLE))
     return where
@@ -547,6 +552,16 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
     return instance
 
 
+def relabel(portal: Portal, actor: Actor, instance_id: str, change: Mapping[str, str | None]) -> Instance:
+    """Set labels, and remove those that are None; the rest of the configuration stays as it is."""
+    with transaction():
+        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_UPDATE, lock=True)
+        wanted = labels.changed(instance.labels or {}, change)
+        if wanted == (instance.labels or {}):
+            raise Conflict(f"{instance.name} has these labels already.")
+        return update(portal, actor, instance_id, InstanceChange(labels=wanted), generation=instance.generation)
+
+
 def rekey(portal: Portal, actor: Actor, instance_id: str) -> None:
     """Make new generated secrets (the claw's own access token); the claw restarts with them."""
     with transaction() as after_commit:
@@ -622,18 +637,26 @@ ACTIONS: dict[str, Callable[[Portal, Actor, str], Instance]] = {
 }  # fmt: skip
 
 
-def bulk(portal: Portal, actor: Actor, action: str, instance_ids: Sequence[str]) -> list[Outcome]:
-    """One action on many; each succeeds or fails for itself, and each answer says so."""
-    if action not in ACTIONS:
-        raise Invalid.field("action", f"must be one of {', '.join(ACTIONS)}")
+LABEL = "label"
+"""The bulk action that sets and removes labels."""
+
+
+def bulk(
+    portal: Portal, actor: Actor, action: str, instance_ids: Sequence[str], change: Mapping[str, str | None] | None = None
+) -> list[Outcome]:
+    """One action on many; each succeeds or fails for itself, and each answer says so. `change`: of labels, for LABEL."""
+    if action not in ACTIONS and action != LABEL:
+        raise Invalid.field("action", f"must be one of {', '.join([*ACTIONS, LABEL])}")
     if not 1 <= len(instance_ids) <= 500:
         raise Invalid.field("ids", "Choose from 1 to 500 instances at a time.")
-    return [_one(portal, actor, action, instance_id) for instance_id in dict.fromkeys(instance_ids)]
+    if (action == LABEL) != bool(change):
+        raise Invalid.field("labels", f"Say which labels to set or to remove, with the action {LABEL} and no other.")
+    return [_one(portal, actor, action, instance_id, change or {}) for instance_id in dict.fromkeys(instance_ids)]
 
 
-def _one(portal: Portal, actor: Actor, action: str, instance_id: str) -> Outcome:
+def _one(portal: Portal, actor: Actor, action: str, instance_id: str, change: Mapping[str, str | None]) -> Outcome:
     try:
-        row = ACTIONS[action](portal, actor, instance_id)
+        row = relabel(portal, actor, instance_id, change) if change else ACTIONS[action](portal, actor, instance_id)
         return Outcome(instance_id, row.name, warning=" ".join(verdict.sentence for verdict in policies.warnings_of(row)))
     except Problem as problem:
         _refused(portal, actor, action, instance_id, problem)

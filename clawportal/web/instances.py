@@ -22,8 +22,9 @@ from clawportal.lifecycle import TRANSITIONAL, Desired, Phase
 from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
-from clawportal.services import clusters, layers, ledger, operations, place_events, secrets, series
+from clawportal.services import clusters, labels, layers, ledger, operations, place_events, secrets, series
 from clawportal.services import instances as service
+from clawportal.services.labels import selector
 from clawportal.services.paging import Which, whole
 from clawportal.types import HealthState, parse_quantity
 from clawportal.web import pages, rows, warned
@@ -60,7 +61,7 @@ _NAMED_FAILURES = 5
 @requires(Permission.INSTANCE_READ)
 def instances() -> str:
     who, page = actor(), paging()
-    given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "sort")}
+    given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "labels", "sort")}
     if given["state"] not in STATES:
         raise Invalid.field("state", f"must be one of {', '.join(filter(None, STATES))}")
     filters, sort = _filters(given), given["sort"] or "-created_at"
@@ -83,7 +84,9 @@ def instances() -> str:
 def _filters(given: dict[str, str]) -> service.Filters:
     state = STATES[given["state"]]
     adapters = (given["adapter"],) if given["adapter"] else ()
-    return replace(state, adapters=adapters, project=given["project"], text=given["q"][:200])
+    return replace(
+        state, adapters=adapters, project=given["project"], text=given["q"][:200], labels=selector(given["labels"][:1000])
+    )
 
 
 @bp.post("/instances/bulk")
@@ -93,13 +96,23 @@ def instances_bulk() -> Response:
     if action == "delete" and not fragment() and request.form.get("confirmed") != "yes":
         return _confirm_page([service.get(who, instance_id) for instance_id in dict.fromkeys(ids)])
     names = _names(who, ids) if 1 <= len(ids) <= 500 else {}
-    outcomes = service.bulk(portal(), who, action, ids)
+    change = _label_change(action)
+    action = service.LABEL if change else action
+    outcomes = service.bulk(portal(), who, action, ids, change)
     failed = [outcome for outcome in outcomes if outcome.error]
     text = _bulk_summary(action, outcomes, failed, names)
     warnings = [outcome.warning for outcome in outcomes if outcome.warning]
     text = " ".join([text, *map(told, warnings[:_NAMED_FAILURES])])
     level = "success" if not failed and not warnings else "warning" if len(failed) < len(outcomes) else "error"
     return pages.changed(text, level=level, url=pages.back(url_for("web.instances")), instances=[o.instance_id for o in outcomes])
+
+
+def _label_change(action: str) -> dict[str, str | None]:
+    """What the bulk bar says of labels: `label` sets those that were typed, `unlabel` removes them."""
+    if action not in ("label", "unlabel"):
+        return {}
+    typed = labels.pairs(request.form.get("labels", "").split(","), "labels")
+    return {**typed} if action == "label" else dict.fromkeys(typed)
 
 
 def _names(who: Actor, ids: Sequence[str]) -> dict[str, str]:
@@ -124,6 +137,7 @@ def _bulk_summary(
         "restart": ngettext("%(num)s instance is restarting.", "%(num)s instances are restarting.", done),
         "kill": ngettext("%(num)s instance is being killed.", "%(num)s instances are being killed.", done),
         "delete": ngettext("%(num)s instance is being deleted.", "%(num)s instances are being deleted.", done),
+        service.LABEL: ngettext("Labels of %(num)s instance were changed.", "Labels of %(num)s instances were changed.", done),
     }
     parts = [words[action]] if done else []
     if failed:

@@ -47,6 +47,8 @@ class Draft:
     values: dict[str, Any]
     spec: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] | None = None
+    """None where the form had none: they stay as they are."""
     errors: dict[str, str] = field(default_factory=dict)
     instance: Instance | None = None
     generation: int | None = None
@@ -143,6 +145,20 @@ def _read_spec(draft: Draft, version: str, stored: Mapping[str, Any]) -> None:
     draft.values["spec"] = whole.typed | {"settings": settings.typed}
     draft.secrets = forms.read_secrets(form)
     draft.errors = whole.errors | settings.errors
+    _read_labels(draft)
+
+
+def _read_labels(draft: Draft) -> None:
+    """Pairs of fields; a pair that is empty says nothing. What was typed is kept as it stands."""
+    typed = list(zip(request.form.getlist("labels.name"), request.form.getlist("labels.value"), strict=False))
+    if not typed:
+        return
+    pairs = [(name.strip(), value.strip()) for name, value in typed if name.strip() or value.strip()]
+    draft.values["labels"], draft.labels = pairs, dict(pairs)
+    if "" in draft.labels:
+        draft.errors["labels"] = _("Give each label a name, such as team=research.")
+    elif len(draft.labels) < len(pairs):
+        draft.errors["labels"] = _("A label can have one value only; you named one twice.")
 
 
 def _wanted(draft: Draft) -> instances.NewInstance:
@@ -152,6 +168,7 @@ def _wanted(draft: Draft) -> instances.NewInstance:
         version=draft.version,
         project=draft.values["project_id"] or None,
         cluster=draft.values["cluster"] or None,
+        labels=draft.labels or {},
         spec=draft.spec,
         secrets=draft.secrets,
     )
@@ -184,6 +201,7 @@ def _key(draft: Draft) -> str:
             draft.values["project_id"],
             draft.values["cluster"],
             draft.spec,
+            draft.labels,
         ],
         sort_keys=True,
     )
@@ -216,7 +234,8 @@ def instance_edit(instance_id: str) -> AnyResponse:
 def _stored(instance: Instance, adapter: Adapter) -> Draft:
     spec = forms.shown(instance.spec, _schema(InstanceSpec))
     spec["settings"] = forms.shown(instance.spec.get("settings", {}), _schema(adapter.settings_model(instance.version)))
-    values = {"name": instance.name, "version": instance.version, "project_id": instance.project_id, "spec": spec}
+    values: dict[str, Any] = {"name": instance.name, "version": instance.version, "project_id": instance.project_id, "spec": spec}
+    values["labels"] = sorted((instance.labels or {}).items())
     return Draft("edit", adapter, instance.version, values, instance=instance, generation=instance.generation)
 
 
@@ -230,7 +249,7 @@ def _read_edit(instance: Instance, adapter: Adapter) -> Draft:
 
 
 def _change(draft: Draft) -> instances.InstanceChange:
-    return instances.InstanceChange(version=draft.version, spec=draft.spec, secrets=draft.secrets)
+    return instances.InstanceChange(version=draft.version, labels=draft.labels, spec=draft.spec, secrets=draft.secrets)
 
 
 def _save(draft: Draft, instance: Instance) -> AnyResponse:
@@ -259,6 +278,9 @@ def _what_happened(draft: Draft, now: Instance) -> stale.Stale:
         for path, typed in stale.flat(draft.spec)
         if path in stored and stored[path] != typed
     ]
+    if draft.labels is not None and draft.labels != (now.labels or {}):
+        stored_labels = ", ".join(f"{name}={value}" for name, value in sorted((now.labels or {}).items()))
+        changes.insert(0, stale.Difference("labels", stored_labels))
     if draft.version != now.version:
         changes.insert(0, stale.Difference("version", now.version))
     return stale.Stale(last.actor if last else "", last.at if last else None, now.generation, changes)
@@ -270,7 +292,18 @@ def _what_happened(draft: Draft, now: Instance) -> stale.Stale:
 def _note_errors(draft: Draft, errors: list[FieldError] | tuple[FieldError, ...]) -> None:
     """What the service found, beside what could not even be read; the latter says more about its field."""
     for error in errors:
-        draft.errors.setdefault(_PATHS.get(error.path, error.path), told(error.message))
+        if error.path.startswith("labels."):
+            _note_label(draft, error)
+        else:
+            draft.errors.setdefault(_PATHS.get(error.path, error.path), told(error.message))
+
+
+def _note_label(draft: Draft, error: FieldError) -> None:
+    """All labels are one field of the form, so that what is missing has a place, too."""
+    name, said = error.path.removeprefix("labels."), told(error.message)
+    said = said if f" {name} " in f" {said} " else f"{name}: {said}"
+    before = draft.errors.get("labels", "")
+    draft.errors["labels"] = before if said in before else f"{before} {said}".strip()
 
 
 def _context(draft: Draft) -> dict[str, Any]:
