@@ -115,7 +115,8 @@ def wide_row(item: Mapping[str, Any]) -> Sequence[Any]:
     return (
         item["name"], item["adapter"], item["version"], item["phase"], item["health"], item["sync"],
         None if cpu is None else f"{cpu:.0f}%", size(usage.get("memory_bytes")), item["restart_count"], item["project"]["name"],
-        item["cluster"]["name"], ",".join(f"{name}={value}" for name, value in item["labels"].items()), age(item["created_at"]), item["id"], item["message"],
+        item["cluster"]["name"], ",".join(f"{name}={value}" for name, value in item["labels"].items()),
+        age(item["created_at"]), item["id"], item["message"],
     )  # fmt: skip
 
 

@@ -243,13 +243,17 @@ def _projects_named(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Counts:
-    """Each instance is in `total` and in exactly one of the others."""
+    """By phase, what needs attention counted there, too; and without that, so that `trouble` and `calm_*` add up to `total`."""
 
     total: int
-    trouble: int
     running: int
     stopped: int
+    failed: int
     changing: int
+    trouble: int
+    calm_running: int
+    calm_stopped: int
+    calm_changing: int
 
 
 CHANGING = (Phase.PENDING, Phase.INSTALLING, Phase.CREATING, Phase.STARTING, Phase.STOPPING, Phase.DELETING)
@@ -264,11 +268,18 @@ def counts(actor: Actor) -> Counts:
 @functools.lru_cache(maxsize=256)
 def _counts(grants: tuple[Grant, ...]) -> Select[Any]:
     """Kept, because making a statement takes longer than running it."""
-    states = (Instance.phase == Phase.RUNNING, Instance.phase == Phase.STOPPED, Instance.phase.in_(CHANGING))
-    parts = (TROUBLE, *(and_(state, not_(TROUBLE)) for state in states))
+    running, stopped, failed = (Instance.phase == phase for phase in (Phase.RUNNING, Phase.STOPPED, Phase.FAILED))
+    changing, calm = Instance.phase.in_(CHANGING), not_(TROUBLE)
+    parts = (running, stopped, failed, changing, TROUBLE, *(and_(state, calm) for state in (running, stopped, changing)))
     sums = (func.coalesce(func.sum(case((part, 1), else_=0)), 0) for part in parts)
     visible = access.visible(Instance, Actor("", "", grants=grants))
     return select(func.count(), *sums).where(Instance.destroyed_at.is_(None), visible)
+
+
+def running_ids(actor: Actor) -> Sequence[str]:
+    """Those that run, of those that the actor may see."""
+    query = select(Instance.id).where(Instance.phase == Phase.RUNNING, Instance.destroyed_at.is_(None))
+    return db.session.scalars(query.where(access.visible(Instance, actor))).all()
 
 
 def get(actor: Actor, instance_id: str, permission: Permission = Permission.INSTANCE_READ) -> Instance:

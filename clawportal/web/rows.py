@@ -211,7 +211,7 @@ def tally(actor: Actor) -> Tally:
     """Counts of the actor's instances, asked once per request."""
     if "web_tally" not in g:
         found = instances.counts(actor)
-        g.web_tally = Tally(found.total, found.trouble, found.running, found.changing, found.stopped)
+        g.web_tally = Tally(found.total, found.trouble, found.calm_running, found.calm_changing, found.calm_stopped)
     answer: Tally = g.web_tally
     return answer
 

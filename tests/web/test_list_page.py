@@ -44,10 +44,11 @@ def test_the_counts_of_the_tabs_are_disjoint_and_add_up(people: People, portal_a
     with portal_app.app_context():
         found = instances.counts(SYSTEM)
         assert found.total == len(phases) * len(HealthState) * len(Sync)
-        assert found.total == found.trouble + found.running + found.stopped + found.changing
+        assert found.total == found.trouble + found.calm_running + found.calm_stopped + found.calm_changing
+        assert found.total == found.running + found.stopped + found.failed + found.changing, "by phase alone"
         tabs = ("attention", "running", "progressing", "stopped")
         totals = [instances.listing(SYSTEM, STATES[tab]).total for tab in tabs]
-        assert totals == [found.trouble, found.running, found.changing, found.stopped]
+        assert totals == [found.trouble, found.calm_running, found.calm_changing, found.calm_stopped]
     text = browse(people.admin).page("/instances")
     told = re.findall(r"<span>(\d+)</span></a>", text)
     assert [int(number) for number in told] == [found.total, *totals]
