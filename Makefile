@@ -4,7 +4,8 @@
 # make bench  measure speed and size; writes bench/results
 
 VENV ?= .venv
-DATA ?= $(or $(CLAWPORTAL_DATA_DIR),data)
+# outside of this folder: claws keep repositories of their own, and some make none inside another one
+DATA ?= $(or $(CLAWPORTAL_DATA_DIR),$(if $(wildcard data/clawportal.db),data,$(HOME)/.local/share/clawportal))
 PORT ?= $(or $(CLAWPORTAL_PORT),8800)
 WORKERS ?= 3
 PY := $(VENV)/bin/python
@@ -13,10 +14,11 @@ ARGS ?=
 .PHONY: run test lint format bench docs screenshots translations lock clean
 
 run: $(VENV)/.run
-	$(VENV)/bin/clawportal --data-dir $(DATA) serve --port $(PORT)
+	$(VENV)/bin/clawportal --data-dir "$(DATA)" serve --port $(PORT)
 
 test: $(VENV)/.dev
 	.ci/browser
+	.ci/nginx
 	.ci/redis
 	.ci/docker
 	.ci/podman

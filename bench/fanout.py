@@ -21,12 +21,14 @@ LINES_PER_SECOND = 10
 SECONDS = 20.0
 WARM_UP = 2.0
 GOAL_MS = 500
+EACH = 50
+"""Viewers that are one person."""
 
 
 def run() -> list[dict[str, Any]]:
     with Portal() as portal:
-        instance_id = _claw(portal)
-        return [_measure(portal, instance_id, viewers) for viewers in VIEWERS]
+        instance_id, tokens = _claw(portal), portal.persons(-(-max(VIEWERS) // EACH))
+        return [_measure(portal, instance_id, viewers, tokens) for viewers in VIEWERS]
 
 
 def _claw(portal: Portal) -> str:
@@ -40,10 +42,10 @@ def _claw(portal: Portal) -> str:
     return instance_id
 
 
-def _measure(portal: Portal, instance_id: str, viewers: int) -> dict[str, Any]:
+def _measure(portal: Portal, instance_id: str, viewers: int, tokens: list[str]) -> dict[str, Any]:
     """One round; viewers live in a process of their own, so that they do not slow the server by Python's lock."""
     ready, results = multiprocessing.Event(), multiprocessing.Queue()  # type: ignore[var-annotated]  # of plain dicts
-    process = multiprocessing.Process(target=_watch, args=(portal.port, portal.token, instance_id, viewers, ready, results))
+    process = multiprocessing.Process(target=_watch, args=(portal.port, tokens, instance_id, viewers, ready, results))
     process.start()
     try:
         if not ready.wait(60):
@@ -54,14 +56,14 @@ def _measure(portal: Portal, instance_id: str, viewers: int) -> dict[str, Any]:
         readers = _readers(portal, instance_id)
         time.sleep(SECONDS / 2)
         used = (portal.cpu_seconds() - cpu) / (time.monotonic() - begin)
-        memory = portal.memory()[0]
+        memory, threads = portal.memory()[0], sum(process.num_threads() for process in portal.processes())
         got: dict[str, Any] = results.get(timeout=60)
     finally:
         process.terminate()
         process.join(10)
     return {
         "what": f"{viewers} viewers of one log, {LINES_PER_SECOND} lines/s", **got, "readers": readers,
-        "CPU %": round(100 * used, 1), "RSS MB": round(memory),
+        "CPU %": round(100 * used, 1), "RSS MB": round(memory), "threads": threads,
         f"p99 < {GOAL_MS} ms": "met" if got["p99 ms"] < GOAL_MS else "missed",
     }  # fmt: skip
 
@@ -84,7 +86,8 @@ class _Viewer:
         self.joined = False
         self.wire = WSConnection(ConnectionType.CLIENT)
         self.socket = socket.create_connection(("127.0.0.1", port), 30)
-        self.socket.sendall(self.wire.send(Request(host=f"127.0.0.1:{port}", target="/socket.io/?EIO=4&transport=websocket")))
+        target, proof = "/socket.io/?EIO=4&transport=websocket", [(b"Authorization", f"Bearer {token}".encode())]
+        self.socket.sendall(self.wire.send(Request(host=f"127.0.0.1:{port}", target=target, extra_headers=proof)))
         self._token = token
 
     def read(self, began: float) -> None:
@@ -128,20 +131,20 @@ class _Viewer:
         self.socket.sendall(self.wire.send(TextMessage(data=text)))
 
 
-def _watch(port: int, token: str, instance_id: str, count: int, ready: Any, results: Any) -> None:
+def _watch(port: int, tokens: list[str], instance_id: str, count: int, ready: Any, results: Any) -> None:
     try:
-        results.put(_watched(port, token, instance_id, count, ready))
+        results.put(_watched(port, tokens, instance_id, count, ready))
     except Exception as error:
         sys.exit(f"viewers: {error}")
 
 
-def _watched(port: int, token: str, instance_id: str, count: int, ready: Any) -> dict[str, Any]:
+def _watched(port: int, tokens: list[str], instance_id: str, count: int, ready: Any) -> dict[str, Any]:
     selector = selectors.DefaultSelector()
     viewers: list[_Viewer] = []
     begin = time.monotonic()
     forever = float("inf")
-    for _ in range(count):
-        viewer = _Viewer(port, token, instance_id)
+    for number in range(count):
+        viewer = _Viewer(port, tokens[number // EACH], instance_id)
         viewers.append(viewer)
         selector.register(viewer.socket, selectors.EVENT_READ, viewer)
         _turn(selector, 0.0, forever)

@@ -85,6 +85,15 @@ class Portal:
             time.sleep(0.01)
         self.first_page = time.perf_counter() - begin
 
+    def persons(self, count: int) -> list[str]:
+        """Tokens of so many people: one person may have only so many live pages."""
+        made = []
+        for number in range(count):
+            self._run("user", "create", f"viewer-{number}", "--password-stdin", stdin=PASSWORD)
+            asked = {"name": f"viewer-{number}", "password": PASSWORD, "token_name": "bench"}
+            made.append(str(self.call("POST", "/api/v1/auth/token", asked)["token"]))
+        return made
+
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
-from sqlalchemy import make_url
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from clawportal import keyring, log, paths, pluginmanager
 from clawportal.db import configure_engine, db, in_use
-from clawportal.http import assets, audited, headers, i18n, problems, security, uploads
+from clawportal.http import assets, audited, headers, i18n, problems, security, site, uploads
+from clawportal.http.front import Front
 from clawportal.jobs.runner import Runner
-from clawportal.services import audit_chain, audit_refusals, clusters, layers, practice, tenancy
+from clawportal.services import audit_chain, audit_refusals, clusters, in_front, layers, practice, tenancy
 from clawportal.services.connections import Connections
 from clawportal.services.portal import Portal
 from clawportal.settings import Settings, installer_environment
@@ -59,7 +58,7 @@ def _private_folder(folder: Path) -> None:
 
 def _secret_files(settings: Settings) -> list[Path]:
     """What no claw may read, whatever folder it lies in."""
-    database = make_url(settings.database)
+    database = settings.database_address
     files = [settings.data_dir / KEYRING_FILE, settings.data_dir / "clawportal.toml"]
     return [*files, Path(database.database)] if database.database and database.drivername.startswith("sqlite") else files
 
@@ -74,7 +73,7 @@ def _portal(settings: Settings) -> Portal:
 def _ring(settings: Settings) -> keyring.Keyring:
     """Made on the very first start only: beside a database that is in use, missing keys are a loss to be told."""
     file = settings.data_dir / KEYRING_FILE
-    if not file.exists() and in_use(settings.database):
+    if not file.exists() and in_use(settings.database_address):
         raise keyring.missing(file)
     return keyring.load(file)
 
@@ -83,7 +82,7 @@ def _configure(app: Flask, portal: Portal) -> None:
     settings = portal.settings
     app.config.update(
         SECRET_KEY=portal.keyring.session_key,
-        SQLALCHEMY_DATABASE_URI=settings.database,
+        SQLALCHEMY_DATABASE_URI=settings.database_address,
         SQLALCHEMY_ENGINE_OPTIONS=_engine_options(settings.database),
         MAX_CONTENT_LENGTH=MAX_BODY,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
@@ -128,15 +127,16 @@ def _follow_session_key(app: Flask, portal: Portal) -> None:
 
 
 def _behind_proxies(app: Flask, settings: Settings) -> None:
-    """Last, so that it is outermost: websockets too must see who really asks, or a token for one network is good everywhere."""
-    hops = settings.trusted_proxies
-    if hops:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]  # Flask's documented way
+    """Last, so that it is outermost."""
+    noticed = in_front.Noticed(settings.data_dir, settings.trusted_proxies)
+    front = Front(app.wsgi_app, settings.trusted_proxies, settings.public_url, noticed.note)
+    app.wsgi_app = front  # type: ignore[method-assign]  # Flask's documented way
 
 
 def _http(app: Flask, settings: Settings) -> None:
     uploads.init_app(app)
     headers.init_app(app)
+    site.init_app(app)
     audited.init_app(app)
     security.init_app(app)
     problems.init_app(app)

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import CursorResult, DateTime, Dialect, Executable, MetaData, create_engine, event, inspect, text
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
@@ -169,9 +169,8 @@ def _as_conflict(error: IntegrityError) -> Conflict:
     )
 
 
-def in_use(url: str) -> bool:
+def in_use(address: URL) -> bool:
     """Whether somebody has an account in a database; told without the portal. One that is not there yet is not in use."""
-    address = make_url(url)
     if address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
         return False
     engine = create_engine(address)

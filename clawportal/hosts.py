@@ -37,3 +37,9 @@ def forwarded(header: str, hops: int) -> str:
 def bracketed(host: str) -> str:
     """As it stands in a URL or before a port."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def near(text: str) -> bool:
+    """Whether it is of this machine or its own network: where a proxy of ours would be."""
+    known = plain(text)
+    return bool(known) and ipaddress.ip_address(known).is_private

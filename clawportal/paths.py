@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,6 +18,13 @@ def resource(name: str) -> Path:
         if (base / name).is_dir():
             return base / name
     raise FileNotFoundError(f"{name}/ is missing beside {_PACKAGE}: the installation is incomplete, install clawportal again")
+
+
+def command(data_dir: Path, *words: str) -> str:
+    """A line for a shell that runs `clawportal` on this portal, whatever the search path and the folder."""
+    beside = Path(sys.executable).parent / "clawportal"
+    program = [str(beside)] if beside.exists() else [sys.executable, "-m", "clawportal.cli.server"]
+    return shlex.join([*program, "--data-dir", str(data_dir), *words])
 
 
 def add_bundled_plugins() -> None:

@@ -6,10 +6,35 @@ Each field has its meaning, unit, default and reason; `docs/settings.md` is gene
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+
+class Unreadable(ValueError):
+    """The file of settings cannot be read; the words say why."""
+
+
+class _File(TomlConfigSettingsSource):
+    """`clawportal.toml`, as editors of all systems save it."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        try:
+            return tomllib.loads(file_path.read_bytes().decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"{file_path} is no text in UTF-8; save it as such") from error
+        except tomllib.TOMLDecodeError as error:
+            raise Unreadable(f"{file_path} cannot be read: {error}") from error
+        except OSError as error:
+            raise Unreadable(f"{file_path} cannot be read: {error.strerror}") from error
+
 
 DEFAULT_DATA_DIR = "~/.local/share/clawportal"
 CONFIG_FILE = "clawportal.toml"
@@ -32,7 +57,8 @@ class Settings(BaseSettings):
     port: int = Field(8800, ge=1, le=65535, description="Port that the web server listens on.")
     public_url: str = Field(
         "",
-        description="How browsers reach the portal, such as https://claws.example.com. With https, cookies are sent only so.",
+        description="How browsers reach the portal, such as https://claws.example.com or https://example.com/claws. With https, "
+        "cookies are sent only so.",
     )
     threads: int = Field(
         64, ge=8, le=512, description="Threads for ordinary requests. Each open live page takes one more, up to max_viewers."
@@ -129,7 +155,57 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+        if any(letter in ":\0" or ord(letter) < 32 for letter in str(value)):
+            raise ValueError("must have no colon and no line end in it: lists of folders are separated by colons")
+        try:
+            return value.expanduser().resolve()
+        except (RuntimeError, OSError) as error:
+            raise ValueError(f"must be a folder: {error}") from error
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: str) -> str:
+        """`postgres://` and `postgresql://` are what hosting services hand out."""
+        scheme, separator, rest = value.strip().partition("://")
+        if not value.strip():
+            return ""
+        scheme = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}.get(scheme.lower(), scheme)
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            known = make_url(f"{scheme}{separator}{rest}").get_backend_name() in ("sqlite", "postgresql")
+        except (ArgumentError, ValueError):
+            known = False
+        if not known:
+            raise ValueError("must be the address of a PostgreSQL database, such as postgresql://user:password@host/name")
+        return f"{scheme}{separator}{rest}"
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value.strip())
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            good = False
+        if value.strip() and (not good or parts.query or parts.fragment or "@" in parts.netloc):
+            raise ValueError("must be an address such as https://claws.example.com or https://example.com/claws")
+        return value.strip().rstrip("/")
+
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _storage(cls, value: str) -> str:
+        if urlsplit(value).scheme not in ("memory", "redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster"):
+            raise ValueError("must be memory:// or the address of a Redis, such as redis://host:6379")
+        return value
+
+    @field_validator("log_format")
+    @classmethod
+    def _format(cls, value: str) -> str:
+        if value.lower() not in ("text", "json"):
+            raise ValueError("must be text or json")
+        return value.lower()
 
     @field_validator("port_range")
     @classmethod
@@ -164,7 +240,19 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.data_dir / 'clawportal.db'}"
+        return self.database_url or f"sqlite:///{self.database_file}"
+
+    @property
+    def database_file(self) -> Path:
+        """Of SQLite, where no other database is set."""
+        return self.data_dir / "clawportal.db"
+
+    @property
+    def database_address(self) -> URL:
+        """For SQLAlchemy; a folder may have letters that an address cannot."""
+        from sqlalchemy import URL, make_url
+
+        return make_url(self.database_url) if self.database_url else URL.create("sqlite", database=str(self.database_file))
 
     @property
     def secure_cookies(self) -> bool:
@@ -184,8 +272,15 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         given = init_settings().get("data_dir") or os.environ.get("CLAWPORTAL_DATA_DIR") or DEFAULT_DATA_DIR
-        file = Path(given).expanduser() / CONFIG_FILE
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        return init_settings, env_settings, _File(settings_cls, toml_file=_file_in(str(given)))
+
+
+def _file_in(folder: str) -> Path | None:
+    """None where the folder itself is at fault; its own check says so."""
+    try:
+        return Path(folder).expanduser() / CONFIG_FILE if "\0" not in folder else None
+    except RuntimeError:
+        return None
 
 
 def installer_environment(settings: Settings) -> dict[str, str]:

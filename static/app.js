@@ -278,7 +278,7 @@ document.addEventListener("change", showParts);
 // ---------------------------------------------------------------- times in words
 
 // The server needs it where somebody picks a day: Tuesday begins at the reader's midnight.
-document.cookie = `clawportal_zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone ?? "")}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+document.cookie = `clawportal_zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone ?? "")}; path=${document.body.dataset.root || "/"}; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
 
 const language = document.documentElement.lang || "en";
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });

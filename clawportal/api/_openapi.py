@@ -129,6 +129,11 @@ _HEADER_PARAMETERS = {
 }
 
 
+def servers(root: str) -> list[dict[str, str]]:
+    """`root` is the path that a portal is served under, where there is one."""
+    return [{"url": f"{root}/api/v1", "description": "This portal"}]
+
+
 @functools.cache
 def document() -> dict[str, Any]:
     """The whole document. The same for every portal of this version: what plugins bring is under `/adapters`."""
@@ -140,7 +145,7 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "clawportal", "version": __version__, "description": DESCRIPTION, "license": _licence()},
-        "servers": [{"url": "/api/v1", "description": "This portal"}],
+        "servers": servers(""),
         "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in used],
         "security": [{"bearer": []}, {"cookie": []}],
         "paths": paths,

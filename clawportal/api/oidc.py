@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from flask import request, url_for
+from flask import url_for
 from pydantic import Field
 
 from clawportal.api._layer import Answer, op
+from clawportal.http import site
 from clawportal.permissions import Actor, Permission
 from clawportal.services import oidc, oidc_providers
 from clawportal.services.oidc_providers import Wanted
@@ -152,8 +153,7 @@ def create_provider(actor: Actor, portal: Portal, body: NewProvider) -> dict[str
     summary="Try a sign-in provider before saving it", problems=(404,))  # fmt: skip
 def check_provider(actor: Actor, portal: Portal, body: ProviderCheck) -> dict[str, Any]:
     """Fetches what the provider says about itself and its keys, and tries client id and secret. Nothing is stored."""
-    base = portal.settings.public_url.rstrip("/") or request.host_url.rstrip("/")
-    back = f"{base}{url_for('web.oidc_callback', name=body.slug)}"
+    back = site.external(url_for("web.oidc_callback", name=body.slug))
     found = oidc_providers.examine(portal, actor, _wanted(actor, body, body.slug), back, body.provider_id)
     return {"ok": all(item.ok for item in found), "items": [item.__dict__ for item in found]}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Literal
 
-from flask import Response, current_app
+from flask import Response, current_app, request
 from pydantic import Field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -115,4 +115,6 @@ def get_openapi(portal: Portal) -> Response:
     """OpenAPI 3.1, made from the code. Needs a sign-in unless the portal's `docs_public` setting says otherwise."""
     if not portal.settings.docs_public:
         security.actor()
-    return Response(as_json(_openapi.document()), mimetype="application/json")
+    return Response(
+        as_json(_openapi.document() | {"servers": _openapi.servers(request.script_root)}), mimetype="application/json"
+    )

@@ -777,7 +777,8 @@ def _tell_line(row: Sequence[str], timestamps: bool, output: str) -> None:
 
 
 def _follow_logs(portal: Remote, path: str, query: Mapping[str, Any], timestamps: bool, output: str) -> None:
-    """A broken connection is made again from the last line that came."""
+    """A broken connection is made again from the last line that came; not sooner than the portal wants to be asked."""
+    import random
     import time
 
     last, broken_since = "", 0.0
@@ -790,8 +791,10 @@ def _follow_logs(portal: Remote, path: str, query: Mapping[str, Any], timestamps
                     _tell_log_event(event, data, timestamps, output)
         except remote.Failure as failure:
             broken_since = broken_since or time.monotonic()
-            if failure.exit_code != remote.UNREACHABLE or not last or time.monotonic() - broken_since > 60:
+            passing = failure.exit_code == remote.UNREACHABLE or failure.retry_after
+            if not passing or not last or time.monotonic() - broken_since > 60 + 4 * failure.retry_after:
                 raise
+            time.sleep(failure.retry_after * random.uniform(1, 1.5))
         time.sleep(1)
 
 

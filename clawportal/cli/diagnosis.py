@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from clawportal import paths
+from clawportal import hosts, paths
 from clawportal.settings import Settings
 from clawportal.types import DoctorResult
 
@@ -20,7 +20,7 @@ LOW_DISK = 2 * 1024**3
 def examine(settings: Settings) -> list[DoctorResult]:
     """All findings; a check that fails by itself is a finding too."""
     findings: list[DoctorResult] = []
-    for check in (_folder, _disk, _keys, _tables, _audit, _address, _plugins, _clusters):
+    for check in (_folder, _disk, _keys, _tables, _audit, _address, _proxies, _plugins, _clusters):
         try:
             findings += check(settings)
         except Exception as error:
@@ -38,7 +38,7 @@ def _folder(settings: Settings) -> Iterator[DoctorResult]:
         return
     mode = stat.S_IMODE(folder.stat().st_mode)
     yield DoctorResult("data folder", os.access(folder, os.W_OK), str(folder), "Make it writable for the portal's user.")
-    yield DoctorResult("data folder mode", not mode & 0o077, f"{mode:o}", f"Others can look inside; run: chmod 700 {folder}")
+    yield DoctorResult("data folder mode", not mode & 0o066, f"{mode:o}", f"Others can look inside; run: chmod 700 {folder}")
 
 
 def _disk(settings: Settings) -> Iterator[DoctorResult]:
@@ -57,7 +57,7 @@ def _keys(settings: Settings) -> Iterator[DoctorResult]:
 
     file = settings.data_dir / paths.KEYRING_FILE
     if not file.exists():
-        lost = in_use(settings.database)
+        lost = in_use(settings.database_address)
         message = str(keyring.missing(file)) if lost else "will be made at the first start"
         yield DoctorResult("key ring", not lost, message)
         return
@@ -78,7 +78,7 @@ def _tables(settings: Settings) -> Iterator[DoctorResult]:
         yield DoctorResult("database", True, "will be made at the first start")
         return
     try:
-        engine = create_engine(settings.database)
+        engine = create_engine(settings.database_address)
         with engine.connect() as connection:
             version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         engine.dispose()
@@ -96,7 +96,7 @@ def _audit(settings: Settings) -> Iterator[DoctorResult]:
 
     if not settings.database_url and not (settings.data_dir / "clawportal.db").exists():
         return
-    engine = create_engine(settings.database)
+    engine = create_engine(settings.database_address)
     try:
         with engine.connect() as connection:
             broken = connection.execute(text("SELECT broken_at FROM audit_head")).scalar()
@@ -115,13 +115,28 @@ def _audit(settings: Settings) -> Iterator[DoctorResult]:
 
 
 def _address(settings: Settings) -> Iterator[DoctorResult]:
-    with socket.socket() as probe:
+    shown = f"{hosts.bracketed(settings.host)}:{settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
-            yield DoctorResult("address", True, f"{settings.host}:{settings.port} is free")
+            yield DoctorResult("address", True, f"{shown} is free")
         except OSError:
-            yield DoctorResult("address", True, f"{settings.host}:{settings.port} is in use, by this portal if it runs")
+            yield DoctorResult("address", True, f"{shown} is in use, by this portal if it runs")
+
+
+def _proxies(settings: Settings) -> Iterator[DoctorResult]:
+    from clawportal.services import in_front
+
+    seen = in_front.seen(settings.data_dir)
+    if settings.trusted_proxies or not seen:
+        yield DoctorResult("proxies in front", True, f"{settings.trusted_proxies} are believed")
+        return
+    yield DoctorResult(
+        "proxies in front", False, f"one at {seen} is not believed: everybody seems to come from there",
+        "Set CLAWPORTAL_TRUSTED_PROXIES to the number of proxies in front, then start the portal again.",
+    )  # fmt: skip
 
 
 def _plugins(settings: Settings) -> Iterator[DoctorResult]:
@@ -145,7 +160,7 @@ def _clusters(settings: Settings) -> Iterator[DoctorResult]:
 
     if not settings.database_url and not (settings.data_dir / "clawportal.db").exists():
         return
-    engine = create_engine(settings.database)
+    engine = create_engine(settings.database_address)
     try:
         with Session(engine) as session:
             yield from _separations(session)

@@ -18,7 +18,9 @@ from types import FrameType
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.errors import AppImportError
 
+from clawportal.cli.trouble import words_of
 from clawportal.wire.worker import Worker
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # gunicorn's heartbeat file must not be on a disk that may stall
@@ -69,7 +71,10 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from clawportal.app import create_app
 
         _few_arenas()
-        return create_app()
+        try:
+            return create_app()
+        except Exception as error:
+            raise AppImportError(f"Error: {words_of(error)}") from error  # gunicorn prints it, and ends
 
     def _begin(self, worker: Any) -> None:
         from clawportal.app import start_jobs

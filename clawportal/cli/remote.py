@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from clawportal import sse
+
 if TYPE_CHECKING:
     import httpx
 
@@ -36,6 +38,8 @@ class Failure(click.ClickException):
         self.status = status
         self.code = code
         """The portal's word for it, such as `otp_required`."""
+        self.retry_after = 0.0
+        """Seconds after which the portal wants to be asked again; 0 where it did not say so."""
 
     def show(self, file: Any = None) -> None:
         click.echo(f"Error: {clean(self.message)}", err=True)
@@ -203,7 +207,7 @@ class Remote:
             if answer.status_code >= 400:
                 answer.read()
                 _refuse(answer)
-            yield _events(answer.iter_lines())
+            yield _events(answer.iter_bytes())
 
     @contextmanager
     def download(self, path: str, *, query: Mapping[str, Any]) -> Iterator[tuple[str, Iterator[bytes]]]:
@@ -320,7 +324,10 @@ def _refuse(answer: httpx.Response) -> None:
     if details and answer.status_code == 422:
         detail = str(problem.get("title") or detail)
     code = _CODES.get(answer.status_code, FAILED if answer.status_code >= 500 else REFUSED)
-    raise Failure(detail, code, details, answer.status_code, str(problem.get("code", "")))
+    failure = Failure(detail, code, details, answer.status_code, str(problem.get("code", "")))
+    again = answer.headers.get("Retry-After", "")
+    failure.retry_after = float(again) if again.isascii() and again.isdigit() else 0.0
+    raise failure
 
 
 def _warn(document: Mapping[str, Any]) -> None:
@@ -340,16 +347,6 @@ def _document(answer: httpx.Response) -> Mapping[str, Any]:
     return found
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:
-    name, number, data = "message", "", []
-    for line in lines:
-        if line.startswith("event:"):
-            name = line[6:].strip()
-        elif line.startswith("id:"):
-            number = line[3:].strip()
-        elif line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
-        elif not line:
-            if data:
-                yield name, number, json.loads("\n".join(data))
-            name, data = "message", []
+def _events(pieces: Iterator[bytes]) -> Iterator[tuple[str, str, Any]]:
+    for event in sse.events(pieces):
+        yield event.name, event.id, json.loads(event.data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import audit, keys, oidc
+from clawportal.cli import audit, keys, oidc, trouble
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -52,36 +52,35 @@ def cli(data_dir: Path | None) -> None:
 
 
 def _settings() -> Settings:
-    from pydantic import ValidationError
-
     from clawportal.settings import Settings
 
-    try:
+    with trouble.told():
         return Settings()
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise click.ClickException("The settings cannot be used:\n" + "\n".join(lines)) from error
 
 
 def _app(settings: Settings | None = None) -> Flask:
     """The app with tables as new as the code."""
     from clawportal.app import create_app
-    from clawportal.cli import serving
-    from clawportal.keyring import KeyringError
-    from clawportal.pluginmanager import PluginError
 
-    try:
+    with trouble.told():
         return create_app(settings or _settings())
-    except KeyringError as error:
-        raise serving.Unusable(str(error)) from error
-    except PluginError as error:
-        raise click.ClickException(str(error)) from error
+
+
+def _existing() -> Settings:
+    """Of a portal that is there; a command that looks for one in the wrong place must not make another."""
+    settings = _settings()
+    if not settings.database_url and not settings.database_file.exists():
+        raise trouble.Unusable(
+            f"There is no portal in {settings.data_dir}. Say with --data-dir where it is; `clawportal serve` or "
+            "`clawportal db upgrade` makes a new one."
+        )
+    return settings
 
 
 def _keyring_file() -> Path:
     from clawportal import paths
 
-    return _settings().data_dir / paths.KEYRING_FILE
+    return _existing().data_dir / paths.KEYRING_FILE
 
 
 @contextmanager
@@ -90,8 +89,8 @@ def _portal() -> Iterator[Any]:
     from clawportal import origin
     from clawportal.errors import Problem
 
-    app = _app()
-    with app.app_context(), origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")):
+    app = _app(_existing())
+    with trouble.told(), app.app_context(), origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")):
         try:
             yield app.extensions["clawportal"]
         except Problem as problem:
@@ -197,7 +196,7 @@ def downgrade(revision: str) -> None:
     """Take the tables back to an earlier version (default: the one before)."""
     from flask_migrate import downgrade as run
 
-    app = _app()
+    app = _app(_existing())
     folder = _migrate(app)
     with app.app_context():
         run(directory=folder, revision=revision)
@@ -208,7 +207,7 @@ def current() -> None:
     """Show the version of the tables."""
     from flask_migrate import current as run
 
-    app = _app()
+    app = _app(_existing())
     folder = _migrate(app)
     with app.app_context():
         run(directory=folder, verbose=False)
@@ -290,10 +289,12 @@ def _read_password(from_stdin: bool) -> str:
 @cli.command()
 def plugins() -> None:
     """List the plugins that load, and what each brings."""
-    with _portal() as portal:
-        for plugin in portal.registry.plugins:
-            origin = "bundled" if plugin.bundled else "installed"
-            click.echo(f"{plugin.name:28} {plugin.version:10} {origin:10} {', '.join(plugin.hooks)}")
+    from clawportal import pluginmanager
+
+    settings = _settings()
+    for plugin in pluginmanager.load(settings.plugin_names, str(settings.data_dir)).plugins:
+        origin = "bundled" if plugin.bundled else "installed"
+        click.echo(f"{plugin.name:28} {plugin.version:10} {origin:10} {', '.join(plugin.hooks)}")
 
 
 @cli.command()
@@ -323,7 +324,12 @@ def settings() -> None:
 
 
 def main() -> None:
-    cli()
+    try:
+        with trouble.told():
+            cli()
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
 
 
 if __name__ == "__main__":

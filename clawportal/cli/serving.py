@@ -6,24 +6,28 @@ the tables, and this process ends by replacing itself with the small master of `
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from clawportal import hosts, paths
+from clawportal.cli.trouble import UNUSABLE, Unusable
 from clawportal.settings import Settings
 
 LOCK_WAIT = 10.0
+PORT_WAIT = 5.0
 
 
 def serve(settings: Settings) -> NoReturn:
@@ -31,6 +35,7 @@ def serve(settings: Settings) -> NoReturn:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     _lock(settings.data_dir)
     _check_keys(settings)
+    _may_listen(settings)
     if not _tables_ready(settings):
         _prepare()
     place = f"{hosts.bracketed(settings.host)}:{settings.port}"
@@ -43,6 +48,30 @@ def serve(settings: Settings) -> NoReturn:
         "exclusive": settings.database.startswith("sqlite"),
     }
     os.execv(sys.executable, [sys.executable, "-m", "clawportal.cli.master", json.dumps(plan)])
+
+
+def _may_listen(settings: Settings) -> None:
+    """Tried before gunicorn does, which has many words for it. A portal that is just ending is waited for."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise Unusable(f"CLAWPORTAL_HOST cannot be {settings.host!r}: this machine knows no such name or address.") from error
+    end = time.monotonic() + PORT_WAIT
+    while (refused := _refused(family, kind, address)) and refused.errno == errno.EADDRINUSE and time.monotonic() < end:
+        time.sleep(0.2)
+    if refused:
+        place = f"{hosts.bracketed(settings.host)}:{settings.port}"
+        raise Unusable(f"{place} cannot be listened on: {refused.strerror}. Choose another with --port or --host.")
+
+
+def _refused(family: int, kind: int, address: tuple[Any, ...]) -> OSError | None:
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            return error
+    return None
 
 
 def _lock(folder: Path) -> None:
@@ -62,12 +91,6 @@ def _lock(folder: Path) -> None:
             time.sleep(0.2)
 
 
-class Unusable(click.ClickException):
-    """What an operator has to put right first."""
-
-    exit_code = 2
-
-
 def _check_keys(settings: Settings) -> None:
     """Here for SQLite, where nothing else would look before the server is up; otherwise making the tables does."""
     file = settings.data_dir / paths.KEYRING_FILE
@@ -83,7 +106,7 @@ def _tables_ready(settings: Settings) -> bool:
     if settings.database_url or not file.exists():
         return False
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
             version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             users = connection.execute("SELECT count(*) FROM user_account").fetchone()
     except sqlite3.Error:
@@ -104,7 +127,7 @@ def newest_revision() -> str:
 
 def _prepare() -> None:
     done = subprocess.run([sys.executable, "-m", "clawportal.cli.server", "db", "upgrade", "--first-start"], check=False)
-    if done.returncode == Unusable.exit_code:
-        sys.exit(done.returncode)  # the line above says what to do
+    if done.returncode == UNUSABLE:
+        sys.exit(UNUSABLE)  # it said why
     if done.returncode:
         raise click.ClickException("The database could not be prepared; the lines above say why.")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from flask.sessions import SecureCookieSessionInterface
+
+from clawportal.http import front
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self' {ws}; "
@@ -17,6 +19,10 @@ _ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 class _Sessions(SecureCookieSessionInterface):
     """Over TLS the cookie is for TLS alone, also where nobody has written down the portal's public address."""
+
+    def get_cookie_path(self, app: Flask) -> str:
+        """Other things may be served under other paths of the same host."""
+        return request.script_root or "/"
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return super().get_cookie_secure(app) or request.is_secure
@@ -42,6 +48,9 @@ def with_inline_styles(answer: Response) -> Response:
 def _finish(answer: Response) -> Response:
     # 'self' does not cover ws: in every browser, so the own host is named
     ws = f"{'wss' if request.is_secure else 'ws'}://{request.host}"
+    public = current_app.extensions["clawportal"].settings.public_url
+    if public and request.host not in public:  # behind a proxy that passes another name
+        ws += f" {front.origin_of(public).replace('http', 'ws', 1)}"
     policy = CSP.format(ws=ws)
     if g.get("inline_styles"):
         policy = policy.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")

@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from clawportal.errors import GiveUp, Problem, Retry, TotpRequired, Unauthenticated
+from clawportal.http import site
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,7 @@ def _problem(problem: Problem) -> Response:
 
 def _to_login() -> Response:
     if not request.headers.get("HX-Request"):
-        return make_response(
-            redirect(url_for("web.login", next=request.full_path.rstrip("?") if request.method == "GET" else None))
-        )
+        return make_response(redirect(url_for("web.login", next=site.here() if request.method == "GET" else None)))
     answer = make_response("", 200)
     shown = urlsplit(request.headers.get("HX-Current-URL", ""))  # the page that asks for this part of it
     back = shown.path + (f"?{shown.query}" if shown.query else "") if shown.netloc == request.host else None

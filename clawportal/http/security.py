@@ -15,11 +15,12 @@ from flask import Flask, current_app, g, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFProtect
 
+from clawportal import hosts
 from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import clients, identity, sessions, throttle
+from clawportal.services import clients, identity, sessions
 from clawportal.services.portal import Portal
 from clawportal.services.sessions import Place
 
@@ -88,7 +89,7 @@ def _asking() -> str:
     except Exception:  # the database does not answer; the view will meet that too, and tell it
         found = None
     if found is None:
-        return f"address:{throttle.network_of(request.remote_addr or '')}"
+        return f"address:{hosts.network_of(request.remote_addr or '')}"
     return f"token:{found.token_id}" if found.token_id else f"user:{found.id}"
 
 

@@ -106,7 +106,8 @@ class Viewers:
 
     def _check_unknown(self, place: Place) -> None:
         unknown = [one.address for one in self._places if not one.person]
-        if len(unknown) >= max(self.limit // 15, FEW) or unknown.count(place.address) >= FEW:
+        together = max(self.limit // 10, FEW)
+        if len(unknown) >= together or unknown.count(place.address) >= max(together // 2, FEW):
             raise TooManyRequests("Too many connections wait to say who they are. Try again in a moment.", headers=_AGAIN)
 
     def _name(self, place: Place, who: Actor, alone: bool) -> None:

@@ -7,12 +7,14 @@ each request and at intervals: what was taken back ends within a minute.
 from __future__ import annotations
 
 import logging
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 from flask import Flask
 from flask_socketio import SocketIO
 
 from clawportal.http import streams
+from clawportal.http.front import own_origin
 from clawportal.realtime import changes, console, logs, metrics, plain
 from clawportal.realtime.guard import Guard
 from clawportal.realtime.people import People
@@ -29,10 +31,11 @@ def init_app(app: Flask) -> SocketIO:
     """Attach Socket.IO to the app."""
     portal = cast(Portal, app.extensions["clawportal"])
     counted = streams.init_app(app, portal.settings.max_viewers)
+    own_page = _own_page(portal.settings.public_url)
     socketio = SocketIO(
-        app, path=PATH, async_mode="threading", transports=["websocket"], allow_upgrades=False, manage_session=False,
-        async_handlers=False, ping_interval=PING_SECONDS, ping_timeout=PING_TIMEOUT, max_http_buffer_size=MAX_MESSAGE,
-        logger=_quiet("clawportal.socketio"), engineio_logger=_quiet("clawportal.engineio"),
+        app, path=PATH, async_mode="threading", cors_allowed_origins=own_page, transports=["websocket"], allow_upgrades=False,
+        manage_session=False, async_handlers=False, ping_interval=PING_SECONDS, ping_timeout=PING_TIMEOUT,
+        max_http_buffer_size=MAX_MESSAGE, logger=_quiet("clawportal.socketio"), engineio_logger=_quiet("clawportal.engineio"),
     )  # fmt: skip
     people = People(app, socketio, portal)
     changes.Changes(people)
@@ -45,6 +48,15 @@ def init_app(app: Flask) -> SocketIO:
     plain.init_app(app)
     _join_hub(app, portal)
     return socketio
+
+
+def _own_page(public_url: str) -> Callable[[str, dict[str, Any]], bool]:
+    """Which pages may open a websocket: those of this portal, by the address that the request or the settings give it."""
+
+    def own(origin: str, environ: dict[str, Any]) -> bool:
+        return own_origin(origin, environ, public_url)
+
+    return own
 
 
 def _quiet(name: str) -> logging.Logger:

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 from simple_websocket import ConnectionClosed, Server
@@ -29,6 +28,7 @@ from clawportal.bounded import parse_json
 from clawportal.db import db
 from clawportal.errors import BadRequest, Forbidden, Problem, Unavailable
 from clawportal.http import security
+from clawportal.http.front import own_origin
 from clawportal.http.security import requires
 from clawportal.models import Instance
 from clawportal.permissions import Permission
@@ -243,7 +243,7 @@ def _ready() -> None:
     if request.headers.get("Upgrade", "").lower() != "websocket":
         raise BadRequest("This address speaks WebSocket only.")
     origin = request.headers.get("Origin", "")
-    if origin and urlsplit(origin).netloc != request.host:
+    if origin and not own_origin(origin, request.environ, security.portal().settings.public_url):
         raise Forbidden("A page of another site may not open this stream.")
 
 

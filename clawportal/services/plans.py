@@ -16,7 +16,7 @@ from clawportal.db import db
 from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.layering import Layer
 from clawportal.models import Cluster, Instance, Tenant
-from clawportal.services import clusters, ports, quotas, secrets
+from clawportal.services import clusters, ports, practice, quotas, secrets
 from clawportal.services.catalog import MODEL_KEY
 from clawportal.services.destinations import BASE_URLS
 from clawportal.services.portal import Portal
@@ -115,7 +115,7 @@ def _bind_host(runtime: Runtime, spec: InstanceSpec) -> str:
 def _model(portal: Portal, spec: InstanceSpec, adapter: Adapter, runtime: Runtime, cluster_id: str) -> Model:
     choice = spec.model
     if choice.provider == "practice":
-        url = _practice_url(portal)
+        url = practice.expected_url(portal)  # claws need no restart for a practice model that comes a moment later
         if "model" in adapter.capabilities and "allocated-ports" not in runtime.capabilities:
             url = _from_afar(url, db.session.get_one(Cluster, cluster_id))
         return Model("practice", url, choice.name or "practice", "openai", MODEL_KEY)
@@ -154,12 +154,6 @@ def check_place(cluster: Cluster, adapter: Adapter, version: str, spec: Instance
 
 def practice_refusal(cluster: Cluster) -> str:
     return f"Claws in cluster {cluster.name} cannot reach the practice model: it runs on the portal's machine."
-
-
-def _practice_url(portal: Portal) -> str:
-    """The same whether it listens just now or not: claws need no restart for a practice model that comes a moment later."""
-    port = portal.settings.practice_model_port
-    return portal.practice_url or (f"http://127.0.0.1:{port}/v1" if port else "")
 
 
 def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.ClusterPolicy | None = None) -> Workload:

@@ -10,6 +10,7 @@ from clawportal.models import PortalSetting
 
 SETUP_DONE = "setup_done"
 PRACTICE_MODEL = "practice_model"
+PRACTICE_PORT = "practice_port"
 
 
 def read(name: str, default: Any = None) -> Any:

@@ -30,19 +30,54 @@ def switch(portal: Portal, actor: Actor, on: bool) -> None:
 
 
 def start(portal: Portal) -> None:
-    """Listen, on loopback unless set otherwise. A taken port is told in the log and by the doctor; everything else goes on."""
+    """Listen, on loopback unless set otherwise. Where the port is taken, on another one, which is kept for the next start."""
     if portal.practice is not None:
         return
-    server = PracticeModel(portal.settings.practice_model_host, portal.settings.practice_model_port)
-    try:
-        server.start()
-    except OSError as error:
-        log.error(
-            "the practice model cannot listen on port %s: %s. Set CLAWPORTAL_PRACTICE_MODEL_PORT to a free port.",
-            portal.settings.practice_model_port, error,
-        )  # fmt: skip
+    wanted = portal.settings.practice_model_port
+    server = None
+    for port in dict.fromkeys((_chosen(wanted) or wanted, wanted, 0)):
+        server = server or _listening(portal.settings.practice_model_host, port)
+    if server is None:
         return
+    if wanted and server.port != wanted:
+        log.warning("port %s is taken, so the practice model listens on port %s", wanted, server.port)
+    if wanted:
+        _remember(wanted, server.port)
     portal.practice, portal.practice_url = server, f"http://{_near(server.host)}:{server.port}/v1"
+
+
+def _listening(host: str, port: int) -> PracticeModel | None:
+    server = PracticeModel(host, port)
+    try:
+        return server.start()
+    except OSError as error:
+        log.info("the practice model cannot listen on port %s: %s", port, error)
+        return None
+
+
+def _chosen(wanted: int) -> int:
+    """The port that took the place of this one before: claws know it, and need no restart for another."""
+    kept = portal_settings.read(portal_settings.PRACTICE_PORT, {})
+    return int(kept.get("chosen", 0)) if isinstance(kept, dict) and kept.get("wanted") == wanted else 0
+
+
+def _remember(wanted: int, chosen: int) -> None:
+    kept = {"wanted": wanted, "chosen": chosen}
+    if portal_settings.read(portal_settings.PRACTICE_PORT, {"wanted": wanted, "chosen": wanted}) != kept:
+        portal_settings.write(portal_settings.PRACTICE_PORT, kept)
+
+
+def expected_url(portal: Portal) -> str:
+    """Where it is or will be; the same whether it listens just now or not. Empty: nobody knows yet."""
+    wanted = portal.settings.practice_model_port
+    port = _chosen(wanted) or wanted
+    return portal.practice_url or (f"http://127.0.0.1:{port}/v1" if port else "")
+
+
+def moved(portal: Portal) -> bool:
+    """Whether it listens on another port than its setting says."""
+    wanted = portal.settings.practice_model_port
+    return bool(wanted and portal.practice_url and portal.practice is not None and portal.practice.port != wanted)
 
 
 def _near(host: str) -> str:

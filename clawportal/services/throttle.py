@@ -9,7 +9,6 @@ them, and an administrator can clear them.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.errors import TooManyRequests
+from clawportal.hosts import network_of
 from clawportal.models import KnownAddress, User, WrongTries
 from clawportal.permissions import SYSTEM
 from clawportal.services import ledger
@@ -79,17 +79,6 @@ def _keys(purpose: str, name: str, address: str) -> dict[_Key, Pace]:
     if _known(name, address):
         return here
     return here | {(purpose, subject, ""): NAME, (purpose, "", address): ADDRESS}
-
-
-def network_of(address: str) -> str:
-    """Whom to count together: one address of IPv4; of IPv6 the network of 2**64 addresses that every household has."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return address
-    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 def subject_of(name: str) -> str:

@@ -62,10 +62,14 @@ def practice_model() -> AnyResponse:
     practice.switch(portal(), actor(), on)
     if on and not portal().practice_url:
         return pages.changed(_("It cannot listen on its port; see below what to do."), level="error", url=url_for("web.about"))
+    if on and practice.moved(portal()):
+        taken, port = portal().settings.practice_model_port, portal().practice_url.rpartition(":")[2].partition("/")[0]
+        words = _("The practice model is on. Port %(taken)s is taken, so it listens on port %(port)s.", taken=taken, port=port)
+        return pages.moved(words, url_for("web.about"))
     return pages.moved(_("The practice model is on.") if on else _("The practice model is off."), url_for("web.about"))
 
 
 @bp.get("/api-docs")
 @requires(Permission.CATALOG_READ)
 def api_docs() -> str:
-    return render_template("api/docs.html", openapi_url=OPENAPI)
+    return render_template("api/docs.html", openapi_url=request.script_root + OPENAPI)

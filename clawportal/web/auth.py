@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from flask import Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from clawportal import paths
 from clawportal.db import transaction
 from clawportal.errors import FieldError, Forbidden, Invalid, Problem, TooManyRequests, Unauthenticated
 from clawportal.http import i18n
@@ -71,6 +72,7 @@ def _login_page(wanted: str, name: str = "", error: str = "", *, typed: bool = F
     return make_response(
         render_template(
             "auth/login.html", username=name, error=error, next_url=wanted, first_run=not pages.setup_done(), providers=providers,
+            lost_password=paths.command(portal().settings.data_dir, "user", "set-password", "admin"),
             password_form=form, out=out,
         )
     )  # fmt: skip
@@ -227,5 +229,11 @@ def _keep(*, language: str | None = None, theme: str | None = None) -> None:
 
 def _remember(answer: AnyResponse, cookie: str, value: str) -> None:
     answer.set_cookie(
-        cookie, value, max_age=_YEAR, httponly=True, samesite="Lax", secure=portal().settings.secure_cookies, path="/"
+        cookie,
+        value,
+        max_age=_YEAR,
+        httponly=True,
+        samesite="Lax",
+        secure=portal().settings.secure_cookies,
+        path=request.script_root or "/",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flask import g, has_request_context, request, url_for
@@ -12,7 +13,8 @@ from werkzeug.local import LocalProxy
 from clawportal import __version__
 from clawportal.http.i18n import LANGUAGES, language
 from clawportal.http.security import current_actor, portal
-from clawportal.permissions import Actor
+from clawportal.permissions import Actor, Permission
+from clawportal.services import in_front
 from clawportal.types import MenuLink
 from clawportal.web import words
 from clawportal.web.pages import bp
@@ -72,6 +74,7 @@ def _context() -> dict[str, Any]:
         "version": __version__,
         "nav": Nav(actor),
         "menu_links": LocalProxy(lambda: menu_links(actor)),
+        "unknown_proxy": LocalProxy(lambda: unknown_proxy(actor)),
     }
 
 
@@ -92,6 +95,17 @@ def theme(actor: Actor | None) -> str:
     return "auto"
 
 
+def unknown_proxy(actor: Actor | None) -> str:
+    """For administrators: the address of a proxy in front that no setting tells of."""
+    if actor is None or not actor.has(Permission.PORTAL_ADMIN) or portal().settings.trusted_proxies:
+        return ""
+    return in_front.seen(portal().settings.data_dir)
+
+
+def _under_prefix(link: MenuLink) -> MenuLink:
+    return replace(link, href=request.script_root + link.href) if link.href.startswith("/") else link
+
+
 def menu_links(actor: Actor | None) -> list[MenuLink]:
     """Links of plugins; one plugin that fails, or that points outside of http, does not take the page with it."""
     found: list[MenuLink] = []
@@ -100,7 +114,7 @@ def menu_links(actor: Actor | None) -> list[MenuLink]:
     for implementation in portal().registry.hook.menu_links.get_hookimpls():
         try:
             links = implementation.function(*(actor for _ in implementation.argnames)) or ()
-            found.extend(link for link in links if link.href.startswith(("/", "https://", "http://")))
+            found.extend(_under_prefix(link) for link in links if link.href.startswith(("/", "https://", "http://")))
         except Exception:
             log.exception("plugin %s failed to give its menu links", implementation.plugin_name)
     return found

@@ -72,6 +72,9 @@ def _asked(folder: str) -> list[list[DoctorResult]]:
 def _practice() -> DoctorResult:
     if not practice.enabled():
         return DoctorResult("practice model", True, "It is switched off.")
+    if practice.moved(portal()):
+        taken = portal().settings.practice_model_port
+        return DoctorResult("practice model", True, f"Port {taken} is taken, so it listens at {portal().practice_url}.")
     if portal().practice_url:
         return DoctorResult("practice model", True, f"It listens at {portal().practice_url}.")
     remedy = "Set CLAWPORTAL_PRACTICE_MODEL_PORT to a free port and restart the portal."

@@ -212,7 +212,7 @@ def _limited_by_kernel(found: Instance) -> bool | None:
 @requires(Permission.INSTANCE_LOGS)
 def instance_logs(instance_id: str) -> str:
     found = service.get(actor(), instance_id, Permission.INSTANCE_LOGS)
-    download = f"/api/v1/instances/{found.id}/logs?download=1"
+    download = f"{request.script_root}/api/v1/instances/{found.id}/logs?download=1"
     return render_template("instances/logs.html", **frame(found), download_url=download)
 
 
@@ -241,7 +241,7 @@ def instance_chat(instance_id: str) -> str:
     return render_template(
         "instances/chat.html",
         **frame(found),
-        chat_url=f"/api/v1/instances/{found.id}/chat",
+        chat_url=f"{request.script_root}/api/v1/instances/{found.id}/chat",
         closed=_closed(found),
         practice_model=_thinks_with_practice(found),
     )

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from clawportal.errors import Invalid, NotFound
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, begin_session, current_actor, portal, public, requires
+from clawportal.http.site import external
 from clawportal.permissions import DESCRIPTIONS, ROLE_WORDS, Permission, Scope
 from clawportal.services import identity, members, service_accounts, tenancy, tenants
 from clawportal.services import instances as service
@@ -78,7 +79,7 @@ def invitation_create(tenant_id: str) -> Response:
         made = members.invite(portal(), actor(), tenant_id, request.form.get("role", ""), note=request.form.get("note", ""))
     except Invalid as problem:
         return members_page(tenant_id, 422, errors=auth.told(problem.errors), values=request.form)
-    return members_page(tenant_id, new_link=url_for("web.invitation", text=made.text, _external=True))
+    return members_page(tenant_id, new_link=external(url_for("web.invitation", text=made.text)))
 
 
 @bp.post("/tenants/<tenant_id>/invitations/<invitation_id>/withdraw")

@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal.errors import Invalid, NotFound, Problem, TooManyRequests, Unavailable
 from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
+from clawportal.http.site import external
 from clawportal.permissions import Permission
 from clawportal.services import oidc, oidc_providers
 from clawportal.web import auth, pages, profile, second_step
@@ -19,12 +20,8 @@ _AT_ONCE = 2
 """Sign-ins that one browser may have begun, as with two tabs; a cookie holds no more."""
 
 
-def external(path: str) -> str:
-    """An address of this portal as the provider has to know it."""
-    return f"{portal().settings.public_url.rstrip('/') or request.host_url.rstrip('/')}{path}"
-
-
 def callback_of(slug: str) -> str:
+    """An address of this portal as the provider has to know it."""
     return external(url_for("web.oidc_callback", name=slug))
 
 

@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response
 
 from clawportal.errors import Invalid
 from clawportal.http.security import actor, portal, requires
+from clawportal.http.site import external
 from clawportal.permissions import PORTAL_ROLES, ROLES, Permission
 from clawportal.services import oidc_providers as service
 from clawportal.services.oidc_providers import Wanted
@@ -91,7 +92,7 @@ def _form(
             tenant=service.tenant_name(values.tenant_id), tenants=service.tenant_names(actor()),
             roles=[name for name in ROLES if name not in PORTAL_ROLES], every_role=list(ROLES),
             groups=service.groups(actor(), known.id) if known else (), callback=oidc.callback_of(slug).replace("%E2%80%A6", "…"),
-            signed_out=oidc.external(url_for("web.login")), typed=request.form if group_errors else {},
+            signed_out=external(url_for("web.login")), typed=request.form if group_errors else {},
         )
     )  # fmt: skip
     answer.status_code = status

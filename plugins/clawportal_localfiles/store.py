@@ -27,11 +27,11 @@ class LocalFiles:
     def __init__(self, data_dir: str) -> None:
         self.root = Path(data_dir) / "files"
         self.parts = self.root / ".parts"
-        self.parts.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sweep()
 
     def _sweep(self) -> None:
-        for path in self.parts.iterdir():
+        """Made with the first file: who only looks at a folder leaves nothing there."""
+        for path in self.parts.iterdir() if self.parts.is_dir() else ():
             try:
                 if path.stat().st_mtime < time.time() - _STALE:
                     path.unlink()
@@ -47,6 +47,7 @@ class LocalFiles:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         path = self._path(key)
+        self.parts.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = self.parts / secrets.token_hex(8)
         try:
             with _told(key):

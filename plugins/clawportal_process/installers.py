@@ -34,6 +34,7 @@ _UNREACHABLE = re.compile(
 )
 _FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded|EDQUOT")
 _UNKNOWN = re.compile(r"No matching distribution found|Could not find a version|\bE404\b|\bETARGET\b|No matching version")
+_BY_SHELL = b"#!/bin/sh\n'''exec' "
 _VENV = re.compile(r"ensurepip is not available|No module named '?(?:venv|ensurepip)")
 _NOISE = re.compile(r"^npm (?:http|warn|notice)|A complete log of this run|^\[notice\]|^WARNING: Retrying", re.IGNORECASE)
 
@@ -316,6 +317,19 @@ def _pip(job: _Job) -> None:
         ],
         on_line=watcher.line, on_tick=watcher.tick,
     )  # fmt: skip
+    for script in (job.folder / "bin").iterdir():
+        _mend_first_lines(script)
+
+
+def _mend_first_lines(script: Path) -> None:
+    """Where its folder is too long or too odd for a first line, pip lets a shell find Python by a path that the shell then reads:
+    a `$` or a quote in it is lost. Beside the script it is always found."""
+    if script.is_symlink() or not script.is_file():
+        return
+    text = script.read_bytes()
+    if text.startswith(_BY_SHELL):
+        _, _, rest = text.partition(b"\n' '''\n")
+        script.write_bytes(b"#!/bin/sh\n'''exec' \"$(dirname -- \"$0\")/python\" \"$0\" \"$@\"\n' '''\n" + rest)
 
 
 class _PipProgress:

@@ -83,7 +83,7 @@ function ended(text) {
 }
 
 function connect() {
-  socket = window.io("/console", { transports: ["websocket"], reconnectionDelay: 800, reconnectionDelayMax: 10_000, randomizationFactor: 0.5 });
+  socket = window.io("/console", { path: `${document.body.dataset.root}/socket.io`, transports: ["websocket"], reconnectionDelay: 800, reconnectionDelayMax: 10_000, randomizationFactor: 0.5 });
   socket.on("connect", () => { if (!over) open(); });
   socket.on("disconnect", () => { if (live) show("warn", words.lost); live = false; });
   socket.on("connect_error", () => { if (!over) show("warn", words.lost); });

@@ -105,7 +105,7 @@ function watchLoss() {
 
 function connect() {
   socket = window.io("/changes", {
-    transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6, timeout: 10_000,
+    path: `${document.body.dataset.root}/socket.io`, transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6, timeout: 10_000,
   });
   socket.on("connect", () => {
     everLive = true;
@@ -136,5 +136,5 @@ setInterval(() => {
 
 if (window.io) connect();
 window.clawportal.namespace = (name) => window.io(name, {
-  transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6,
+  path: `${document.body.dataset.root}/socket.io`, transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6,
 });

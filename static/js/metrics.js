@@ -169,7 +169,7 @@ function take(sample) {
 }
 
 function listen() {
-  const socket = window.io("/metrics", { transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6 });
+  const socket = window.io("/metrics", { path: `${document.body.dataset.root}/socket.io`, transports: ["websocket"], reconnectionDelay: 1000, reconnectionDelayMax: 20_000, randomizationFactor: 0.6 });
   socket.on("connect", () => { socket.emit("join", { instance_id: box.dataset.instanceId }); load(); });
   socket.on("sample", take);
   socket.on("problem", ({ detail }) => { const place = $("[data-problem]", box); place.textContent = detail; place.hidden = false; });

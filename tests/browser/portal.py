@@ -88,7 +88,7 @@ class PortalProcess:
         ]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=self._environment(), stdout=log, stderr=log)
-        wait_for(self._answers, 60, "the portal answers")
+        wait_for(self._answers, 120, "the portal answers")
         if found := _PRINTED.search(self.output):
             self.first_password = found[1]
         return time.monotonic() - begun
@@ -130,13 +130,14 @@ class PortalProcess:
 
     # ---- the API
 
-    def set_up(self, practice: bool = True) -> None:
-        """The first-run page, filled in without a browser."""
-        with httpx.Client(base_url=self.url, follow_redirects=True, timeout=30) as client:
+    def set_up(self, practice: bool = True, public: str = "") -> None:
+        """The first-run page, filled in without a browser; at its public address where its cookies are for that alone."""
+        home = httpx.URL(public or self.url).path
+        with httpx.Client(base_url=public or self.url, follow_redirects=True, timeout=30, verify=False) as client:
             client.post("/login", data=_form(client, "/login", username="admin", password=self.first_password))
             sent = {"organization": "Brightwater Labs", "password": PASSWORD, "password_again": PASSWORD}
             answer = client.post("/setup", data=_form(client, "/setup", **sent, **({"practice": "true"} if practice else {})))
-            assert answer.status_code == 200 and answer.url.path == "/", (answer.status_code, answer.url)
+            assert answer.status_code == 200 and answer.url.path.rstrip("/") == home.rstrip("/"), (answer.status_code, answer.url)
         self.sign_in()
 
     def sign_in(self) -> None:

@@ -371,6 +371,14 @@ def test_following_a_log(claw: Terminal) -> None:
         process.communicate()
 
 
+def test_letters_that_others_take_for_ends_of_lines(claw: Terminal) -> None:
+    claw("create", "talker", "--type", "echo", "--wait")
+    odd = "one\u2028two\u2029three\u0085four"
+    done = claw("chat", "talker", odd)
+    assert done.exit_code == 0 and "Traceback" not in done.output
+    assert all(word in done.stdout for word in ("one", "two", "three", "four"))
+
+
 # ---- small rules
 
 

@@ -25,7 +25,7 @@ from process_helpers import eventually, exists
 from clawportal.errors import Cancelled, GiveUp
 from clawportal.types import Artifact, Place
 from clawportal_process.driver import ProcessDriver
-from clawportal_process.installers import MARKER
+from clawportal_process.installers import MARKER, _mend_first_lines
 
 
 def make_wheel(
@@ -393,3 +393,15 @@ def test_the_real_node_and_a_real_npm_package(tmp_path: Path) -> None:
     notes = Notes()
     runtime.prepare(artifact, notes)
     assert runtime.prepared(artifact) and any("semver" in text for _, text in notes.all)
+
+
+def test_a_command_in_a_folder_with_odd_letters_starts(tmp_path: Path) -> None:
+    """pip lets a shell find Python by a path in double quotes, where a dollar or a quote is lost."""
+    folder = tmp_path / 'odd $HOME "quoted" `id` it\'s'
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    script = folder / "tool"
+    script.write_text(f"#!/bin/sh\n'''exec' \"{folder}/python3.11\" \"$0\" \"$@\"\n' '''\nimport sys\nprint(sys.argv[1])\n")
+    script.chmod(0o755)
+    _mend_first_lines(script)
+    assert subprocess.run([script, "well"], capture_output=True, text=True, check=True).stdout == "well\n"
