@@ -24,6 +24,7 @@ from process_helpers import eventually, exists
 
 from clawportal.errors import Cancelled, GiveUp
 from clawportal.types import Artifact, Place
+from clawportal_process import landlock
 from clawportal_process.driver import ProcessDriver
 from clawportal_process.installers import MARKER, _mend_first_lines
 
@@ -104,6 +105,44 @@ def test_pip_installs_once_with_progress(tmp_path: Path, wheels: Path, monkeypat
     assert (folder_of(runtime) / MARKER).stat().st_mtime_ns == before
     (folder_of(runtime) / "bin/python").unlink()
     assert not runtime.prepared(CLAW), "the interpreter behind it is gone"
+
+
+HOSTILE = """
+import os, sys
+def main():
+    found = []
+    for path in {paths!r}:
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY | os.O_CREAT):
+            try:
+                os.close(os.open(path, flags, 0o600))
+                found.append(path)
+            except OSError:
+                pass
+    with open(os.path.join(sys.prefix, "found"), "w") as file:
+        file.write(repr(found))
+"""
+
+
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+def test_what_a_package_brings_writes_only_where_it_is_installed(tmp_path: Path, wheels: Path) -> None:
+    """Its programs run while it is installed: here the command that has to show that it works."""
+    runtime = runtime_at(tmp_path / "place", wheels)
+    base = runtime.base
+    runtime.prepare(CLAW, Notes())
+    others = folder_of(runtime)
+    (base / "instances/one/state").mkdir(parents=True)
+    (base / "instances/one/state/config").write_text("secret")
+    paths = [base / "mark", base / "instances/one/state/config", base / "artifacts/new", base / "artifacts/.locks/new",
+             base / "artifacts/.tools/new", others / "new", others / MARKER, tmp_path / "new"]  # fmt: skip
+    make_wheel(wheels, "hostile", files={"hostile.py": HOSTILE.format(paths=[str(path) for path in paths])})
+    artifact = Artifact("hostile", "1.0", "pip", ("hostile==1.0",), check=("bin/hostile",))
+    runtime.prepare(artifact, Notes())
+    folder = folder_of(runtime, artifact)
+    assert (folder / "found").read_text() == "[]"
+    for path in (folder, *folder.rglob("*")):
+        status = path.lstat()
+        assert status.st_uid == os.getuid() and (path.is_symlink() or not status.st_mode & 0o022), path
+    assert [path.name for path in (base / "artifacts/.tools").iterdir()] == []
 
 
 def test_two_at_once_install_once(tmp_path: Path, wheels: Path) -> None:
