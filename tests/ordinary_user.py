@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+
+
+def no_mounts() -> bool:
+    """Whether this is a root that may not make a mount namespace, as in most containers."""
+    if os.geteuid() != 0:
+        return False
+    code = "from clawportal_process import kernel; kernel.call('unshare', kernel.CLONE_NEWNS)"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False).returncode != 0
 
 
 def without_namespaces() -> bytes:

@@ -18,6 +18,7 @@ from process_helpers import eventually
 
 from clawportal.errors import GiveUp
 from clawportal_process import guarded, identity, landlock, seccomp, views
+from tests.ordinary_user import no_mounts
 
 needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
 needs_scopes = pytest.mark.skipif(landlock.version() < 6, reason="Landlock here knows no scopes of signals and sockets")
@@ -278,6 +279,7 @@ def test_a_hostile_tree_is_handed_over_without_what_is_not_its(tmp_path: Path) -
 
 
 @needs_root
+@pytest.mark.skipif(no_mounts(), reason="this root may not mount")
 def test_a_process_is_who_it_is_said_to_be(tmp_path: Path) -> None:
     view = [list(step) for step in views.of_the_machine(views.software(), ()).steps]  # the interpreter may lie in /root
     found = behind(
