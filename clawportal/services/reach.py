@@ -16,7 +16,7 @@ from clawportal.errors import FieldError
 from clawportal.permissions import Actor, Permission, Scope
 
 SENTENCES = (
-    "This lets the claw run commands or leave its work tree. Setting it needs the right to open a console here; "
+    "By this a claw can run commands or leave its work tree. Changing it needs the right to open a console here; "
     "ask an administrator of your organisation.",
 )
 NEEDS_CONSOLE = SENTENCES[0]

@@ -139,7 +139,7 @@ def test_what_somebody_else_made_takes_no_settings(people: People) -> None:
 def test_the_form_says_why_and_a_forged_one_is_refused(people: People) -> None:
     browser = Browser(people.developer)
     page = browser.page("/instances/new?adapter=nanobot")
-    assert page.count("Setting it needs the right to open a console here") == 2
+    assert page.count("Changing it needs the right to open a console here") == 2
     assert 'id="f-spec.settings.exec_enabled" value="true" disabled' in page
     assert "needs the right to open a console" not in Browser(people.owner).page("/instances/new?adapter=nanobot")
     form = {
