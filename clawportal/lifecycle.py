@@ -45,6 +45,9 @@ TRANSITIONAL = frozenset({
 })  # fmt: skip
 """Phases that must end: each has a deadline."""
 
+ENDING = frozenset({Phase.STOPPING, Phase.STOPPED, Phase.DELETING, Phase.DESTROYED})
+"""What is in one of these is not called healthy, and uses nothing worth telling."""
+
 DEADLINES: dict[Phase, timedelta] = {
     Phase.PENDING: timedelta(minutes=5),
     Phase.INSTALLING: timedelta(minutes=45),

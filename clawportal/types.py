@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -466,6 +466,20 @@ class Adapter(Protocol):
         """What it means that the claw exited by itself; `lines` are its last words, oldest first."""
 
     def change(self, old: Workload, new: Workload) -> Change: ...
+
+
+@runtime_checkable
+class TakesUpLater(Protocol):
+    """What an adapter has besides whose claw reads a changed file some time after it was written.
+
+    Without it a claw is taken to read its files whenever it needs them.
+    """
+
+    def has_read(self, io: AdapterIO, workload: Workload, written: timedelta) -> bool:
+        """Whether the running claw works by the files of `workload`, which were written so long ago.
+
+        Asked again and again until it says so; `OSError` and `Unavailable` count as no.
+        """
 
 
 # --------------------------------------------------------------------------------------------------------------------

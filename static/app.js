@@ -92,7 +92,14 @@ for (const name of ["htmx:sendError", "htmx:timeout"]) {
   });
 }
 
+// What was typed is kept over the sign-in (js/drafts.js): nobody has to be asked whether to leave.
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  const away = event.detail.xhr.getResponseHeader("HX-Redirect");
+  if (away && new URL(away, location.href).pathname === new URL(document.body.dataset.loginUrl, location.href).pathname) window.clawportal.leaving = true;
+});
+
 function goToLogin() {
+  window.clawportal.leaving = true;
   const url = new URL(document.body.dataset.loginUrl, location.href);
   url.searchParams.set("next", location.pathname + location.search);
   location.assign(url);
@@ -112,6 +119,9 @@ function toast(text, level = "info") {
   while ($("#toasts").children.length > 4) $("#toasts").firstElementChild.remove();
   if (tone !== "bad") setTimeout(() => item.remove(), 6000);   // what went wrong stays until it was read
 }
+
+// What is told after a change that led to another page. Without scripts it stands there as a note.
+for (const told of $$("[data-toast]")) { told.remove(); toast(told.dataset.toast, "success"); }
 
 // The server says it with the header  HX-Trigger: {"toast": {"level": "success", "text": "..."}}
 document.addEventListener("toast", (event) => toast(event.detail.text ?? String(event.detail.value ?? ""), event.detail.level));
@@ -243,6 +253,19 @@ function openSide(open) {
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();
 });
+
+// A certificate or a kubeconfig is a file: its text goes into the field, and nothing is sent before the form is.
+const LARGEST_TEXT = 1_000_000;
+document.addEventListener("change", async (event) => {
+  const source = event.target.closest("[data-fill]"), file = source?.files[0];
+  if (!file) return;
+  const field = document.getElementById(source.dataset.fill);
+  source.value = "";
+  if (file.size > LARGEST_TEXT) return toast(word("file_large"), "warn");
+  field.value = await file.text();
+  for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, { bubbles: true }));
+});
+for (const label of $$(".from-file")) label.hidden = false;
 
 // The theme changes at once; the server only has to remember it.
 document.addEventListener("submit", async (event) => {

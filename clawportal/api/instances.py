@@ -57,7 +57,10 @@ class InstanceItem(Answer):
     cluster: Named
     desired: Desired = Field(description="What is wanted.")
     generation: int = Field(description="Grows with each change of what is wanted; the ETag.")
-    observed_generation: int = Field(description="The generation that has been brought about.")
+    observed_generation: int = Field(description="The generation that has been brought about, or was refused.")
+    applied_generation: int = Field(
+        description="The generation whose configuration runs, or ran last; behind `observed_generation` when that was refused."
+    )
     phase: Phase
     sync: Sync = Field(description="Does what runs match what is wanted?")
     health: HealthState = Field(description="Is it well?")
@@ -66,7 +69,7 @@ class InstanceItem(Answer):
     next_action: str = Field(description="What happens or has to be done next.")
     phase_since: datetime
     phase_deadline: datetime | None = Field(description="When the phase counts as failed; null for one that may last.")
-    restart_count: int
+    restart_count: int = Field(description="How often it was started again after it had ended by itself.")
     created_at: datetime
     created_by: str
     updated_at: datetime
@@ -512,7 +515,7 @@ def _item(portal: Portal, row: Any) -> dict[str, Any]:
     item["tenant"] = {"id": item.pop("tenant_id"), "name": tenant_name}
     item["project"] = {"id": item.pop("project_id"), "name": project_name}
     item["cluster"] = {"id": item.pop("cluster_id"), "name": cluster_name}
-    item["usage"] = portal.samples.get(item["id"])
+    item["usage"] = portal.samples.now(row)
     return item
 
 
@@ -529,7 +532,7 @@ def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
     document["tenant"] = {"id": instance.tenant_id, "name": names[0]}
     document["project"] = {"id": instance.project_id, "name": names[1]}
     document["cluster"] = {"id": instance.cluster_id, "name": names[2]}
-    document["usage"] = portal.samples.get(instance.id)
+    document["usage"] = portal.samples.now(instance)
     document["foreign"] = instance.foreign
     document["conditions"] = instance.conditions
     document["endpoints"] = instances.endpoints(portal, instance)

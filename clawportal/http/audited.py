@@ -70,7 +70,7 @@ def _refusal(answer: Response) -> Pending | None:
     if told is None:
         return None
     actor = _asker()
-    reason = problem.detail if isinstance(problem, Problem) else HTTPStatus(status).phrase
+    reason = problem.detail if isinstance(problem, Problem) else g.get("refused_because") or HTTPStatus(status).phrase
     entry = Pending(told.action, actor, told.noun, told.object_id, summary=f"{request.method} {request.path}", result=REFUSED,
                     status=status, reason=reason, origin=origin.current())  # fmt: skip
     if told.action == "sign_in":

@@ -143,7 +143,25 @@ def _array(text: str, prop: Schema, root: Schema) -> list[Any]:
     return [_value(line, items, root) for line in lines]
 
 
+def pairs(prop: Schema) -> bool:
+    """Whether a property holds texts by name, which people enter as `name=text`, one a line."""
+    inner = prop.get("additionalProperties")
+    return prop.get("type") == "object" and isinstance(inner, Mapping) and inner.get("type") == "string"
+
+
+def _pairs(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, sign, value = line.partition("=")
+        if not sign or not name.strip():
+            raise ValueError(_("must be one name=value a line; “%(line)s” is not", line=line[:60]))
+        found[name.strip()] = value.strip()
+    return found
+
+
 def _object(text: str, prop: Schema, root: Schema) -> dict[str, Any]:
+    if pairs(prop) and not text.lstrip().startswith("{"):
+        return _pairs(text)
     found = _json(text)
     if not isinstance(found, dict):
         raise ValueError(_("must be a JSON object, such as {} or {…}"))
@@ -175,6 +193,8 @@ def shown(document: Mapping[str, Any], schema: Schema, root: Schema | None = Non
         prop, value = resolve(raw, whole), document.get(key)
         if prop.get("type") == "object" and prop.get("properties") and isinstance(value, Mapping):
             answer[key] = shown(value, prop, whole)
+        elif pairs(prop) and isinstance(value, Mapping):
+            answer[key] = "\n".join(f"{name}={text}" for name, text in value.items())
         elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
             answer[key] = json.dumps(value, ensure_ascii=False, indent=2)
     return {key: addresses.hidden(value) for key, value in answer.items()}

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, jsonify, make_response, redirect, render_template, request, url_for
+from flask import Flask, Response, g, jsonify, make_response, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -20,8 +20,22 @@ _PAGES = (403, 404, 500)
 """Problems that have a page of their own."""
 
 
+_SAID = {
+    400: ("This request cannot be read", "A part of it is missing or broken. Go back, reload the page and try again."),
+    404: ("There is no such page", "The address is wrong, or what was here is gone."),
+    405: ("This cannot be done here", "The address is right, but it takes other kinds of requests only."),
+    406: ("There is no such form of this", "Ask for HTML or JSON."),
+    408: ("This took too long", "The request did not arrive in time. Try again."),
+    413: ("This is too large", "The portal takes less than that at a time. Send it in smaller parts."),
+    414: ("This address is too long", "Shorten what is searched for, and try again."),
+    415: ("This kind of content is not taken here", "Send JSON, or what the form of the page sends."),
+    416: ("There is no such part of this", "Ask for a part that lies inside of it."),
+}  # fmt: skip
+"""What HTTP itself says no to, in words of people instead of those of the framework."""
+
+
 def init_app(app: Flask) -> None:
-    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(Problem, answer)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(CSRFError, _csrf)
     app.register_error_handler(Retry, _background)
@@ -51,33 +65,43 @@ def wants_json() -> bool:
     return request.path.startswith("/api/") or best != "text/html"
 
 
-def _problem(problem: Problem) -> Response:
+def answer(problem: Problem) -> Response:
+    """The answer that fits who asks: a page, a part of one, or JSON."""
     g.problem = problem  # for the audit, which tells refused attempts
     if wants_json():
-        answer = jsonify(as_document(problem))
-        answer.content_type = "application/problem+json"
+        made = jsonify(as_document(problem))
+        made.content_type = "application/problem+json"
     elif isinstance(problem, Unauthenticated):
         return _to_login()
     elif isinstance(problem, TotpRequired):
         return _to_second_factor()
     elif request.headers.get("HX-Request"):
-        answer = make_response(render_template("errors/_problem.html", problem=problem, request_id=g.get("request_id", "")))
+        made = make_response(render_template("errors/_problem.html", problem=problem, request_id=g.get("request_id", "")))
     else:
         page = f"errors/{problem.status if problem.status in _PAGES else 'problem'}.html"
-        answer = make_response(render_template(page, problem=problem, request_id=g.get("request_id", "")))
-    answer.status_code = problem.status
-    answer.headers.update(problem.headers)
-    return answer
+        made = make_response(render_template(page, problem=problem, request_id=g.get("request_id", "")))
+    made.status_code = problem.status
+    made.headers.update(problem.headers)
+    return made
 
 
 def _to_login() -> Response:
-    if not request.headers.get("HX-Request"):
-        return make_response(redirect(url_for("web.login", next=site.here() if request.method == "GET" else None)))
-    answer = make_response("", 200)
-    shown = urlsplit(request.headers.get("HX-Current-URL", ""))  # the page that asks for this part of it
-    back = shown.path + (f"?{shown.query}" if shown.query else "") if shown.netloc == request.host else None
-    answer.headers["HX-Redirect"] = url_for("web.login", next=back)
-    return answer
+    """To the sign-in, and from there back to the page that was open. `ended`: there was a session once."""
+    ended = "1" if session.get("_user_id") else None
+    if request.headers.get("HX-Request"):
+        answer = make_response("", 200)
+        answer.headers["HX-Redirect"] = url_for(
+            "web.login", next=_of_here(request.headers.get("HX-Current-URL", "")), ended=ended
+        )
+        return answer
+    wanted = site.here() if request.method == "GET" else _of_here(request.referrer or "")
+    return make_response(redirect(url_for("web.login", next=wanted, ended=ended)))
+
+
+def _of_here(address: str) -> str | None:
+    """Path and query of a page of this portal, None for any other."""
+    shown = urlsplit(address)
+    return shown.path + (f"?{shown.query}" if shown.query else "") if shown.netloc == request.host else None
 
 
 def _to_second_factor() -> Response:
@@ -93,29 +117,29 @@ def _to_second_factor() -> Response:
 def _http(error: HTTPException) -> Response:
     problem = Problem(error.description or error.name)
     problem.status, problem.title, problem.code = error.code or 500, error.name, error.name.lower().replace(" ", "_")
-    if error.code == 404:
-        problem.title, problem.detail = "There is no such page", "The address is wrong, or what was here is gone."
+    if error.code in _SAID:
+        problem.title, problem.detail = _SAID[error.code]
     if error.code and 300 <= error.code < 400:
         return make_response(error.get_response())
     if isinstance(error, MethodNotAllowed):
         problem.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))  # RFC 9110 wants it
-    return _problem(problem)
+    return answer(problem)
 
 
 def _csrf(error: CSRFError) -> Response:
     problem = Problem("This page was open for too long or came from elsewhere. Reload it and try again.")
     problem.status, problem.title, problem.code = 400, "Please reload the page", "csrf"
-    return _problem(problem)
+    return answer(problem)
 
 
 def _background(error: Retry | GiveUp) -> Response:
     problem = Problem(str(error))
     problem.status, problem.title, problem.code = 503, "This does not answer right now", "unavailable"
-    return _problem(problem)
+    return answer(problem)
 
 
 def _unexpected(error: Exception) -> Response:
     log.exception("request %s %s failed", request.method, request.path)
     problem = Problem(f"This is the portal's fault. Its log has the details under request {g.get('request_id', '')}.")
     problem.code = "internal_error"
-    return _problem(problem)
+    return answer(problem)

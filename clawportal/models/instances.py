@@ -91,6 +91,8 @@ class Instance(Base):
     workload: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """The workload as planned last and accepted by the claw; no secret values. What the configuration tab shows."""
     applied_digest: Mapped[str] = mapped_column(String(64), default="")
+    applied_generation: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """The version of the configuration that runs, or ran last; behind `observed_generation` when that was refused."""
     incarnation: Mapped[str] = mapped_column(String(80), default="")
     started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     restart_count: Mapped[int] = mapped_column(default=0)

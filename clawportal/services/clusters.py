@@ -179,6 +179,33 @@ def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> Clust
     return ClusterPage(found, instance_counts(actor, ids), tenants_of(ids) if sees_all(actor) else {})
 
 
+@dataclass(frozen=True)
+class Silent:
+    """A cluster that does not answer, for those whose claws are there, too."""
+
+    id: str
+    title: str
+    message: str
+    since: datetime | None
+    instances: int
+    shown: bool
+    """Whether the reader may open the cluster's page."""
+
+
+def silent(actor: Actor) -> list[Silent]:
+    """What does not answer and concerns somebody: clusters that they see, and those that run their claws."""
+    rows = list(db.session.scalars(select(Cluster).where(Cluster.health == UNREACHABLE, Cluster.paused_at.is_(None))))
+    if not rows:
+        return []
+    shown = set(db.session.scalars(select(Cluster.id).where(Cluster.health == UNREACHABLE, access.visible(Cluster, actor))))
+    counts = instance_counts(actor, [row.id for row in rows])
+    return [
+        Silent(row.id, row.title or row.name, row.health_message, row.health_since, counts.get(row.id, 0), row.id in shown)
+        for row in sorted(rows, key=lambda row: row.name)
+        if row.id in shown or counts.get(row.id)
+    ]
+
+
 def instance_counts(actor: Actor, ids: Sequence[str]) -> dict[str, int]:
     query = (
         select(Instance.cluster_id, func.count())

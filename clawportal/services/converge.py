@@ -27,7 +27,19 @@ from clawportal.models.clusters import UNREACHABLE
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
 from clawportal.permissions import SYSTEM
 from clawportal.runtimes import ALIVE
-from clawportal.services import cluster_health, clusters, herd, layers, ledger, operations, plans, ports, secrets, storage
+from clawportal.services import (
+    cluster_health,
+    clusters,
+    herd,
+    layers,
+    ledger,
+    operations,
+    plans,
+    ports,
+    reading,
+    secrets,
+    storage,
+)
 from clawportal.services.dispatch import ASKED, rank_of
 from clawportal.services.herd import WAITING
 from clawportal.services.portal import Portal
@@ -49,6 +61,7 @@ QUEUE_LIMIT = timedelta(hours=1)
 PLACED = "Placed"
 REMOVED = "DeletedOutside"
 DRIFTED = "Drifted"
+CRASHED_REMEDY = "Read its log and correct the cause. It counts as well again once it has run for five minutes."
 UNWELL_REMEDY = "Look into its log; restart it if it does not recover."
 DRIFT_REMEDY = "Restart it, so that it is made anew; or have the cluster's settings say that such changes are repaired."
 PENDING_KEEPS_TURN = timedelta(seconds=20)
@@ -281,6 +294,8 @@ class Pass:
             self.write(Phase.STARTING, incarnation=seen.incarnation, applied_digest=seen.digest, started_at=seen.started_at)
         if differs and not self.follow(runtime, adapter, workload):
             return None
+        if not self.taken_up(runtime, adapter, context, workload):
+            return None
         seen = self.look_for_drift(runtime, workload, secret_values, seen)
         self.await_health(runtime, adapter, context, seen)
 
@@ -378,8 +393,38 @@ class Pass:
             except GiveUp as verdict:
                 self.refuse(verdict)
                 return False
-        self.write(self.row.phase, workload=plans.as_stored(workload), applied_digest=workload.digest())
+        told: dict[str, Any] = {}
+        if change.action == "hot" and reading.waits(adapter):
+            told = {"sync": Sync.PROGRESSING, "reason": reading.REASON, "message": reading.WORDS, "next_action": "",
+                    "conditions": reading.unread(self.row.conditions)}  # fmt: skip
+        self.write(
+            self.row.phase, workload=plans.as_stored(workload), applied_digest=workload.digest(),
+            applied_generation=self.generation, **told,
+        )  # fmt: skip
         return True
+
+    def taken_up(self, runtime: Runtime, adapter: Adapter, context: Context, workload: Workload) -> bool:
+        """Whether it works by its files, which some claws read a while after they were written. False: the pass ends here."""
+        written = reading.written_at(self.row.conditions)
+        if written is None:
+            return True
+        if written > clock.now() or clock.jumped():  # nobody knows how long ago that was
+            self.write(self.row.phase, conditions=reading.unread(self.row.conditions))
+            written = clock.now()
+        io = plans.InstanceIO(self.portal, self.row.id, plans.ref_of(self.row), runtime, context.ports)
+        end = time.monotonic() + QUICK_LOOK
+        while not reading.has_read(adapter, io, workload, clock.now() - written):
+            if time.monotonic() > end:
+                self.read_later(runtime, clock.now() - written)
+                return False
+            time.sleep(0.1)
+        self.write(self.row.phase, conditions=reading.read(self.row.conditions))
+        return True
+
+    def read_later(self, runtime: Runtime, waited: timedelta) -> None:
+        if waited > reading.LIMIT:
+            return self.end_for(runtime, "Reconfiguring", reading.RESTART_WORDS)
+        self.rest(after=0.3)
 
     def refuse(self, verdict: GiveUp) -> None:
         """The new configuration cannot be used: the running one stays untouched."""
@@ -434,21 +479,26 @@ class Pass:
         self.give_way()
         self.write(
             Phase.STARTING, reason="Starting", message="Starting the claw.", health=HealthState.STARTING, incarnation="",
-            workload=plans.as_stored(workload), applied_digest=workload.digest(),
+            workload=plans.as_stored(workload), applied_digest=workload.digest(), applied_generation=self.generation,
             crashes=0 if self.fresh else self.row.crashes,  # somebody changed something: forgiven
             conditions=[
                 entry for entry in self.condition("ConfigAccepted", True, "Accepted", "The claw accepts its configuration.")
-                if entry["type"] != PLACED
+                if entry["type"] not in (PLACED, reading.CONDITION)
             ],
         )  # fmt: skip
         self.hold(APPLY_MAX)
         seen = runtime.apply(plans.whole_ref(self.portal, self.row), workload, secret_values)
-        again = self.row.restart_count + (1 if self.row.started_at else 0)
+        again = self.row.restart_count + self.starts_again
         self.write(
             Phase.STARTING, incarnation=seen.incarnation, started_at=seen.started_at or clock.now(),
             restarts_done=self.restarts, restart_count=again, restarts_seen=seen.restarts,
         )  # fmt: skip
         self.await_health(runtime, adapter, context, seen)
+
+    @property
+    def starts_again(self) -> bool:
+        """Whether this start follows an end that nobody asked for; what people ask for is no restart that counts."""
+        return self.row.not_before is not None and not self.fresh
 
     def give_way(self) -> None:
         """Something else is wanted by now: end here, before anything is started for nothing."""
@@ -618,15 +668,18 @@ class Pass:
         if drifted and not self.refused and health.state is HealthState.HEALTHY:
             health = Health(health.state, DRIFTED, f"Somebody changed it in its cluster: {drifted['message']}")
             words = health.message
-        told: dict[str, Any] = {} if self.refused else {
-            "reason": health.reason or "Running", "message": words,
-            "next_action": DRIFT_REMEDY if drifted else "" if health.state is HealthState.HEALTHY else UNWELL_REMEDY,
-        }  # fmt: skip
+        remedy = DRIFT_REMEDY if drifted else "" if health.state is HealthState.HEALTHY else UNWELL_REMEDY
+        crashes = 0 if stable else self.row.crashes
+        told: dict[str, Any] = {"reason": health.reason or "Running", "message": words, "next_action": remedy}
+        if crashes >= lifecycle.CRASH_LOOP_AFTER and health.state is HealthState.HEALTHY and not drifted:
+            told = {"reason": "CrashLoop", "message": _runs_again(crashes), "next_action": CRASHED_REMEDY}
+        if self.refused:
+            told = {}
         self.write(
             Phase.RUNNING, sync=Sync.OUT_OF_SYNC if self.refused or drifted else Sync.SYNCED, health=health.state, **told,
             observed_generation=self.generation, attempts=0, not_before=None,
-            restarts_done=self.row.restarts_done if self.refused else self.restarts,
-            crashes=0 if stable else self.row.crashes,
+            restarts_done=self.row.restarts_done if self.refused else self.restarts, crashes=crashes,
+            applied_generation=self.row.applied_generation if self.refused else self.generation,
             conditions=self.condition("Healthy", health.state is HealthState.HEALTHY, health.reason or "Answers", words),
         )  # fmt: skip
         self.close(SUCCEEDED, message="Running")
@@ -894,6 +947,9 @@ class Pass:
             row.turn_at = None
         if phase in lifecycle.TRANSITIONAL:
             row.sync = Sync.PROGRESSING
+        if phase in lifecycle.ENDING:  # what was seen of the one that runs does not hold any more
+            row.health = HealthState.UNKNOWN
+            row.conditions = [entry for entry in row.conditions if entry["type"] not in _OF_WHAT_RUNS]
 
     def _startup(self, row: Instance) -> float:
         adapter = self.portal.registry.adapters.get(row.adapter)
@@ -946,6 +1002,9 @@ class Pass:
         return secrets.masked(lines, self.secret_values().values())
 
 
+_OF_WHAT_RUNS = frozenset({"Healthy", "Seen", PLACED, DRIFTED, reading.CONDITION})
+"""Conditions that speak of a claw that runs."""
+
 _SHOWN = frozenset({"health", "sync", "reason", "message", "next_action", "restart_count", "conditions", "incarnation"})
 
 
@@ -953,6 +1012,10 @@ def _shown_event(row: Instance) -> Any:
     from clawportal.events import Event
 
     return Event(0, "instance.observed", clock.now(), row.tenant_id, row.id, "info", row.reason, row.message, SYSTEM.name, {})
+
+
+def _runs_again(crashes: int) -> str:
+    return f"It runs and answers, but it ended by itself {crashes} times in a row before."
 
 
 def ask(adapter: Adapter, io: plans.InstanceIO, context: Context) -> Health:

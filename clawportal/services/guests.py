@@ -103,6 +103,7 @@ class GuestPass(Pass):
         self.write(
             Phase.RUNNING, sync=Sync.SYNCED, health=health, reason=found.reason or "Running", message=message,
             next_action=UNWELL if health is HealthState.UNHEALTHY else "", observed_generation=self.generation, attempts=0,
+            applied_generation=self.generation,
             restarts_done=self.restarts, not_before=None, crashes=0 if stable else self.row.crashes, turn_at=None,
             conditions=self.check(health, message), **told,
         )  # fmt: skip
@@ -145,7 +146,7 @@ class GuestPass(Pass):
         )  # fmt: skip
         self.hold(APPLY_MAX)
         found = runtime.resume(plans.ref_of(self.row))
-        again = self.row.restart_count + (1 if self.row.started_at else 0)
+        again = self.row.restart_count + self.starts_again
         self.write(
             Phase.STARTING, incarnation=found.incarnation, started_at=found.started_at or clock.now(), restart_count=again,
             restarts_done=self.restarts, restarts_seen=found.restarts,

@@ -26,7 +26,7 @@ from clawportal.errors import (
     Problem,
     SettingForbidden,
 )
-from clawportal.lifecycle import PRIORITIES, Desired, Phase
+from clawportal.lifecycle import CRASH_LOOP_AFTER, PRIORITIES, Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.permissions import Actor, Grant, Permission, Scope
 from clawportal.services import (
@@ -64,7 +64,11 @@ SORTS: dict[str, ColumnElement[Any]] = {
 }
 """What a list can be sorted by; a dash before it turns the order round."""
 
-TROUBLE = or_(Instance.phase == Phase.FAILED, Instance.health.in_(("unhealthy", "degraded")), Instance.sync == "out-of-sync")
+TROUBLE = or_(
+    Instance.phase == Phase.FAILED, Instance.health.in_(("unhealthy", "degraded")), Instance.sync == "out-of-sync",
+    # a crash loop is one until it has been well for a while: between two ends it looks healthy
+    and_(Instance.crashes >= CRASH_LOOP_AFTER, Instance.desired == Desired.RUNNING),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def listing(actor: Actor, filters: Filters, which: Which = FIRST_PAGE, *, sort: 
 LEAN = (
     "id", "name", "adapter", "version", "labels", "desired", "generation", "observed_generation", "phase", "sync", "health",
     "reason", "message", "next_action", "phase_since", "phase_deadline", "restart_count", "created_at", "created_by",
-    "updated_at", "managed", "foreign_id", "tenant_id", "project_id", "cluster_id",
+    "updated_at", "managed", "applied_generation", "foreign_id", "tenant_id", "project_id", "cluster_id",
 )  # fmt: skip
 """Columns that a list shows: not the spec and the workload, which can be a hundred times as large."""
 

@@ -197,6 +197,18 @@ def _members(tenant_id: str, found: Sequence[Any]) -> list[Member]:
     return [_member(row, user, counts.get(user.id, 0)) for row, user in found]
 
 
+def names(actor: Actor, tenant_id: str, limit: int = 300) -> list[tuple[str, str]]:
+    """Names of members, for choosing one; none for those who may not see who is a member."""
+    if not actor.allows(Permission.MEMBER_READ, Scope(tenant_id)):
+        return []
+    query = (
+        select(User.name, User.display_name)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.tenant_id == tenant_id, User.service_tenant_id.is_(None))
+    )
+    return [(name, full or "") for name, full in db.session.execute(query.order_by(User.name).limit(limit))]
+
+
 def _grant_counts(tenant_id: str, user_ids: Sequence[str]) -> dict[str, int]:
     query = select(RoleGrant.user_id, func.count()).where(RoleGrant.tenant_id == tenant_id, RoleGrant.user_id.in_(user_ids))
     return {row[0]: row[1] for row in db.session.execute(query.group_by(RoleGrant.user_id))}

@@ -6,8 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from clawportal.lifecycle import Phase, Sync
 from clawportal.types import Sample
+
+_RUNS = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING})
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,13 @@ class LiveSamples:
             listener(told)
 
     def get(self, instance_id: str) -> Usage | None:
+        """What was measured last, even of what does not run any more."""
         return self._usage.get(instance_id)
+
+    def now(self, instance: Any) -> Usage | None:
+        """What an instance uses now, by a row with `id`, `phase` and `sync`; None where nobody knows that it runs."""
+        known = instance.phase in _RUNS and instance.sync != Sync.UNKNOWN
+        return self._usage.get(instance.id) if known else None
 
 
 def _usage(before: Sample | None, now: Sample) -> Usage:

@@ -16,6 +16,7 @@ def blueprint() -> Blueprint:
         context,
         files,
         foreign,
+        gone,
         home,
         instances,
         layers,
@@ -35,7 +36,7 @@ def blueprint() -> Blueprint:
 
     # imported for their views
     assert all((
-        about, accounts, audit, auth, clusters, context, files, foreign, home, instances, layers, members, oidc, operations,
+        about, accounts, audit, auth, clusters, context, files, foreign, gone, home, instances, layers, members, oidc, operations,
         plugins, policies, profile, profile_sign_in, providers, service_accounts, spec_form, tenants,
     ))  # fmt: skip
     return bp

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from clawportal.models import AuditEntry
 from clawportal.permissions import Permission
 from clawportal.services import audit as service
 from clawportal.services import audit_chain, audit_files, instances
-from clawportal.web import pages
+from clawportal.web import audit_words, pages
 from clawportal.web.instances import frame
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
@@ -55,17 +54,6 @@ _WORDS = {
     "many": _l("Many different attempts"),
 }  # fmt: skip
 
-FIELDS = {
-    "spec.model.name": _l("Model"), "spec.model.provider": _l("Model provider"),
-    "spec.model.base_url": _l("Address of the model"), "spec.persona": _l("Persona"), "spec.resources.cpu": _l("CPU"),
-    "spec.resources.memory": _l("Memory"), "spec.resources.storage": _l("Storage"), "spec.restart": _l("Restart"),
-    "name": _l("Name"), "title": _l("Title"),
-    "version": _l("Version"), "desired": _l("Meant to be"), "role": _l("Role"), "description": _l("In plain words"),
-    "permissions": _l("Rights"), "project_id": _l("Project"), "expires_at": _l("Ends"), "display_name": _l("Full name"),
-    "note": _l("For whom"),
-}  # fmt: skip
-"""Names of fields in people's words, in the order in which they are shown; others go by their path."""
-
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
 Piece = tuple[str, bool]
@@ -82,7 +70,7 @@ class Change:
 
     @property
     def title(self) -> str:
-        return str(FIELDS.get(self.path, ""))
+        return audit_words.field(self.path)
 
     @property
     def pieces(self) -> tuple[list[Piece], list[Piece]]:
@@ -118,8 +106,9 @@ class Entry:
         return len(self.changes) - SHOWN_CHANGES
 
 
-def shown(row: AuditEntry) -> Entry:
-    return Entry(row, _title(row), _changes(row.before, row.after))
+def shown(row: AuditEntry, names: Mapping[str, str] | None = None) -> Entry:
+    known = audit_words.names_in([row]) if names is None else names
+    return Entry(row, _title(row), _changes(row.before, row.after, known))
 
 
 def _title(row: AuditEntry) -> str:
@@ -129,22 +118,19 @@ def _title(row: AuditEntry) -> str:
     words = _WORDS.get(row.action)
     if words:
         return str(words).replace("%(name)s", name).strip()
-    return told(row.summary) if row.summary else f"{row.action} {name}".strip()
+    said = audit_words.action(row.action, name)
+    if row.result == service.REFUSED:  # its summary is the request, in the words of HTTP
+        return said or row.action
+    return told(row.summary) or said or row.action
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
-    known = {path: place for place, path in enumerate(FIELDS)}
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Change, ...]:
+    known = {path: place for place, path in enumerate(audit_words.FIELDS)}
     paths = sorted({**before, **after}, key=lambda path: known.get(path, len(known)))
-    changes = (Change(path, _text(before.get(path)), _text(after.get(path))) for path in paths)
+    changes = (
+        Change(path, audit_words.value(before.get(path), names), audit_words.value(after.get(path), names)) for path in paths
+    )
     return tuple(change for change in changes if change.before or change.after)  # a new thing has many fields that are empty
-
-
-def _text(value: Any) -> str:
-    if value is None or value in ("", [], {}):
-        return ""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 # ---- pages
@@ -207,8 +193,9 @@ def instance_changes(instance_id: str) -> str:
 
 
 def _listed(page: service.Page) -> dict[str, Any]:
+    names = audit_words.names_in(page.items)
     return {
-        "entries": [shown(row) for row in page.items],
+        "entries": [shown(row, names) for row in page.items],
         "total": page.total,
         "older": page.next,
         "before": request.args.get("before", ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flask import Response, make_response, redirect, render_template, request, url_for
+from flask import Response, g, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import paths
@@ -73,7 +73,7 @@ def _login_page(wanted: str, name: str = "", error: str = "", *, typed: bool = F
         render_template(
             "auth/login.html", username=name, error=error, next_url=wanted, first_run=not pages.setup_done(), providers=providers,
             lost_password=paths.command(portal().settings.data_dir, "user", "set-password", "admin"),
-            password_form=form, out=out,
+            password_form=form, out=out, ended=request.args.get("ended") == "1",
         )
     )  # fmt: skip
 
@@ -177,6 +177,7 @@ def told(errors: tuple[FieldError, ...] | list[FieldError]) -> dict[str, str]:
     found: dict[str, str] = {}
     for error in errors:
         found.setdefault(error.path, error.message)
+    g.refused_because = "; ".join(found.values())  # a form that comes back with its errors is a refusal, too
     return found
 
 

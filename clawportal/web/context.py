@@ -27,6 +27,7 @@ THEME_COOKIE = "clawportal_theme"
 
 
 bp.add_app_template_global(words.told, "told")
+bp.add_app_template_global(words.reason, "reason_words")
 
 _ADDRESSES: dict[tuple[str, str], str] = {}
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from flask import render_template, request
 
 from clawportal.http.security import actor, requires
+from clawportal.models import EventRow
 from clawportal.models.operations import OPEN_STATES
 from clawportal.permissions import Actor, Permission
-from clawportal.services import instances, ledger, operations
+from clawportal.services import clusters, instances, ledger, operations
 from clawportal.services.paging import Which
 from clawportal.web import findings, rows
 from clawportal.web.pages import bp, fragment
 
 _PROBLEMS, _OPERATIONS, _EVENTS = 8, 6, 10
+_LOOKED_AT = 100
+"""Events among which the lines of home are found."""
 
 
 @bp.get("/")
@@ -32,10 +37,26 @@ def home() -> str:
 def _now(who: Actor) -> dict[str, Any]:
     found = instances.lean_listing(who, instances.Filters(trouble=True), Which(_PROBLEMS), sort="-updated_at")
     doing = operations.listing(who, states=OPEN_STATES, which=Which(_OPERATIONS))
-    events = ledger.feed(who, limit=_EVENTS) if who.has(Permission.EVENT_READ) else []
+    told = ledger.feed(who, limit=_LOOKED_AT) if who.has(Permission.EVENT_READ) else []
+    events, more = _one_an_hour(told)
     return {
         "problems": rows.instance_rows(who, found.items),
         "problems_total": found.total,
+        "silent": clusters.silent(who),
         "operations": rows.operation_rows(who, doing.items),
         "events": rows.event_rows(events, instances.names_of(who, [event.instance_id for event in events if event.instance_id])),
+        "more": more,
     }
+
+
+def _one_an_hour(told: Sequence[EventRow]) -> tuple[list[EventRow], dict[int, int]]:
+    """The newest line of each claw and hour, and for how many more it stands: one that keeps ending leaves room for others."""
+    shown: dict[object, EventRow] = {}
+    more: Counter[int] = Counter()
+    for event in told:
+        key = (event.instance_id, event.at.replace(minute=0, second=0, microsecond=0)) if event.instance_id else event.seq
+        if key in shown:
+            more[shown[key].seq] += 1
+        else:
+            shown[key] = event
+    return list(shown.values())[:_EVENTS], dict(more)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from flask import make_response, render_template, request, url_for
@@ -27,7 +28,7 @@ from clawportal.services import instances as service
 from clawportal.services.labels import selector
 from clawportal.services.paging import Which, whole
 from clawportal.types import HealthState, parse_quantity
-from clawportal.web import pages, rows, warned
+from clawportal.web import gone, pages, rows, warned
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext, told
@@ -159,8 +160,10 @@ def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
 
 @bp.get("/instances/<instance_id>")
 @requires(Permission.INSTANCE_READ)
-def instance(instance_id: str) -> str:
+def instance(instance_id: str) -> str | Response:
     found, part = service.get(actor(), instance_id), request.args.get("part", "") if fragment() else ""
+    if found.destroyed_at is not None and part not in ("row", "menu"):
+        return gone.page(found) if not part else gone.leads_to(found.id)
     if part == "row":
         listed = service.lean_listing(actor(), service.Filters(name=found.id), Which(1)).items
         if not listed:
@@ -177,7 +180,8 @@ def instance(instance_id: str) -> str:
 
 
 def frame(found: Instance) -> dict[str, Any]:
-    """What every tab shows above itself."""
+    """What every tab shows above itself. Of what was deleted there are no tabs."""
+    gone.refuse(found)
     who, current = actor(), None
     if who.has(Permission.OPERATION_READ):
         doing = operations.listing(who, states=OPEN_STATES, instance_id=found.id, which=Which(1)).items
@@ -186,7 +190,7 @@ def frame(found: Instance) -> dict[str, Any]:
 
 
 def _overview(found: Instance) -> dict[str, Any]:
-    usage = portal().samples.get(found.id)
+    usage = portal().samples.now(found)
     limit = (layers.of_instance(portal(), found).spec.get("resources") or {}).get("storage")
     events = ledger.feed(actor(), instance_id=found.id, limit=6) if actor().has(Permission.EVENT_READ) else []
     hint = (
@@ -408,13 +412,25 @@ def _delete(who: Actor, instance_id: str) -> Response:
             return _confirm_page([found], alone=True, error=_("Type the name exactly as it is shown."), typed=typed)
     options = {name: request.form.get(name) == "true" for name in ("keep_data", "force")}
     row = service.remove(portal(), who, instance_id, **options)
-    return _told(row, "delete")
+    return _back_in_the_list(row)
+
+
+def _back_in_the_list(row: Instance) -> Response:
+    """The pages of what is being deleted have nothing more to offer; whoever pressed it in the list is there already."""
+    said, here = _said(row, "delete"), urlsplit(request.headers.get("HX-Current-URL", "")).path
+    if not fragment() or here.startswith(url_for("web.instance", instance_id=row.id)):
+        return pages.moved(said, url_for("web.instances"), level="toast")
+    return pages.changed(said, url=url_for("web.instances"), instances=[row.id])
 
 
 def _told(row: Instance, action: str) -> Response:
+    level, url = "warning" if warned.words(row) else "success", url_for("web.instance", instance_id=row.id)
+    return pages.changed(_said(row, action), level=level, url=url, instances=[row.id])
+
+
+def _said(row: Instance, action: str) -> str:
     said = str(_SAID[action]).replace("%(name)s", row.name)
-    warning, url = warned.words(row), url_for("web.instance", instance_id=row.id)
-    return pages.changed(f"{said} {warning}".strip(), level="warning" if warning else "success", url=url, instances=[row.id])
+    return f"{said} {warned.words(row)}".strip()
 
 
 def _confirm_page(found: Sequence[Instance], *, alone: bool = False, error: str = "", typed: str = "") -> Response:

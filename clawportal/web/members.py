@@ -15,7 +15,7 @@ from clawportal.permissions import DESCRIPTIONS, ROLE_WORDS, Permission, Scope
 from clawportal.services import identity, members, service_accounts, tenancy, tenants
 from clawportal.services import instances as service
 from clawportal.services.paging import whole
-from clawportal.web import auth, pages, rows, warned
+from clawportal.web import auth, gone, pages, rows, warned
 from clawportal.web.pages import bp
 from clawportal.web.tenants import project_page, tenant_page
 from clawportal.web.words import gettext as _
@@ -222,7 +222,7 @@ def instance_place(instance_id: str) -> Response:
 def _place(instance_id: str, status: int = 200, **context: Any) -> Response:
     """In which project an instance is, and with whom it is shared."""
     who = actor()
-    found = service.get(who, instance_id)
+    found = gone.refuse(service.get(who, instance_id))
     scope = Scope(found.tenant_id, found.project_id, found.id)
     may_share = who.allows(Permission.INSTANCE_SHARE, scope) or who.allows(Permission.MEMBER_MANAGE, scope)
     shared_roles = []
@@ -240,7 +240,8 @@ def _place(instance_id: str, status: int = 200, **context: Any) -> Response:
         render_template(
             "instances/place.html", i=rows.instance_row(who, found), shared=members.shares(who, instance_id),
             may_share=may_share, roles=shared_roles, project=tenants.project_title(found.project_id),
-            targets=targets if who.allows(Permission.INSTANCE_UPDATE, scope) else [], **given,
+            targets=targets if who.allows(Permission.INSTANCE_UPDATE, scope) else [],
+            people=members.names(who, found.tenant_id) if may_share else [], **given,
         )
     )  # fmt: skip
     answer.status_code = status

@@ -91,9 +91,9 @@ def changed(
     return answer
 
 
-def moved(text: str, url: str) -> AnyResponse:
-    """To another page after a change, with a message there."""
-    flash(text, "success")
+def moved(text: str, url: str, *, level: str = "success") -> AnyResponse:
+    """To another page after a change, with a message there; `toast` is one that goes away by itself."""
+    flash(text, level)
     return _elsewhere(url)
 
 

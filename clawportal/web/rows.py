@@ -24,10 +24,12 @@ from clawportal.web.words import gettext as _
 
 CONDITIONS = {
     "ConfigAccepted": "Configuration accepted", "Healthy": "Healthy", "Placed": "Placed by its cluster", "Storage": "Storage",
-    "Drifted": "As it was applied", "Seen": "Runs in its cluster",
+    "Drifted": "As it was applied", "Seen": "Runs in its cluster", "ConfigRead": "New configuration taken up",
 }  # fmt: skip
 """What a condition is called on pages."""
 _BAD_WHEN_TRUE = frozenset({"Drifted"})
+_TAKES_TIME = frozenset({"ConfigRead"})
+"""What is not so yet, and nothing bad."""
 
 _CAN: dict[str, Permission] = {
     "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "console": Permission.INSTANCE_CONSOLE,
@@ -77,6 +79,7 @@ class InstanceRow:
     project_name: str
     generation: int
     observed_generation: int
+    applied_generation: int
     can: frozenset[str]
     memory_limit: int | None
     cpu_limit: float | None
@@ -244,7 +247,7 @@ def _instance_row(
     pen: Pen | None = None,
 ) -> InstanceRow:  # fmt: skip
     adapter = portal().registry.adapters.get(instance.adapter)
-    usage = portal().samples.get(instance.id)
+    usage = portal().samples.now(instance)
     workload = instance.workload if full and instance.workload else {}
     cores = workload.get("cpu_cores")
     return InstanceRow(
@@ -271,6 +274,7 @@ def _instance_row(
         cluster_name="" if full else instance.cluster_title,
         generation=instance.generation,
         observed_generation=instance.observed_generation,
+        applied_generation=instance.applied_generation,
         can=_abilities(actor, instance, adapter),
         memory_limit=workload.get("memory_bytes"),
         cpu_limit=100 * cores if cores else None,
@@ -333,7 +337,7 @@ def _conditions(instance: Any) -> tuple[dict[str, Any], ...]:
     return tuple(
         {
             **entry,
-            "status": entry["status"] != (entry["type"] in _BAD_WHEN_TRUE),
+            "status": "unknown" if entry["type"] in _TAKES_TIME else entry["status"] != (entry["type"] in _BAD_WHEN_TRUE),
             "title": CONDITIONS.get(entry["type"], entry["type"]),
             "since": datetime.fromisoformat(entry["since"]),
         }

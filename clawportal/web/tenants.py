@@ -217,7 +217,7 @@ def project_page(found: Project, status: int = 200, **context: Any) -> Response:
     if who.allows(Permission.MEMBER_READ, Scope(found.tenant_id)):
         shared = [grant for grant in members.given(who, found.tenant_id) if grant.project_id == found.id]
         roles = [role for role in members.roles(who, found.tenant_id) if role.givable and role.name != "guest"]
-        given = {"shared": shared, "roles": roles} | given
+        given = {"shared": shared, "roles": roles, "people": members.names(who, found.tenant_id)} | given
     answer = make_response(
         render_template("tenants/project.html", project=found, can=can, tenant_title=tenants.title_of(found.tenant_id), **given)
     )

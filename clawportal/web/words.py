@@ -22,6 +22,11 @@ TRANSLATIONS = Path(clawportal.__file__).parent / "translations"
 SENTENCES = (
     # conditions of an instance
     "Configuration accepted",
+    "New configuration taken up",
+    "The claw is taking up its new configuration.",
+    "It did not take up its new configuration by itself, so it is restarted.",
+    "It runs and answers, but it ended by itself %(times)s times in a row before.",
+    "Read its log and correct the cause. It counts as well again once it has run for five minutes.",
     # what is put together in code out of smaller parts
     "%(name)s: start was asked for.",
     "%(name)s: stop was asked for.",
@@ -100,7 +105,7 @@ SENTENCES = (
     "Placed by its cluster",
     "As it was applied",
     # what the portal needs rights for in a Kubernetes cluster
-    "Right: %(name)s",
+    "Right: %(title)s",
     "The portal may not %(verbs)s %(title)s; that is for %(purpose)s.",
     "a namespace for each tenant",
     "the quota of a tenant",
@@ -122,6 +127,24 @@ SENTENCES = (
     "checking the storage class",
     "measuring",
     "the cluster's free memory",
+    "Done",
+    # what HTTP itself says no to
+    "This request cannot be read",
+    "A part of it is missing or broken. Go back, reload the page and try again.",
+    "This cannot be done here",
+    "The address is right, but it takes other kinds of requests only.",
+    "There is no such form of this",
+    "Ask for HTML or JSON.",
+    "This took too long",
+    "The request did not arrive in time. Try again.",
+    "This is too large",
+    "The portal takes less than that at a time. Send it in smaller parts.",
+    "This address is too long",
+    "Shorten what is searched for, and try again.",
+    "This kind of content is not taken here",
+    "Send JSON, or what the form of the page sends.",
+    "There is no such part of this",
+    "Ask for a part that lies inside of it.",
     # facts on the page about the portal, and how operations end
     "Data folder",
     "Database",
@@ -181,6 +204,10 @@ SENTENCES = (
 """What no single place in the code says; for the extraction only."""
 
 _GAP = re.compile(r"%\((\w+)\)s")
+_GIVEN = frozenset({"name", "names", "actor", "url", "address", "host", "path", "version"})
+"""Gaps for what somebody named: a claw called "stopped" keeps its name in every language."""
+_SHORT_GAP = "((?:(?!: ).)+?)"
+"""Such a name is no sentence that tells of something."""
 _ENOUGH = 4
 """So many letters of a pattern have to be fixed, or it would fit everything."""
 
@@ -200,6 +227,18 @@ def told(text: object) -> str:
     return said if not said or wanted == "en" else _told(wanted, said)
 
 
+_WORDS_OF_REASON = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+")
+
+
+def reason(text: object) -> str:
+    """A reason, which is one word for programs, as people read it: "Config refused"."""
+    said = told(text)
+    if not _WORDS_OF_REASON.fullmatch(said):
+        return said
+    first, *rest = re.findall(r"[A-Z][a-z]+", said)
+    return " ".join([first, *map(str.lower, rest)])
+
+
 @functools.lru_cache(maxsize=8192)
 def _told(wanted: str, said: str) -> str:
     catalogue = _catalogue(wanted)
@@ -208,7 +247,8 @@ def _told(wanted: str, said: str) -> str:
     for pattern, names, template in _patterns(wanted):
         found = pattern.fullmatch(said)
         if found:
-            values = {name: _told(wanted, value) for name, value in zip(names, found.groups(), strict=True)}
+            told_as = zip(names, found.groups(), strict=True)
+            values = {name: value if name in _GIVEN else _told(wanted, value) for name, value in told_as}
             return template % values
     return said
 
@@ -239,4 +279,5 @@ def _patterns(wanted: str) -> tuple[tuple[re.Pattern[str], tuple[str, ...], str]
 
 def _regex(key: str) -> re.Pattern[str]:
     parts = _GAP.split(key)  # fixed, name, fixed, name ... fixed
-    return re.compile("(.+?)".join(re.escape(part) for part in parts[::2]), re.DOTALL)
+    gaps = [_SHORT_GAP if name in _GIVEN else "(.+?)" for name in parts[1::2]]
+    return re.compile("".join(re.escape(part) + gap for part, gap in zip(parts[::2], [*gaps, ""], strict=True)), re.DOTALL)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import parse_qsl, quote
 
@@ -56,6 +57,8 @@ _ADVICE = (
     "Fix the listed setting",
     "nanobot status --config",
 )
+_TAKES_UP = timedelta(seconds=2.5)
+"""Its watcher gathers changes for 1.6 s at most (`watchfiles`), and tells the event loop that answers for its health."""
 _HOT = ("config.json:agents.defaults.", "config.json:providers.", "SOUL.md")
 
 # `nanobot status` reports missing variables and providers but exits 0, and does not look at the WebSocket channel at all.
@@ -189,6 +192,10 @@ class NanobotAdapter:
                 "ConfigRefused", "\n".join(said) or "It refused its configuration.", False, "Correct the settings."
             )
         return exit_verdict(code, signal, lines)
+
+    def has_read(self, io: AdapterIO, workload: Workload, written: timedelta) -> bool:
+        """It confirms nothing. But what its loop answers after that time, it answers after it was told of the change."""
+        return written >= _TAKES_UP and io.get("gateway", "/health", timeout=5.0).status == 200
 
     def change(self, old: Workload, new: Workload) -> Change:
         lost = {file.path for file in old.files} - {file.path for file in new.files}

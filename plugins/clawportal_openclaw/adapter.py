@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from signal import SIGABRT
 from typing import Any, cast
 
@@ -46,6 +47,9 @@ _SILENCE = 330.0
 _BESIDE_HEAP = 400 * 1024**2
 _CONFIG_REFUSED = 78
 _SESSION = re.compile(r"^[a-z0-9_-]{1,64}$")
+_HIDDEN = "__OPENCLAW_REDACTED__"
+_RPC_ANSWER = 4_000_000
+"""Bytes of the longest answer that is read; a configuration with everything set has 20,000."""
 _HOT_KEYS = ("models.", "agents.", "tools.", "skills.", "cron.", "logging.", "plugins.", "gateway.controlUi.")
 _HOT = (*(f"openclaw.json:{key}" for key in _HOT_KEYS), "SOUL.md")
 
@@ -208,9 +212,42 @@ class OpenClawAdapter:
             )
         return exit_verdict(code, signal, words)
 
+    def has_read(self, io: AdapterIO, workload: Workload, written: timedelta) -> bool:
+        """It says which file it has seen last, and whether that is the one it works by.
+
+        The two hashes alone do not tell: until its watcher notices the change, both are of the former file.
+        """
+        wanted = next((file.content for file in workload.files if file.path == "openclaw.json"), "{}")
+        known = _rpc(io, "config.get")
+        same = bool(known.get("configRevisionHash")) and known.get("configRevisionHash") == known.get("appliedConfigHash")
+        return same and _agrees(json.loads(wanted), known.get("parsed"))
+
     def change(self, old: Workload, new: Workload) -> Change:
         lost = {file.path for file in old.files} - {file.path for file in new.files}
         return change_by_paths(old, new, hot=lambda name: name.startswith(_HOT) and name not in lost)
+
+
+def _rpc(io: AdapterIO, method: str) -> dict[str, Any]:
+    """What the gateway answers to one of its own calls; empty where it does not."""
+    connection = http.client.HTTPConnection(*io.address("gateway"), timeout=5.0)
+    headers = {"Authorization": f"Bearer {io.secret(TOKEN)}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/api/v1/admin/rpc", json.dumps({"method": method, "params": {}}), headers)
+        answer = connection.getresponse()
+        found = _json_object(answer.read(_RPC_ANSWER).decode("utf-8", "replace")) if answer.status == 200 else None
+    except http.client.HTTPException as error:
+        raise OSError(f"this is no HTTP answer: {error!r}") from error
+    finally:
+        connection.close()
+    payload = (found or {}).get("payload")
+    return payload if isinstance(payload, dict) else {}
+
+
+def _agrees(wanted: Any, told: Any) -> bool:
+    """Whether what it tells of its file is what was written, as far as it does not hide it."""
+    if isinstance(wanted, dict) and isinstance(told, dict):
+        return wanted.keys() == told.keys() and all(_agrees(value, told[key]) for key, value in wanted.items())
+    return bool(wanted == told or told == _HIDDEN)
 
 
 def _config(context: Context) -> dict[str, Any]:

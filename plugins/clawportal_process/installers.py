@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from clawportal.errors import GiveUp, Retry
 from clawportal.types import Artifact, Progress
@@ -396,6 +397,11 @@ def _install_npm(job: _Job) -> None:
     job.check()
 
 
+def _last_name(address: str) -> str:
+    """What an address names, as people write it: `@scope/name`, which npm asks for as `@scope%2fname`."""
+    return unquote(re.split("[?#]", address)[0].rsplit("/", 1)[-1]).removesuffix(".tgz")
+
+
 class _NpmProgress:
     """npm names each file that it fetches: first the descriptions, then the packages."""
 
@@ -411,10 +417,9 @@ class _NpmProgress:
             return
         if re.search(r"\.tgz(?:$|[?#])", found[1]):
             self.fetched += 1
-            name = found[1].rsplit("/", 1)[-1].removesuffix(".tgz")
         else:
             self.described += 1
-            name = found[1].rsplit("/", 1)[-1]
+        name = _last_name(found[1])
         expected = max(self.job.artifact.expected_packages, self.described, self.fetched) + 1
         self.job.say(
             0.01 + 0.2 * min(self.described / expected, 1) + 0.74 * self.fetched / expected,

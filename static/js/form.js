@@ -103,11 +103,6 @@ document.addEventListener("htmx:afterSwap", () => {
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.elt !== form) return;
   changed = !event.detail.successful;
-  if (event.detail.xhr.status === 422) {
-    const first = $("[aria-invalid]", form);
-    (first ?? $("#form-errors")).scrollIntoView({ block: "center" });
-    first?.focus({ preventScroll: true });
-  }
 });
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-goto]");
@@ -120,6 +115,6 @@ document.addEventListener("click", (event) => {
   field.scrollIntoView({ block: "center" });
   $("input:not([type=hidden]), select, textarea", field)?.focus({ preventScroll: true });
 });
-addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { if (changed && !window.clawportal.leaving) event.preventDefault(); });
 
 showErrors();

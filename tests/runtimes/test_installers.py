@@ -26,7 +26,7 @@ from clawportal.errors import Cancelled, GiveUp
 from clawportal.types import Artifact, Place
 from clawportal_process import landlock
 from clawportal_process.driver import ProcessDriver
-from clawportal_process.installers import MARKER, _mend_first_lines
+from clawportal_process.installers import MARKER, _last_name, _mend_first_lines
 
 
 def make_wheel(
@@ -444,3 +444,16 @@ def test_a_command_in_a_folder_with_odd_letters_starts(tmp_path: Path) -> None:
     script.chmod(0o755)
     _mend_first_lines(script)
     assert subprocess.run([script, "well"], capture_output=True, text=True, check=True).stdout == "well\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://registry.example/@scope%2fname", "@scope/name"),
+        ("https://registry.example/@scope%2Fname?write=true", "@scope/name"),
+        ("https://registry.example/@scope/name/-/name-1.0.0.tgz#sha", "name-1.0.0"),
+        ("http://registry.example/left-pad", "left-pad"),
+    ],
+)
+def test_a_package_is_called_as_people_write_it(address: str, name: str) -> None:
+    assert _last_name(address) == name

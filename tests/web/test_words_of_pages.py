@@ -1,0 +1,84 @@
+"""What programs call things never reaches a page: actions, fields, values, reasons, and refusals of the framework."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from clawportal.http import forms
+from clawportal.web import audit_words, words
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("spec.model.name", "Model"), ("name", "Name"), ("labels", "Labels"), ("user_id", "Account"),
+        ("spec.settings.greeting", "Greeting"), ("settings.tls_ca", "CA certificate"),
+        ("tenant[default].title", "Organisation default · Title"), ("setting[setup_done].value", "Setting “Setup done” · Value"),
+        ("some_unknown.thing_of_ours", "Some unknown thing of ours"),
+    ],
+)  # fmt: skip
+def test_a_field_is_called_as_in_its_form(portal_app: Flask, path: str, title: str) -> None:
+    with portal_app.test_request_context():
+        assert audit_words.field(path) == title
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (True, "yes"), (False, "no"), (None, ""), (["a", "b"], "a, b"), ("********", "hidden"),
+        ("******** (changed)", "another one"), ("01id", "Kim"), (3, "3"), ("plain", "plain"),
+    ],
+)  # fmt: skip
+def test_a_value_is_told_as_people_say_it(portal_app: Flask, raw: object, said: str) -> None:
+    with portal_app.test_request_context():
+        assert audit_words.value(raw, {"01id": "Kim"}) == said
+        assert "2026" in audit_words.value("2026-11-30T05:54:40.997561+00:00") and "T05" not in audit_words.value(
+            "2026-11-30T05:54:40.997561+00:00"
+        )
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("cluster.create", "Create cluster edge"), ("member.remove", "Remove member edge"), ("policy.update", "Change rule edge"),
+        ("file.upload", "Upload to file edge"), ("nobody.frobnicate", ""),
+    ],
+)  # fmt: skip
+def test_an_action_has_a_verb(portal_app: Flask, action: str, said: str) -> None:
+    with portal_app.test_request_context():
+        assert audit_words.action(action, "edge") == said
+
+
+def test_a_reason_is_two_words(portal_app: Flask) -> None:
+    with portal_app.test_request_context():
+        assert [words.reason(text) for text in ("CrashLoop", "ConfigRefused", "Running", "", "it says so")] == [
+            "Crash loop", "Config refused", "Running", "", "it says so",
+        ]  # fmt: skip
+
+
+def test_a_claw_keeps_its_name_in_every_language() -> None:
+    assert "stopped" in words._told("zh_Hans", "stopped: start was asked for.")
+    assert "deleted" in words._told("zh_Hans", "Delete deleted: Deleted")
+    said = words._told("zh_Hans", "Cluster Edge: The container engine does not answer: nobody listens at its address. Start the "
+                       "engine, or correct the address in the settings of the cluster.")  # fmt: skip
+    assert "Edge" in said and "container engine" not in said
+
+
+PAIRS = {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("a=1\nb = two words \n\n", {"a": "1", "b": "two words"}), ("url=http://x/?a=b", {"url": "http://x/?a=b"}),
+        ('{"a": "1"}', {"a": "1"}), ("empty=", {"empty": ""}),
+    ],
+)  # fmt: skip
+def test_names_and_texts_are_lines(typed: str, meant: dict[str, str]) -> None:
+    assert forms._object(typed, PAIRS, {}) == meant
+
+
+def test_a_line_without_a_sign_is_named(portal_app: Flask) -> None:
+    with portal_app.test_request_context(), pytest.raises(ValueError, match="“region” is not"):
+        forms._object("zone=a\nregion", PAIRS, {})
