@@ -35,10 +35,11 @@ _SOCKETS = (
 )  # fmt: skip
 
 Target = tuple[str, str, str]
-FILES, NEIGHBOUR, PROCESSES, SIGNALS, SOFTWARE, SOCKETS, PORTS, OWN = (
+_WORDS = (
     "the portal's files", "a neighbour's files", "other processes", "signals", "installed software", "local sockets",
     "foreign ports", "its own folder",
 )  # fmt: skip
+FILES, NEIGHBOUR, PROCESSES, SIGNALS, SOFTWARE, SOCKETS, PORTS, OWN = _WORDS
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,18 @@ OFF = "off"
 AUTO = "auto"
 
 
+_WORDS = {
+    (True, True, True): "its own user, its own view and Landlock",
+    (True, False, True): "its own user and Landlock",
+    (False, True, True): "its own view and Landlock",
+    (False, False, True): "Landlock without local sockets",
+    (True, True, False): "its own user and its own view",
+    (True, False, False): "its own user",
+    (False, False, False): "no wall",
+}
+"""User, view, Landlock."""
+
+
 @dataclass(frozen=True)
 class Method:
     """One way to build the wall."""
@@ -40,11 +52,7 @@ class Method:
 
     @property
     def words(self) -> str:
-        parts = [
-            *(["a user of its own"] if self.user else []), *(["a view of its own"] if self.view else []),
-            *(["Landlock"] if self.landlock else []), *([] if self.sockets else ["no local sockets"]),
-        ]  # fmt: skip
-        return ", ".join(parts) or "no wall"
+        return _WORDS[self.user, self.view, self.landlock]
 
 
 def methods(wanted: str, *, root: bool) -> list[Method]:
