@@ -53,7 +53,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _private_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_uid == os.getuid():
-        folder.chmod(folder.stat().st_mode & 0o711 | 0o700)  # claws with users of their own may have to pass
+        opened = folder.stat().st_mode & 0o777 == 0o711  # by a runtime whose claws have users of their own and have to pass
+        folder.chmod(0o711 if opened else 0o700)
 
 
 def _secret_files(settings: Settings) -> list[Path]:

@@ -158,7 +158,8 @@ class ProcessRuntime(Without):
         self.base = Path(place.data_dir)
         for folder in (self.base, self.base / "instances", self.base / "artifacts"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.base.chmod(stat.S_IMODE(self.base.stat().st_mode) & 0o711)  # others may have to pass, see Separator.open_ways
+        if stat.S_IMODE(self.base.stat().st_mode) != 0o711:  # unless others have to pass, see Separator.open_ways
+            self.base.chmod(0o700)
         self.mark = self._mark()
         self.groups = cgroups.find(self.mark, settings.control_group)
         self.capabilities = _CAPABILITIES | (_BY_KERNEL if self.groups else frozenset())

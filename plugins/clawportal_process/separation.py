@@ -4,6 +4,7 @@ cluster's settings allow. Whether it holds is not believed but tried (see `probe
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
@@ -22,6 +23,8 @@ OFF = "off"
 AUTO = "auto"
 
 
+_MANAGED = ("instances", "artifacts", "probe")
+"""Folders of a place in which each entry has its own owner and mode."""
 _WORDS = {
     (True, True, True): "its own user, its own view and Landlock",
     (True, False, True): "its own user and Landlock",
@@ -167,11 +170,12 @@ class Separator:
 
     def open_ways(self) -> None:
         """Let other users pass through the portal's folders to their own, and see nothing on the way."""
-        ways = {self.base, self.base / "instances", self.base / "artifacts", self.base / "probe"}
+        ways = {self.base, *(self.base / name for name in _MANAGED)}
         ways |= {parent for parent in self.base.parents if any(parent.is_relative_to(path) for path in self.private)}
-        for folder in ways:
-            if folder.is_dir():
-                folder.chmod(0o711)
+        for folder in filter(Path.is_dir, ways):
+            if folder.name not in _MANAGED:
+                _close_what_is_in(folder, ways)
+            folder.chmod(0o711)
 
     # ---- how
 
@@ -257,3 +261,12 @@ class Separator:
         if method.view or method.user:  # otherwise the terminals of others are among them
             rules += [("/dev/pts", landlock.DEVICE), ("/dev/ptmx", landlock.DEVICE)]
         return rules
+
+
+def _close_what_is_in(folder: Path, ways: set[Path]) -> None:
+    """Where others may pass, each thing has to be closed itself: a database is made readable for all by default."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+            if not entry.is_symlink() and Path(entry.path) not in ways and mode != 0o711:  # another place opened that one
+                os.chmod(entry.path, mode & 0o700)

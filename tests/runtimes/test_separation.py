@@ -343,6 +343,27 @@ def test_the_portals_own_files_are_named_to_the_runtime(place: Path) -> None:
         runtime.close()
 
 
+def test_folders_that_others_must_pass_show_them_nothing(place: Path) -> None:
+    """Where there are no mount namespaces; what was readable because nobody could get there is closed first."""
+    data = place.parent / "data"
+    base = data / "clusters/local"
+    base.mkdir(parents=True)
+    for path in (data / "clawportal.db", base / "mark"):
+        path.write_text("x")
+        path.chmod(0o644)
+    (data / "keys").mkdir(mode=0o755)
+    separation.Separator(base, private=(str(data),), wanted="auto", users="").open_ways()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (data, base.parent, base, data / "keys")}
+    assert modes == {"data": 0o711, "clusters": 0o711, "local": 0o711, "keys": 0o700}
+    assert (data / "clawportal.db").stat().st_mode & 0o777 == 0o600 == (base / "mark").stat().st_mode & 0o777
+    assert connect(base).base.stat().st_mode & 0o777 == 0o711
+
+
+def test_a_folder_that_was_open_is_closed(place: Path) -> None:
+    place.mkdir(mode=0o755)
+    assert connect(place).base.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="it is one already")
 @pytest.mark.parametrize("without", ["", "namespaces"])
