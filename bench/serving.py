@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -35,7 +34,8 @@ HOSTILE = {
     "20 closed answers, socket open": (20, CLOSE), "500 closed answers, socket open": (500, CLOSE), "400 idle": (400, KEEP),
     "4,000 idle": (4000, KEEP), "664 half heads": (664, HALF_HEAD), "664 half bodies": (664, HALF_BODY),
 }  # fmt: skip
-PATIENCE = 40.0
+PATIENCE = 35.0
+"""Seconds that an answer is waited for."""
 
 
 class Server(Portal):
@@ -84,9 +84,11 @@ def _measured(options: list[str]) -> dict[str, Any]:
     with Server(options) as portal:
         found |= _plain(portal)
         for name, (count, says) in HOSTILE.items():
-            found[f"{name}: next answer s"] = _under(portal, count, says)
-            portal.stop()
-            portal.start()
+            wait = _under(portal, count, says)
+            found[f"{name}: next answer s"] = wait
+            if isinstance(wait, str) or wait > 1:  # so that the next row begins with a rested server
+                portal.stop()
+                portal.start()
         found |= _viewers(portal)
     return found
 
@@ -118,8 +120,8 @@ def _ask_for(port: int, path: str, seconds: float) -> int:
 
 def _under(portal: Portal, count: int, says: bytes) -> float | str:
     with _open(portal.port, count, says):
-        waits = [_wait(portal.port) for _ in range(3)]
-    return f"> {PATIENCE:g}" if max(waits) >= PATIENCE else round(statistics.median(waits), 3)
+        wait = _wait(portal.port)
+    return f"> {PATIENCE:g}" if wait >= PATIENCE else round(wait, 3)
 
 
 @contextmanager

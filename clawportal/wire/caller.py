@@ -41,6 +41,8 @@ class Caller:
         """Bytes of `received` that are counted."""
         self.head: Head | None = None
         self.waits = Waits.REQUEST
+        self.listed = False
+        """Whether the loop waits for it. What was closed a moment ago may still have an event in the same turn."""
         self.until = 0.0
         self.drained = 0
         self.place = ""
@@ -55,12 +57,13 @@ class Waiting:
         self._half_sent: Counter[str] = Counter()
 
     def add(self, caller: Caller, kind: Waits) -> None:
-        caller.waits, caller.until = kind, time.monotonic() + PATIENCE[kind]
+        caller.waits, caller.until, caller.listed = kind, time.monotonic() + PATIENCE[kind], True
         self._by_kind[kind][caller] = None
         if kind in (Waits.HEAD, Waits.BODY):
             self._half_sent[caller.address] += 1
 
     def remove(self, caller: Caller) -> None:
+        caller.listed = False
         del self._by_kind[caller.waits][caller]
         if caller.waits in (Waits.HEAD, Waits.BODY):
             self._half_sent[caller.address] -= 1

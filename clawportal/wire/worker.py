@@ -78,7 +78,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _turn(self, seconds: float = 1.0) -> None:
         self.notify()
-        self.wait_for_and_dispatch_events(timeout=seconds)
+        for key, _ in self.poller.select(seconds):
+            try:
+                key.data(key.fileobj)
+            except Exception:  # one connection must not end all of them
+                self.log.exception("a connection could not be looked after")
         for caller in self.waiting.over(time.monotonic()):
             self._too_late(caller)
 
@@ -138,6 +142,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self.poller.unregister(caller.sock)
 
     def _readable(self, caller: Caller, _socket: Any) -> None:
+        if not caller.listed:
+            return
         try:
             data = caller.sock.recv(PIECE)
         except BlockingIOError:

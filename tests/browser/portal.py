@@ -49,6 +49,8 @@ class PortalProcess:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.before: tuple[str, ...] = ()
+        """A command that starts the portal's, such as one that sets limits."""
         self.settings = SHORT | {"PRACTICE_MODEL_PORT": "0"} | settings
         self.process: subprocess.Popen[bytes] | None = None
         self.first_password = ""
@@ -76,6 +78,7 @@ class PortalProcess:
         """Start and wait until it answers; returns the seconds that this took."""
         begun = time.monotonic()
         command = [
+            *self.before,
             sys.executable,
             *self.through,
             "-m",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.browser.portal import PortalProcess, wait_for
@@ -109,6 +111,30 @@ def test_who_waits_to_be_told_to_go_on_is_told(sockets: Sockets) -> None:
     assert one.recv(100).startswith(b"HTTP/1.1 100 ")
     one.sendall(b"{}")
     assert all_of(one).startswith(b"HTTP/1.1 422 ")
+
+
+@pytest.mark.parametrize("says", [b"", HALF_HEAD, KEEP, half_body(1000)], ids=["nothing", "head", "idle", "body"])
+def test_more_connections_than_files(small: PortalProcess, says: bytes) -> None:
+    """Those that are needed least are closed; somebody new always comes in."""
+    sockets = Sockets(small.port)
+    try:
+        with contextlib.suppress(ConnectionError):
+            sockets(700, says)
+        for _ in range(3):
+            assert httpx.get(f"{small.url}/login", timeout=20).status_code == 200
+        assert "Traceback" not in small.output
+    finally:
+        sockets.close()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalProcess]:
+    """A portal that may open few files."""
+    made = PortalProcess(tmp_path_factory.mktemp("small") / "data", RATE_LIMIT="")
+    made.before = ("prlimit", "--nofile=400:400")
+    made.start()
+    yield made
+    made.end()
 
 
 def test_many_at_once_are_all_answered(portal: PortalProcess) -> None:
