@@ -75,7 +75,7 @@ def auditor(portal_app: Flask, claw: str, new_page: Callable[..., Page]) -> Iter
 
 def _is_told(page: Page) -> None:
     expect(page.get_by_role("heading", name="Change the configuration of support-desk")).to_be_visible()
-    row = page.get_by_role("row").filter(has_text="spec.model.name")
+    row = page.get_by_role("row").filter(has=page.get_by_text("Model", exact=True))
     expect(row.locator("td").nth(0)).to_contain_text("Model")
     expect(row.locator("td").nth(1)).to_have_text("gpt-5-mini")
     expect(row.locator("td").nth(2)).to_have_text("gpt-5")
