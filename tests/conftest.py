@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sqlite3
 import threading
 import time
@@ -37,6 +38,9 @@ from clawportal.services.portal import Portal
 from clawportal.settings import Settings
 
 pytest_plugins = ["clawportal.testing.report"]
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a script, in the background: all that tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PASSWORD = "correct horse battery"
 

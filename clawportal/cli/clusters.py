@@ -21,7 +21,8 @@ _SECRET = click.option(
 )  # fmt: skip
 _POLICY = click.option(
     "--policy", multiple=True, metavar="KEY=VALUE",
-    help="How it is used: max_concurrent_starts, repair_drift, image_registry, portal_host, images.KIND. Repeatable.",
+    help="How it is used: max_concurrent_starts, repair_drift, image_registry, portal_host, claw_proxy, claw_no_proxy, claw_ca, "
+    "images.KIND. Repeatable.",
 )  # fmt: skip
 _LABEL = click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
 _TENANT = click.option("--tenant", "tenants", multiple=True, help="Only this organisation may use it; repeatable.")

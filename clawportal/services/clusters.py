@@ -15,6 +15,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from clawportal import clock, lifecycle
+from clawportal.addresses import carries_credentials
+from clawportal.certificates import certificates
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, Retry
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
@@ -34,6 +36,8 @@ _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _REGISTRY = re.compile(r"^[a-z0-9][a-z0-9.-]*(?::\d{1,5})?(?:/[a-z0-9][a-z0-9._/-]*)?$")
 _IMAGE = re.compile(r"^[a-zA-Z0-9][\w.:/@{}-]*$")
 _LOGIN = re.compile(r"@(?!sha\d+:)")
+_PROXY = re.compile(r"^https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?/?$")
+_DIRECT = re.compile(r"^(?:\*|[*.]{0,2}[A-Za-z0-9:\[][A-Za-z0-9.:\[\]/_-]*)$")
 _HOST = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])$")
 
 
@@ -61,6 +65,18 @@ class ClusterPolicy(Strict):
         "", title="Host name of the portal", max_length=253, json_schema_extra={"x-placeholder": "portal.example.internal"},
         description="By which claws there reach the practice model of this portal. Not needed for real providers.",
     )  # fmt: skip
+    claw_proxy: str = Field(
+        "", title="Proxy of claws", max_length=300, json_schema_extra={"x-placeholder": "http://proxy.example.internal:3128"},
+        description="By which claws there reach their model and what else is outside. Empty: directly.",
+    )  # fmt: skip
+    claw_no_proxy: str = Field(
+        "", title="Without the proxy", max_length=2000, json_schema_extra={"x-placeholder": "llm.example.internal,10.0.0.0/8"},
+        description="Hosts, domains and networks that claws reach directly, with commas between them.",
+    )  # fmt: skip
+    claw_ca: str = Field(
+        "", title="CA certificates of claws", max_length=100_000, json_schema_extra={"x-widget": "textarea"},
+        description="PEM, of whom claws there trust: Node.js beside those that it knows, other programs instead of them.",
+    )  # fmt: skip
 
     @field_validator("image_registry")
     @classmethod
@@ -77,6 +93,33 @@ class ClusterPolicy(Strict):
         if bad:
             raise ValueError(f"the image of {bad[0]} must be such as registry.example.internal/claws/{bad[0]}:1.0")
         return value
+
+    @field_validator("claw_proxy")
+    @classmethod
+    def _proxy(cls, value: str) -> str:
+        if not value:
+            return value
+        if carries_credentials(value):
+            raise ValueError(
+                "must not have a user or a password inside: claws could read them. Let the proxy know them by address"
+            )
+        if not _PROXY.fullmatch(value):
+            raise ValueError("must be such as http://proxy.example.internal:3128")
+        return value.rstrip("/")
+
+    @field_validator("claw_no_proxy")
+    @classmethod
+    def _no_proxy(cls, value: str) -> str:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        bad = [part for part in parts if not _DIRECT.fullmatch(part)]
+        if bad:
+            raise ValueError(f"{bad[0]!r} is no host, domain or network; write for example llm.example.internal,10.0.0.0/8")
+        return ",".join(parts)
+
+    @field_validator("claw_ca")
+    @classmethod
+    def _ca(cls, value: str) -> str:
+        return certificates(value)
 
     @field_validator("portal_host")
     @classmethod

@@ -332,8 +332,7 @@ class Pass:
         known = any(entry["type"] == DRIFTED and entry["status"] for entry in self.row.conditions)
         if not seen.drift:
             if known:
-                gone = [entry for entry in self.row.conditions if entry["type"] != DRIFTED]
-                self.write(self.row.phase, conditions=gone)
+                self.drift_is_gone(seen)
             return seen
         if not known:
             ledger.record(
@@ -345,15 +344,18 @@ class Pass:
             return seen
         self.hold(APPLY_MAX)
         put_back = runtime.apply(plans.whole_ref(self.portal, self.row), workload, secret_values)
-        if put_back.drift:
-            return put_back
+        if not put_back.drift:  # otherwise what runs is still being made anew
+            self.drift_is_gone(put_back)
+        return put_back
+
+    def drift_is_gone(self, seen: Observed) -> None:
+        """By a repair, a restart, or the hand that made it."""
         ledger.record(
             self.portal, "instance.drift_repaired", actor=SYSTEM, instance=self.row, reason="Repaired",
             message=f"{self.row.name} is again as it was applied.",
         )  # fmt: skip
         gone = [entry for entry in self.row.conditions if entry["type"] != DRIFTED]
-        self.write(self.row.phase, conditions=gone, incarnation=put_back.incarnation, restarts_seen=put_back.restarts)
-        return put_back
+        self.write(self.row.phase, conditions=gone, incarnation=seen.incarnation, restarts_seen=seen.restarts)
 
     def cluster(self) -> Cluster:
         return db.session.get_one(Cluster, self.row.cluster_id)

@@ -16,7 +16,7 @@ from clawportal.db import db
 from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.layering import Layer
 from clawportal.models import Cluster, Instance, Tenant
-from clawportal.services import clusters, ports, practice, quotas, secrets
+from clawportal.services import clusters, ports, practice, quotas, secrets, way_out
 from clawportal.services.catalog import MODEL_KEY
 from clawportal.services.destinations import BASE_URLS
 from clawportal.services.portal import Portal
@@ -161,6 +161,8 @@ def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: cl
     plan = adapter.plan(context)
     if "images" in runtime.capabilities:
         plan = _with_image(adapter, context.version, plan, policy)
+    if policy is not None:
+        plan = way_out.applied(plan, context, policy)
     memory = context.spec.resources.memory or adapter.suggested_memory
     cpu, storage = context.spec.resources.cpu, context.spec.resources.storage
     if storage and "volumes" in runtime.capabilities:

@@ -36,7 +36,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from clawportal.testing.certs import Authority
-from clawportal.testing.kubelet import NODE, Container, Controllers, PodWorker, stamp
+from clawportal.testing.kubelet import NODE, Container, Controllers, PodWorker, hear_signals, stamp
 from clawportal.testing.kubestore import KINDS, Json, Key, Refused, Store, matches, now
 
 _PYTHON = "/usr/local/bin/python3"
@@ -217,6 +217,24 @@ class KubeDouble:
                     home.parent.mkdir(parents=True, exist_ok=True)
                     path.rename(home)
                     del self.mounted[path]
+
+    def lose_node(self) -> None:
+        """Its kubelet says nothing any more. The cluster notes that of each pod, which runs on as far as it knows."""
+        self.silent_node = True
+        for pod in self.store.select("/pods", "", "")[1]:
+            status = json.loads(json.dumps(pod["status"]))
+            for one in status.get("conditions", ()):
+                if one["type"] == "Ready":
+                    one |= {"status": "False", "lastTransitionTime": now()}
+            key = ("/pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
+            self.set_status(key, pod["metadata"]["uid"], status)
+            self.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+
+    def find_node(self) -> None:
+        """The kubelet speaks again, and tells of all that runs."""
+        self.silent_node = False
+        for worker in list(self.workers.values()):
+            worker._report("Running")
 
     def set_status(self, key: Key, uid: str, status: Json) -> None:
         with self.store.lock, contextlib.suppress(Refused):
@@ -731,11 +749,13 @@ class _Exec:
         common: dict[str, Any] = {"env": {**self.container.env}, "cwd": where, "start_new_session": True}
         if not self.tty:
             source = subprocess.PIPE if self.stdin else subprocess.DEVNULL
-            return subprocess.Popen(self.argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, **common)
+            streams: dict[str, Any] = {"stdin": source, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}
+            return subprocess.Popen(self.argv, preexec_fn=hear_signals, **streams, **common)
         self.master, follower = pty.openpty()
         common["env"]["TERM"] = "xterm"
 
         def lead() -> None:
+            hear_signals()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         try:

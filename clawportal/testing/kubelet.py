@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -296,6 +298,7 @@ class PodWorker(threading.Thread):
             container.process = subprocess.Popen(
                 self.double.found_here(argv), env=container.env, cwd=container.spec.get("workingDir") or str(self.folder),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=hear_signals,
             )  # fmt: skip
         except OSError as error:
             words = f'failed to create containerd task: exec: "{argv[0]}": {error.strerror}: unknown'
@@ -361,11 +364,15 @@ class PodWorker(threading.Thread):
     def _report(self, phase: str) -> None:
         if phase == "Running" and not self.wanted.is_set():
             time.sleep(self.double.slow_status)
+        if self.double.silent_node:
+            return
         with self._told:
             ready = "True" if all("running" in one.state for one in self.containers) else "False"
             status = {
                 "phase": phase, "podIP": "127.0.0.1", "hostIP": "127.0.0.1", "startTime": self.since,
-                "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}],
+                "conditions": [
+                    {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready, "lastTransitionTime": now()},
+                ],
                 "initContainerStatuses": [one.status() for one in self.init],
                 "containerStatuses": [one.status() for one in self.containers],
             }  # fmt: skip
@@ -392,6 +399,12 @@ class PodWorker(threading.Thread):
             if one.name == name or not name:
                 return one
         raise Refused(400, "BadRequest", f"container {name} is not valid for pod {self.title}")
+
+
+def hear_signals() -> None:
+    """A container begins with nothing ignored, however the tests were started: children inherit what is ignored."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def expanded(text: str, env: dict[str, str]) -> str:
@@ -482,6 +495,7 @@ class Controllers(threading.Thread):
     def _set(self, owner: Json) -> None:
         meta, spec = owner["metadata"], owner["spec"]
         key = ("/pods", meta["namespace"], f"{meta['name']}-0")
+        self._tell_revision(owner)
         present = self.store.objects["/pods"].get(key[1:])
         if present is not None and not _owned(present, meta["uid"]):
             return
@@ -495,9 +509,17 @@ class Controllers(threading.Thread):
         if present is None:
             self._create(owner, key)
 
+    def _tell_revision(self, owner: Json) -> None:
+        """As the controller does, of the template as it is, whatever runs."""
+        meta, status = owner["metadata"], owner.get("status") or {}
+        told = {"observedGeneration": meta["generation"], "updateRevision": revision(owner)}
+        if told.items() - status.items():
+            self.double.set_status(("apps/statefulsets", meta["namespace"], meta["name"]), meta["uid"], {**status, **told})
+
     def _create(self, owner: Json, key: tuple[str, str, str]) -> None:
         template, meta = owner["spec"]["template"], owner["metadata"]
-        labels = {**template["metadata"].get("labels", {}), "statefulset.kubernetes.io/pod-name": key[2]}
+        labels = {**template["metadata"].get("labels", {}), "statefulset.kubernetes.io/pod-name": key[2],
+                  "controller-revision-hash": revision(owner)}  # fmt: skip
         body = {
             "apiVersion": "v1", "kind": "Pod", "spec": {**template["spec"], "hostname": key[2]},
             "metadata": {
@@ -596,6 +618,12 @@ class Controllers(threading.Thread):
         with self.store.changed:
             self.store.changed.notify_all()
         self.join(5)
+
+
+def revision(owner: Json) -> str:
+    """Of a StatefulSet's template."""
+    text = json.dumps(owner["spec"]["template"], sort_keys=True)
+    return f"{owner['metadata']['name']}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def _owned(pod: Json, uid: str) -> bool:

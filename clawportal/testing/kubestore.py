@@ -347,9 +347,10 @@ class Store:
                 inner = found
                 for part in way:
                     inner = inner[part]
+                last = last.replace("~1", "/").replace("~0", "~")
                 if step["op"] == "test" and inner[last] != step["value"]:
                     raise Refused(422, "Invalid", f"the server rejected our request: test of {step['path']} failed")
-                if step["op"] == "replace":
+                if step["op"] in ("replace", "add"):
                     inner[last] = step["value"]
             return self.update(key, found, manager)
 

@@ -14,7 +14,10 @@ from clawportal.types import Strict, parse_quantity
 if TYPE_CHECKING:
     from clawportal.types import Place, Runtime
 
-_URL = re.compile(r"^(unix:///\S+|tcp://[^\s/:]+:\d+|https?://[^\s/:]+:\d+|ssh://\S+)$")
+_HOST = r"(?:[^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])"
+_URL = re.compile(
+    rf"^(unix:///\S+|(?:tcp|https?)://{_HOST}:\d+/?|ssh://(?:[A-Za-z0-9._-]+@)?(?!-){_HOST}(?::\d+)?(?:/[^\s:]*)?)$"
+)
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
 _ADVANCED: JsonDict = {"x-advanced": True}
 _SECRET: JsonDict = {"x-secret": True, "x-widget": "textarea", "x-group": "TLS"}
@@ -29,7 +32,7 @@ class DockerSettings(Strict):
         "unix:///var/run/docker.sock",
         title="Address",
         description="unix:///var/run/docker.sock, tcp://host:2376 with TLS, or ssh://user@host. For Podman: its socket, such as "
-        "unix:///run/podman/podman.sock.",
+        "unix:///run/podman/podman.sock or ssh://user@host:22/run/podman/podman.sock.",
         max_length=300,
         json_schema_extra={"x-group": "Connection"},
     )
@@ -88,7 +91,7 @@ class DockerSettings(Strict):
     @classmethod
     def _url(cls, value: str) -> str:
         if not _URL.match(value):
-            raise ValueError("must be such as unix:///var/run/docker.sock, tcp://host:2376 or ssh://user@host")
+            raise ValueError("must be such as unix:///var/run/docker.sock, tcp://host:2376, tcp://[::1]:2375 or ssh://user@host")
         return value
 
     @field_validator("network")

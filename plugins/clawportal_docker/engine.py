@@ -6,6 +6,9 @@ any portal that opens the same engine sees the same. A name can be taken once on
 
 from __future__ import annotations
 
+import os
+import shutil
+import ssl
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,15 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import docker.errors
-from docker.tls import TLSConfig
 
+from clawportal import certificates
 from clawportal.bounded import parse_json
-from clawportal.errors import Conflict, GiveUp, Retry, Unavailable, Unsupported
+from clawportal.errors import Conflict, GiveUp, Invalid, Retry, Unavailable, Unsupported
 from clawportal.types import Image, Ref
 from clawportal_docker import archives, naming
 from clawportal_docker.client import Client, whole
 from clawportal_docker.diagnosis import is_podman
 from clawportal_docker.errors import BROKEN
+from clawportal_docker.forward import Forward
 
 if TYPE_CHECKING:
     from clawportal.types import Place
@@ -43,9 +47,14 @@ class Engine:
         self.settings = settings
         self.place = place.cluster_id
         self.data = Path(place.data_dir)
-        self._tls = self._certificates()
-        self._client = self._connect(TIMEOUT)
-        self._slow = self._connect(LONG)
+        self._tls = self._trust()
+        self._forward = Forward(settings.url) if settings.url.startswith("ssh://") else None
+        try:
+            self._client = self._connect(TIMEOUT)
+            self._slow = self._connect(LONG)
+        except BaseException:
+            self._end_forward()
+            raise
         """For calls that the engine only answers when they are done."""
         self._guard = threading.Lock()
         self._joining = threading.Lock()
@@ -56,29 +65,36 @@ class Engine:
         """Containers that somebody else made and that are instances now, by their ids: the portal tells, no label can."""
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="docker")
 
-    def _certificates(self) -> TLSConfig | bool:
-        """The client wants files: they lie in the cluster's own folder, readable by nobody else."""
-        if not (self.settings.tls_ca or self.settings.tls_cert):
-            return False
-        folder = self.data / "tls"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        paths = {}
-        for name in ("tls_ca", "tls_cert", "tls_key"):
-            text = getattr(self.settings, name)
-            if text:
-                paths[name] = folder / f"{name}.pem"
-                paths[name].touch(mode=0o600)
-                paths[name].write_text(text.strip() + "\n", encoding="ascii")
-        pair = (str(paths["tls_cert"]), str(paths["tls_key"])) if "tls_cert" in paths else None
-        return TLSConfig(client_cert=pair, ca_cert=str(paths["tls_ca"]) if "tls_ca" in paths else None, verify=True)
+    def _trust(self) -> ssl.SSLContext | None:
+        """What the settings say of TLS, in memory alone. An earlier version laid it into files."""
+        shutil.rmtree(self.data / "tls", ignore_errors=True)
+        given = self.settings
+        if not (given.tls_ca or given.tls_cert):
+            return None
+        try:
+            made = certificates.context(given.tls_ca, given.tls_cert, given.tls_key)
+        except ValueError as error:
+            raise self._unfit() from error
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        if not given.tls_ca and bundle and os.path.isfile(bundle):
+            made.load_verify_locations(bundle)
+        return made
+
+    def _unfit(self) -> Invalid:
+        """Which of the three it is."""
+        for name, read in (
+            ("tls_ca", certificates.certificates), ("tls_cert", certificates.certificates), ("tls_key", certificates.private_key),
+        ):  # fmt: skip
+            try:
+                read(getattr(self.settings, name))
+            except ValueError as error:
+                return Invalid.field(name, f"It {error}.")
+        return Invalid.field("tls_key", "It does not belong to the client certificate.")
 
     def _connect(self, timeout: float) -> docker.APIClient:
-        ssh = self.settings.url.startswith("ssh://")
+        where = self._forward.address() if self._forward else self.settings.url
         try:
-            return Client(
-                self.settings.url, version=API, timeout=int(timeout), tls=self._tls, use_ssh_client=ssh, num_pools=16,
-                max_pool_size=64,
-            )  # fmt: skip
+            return Client(where, version=API, timeout=int(timeout), context=self._tls, num_pools=16, max_pool_size=64)
         except BROKEN as error:
             raise Unavailable(f"The container engine cannot be reached at {self.settings.url}: {error}") from error
 
@@ -87,6 +103,11 @@ class Engine:
         for client in (self._client, self._slow):
             with suppress(*BROKEN):
                 client.close()
+        self._end_forward()
+
+    def _end_forward(self) -> None:
+        if self._forward is not None:
+            self._forward.close()
 
     @cached_property
     def podman(self) -> bool:

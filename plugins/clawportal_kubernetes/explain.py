@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -71,6 +71,10 @@ class Pod:
     created_at: datetime | None
     unscheduled: str
     lost: bool
+    unready_at: datetime | None
+    """Since when it is not ready, although it may have told that it runs; None where it is, or never was."""
+    revision: str
+    """Of the StatefulSet's template that it was made from."""
     init: tuple[Container, ...]
     containers: tuple[Container, ...]
     names: tuple[str, ...]
@@ -97,6 +101,12 @@ class Set:
     stopped_at: datetime | None
     drift: str
     deleting: bool
+    revision: str
+    """Of its template as it is now; empty until the cluster has said so."""
+    remade: bool
+    """Whether others have changed the template that its pods are made from."""
+    foreign: tuple[str, ...]
+    """Revisions that somebody else had made of it, and that the portal took back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,23 @@ def _end(body: Json) -> End:
                (body.get("message") or "").strip()[-1000:], parse_time(body.get("finishedAt")))  # fmt: skip
 
 
+_TAINTED = "DeletionByTaintManager"
+_NODE_EVENT_SLACK = timedelta(seconds=30)
+"""By which the event of a node that went silent may be earlier than what is then said of its pods."""
+
+
+def node_lost(found: Pod, events: Iterable[Event]) -> bool:
+    """Of a node that went silent the cluster only says so in an event of each pod, and that the pod is not ready.
+
+    What the pod itself says stays as its node has told it last: that all of it runs.
+    """
+    if found.lost:
+        return True
+    if found.unready_at is None:
+        return False
+    return any(one.reason == "NodeNotReady" and one.at >= found.unready_at - _NODE_EVENT_SLACK for one in events)
+
+
 def pod(found: Json) -> Pod:
     meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
     labels = meta.get("labels") or {}
@@ -153,7 +180,10 @@ def pod(found: Json) -> Pod:
         message=status.get("message") or "",
         deleting="deletionTimestamp" in meta, created_at=parse_time(meta.get("creationTimestamp")),
         unscheduled=(scheduled.get("message") or "no node fits") if scheduled.get("status") == "False" else "",
-        lost=phase == "Unknown" or ready.get("reason") in ("NodeLost", "NodeStatusUnknown") or status.get("reason") == "NodeLost",
+        lost=phase == "Unknown" or ready.get("reason") in ("NodeLost", "NodeStatusUnknown") or status.get("reason") == "NodeLost"
+        or _TAINTED in str((conditions.get("DisruptionTarget") or {}).get("reason")),
+        unready_at=parse_time(ready.get("lastTransitionTime")) if ready.get("status") == "False" else None,
+        revision=sys.intern(labels.get("controller-revision-hash") or ""),
         init=tuple(_container(one) for one in status.get("initContainerStatuses") or ()),
         containers=tuple(_container(one) for one in status.get("containerStatuses") or ()),
         names=tuple(sys.intern(one["name"]) for one in spec.get("containers") or ()),
@@ -168,7 +198,15 @@ def stateful_set(found: Json) -> Set:
         instance=labels.get(names.INSTANCE, ""), tenant=sys.intern(labels.get(names.TENANT, "")), title=notes.get(names.NAME, ""),
         digest=notes.get(names.DIGEST, ""), replicas=spec.get("replicas", 1), stopped_at=parse_time(notes.get(names.STOPPED)),
         drift=drift(meta.get("managedFields") or ()), deleting="deletionTimestamp" in meta,
+        revision=_revision(meta, found.get("status") or {}),
+        remade=_remade(meta.get("managedFields") or ()), foreign=tuple(notes.get(names.FOREIGN, "").split()),
     )  # fmt: skip
+
+
+def _revision(meta: Json, status: Json) -> str:
+    """Only what the cluster says of this very version."""
+    current = status.get("observedGeneration") == meta.get("generation")
+    return sys.intern(status.get("updateRevision") or "") if current else ""
 
 
 def event(found: Json) -> Event | None:
@@ -196,6 +234,13 @@ def drift(managed: Iterable[Json]) -> str:
     return "; ".join(told)
 
 
+def _remade(managed: Iterable[Json]) -> bool:
+    return any(
+        "f:template" in ((entry.get("fieldsV1") or {}).get("f:spec") or {}) for entry in managed
+        if entry.get("manager") not in OWN_MANAGERS and entry.get("subresource") != "status"
+    )  # fmt: skip
+
+
 def _leaves(fields: Json, path: str = "") -> Iterator[str]:
     for key, below in fields.items():
         if key == ".":
@@ -217,7 +262,7 @@ def look(ref: Ref, owner: Set | None, found: Pod | None, events: Iterable[Event]
         return Observed(ref, RunState.ABSENT)
     base: dict[str, Any] = {
         "digest": owner.digest if owner else found.digest if found else "",
-        "drift": owner.drift if owner else "",
+        "drift": (owner.drift or _still_foreign(owner, found)) if owner else "",
     }
     if found is None:
         assert owner is not None
@@ -235,6 +280,19 @@ def look(ref: Ref, owner: Set | None, found: Pod | None, events: Iterable[Event]
     return Observed(ref, state, reason=why.reason, message=why.message, remedy=why.remedy, **base)
 
 
+def runs_foreign(owner: Set, found: Pod | None) -> bool:
+    """Whether the pod was made from what somebody else had made of the StatefulSet."""
+    if found is None or not found.revision:
+        return False
+    known, now = found.revision in owner.foreign, found.revision == owner.revision
+    # one that is known and the present one is no change at all: somebody has written what was there before
+    return known is not now and (known or owner.remade)
+
+
+def _still_foreign(owner: Set, found: Pod | None) -> str:
+    return "its pod still runs with what somebody changed" if runs_foreign(owner, found) else ""
+
+
 def started(found: Pod) -> datetime | None:
     times = [one.started_at for one in found.containers if one.started_at]
     return max(times) if times else None
@@ -246,7 +304,8 @@ def _latest_end(found: Pod) -> End | None:
 
 
 def _state(found: Pod, events: Iterable[Event]) -> tuple[RunState, Told]:
-    if found.lost:
+    events = list(events)
+    if node_lost(found, events):
         return RunState.UNKNOWN, Told(
             "NodeLost", f"The node {found.node} that it runs on does not answer.",
             "Bring the node back, or kill the instance; it then starts elsewhere.",

@@ -466,7 +466,12 @@ class Mirror:
 
 def _plain(found: explain.Pod | None) -> bool:
     """Whether nothing about it needs to be explained by events."""
-    return found is not None and found.phase == "Running" and all(one.state == "running" for one in found.containers)
+    return (
+        found is not None
+        and found.phase == "Running"
+        and found.unready_at is None
+        and all(one.state == "running" for one in found.containers)
+    )
 
 
 def _tell(failure: Exception) -> None:

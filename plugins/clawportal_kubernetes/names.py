@@ -22,6 +22,8 @@ DIGEST = "clawportal.io/digest"
 NAME = "clawportal.io/name"
 """What people call the instance, as annotation: labels are too narrow for it."""
 STOPPED = "clawportal.io/stopped-at"
+FOREIGN = "clawportal.io/foreign-revisions"
+"""Revisions of a StatefulSet that others had made and that were taken back, as pods may still run them."""
 TEMPLATE = "clawportal.io/template"
 """Hash of what was applied, by which a change from outside is seen."""
 

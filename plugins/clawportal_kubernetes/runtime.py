@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _ROOTS = ("home", "state", "work")
 _HELPER_SECONDS = 180.0
 _HELPER_IDLE = 120.0
+_SETTLE_SECONDS = 3.0
 _NEVER = ("ImagePullFailed", "CannotStart", "OutOfMemory", "Restarting")
 """Reasons for which a pod of a moment is given up."""
 _TENANT_FRESH = 300.0
@@ -240,26 +241,55 @@ class KubernetesRuntime(Without):
             render.pod_spec(self.settings, ref, name, workload, files_)  # refuses what can never run before anything is made
             self._end_helper(ref)
             space = self._tenant(ref)
+            if owner is not None and owner.drift:  # what others added would outlive a restart
+                self._take_back(ref, owner, workload, files_, values, replicas=0)
             return self._launch(ref, space, name, workload, files_, values, claim)
 
     def _already(self, ref: Ref, owner: explain.Set, workload: Workload, secrets: Mapping[str, str], seen: Observed) -> Observed:
+        """What others changed is taken back, also of a pod that was made from it meanwhile."""
         if owner.digest != workload.digest():
             raise Conflict(f"{ref} runs an earlier description of itself. Stop it first, then apply the new one.")
-        if not owner.drift:
-            return seen
-        files_ = render.files_of(self.settings, ref, owner.name, workload)
-        values = render.secret_values(workload, secrets, ref)
-        claim = self.api.find(f"/api/v1/namespaces/{owner.space}/persistentvolumeclaims/{owner.name}-data")
-        self._take_back(ref, owner, workload, files_, values)
-        return self._launch(ref, owner.space, owner.name, workload, files_, values, claim)
+        if owner.drift:
+            owner = self._settled(ref, owner)
+            files_ = render.files_of(self.settings, ref, owner.name, workload)
+            values = render.secret_values(workload, secrets, ref)
+            claim = self.api.find(f"/api/v1/namespaces/{owner.space}/persistentvolumeclaims/{owner.name}-data")
+            foreign = explain.runs_foreign(owner, self._pod(ref))
+            self._take_back(ref, owner, workload, files_, values, replicas=1)
+            seen = self._launch(ref, owner.space, owner.name, workload, files_, values, claim)
+        else:
+            foreign = explain.runs_foreign(owner, self._pod(ref))
+        found = self._pod(ref)
+        if foreign and found is not None and not found.deleting:
+            self._end_pod(found, max(1, math.ceil(workload.stop_grace)))  # it is made again from what was planned
+            return self.mirror.look(ref)
+        return seen
+
+    def _settled(self, ref: Ref, owner: explain.Set) -> explain.Set:
+        """Once the cluster has said which revision it is that somebody made."""
+        until = time.monotonic() + _SETTLE_SECONDS
+        while owner.remade and not owner.revision:
+            if time.monotonic() > until:
+                raise Retry("Settling", f"The cluster has not taken in yet what was changed of {ref}.", timedelta(seconds=1))
+            time.sleep(0.05)
+            with self.mirror.lock:
+                owner = self.mirror.set_by.get(ref.instance_id, owner)
+        return owner
 
     def _take_back(
-        self, ref: Ref, owner: explain.Set, workload: Workload, files_: render.Files, values: Mapping[str, str]
+        self, ref: Ref, owner: explain.Set, workload: Workload, files_: render.Files, values: Mapping[str, str], *, replicas: int
     ) -> None:
-        """Put what was planned in the place of what somebody made of it: an apply would leave what they added."""
+        """Put what was planned in the place of what somebody made of it: an apply would leave what they added.
+
+        The revision that they made is noted with the same write: a pod may run it still, also after a crash of the portal.
+        """
         item = render.stateful_set(self.settings, self.place, ref, owner.space, owner.name, workload, files_, _mark(values))
+        item.body["spec"]["replicas"] = replicas
+        noted = list(dict.fromkeys([*owner.foreign, *([owner.revision] if owner.remade and owner.revision else [])]))
+        path = names.FOREIGN.replace("~", "~0").replace("/", "~1")
         steps = [
             {"op": "test", "path": "/metadata/uid", "value": owner.uid},
+            {"op": "add", "path": f"/metadata/annotations/{path}", "value": " ".join(noted[-5:])},
             {"op": "replace", "path": "/spec", "value": item.body["spec"]},
         ]
         self.api.json("PATCH", item.url, query={"fieldManager": names.MANAGER}, body=steps, kind="application/json-patch+json")

@@ -41,7 +41,8 @@ def _page(item: s.CoreSchema) -> Callable[[bytes], Json]:
     return cast(Callable[[bytes], Json], read)
 
 
-_META = ("uid", "name", "namespace", "resourceVersion", "labels", "annotations", "creationTimestamp", "deletionTimestamp")
+_META = ("uid", "name", "namespace", "resourceVersion", "generation", "labels", "annotations", "creationTimestamp",
+         "deletionTimestamp")  # fmt: skip
 _OWN_ENTRY = s.typed_dict_schema({"manager": s.typed_dict_field(s.literal_schema(list(OWN_MANAGERS)))})
 _ENTRY = s.union_schema([_OWN_ENTRY, _only(**_anything("manager", "subresource", "fieldsV1"))], mode="left_to_right")
 _CONTAINERS = _each(_only(**_anything("name", "state", "lastState", "restartCount")))
@@ -51,13 +52,17 @@ pods = _page(_only(
     spec=_only(nodeName=_ANY, containers=_each(_only(name=_ANY))),
     status=_only(
         **_anything("phase", "reason", "message", "podIP"),
-        conditions=_each(_only(**_anything("type", "status", "reason", "message"))),
+        conditions=_each(_only(**_anything("type", "status", "reason", "message", "lastTransitionTime"))),
         initContainerStatuses=_CONTAINERS, containerStatuses=_CONTAINERS,
     ),
 ))  # fmt: skip
 """A page of pods."""
 
 stateful_sets = _page(
-    _only(metadata=_only(**_anything(*_META), managedFields=_each(_ENTRY)), spec=_only(replicas=_ANY)),
+    _only(
+        metadata=_only(**_anything(*_META), managedFields=_each(_ENTRY)),
+        spec=_only(replicas=_ANY),
+        status=_only(**_anything("observedGeneration", "updateRevision")),
+    ),
 )
 """A page of StatefulSets; which fields own managers have is not kept."""

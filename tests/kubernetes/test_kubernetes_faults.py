@@ -517,3 +517,103 @@ def _checked(runtime: Any) -> bool:
         return True
     except Retry:
         return False
+
+
+# ---- what others change
+
+
+def set_env(double: KubeDouble) -> tuple[str, str, str]:
+    """As `kubectl set env statefulset/... ADDED=x`."""
+    key = next(("apps/statefulsets", *one) for one in double.store.objects["apps/statefulsets"])
+    with double.store.lock:
+        found = double.store.get(key)
+        found["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "ADDED", "value": "x"})
+        double.store.update(key, found, "kubectl-set")
+    return key
+
+
+def pod_env(double: KubeDouble) -> set[str]:
+    [pod] = [one for one in double.store.objects["/pods"].values() if not one["metadata"].get("deletionTimestamp")]
+    return {one["name"] for one in pod["spec"]["containers"][0]["env"]}
+
+
+def test_a_restart_takes_back_what_somebody_added(cluster: Cluster, double: KubeDouble) -> None:
+    """It is what the page advises."""
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    key = set_env(double)
+    eventually(lambda: "kubectl-set" in runtime.inspect(REF).drift, "the change is told")
+    runtime.stop(REF, 2.0)
+    eventually(lambda: runtime.inspect(REF).state is RunState.EXITED, "it has ended")
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    assert not runtime.inspect(REF).drift and "ADDED" not in pod_env(double)
+    assert "ADDED" not in str(double.store.get(key)["spec"])
+
+
+def test_a_pod_that_was_made_from_a_change_is_made_again(cluster: Cluster, double: KubeDouble) -> None:
+    """To mend the StatefulSet is not enough: until the pod is another one, what runs is told as changed."""
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    first = running(runtime)
+    key = set_env(double)
+    eventually(lambda: runtime.inspect(REF).drift, "the change is told")
+    double.store.delete(("/pods", key[1], f"{key[2]}-0"))
+    eventually(
+        lambda: (seen := runtime.inspect(REF)).state is RunState.RUNNING and seen.incarnation != first.incarnation, "again"
+    )
+    assert "ADDED" in pod_env(double)
+    runtime.apply(REF, WORK, {})
+    eventually(
+        lambda: not (seen := runtime.inspect(REF)).drift and seen.state is RunState.RUNNING, "what runs is what was planned"
+    )
+    assert "ADDED" not in pod_env(double)
+    quiet = runtime.inspect(REF).incarnation
+    for _ in range(3):
+        runtime.apply(REF, WORK, {})
+    assert runtime.inspect(REF).incarnation == quiet, "and only once"
+
+
+def test_what_somebody_changed_elsewhere_restarts_nothing(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    first = running(runtime)
+    key = next(("apps/statefulsets", *one) for one in double.store.objects["apps/statefulsets"])
+    with double.store.lock:
+        found = double.store.get(key)
+        found["spec"]["minReadySeconds"] = 3
+        double.store.update(key, found, "kubectl-edit")
+    eventually(lambda: runtime.inspect(REF).drift, "the change is told")
+    for _ in range(3):
+        runtime.apply(REF, WORK, {})
+    assert running(runtime).incarnation == first.incarnation and not runtime.inspect(REF).drift
+
+
+def test_a_node_without_a_kubelet_is_told_and_left_by_a_kill(cluster: Cluster, double: KubeDouble) -> None:
+    """All that its pods say is that they run: the cluster says of them that they are not ready, and why in an event."""
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    first = running(runtime)
+    double.lose_node()
+    seen = reason(runtime, "NodeLost")
+    assert seen.state is RunState.UNKNOWN and "node-1" in seen.message and "kill" in seen.remedy
+    double.find_node()
+    eventually(lambda: runtime.inspect(REF).state is RunState.RUNNING, "it is back")
+    assert runtime.inspect(REF).incarnation == first.incarnation
+    double.lose_node()
+    reason(runtime, "NodeLost")
+    runtime.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
+    runtime.kill(REF)
+    assert runtime.inspect(REF).state is RunState.EXITED
+
+
+def test_a_pod_that_is_only_not_ready_is_no_lost_node(cluster: Cluster, double: KubeDouble) -> None:
+    runtime = cluster.connect()
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    key, pod = next(iter(double.store.objects["/pods"].items()))
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": pod["metadata"]["creationTimestamp"]}
+    double.set_status(("/pods", *key), pod["metadata"]["uid"], {**pod["status"], "conditions": [ready]})
+    time.sleep(0.3)
+    assert runtime.inspect(REF).state is RunState.RUNNING
