@@ -13,6 +13,7 @@ from flask import Flask, current_app
 
 from clawportal import keyring, log, paths, pluginmanager
 from clawportal.db import configure_engine, db, in_use
+from clawportal.diskroom import DiskRoom
 from clawportal.http import assets, audited, headers, i18n, problems, security, site, uploads
 from clawportal.http.front import Front
 from clawportal.jobs.runner import Runner
@@ -33,6 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     log.configure(settings.log_level, settings.log_format)
     _private_folder(settings.data_dir)
+    DiskRoom(settings.data_dir, settings.reserve_mib << 20).make_way()  # what was killed on a full disk starts all the same
     app = Flask(
         "clawportal",
         template_folder=str(paths.resource("templates")),

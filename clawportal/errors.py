@@ -7,7 +7,7 @@ is at fault, the path of that field. `Retry` and `GiveUp` are for background wor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 
@@ -23,6 +23,27 @@ class FieldError:
     """Stable word for programs: `missing`, `unknown`, `taken`, `invalid` ..."""
 
 
+MOST_ERRORS = 50
+"""Of one answer; whoever sends a thousand mistakes does not read a thousand sentences."""
+_LONGEST_PATH, _LONGEST_MESSAGE, _LONGEST_DETAIL = 200, 1_000, 4_000
+
+
+def _shown(errors: Iterable[FieldError]) -> tuple[FieldError, ...]:
+    """Never more than is read, and never what was sent in full: paths are made of the names that somebody chose."""
+    found = tuple(errors)
+    kept = [
+        replace(item, path=_cut(item.path, _LONGEST_PATH), message=_cut(item.message, _LONGEST_MESSAGE))
+        for item in found[:MOST_ERRORS]
+    ]
+    if (left := len(found) - MOST_ERRORS) > 0:
+        kept.append(FieldError("", f"and {left:,} more", "more"))
+    return tuple(kept)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 class Problem(Exception):
     """Something the caller did or met, told with an HTTP status (RFC 9457)."""
 
@@ -32,8 +53,8 @@ class Problem(Exception):
 
     def __init__(self, detail: str, *, errors: Iterable[FieldError] = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
-        self.detail = detail
-        self.errors = tuple(errors)
+        self.detail = _cut(detail, _LONGEST_DETAIL)
+        self.errors = _shown(errors)
         self.headers = dict(headers or {})
         self.extra: Mapping[str, object] = {}
         """Further members of the document, as RFC 9457 allows."""

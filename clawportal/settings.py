@@ -127,6 +127,13 @@ class Settings(BaseSettings):
         description="Whether everybody may sign in with a password. Off, with a sign-in provider switched on: only "
         "administrators of the portal, at /login?password=1.",
     )
+    reserve_mib: int = Field(
+        256,
+        ge=0,
+        le=1_048_576,
+        description="Room on the disk of the data folder that is kept free for the portal itself, MiB: below it new instances, "
+        "starts on this machine and uploads are refused, while signing in, stopping and deleting go on. 0: none.",
+    )
     upload_mib: int = Field(
         1024, ge=1, le=1_048_576, description="Largest file that people may upload into a claw, MiB. It is never held in memory."
     )

@@ -429,7 +429,8 @@ class Adapter(Protocol):
     title: str
     description: str
     capabilities: frozenset[str]
-    """Of `model` (needs a language model), `chat`, `persona`, `check`, `hot-config`."""
+    """Of `model` (needs a language model), `model-query` (sends the query of the model's address), `chat`, `persona`, `check`,
+    `hot-config`."""
     suggested_memory: str
     """Kubernetes quantity."""
     startup_seconds: float

@@ -40,6 +40,8 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 SSE = "text/event-stream"
 BIGGEST = 2**63 - 1
+MOST_VALUES = 20_000
+"""In one document."""
 
 
 def agreed_generation(in_body: int | None, if_match: int | None) -> int | None:
@@ -265,10 +267,22 @@ def _parsed(raw: bytes) -> Any:
         document = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise BadRequest(f"The body is not JSON: {error}.") from error
+    if _count(document, MOST_VALUES) > MOST_VALUES:
+        raise BadRequest(f"The document has more than {MOST_VALUES:,} values.")
     errors = list(_unstorable(document, ""))
     if errors:
         raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors)
     return document
+
+
+def _count(value: Any, most: int) -> int:
+    """How many values a document has, counted no further than needed: a mistake in each would cost a kilobyte."""
+    found, waiting = 0, [value]
+    while waiting and found <= most:
+        item = waiting.pop()
+        found += 1
+        waiting += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return found
 
 
 def _unstorable(value: Any, path: str) -> Iterator[FieldError]:

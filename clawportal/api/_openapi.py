@@ -56,6 +56,7 @@ PROBLEMS = {
     411: "Send the size of the body as Content-Length.",
     412: "Somebody else changed it since you read it.",
     413: "The body is larger than it may be.",
+    507: "There is no room left: on the disk of the portal, or within the storage limit of the claw.",
     415: "The body has another content type than is taken here.",
     422: "What was sent cannot be accepted; `errors` says which fields and why. Nothing was stored.",
     428: "Say which generation you are changing: If-Match, or `generation` in the body.",

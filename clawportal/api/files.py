@@ -80,7 +80,7 @@ def get_instance_file(actor: Actor, portal: Portal, instance_id: str, query: Pat
 
 @op("PUT", "/instances/{instance_id}/files/content", permission=Permission.INSTANCE_FILES_WRITE, tags=TAGS, status=201,
     summary="Upload a file into an instance", returns=FileEntry, accepts=(BYTES,),
-    problems=(400, 404, 409, 411, 413, 415, 503))  # fmt: skip
+    problems=(400, 404, 409, 411, 413, 415, 503, 507))  # fmt: skip
 def put_instance_file(actor: Actor, portal: Portal, instance_id: str, query: UploadQuery) -> dict[str, Any]:
     """The body is the file; it appears whole or not at all, and folders above it are made. `state` and `home` need the permission
     `instance.console`, too; what the portal writes itself cannot be replaced. Each upload is an event and stands in the audit."""

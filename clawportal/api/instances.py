@@ -18,7 +18,7 @@ from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, Precondi
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import instances, plans, policies, secrets
+from clawportal.services import catalog, instances, plans, policies, secrets
 from clawportal.services.labels import selector
 from clawportal.services.portal import Portal
 from clawportal.types import HealthState, Strict
@@ -127,6 +127,7 @@ class InstanceDocument(InstanceItem):
     spec: dict[str, Any]
     secrets: list[SecretDocument]
     warnings: list[WarningDocument] = Field(description="Of rules, to this change; empty in answers to other questions.")
+    notes: list[str] = Field(description="What was put right of what was sent with this change, such as an address or a key.")
 
 
 class FieldErrorDocument(Answer):
@@ -546,6 +547,7 @@ def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
         {"id": verdict.rule.id, "name": verdict.rule.name, "title": verdict.rule.called, "sentence": verdict.sentence}
         for verdict in policies.warnings_of(instance)
     ]
+    document["notes"] = list(catalog.notes_of(instance))
     return document
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clawportal.api import _openapi
 from clawportal.api._layer import Answer, as_json, op
+from clawportal.bounded import size_in_words
 from clawportal.db import db
 from clawportal.http import security
 from clawportal.permissions import Actor, Permission
@@ -34,7 +35,7 @@ class Part(Answer):
 
 class Readiness(Answer):
     status: Literal["ok", "failing"]
-    parts: dict[str, Part] = Field(description="Each part by its name: `database`, `jobs`.")
+    parts: dict[str, Part] = Field(description="Each part by its name: `database`, `jobs`, `disk`.")
 
 
 class Plugin(Answer):
@@ -74,7 +75,7 @@ def healthz() -> dict[str, str]:
 )  # fmt: skip
 def readyz(portal: Portal) -> tuple[Readiness, int]:
     """200 when every part works; 503 names the parts that do not, in the same form. Also at `/readyz`."""
-    parts = {"database": _database(), "jobs": _jobs(portal)}
+    parts = {"database": _database(), "jobs": _jobs(portal), "disk": _disk(portal)}
     good = all(part.ok for part in parts.values())
     return Readiness(status="ok" if good else "failing", parts=parts), 200 if good else 503
 
@@ -88,6 +89,14 @@ def _database() -> Part:
         db.session.rollback()
         return Part(ok=False, message="The database does not answer, or its tables are missing. The portal's log says more.")
     return Part(ok=True, message="answers")
+
+
+def _disk(portal: Portal) -> Part:
+    room = portal.room.make_way()
+    free, kept = size_in_words(room.free), size_in_words(room.reserve)
+    if room.low:
+        return Part(ok=False, message=f"{free} are left, and {kept} are to be kept free. Delete files or instances, or add room.")
+    return Part(ok=True, message=f"{free} are left")
 
 
 def _jobs(portal: Portal) -> Part:

@@ -24,6 +24,7 @@ import click
 
 from clawportal import hosts, paths
 from clawportal.cli.trouble import UNUSABLE, Unusable
+from clawportal.diskroom import DiskRoom
 from clawportal.settings import Settings
 
 LOCK_WAIT = 10.0
@@ -33,6 +34,7 @@ PORT_WAIT = 5.0
 def serve(settings: Settings) -> NoReturn:
     """Prepare, then serve until a signal. Claws go on when the portal ends."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    DiskRoom(settings.data_dir, settings.reserve_mib << 20).make_way()
     _lock(settings.data_dir)
     _check_keys(settings)
     _may_listen(settings)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, jsonify, make_response, redirect, render_template, request, session, url_for
+from flask import Flask, Response, current_app, g, jsonify, make_response, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from clawportal.bounded import size_in_words
+from clawportal.db import db
 from clawportal.errors import GiveUp, Problem, Retry, TotpRequired, Unauthenticated
 from clawportal.http import site
+from clawportal.services import room
+from clawportal.services.portal import Portal
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +124,20 @@ def _http(error: HTTPException) -> Response:
     problem.status, problem.title, problem.code = error.code or 500, error.name, error.name.lower().replace(" ", "_")
     if error.code in _SAID:
         problem.title, problem.detail = _SAID[error.code]
+    if isinstance(error, RequestEntityTooLarge):
+        problem.detail = _too_large()
     if error.code and 300 <= error.code < 400:
         return make_response(error.get_response())
     if isinstance(error, MethodNotAllowed):
         problem.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))  # RFC 9110 wants it
     return answer(problem)
+
+
+def _too_large() -> str:
+    most, sent = request.max_content_length, request.content_length
+    if most is not None and (sent is None or sent > most):
+        return f"{size_in_words(most)} can be sent at most here" + (f"; this was {size_in_words(sent)}." if sent else ".")
+    return f"One field may have {size_in_words(request.max_form_memory_size or 0)} at most."
 
 
 def _csrf(error: CSRFError) -> Response:
@@ -138,7 +152,18 @@ def _background(error: Retry | GiveUp) -> Response:
     return answer(problem)
 
 
+def _no_room(error: Exception) -> Response:
+    """The portal gives up some of its reserve, so that the next try may pass."""
+    log.error("request %s %s: no room: %s", request.method, request.path, error)
+    with contextlib.suppress(Exception):  # the session may be in any state
+        db.session.rollback()
+    cast(Portal, current_app.extensions["clawportal"]).room.make_way()
+    return answer(room.full())
+
+
 def _unexpected(error: Exception) -> Response:
+    if room.is_full(error):
+        return _no_room(error)
     log.exception("request %s %s failed", request.method, request.path)
     problem = Problem(f"This is the portal's fault. Its log has the details under request {g.get('request_id', '')}.")
     problem.code = "internal_error"

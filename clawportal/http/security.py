@@ -17,7 +17,7 @@ from flask_wtf.csrf import CSRFProtect
 
 from clawportal import hosts
 from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
-from clawportal.http import inside, limits
+from clawportal.http import inside, limits, uploads
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
 from clawportal.services import clients, identity, sessions
@@ -51,6 +51,7 @@ def init_app(app: Flask) -> None:
     login_manager.init_app(app)
     csrf.init_app(app)
     limits.init_app(app, _asking)
+    app.before_request(uploads.hold_strangers_short)
     app.before_request(_protect)
 
 

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 SERIES_SECONDS = 60
 """How often measurements are written: so much of them a crash costs."""
+ROOM_EVERY = 10.0
+"""Seconds between two looks at the disk."""
 LEASE_NAME = "leader"
 INSTALL_WORKERS = 2
 JOIN_SECONDS = 3.0
@@ -72,6 +74,7 @@ class Runner:
         self._every(settings.resync_seconds, self._removals, "removals")
         self._every(3600, self._retention, "retention")
         self._every(SERIES_SECONDS, self._series, "series")
+        self._thread(self._keep_room, "room")
         self.scheduler.start(paused=True)
         for _ in range(settings.reconcile_workers):
             self._add_worker()
@@ -221,6 +224,11 @@ class Runner:
             )  # fmt: skip
 
         self._once(move, "clock")
+
+    def _keep_room(self) -> None:
+        """Each process for its own disk, not the leader alone; not at once, since most that begins is soon over in tests."""
+        while not self.portal.stopping.wait(ROOM_EVERY):
+            self._once(self.portal.room.keep, "room")
 
     # ---- timers
 

@@ -1,7 +1,9 @@
 """Refused attempts in the audit: each is told, but equal ones together, and a flood cannot fill the disk.
 
 The first of a kind is written at once. Equal ones within a minute are counted and become one entry. Kinds that are new cost a
-token each; when all tokens are gone, the rest is counted together. A process that is killed loses the counts of its last minute.
+token each: of who asks (an account, or the network of an address), of their tenant, and of all together, so that a flood hides
+nothing but itself. When tokens are gone, the rest of the same source is counted together. A process that is killed loses the
+counts of its last minute.
 """
 
 from __future__ import annotations
@@ -11,18 +13,23 @@ import time
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from clawportal import hosts
 from clawportal.db import transaction
 from clawportal.services import audit
 from clawportal.services.audit import REFUSED, Pending
 
 WINDOW = 60.0
 """Seconds in which equal refusals become one entry."""
-BURST = 200
-"""Different refusals that are told one by one at once."""
+OF_ONE, OF_TENANT, OF_ALL = 60, 200, 600
+"""Different refusals that are told one by one at once: of one account or network, of one tenant, of all."""
 REFILL = 20.0
-"""Seconds after which one more may be told: at most 4,320 a day, about 3 MB."""
-
-_MANY = ("",)
+"""Seconds after which one more of the same source or tenant may be told."""
+REFILL_ALL = 5.0
+"""The same for all together: at most 17,280 a day, about 12 MB."""
+MANY_AT_MOST = 100
+"""Sources that are counted together one by one; above that, all of a tenant."""
+SOURCES = 10_000
+"""So many are remembered; then those that have all their tokens again are forgotten, and more share one budget."""
 
 
 @dataclass
@@ -32,6 +39,22 @@ class _Repeat:
     times: int = 0
 
 
+@dataclass
+class _Bucket:
+    """Tokens that come back with time."""
+
+    most: int
+    refill: float
+    tokens: float
+    filled: float
+
+    def level(self, now: float) -> float:
+        return min(self.most, self.tokens + (now - self.filled) / self.refill)
+
+    def take(self, now: float) -> None:
+        self.tokens, self.filled = self.level(now) - 1, now
+
+
 class Refusals:
     """The refusals of one process."""
 
@@ -39,7 +62,7 @@ class Refusals:
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: dict[tuple[str, ...], _Repeat] = {}
-        self._tokens, self._filled = float(BURST), clock()
+        self._buckets: dict[tuple[str, str], _Bucket] = {}
         self._next = clock() + WINDOW
 
     def add(self, entry: Pending) -> list[Pending]:
@@ -48,11 +71,11 @@ class Refusals:
             ready = self._due()
             key = _key(entry)
             if key not in self._seen:
-                if self._token():
+                if self._token(entry):
                     self._seen[key] = _Repeat(entry, self._clock())
                     return [*ready, entry]
-                key = _MANY
-                self._seen.setdefault(key, _Repeat(_many(), self._clock()))
+                key = ("many", *self._together(entry))
+                self._seen.setdefault(key, _Repeat(_many(entry), self._clock()))
             self._seen[key].times += 1
         return ready
 
@@ -72,13 +95,27 @@ class Refusals:
         self._next = min((repeat.since for repeat in self._seen.values()), default=now) + WINDOW
         return ready
 
-    def _token(self) -> bool:
+    def _token(self, entry: Pending) -> bool:
+        """One of each bucket, or none at all."""
         now = self._clock()
-        self._tokens, self._filled = min(BURST, self._tokens + (now - self._filled) / REFILL), now
-        if self._tokens < 1:
+        asked = [self._bucket(name, now) for name in (("one", _source(entry)), ("tenant", _tenant(entry)), ("all", ""))]
+        if any(bucket.level(now) < 1 for bucket in asked):
             return False
-        self._tokens -= 1
+        for bucket in asked:
+            bucket.take(now)
         return True
+
+    def _bucket(self, name: tuple[str, str], now: float) -> _Bucket:
+        if name not in self._buckets and len(self._buckets) >= SOURCES:
+            self._buckets = {key: bucket for key, bucket in self._buckets.items() if bucket.level(now) < bucket.most}
+            name = name if len(self._buckets) < SOURCES or name[0] != "one" else ("one", "")
+        most = {"one": OF_ONE, "tenant": OF_TENANT}.get(name[0], OF_ALL)
+        return self._buckets.setdefault(name, _Bucket(most, REFILL_ALL if name[0] == "all" else REFILL, most, now))
+
+    def _together(self, entry: Pending) -> tuple[str, str]:
+        """By source; where there are too many of those, by tenant."""
+        source = _source(entry) if sum(key[0] == "many" for key in self._seen) < MANY_AT_MOST else ""
+        return _tenant(entry), source
 
 
 class Clock(Protocol):
@@ -90,10 +127,21 @@ def _key(entry: Pending) -> tuple[str, ...]:
     return (entry.actor.id or address, entry.action, entry.object_id or entry.object_name, str(entry.status))
 
 
-def _many() -> Pending:
+def _source(entry: Pending) -> str:
+    return entry.actor.id or hosts.network_of(entry.origin.address if entry.origin else "")
+
+
+def _tenant(entry: Pending) -> str:
+    """Of who asks, as far as that is one alone; nobody's is "" like that of people of several."""
+    actor = entry.actor
+    found = {grant.tenant_id or "" for grant in (*actor.grants, *actor.withheld)} - {""}
+    return actor.inside or (found.pop() if len(found) == 1 else "")
+
+
+def _many(entry: Pending) -> Pending:
     return Pending(
-        "many", audit.NOBODY, result=REFUSED, summary="More refused attempts than can be told one by one.",
-        reason="Too many different attempts at a time.",
+        "many", entry.actor, result=REFUSED, summary="More refused attempts than can be told one by one.",
+        reason="Too many different attempts at a time.", tenant_id=entry.tenant_id or _tenant(entry) or None, origin=entry.origin,
     )  # fmt: skip
 
 

@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
-from clawportal import addresses
+from clawportal import addresses, pasted
 from clawportal.errors import FieldError, Invalid
 from clawportal.ids import looks_like_id
+from clawportal.models import Instance
 from clawportal.services import findings, secrets
 from clawportal.services.portal import Portal
 from clawportal.types import Adapter, InstanceSpec
@@ -34,6 +36,8 @@ class Wanted:
     version: str
     spec: InstanceSpec
     secrets: dict[str, str]
+    notes: tuple[str, ...] = ()
+    """What was left out or put right of what was sent, for the person who sent it."""
 
 
 def default_version(adapter: Adapter) -> str:
@@ -106,13 +110,15 @@ def check(
     if version not in known:
         return None, [FieldError("version", f"{claw.title} {version} is not offered. Known: {', '.join(known)}.", "unknown")]
     errors: list[FieldError] = []
-    document = dict(spec)
-    taken = _take_secrets(claw.settings_model(version), document, dict(secret_values), errors)
+    document, notes = dict(spec), list[str]()
+    flaw = tidy_address(document, notes)
+    taken = _take_secrets(claw.settings_model(version), document, dict(secret_values), errors, notes)
     accepted, found = findings.judge(InstanceSpec, document, "spec")
     if accepted is None:
         settings = document.get("settings")
         more = _check_settings(claw, version, settings) if isinstance(settings, Mapping) else []
         return None, errors + found + more
+    errors += [FieldError("spec.model.base_url", flaw)] if flaw else []
     names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
     errors += _check_settings(claw, version, accepted.settings, partial=lay is not None)
     errors += credentials_inside("spec", accepted.model_dump(include={"model", "settings"}))
@@ -128,7 +134,37 @@ def check(
             )
             for finding in findings.of_plugin(lambda: claw.validate(whole, names), "settings", claw.kind)
         ]
-    return (None if errors else Wanted(claw, version, accepted, taken)), errors
+    return (None if errors else Wanted(claw, version, accepted, taken, tuple(notes))), errors
+
+
+_noted: WeakKeyDictionary[Instance, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def note(instance: Instance, accepted: Wanted) -> None:
+    """Remember for the answer to this change what was put right."""
+    _noted[instance] = accepted.notes
+
+
+def notes_of(instance: Instance) -> tuple[str, ...]:
+    """What was put right of the change of this row just now."""
+    return _noted.get(instance, ())
+
+
+def tidy_address(document: dict[str, Any], notes: list[str]) -> str:
+    """The model's address as it was meant: people paste that of a question, with quotes, or without its beginning.
+
+    Answers what is wrong with it. Not a rule of `ModelChoice`: what was stored before stays good.
+    """
+    model = document.get("model")
+    if not isinstance(model, Mapping) or not isinstance(model.get("base_url"), str):
+        return ""
+    try:
+        found = pasted.address(model["base_url"])
+    except ValueError as error:
+        return str(error)
+    notes += [found.note] if found.note else []
+    document["model"] = {**model, "base_url": found.text}
+    return ""
 
 
 def _emptied(values: Mapping[str, str]) -> set[str]:
@@ -136,22 +172,50 @@ def _emptied(values: Mapping[str, str]) -> set[str]:
 
 
 def _take_secrets(
-    model: type[BaseModel], document: dict[str, Any], given: dict[str, str], errors: list[FieldError]
+    model: type[BaseModel], document: dict[str, Any], given: dict[str, str], errors: list[FieldError], notes: list[str]
 ) -> dict[str, str]:
     """Move secret settings out of the spec. They may stand in either place; the spec never keeps them."""
-    known = (MODEL_KEY, *secret_fields(model))
+    known, long = (MODEL_KEY, *secret_fields(model)), _long_secrets(model)
     settings = document.get("settings")
     if isinstance(settings, Mapping):
         document["settings"] = {key: value for key, value in settings.items() if key not in known}
         given = {key: str(value) for key, value in settings.items() if key in known and value is not None} | given
-    for name, value in given.items():
+    for name, value in list(given.items()):
         if name not in known or not _SECRET.fullmatch(name):
             errors.append(FieldError(f"secrets.{name}", f"is not a secret of this claw. Known: {', '.join(known)}.", "unknown"))
         elif len(value.encode()) > secrets.MAX_BYTES:
             errors.append(FieldError(f"secrets.{name}", f"may have {secrets.MAX_BYTES:,} bytes at most."))
-        elif any(ord(letter) < 32 and letter not in "\n\t" for letter in value):
-            errors.append(FieldError(f"secrets.{name}", "has control characters; paste it again."))
+        elif name in long:
+            if any(ord(letter) < 32 and letter not in "\n\t" for letter in value):
+                errors.append(FieldError(f"secrets.{name}", "has control characters; paste it again."))
+        else:
+            tidied = pasted.key(value, _called(model, name))
+            given[name] = tidied.text
+            notes += [tidied.note] if tidied.note else []
+            errors += [FieldError(f"secrets.{name}", flaw)] if (flaw := pasted.flaw_in_header(tidied.text)) else []
     return given
+
+
+@functools.lru_cache(maxsize=256)
+def _long_secrets(model: type[BaseModel]) -> frozenset[str]:
+    """Secrets of several lines, such as certificates; all others end in the header of a request, mostly."""
+    properties = model.model_json_schema().get("properties", {})
+    return frozenset(name for name, schema in properties.items() if schema.get("x-widget") == "textarea")
+
+
+def header_flaws(model: type[BaseModel], values: dict[str, str]) -> list[FieldError]:
+    """Takes blanks around keys and tokens off in `values`; finds letters inside that no request can carry."""
+    errors = []
+    for name in values.keys() - _long_secrets(model):
+        values[name] = pasted.key(values[name], name).text
+        if flaw := pasted.flaw_in_header(values[name]):
+            errors.append(FieldError(f"secrets.{name}", flaw))
+    return errors
+
+
+def _called(model: type[BaseModel], name: str) -> str:
+    field = model.model_fields.get(name)
+    return (field.title if field else "") or ("the API key" if name == MODEL_KEY else name)
 
 
 def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any], *, partial: bool = False) -> list[FieldError]:
@@ -164,6 +228,10 @@ def _check_model(claw: Adapter, spec: InstanceSpec, portal: Portal) -> list[Fiel
     if "model" not in claw.capabilities:
         return []
     choice, errors = spec.model, []
+    query = choice.base_url.partition("?")[2] if choice.provider != "practice" else ""
+    if query and "model-query" not in claw.capabilities:
+        message = f"has a query (?{query}), which {claw.title} does not send; leave it out, or put a gateway in between"
+        errors.append(FieldError("spec.model.base_url", message))
     if choice.provider == "openai-compatible" and not choice.base_url:
         errors.append(
             FieldError("spec.model.base_url", "is needed for an OpenAI-compatible provider, with /v1 at its end", "missing")

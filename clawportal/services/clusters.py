@@ -459,6 +459,7 @@ def accept(
     given = {key: str(value) for key, value in settings.items() if key in names and value} | dict(secrets)
     kept = {name: value for name, value in stored.items() if name in names and given.get(name, "") is not None}
     values = kept | {name: value.replace("\r\n", "\n") for name, value in given.items() if value}
+    errors += catalog.header_flaws(model, values)
     document = {key: value for key, value in settings.items() if key not in names} | values
     found, flaws = findings.judge(model, document, "settings")
     if found is None:

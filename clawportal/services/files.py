@@ -23,10 +23,10 @@ from clawportal.errors import BadRequest, Conflict, Forbidden, GiveUp, Invalid, 
 from clawportal.models import Instance
 from clawportal.permissions import Actor, Permission
 from clawportal.runtimes import secret_forms
-from clawportal.services import access, clusters, layers, ledger, plans
+from clawportal.services import access, clusters, layers, ledger, plans, room, storage
 from clawportal.services.loghub import SECRET_LENGTH
 from clawportal.services.portal import Portal
-from clawportal.types import FileEntry, Ref, Runtime
+from clawportal.types import FileEntry, InstanceSpec, Ref, Runtime
 
 SHARED = "work"
 ROOTS = (SHARED, "state", "home")
@@ -173,6 +173,8 @@ def _told(name: str, place: Spot) -> Iterator[None]:
             raise _unsafe() from verdict
         raise Conflict(f"{verdict} {verdict.remedy}".strip()) from verdict
     except (OSError, Retry) as error:
+        if room.is_full(error):
+            raise room.full() from error
         raise Unavailable(f"The files of {name} cannot be reached just now: {error}") from error
 
 
@@ -317,20 +319,53 @@ def upload(
     _fits(portal, size)
     _not_the_portals_own(instance, place)
     runtime, ref, name = _runtime(portal, instance), plans.ref_of(instance), instance.name
+    most = _storage_limit(portal, instance, runtime)
     db.session.rollback()
+    if room.on_portals_disk(runtime):
+        room.ensure(portal, size or 0)
     before = _present(runtime, ref, name, place)
     if before is not None and before.kind == "folder":
         raise Conflict(f"{place.path} is a folder. Choose another name.")
     if before is not None and not overwrite:
         raise Exists(f"{place.path} is there already. Say that it may be replaced, or choose another name.")
+    grows = max(0, (size or 0) - ((before.size or 0) if before is not None else 0))
     mode = before.mode & 0o777 if before is not None and before.kind == "file" else 0o600
-    with _told(name, place), _received(portal, pieces, size or 0) if before is not None else nullcontext(pieces) as body:
+    if before is not None:
+        room.ensure(portal, (size or 0) * (2 if room.on_portals_disk(runtime) else 1))  # it is received on disk first
+    spool = _received(portal, pieces, size or 0) if before is not None else nullcontext(pieces)
+    with _told(name, place), _counted_in(portal, instance_id, grows, most), spool as body:
         runtime.push(ref, place.root, place.above, _packed(place.name, size or 0, mode, body))
     if before is None:
         _tell(portal, actor, instance_id, "uploaded", place, message=f"{actor.name} uploaded {place.path} to {name}.", size=size)
     else:
         _tell(portal, actor, instance_id, "uploaded", place, message=f"{actor.name} replaced {place.path} in {name}.", size=size)
     return Entry(place.name, place.path, "file", size, None)
+
+
+def _storage_limit(portal: Portal, instance: Instance, runtime: Runtime) -> int | None:
+    if instance.foreign_id:
+        return None
+    return storage.limit_of(InstanceSpec.model_validate(layers.of_instance(portal, instance).spec), runtime)
+
+
+@contextmanager
+def _counted_in(portal: Portal, instance_id: str, size: int, most: int | None) -> Iterator[None]:
+    """Within the storage limit of the claw, before the first byte is taken."""
+    if most is None:
+        yield
+        return
+    found = storage.use(portal, instance_id, most)
+    used = portal.taken.take(instance_id, found.used if found else 0, size, most)
+    if used is not None:
+        held, limit, more = (storage.readable(number) for number in (used, most, size))
+        raise room.NoRoom(
+            f"Its files take {held} of {limit}, and this is {more} more. Delete some of them, or raise its storage limit."
+        )
+    try:
+        yield
+    except BaseException:
+        portal.taken.give_back(instance_id, size)
+        raise
 
 
 def limit(portal: Portal) -> int:

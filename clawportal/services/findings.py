@@ -114,7 +114,7 @@ def _text_too_long(given: Given, value: Any) -> str:
 
 def _text_too_short(given: Given, value: Any) -> str:
     least = given["min_length"]
-    return "must not be empty" if least == 1 else f"needs {least:,} characters at least"
+    return "must not be empty" if least == 1 else f"needs at least {least:,} characters"
 
 
 def _list_too_long(given: Given, value: Any) -> str:
@@ -122,7 +122,7 @@ def _list_too_long(given: Given, value: Any) -> str:
 
 
 def _list_too_short(given: Given, value: Any) -> str:
-    return f"needs {given['min_length']:,} entries at least"
+    return f"needs at least {given['min_length']:,} entries"
 
 
 def _pattern(given: Given, value: Any) -> str:

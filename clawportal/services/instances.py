@@ -45,6 +45,7 @@ from clawportal.services import (
     policies,
     quotas,
     reach,
+    room,
     secrets,
     tenancy,
 )
@@ -417,11 +418,13 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
     with transaction() as after_commit:
         if key and (earlier := _earlier(actor, key, request_hash)):
             return earlier
+        room.ensure(portal)
         accepted, errors = _check_new(portal, actor, wanted)
         if errors or accepted is None:
             raise Invalid("The instance was not created: " + _summary(errors), errors=errors)
         _insist_on_console(refused_new(portal, actor, wanted))
         instance = _insert(portal, actor, wanted, accepted)
+        catalog.note(instance, accepted)
         if key:
             db.session.add(IdempotencyKey(actor_id=actor.id, key=key, request_hash=request_hash, object_id=instance.id))
         after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
@@ -556,6 +559,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         _insist_on_console(refused_change(portal, actor, instance, change))
         action = "version" if accepted.version != instance.version else ""
         layers.note_destinations(portal, instance)
+        catalog.note(instance, accepted)
         instance.spec, instance.version = accepted.spec.model_dump(mode="json"), accepted.version
         instance.priority = PRIORITIES[accepted.spec.priority]
         instance.labels = instance.labels if change.labels is None else dict(change.labels)
@@ -596,6 +600,8 @@ def rekey(portal: Portal, actor: Actor, instance_id: str) -> None:
 
 def start(portal: Portal, actor: Actor, instance_id: str) -> Instance:
     def want(instance: Instance) -> None:
+        if _on_shared_machine(instance):
+            room.ensure(portal)
         waits = instance.phase in (Phase.FAILED, Phase.STOPPED) or instance.not_before is not None
         if instance.desired == Desired.RUNNING and not waits:
             doing = "running" if instance.phase == Phase.RUNNING else f"being started ({instance.phase})"

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import or_, select, update
 
-from clawportal import clock, layering
+from clawportal import clock, layering, pasted
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, SettingForbidden
 from clawportal.layering import DEFAULT, ENFORCED, NOTHING, Effective, Layer
@@ -198,7 +198,7 @@ def get(actor: Actor, tenant_id: str) -> Shared:
 
 def preview(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any], key: str | None = None) -> Impact:
     """What setting it would do. Invalid for what could not be set."""
-    tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_UPDATE)
+    tenant, key = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_UPDATE), _stripped(key)
     layer = _accepted(portal, tenant, document, key)
     _insist_on_console(portal, actor, tenant, layer)
     return _impact(portal, tenant, layer, key)[0]
@@ -210,6 +210,7 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_UPDATE, lock=True)
         if tenant.deleting_at is not None:
             raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
+        key = _stripped(key)
         layer = _accepted(portal, tenant, document, key)
         _insist_on_console(portal, actor, tenant, layer)
         impact, changed, restarting = _impact(portal, tenant, layer, key)
@@ -264,12 +265,14 @@ _APART = {"synchronize_session": False}
 
 
 def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: str | None) -> Layer:
+    tidied, flaws = _tidied(document)
     try:
-        layer = Layer.model_validate(dict(document))
+        layer = Layer.model_validate(tidied)
     except ValidationError as error:
         errors = findings.field_errors(error)
         raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors) from error
     errors = [
+        *flaws,
         *_key_errors(layer, key),
         *_key_moved(tenant, layer, key),
         *(finding for kind in _kinds(portal, layer) for finding in kind),
@@ -305,9 +308,26 @@ def _key_errors(layer: Layer, key: str | None) -> list[FieldError]:
         return []
     if layer.model is None:
         return [FieldError(MODEL_KEY, "A key goes with a model. Say which model it is for.")]
-    if len(key.encode()) > secrets.MAX_BYTES or any(ord(letter) < 32 for letter in key):
-        return [FieldError(MODEL_KEY, "is too long, or has control characters; paste it again.")]
-    return []
+    if len(key.encode()) > secrets.MAX_BYTES:
+        return [FieldError(MODEL_KEY, f"may have {secrets.MAX_BYTES:,} bytes at most.")]
+    flaw = pasted.flaw_in_header(key)
+    return [FieldError(MODEL_KEY, flaw)] if flaw else []
+
+
+def _tidied(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
+    """With the addresses of its models as they were meant."""
+    found, errors = dict(document), []
+    for strength in ("defaults", "enforced"):
+        if isinstance(found.get(strength), Mapping):
+            part = dict(found[strength])
+            if flaw := catalog.tidy_address(part, []):
+                errors.append(FieldError(f"{strength}.model.base_url", flaw))
+            found[strength] = part
+    return found, errors
+
+
+def _stripped(key: str | None) -> str | None:
+    return key and pasted.key(key, "").text
 
 
 def _key_moved(tenant: Tenant, layer: Layer, key: str | None) -> list[FieldError]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 
-from clawportal import addresses, clock
+from clawportal import addresses, clock, pasted
 from clawportal.db import db, transaction
 from clawportal.errors import FieldError, Invalid, NotFound
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Project, RoleGrant, Tenant, UserSession
@@ -244,7 +244,7 @@ def _checked(actor: Actor, wanted: Wanted) -> Wanted:
     tidy = Wanted(**asdict(wanted) | {
         "title": wanted.title.strip(), "issuer": wanted.issuer.strip(), "client_id": wanted.client_id.strip(),
         "scopes": " ".join(dict.fromkeys(wanted.scopes.split())), "tenant_id": wanted.tenant_id or None,
-        "secret": None if wanted.secret is None else wanted.secret.strip(),
+        "secret": None if wanted.secret is None else pasted.key(wanted.secret, "").text,
         "email_domains": tuple(dict.fromkeys(filter(None, domains))), **{name: getattr(wanted, name).strip() for name in names},
     })  # fmt: skip
     errors = [*_errors(tidy), *_errors_of_place(actor, tidy)]
@@ -266,8 +266,10 @@ def _errors(wanted: Wanted) -> Iterator[FieldError]:
         yield FieldError("issuer", "An issuer has 500 characters at most, and no ? or # in it.")
     if not 1 <= len(wanted.client_id) <= 200 or not wanted.client_id.isprintable():
         yield FieldError("client_id", "Enter the client id that the provider gave to the portal.", "missing")
-    if wanted.secret and (len(wanted.secret) > 1000 or not wanted.secret.isascii()):
+    if wanted.secret and len(wanted.secret) > 1000:
         yield FieldError("secret", "A client secret has 1,000 plain characters at most.")
+    elif flaw := pasted.flaw_in_header(wanted.secret or ""):
+        yield FieldError("secret", flaw)
     scopes = wanted.scopes.split()
     if "openid" not in scopes or len(wanted.scopes) > 500 or not all(map(_SCOPE.match, scopes)):
         yield FieldError("scopes", "Scopes are words with spaces between, and openid is one of them.")
@@ -309,7 +311,7 @@ def examine(
         _check_secret_stays(row, wanted)
         secret = setup_of(portal, row).secret
     db.session.rollback()  # nothing stays open while the network is asked
-    setup = Setup(wanted.issuer.strip(), wanted.client_id.strip(), (secret or "").strip(), wanted.scopes)
+    setup = Setup(wanted.issuer.strip(), wanted.client_id.strip(), pasted.key(secret or "", "").text, wanted.scopes)
     return portal.oidc.examine(setup, redirect_uri, (wanted.username_claim, wanted.email_claim, wanted.groups_claim))
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from clawportal.diskroom import DiskRoom
 from clawportal.events import Event
 from clawportal.keyring import Keyring
 from clawportal.pluginmanager import Registry
@@ -20,6 +21,7 @@ from clawportal.services.loghub import LogHub
 from clawportal.services.oidc_calls import ProviderCalls
 from clawportal.services.samples import LiveSamples
 from clawportal.services.series import Recorder
+from clawportal.services.taken import Taken
 from clawportal.settings import Settings
 from clawportal.testing.practice_model import PracticeModel
 
@@ -43,6 +45,8 @@ class Portal:
     logs: LogHub = field(default_factory=LogHub)
     refusals: Refusals = field(default_factory=Refusals)
     oidc: ProviderCalls = field(default_factory=ProviderCalls)
+    taken: Taken = field(default_factory=Taken)
+    room: DiskRoom = field(init=False)
     holder: str = field(default_factory=_holder)
     """Names this process in leases."""
     listeners: list[Callable[[Event], None]] = field(default_factory=list)
@@ -56,6 +60,7 @@ class Portal:
 
     def __post_init__(self) -> None:
         self.samples.listeners.append(self.recorder.add)
+        self.room = DiskRoom(self.settings.data_dir, self.settings.reserve_mib << 20)
 
     def clusters_changed(self) -> None:
         self.clusters_news.set()

@@ -47,8 +47,12 @@ def limit_of(spec: InstanceSpec, runtime: Runtime) -> int | None:
 
 def use(portal: Portal, instance_id: str, limit: int | None) -> Use | None:
     """As it was measured last; None while that is not known, or nothing limits it."""
+    if limit is None:
+        return None
     usage = portal.samples.get(instance_id)
-    return None if limit is None or usage is None or usage.disk_bytes is None else Use(usage.disk_bytes, limit)
+    if usage is None or usage.disk_bytes is None:
+        return None
+    return Use(usage.disk_bytes, limit)
 
 
 def is_told(conditions: Iterable[Mapping[str, Any]] | None) -> bool:

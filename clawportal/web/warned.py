@@ -1,16 +1,17 @@
-"""What rules in warning mode said to a change that went through, for the message that follows it."""
+"""What rules in warning mode said to a change that went through, and what was put right of it: for the message that follows."""
 
 from __future__ import annotations
 
 from flask import flash
 
 from clawportal.models import Instance
-from clawportal.services import policies
+from clawportal.services import catalog, policies
 from clawportal.web.words import told
 
 
 def words(instance: Instance) -> str:
-    return " ".join(told(verdict.sentence) for verdict in policies.warnings_of(instance))
+    said = (*(verdict.sentence for verdict in policies.warnings_of(instance)), *catalog.notes_of(instance))
+    return " ".join(map(told, said))
 
 
 def tell(instance: Instance) -> None:

@@ -45,6 +45,30 @@ SENTENCES = (
     "Install %(name)s: %(result)s",
     "Import %(name)s: %(result)s",
     "Adopt %(name)s: %(result)s",
+    # a disk that is nearly full
+    "This takes %(needed)s; the portal's disk has %(free)s left, of which %(kept)s are kept free. Delete files or instances, or "
+    "ask an administrator for more room.",
+    "The portal's disk is full: %(free)s are left, and %(kept)s are kept free. Stopping and deleting still work: delete files or "
+    "instances, or ask an administrator for more room.",
+    # requests that the web server itself refuses
+    "This is too large",
+    "%(most)s can be sent at most here.",
+    "%(most)s can be sent at most here; this was %(sent)s.",
+    "One field may have %(most)s at most.",
+    "This cannot be done here",
+    "This address does not take %(method)s.",
+    "This took too long",
+    "The request did not arrive in time. Try again.",
+    "The length is missing",
+    "Say with Content-Length how much is sent.",
+    "The address is too long",
+    "Shorten it, for example by fewer filters.",
+    "This form of data is not taken here",
+    "Send it as the API document says, mostly as application/json.",
+    "The request has too much around it",
+    "Its headers are too long; delete the cookies of this page.",
+    "What was sent is damaged or incomplete. Reload the page and try again.",
+    "The request cannot be read",
     # what is seen of an instance that somebody else made
     "%(name)s was imported: it is only observed.",
     "%(name)s was adopted: the portal manages it from now on.",
@@ -156,9 +180,9 @@ SENTENCES = (
     "may have %(most)s characters at most",
     "may have %(most)s characters at most; these are %(number)s",
     "must not be empty",
-    "needs %(least)s characters at least",
+    "needs at least %(least)s characters",
     "may have %(most)s entries at most",
-    "needs %(least)s entries at least",
+    "needs at least %(least)s entries",
     "does not have the form that is asked for here (%(pattern)s)",
     "must be one of %(choices)s",
     "must be %(limit)s or more",
@@ -200,6 +224,14 @@ SENTENCES = (
     "persona",
     "check",
     "hot-config",
+    "model-query",
+    # what was put right of what somebody pasted
+    "Blanks or invisible letters around %(name)s were left out.",
+    "the API key",
+    "The address of the model was taken as %(address)s: a claw adds %(endings)s itself.",
+    "The address of the model was taken as %(address)s.",
+    "has %(letter)s as letter number %(place)s, which no request can carry; paste it again without that",
+    "a line break",
 )
 """What no single place in the code says; for the extraction only."""
 

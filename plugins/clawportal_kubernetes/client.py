@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 
-from clawportal import bounded, certificates
+from clawportal import bounded, certificates, pasted
 from clawportal.errors import GiveUp, Retry, Unavailable
 from clawportal_kubernetes import names, ways
 
@@ -167,6 +167,8 @@ class Api:
         told = {"Accept": "application/json", "User-Agent": "clawportal"}
         token = self._config.get_api_key_with_prefix("BearerToken")  # also reads a renewed token
         if token:
+            if flaw := pasted.flaw_in_header(token.strip()):
+                raise Unavailable(f"The token of the kubeconfig {flaw}.")
             told["authorization"] = token if token.lower().startswith(("bearer ", "basic ")) else f"Bearer {token}"
         elif self._config.username:
             told["authorization"] = self._config.get_basic_auth_token()

@@ -85,7 +85,7 @@ class NanobotAdapter:
     kind = "nanobot"
     title = "nanobot"
     description = "A small personal agent in Python. Ready within seconds, content with 256 MB."
-    capabilities = frozenset({"model", "chat", "persona", "check", "hot-config"})
+    capabilities = frozenset({"model", "model-query", "chat", "persona", "check", "hot-config"})
     suggested_memory = "1Gi"
     startup_seconds = 90.0
 

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 
-from clawportal.services import findings
+from clawportal.services import findings, secrets
 from clawportal.timezones import check, suggestion
 from clawportal_nanobot.settings import NanobotSettings
 from clawportal_openclaw.settings import OpenClawSettings
-from tests.conftest import Person
+from tests.conftest import Person, portal_of
 
 ZONES = {
     "Asia/Beijing": "Asia/Shanghai", "UTC+8": "Etc/GMT-8", "CST": "Asia/Shanghai", "asia/shanghai": "Asia/Shanghai",
@@ -109,3 +109,82 @@ def test_odd_values_are_never_the_portals_failure(admin: Person, kind: str) -> N
         assert all(error["path"] for error in answer.get_json().get("errors") or [])
 
     odd()
+
+
+# ---- what is pasted
+
+
+def taken(person: Person, name: str, url: str, kind: str = "nanobot", **keys: str) -> Any:
+    model = {"provider": "openai-compatible", "base_url": url, "name": "m"}
+    body = {"name": name, "adapter": kind, "spec": {"model": model}, "secrets": keys, "start": False}
+    return person.post("instances", json=body)
+
+
+@pytest.mark.parametrize(
+    ("pasted", "meant", "noted"),
+    [
+        ("https://llm.example/v1/chat/completions", "https://llm.example/v1", "adds /chat/completions itself"),
+        ("https://llm.example/v1/messages", "https://llm.example/v1", "/messages"),
+        ("https://llm.example/v1/responses/", "https://llm.example/v1", "/responses"),
+        ("https://llm.example/v1/embeddings", "https://llm.example/v1", "/embeddings"),
+        ("https://llm.example/v1/models?api-version=1", "https://llm.example/v1?api-version=1", "/models"),
+        ("https://llm.example/v1/", "https://llm.example/v1", ""),
+        (' "https://llm.example/v1" ', "https://llm.example/v1", "taken as"),
+        ("\ufeffhttps://llm.example/v1\u200b", "https://llm.example/v1", "taken as"),
+        ("llm.example/v1", "https://llm.example/v1", "taken as https"),
+        ("localhost:11434/v1", "http://localhost:11434/v1", "taken as http:"),
+        ("[::1]:11434/v1", "http://[::1]:11434/v1", "taken as http:"),
+        (
+            "https://x.services.ai.azure.com/models/chat/completions",
+            "https://x.services.ai.azure.com/models",
+            "/chat/completions",
+        ),
+    ],
+)
+def test_an_address_is_taken_as_it_was_meant(admin: Person, pasted: str, meant: str, noted: str) -> None:
+    answer = taken(admin, "pasted", pasted)
+    assert answer.status_code == 201, answer.get_data(as_text=True)
+    document = answer.get_json()
+    assert document["spec"]["model"]["base_url"] == meant
+    assert noted in " ".join(document["notes"]) and bool(document["notes"]) == bool(noted)
+    assert admin.get(f"instances/{document['id']}").get_json()["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "word"),
+    [
+        ("https://llm.example/v1?api-version=1", "openclaw", "does not send"),
+        ("https://llm.example/a b", "nanobot", "blank"),
+        ("ftp://llm.example", "nanobot", "http"),
+        ("https:/llm.example", "nanobot", "http"),
+        ("nonsense", "nanobot", "http"),
+        ("https://llm.example:99999/v1", "nanobot", "http"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_told(admin: Person, url: str, kind: str, word: str) -> None:
+    answer = taken(admin, "bad", url, kind)
+    assert answer.status_code == 422
+    assert word in {error["path"]: error["message"] for error in answer.get_json()["errors"]}["spec.model.base_url"]
+
+
+@pytest.mark.parametrize("around", ["\ufeff", "\u200b", " ", "\n", "\u00a0"])
+def test_what_stands_around_a_key_is_left_out(admin: Person, around: str) -> None:
+    answer = taken(admin, "key", "https://llm.example/v1", model_api_key=f"{around}sk-1{around}")
+    assert answer.status_code == 201
+    assert around.isspace() or "around the API key" in answer.get_json()["notes"][0]
+    with admin.app.app_context():
+        portal = portal_of(admin.app)
+        assert secrets.open_all(portal, answer.get_json()["id"])["model_api_key"] == "sk-1"
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [("sk-\u200b1", "zero width space (U+200B) as letter number 4"), ("schlüssel", "“ü”"), ("a\nb", "a line break"),
+     ("a\x7fb", "number 2"),
+     ("sk-\ufeffx", "U+FEFF"), ("\u0441k-1", "cyrillic small letter es")],
+)  # fmt: skip
+def test_a_key_that_no_request_can_carry_is_told_with_the_place(admin: Person, key: str, word: str) -> None:
+    answer = taken(admin, "key", "https://llm.example/v1", model_api_key=key)
+    assert answer.status_code == 422
+    (error,) = answer.get_json()["errors"]
+    assert error["path"] == "secrets.model_api_key" and word in error["message"]

@@ -16,10 +16,10 @@ from clawportal import clock
 from clawportal.errors import Problem
 from clawportal.http import audited
 from clawportal.origin import Origin
-from clawportal.permissions import SYSTEM, Actor
+from clawportal.permissions import SYSTEM, Actor, Grant, Permission
 from clawportal.services import audit_files, instances
 from clawportal.services.audit import NOBODY, REFUSED, Pending
-from clawportal.services.audit_refusals import BURST, REFILL, WINDOW, Refusals
+from clawportal.services.audit_refusals import OF_ALL, OF_ONE, REFILL, WINDOW, Refusals
 from tests.audit.conftest import entries
 from tests.conftest import People, Person, counted_sql, portal_of
 
@@ -262,8 +262,32 @@ def test_a_flood_of_different_ones_is_bounded() -> None:
         for number in range(20):
             written += len(held.add(refusal(second * 20 + number)))
     written += len(held.due(everything=True))
-    assert BURST <= written <= BURST + 3600 / REFILL + 3600 / WINDOW + 2
+    assert OF_ONE <= written <= OF_ONE + 3600 / REFILL + 3600 / WINDOW + 2
     assert len(held._seen) == 0
+
+
+def test_a_flood_hides_nothing_but_itself() -> None:
+    """A guest's 260 tries leave room for those of others, of the same tenant and of others; and are counted as the guest's."""
+    held = Refusals(lambda: 0.0)
+    team = (Grant(frozenset({Permission.INSTANCE_READ}), tenant_id="t1"),)
+    guest, member = Actor("guest", "guest", grants=team), Actor("kim", "kim", grants=team)
+
+    def told(actor: Actor, number: int, address: str = "192.0.2.1") -> list[Pending]:
+        return held.add(Pending("x", actor, "x", str(number), result=REFUSED, status=404, origin=Origin("api", address)))
+
+    assert sum(len(told(guest, number)) for number in range(260)) == OF_ONE
+    assert len(told(member, 1)) == len(told(NOBODY, 2)) == len(told(Actor("other", "other"), 3)) == 1
+    (rest,) = [entry for entry in held.due(everything=True) if entry.action == "many"]
+    assert (rest.actor.id, rest.tenant_id, rest.times) == ("guest", "t1", 260 - OF_ONE)
+    assert rest.origin is not None and rest.origin.address == "192.0.2.1"
+
+
+def test_a_flood_from_many_addresses_is_bounded() -> None:
+    held = Refusals(lambda: 0.0)
+    written = sum(len(held.add(refusal(number, f"10.{number // 250}.{number % 250}.1"))) for number in range(5000))
+    assert written <= OF_ALL and len(held.add(Pending("x", Actor("kim", "kim", grants=(
+        Grant(frozenset({Permission.INSTANCE_READ}), tenant_id="t1"),)), "x", "1", result=REFUSED, status=404))) == 1  # fmt: skip
+    assert len(held.due(everything=True)) < 300
 
 
 def test_counts_are_complete() -> None:
