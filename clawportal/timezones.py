@@ -45,7 +45,7 @@ _ALIASES = {word: name for name, words in _MEANT.items() for word in words.split
 
 def check(name: str) -> str:
     """The name, if there is such a zone. ValueError says what was probably meant."""
-    known = available_timezones()
+    known = _known()
     if not known or name in known:  # a machine without the list cannot judge; the claw will
         return name
     meant = suggestion(name)
@@ -74,12 +74,18 @@ def _of_offset(sign: str, hours: int, minutes: str) -> str:
     if hours == 0:
         return "UTC"
     name = f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"
-    return name if name in available_timezones() else ""
+    return name if name in _known() else ""
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    """Kept: looking through the files of the machine takes a tenth of a second."""
+    return frozenset(available_timezones())
 
 
 @functools.cache
 def _by_folded() -> dict[str, str]:
     """By the whole name and by the city alone, in small letters."""
-    whole = {name.casefold(): name for name in sorted(available_timezones())}
+    whole = {name.casefold(): name for name in sorted(_known())}
     cities = {key.rpartition("/")[2]: name for key, name in whole.items() if "/" in key and not key.startswith("etc/")}
     return cities | whole

@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ from urllib.parse import unquote
 
 from clawportal.errors import GiveUp, Retry
 from clawportal.types import Artifact, Progress
-from clawportal_process import guarded, identity, launch, safefiles, views
+from clawportal_process import guarded, identity, launch, mirrors, safefiles, views
 from clawportal_process.separation import Own, Separator
 
 MARKER = "installed.json"
 """Written last. Without it a folder counts for nothing and is wiped before the next attempt."""
 _SPARE = 50_000_000
 _CHECK_SECONDS = 180.0
-_PASSWORD = re.compile(r"//[^/\s:@]+:[^/\s@]+@")
+_PASSWORD = re.compile(r"//[^/\s@]+@")
 _UNREACHABLE = re.compile(
     r"NewConnectionError|Failed to establish a new connection|Connection refused|Connection reset by peer|RemoteDisconnected"
     r"|ConnectTimeoutError|ReadTimeoutError|Read timed out|ProxyError|SSLError|CERTIFICATE_VERIFY_FAILED|NameResolutionError"
@@ -34,6 +35,10 @@ _UNREACHABLE = re.compile(
     r"|ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|UNABLE_TO_(?:GET|VERIFY)|SELF_SIGNED_CERT"
 )
 _FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded|EDQUOT")
+_REFUSED = re.compile(
+    r"\b40[13] Error, Credentials not correct|\b40[13] Client Error|\bE40[13]\b|\bENEEDAUTH\b|\b407 Proxy Authentication Required"
+    r"|Incorrect or missing password|\b40[13] (?:Unauthorized|Forbidden)"
+)
 _UNKNOWN = re.compile(r"No matching distribution found|Could not find a version|\bE404\b|\bETARGET\b|No matching version")
 _BY_SHELL = b"#!/bin/sh\n'''exec' "
 _VENV = re.compile(r"ensurepip is not available|No module named '?(?:venv|ensurepip)")
@@ -120,6 +125,7 @@ class Installer:
         safefiles.remove_tree(tools)
         for name in ("home", "pip", "npm", "tmp"):
             (tools / name).mkdir(mode=0o700, parents=True)
+        safefiles.write(tools, mirrors.NPMRC, mirrors.npmrc(_translated(self.given)).encode())
         try:
             yield tools
         finally:
@@ -183,7 +189,7 @@ class Installer:
             "PATH": ":".join([*bins, launch.DEFAULT_PATH]), "HOME": str(tools / "home"), "TMPDIR": str(tools / "tmp"),
             "LANG": "C.UTF-8",
             "PIP_CACHE_DIR": str(tools / "pip"), "npm_config_cache": str(tools / "npm"), "npm_config_update_notifier": "false",
-            **_translated(self.given),
+            **mirrors.for_npm(_translated(self.given), tools / mirrors.NPMRC),
         }  # fmt: skip
 
 
@@ -255,7 +261,7 @@ class _Job:
 
     def say(self, fraction: float, text: str) -> None:
         """Progress never goes back."""
-        self._said = (max(fraction, self._said[0]), text)
+        self._said = (max(fraction, self._said[0]), _clean((text,))[0])
 
     def tell(self) -> None:
         self._progress(*self._said)
@@ -272,7 +278,17 @@ class _Job:
             lock=self.lock,
         )  # fmt: skip
         if outcome.code != 0:
-            raise _verdict(self.title, outcome)
+            raise _verdict(self.title, replace(outcome, lines=mirrors.hidden(outcome.lines, self.environment.values())))
+
+    def look_again(self, argv: list[str]) -> None:
+        """Whether the index refused the sign-in: of itself pip only says that there is no such package."""
+        said: list[str] = []
+        guarded.run(
+            argv, env=self.environment, cwd=self.folder, wall=self.wall, umask=self.umask, timeout=_CHECK_SECONDS,
+            on_line=lambda line: said.append(line) if _REFUSED.search(line) else None, on_tick=self.tell, lock=self.lock,
+        )  # fmt: skip
+        if said:
+            raise _refused(self.title, _clean(mirrors.hidden(said[-3:], self.environment.values())))
 
     def check(self) -> None:
         """The software has to show that it works before it counts."""
@@ -296,8 +312,10 @@ class _Job:
             command = " ".join(self.artifact.check)
             words = f"{self.title} was installed but does not work: {command} {how}. {' '.join(outcome.lines[-1:])}"
             raise GiveUp(
-                "InstallBroken", words.strip(), "Choose another version, or read the tool's words.", _clean(outcome.lines)
-            )
+                "InstallBroken", mirrors.hidden((words.strip(),), self.environment.values())[0],
+                "Choose another version, or read the tool's words.",
+                mirrors.hidden(_clean(outcome.lines), self.environment.values()),
+            )  # fmt: skip
 
 
 def _install_pip(job: _Job) -> None:
@@ -311,13 +329,17 @@ def _pip(job: _Job) -> None:
     job.run([launch.python(), "-I", "-m", "venv", str(job.folder)])
     watcher = _PipProgress(job)
     job.say(0.05, f"Asking the package index for {job.title}")
-    job.run(
-        [
-            str(job.folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check",
-            "--progress-bar", "off", "--retries", "2", "--no-warn-script-location", *job.artifact.packages,
-        ],
-        on_line=watcher.line, on_tick=watcher.tick,
-    )  # fmt: skip
+    pip = (str(job.folder / "bin" / "python"), "-m", "pip")
+    quietly = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--retries", "2")
+    try:
+        job.run(
+            [*pip, "install", *quietly, "--no-warn-script-location", *job.artifact.packages],
+            on_line=watcher.line, on_tick=watcher.tick,
+        )  # fmt: skip
+    except GiveUp as verdict:
+        if verdict.reason == "PackageNotFound":
+            job.look_again([*pip, "-vv", "download", *quietly, "--no-deps", "--dest", "downloads", *job.artifact.packages])
+        raise
     for script in (job.folder / "bin").iterdir():
         _mend_first_lines(script)
 
@@ -423,7 +445,7 @@ class _NpmProgress:
         expected = max(self.job.artifact.expected_packages, self.described, self.fetched) + 1
         self.job.say(
             0.01 + 0.2 * min(self.described / expected, 1) + 0.74 * self.fetched / expected,
-            f"Fetching {name[:60]} ({self.fetched})",
+            f"Fetching {unquote(name)[:60]} ({self.fetched})",
         )
 
 
@@ -462,6 +484,8 @@ def _verdict(title: str, outcome: guarded.Outcome) -> GiveUp | Retry:
             "Check the network, or set CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY to an index that this machine"
             " can reach; then retry.", lines,
         )  # fmt: skip
+    if _REFUSED.search(text):
+        return _refused(title, lines)
     if _UNKNOWN.search(text):
         return GiveUp(
             "PackageNotFound",
@@ -479,6 +503,15 @@ def _verdict(title: str, outcome: guarded.Outcome) -> GiveUp | Retry:
         "Read the tool's words, correct what they name, then retry.",
         lines,
     )
+
+
+def _refused(title: str, lines: tuple[str, ...]) -> GiveUp:
+    words = _essence(lines)
+    return GiveUp(
+        "IndexRefused", f"The package index refused the portal's sign-in, so {title} cannot be installed: {words}",
+        "Correct user and password in CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY; write letters such as @ in them"
+        " percent-encoded, as %40; then retry.", lines,
+    )  # fmt: skip
 
 
 def _essence(lines: tuple[str, ...]) -> str:

@@ -42,6 +42,7 @@ def test_a_time_zone_is_taken_as_it_is(zone: str) -> None:
     assert check(zone) == zone
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_as_a_time_zone(text: str) -> None:
     assert suggestion(text) is not None
