@@ -1,4 +1,4 @@
-"""`python -m bench [lists|life|idle|fanout|audit|rights|kubernetes|console|walls|serving ...]`: measure, print, keep figures."""
+"""`python -m bench [part ...]`: measure, print, keep the figures. Without a name all parts, which are listed below."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, console, fanout, idle, kubernetes, life, lists, rights, serving, walls
+from bench import audit, console, fanout, hostile, idle, kubernetes, life, lists, rights, serving, walls
 
 PARTS = {
     "lists": lists.run, "life": life.run, "idle": idle.run, "fanout": fanout.run, "audit": audit.run, "rights": rights.run,
-    "kubernetes": kubernetes.run, "console": console.run, "walls": walls.run, "serving": serving.run,
+    "kubernetes": kubernetes.run, "console": console.run, "walls": walls.run, "serving": serving.run, "hostile": hostile.run,
 }  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

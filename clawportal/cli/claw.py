@@ -500,6 +500,8 @@ def create(
         document["start"] = False
     portal = remote.signed_in()
     made = _create_surely(portal, document, str(uuid.uuid4()))
+    for note in made.get("notes", ()):
+        click.echo(note, err=True)
     _outcome(portal, [made], "is being created", wait, timeout, output)
 
 

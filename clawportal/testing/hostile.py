@@ -25,12 +25,12 @@ _WS_SECRET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 class HostileServer:
     """`manners` is the name of one of the functions below. `sent` counts what went out."""
 
-    def __init__(self, manners: str, *, pause: float = 0.05, most: int = 400 * 1024**2) -> None:
+    def __init__(self, manners: str, *, pause: float = 0.05, most: int = 400 * 1024**2, port: int = 0) -> None:
         self.manners, self.pause, self.most = manners, pause, most
         self.sent = 0
         self.asked = 0
         self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self._callers: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, name=f"hostile-{manners}", daemon=True)
         self._thread.start()

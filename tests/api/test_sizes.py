@@ -17,24 +17,24 @@ def mistakes(number: int, size: int = 3) -> dict[str, Any]:
     return {f"{place:0{size}d}": 1 for place in range(number)}
 
 
-def test_a_flood_of_mistakes_is_told_in_fifty_sentences(app: Flask) -> None:
-    answer = app.test_client().post("/api/v1/auth/login", json=mistakes(4000))
+def test_a_flood_of_mistakes_is_told_in_fifty_sentences(portal_app: Flask) -> None:
+    answer = portal_app.test_client().post("/api/v1/auth/login", json=mistakes(4000))
     assert answer.status_code == 422 and len(answer.data) < 16_000
     errors = answer.get_json()["errors"]
     assert len(errors) == MOST_ERRORS + 1 and errors[-1]["message"] == "and 3,952 more"
 
 
 @pytest.mark.parametrize("path", ["/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/otp/verify", "/api/v1/instances"])
-def test_strangers_send_little(app: Flask, path: str) -> None:
-    answer = app.test_client().post(path, data=b'{"a": "' + b"x" * (3 * MIB) + b'"}', content_type="application/json")
+def test_strangers_send_little(portal_app: Flask, path: str) -> None:
+    answer = portal_app.test_client().post(path, data=b'{"a": "' + b"x" * (3 * MIB) + b'"}', content_type="application/json")
     assert answer.status_code in (401, 413) and len(answer.data) < 2_000
     if answer.status_code == 413:
         assert answer.get_json()["title"] == "This is too large"
         assert answer.get_json()["detail"] == "64 KB can be sent at most here; this was 3 MB."
 
 
-def test_a_page_says_so_in_the_readers_language(app: Flask) -> None:
-    client = app.test_client()
+def test_a_page_says_so_in_the_readers_language(portal_app: Flask) -> None:
+    client = portal_app.test_client()
     form = {"username": "x" * (3 * MIB), "password": "y"}
     for language, words in (("en", "64 KB can be sent at most here"), ("zh", "最多可发送 64 KB")):
         answer = client.post("/login", data=form, headers={"Accept-Language": language})
@@ -67,8 +67,8 @@ def test_a_problem_cuts_what_is_too_long() -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "title"),
-    [("PATCH", "/login", 405, "This cannot be done here"), ("GET", "/nowhere", 404, "There is no such page")],
+    [("GET", "/api/v1/auth/login", 405, "This cannot be done here"), ("GET", "/nowhere", 404, "There is no such page")],
 )
-def test_other_refusals_are_in_words(app: Flask, method: str, path: str, status: int, title: str) -> None:
-    answer = app.test_client().open(path, method=method, headers={"Accept": "application/json"})
+def test_other_refusals_are_in_words(portal_app: Flask, method: str, path: str, status: int, title: str) -> None:
+    answer = portal_app.test_client().open(path, method=method, headers={"Accept": "application/json"})
     assert answer.status_code == status and answer.get_json()["title"] == title
