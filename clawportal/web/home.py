@@ -29,8 +29,7 @@ def home() -> str:
     live = fragment() and request.args.get("part") == "now"
     counts = rows.tally(who)
     context = {"counts": counts, "adapters": rows.adapter_cards(), "checks": findings.wrong(who)}
-    if counts.total:
-        context |= _now(who)
+    context |= _now(who) if counts.total else {"silent": clusters.silent(who)}
     return render_template("home/_now.html" if live and counts.total else "home/index.html", **context)
 
 

@@ -195,7 +195,7 @@ class NanobotAdapter:
 
     def has_read(self, io: AdapterIO, workload: Workload, written: timedelta) -> bool:
         """It confirms nothing. But what its loop answers after that time, it answers after it was told of the change."""
-        return written >= _TAKES_UP and io.get("gateway", "/health", timeout=5.0).status == 200
+        return written >= _TAKES_UP and io.get("gateway", "/health", timeout=3.0).status == 200
 
     def change(self, old: Workload, new: Workload) -> Change:
         lost = {file.path for file in old.files} - {file.path for file in new.files}
