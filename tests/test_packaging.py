@@ -80,3 +80,14 @@ def test_the_installed_portal_makes_its_tables_and_knows_its_plugins(wheel: Path
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert str(target) in where
+
+
+def test_the_portal_loads_no_client_of_a_cloud_before_it_is_needed() -> None:
+    """Both come with the portal; whoever has no such cluster pays nothing for them."""
+    code = (
+        "import sys, clawportal.app, clawportal.pluginmanager as p; r = p.load();"
+        "assert 'kubernetes' in r.runtimes and 'docker' in r.runtimes;"
+        "sys.exit(', '.join(n for n in ('kubernetes', 'docker', 'websocket') if n in sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stderr

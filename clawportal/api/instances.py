@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from flask import request
 from pydantic import Field
 from sqlalchemy import select
 
@@ -15,10 +16,11 @@ from clawportal import addresses
 from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, agreed_generation, op, paged
 from clawportal.db import db
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, PreconditionFailed
+from clawportal.http import security
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, Project, Tenant
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import catalog, instances, plans, policies, secrets
+from clawportal.services import catalog, instances, plans, policies, secrets, tickets
 from clawportal.services.labels import selector
 from clawportal.services.portal import Portal
 from clawportal.types import HealthState, Strict
@@ -428,6 +430,27 @@ def merged(target: Any, patch: Any) -> Any:
 
 def _emptied(values: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value or "" for name, value in values.items()}
+
+
+class ConsoleTicket(Answer):
+    """Opens one console, once."""
+
+    ticket: str
+    path: str = Field(description="Where to connect by WebSocket, with the ticket; `columns` and `rows` may be added.")
+    url: str = Field(description="The same as a whole address, as this request reached the portal.")
+    expires_at: datetime = Field(description="The connection has to be made before.")
+
+
+@op("POST", "/instances/{instance_id}/console", permission=Permission.INSTANCE_CONSOLE, tags=TAGS, status=201,
+    summary="A ticket for a console", returns=ConsoleTicket, problems=(404, 409))  # fmt: skip
+def create_console_ticket(actor: Actor, portal: Portal, instance_id: str) -> dict[str, Any]:
+    """For clients that can send no header with a WebSocket. Binary messages are what is typed and shown; `{"columns": 80,
+    "rows": 24}` tells the size; at the end comes `{"code": 0, "reason": ""}`. The console ends with the session or token by
+    which the ticket was asked for."""
+    made = tickets.issue(portal, actor, instance_id, security.bearer())
+    path = f"{request.script_root}/api/v1/instances/{instance_id}/console?ticket={made.text}"
+    scheme = "wss" if request.is_secure else "ws"
+    return {"ticket": made.text, "path": path, "url": f"{scheme}://{request.host}{path}", "expires_at": made.expires_at}
 
 
 @op("DELETE", "/instances/{instance_id}", permission=Permission.INSTANCE_DELETE, tags=TAGS, summary="Delete an instance",

@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from clawportal import clock
 from clawportal.api._layer import Answer, Query, op
+from clawportal.api.system import Counts
 from clawportal.permissions import Actor, Permission
-from clawportal.services import series
+from clawportal.services import instances, operations, series
 from clawportal.services.portal import Portal
 
 
@@ -29,6 +31,19 @@ class Metrics(Answer):
     restarts: list[int] = Field(description="How often it was restarted since it was created.")
 
 
+class Overview(Answer):
+    """What runs just now, and what it takes, of all instances that one may see."""
+
+    at: datetime
+    instances: Counts
+    measured: int = Field(description="How many running instances have a measurement; the sums are over these.")
+    cpu_percent: float = Field(description="Of one core, in all.")
+    memory_bytes: int
+    disk_bytes: int = Field(description="Of those whose disk was measured.")
+    processes: int
+    operations_open: int = Field(description="Queued or in progress; 0 for who may not see operations.")
+
+
 class MetricsQuery(Query):
     since: datetime | None = Field(None, description="Beginning; an hour before `until` when it is left out.")
     until: datetime | None = Field(None, description="End; now when it is left out.")
@@ -38,6 +53,23 @@ class MetricsQuery(Query):
     points: int = Field(
         400, ge=2, le=series.MAX_POINTS, description="About so many points at most; more are condensed to means and maxima."
     )
+
+
+@op("GET", "/metrics/overview", permission=Permission.INSTANCE_READ, tags=("Instances",), summary="All instances together",
+    returns=Overview)  # fmt: skip
+def get_metrics_overview(actor: Actor, portal: Portal) -> dict[str, Any]:
+    """From what was measured last; no cluster is asked."""
+    found = [usage for one in instances.running_ids(actor) if (usage := portal.samples.get(one)) is not None]
+    return {
+        "at": clock.now(),
+        "instances": Counts.model_validate(instances.counts(actor), from_attributes=True),
+        "measured": len(found),
+        "cpu_percent": round(sum(usage.cpu_percent or 0.0 for usage in found), 1),
+        "memory_bytes": sum(usage.memory_bytes for usage in found),
+        "disk_bytes": sum(usage.disk_bytes or 0 for usage in found),
+        "processes": sum(usage.processes for usage in found),
+        "operations_open": operations.open_count(actor) if actor.has(Permission.OPERATION_READ) else 0,
+    }
 
 
 @op("GET", "/instances/{instance_id}/metrics", permission=Permission.INSTANCE_READ, tags=("Instances",),

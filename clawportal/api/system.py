@@ -14,6 +14,7 @@ from clawportal.api import _openapi
 from clawportal.api._layer import Answer, as_json, op
 from clawportal.bounded import size_in_words
 from clawportal.db import db
+from clawportal.errors import NotFound
 from clawportal.http import security
 from clawportal.permissions import Actor, Permission
 from clawportal.services import instances
@@ -53,7 +54,7 @@ class Plugins(Answer):
 
 
 class Counts(Answer):
-    """How many instances there are in which state."""
+    """How many instances there are in which phase. What needs attention (`trouble`) is counted under its phase, too."""
 
     total: int
     running: int
@@ -116,6 +117,14 @@ def get_counts(actor: Actor) -> Counts:
 @op("GET", "/plugins", permission=Permission.PORTAL_READ, tags=TAGS, summary="Loaded plugins")
 def list_plugins(portal: Portal) -> Plugins:
     return Plugins(items=[Plugin.model_validate(plugin, from_attributes=True) for plugin in portal.registry.plugins])
+
+
+@op("GET", "/plugins/{name}", permission=Permission.PORTAL_READ, tags=TAGS, summary="One loaded plugin", problems=(404,))
+def get_plugin(portal: Portal, name: str) -> Plugin:
+    found = next((plugin for plugin in portal.registry.plugins if plugin.name == name), None)
+    if found is None:
+        raise NotFound(f"There is no plugin {name!r}. `GET /plugins` tells which are loaded.")
+    return Plugin.model_validate(found, from_attributes=True)
 
 
 @op("GET", "/openapi.json", public="its setting decides", tags=TAGS, summary="This document", problems=(401,),

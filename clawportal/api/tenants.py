@@ -135,6 +135,15 @@ class TenantPatch(Strict):
     )
 
 
+class TenantPut(Strict):
+    """All that can be set; what is absent gets its default."""
+
+    title: str = Field(max_length=500)
+    allowed_adapters: dict[str, list[str]] | None = Field(None, max_length=100, description="Null: every kind of claw.")
+    default_cluster: str | None = Field(None, max_length=100, description="Id or name.")
+    require_totp: bool = False
+
+
 class NewProject(Strict):
     tenant: str = Field(max_length=100, description="Id of the organisation.")
     name: str = Field(max_length=200, description="1 to 63 small letters, digits or dashes; unique in its organisation.")
@@ -202,6 +211,15 @@ def change_tenant(actor: Actor, portal: Portal, tenant_id: str, body: TenantPatc
     return _tenant(tenants.update(portal, actor, tenant_id, change))
 
 
+@op("PUT", "/tenants/{tenant_id}", permission=Permission.TENANT_UPDATE, tags=TAGS, returns=TenantDocument,
+    summary="Replace the settings of an organisation", problems=(404, 409),
+    example={"title": "Acme Ltd.", "require_totp": True})  # fmt: skip
+def replace_tenant(actor: Actor, portal: Portal, tenant_id: str, body: TenantPut) -> dict[str, Any]:
+    unset = frozenset(name for name in ("allowed_adapters", "default_cluster") if getattr(body, name) is None)
+    change = tenants.TenantChange(body.title, body.allowed_adapters, body.default_cluster, body.require_totp, unset)
+    return _tenant(tenants.update(portal, actor, tenant_id, change))
+
+
 @op("GET", "/tenants/{tenant_id}/losses", permission=Permission.TENANT_DELETE, tags=TAGS, returns=LossesDocument,
     summary="What deleting an organisation would take along", problems=(404,))  # fmt: skip
 def get_tenant_losses(actor: Actor, tenant_id: str) -> dict[str, Any]:
@@ -237,6 +255,12 @@ def get_project(actor: Actor, project_id: str) -> dict[str, Any]:
 @op("PATCH", "/projects/{project_id}", permission=Permission.PROJECT_MANAGE, tags=TAGS, summary="Rename a project",
     returns=ProjectDocument, problems=(404, 409))  # fmt: skip
 def change_project(actor: Actor, portal: Portal, project_id: str, body: ProjectPatch) -> dict[str, Any]:
+    return _project(tenants.rename_project(portal, actor, project_id, body.title))
+
+
+@op("PUT", "/projects/{project_id}", permission=Permission.PROJECT_MANAGE, tags=TAGS, summary="Replace the settings of a project",
+    returns=ProjectDocument, problems=(404, 409))  # fmt: skip
+def replace_project(actor: Actor, portal: Portal, project_id: str, body: ProjectPatch) -> dict[str, Any]:
     return _project(tenants.rename_project(portal, actor, project_id, body.title))
 
 

@@ -20,7 +20,7 @@ from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits, uploads
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import clients, identity, sessions
+from clawportal.services import clients, identity, sessions, tickets
 from clawportal.services.portal import Portal
 from clawportal.services.sessions import Place
 
@@ -64,8 +64,36 @@ def _from_session(session_id: str) -> SessionUser | None:
 def current_actor() -> Actor | None:
     """Who asks, None for nobody. A bearer token, even a wrong one, outranks the session: it was sent on purpose."""
     if "actor" not in g:
-        g.actor = _bearer() if _bearer_text() is not None else inside.narrow(getattr(current_user, "actor", None))
+        g.actor = _recognised()
     return cast("Actor | None", g.actor)
+
+
+def _recognised() -> Actor | None:
+    ticket: tickets.Bearer | None = g.get("ticket")
+    if ticket is not None:
+        return _behind(ticket)
+    return _bearer() if _bearer_text() is not None else inside.narrow(getattr(current_user, "actor", None))
+
+
+def use_ticket(instance_id: str, text: str) -> None:
+    """From now on this request is that of whoever the ticket was given to."""
+    g.ticket = tickets.redeem(portal(), instance_id, text)
+    g.pop("actor", None)
+
+
+def _behind(ticket: tickets.Bearer) -> Actor | None:
+    if ticket.token:
+        return _by_token(ticket.token)
+    found = sessions.actor_from(portal(), ticket.session_id, sessions.BROWSER)
+    return inside.applied(found, ticket.tenant_id) if found and ticket.tenant_id else found
+
+
+def bearer() -> tickets.Bearer:
+    """By what the present request was recognised."""
+    text = _bearer_text()
+    if text is not None:
+        return tickets.Bearer(token=text)
+    return tickets.Bearer(str(getattr(current_user, "id", "")), "", inside.chosen() or "")
 
 
 def _bearer_text() -> str | None:
@@ -75,7 +103,11 @@ def _bearer_text() -> str | None:
 
 def _bearer() -> Actor | None:
     """An API token, or an access token of a program that signed in; never a refresh token."""
-    text, came = _bearer_text() or "", place()
+    return _by_token(_bearer_text() or "")
+
+
+def _by_token(text: str) -> Actor | None:
+    came = place()
     if text.startswith(identity.TOKEN_PREFIX):
         return identity.actor_from_token(portal(), text, came.address)
     client = clients.actor_from_access(portal(), text, came)

@@ -4,6 +4,7 @@
     GET /api/v1/instances/{id}/metrics/stream             {"instance_id": ..., "at": ..., "cpu_percent": ..., ...}
     GET /api/v1/instances/{id}/console?columns=80&rows=24 a shell: binary messages are what is typed and shown; the caller may
                                                           send {"columns": n, "rows": m}; at the end: {"code": n, "reason": ""}
+                                                          with ?ticket= of POST to the same address, no header is needed
     GET /api/v1/instances/{id}/connect/{port}             one TCP connection to a port of the claw, as binary messages both ways
 
 Each message is one JSON object. `{"problem": "..."}` says why the stream ends; a ping comes every 25 seconds. Browsers send their
@@ -13,6 +14,7 @@ session's cookie and must come from the portal's own pages; others send `Authori
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import queue
 import socket
@@ -104,6 +106,20 @@ def metric_stream(instance_id: str) -> Response:
         portal.samples.listeners.remove(sampled)
 
 
+def _by_ticket(view: Callable[[str], Response]) -> Callable[[str], Response]:
+    """Whoever brings a ticket is who it was given to, whatever else they send."""
+
+    @functools.wraps(view)
+    def told(instance_id: str) -> Response:
+        if "ticket" in request.args:
+            _ready()
+            security.use_ticket(instance_id, request.args["ticket"])
+        return view(instance_id)
+
+    return told
+
+
+@_by_ticket
 @requires(Permission.INSTANCE_CONSOLE)
 def console_stream(instance_id: str) -> Response:
     portal, actor = security.portal(), security.actor()

@@ -116,7 +116,7 @@ class Api:
                     from kubernetes.client.configuration import Configuration
                 except ImportError as error:
                     raise Unavailable(
-                        "The client of Kubernetes is not installed. Install clawportal[kubernetes] and restart the portal."
+                        "The client of Kubernetes is missing. It belongs to the portal: install that again, and restart it."
                     ) from error
 
                 config = Configuration()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import simple_websocket
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from clawportal.db import db
-from clawportal.models import AuditEntry
-from clawportal.services import consolehub
+from clawportal import clock
+from clawportal.db import db, transaction
+from clawportal.models import ApiToken, AuditEntry
+from clawportal.services import consolehub, tickets
 from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
 from tests.realtime.conftest import Browser
 
@@ -170,3 +173,54 @@ def test_streams_refuse_in_words_what_is_no_websocket_and_strangers(server: Serv
         with pytest.raises(simple_websocket.ConnectionError) as caught:
             line(server, stranger, f"{claw}/{path}")
         assert caught.value.status_code == 404
+
+
+def ticketed(server: Server, path: str) -> simple_websocket.Client:
+    """Without a cookie, without a header."""
+    return simple_websocket.Client.connect(f"{server.url.replace('http', 'ws')}{path}")
+
+
+def refused(server: Server, path: str) -> int:
+    with pytest.raises(simple_websocket.ConnectionError) as caught:
+        ticketed(server, path)
+    return int(caught.value.status_code)
+
+
+def test_a_ticket_opens_one_console_once(server: Server, claw: str) -> None:
+    made = server.admin.post(f"instances/{claw}/console")
+    assert made.status_code == 201, made.get_data(as_text=True)
+    told = made.get_json()
+    assert told["url"].startswith("ws://") and told["url"].endswith(told["path"]) and told["ticket"] in told["path"]
+    other = server.admin.create("other")["id"]
+    assert refused(server, told["path"].replace(claw, other)) == 401, "it is for one instance"
+    assert refused(server, f"/api/v1/instances/{claw}/console?ticket={told['ticket'][:-6]}AAAAAA") == 401
+    assert refused(server, f"/api/v1/instances/{claw}/console?ticket=%FF") == 401
+    shell = ticketed(server, f"{told['path']}&columns=71&rows=11")
+    shell.send(b"stty size; exit 3\n")
+    pieces: list[Any] = []
+    with contextlib.suppress(simple_websocket.ConnectionClosed):
+        while True:
+            pieces.append(shell.receive(timeout=10))
+    assert b"11 71" in b"".join(piece for piece in pieces if isinstance(piece, bytes))
+    assert refused(server, told["path"]) == 401, "it is spent"
+    late = server.admin.post(f"instances/{claw}/console").get_json()
+    clock.advance(tickets.LIFE + timedelta(seconds=1))
+    try:
+        assert refused(server, late["path"]) == 401, "it is too old"
+    finally:
+        clock.advance(-tickets.LIFE - timedelta(seconds=1))
+
+
+def test_a_ticket_is_worth_what_its_owner_may_now(server: Server, claw: str) -> None:
+    viewer = make_person(server.app, "looker", "viewer", "default")
+    assert viewer.post(f"instances/{claw}/console").status_code in (403, 404)
+    make_tenant(server.app, "beside")
+    assert make_person(server.app, "beside", "tenant-admin", "beside").post(f"instances/{claw}/console").status_code == 404
+    admin = make_person(server.app, "going", "tenant-admin", "default")
+    told = admin.post(f"instances/{claw}/console").get_json()
+    with server.app.app_context(), transaction():
+        db.session.execute(update(ApiToken).where(ApiToken.user_id == admin.actor.id).values(revoked_at=clock.now()))
+    assert refused(server, told["path"]) == 401, "the token by which it was asked for is revoked"
+    server.admin.post(f"instances/{claw}/stop")
+    server.admin.reaches(claw, "stopped")
+    assert server.admin.post(f"instances/{claw}/console").status_code == 409
