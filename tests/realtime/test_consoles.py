@@ -204,11 +204,11 @@ def test_a_ticket_opens_one_console_once(server: Server, claw: str) -> None:
     assert b"11 71" in b"".join(piece for piece in pieces if isinstance(piece, bytes))
     assert refused(server, told["path"]) == 401, "it is spent"
     late = server.admin.post(f"instances/{claw}/console").get_json()
-    clock.advance(tickets.LIFE + timedelta(seconds=1))
+    clock.travel(tickets.LIFE + timedelta(seconds=1))
     try:
         assert refused(server, late["path"]) == 401, "it is too old"
     finally:
-        clock.advance(-tickets.LIFE - timedelta(seconds=1))
+        clock.travel(-tickets.LIFE - timedelta(seconds=1))
 
 
 def test_a_ticket_is_worth_what_its_owner_may_now(server: Server, claw: str) -> None:
