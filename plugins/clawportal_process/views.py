@@ -17,7 +17,10 @@ from typing import Any
 
 from clawportal_process import launch
 
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store")
+_SYSTEM = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store",
+    "/var/lib/ca-certificates",  # where SUSE keeps what /etc/ssl leads to
+)  # fmt: skip
 NODES = ("null", "zero", "full", "random", "urandom", "tty")
 _STREAMS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _SHARED_MEMORY = "mode=1777,size=256m"
