@@ -695,9 +695,10 @@ class Pass:
             if health.state is HealthState.DEGRADED:
                 return self.well(health)  # it does part of its work, so it may go on
             runtime.kill(plans.ref_of(self.row))
+            words = health.message.rstrip(".") or "it does not answer"
             raise GiveUp(
                 "StartTimedOut",
-                f"The claw did not turn healthy in time: {health.message or 'it does not answer'}.",
+                f"The claw did not turn healthy in time: {words}.",
                 "Read its log. If it only needs longer, start it again.",
                 self.last_words(runtime),
             )

@@ -18,7 +18,7 @@ from clawportal.services.portal import Portal
 from clawportal.types import LogLine, LogRecord
 
 MAX_TAIL = 10_000
-MAX_READ, MAX_LINE = 8 * bounded.MIB, 256 * bounded.KIB
+MAX_READ, MAX_LINE = 4 * bounded.MIB, 256 * bounded.KIB
 """Characters of one answer and of one line in it; the download has all."""
 DEFAULT_TAIL = 500
 LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3}

@@ -22,7 +22,7 @@ Connect = Callable[[float], "docker.APIClient"]
 _NANO = re.compile(r"(\.\d{1,6})\d*")
 _LONGEST = 256 * 1024
 _PIECE = 16 * 1024
-_MOST = 32 * bounded.MIB
+_MOST = 8 * bounded.MIB
 """Of lines that are held together to find the last ones, characters."""
 
 

@@ -19,7 +19,7 @@ from clawportal_kubernetes.client import Api, ApiError, parse_time, verdict
 _QUIET = 0.9
 _LONGEST = 262_144
 _READ_TIMEOUT = 300.0
-_MOST = 32 * bounded.MIB
+_MOST = 8 * bounded.MIB
 """Of lines that are held together to find the last ones, characters."""
 _WAITING = (
     "waiting to start",

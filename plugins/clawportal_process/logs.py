@@ -23,7 +23,7 @@ _MERGE_LIMIT = 256 * 1024
 """Pieces of one long line are put together up to this size."""
 
 
-_HELD = 32 * MIB
+_HELD = 8 * MIB
 """Of lines that are held together to find the last ones, bytes."""
 
 
