@@ -22,6 +22,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from clawportal.errors import Conflict
+from clawportal.folding import fold
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def configure_engine(engine: Engine) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves; pysqlite's own BEGIN comes too late
         for pragma in _SQLITE_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function("fold", 1, lambda text: None if text is None else fold(str(text)), deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:

@@ -100,6 +100,9 @@ def _audit(settings: Settings) -> Iterator[DoctorResult]:
     try:
         with engine.connect() as connection:
             broken = connection.execute(text("SELECT broken_at FROM audit_head")).scalar()
+            twins = (
+                connection.execute(text("SELECT name FROM user_account WHERE folded LIKE '%#%' ORDER BY name")).scalars().all()
+            )
             clock = connection.execute(text("SELECT value FROM portal_setting WHERE name = 'retention_clock'")).scalar()
     except SQLAlchemyError:
         return  # told by the look at the tables
@@ -108,6 +111,9 @@ def _audit(settings: Settings) -> Iterator[DoctorResult]:
     whole = "its head is the one that this portal signed" if broken is None else f"broken at entry {broken}"
     remedy = "Run: clawportal audit verify; look into it; then: clawportal audit acknowledge --why ..."
     yield DoctorResult("audit", broken is None, whole, remedy)
+    if twins:
+        told = f"these read the same as another account: {', '.join(twins[:20])}"
+        yield DoctorResult("names", False, told, "Close the one of each pair that nobody uses; both work until then.")
     found = json.loads(clock) if isinstance(clock, str) else clock or {}
     hours = found.get("ahead", 0.0) / 3600
     went = f"{hours:.0f} hours further than this portal saw pass; nothing is deleted" if hours else "as this portal saw time pass"

@@ -246,14 +246,15 @@ def create(name: str, role: str, password_stdin: bool, hash_stdin: bool) -> None
 @user.command("set-password")
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
-def set_password(name: str, password_stdin: bool) -> None:
+@click.option("--end-tokens", is_flag=True, help="Also revoke all their API tokens.")
+def set_password(name: str, password_stdin: bool, end_tokens: bool) -> None:
     """Give a user a new password; all their sessions end."""
     from clawportal.permissions import SYSTEM
     from clawportal.services import identity
 
     password = _read_password(password_stdin)
     with _portal() as portal:
-        identity.set_password(portal, SYSTEM, identity.find_user(name).id, password)
+        identity.set_password(portal, SYSTEM, identity.find_user(name).id, password, end_tokens=end_tokens)
     click.echo(f"The password of {name} was changed.")
 
 

@@ -11,7 +11,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, request, session
+from flask import Flask, Response, after_this_request, current_app, g, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFProtect
 
@@ -20,7 +20,7 @@ from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits, uploads
 from clawportal.models import User
 from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import clients, identity, sessions, tickets
+from clawportal.services import clients, devices, identity, sessions, tickets
 from clawportal.services.portal import Portal
 from clawportal.services.sessions import Place
 
@@ -200,6 +200,25 @@ def begin_session(user: User, provider_id: str | None = None) -> None:
     found = identity.actor_of(portal(), user)
     login_user(SessionUser(found, row.id))
     g.actor = found
+    _keep_device(user.id)
+
+
+DEVICE_COOKIE = "clawportal_device"
+
+
+def device_cookie() -> str:
+    """What this browser keeps since somebody signed in with it; it lets nobody in."""
+    return request.cookies.get(DEVICE_COOKIE, "")
+
+
+def _keep_device(user_id: str) -> None:
+    text = devices.made_for(portal(), user_id)
+
+    @after_this_request
+    def _set(answer: Response) -> Response:
+        secure = portal().settings.secure_cookies
+        answer.set_cookie(DEVICE_COOKIE, text, max_age=devices.LIVES, httponly=True, samesite="Lax", secure=secure, path="/")
+        return answer
 
 
 def end_session() -> None:

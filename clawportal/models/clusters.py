@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, String, Text, false, text, true
+from sqlalchemy import JSON, Connection, ForeignKey, LargeBinary, String, Text, event, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from clawportal import clock
+from clawportal import clock, folding
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
@@ -22,6 +22,8 @@ class Cluster(Base):
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(63), unique=True)
     title: Mapped[str] = mapped_column(String(200), default="")
+    searched: Mapped[str] = mapped_column(Text, default="")
+    """Name and title as a search compares them."""
     runtime: Mapped[str] = mapped_column(String(40))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     """As the driver's settings model has it, without what is secret."""
@@ -80,3 +82,9 @@ class ClusterTenant(Base):
 
     cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id", ondelete="CASCADE"), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+@event.listens_for(Cluster, "before_insert")
+@event.listens_for(Cluster, "before_update")
+def _fold(_mapper: object, _connection: Connection, row: Cluster) -> None:
+    row.searched = folding.searched(row.name, row.title or "")

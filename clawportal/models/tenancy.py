@@ -5,10 +5,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, false, text
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Connection,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    event,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from clawportal import clock
+from clawportal import clock, folding
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
@@ -22,6 +35,8 @@ class Tenant(Base):
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(63), unique=True)
     title: Mapped[str] = mapped_column(String(200), default="")
+    searched: Mapped[str] = mapped_column(Text, default="")
+    """Name and title as a search compares them."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
     allowed_adapters: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
     """Kinds of claw that may be created, each with its allowed versions (none named: all). None: every kind."""
@@ -153,3 +168,9 @@ class Quota(Base):
     memory: Mapped[str] = mapped_column(String(40), default="")
     storage: Mapped[str] = mapped_column(String(40), default="", server_default="")
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+
+
+@event.listens_for(Tenant, "before_insert")
+@event.listens_for(Tenant, "before_update")
+def _fold(_mapper: object, _connection: Connection, row: Tenant) -> None:
+    row.searched = folding.searched(row.name, row.title or "")

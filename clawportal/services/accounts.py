@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, func, select
 
+from clawportal import folding
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, Invalid, NotFound
 from clawportal.models import Membership, Tenant, User
@@ -41,7 +42,7 @@ def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> Slice
     _require(actor)
     where: list[ColumnElement[bool]] = [User.service_tenant_id.is_(None)]
     if text:
-        where.append(or_(User.name.icontains(text, autoescape=True), User.display_name.icontains(text, autoescape=True)))
+        where.append(User.searched.contains(folding.fold(text), autoescape=True))
     total = db.session.scalar(select(func.count()).select_from(User).where(*where)) or 0
     return paging.page(
         select(User).where(*where), paging.by_name(User), which, about=("accounts", text), total=total,

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from clawportal import clock, origin
+from clawportal import clock, folding, origin
 from clawportal.db import BEFORE_COMMIT, db, scratch, transaction
 from clawportal.errors import Conflict, Invalid
 from clawportal.models import AuditEntry, Instance, Membership, User, UserSession
@@ -284,7 +284,7 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         below = AuditEntry.action.startswith(f"{filters.action}.", autoescape=True)
         where.append(or_(AuditEntry.action == filters.action, below))
     if filters.object:
-        named = AuditEntry.object_name.icontains(filters.object, autoescape=True)
+        named = _says(AuditEntry.object_name, filters.object)
         where.append(or_(AuditEntry.object_id == filters.object, named))
     if filters.instance:
         where.append(AuditEntry.instance_id == filters.instance)
@@ -296,8 +296,16 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         where.append(AuditEntry.at < filters.until)
     if filters.text:
         columns = (AuditEntry.object_name, AuditEntry.actor_name, AuditEntry.summary, AuditEntry.reason, AuditEntry.address)
-        where.append(or_(*(column.icontains(filters.text, autoescape=True) for column in columns)))
+        where.append(or_(*(_says(column, filters.text) for column in columns)))
     return where
+
+
+def _says(column: Any, text: str) -> ColumnElement[bool]:
+    """Entries are hashed as they are, so nothing folded stands beside them; SQLite folds only ASCII by itself."""
+    found: ColumnElement[bool] = column.icontains(text, autoescape=True)
+    if not text.isascii() and db.engine.dialect.name == "sqlite":
+        found = func.fold(column).contains(folding.fold(text), autoescape=True)
+    return found
 
 
 def check(filters: Filters) -> Filters:

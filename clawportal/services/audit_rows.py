@@ -93,7 +93,7 @@ UNWATCHED: dict[str, str] = {
 
 _NOISE = frozenset({
     "id", "tenant_id", "created_at", "created_by", "created_by_id", "updated_at", "last_login_at", "last_used_at",
-    "session_epoch", "scope_id", "prefix",
+    "session_epoch", "scope_id", "prefix", "folded", "skeleton", "searched",
 })  # fmt: skip
 
 

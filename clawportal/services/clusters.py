@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
-from clawportal import clock, lifecycle
+from clawportal import clock, folding, lifecycle
 from clawportal.addresses import carries_credentials
 from clawportal.certificates import certificates
 from clawportal.db import db, transaction
@@ -22,7 +22,7 @@ from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed,
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, catalog, destinations, findings, ledger, paging, walls
+from clawportal.services import access, catalog, destinations, findings, ledger, names, paging, walls
 from clawportal.services.connections import Target
 from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
@@ -212,7 +212,7 @@ def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> Clust
     """One page and the true total; four statements, whatever the number."""
     where: list[ColumnElement[bool]] = [access.visible(Cluster, actor)]
     if text:
-        where.append(or_(Cluster.name.icontains(text, autoescape=True), Cluster.title.icontains(text, autoescape=True)))
+        where.append(Cluster.searched.contains(folding.fold(text), autoescape=True))
     total = db.session.scalar(select(func.count()).select_from(Cluster).where(*where)) or 0
     found = paging.page(
         select(Cluster).where(*where), paging.by_name(Cluster), which, about=("clusters", text), total=total,
@@ -513,6 +513,7 @@ def _checked_tenants(wanted: Sequence[str], errors: list[FieldError]) -> list[st
 
 def _check_words(title: str, labels: Mapping[str, str]) -> list[FieldError]:
     errors = [FieldError("title", "A title may have 200 characters at most.")] if len(title.strip()) > 200 else []
+    errors += names.check_title(title.strip(), "title")
     return errors + catalog.check_labels(labels)
 
 
@@ -716,5 +717,8 @@ def remove(portal: Portal, actor: Actor, cluster_id: str, *, confirm: str) -> No
             raise Invalid.field("confirm", f"Type {cluster.name} to confirm.", "missing" if not confirm else "invalid")
         _told(portal, actor, cluster, "deleted", "was deleted", level="warning")
         db.session.execute(delete(Instance).where(Instance.cluster_id == cluster.id))  # rows of those destroyed long ago
-        after_commit(portal.connections.drop, cluster.id)
+        if cluster.runtime == "process":  # what was to be kept of its claws lies there
+            after_commit(portal.connections.drop, cluster.id)
+        else:
+            after_commit(portal.connections.forget, cluster.id, cluster.name)
         db.session.delete(cluster)

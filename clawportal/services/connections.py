@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -101,6 +102,11 @@ class Connections:
             line = self._lines.pop(cluster_id, None)
         if line is not None:
             _close(cluster_id, line.runtime)
+
+    def forget(self, cluster_id: str, name: str) -> None:
+        """Close it, and delete what was kept for it on the portal's machine, such as certificates of an earlier version."""
+        self.drop(cluster_id)
+        shutil.rmtree(self._data_dir / "clusters" / name, ignore_errors=True)
 
     def close(self) -> None:
         with self._lock:

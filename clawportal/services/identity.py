@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, func, select
 
 from clawportal import clock
 from clawportal.db import db, transaction
@@ -20,7 +20,7 @@ from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenti
 from clawportal.ids import looks_like_id
 from clawportal.models import ApiToken, Membership, Tenant, User
 from clawportal.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor, Grant, without_second_factor
-from clawportal.services import grants, ledger, token_limits
+from clawportal.services import grants, ledger, names, token_limits
 from clawportal.services.portal import Portal
 from clawportal.services.token_limits import NO_LIMITS, Limits
 
@@ -60,13 +60,16 @@ def create_user(
     hashed: bool = False,
 ) -> User:  # fmt: skip
     """A new person with one role; `portal-admin` holds everywhere and needs no tenant. `hashed`: `password` is a hash."""
-    _check_name(name)
+    check_name(name)
     check_hash(password) if hashed else check_password(password, "password")
     _check_role(role, tenant)
     with transaction():
         # Admin beside admin would be one person for everybody who reads
-        if db.session.scalar(select(User.id).where(or_(User.name == name, func.lower(User.name) == name.lower())).limit(1)):
-            raise Invalid.field("name", f"There is already a user named {name!r}.", "taken")
+        if (known := names.taken_by(name)) is not None:
+            message = f"There is already a user named {name!r}."
+            if known != name:
+                message = f"There is already a user named {known!r}, which reads the same."
+            raise Invalid.field("name", message, "taken")
         user = User(name=name, password_hash=password if hashed else _hasher.hash(password), must_change_password=must_change)
         db.session.add(user)
         db.session.flush()
@@ -75,7 +78,8 @@ def create_user(
     return user
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    names.check(name)
     if not (2 <= len(name) <= 100 and all(letter.isalnum() or letter in "._-@" for letter in name)):
         raise Invalid.field("name", "A user name has 2 to 100 letters, digits, or any of . _ - @")
     if unicodedata.normalize("NFKC", name) != name:
@@ -103,7 +107,7 @@ def check_password(password: str, path: str) -> None:
 
 def authenticate(portal: Portal, name: str, password: str) -> User:
     """The user, or Unauthenticated. Takes as long for a name that does not exist as for a wrong password."""
-    user = db.session.scalar(select(User).where(User.name == name, User.service_tenant_id.is_(None)))
+    user = names.person(name)
     known = user.password_hash if user is not None and user.active and user.password_hash != NO_PASSWORD else _NOBODY
     if not _matches(known, password) or user is None or known is _NOBODY:
         raise Unauthenticated("The name or the password is wrong.")
@@ -150,8 +154,10 @@ def check_hash(known: str) -> None:
         raise Invalid.field("password_hash", "This is not a hash of bcrypt ($2b$...) or argon2id ($argon2id$...).")
 
 
-def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: str | None = None) -> User:
-    """A new password; all sessions of the user end. `old` is asked for when people change their own."""
+def set_password(
+    portal: Portal, actor: Actor, user_id: str, new: str, *, old: str | None = None, end_tokens: bool = False
+) -> User:
+    """A new password; all sessions of the user end, and API tokens where that is wanted. `old`: asked of people themselves."""
     check_password(new, "new_password")
     with transaction():
         user = db.session.get(User, user_id)
@@ -164,7 +170,21 @@ def set_password(portal: Portal, actor: Actor, user_id: str, new: str, *, old: s
         user.session_epoch += 1
         user.must_change_password = False
         ledger.record(portal, "user.password_changed", actor=actor, message=f"The password of {user.name} was changed.")
+        if end_tokens:
+            end_all_tokens(portal, actor, user)
     return user
+
+
+def end_all_tokens(portal: Portal, actor: Actor, user: User) -> int:
+    """Revoke every API token of somebody; how many there were."""
+    with transaction():
+        rows = list_tokens(user.id)
+        for row in rows:
+            row.revoked_at = clock.now()
+        if rows:
+            message = f"All API tokens of {user.name} were revoked: {len(rows)}."
+            ledger.record(portal, "token.revoked", actor=actor, tenant_id=_home(user.id), message=message, level="warning")
+    return len(rows)
 
 
 def check_not_given(user: User, new: str, path: str) -> None:
@@ -181,7 +201,7 @@ def verify_own(user: User, password: str, path: str) -> None:
 
 def find_user(name: str) -> User:
     """A person; service accounts have neither password nor second factor."""
-    user = db.session.scalar(select(User).where(User.name == name, User.service_tenant_id.is_(None)))
+    user = names.person(name)
     if user is None:
         raise NotFound(f"There is no user named {name!r}.")
     return user

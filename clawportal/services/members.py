@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
-from clawportal import clock
+from clawportal import clock, folding
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from clawportal.models import (
@@ -43,6 +43,7 @@ from clawportal.permissions import (
     custom_permissions,
 )
 from clawportal.services import access, grants, identity, ledger, paging
+from clawportal.services.names import check_title, is_named, person, taken_by
 from clawportal.services.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.portal import Portal
 
@@ -183,7 +184,7 @@ def listing(actor: Actor, tenant_id: str, *, text: str = "", which: Which = FIRS
     tenant_for(actor, tenant_id, Permission.MEMBER_READ)
     where: list[ColumnElement[bool]] = [Membership.tenant_id == tenant_id, User.service_tenant_id.is_(None)]
     if text:
-        where.append(or_(User.name.icontains(text, autoescape=True), User.display_name.icontains(text, autoescape=True)))
+        where.append(User.searched.contains(folding.fold(text), autoescape=True))
     base: Any = select(Membership, User).join(User, User.id == Membership.user_id).where(*where)
     total = db.session.scalar(select(func.count()).select_from(base.subquery())) or 0
     order = paging.by_name(User, lambda row: row[1])
@@ -238,8 +239,9 @@ def _membership(tenant_id: str, user_id: str, *, lock: bool = False) -> Membersh
 
 def _member_named(tenant_id: str, name: str, path: str = "member") -> User:
     """By name or id. Whoever is no member is told apart from nobody at all in no way."""
-    query = select(User).join(Membership, Membership.user_id == User.id).order_by((User.id == name).desc())
-    found = db.session.scalar(query.where(Membership.tenant_id == tenant_id, or_(User.id == name, User.name == name)).limit(1))
+    exact = ((User.id == name).desc(), (User.name == name).desc())
+    query = select(User).join(Membership, Membership.user_id == User.id).order_by(*exact)
+    found = db.session.scalar(query.where(Membership.tenant_id == tenant_id, or_(User.id == name, is_named(name))).limit(1))
     if found is None:
         raise Invalid.field(path, f"There is no member named {name!r} in this organisation.", "unknown")
     return found
@@ -253,7 +255,10 @@ def create(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str, *
         check_givable(actor, tenant_id, role, Scope(tenant_id))
         if len(display_name.strip()) > 200:
             raise Invalid.field("display_name", "A name may have 200 characters at most.")
-        if db.session.scalar(select(User.id).where(User.name == name)):
+        if errors := check_title(display_name.strip(), "display_name"):
+            raise Invalid(errors[0].message, errors=errors)
+        identity.check_name(name)
+        if taken_by(name) is not None:
             remedy = "Choose another name, or make an invitation if this person has an account already."
             raise Invalid.field("name", f"The name {name} cannot be used. {remedy}", "taken")
         user = identity.create_user(portal, actor, name, password, role=role, tenant=tenant, must_change=True)
@@ -268,7 +273,8 @@ def add(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str) -> M
     with transaction():
         tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
         check_givable(actor, tenant_id, role, Scope(tenant_id))
-        user = db.session.scalar(select(User).where(or_(User.id == name, User.name == name), User.service_tenant_id.is_(None)))
+        known = db.session.get(User, name)
+        user = known if known is not None and known.service_tenant_id is None else person(name)
         if user is None:
             raise Invalid.field("name", f"There is no account named {name!r}.", "unknown")
         _join(portal, actor, tenant_id, user, role)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import secrets
 import unicodedata
@@ -12,18 +13,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, or_, select
 
-from clawportal import clock, origin
+from clawportal import clock, folding, origin
 from clawportal.db import db, transaction
-from clawportal.errors import Conflict, Forbidden, NotFound, Problem
+from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from clawportal.ids import looks_like_id
 from clawportal.keyring import KeyringError
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Tenant, User, UserSession
+from clawportal.models.identity import TWIN
 from clawportal.permissions import Actor
-from clawportal.services import audit_refusals, identity, ledger, members, oidc_groups, otp, sessions, throttle
+from clawportal.services import audit_refusals, identity, ledger, members, names, oidc_groups, otp, sessions, throttle
 from clawportal.services.audit import NOBODY, REFUSED, Pending
-from clawportal.services.oidc_calls import NotProved, Proof, claim
+from clawportal.services.oidc_calls import NotProved, Proof, ProviderDown, claim
 from clawportal.services.oidc_providers import Button, by_slug, setup_of
 from clawportal.services.portal import Portal
 
@@ -203,6 +205,7 @@ def _let_in(portal: Portal, flow: Flow, proof: Proof) -> Arrived:
         if provider is None or not provider.enabled:
             raise _strange()
         person = _person(provider, proof)
+        _check_enough(provider, proof)
         _check_domain(provider, person)
         link = _link_to(portal, provider, person, flow.user_id) if flow.user_id else _known(portal, provider, person)
         user = db.session.get_one(User, link.user_id, with_for_update=True)
@@ -230,6 +233,8 @@ class _Person:
     """Whether the address is theirs for sure."""
     name: str
     groups: frozenset[str]
+    no_groups_claim: bool
+    """The claim that rules look at was not there at all."""
     too_many: bool
     """The provider left the groups out because there are too many."""
 
@@ -247,6 +252,7 @@ def _person(provider: OidcProvider, proof: Proof) -> _Person:
         "@" in email and (confirmed or _true(claims.get("xms_edov"))),
         _text(claims, provider.name_claim, 200),
         frozenset(_listed(groups)),
+        groups is None,
         isinstance(left_out, Mapping) and provider.groups_claim in left_out,
     )
 
@@ -266,6 +272,19 @@ def _listed(value: Any) -> Collection[str]:
     return [item for item in found if isinstance(item, str) and len(item) <= 255]
 
 
+def _check_enough(provider: OidcProvider, proof: Proof) -> None:
+    """Where the account page could not be used, the ID token has to have what decides: who may come in, and with which rights."""
+    if not proof.unread:
+        return
+    needed = [_groups_claim(provider), provider.email_claim if provider.email_domains else ""]
+    known = select(OidcIdentity.id).where(OidcIdentity.provider_id == provider.id, OidcIdentity.subject == proof.subject)
+    if db.session.scalar(known) is None:
+        needed += [provider.username_claim, provider.email_claim if provider.link_by_email else ""]
+    lacking = [name for name in dict.fromkeys(needed) if name and claim(proof.claims, name) is None]
+    if lacking:
+        raise ProviderDown(f"{proof.unread} The ID token alone does not say {', '.join(lacking)}.")
+
+
 def _check_domain(provider: OidcProvider, person: _Person) -> None:
     if not provider.email_domains:
         return
@@ -278,6 +297,10 @@ def _check_domain(provider: OidcProvider, person: _Person) -> None:
 def _follow(portal: Portal, provider: OidcProvider, user: User, person: _Person) -> None:
     if person.too_many and _groups_claim(provider):
         raise NotAllowed(f"{provider.title} left your groups out, since there are too many. Ask an administrator.")
+    if person.no_groups_claim and (wanted := _groups_claim(provider)):
+        message = f"{provider.title} sent no {wanted} for {user.name}, so none of its groups gives anything."
+        data = {"user_id": user.id, "provider": provider.slug}
+        ledger.record(portal, "user.groups_missing", actor=Actor(user.id, user.name), level="warning", message=message, data=data)
     oidc_groups.follow(portal, provider, user, person.groups)
 
 
@@ -311,8 +334,11 @@ def _by_email(portal: Portal, provider: OidcProvider, person: _Person) -> User |
     """An account whose name is the confirmed address. Never one over the whole portal: who runs the provider must not be it."""
     if not person.confirmed:
         return None
-    query = select(User).where(func.lower(User.name) == person.email.lower(), User.service_tenant_id.is_(None), User.active)
-    found = db.session.scalars(query.limit(2)).all()
+    folded = folding.fold(person.email)
+    alike = or_(User.folded == folded, User.folded.startswith(f"{folded}{TWIN}", autoescape=True))
+    query = select(User).where(alike, User.service_tenant_id.is_(None))
+    near = db.session.scalars(query.where(User.active).limit(20)).all()
+    found = [user for user in near if names.same_address(user.name, person.email)]
     if len(found) != 1 or _of_user(provider.id, found[0].id) is not None or _over_the_portal(found[0]):
         return None
     return found[0]
@@ -364,9 +390,13 @@ def _free_name(provider: OidcProvider, person: _Person) -> str:
     said = unicodedata.normalize("NFKC", person.username or person.email or f"{provider.slug}-{person.subject}")
     base = "".join(letter if letter.isalnum() or letter in "._-@" else "-" for letter in said)[:90].strip("-.")
     base = base if len(base) >= 2 and not looks_like_id(base) else f"{provider.slug}-{base or 'user'}"
+    try:
+        names.check(base)
+    except Invalid:  # it looks like somebody else
+        base = f"{provider.slug}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
     for number in range(1, 1000):
         name = base if number == 1 else f"{base}-{number}"
-        if db.session.scalar(select(User.id).where(func.lower(User.name) == name.lower())) is None:
+        if names.taken_by(name) is None:
             return name
     return f"{base[:60]}-{secrets.token_hex(8)}"
 

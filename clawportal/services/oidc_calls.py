@@ -6,14 +6,16 @@ bounded in size and time; what seldom changes is kept for an hour.
 
 from __future__ import annotations
 
+import base64
+import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 from clawportal import __version__, clock
 from clawportal.bounded import Budget, parse_json
@@ -35,6 +37,7 @@ REFUSED_FOR = 5.0
 """Seconds for which a provider that did not answer is not asked again: threads must not pile up in front of it."""
 SECONDS = 15.0
 BIGGEST = 1_000_000
+_JWT = re.compile(rb"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){2,4}")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -81,6 +84,18 @@ class Proof:
 
     subject: str
     claims: Mapping[str, Any]
+    unread: str = ""
+    """Why the provider's account page could not be used; then the claims are those of the ID token alone."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the last sign-in through a provider found; names of claims only, never their values."""
+
+    account_page: str
+    """What became of asking the userinfo_endpoint; empty where it was not asked."""
+    usable: bool
+    claims: tuple[str, ...]
 
 
 @dataclass
@@ -112,6 +127,7 @@ class ProviderCalls:
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._lock = threading.Lock()
         self._clients: dict[bool, httpx.Client] = {}
+        self._seen: dict[str, Seen] = {}
 
     def close(self) -> None:
         with self._lock:
@@ -174,10 +190,16 @@ class ProviderCalls:
         subject = claims.get("sub")
         if not isinstance(subject, str) or not 1 <= len(subject) <= 255 or not subject.isprintable():
             raise NotProved("The provider did not say whose account it is.")
-        access = token.get("access_token")
-        if found.userinfo_endpoint and isinstance(access, str) and any(claim(claims, name) is None for name in wanted):
-            claims = self._more(found, access, subject) | claims
-        return Proof(subject, claims)
+        access, unread = token.get("access_token"), ""
+        asked = found.userinfo_endpoint and isinstance(access, str) and any(claim(claims, name) is None for name in wanted)
+        if asked:
+            try:
+                claims = self._more(setup, found, str(access), subject) | claims
+            except ProviderDown as problem:
+                unread = problem.detail
+        told = (unread or "Its account page answers.") if asked else ""
+        self._seen[found.issuer] = Seen(told, not unread, tuple(sorted(_paths(claims)))[:100])
+        return Proof(subject, claims, unread)
 
     def _exchange(self, setup: Setup, found: Discovery, redirect_uri: str, code: str, verifier: str) -> dict[str, Any]:
         import httpx
@@ -228,23 +250,47 @@ class ProviderCalls:
             raise NotProved(f"The ID token of the provider is not good: {_words(error)}.") from error
         return dict(claims)
 
-    def _decoded(self, found: Discovery, text: str) -> Any:
+    def _decoded(self, found: Discovery, text: str, algorithms: Sequence[str] = ()) -> Any:
         """A key that is not known was perhaps made after the keys were read: they are read once more."""
         from joserfc import jwt
         from joserfc.errors import BadSignatureError, InvalidKeyIdError
         from joserfc.jws import JWSRegistry
 
-        registry = JWSRegistry(algorithms=_algorithms(found), strict_check_header=False)
+        registry = JWSRegistry(algorithms=list(algorithms or _algorithms(found)), strict_check_header=False)
         try:
             return jwt.decode(text, self._keys(found), registry=registry)
         except (InvalidKeyIdError, BadSignatureError):
             return jwt.decode(text, self._keys(found, anew=True), registry=registry)
 
-    def _more(self, found: Discovery, access: str, subject: str) -> dict[str, Any]:
-        more = self._get(found.userinfo_endpoint, {"Authorization": f"Bearer {access}"})
+    def _more(self, setup: Setup, found: Discovery, access: str, subject: str) -> dict[str, Any]:
+        """What the userinfo_endpoint says, as JSON or as a signed JWT. ProviderDown where nothing can be read from it."""
+        url = found.userinfo_endpoint
+        accepted = "application/json, application/jwt;q=0.9"
+        more = self._account(setup, found, self._ask(url, {"Authorization": f"Bearer {access}", "Accept": accepted}))
         if more.get("sub") != subject:
             raise NotProved("The provider told about another account than the one that signed in.")
         return more
+
+    def _account(self, setup: Setup, found: Discovery, body: bytes) -> dict[str, Any]:
+        from joserfc.errors import JoseError
+
+        text = body.strip()
+        if not text:
+            raise ProviderDown("The provider's account page answers with nothing.")
+        if text.count(b".") == 4 and _JWT.fullmatch(text):
+            raise ProviderDown("The provider's account page answers in encrypted form, which the portal does not read.")
+        if not _JWT.fullmatch(text):
+            return _object(found.userinfo_endpoint, text)
+        try:
+            claims = dict(self._decoded(found, text.decode(), ALGORITHMS).claims)
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            raise NotProved(f"What the provider signed about the account is not good: {_words(error)}.") from error
+        audience = claims.get("aud", setup.client_id)
+        if claims.get("iss", found.issuer) != found.issuer or setup.client_id not in (
+            audience if isinstance(audience, list) else [audience]
+        ):
+            raise NotProved("What the provider signed about the account is meant for somebody else.")
+        return claims
 
     def end_session_url(self, setup: Setup, back: str) -> str:
         """Where somebody signs out of the provider itself; empty where it has no such page, or cannot be asked."""
@@ -270,6 +316,7 @@ class ProviderCalls:
             return [DoctorResult("Provider", False, problem.detail, remedy)]
         results = [DoctorResult("Provider", True, f"{found.issuer} answers."), self._examined_keys(found)]
         results += [_flow(found), _pkce(found), _scopes(setup, found), *_claims(claims, found)]
+        results += [_account_page(found), *_last(self._seen.get(found.issuer), claims)]
         return [*results, self._credentials(setup, found, redirect_uri), _sign_out(found)]
 
     def _examined_keys(self, found: Discovery) -> DoctorResult:
@@ -297,23 +344,21 @@ class ProviderCalls:
 
     # ---- the network
 
-    def _get(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def _get(self, url: str) -> dict[str, Any]:
+        return _object(url, self._ask(url, {"Accept": "application/json"}))
+
+    def _ask(self, url: str, headers: Mapping[str, str]) -> bytes:
         import httpx
 
         try:
             with _bounds():
-                answer = self._http(url).get(url, headers={"Accept": "application/json", **(headers or {})})
+                answer = self._http(url).get(url, headers=dict(headers))
             answer.raise_for_status()
-            found = parse_json(answer.content)
+            return bytes(answer.content)
         except httpx.HTTPStatusError as error:
             raise ProviderDown(f"{url} answers with the status {error.response.status_code}.") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise ProviderDown(f"{url} does not answer: {_words(error)}.") from error
-        except ValueError as error:
-            raise ProviderDown(f"{url} does not answer with JSON.") from error
-        if not isinstance(found, dict):
-            raise ProviderDown(f"{url} does not answer with a JSON object.")
-        return found
 
     def _http(self, url: str) -> httpx.Client:
         """Proxies and certificates of the environment are honoured, but nobody needs a proxy to reach this machine."""
@@ -342,6 +387,16 @@ def _refusal(error: str) -> NotProved:
     if error == "invalid_grant":
         return NotProved("This sign-in is too old or was used already. Begin again.")
     return NotProved(f"The provider refused to finish the sign-in ({error[:100]}).")
+
+
+def _object(url: str, body: bytes) -> dict[str, Any]:
+    try:
+        found = parse_json(body)
+    except ValueError as error:
+        raise ProviderDown(f"{url} does not answer with JSON.") from error
+    if not isinstance(found, dict):
+        raise ProviderDown(f"{url} does not answer with a JSON object.")
+    return found
 
 
 def _words(error: Exception) -> str:
@@ -417,21 +472,51 @@ def _algorithms(found: Discovery) -> list[str]:
     return [name for name in ALGORITHMS if name in said]
 
 
-def _method(setup: Setup, found: Discovery) -> str:
+def _method(setup: Setup, found: Discovery) -> Any:
     if not setup.secret:
         return "none"
     said = found.listed("token_endpoint_auth_methods_supported", ("client_secret_basic",))
-    return "client_secret_post" if "client_secret_basic" not in said and "client_secret_post" in said else "client_secret_basic"
+    return "client_secret_post" if "client_secret_basic" not in said and "client_secret_post" in said else _basic
+
+
+def _basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> tuple[Any, Any, Any]:
+    """RFC 6749, 2.3.1: id and secret are form-encoded first, which Authlib leaves out. A `+` or `%` in a secret needs it."""
+    text = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
+    headers["Authorization"] = f"Basic {base64.b64encode(text.encode()).decode()}"
+    return uri, headers, body
 
 
 def claim(claims: Mapping[str, Any], name: str) -> Any:
-    """A claim by its name, or by a path with dots (`realm_access.roles`); None where there is none."""
+    """A claim by its name or by a path: `realm_access.roles`, or `/realm_access/roles` as a JSON pointer. None for none.
+
+    Keys may hold dots themselves (`resource_access.claws.example.com.roles`): the longest key that fits is tried first.
+    """
     if name in claims:
         return claims[name]
-    found: Any = claims
-    for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+    if name.startswith("/"):
+        return _at(claims, [part.replace("~1", "/").replace("~0", "~") for part in name[1:].split("/")])
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        inner = claims.get(".".join(parts[:length]))
+        found = claim(inner, ".".join(parts[length:])) if isinstance(inner, Mapping) else None
+        if found is not None:
+            return found
+    return None
+
+
+def _at(claims: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        claims = claims.get(part) if isinstance(claims, Mapping) else None
+    return claims
+
+
+def _paths(claims: Mapping[str, Any], depth: int = 4) -> Iterator[str]:
+    """The names under which claims can be asked for."""
+    for name, value in claims.items():
+        if isinstance(value, Mapping) and depth:
+            yield from (f"{name}.{inner}" for inner in _paths(value, depth - 1))
+        else:
+            yield str(name)
 
 
 def _flow(found: Discovery) -> DoctorResult:
@@ -461,11 +546,46 @@ def _scopes(setup: Setup, found: Discovery) -> DoctorResult:
 def _claims(wanted: Sequence[str], found: Discovery) -> list[DoctorResult]:
     """Only what is told: many providers send claims that they do not list."""
     said = found.listed("claims_supported")
-    lacking = [name for name in wanted if said and name and name.split(".")[0] not in said]
+    lacking = [name for name in wanted if said and name and not any(_begins(name, one) for one in said)]
     if not lacking:
         return []
     message = f"The provider does not list {', '.join(lacking)}. It may send them all the same; sign in once to see."
     return [DoctorResult("Claims", True, message)]
+
+
+def _begins(name: str, listed: str) -> bool:
+    return name == listed or name.startswith((f"{listed}.", f"/{listed}/")) or name == f"/{listed}"
+
+
+def _account_page(found: Discovery) -> DoctorResult:
+    if not found.userinfo_endpoint:
+        return DoctorResult("Account page", True, "The provider has none (userinfo_endpoint); the ID token says everything.")
+    return DoctorResult("Account page", True, "It is asked for what the ID token lacks; where that fails, the ID token counts.")
+
+
+def _last(seen: Seen | None, wanted: Sequence[str]) -> list[DoctorResult]:
+    """What the last sign-in found, as far as this process has seen one."""
+    if seen is None:
+        return []
+    results = []
+    if seen.account_page:
+        remedy = "Let the provider put the claims into the ID token, or allow its userinfo_endpoint for this client."
+        message = f"At the last sign-in: {seen.account_page}"
+        results.append(DoctorResult("Account page at the last sign-in", seen.usable, message, remedy))
+    lacking = [name for name in wanted if name and not any(name in (path, _pointer(path)) for path in seen.claims)]
+    lacking = [name for name in lacking if not any(_begins(path, name) for path in seen.claims)]
+    there = ", ".join(seen.claims[:30])
+    if lacking:
+        message = f"The last sign-in had no {', '.join(lacking)}. It had: {there}."
+        remedy = "Correct the names of the claims, or let the provider send them."
+        results.append(DoctorResult("Claims of the last sign-in", False, message, remedy))
+    else:
+        results.append(DoctorResult("Claims of the last sign-in", True, f"The last sign-in had: {there}."))
+    return results
+
+
+def _pointer(path: str) -> str:
+    return "/" + path.replace(".", "/")
 
 
 def _sign_out(found: Discovery) -> DoctorResult:

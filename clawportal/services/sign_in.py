@@ -5,14 +5,15 @@ from __future__ import annotations
 from clawportal.errors import PasswordChangeRequired, Unauthenticated
 from clawportal.models import User
 from clawportal.permissions import Permission
-from clawportal.services import clients, identity, oidc_providers, otp, throttle
+from clawportal.services import clients, devices, identity, oidc_providers, otp, throttle
 from clawportal.services.otp import OtpRequired
 from clawportal.services.portal import Portal
 
 
-def first_step(portal: Portal, name: str, password: str, address: str) -> User:
-    """Whose password this is. The caller must ask `otp.enabled` before letting anybody in."""
-    with throttle.guarded(portal, "password", name, address):
+def first_step(portal: Portal, name: str, password: str, address: str, kept: str = "") -> User:
+    """Whose password this is. The caller must ask `otp.enabled` before letting anybody in. `kept`: what the browser keeps."""
+    device = devices.known(portal, kept, name) if kept else ""
+    with throttle.guarded(portal, "password", name, address, device=device):
         if passwords_for_all(portal):
             return identity.authenticate(portal, name, password)
         return _administrator(portal, name, password)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
-from clawportal import clock
+from clawportal import clock, folding
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid
 from clawportal.ids import looks_like_id
@@ -94,7 +94,7 @@ def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> Slice
     """One page and the true total; five statements, whatever the number."""
     where: list[ColumnElement[bool]] = [access.visible(Tenant, actor)]
     if text:
-        where.append(or_(Tenant.name.icontains(text, autoescape=True), Tenant.title.icontains(text, autoescape=True)))
+        where.append(Tenant.searched.contains(folding.fold(text), autoescape=True))
     total = db.session.scalar(select(func.count()).select_from(Tenant).where(*where)) or 0
     return paging.page(
         select(Tenant).where(*where), paging.by_name(Tenant), which, about=("tenants", text), total=total,

@@ -18,13 +18,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
-from clawportal import clock
+from clawportal import clock, folding
 from clawportal.db import db, transaction
 from clawportal.errors import TooManyRequests
 from clawportal.hosts import network_of
 from clawportal.models import KnownAddress, User, WrongTries
 from clawportal.permissions import SYSTEM
-from clawportal.services import ledger
+from clawportal.services import ledger, names
 from clawportal.services.portal import Portal
 
 FORGET_AFTER = timedelta(hours=1)
@@ -53,12 +53,16 @@ CODE_HERE = Pace(5, 60, 3600)
 """Codes of six digits: whoever comes so far knows the password."""
 
 _Key = tuple[str, str, str]
+_DEVICE = "device:"
 
 
 @contextmanager
-def guarded(portal: Portal, purpose: str, name: str, address: str) -> Iterator[None]:
-    """Around one try, outside of any transaction. TooManyRequests when it is too early; leaving without error clears it."""
-    keys = _keys(purpose, name, network_of(address))
+def guarded(portal: Portal, purpose: str, name: str, address: str, *, device: str = "") -> Iterator[None]:
+    """Around one try, outside of any transaction. TooManyRequests when it is too early; leaving without error clears it.
+
+    `device`: one from which this person has signed in before; its tries count for themselves.
+    """
+    keys = _keys(purpose, name, network_of(address)) if not device else {(purpose, subject_of(name), _DEVICE + device): HERE}
     _take(portal, keys, name)
     yield
     _passed(keys)
@@ -82,11 +86,11 @@ def _keys(purpose: str, name: str, address: str) -> dict[_Key, Pace]:
 
 
 def subject_of(name: str) -> str:
-    return hashlib.sha256(name.strip().casefold().encode()).hexdigest()
+    return hashlib.sha256(folding.fold(name).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _known(name: str, address: str) -> bool:
-    query = select(KnownAddress.last_at).join(User).where(User.name == name, KnownAddress.address == address)
+    query = select(KnownAddress.last_at).join(User).where(names.is_named(name), KnownAddress.address == address)
     return db.session.scalar(query) is not None
 
 
@@ -129,12 +133,12 @@ def _count(portal: Portal, row: WrongTries, pace: Pace, now: datetime, name: str
     wait = pace.wait(row.failures)
     row.until = now + timedelta(seconds=wait) if wait else None
     if row.failures == pace.free and row.subject and row.address:
-        _tell(portal, name, row.address)
+        _tell(portal, name, "a device of theirs" if row.address.startswith(_DEVICE) else row.address)
 
 
 def _tell(portal: Portal, name: str, address: str) -> None:
     """Once for each series, and only of names that exist: what else was typed may be a password."""
-    if db.session.scalar(select(User.id).where(User.name == name)) is not None:
+    if names.person(name) is not None:
         words = f"Signing in as {name} went wrong many times from {address}; further tries from there have to wait."
         ledger.record(portal, "user.sign_in_slowed", actor=SYSTEM, message=words, level="warning", data={"address": address})
 

@@ -16,6 +16,7 @@ from clawportal.http.security import (
     begin_session,
     browser_session,
     current_actor,
+    device_cookie,
     end_session,
     place,
     portal,
@@ -46,7 +47,7 @@ def login() -> AnyResponse:
         return redirect(wanted or url_for("web.home")) if current_actor() else _login_page(wanted)
     name = request.form.get("username", "").strip()
     try:
-        user = sign_in.first_step(portal(), name, request.form.get("password", ""), place().address)
+        user = sign_in.first_step(portal(), name, request.form.get("password", ""), place().address, device_cookie())
     except (Unauthenticated, TooManyRequests) as problem:
         answer = _login_page(wanted, name, _told(problem), typed=True)
         answer.status_code = problem.status

@@ -85,7 +85,8 @@ def password() -> AnyResponse:
         return page_of(422, errors=errors)
     try:
         with throttle.guarded(portal(), "password", actor().name, place().address):
-            user = identity.set_password(portal(), actor(), actor().id, new, old=request.form.get("current", ""))
+            old, too = request.form.get("current", ""), request.form.get("end_tokens") == "true"
+            user = identity.set_password(portal(), actor(), actor().id, new, old=old, end_tokens=too)
     except Invalid as problem:
         return page_of(422, errors=told_errors(problem))
     begin_session(user)

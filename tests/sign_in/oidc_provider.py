@@ -60,16 +60,21 @@ class OpenIdProvider:
     def _control(self, what: str, given: Mapping[str, Any]) -> None:
         httpx.post(f"{self.url}/control/{what}", json=dict(given), timeout=30, trust_env=False).raise_for_status()
 
-    def reset(self, *redirects: str, in_id_token: bool = False) -> None:
-        """As new, with Anna as its only account."""
+    def reset(self, *redirects: str, in_id_token: bool = False, **more: Any) -> None:
+        """As new, with Anna as its only account. `more`: `signed` (userinfo as a JWT), `userinfo` (its answer), `secret`."""
         self.accounts = {"anna": dict(ANNA)}
-        self._control("reset", {"redirects": redirects, "accounts": self.accounts, "inIdToken": in_id_token})
+        self._control("reset", {"redirects": redirects, "accounts": self.accounts, "inIdToken": in_id_token, **more})
 
     def account(self, name: str, **claims: Any) -> None:
         """An account with these claims; None takes one away."""
         known = self.accounts.setdefault(name, {"preferred_username": name})
         known.update(claims)
         self.accounts[name] = {key: value for key, value in known.items() if value is not None}
+        self._control("accounts", self.accounts)
+
+    def forget(self, name: str, claim: str) -> None:
+        """This account has the claim no more."""
+        self.accounts[name].pop(claim, None)
         self._control("accounts", self.accounts)
 
     def mangle(self, **how: Any) -> None:

@@ -11,7 +11,8 @@ const load = (name) => import(pathToFileURL(installed.resolve(name)));
 const { default: Provider } = await load('oidc-provider');
 const { exportJWK, generateKeyPair, importJWK, SignJWT } = await load('jose');
 
-const SECRET = 'secret-of-the-portal';
+let SECRET = 'secret-of-the-portal';
+let userinfo = null;
 let accounts = {};
 let mangle = null;
 let key = null;
@@ -24,10 +25,11 @@ async function newKey() {
 }
 
 function build(port) {
-  const claims = { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'preferred_username'], groups: ['groups'] };
+  const claims = { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'preferred_username'], groups: ['groups', 'resource_access'] };
   const left = settings.redirects.map((url) => `${new URL(url).origin}/login`);
   provider = new Provider(`http://127.0.0.1:${port}`, {
-    clients: [{ client_id: 'portal', client_secret: SECRET, redirect_uris: settings.redirects, post_logout_redirect_uris: left }],
+    clients: [{ client_id: 'portal', client_secret: SECRET, redirect_uris: settings.redirects, post_logout_redirect_uris: left,
+      ...(settings.signed ? { userinfo_signed_response_alg: 'RS256' } : {}) }],
     claims,
     scopes: ['openid', 'profile', 'email', 'groups'],
     conformIdTokenClaims: !settings.inIdToken,
@@ -35,6 +37,7 @@ function build(port) {
     cookies: { keys: ['a cookie of the tests'] },
     // pages of its own would fetch fonts from elsewhere
     features: {
+      jwtUserinfo: { enabled: true },
       devInteractions: { enabled: false },
       rpInitiatedLogout: {
         logoutSource: (context, form) => {
@@ -113,7 +116,9 @@ async function control(request, response) {
   const { port } = server.address();
   if (request.url === '/control/reset') {
     ({ accounts = {}, mangle = null } = given);
-    settings = { redirects: given.redirects, inIdToken: given.inIdToken ?? false };
+    settings = { redirects: given.redirects, inIdToken: given.inIdToken ?? false, signed: given.signed ?? false };
+    SECRET = given.secret ?? 'secret-of-the-portal';
+    userinfo = given.userinfo ?? null;
     build(port);
   } else if (request.url === '/control/accounts') accounts = given;
   else if (request.url === '/control/mangle') mangle = given;
@@ -129,6 +134,10 @@ const server = http.createServer((request, response) => {
     if (request.url === '/favicon.ico') return response.writeHead(204).end();
     if (request.url.startsWith('/control/')) return control(request, response);
     if (/^\/interaction\/[^/]+$/.test(request.url)) return interaction(request, response);
+    if (userinfo && request.url === '/me') {
+      const text = userinfo.body ?? '';
+      return response.writeHead(userinfo.status, { 'content-type': userinfo.type ?? 'application/json' }).end(text);
+    }
     if (mangle && request.url === '/token') mangled(response);
     return provider.callback()(request, response);
   };

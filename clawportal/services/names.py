@@ -1,0 +1,63 @@
+"""Names of accounts: which may be given, and whose a name is that somebody typed."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, or_, select
+
+from clawportal import folding
+from clawportal.db import db
+from clawportal.errors import FieldError, Invalid
+from clawportal.models import User
+from clawportal.models.identity import TWIN
+
+RESERVED = frozenset({"admin", "administrator", "clawportal", "moderator", "nobody", "operator", "owner", "portal", "root",
+                      "security", "support", "sysadmin", "system"})  # fmt: skip
+"""Nobody may look like these without being written so."""
+
+
+def check(name: str) -> None:
+    """Before anything is compared with it."""
+    if letter := folding.invisible(name):
+        raise Invalid.field("name", f"There is a letter in it that cannot be seen (U+{ord(letter):04X}). Type the name by hand.")
+    if word := folding.mixed(name):
+        raise Invalid.field("name", f"{word!r} mixes letters of several alphabets that look alike. Write it with those of one.")
+    look = folding.skeleton(name)
+    if look in RESERVED and folding.fold(name) != look:
+        raise Invalid.field("name", f"This looks like {look!r}, and is not. Choose another name.")
+
+
+def taken_by(name: str) -> str | None:
+    """The account that has this name already, however it is written, or one that looks the same."""
+    same = or_(User.folded == folding.fold(name), User.skeleton == folding.skeleton(name))
+    return db.session.scalar(select(User.name).where(same).limit(1))
+
+
+def person(name: str) -> User | None:
+    """Whose name somebody typed: written exactly so, else the same by the rule for names. No service account."""
+    found = db.session.scalars(select(User).where(is_named(name), User.service_tenant_id.is_(None)).limit(3)).all()
+    return next((user for user in found if user.name == name), found[0] if found else None)
+
+
+def is_named(name: str) -> ColumnElement[bool]:
+    return or_(User.name == name, User.folded == folding.fold(name))
+
+
+def same_address(one: str, other: str) -> bool:
+    """Of email addresses: letter by letter, but for the case of ASCII. What only looks or folds alike is somebody else."""
+    return _small(one) == _small(other)
+
+
+def _small(text: str) -> str:
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+
+
+def twins() -> list[str]:
+    """Accounts that were made before the rule and are the same as another by it."""
+    return list(db.session.scalars(select(User.name).where(User.folded.contains(TWIN, autoescape=True)).order_by(User.name)))
+
+
+def check_title(text: str, path: str) -> list[FieldError]:
+    """Titles and full names may have any letter that can be seen."""
+    if letter := folding.invisible(text):
+        return [FieldError(path, f"There is a letter in it that cannot be seen (U+{ord(letter):04X}). Type it by hand.")]
+    return []
