@@ -30,10 +30,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     place.mkdir(parents=True)
     (place / "artifacts").symlink_to(cache / "artifacts")
     opened = World(tmp_path / "portal", practice_model_port=free_ports(["practice"])["practice"])
-    practice.start(opened.portal)
+    with opened.context():
+        practice.start(opened.portal)
     yield opened
     opened.close()
-    practice.stop(opened.portal)
+    with opened.context():
+        practice.stop(opened.portal)
 
 
 @pytest.mark.parametrize("adapter", [NanobotAdapter(), OpenClawAdapter()], ids=lambda adapter: adapter.kind)
