@@ -232,10 +232,11 @@ def project_names(actor: Actor) -> dict[str, str]:
 
 
 def instance_rows(actor: Actor, found: Iterable[Any], *, sparks: bool = False) -> list[InstanceRow]:
-    """Rows of a list, out of instances or of the columns that `lean_listing` gives. `sparks`: with lines of the last hours."""
+    """Rows of a list, out of instances or of the columns that `lean_listing` gives. `sparks`: with lines of the last hours, and
+    without what can be done: the menu of a row asks for that when it is opened."""
     names, listed = project_names(actor), list(found)
     drawn, pen = (series.sparks([instance.id for instance in listed]), Pen()) if sparks else ({}, None)
-    return [_instance_row(actor, instance, names, spark=drawn.get(instance.id), pen=pen) for instance in listed]
+    return [_instance_row(actor, instance, names, spark=drawn.get(instance.id), pen=pen, lean=sparks) for instance in listed]
 
 
 def instance_row(actor: Actor, instance: Instance) -> InstanceRow:
@@ -244,7 +245,7 @@ def instance_row(actor: Actor, instance: Instance) -> InstanceRow:
 
 def _instance_row(
     actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False, spark: series.Spark | None = None,
-    pen: Pen | None = None,
+    pen: Pen | None = None, lean: bool = False,
 ) -> InstanceRow:  # fmt: skip
     adapter = portal().registry.adapters.get(instance.adapter)
     usage = portal().samples.now(instance)
@@ -275,7 +276,7 @@ def _instance_row(
         generation=instance.generation,
         observed_generation=instance.observed_generation,
         applied_generation=instance.applied_generation,
-        can=_abilities(actor, instance, adapter),
+        can=frozenset() if lean else _abilities(actor, instance, adapter),
         memory_limit=workload.get("memory_bytes"),
         cpu_limit=100 * cores if cores else None,
         cluster=_cluster(actor, instance) if full else None,

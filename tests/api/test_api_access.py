@@ -42,6 +42,8 @@ BODIES: dict[str, Any] = {
     "replace_role": {"permissions": ["instance.read"]},
     "create_invitation": {"role": "viewer"},
     "change_tenant": {"title": "Taken over"},
+    "replace_tenant": {"title": "Taken over"},
+    "replace_project": {"title": "Taken over"},
     "put_tenant_quota": {"instances": 0},
     "change_project": {"title": "Taken over"},
     "put_project_quota": {"instances": 0},
