@@ -269,14 +269,16 @@ def test_cancel_ends_the_tool_and_leaves_nothing(tmp_path: Path, slow_index: Slo
         tmp_path / "place", CLAWPORTAL_PIP_INDEX_URL=f"{slow_index.url}/simple", CLAWPORTAL_NPM_REGISTRY=slow_index.url
     )
 
+    cancelled: list[float] = []
+
     def progress(fraction: float | None, text: str) -> None:
         if slow_index.asked.is_set():
+            cancelled.append(time.monotonic())
             raise Cancelled
 
-    began = time.monotonic()
     with pytest.raises(Cancelled):
         runtime.prepare(CLAW, progress)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - cancelled[0] < 30, "not the making of an environment, which takes what the machine is busy with"
     assert not folder_of(runtime).exists() and tools_of(folder_of(runtime)) == []
 
 
