@@ -73,6 +73,8 @@ class Character:
     """While it is there and not set, every call waits for it: a place that takes questions and never answers."""
     answer_seconds: float = 0.0
     """How long every call takes."""
+    lost: bool = False
+    """On: the machine that everything runs on does not answer; the place itself does."""
     pending: str = ""
     """While it is there, what is applied waits for a machine, for this reason."""
     separation: Separation = IN_CONTAINERS
@@ -194,6 +196,9 @@ class MemoryRuntime(Without):
         """With what the character does to everything that runs."""
         if seen.state is not RunState.RUNNING:
             return seen
+        if self.character.lost:
+            words = "The machine that it runs on does not answer."
+            return replace(seen, state=RunState.UNKNOWN, reason="NodeLost", message=words, remedy="Bring it back, or kill it.")
         if self.character.pending:
             words = f"No machine has room: {self.character.pending}"
             return replace(seen, state=RunState.PENDING, reason=self.character.pending, message=words, remedy="Add a machine.")

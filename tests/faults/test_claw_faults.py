@@ -226,3 +226,18 @@ def test_what_does_not_run_is_not_well(memory: Memory) -> None:
     assert (seen.phase, seen.health) == ("starting", "starting")
     memory.runtime.character.pending = ""
     memory.until(one, lambda s: s.phase == "running" and s.health == "healthy")
+
+
+def test_a_machine_that_is_lost_is_told_and_left_by_a_kill(memory: Memory) -> None:
+    """Nobody knows of the claw, and what is advised works."""
+    one = memory.create()
+    memory.until(one, "running")
+    memory.runtime.character.lost = True
+    seen = memory.until(one, lambda s: s.reason == "NodeLost")
+    assert (seen.sync, seen.health) == ("unknown", "unknown") and "kill it" in seen.message
+    memory.world.press("kill", one)
+    memory.until(one, "stopped")
+    assert memory.runtime.calls["kill"] == 1
+    memory.runtime.character.lost = False
+    memory.world.press("start", one)
+    memory.until(one, lambda s: s.phase == "running" and s.health == "healthy")
