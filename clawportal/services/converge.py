@@ -736,7 +736,7 @@ class Pass:
         self.write(
             Phase.STARTING, reason=REMOVED, message=message, health=HealthState.STARTING, incarnation="", turn_at=None,
             observed_generation=self.generation, phase_deadline=clock.now() + lifecycle.DEADLINES[Phase.STARTING],
-            attempts=times, not_before=clock.now() + lifecycle.backoff(times - 1) if times > 1 else None,
+            attempts=times, not_before=clock.now() + (lifecycle.backoff(times - 1) if times > 1 else timedelta()),
         )  # fmt: skip
         self.launch(runtime)
 
