@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -153,3 +154,16 @@ def test_each_level_has_its_words(people: People, level: SeparationLevel) -> Non
     assert words[level] in page and people.owner.get("clusters/local").get_json()["separation"] == level
     with people.admin.app.app_context():
         assert db.session.scalar(select(func.count()).select_from(Cluster)) == 1
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "words"), [(["limits.kernel", "limits.memory"], "by the kernel"), (["logs"], "by measuring")]
+)
+def test_pages_say_who_holds_limits(people: People, capabilities: list[str], words: str) -> None:
+    made, browser = people.owner.create("one", start=False), Browser(people.owner)
+    assert "by measuring" not in browser.page(f"/instances/{made['id']}"), "nobody knows yet"
+    with people.admin.app.app_context():
+        row = clusters.get(SYSTEM, "local")
+        cluster_health.answered(portal_of(people.admin.app), row.id, cluster_health.Facts("v1", None, capabilities, APART))
+    for path in (f"/instances/{made['id']}", f"/clusters/{made['cluster']['id']}"):
+        assert re.search(rf"<dt>Limits</dt><dd>{words}</dd>", browser.page(path)), path
