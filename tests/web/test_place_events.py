@@ -51,10 +51,10 @@ def test_the_tab_says_who_said_what(people: People, browse: Browse, claw: str) -
     assert "What the portal noted" in page and "What its cluster says" in page
     assert 'hx-trigger="load, live"' in page and "OutOfMemory" not in page, "it is asked once the page is there"
     part = browser.page(f"/instances/{claw}/place-events", htmx=True)
-    assert "<html" not in part and "It was started." in part and "OutOfMemory" in part and 'hx-trigger="live"' in part
+    assert "<html" not in part and "It was started." in part and "Out of memory" in part and 'hx-trigger="live"' in part
     assert KEY not in part and "<b>more</b>" not in part and "&lt;b&gt;more" in part
     whole = browser.page(f"/instances/{claw}/place-events")
-    assert "What the portal noted" in whole and "OutOfMemory" in whole, "without scripts, by a link"
+    assert "What the portal noted" in whole and "Out of memory" in whole, "without scripts, by a link"
     assert browse(people.stranger).get(f"/instances/{claw}/place-events").status_code == 404
 
 
