@@ -535,10 +535,9 @@ _COLUMNS = tuple(name for name in InstanceItem.model_fields if name not in ("ten
 
 def _item(portal: Portal, row: Any) -> dict[str, Any]:
     item = dict(zip(instances.LEAN, row, strict=False))  # the names follow after these
-    tenant_name, project_name, cluster_name = row[-4:-1]
-    item["tenant"] = {"id": item.pop("tenant_id"), "name": tenant_name}
-    item["project"] = {"id": item.pop("project_id"), "name": project_name}
-    item["cluster"] = {"id": item.pop("cluster_id"), "name": cluster_name}
+    item["tenant"] = {"id": item.pop("tenant_id"), "name": row.tenant_name}
+    item["project"] = {"id": item.pop("project_id"), "name": row.project_name}
+    item["cluster"] = {"id": item.pop("cluster_id"), "name": row.cluster_name}
     item["usage"] = portal.samples.now(row)
     return item
 

@@ -161,7 +161,16 @@ def test_list_and_document_agree(ten: Person) -> None:
     for item in ten.get("instances").get_json()["items"]:
         document = ten.get(f"instances/{item['id']}").get_json()
         assert {key: document[key] for key in item} == item
-        assert set(document) - set(item) == {"conditions", "endpoints", "foreign", "ports", "spec", "secrets", "warnings"}
+        assert set(document) - set(item) == {
+            "conditions",
+            "endpoints",
+            "foreign",
+            "notes",
+            "ports",
+            "spec",
+            "secrets",
+            "warnings",
+        }
 
 
 # ---- creating

@@ -348,7 +348,7 @@ def test_pages(people: People, story: dict[str, Any]) -> None:
     home = browser.get(f"/instances/{story['ours']}").get_data(as_text=True)
     assert f'href="/instances/{story["ours"]}/changes"' in home and 'href="/audit"' in home
     changes = browser.get(f"/instances/{story['ours']}/changes").get_data(as_text=True)
-    assert "spec.settings.greeting" in changes and "Good day" in changes and "developer" in changes
+    assert "Greeting: <del>Hello</del>" in changes and "<ins>Good day</ins>" in changes and "developer" in changes
     seq = listed(people.owner, "action=instance.update")["items"][0]["seq"]
     assert f'href="/audit/{seq}"' in changes
     page = browser.get(f"/audit/{seq}").get_data(as_text=True)

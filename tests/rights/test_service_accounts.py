@@ -171,7 +171,7 @@ def test_equal_names_in_two_organisations_do_not_meet(people: People, home: str)
 
 def test_the_pages(people: People, home: str) -> None:
     browser = Browser(people.owner)
-    assert "No service accounts" in browser.page(f"/tenants/{home}/members")
+    assert "A program, such as a build server, should have one of its own" in browser.page(f"/tenants/{home}/members")
     bad = browser.post(f"/tenants/{home}/service-accounts", service_name="No Good", role="viewer")
     assert bad.status_code == 422 and "A name has 1 to 36" in bad.get_data(as_text=True)
     page = browser.done(f"/tenants/{home}/service-accounts", service_name="ci", role="developer", description="Builds")
