@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
-from flask import Flask, Response, g, request, session
+from flask import Flask, Response, before_render_template, g, has_request_context, request, session
 
 from clawportal import origin
 from clawportal.errors import Problem
@@ -35,6 +36,13 @@ def init_app(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_finish)
     app.teardown_request(_end)
+    before_render_template.connect(_note_reason, app)
+
+
+def _note_reason(_app: Flask, context: dict[str, Any], **_more: Any) -> None:
+    """A form that comes back with its errors is a refusal, too, and they are the reason."""
+    if has_request_context() and isinstance(errors := context.get("errors"), dict) and any(errors.values()):
+        g.refused_because = "; ".join(str(words) for words in errors.values() if words)
 
 
 def _begin() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import LargeBinary, event, inspect
+from sqlalchemy import Boolean, LargeBinary, event, inspect
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 
@@ -161,7 +161,8 @@ def _values(row: Any, watched: Watched, *, new: bool, deleted: bool) -> tuple[di
         history = state.attrs[name].history
         if not (new or deleted or history.has_changes()):
             continue
-        hidden = isinstance(column.columns[0].type, LargeBinary) or bool(_SECRET.search(name))
+        kind = column.columns[0].type
+        hidden = isinstance(kind, LargeBinary) or (bool(_SECRET.search(name)) and not isinstance(kind, Boolean))
         if not new:
             before[name] = _shown(history.deleted[0] if history.deleted else getattr(row, name) if deleted else None, hidden)
         if not deleted and not (new and getattr(row, name) in (None, "")):

@@ -173,6 +173,16 @@ def test_refusals_are_told_with_their_reason(people: People, story: dict[str, An
     assert entry["object_name"] == "alpha" and "lack" in entry["reason"]
 
 
+def test_a_form_that_comes_back_says_why(people: People, story: dict[str, Any]) -> None:
+    browser = people.owner.browser()
+    token = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/instances/new").get_data(as_text=True))
+    assert token
+    form = {"csrf_token": token[1], "adapter": "echo", "name": "Not A Name"}
+    assert browser.post("/instances/new", data=form).status_code == 422
+    (entry,) = listed(people.owner, "result=refused&action=instance.create")["items"]
+    assert "small letters" in entry["reason"] and "Unprocessable" not in entry["reason"]
+
+
 ATTEMPTS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "instances", {"name": "Not A Name", "adapter": "echo"}, 422, "instance.create"),
     ("PATCH", "instances/{ours}", {"labels": {"a": "b"}}, 428, "instance.update"),
