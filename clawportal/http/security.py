@@ -217,7 +217,15 @@ def _keep_device(user_id: str) -> None:
     @after_this_request
     def _set(answer: Response) -> Response:
         secure = portal().settings.secure_cookies
-        answer.set_cookie(DEVICE_COOKIE, text, max_age=devices.LIVES, httponly=True, samesite="Lax", secure=secure, path="/")
+        answer.set_cookie(
+            DEVICE_COOKIE,
+            text,
+            max_age=devices.LIVES,
+            httponly=True,
+            samesite="Lax",
+            secure=secure,
+            path=request.script_root or "/",
+        )
         return answer
 
 

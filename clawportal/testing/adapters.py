@@ -27,7 +27,7 @@ from clawportal.types import Adapter, Context, HealthState, InstanceSpec, Model,
 
 jsonschema = pytest.importorskip("jsonschema")
 
-CAPABILITIES = frozenset({"model", "chat", "persona", "check", "hot-config"})
+CAPABILITIES = frozenset({"model", "model-query", "chat", "persona", "check", "hot-config"})
 _WORD = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 _CAMEL = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 _EXACT = re.compile(r"^(?:@?[\w./-]+@[\w.+-]+|[\w.\[\],-]+==[\w.+!-]+)$")

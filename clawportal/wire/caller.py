@@ -25,6 +25,8 @@ class Waits(Enum):
 
 PATIENCE = {Waits.REQUEST: 30.0, Waits.HEAD: 10.0, Waits.BODY: 30.0, Waits.GOODBYE: 2.0}
 """Seconds."""
+NEWCOMER = 1.0
+"""Seconds in which a connection that came, or was answered, is not yet taken for one that asks nothing."""
 
 
 class Caller:
@@ -43,7 +45,8 @@ class Caller:
         self.waits = Waits.REQUEST
         self.listed = False
         """Whether the loop waits for it. What was closed a moment ago may still have an event in the same turn."""
-        self.until = 0.0
+        self.since = self.until = 0.0
+        """When it began to wait for what it waits for, and when that is over."""
         self.drained = 0
         self.place = ""
         """Of which kind its place is while a thread works for it: `ordinary`, `slow`, or none."""
@@ -57,7 +60,8 @@ class Waiting:
         self._half_sent: Counter[str] = Counter()
 
     def add(self, caller: Caller, kind: Waits) -> None:
-        caller.waits, caller.until, caller.listed = kind, time.monotonic() + PATIENCE[kind], True
+        caller.waits, caller.since, caller.listed = kind, time.monotonic(), True
+        caller.until = caller.since + PATIENCE[kind]
         self._by_kind[kind][caller] = None
         if kind in (Waits.HEAD, Waits.BODY):
             self._half_sent[caller.address] += 1
@@ -77,13 +81,16 @@ class Waiting:
                 yield first
 
     def least_needed(self) -> Caller | None:
-        """Whom to close when there is no room: who is done, who asks for nothing, then the oldest of whoever has most."""
-        for kind in (Waits.GOODBYE, Waits.REQUEST):
-            if self._by_kind[kind]:
-                return next(iter(self._by_kind[kind]))
+        """Whom to close when there is no room: who is done, who asks for nothing, then the oldest of whoever has most.
+        Who has just come is about to ask."""
+        done, idle = (next(iter(self._by_kind[kind]), None) for kind in (Waits.GOODBYE, Waits.REQUEST))
+        if done is not None:
+            return done
+        if idle is not None and time.monotonic() - idle.since > NEWCOMER:
+            return idle
         most = max(self._half_sent, key=lambda address: self._half_sent[address], default=None)
         half = (*self._by_kind[Waits.HEAD], *self._by_kind[Waits.BODY])
-        return next((caller for caller in half if caller.address == most), None)
+        return next((caller for caller in half if caller.address == most), idle)
 
     def hurry(self, kind: Waits, until: float) -> None:
         for caller in self._by_kind[kind]:

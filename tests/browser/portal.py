@@ -182,7 +182,9 @@ class PortalProcess:
 
     def remove_all(self) -> None:
         for found in self.list():
-            self.api("DELETE", f"instances/{found['id']}?force=true")
+            address, headers = f"{self.url}/api/v1/instances/{found['id']}?force=true", {"Authorization": f"Bearer {self._token}"}
+            answer = httpx.delete(address, headers=headers, timeout=30)
+            assert answer.is_success or answer.status_code == 404, answer.text  # it may be gone by now
         wait_for(lambda: not self.list(), 60, "every claw is gone")
 
     def claw_processes(self, instance_id: str) -> list[psutil.Process]:

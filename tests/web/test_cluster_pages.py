@@ -103,7 +103,7 @@ def test_from_the_first_test_to_deleting(admin: Person, browse: Callable[[Person
     assert "Something is missing" in tried and "Give it the right key." in tried and "wrong-key-value" not in tried
     bad = browser.post("/clusters/new", FORM | {"settings.address": "x", "name": "Bad Name", "policy.portal_host": "a b"})
     text = bad.get_data(as_text=True)
-    assert bad.status_code == 422 and "needs 3 characters at least" in text and "small letters" in text and "host name" in text
+    assert bad.status_code == 422 and "needs at least 3 characters" in text and "small letters" in text and "host name" in text
     assert "wrong-key-value" not in text, "a secret never comes back"
     made = browser.post("/clusters/new", FORM)
     assert made.status_code == 303
