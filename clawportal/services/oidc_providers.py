@@ -310,9 +310,18 @@ def examine(
         row = _row(provider_id)
         _check_secret_stays(row, wanted)
         secret = setup_of(portal, row).secret
+    claims = [wanted.username_claim, wanted.email_claim, *([wanted.groups_claim] if _groups_count(wanted, provider_id) else [])]
     db.session.rollback()  # nothing stays open while the network is asked
     setup = Setup(wanted.issuer.strip(), wanted.client_id.strip(), pasted.key(secret or "", "").text, wanted.scopes)
-    return portal.oidc.examine(setup, redirect_uri, (wanted.username_claim, wanted.email_claim, wanted.groups_claim))
+    return portal.oidc.examine(setup, redirect_uri, claims)
+
+
+def _groups_count(wanted: Wanted, provider_id: str | None) -> bool:
+    """Whether somebody would miss the groups: they were named, or roles come from them. Many providers send none."""
+    if wanted.groups_claim != Wanted.groups_claim:
+        return True
+    query = select(OidcGroupRole.id).where(OidcGroupRole.provider_id == provider_id)
+    return provider_id is not None and db.session.scalar(query.limit(1)) is not None
 
 
 # ---- names as people write them

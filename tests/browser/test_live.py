@@ -10,7 +10,7 @@ from typing import Any
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Watch, phase_is
+from tests.browser.conftest import Watch, phase_is, sign_in
 from tests.browser.portal import PortalProcess, wait_for
 
 
@@ -56,12 +56,17 @@ def _count(page: Page) -> int:
     return int(re.sub(r"\D", "", page.locator("[data-count]").inner_text()) or "0")
 
 
-def test_a_page_whose_session_ended_leads_to_the_sign_in_page(portal: PortalProcess, page: Page, watch: Watch) -> None:
+def test_a_page_whose_session_ended_leads_to_the_sign_in_page(
+    portal: PortalProcess, new_page: Callable[..., Page], watch: Watch
+) -> None:
     watch.expect("401", "WebSocket")
     made = portal.running("orphaned")
+    page = new_page(base_url=portal.url)
+    sign_in(page)
     page.goto(f"/instances/{made['id']}")
     phase_is(page, "running")
-    page.context.clear_cookies()
+    token = page.locator("input[name=csrf_token]").first.input_value()
+    assert page.request.post("/logout", form={"csrf_token": token}).ok  # as in another tab
     with suppress(PlaywrightError):  # a part of the page that is refreshed just now may lead there first
         page.locator("#status [data-action=restart]").click(timeout=5000)
     page.wait_for_url(re.compile(r"/login\?next="))

@@ -13,7 +13,6 @@ from tests.browser.portal import PortalProcess, wait_for
 
 NewPage = Callable[..., Page]
 LOGIN = re.compile("/login")
-SEEN = "(note) => { const box = note.getBoundingClientRect(); return box.top >= 0 && box.top < innerHeight; }"
 
 
 def change(portal: PortalProcess, instance_id: str, **settings: Any) -> None:
@@ -84,7 +83,7 @@ def test_a_conflict_is_seen(portal: PortalProcess, signed_in: Any, new_page: New
     note = page.locator("[data-refusal]")
     expect(note).to_contain_text("Somebody else changed this meanwhile")
     expect(note).to_be_focused()
-    assert note.evaluate(SEEN), "it is scrolled into view"
+    expect(note).to_be_in_viewport()
     page.get_by_role("button", name="Save mine nevertheless").click()
     page.wait_for_url(re.compile(f"/instances/{one['id']}$"))
     portal.api("DELETE", f"instances/{one['id']}")
@@ -99,7 +98,7 @@ def test_a_field_to_correct_is_seen(portal: PortalProcess, signed_in: Any, new_p
     page.locator("#f-name").fill("Not A Name!")
     page.get_by_role("button", name="Create and start").click()
     expect(page.locator("#f-name")).to_be_focused()
-    assert page.locator("#f-name").evaluate(SEEN)
+    expect(page.locator("#f-name")).to_be_in_viewport()
 
 
 def test_a_refused_plain_form_is_seen(portal: PortalProcess, signed_in: Any, new_page: NewPage, watch: Watch) -> None:
@@ -113,7 +112,8 @@ def test_a_refused_plain_form_is_seen(portal: PortalProcess, signed_in: Any, new
     form.get_by_role("button", name="Change the password").click()
     field = page.locator("[name=current]")
     expect(field).to_be_focused()
-    assert field.get_attribute("aria-invalid") == "true" and field.evaluate(SEEN)
+    assert field.get_attribute("aria-invalid") == "true"
+    expect(field).to_be_in_viewport()
 
 
 def test_what_was_typed_outlives_the_session(portal: PortalProcess, signed_in: Any, new_page: NewPage) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from clawportal.wire.connection import SLOW_AFTER
 from tests.browser.portal import PortalProcess, wait_for
 from tests.serving.conftest import CLOSE, HALF_HEAD, KEEP, Sockets, all_of, half_body
 
@@ -70,6 +73,20 @@ def test_who_reads_nothing_holds_no_place_of_others(sockets: Sockets, answered: 
         one.sendall(large)
         sockets.open.append(one)
     wait_for(lambda: _ends_well(answered), 10, "others are answered")
+
+
+def test_who_pauses_while_reading_gets_all_of_it(sockets: Sockets) -> None:
+    """A browser on a busy machine takes nothing for a while, in the middle of a large file."""
+    one = socket.socket()
+    sockets.open.append(one)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    one.connect(("127.0.0.1", sockets.port))
+    one.sendall(b"GET /static/vendor/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: portal\r\nConnection: close\r\n\r\n")
+    first = one.recv(1000)
+    time.sleep(3 * SLOW_AFTER)  # the pause itself is what is tried
+    head, _, body = (first + all_of(one, 30)).partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    assert length and len(body) == int(length[1])
 
 
 def _ends_well(answered: Answered) -> bool:
