@@ -216,7 +216,7 @@ class Separator:
             rules += [(path, landlock.READ_DIR) for path in ("/etc", "/dev")]
             rules += [(f"/dev/{node}", landlock.DEVICE) for node in views.NODES]
             rules += [(path, landlock.WRITE) for path in self.shared]
-            self._common = views.of_the_machine(folders, elsewhere, self._busy()), rules
+            self._common = views.of_the_machine(folders, elsewhere, self.crowded()), rules
         return self._common
 
     def _view(self, own: Own, method: Method, uid: int | None) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class Separator:
         for name in own.hidden:
             view.add("memory", f"{folder}/{name}", "mode=0700,size=4k")
         for name in views.TEMPORARY:
-            if name not in self._busy():
+            if name not in self.crowded():
                 view.steps.append(("put", name, f"{folder}/{own.temporary}"))
         inside = os.geteuid(), os.getegid()
         who = (uid, uid) if uid is not None else inside
@@ -240,9 +240,9 @@ class Separator:
 
     def _own_paths(self, own: Own) -> list[str]:
         """Together, so that files can be moved between them; each alone where all that lies around them can be written."""
-        return [str(own.folder / name) for name in own.writable] if self._busy() else [str(own.folder)]
+        return [str(own.folder / name) for name in own.writable] if self.crowded() else [str(own.folder)]
 
-    def _busy(self) -> list[str]:
+    def crowded(self) -> list[str]:
         """Temporary folders of the machine that hold data or software of the portal: these are empty memory in a view."""
         shown = (*self.private, *views.software(), *map(os.path.realpath, (*self.readable, *self.shared)))
         return [name for name in views.TEMPORARY if any(path.startswith(f"{name}/") for path in shown)]
@@ -257,7 +257,7 @@ class Separator:
         if method.view:
             rules += [("/", landlock.READ_DIR), *((path, landlock.WRITE) for path in (*views.TEMPORARY, "/dev/shm"))]  # noqa: S108
         elif method.user:  # everybody's, and sticky: nobody takes away what is another user's
-            rules += [(path, landlock.WRITE) for path in views.TEMPORARY if path not in self._busy()]
+            rules += [(path, landlock.WRITE) for path in views.TEMPORARY if path not in self.crowded()]
         if method.view or method.user:  # otherwise the terminals of others are among them
             rules += [("/dev/pts", landlock.DEVICE), ("/dev/ptmx", landlock.DEVICE)]
         return rules

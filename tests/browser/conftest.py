@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group(f"browser-{zlib.crc32(item.path.stem.encode()) % 2}"))
+            # with the engines: whoever makes a network makes a browser drop what it has under way
+            item.add_marker(pytest.mark.xdist_group("network"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,7 +21,7 @@ from clawportal.types import Adapter, Image, Place, Ref, Runtime
 from clawportal_docker.driver import DockerDriver
 from clawportal_process.driver import ProcessDriver
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("network")]
 _CACHE = Path(os.environ.get("CLAWPORTAL_TEST_ARTIFACTS") or Path.home() / ".cache" / "clawportal-tests")
 _INSTALLERS_NEED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "PIP_CERT",
                     "SSL_CERT_FILE")  # fmt: skip

@@ -21,7 +21,7 @@ from clawportal.types import Artifact, Image, Observed, Place, Process, Ref, Run
 from clawportal_docker.driver import DockerDriver
 from clawportal_docker.runtime import DockerRuntime
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("network")]
 
 WORK = Workload(
     processes=(Process("main", ("/usr/local/bin/python3", "-I", "-S", "-u", "-c", SLEEPER)),), image=Image(IMAGE), stop_grace=2.0

@@ -19,7 +19,7 @@ from clawportal_docker.runtime import DockerRuntime
 from tests.conftest import Server, make_cluster, wait_for
 from tests.place_files import console_answers
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("network")]
 PATIENCE = 60.0
 LOOP = "echo it speaks; echo it warns >&2; trap 'exit 0' TERM; while true; do sleep 0.2; done"
 Make = Callable[..., str]

@@ -12,7 +12,7 @@ from engine import IMAGE, connected
 from tests.conftest import Server, wait_for
 from tests.place_files import console_answers, files_and_words
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("network")]
 PATIENCE = 90.0
 
 

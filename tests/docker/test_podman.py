@@ -9,7 +9,7 @@ import test_conformance_docker as on_docker
 
 from clawportal.testing.practice_model import PracticeModel
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("podman")]
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("network")]
 
 
 class TestPodman(on_docker.TestDocker):

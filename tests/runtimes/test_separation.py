@@ -163,6 +163,8 @@ def test_who_it_is_and_what_it_has(runtime: Any) -> None:
         told = [status[name] for name in ('CapEff', 'CapPrm', 'NoNewPrivs')]
         print(json.dumps([os.getuid(), os.getgroups(), *told, sorted(os.listdir())]))
     """
+    if runtime.separator.crowded():  # the folders of a claw are mounts of their own then: nothing is moved or linked between them
+        code = code.replace("os.rename", "__import__('shutil').move").replace("os.link", "__import__('shutil').copy")
     runtime.apply(ONE, workload(textwrap.dedent(code)), {})
     assert exited(runtime, ONE).exit_code == 0, texts(runtime, ONE)
     uid, groups, *capabilities, privileges, files = json.loads(texts(runtime, ONE)[-1])
@@ -176,6 +178,8 @@ def test_a_claw_has_a_temporary_folder_of_its_own(runtime: Any) -> None:
     """By the name that programs have built in, too, where a view of its own is to be had."""
     if not runtime.separator.method().view:
         pytest.skip("no mount namespaces here")
+    if runtime.separator.crowded():
+        pytest.skip("software of the tests lies below a temporary folder of the machine, which is shown empty but for that")
     mark = Path(tempfile.gettempdir()) / f"clawportal-test-{os.getpid()}"
     mark.write_text("of the machine")
     try:
