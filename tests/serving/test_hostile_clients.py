@@ -33,10 +33,16 @@ def test_idle_connections_above_what_gunicorn_keeps(sockets: Sockets, answered: 
     assert sockets.open[0].recv(16).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("says", [HALF_HEAD, b"GET", half_body(1000), half_body(3_000_000), KEEP + HALF_HEAD],
-                         ids=["head", "word", "body", "large body", "second request"])  # fmt: skip
+@pytest.mark.parametrize("says", [HALF_HEAD, b"GET", half_body(1000), half_body(3_000_000)],
+                         ids=["head", "word", "body", "large body"])  # fmt: skip
 def test_half_sent_requests(sockets: Sockets, answered: Answered, says: bytes) -> None:
     sockets(700, says)
+    answered()
+
+
+def test_half_sent_second_requests(sockets: Sockets, answered: Answered) -> None:
+    for one in sockets(700, KEEP + HALF_HEAD):
+        assert one.recv(64).startswith(b"HTTP/1.1 200")  # work that was asked for; what is tried comes after it
     answered()
 
 
