@@ -12,11 +12,12 @@ from typing import Any
 from flask import Flask
 
 from clawportal.app import create_app, prepare_rows
+from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
 from clawportal.models import Tenant
 from clawportal.origin import Origin, during
-from clawportal.permissions import SYSTEM, Actor
-from clawportal.services import audit, audit_chain, ledger
+from clawportal.services.audit import chain, trail
+from clawportal.services.events import event_log
 from clawportal.settings import Settings
 
 CHANGES = 400
@@ -58,7 +59,7 @@ def _changes(app: Flask) -> list[dict[str, Any]]:
 def _change(app: Flask, name: str, actor: Actor) -> None:
     with transaction():
         db.session.add(Tenant(name=name))
-        ledger.record(app.extensions["clawportal"], "tenant.created", actor=actor, message=f"{name} was created.")
+        event_log.record(app.extensions["clawportal"], "tenant.created", actor=actor, message=f"{name} was created.")
 
 
 def _seed(have: int, wanted: int) -> None:
@@ -66,25 +67,25 @@ def _seed(have: int, wanted: int) -> None:
         with transaction():
             for number in range(start, min(start + 1000, wanted)):
                 before, after = {"spec.model.name": f"m{number}"}, {"spec.model.name": f"m{number + 1}"}
-                audit.note(audit.Pending("instance.update", _WHO, "instance", f"i{number % 500}", before=before, after=after))
+                trail.note(trail.Pending("instance.update", _WHO, "instance", f"i{number % 500}", before=before, after=after))
 
 
 def _reads(size: int) -> list[dict[str, Any]]:
     filters = {
-        "first page": audit.Filters(),
-        "page by text": audit.Filters(text="nothing-such"),
-        "page by actor": audit.Filters(actor="bench"),
+        "first page": trail.Filters(),
+        "page by text": trail.Filters(text="nothing-such"),
+        "page by actor": trail.Filters(actor="bench"),
     }
     found = [
         {"what": what, "entries": size, "p50 ms": _ms([_timed(_page, given) for _ in range(5)])}
         for what, given in filters.items()
     ]
-    taken = _timed(audit_chain.verify)
+    taken = _timed(chain.verify)
     return [*found, {"what": "verify", "entries": size, "p50 ms": round(taken, 1), "entries/s": round(1000 * size / taken)}]
 
 
-def _page(filters: audit.Filters) -> None:
-    audit.listing(SYSTEM, filters)
+def _page(filters: trail.Filters) -> None:
+    trail.listing(SYSTEM, filters)
     db.session.rollback()
 
 

@@ -9,8 +9,9 @@ from typing import Literal
 from pydantic import BaseModel
 
 from clawportal import hookimpl
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.workloads import Check, Context, File, Workload
 from clawportal.testing import hostile
-from clawportal.types import Adapter, Check, Context, File, Workload
 from clawportal_echo import EchoAdapter
 
 _CLAW = (

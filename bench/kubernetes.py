@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from clawportal.types import File, Image, Observed, Place, Process, Ref, RunState, Workload
+from clawportal.contracts.runtimes import Observed, Place, Ref, RunState
+from clawportal.contracts.workloads import File, Image, Process, Workload
 
 PODS = 10_000
 CREATES = 200
@@ -175,9 +176,9 @@ def _portal_rounds(runtime: Any, seen: list[Observed]) -> list[dict[str, Any]]:
     from clawportal import app as portal_app
     from clawportal import clock
     from clawportal.db import db, transaction
+    from clawportal.engine.portal import Portal
     from clawportal.jobs import sync
     from clawportal.models import Cluster, Instance, Project
-    from clawportal.services.portal import Portal
     from clawportal.settings import Settings
     from clawportal.testing.places import MemoryDriver
 

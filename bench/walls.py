@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clawportal.types import Place, Ref
+from clawportal.contracts.runtimes import Place, Ref
 from clawportal_process import guarded, identity
 from clawportal_process.driver import ProcessDriver
 from clawportal_process.separation import ROOTS, Own

@@ -1,6 +1,6 @@
 """Small pure helpers that most adapters need; a plugin may use them or write its own.
 
-Nothing here talks to anything: the functions turn words, workloads and exits into the plain data of `clawportal.types`.
+Nothing here talks to anything: the functions turn words, workloads and exits into the plain data of `clawportal.contracts`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import replace
 from signal import Signals
 from typing import Any, Literal
 
+from clawportal.contracts.adapters import Change, ExitVerdict
+from clawportal.contracts.specs import InstanceSpec
+from clawportal.contracts.workloads import File, Workload
 from clawportal.errors import FieldError
-from clawportal.types import Change, ExitVerdict, File, InstanceSpec, Workload
 
 Level = Literal["debug", "info", "warning", "error", ""]
 

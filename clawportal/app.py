@@ -13,13 +13,18 @@ from flask import Flask, current_app
 
 from clawportal import keyring, log, paths, pluginmanager
 from clawportal.db import configure_engine, db, in_use
-from clawportal.diskroom import DiskRoom
+from clawportal.disk_reserve import DiskRoom
+from clawportal.engine.connections import Connections
+from clawportal.engine.portal import Portal
 from clawportal.http import assets, audited, headers, i18n, problems, security, site, uploads
 from clawportal.http.front import Front
 from clawportal.jobs.runner import Runner
-from clawportal.services import audit_chain, audit_refusals, clusters, in_front, layers, practice, tenancy
-from clawportal.services.connections import Connections
-from clawportal.services.portal import Portal
+from clawportal.services import practice
+from clawportal.services.audit import chain, refusals
+from clawportal.services.clusters import clusters
+from clawportal.services.configuration import layers
+from clawportal.services.system import proxy_notice
+from clawportal.services.tenancy import tenancy
 from clawportal.settings import Settings, installer_environment
 
 if TYPE_CHECKING:
@@ -115,7 +120,7 @@ def _database(app: Flask) -> None:
     db.init_app(app)
     with app.app_context():
         configure_engine(db.engine)
-        audit_chain.use(db.engine, cast(Portal, app.extensions["clawportal"]).keyring)
+        chain.use(db.engine, cast(Portal, app.extensions["clawportal"]).keyring)
 
 
 def _follow_session_key(app: Flask, portal: Portal) -> None:
@@ -131,7 +136,7 @@ def _follow_session_key(app: Flask, portal: Portal) -> None:
 
 def _behind_proxies(app: Flask, settings: Settings) -> None:
     """Last, so that it is outermost."""
-    noticed = in_front.Noticed(settings.data_dir, settings.trusted_proxies)
+    noticed = proxy_notice.Noticed(settings.data_dir, settings.trusted_proxies)
     front = Front(app.wsgi_app, settings.trusted_proxies, settings.public_url, noticed.note)
     app.wsgi_app = front  # type: ignore[method-assign]  # Flask's documented way
 
@@ -198,7 +203,7 @@ def _tell_refusals(app: Flask, portal: Portal) -> None:
     """Write down what was counted in the present minute."""
     try:
         with app.app_context():
-            audit_refusals.write(portal.refusals.due(everything=True))
+            refusals.write(portal.part(refusals.Refusals).due(everything=True))
     except Exception:
         logging.getLogger(__name__).exception("refused attempts of the last minute could not be written into the audit")
 
@@ -213,5 +218,5 @@ def stop_jobs(app: Flask) -> None:
     _tell_refusals(app, portal)
     portal.logs.close()
     practice.stop(portal)
-    portal.oidc.close()
+    portal.close_parts()
     portal.connections.close()

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     import click
     from flask import Flask
 
-    from clawportal.events import Event
-    from clawportal.permissions import Actor, Grant
-    from clawportal.types import Adapter, DoctorResult, FileStore, MenuLink, RuntimeDriver
+    from clawportal.contracts.adapters import Adapter
+    from clawportal.contracts.doctor import DoctorResult
+    from clawportal.contracts.events import Event
+    from clawportal.contracts.pages import MenuLink
+    from clawportal.contracts.permissions import Actor, Grant
+    from clawportal.contracts.runtimes import RuntimeDriver
+    from clawportal.contracts.stores import FileStore
 
 hookspec = pluggy.HookspecMarker("clawportal")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from clawportal.permissions import Actor
+from clawportal.contracts.permissions import Actor
 
 
 def _nobody() -> Actor | None:

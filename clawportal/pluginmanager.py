@@ -16,8 +16,10 @@ from typing import Any
 import pluggy
 
 from clawportal import hookspecs, paths
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.runtimes import RuntimeDriver
+from clawportal.contracts.stores import FileStore
 from clawportal.errors import Invalid
-from clawportal.types import Adapter, FileStore, RuntimeDriver
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
-from clawportal.errors import GiveUp, Unsupported
-from clawportal.types import (
-    DoctorResult,
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.runtimes import (
     ExecSession,
     FileEntry,
     Foreign,
@@ -19,6 +18,7 @@ from clawportal.types import (
     Separation,
     SeparationLevel,
 )
+from clawportal.errors import GiveUp, Unsupported
 
 ALIVE = (RunState.RUNNING, RunState.PENDING)
 """States in which there is something to stop."""
@@ -55,7 +55,7 @@ IN_CONTAINERS = Separation(SeparationLevel.CONTAINER)
 
 
 class Without:
-    """The optional half of `clawportal.types.Runtime`, for a runtime that has none of it."""
+    """The optional half of `clawportal.contracts.runtimes.Runtime`, for a runtime that has none of it."""
 
     title = "This place"
 

@@ -42,7 +42,7 @@ def openapi_document() -> str:
 
 
 def roles_table() -> str:
-    from clawportal.permissions import PORTAL_ROLES, ROLE_WORDS, ROLES
+    from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS, ROLES
 
     lines = ["| role | holds in | in plain words |", "|---|---|---|"]
     for role in ROLES:
@@ -53,7 +53,7 @@ def roles_table() -> str:
 
 def rights_table() -> str:
     """A line for each right, a column for each role."""
-    from clawportal.permissions import DESCRIPTIONS, PORTAL_ONLY, ROLES, Permission
+    from clawportal.contracts.permissions import DESCRIPTIONS, PORTAL_ONLY, ROLES, Permission
 
     lines = [f"| right | | {' | '.join(ROLES)} |", f"|---|---|{':-:|' * len(ROLES)}"]
     for right in Permission:

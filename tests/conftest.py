@@ -30,11 +30,15 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
 
 from clawportal.app import create_app, prepare_rows, start_jobs, stop_jobs
+from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
+from clawportal.engine.portal import Portal
 from clawportal.models import Instance, OidcIdentity, Project, Tenant, User
-from clawportal.permissions import SYSTEM, Actor
-from clawportal.services import clusters, identity, instances, oidc_providers, portal_settings, sessions
-from clawportal.services.portal import Portal
+from clawportal.services import oidc_providers
+from clawportal.services.clusters import clusters
+from clawportal.services.fleet import instances
+from clawportal.services.identity import identity, sessions
+from clawportal.services.system import portal_settings
 from clawportal.settings import Settings
 
 pytest_plugins = ["clawportal.testing.report"]

@@ -12,11 +12,13 @@ import httpx
 import pytest
 from flask import Flask
 
+from clawportal.contracts.adapters import ChatEvent, Usage, Version
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.workloads import Context, File, Process, Workload
+from clawportal.engine.log_hub import Masker
 from clawportal.errors import GiveUp, Unavailable
-from clawportal.permissions import SYSTEM
-from clawportal.services import chat, ledger
-from clawportal.services.loghub import Masker
-from clawportal.types import ChatEvent, Context, File, Process, Usage, Version, Workload
+from clawportal.services.events import event_log
+from clawportal.services.live import chat
 from clawportal_echo import EchoAdapter
 from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
 
@@ -101,7 +103,7 @@ def test_a_long_message_comes_through_and_a_longer_one_does_not(running_admin: P
 def test_the_timeline_knows_that_but_not_what(running_app: Flask, running_admin: Person, echo: str) -> None:
     running_admin.post(f"instances/{echo}/chat", {"text": "my darkest secret"})
     with running_app.app_context():
-        (row,) = [row for row in ledger.feed(SYSTEM, instance_id=echo) if row.kind == "instance.chatted"]
+        (row,) = [row for row in event_log.feed(SYSTEM, instance_id=echo) if row.kind == "instance.chatted"]
         assert row.actor == "admin"
         assert "darkest" not in f"{row.message} {row.data}"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from clawportal.contracts.stores import FileStore
 from clawportal.errors import Conflict, Invalid, NotFound
-from clawportal.types import FileStore
 from clawportal_localfiles import register_file_stores
 from clawportal_localfiles.store import LocalFiles
 

@@ -17,7 +17,8 @@ from sqlalchemy import QueuePool
 from clawportal import clock
 from clawportal.db import db
 from clawportal.errors import Invalid
-from clawportal.services import logs, secrets
+from clawportal.services.configuration import secrets
+from clawportal.services.live import logs
 from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
 
 

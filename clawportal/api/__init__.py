@@ -14,7 +14,6 @@ from clawportal.api import (
     clusters,
     events,
     files,
-    foreign,
     instances,
     layers,
     logs,
@@ -27,13 +26,14 @@ from clawportal.api import (
     sign_in,
     system,
     tenants,
+    unmanaged,
 )
 from clawportal.errors import PasswordChangeRequired
 from clawportal.http import security
 
 __all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "files", "foreign", "instances", "layers", "logs",
-    "members", "metrics", "oidc", "operations", "policies", "service_accounts", "sign_in", "system", "tenants",
+    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "files", "instances", "layers", "logs",
+    "members", "metrics", "oidc", "operations", "policies", "service_accounts", "sign_in", "system", "tenants", "unmanaged",
 ]  # fmt: skip
 
 

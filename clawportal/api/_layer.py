@@ -26,12 +26,12 @@ from flask import Response, request, stream_with_context
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from clawportal.contracts.permissions import Permission
 from clawportal.errors import BadRequest, FieldError, Invalid, NotFound, PreconditionRequired, Problem
 from clawportal.http import security
 from clawportal.http.paging import MAX_LIMIT, MAX_OFFSET, agreed, links
-from clawportal.permissions import Permission
-from clawportal.services.findings import field_errors
-from clawportal.services.paging import Slice, Which
+from clawportal.paging import Slice, Which
+from clawportal.validation import field_errors
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 T = TypeVar("T")

@@ -10,14 +10,14 @@ from pydantic import Field
 from clawportal import __version__
 from clawportal.api._layer import Answer, op
 from clawportal.api.sign_in import Login
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
 from clawportal.db import db
+from clawportal.engine.portal import Portal
 from clawportal.http import security
 from clawportal.models import ApiToken, User
-from clawportal.permissions import Actor, Permission
-from clawportal.services import identity, sign_in
-from clawportal.services.portal import Portal
-from clawportal.services.token_limits import Limits
-from clawportal.types import Strict
+from clawportal.services.identity import identity, sign_in
+from clawportal.services.rights.token_limits import Limits
 
 TAGS = ("Account",)
 

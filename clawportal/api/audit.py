@@ -9,11 +9,11 @@ from flask import Response, stream_with_context
 from pydantic import AwareDatetime, Field
 
 from clawportal.api._layer import BIGGEST, Answer, Query, op
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.errors import NotFound
 from clawportal.http.paging import MAX_LIMIT, link_header
 from clawportal.models import AuditEntry
-from clawportal.permissions import Actor, Permission
-from clawportal.services import audit, audit_files
+from clawportal.services.audit import exports, trail
 
 TAGS = ("Audit",)
 
@@ -74,14 +74,14 @@ class ExportQuery(AuditFilters):
     format: Literal["jsonl", "csv"] = Field("jsonl", description="One JSON document a line, or a table.")
 
 
-def _filters(query: AuditFilters) -> audit.Filters:
-    return audit.check(audit.Filters(**{name: getattr(query, name) for name in AuditFilters.model_fields}))
+def _filters(query: AuditFilters) -> trail.Filters:
+    return trail.check(trail.Filters(**{name: getattr(query, name) for name in AuditFilters.model_fields}))
 
 
 @op("GET", "/audit", permission=Permission.AUDIT_READ, tags=TAGS, summary="Who did what", returns=Entries)
 def list_audit(actor: Actor, query: AuditQuery) -> Any:
     """Newest first. Inside an organisation only what was done in it; administrators of the portal see everything."""
-    page = audit.listing(actor, _filters(query), before=query.before, limit=query.limit)
+    page = trail.listing(actor, _filters(query), before=query.before, limit=query.limit)
     document = {"items": [_document(row) for row in page.items], "total": page.total, "next": page.next}
     return document, 200, link_header({"next": {"before": str(page.next)}} if page.next is not None else {})
 
@@ -91,17 +91,17 @@ def list_audit(actor: Actor, query: AuditQuery) -> Any:
 def export_audit(actor: Actor, query: ExportQuery) -> Response:
     """Oldest first, with the same filters. Every export is an entry itself."""
     filters = _filters(query)
-    audit.exported(actor, filters, query.format)
-    text = audit_files.lines(audit.export(actor, filters), query.format)
+    trail.exported(actor, filters, query.format)
+    text = exports.lines(trail.export(actor, filters), query.format)
     name = f'attachment; filename="audit.{query.format}"'
-    return Response(stream_with_context(text), mimetype=audit_files.TYPES[query.format], headers={"Content-Disposition": name})
+    return Response(stream_with_context(text), mimetype=exports.TYPES[query.format], headers={"Content-Disposition": name})
 
 
 @op("GET", "/audit/{seq}", permission=Permission.AUDIT_READ, tags=TAGS, summary="One entry", returns=Entry, problems=(404,))
 def get_audit(actor: Actor, seq: str) -> dict[str, Any]:
     if not (seq.isascii() and seq.isdigit() and len(seq) < 18):
         raise NotFound("There is no audit entry with this number.")
-    return _document(audit.get(actor, int(seq)))
+    return _document(trail.get(actor, int(seq)))
 
 
 def _document(row: AuditEntry) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from clawportal.api._layer import Answer, Query, op
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import InstanceSpec
+from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid, NotFound
-from clawportal.permissions import Actor, Permission
-from clawportal.services import catalog, tenancy
-from clawportal.services.portal import Portal
-from clawportal.types import Adapter, InstanceSpec
+from clawportal.services.configuration import catalog
+from clawportal.services.tenancy import tenancy
 
 TAGS = ("Catalogue",)
 

@@ -9,12 +9,13 @@ from flask import Response, request
 from pydantic import Field
 
 from clawportal.api._layer import JSON, SSE, Answer, ServerEvent, as_json, op, sse
+from clawportal.contracts.adapters import ChatEvent
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
 from clawportal.errors import Unavailable
 from clawportal.http import streams
-from clawportal.permissions import Actor, Permission
-from clawportal.services import chat
-from clawportal.services.portal import Portal
-from clawportal.types import ChatEvent, Strict
+from clawportal.services.live import chat
 
 TAGS = ("Instances",)
 

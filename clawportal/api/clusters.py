@@ -11,13 +11,14 @@ from pydantic import Field
 from clawportal import addresses
 from clawportal.api._layer import BIGGEST, Answer, Page, Paged, Query, agreed_generation, op, paged
 from clawportal.api.events import Event as EventDocument
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
 from clawportal.errors import PreconditionRequired
 from clawportal.models import Cluster
 from clawportal.models.clusters import UNREACHABLE
-from clawportal.permissions import Actor, Permission
-from clawportal.services import cluster_tests, clusters, walls
-from clawportal.services.portal import Portal
-from clawportal.types import Strict
+from clawportal.services.clusters import clusters, connection_tests
+from clawportal.services.clusters import separation as walls
 
 TAGS = ("Clusters",)
 
@@ -201,14 +202,14 @@ def get_cluster(actor: Actor, cluster_id: str) -> Any:
     returns=TestReport, problems=(429,), example={"runtime": "docker", "settings": {}})  # fmt: skip
 def test_new_cluster(actor: Actor, portal: Portal, body: TestBody) -> dict[str, Any]:
     """Says what is missing, each with what to do about it. Nothing is stored, and nothing stays in the place."""
-    return _report(cluster_tests.try_new(portal, actor, body.runtime, body.settings, body.secrets))
+    return _report(connection_tests.try_new(portal, actor, body.runtime, body.settings, body.secrets))
 
 
 @op("POST", "/clusters/{cluster_id}/test", permission=Permission.CLUSTER_MANAGE, tags=TAGS, summary="Try a stored connection",
     returns=TestReport, problems=(404, 429), example={})  # fmt: skip
 def test_cluster(actor: Actor, portal: Portal, cluster_id: str, body: TestChangeBody) -> dict[str, Any]:
     """As it is stored, or with a change that is not stored yet. Secrets that are not named are those that are stored."""
-    return _report(cluster_tests.try_stored(portal, actor, cluster_id, body.settings, body.secrets))
+    return _report(connection_tests.try_stored(portal, actor, cluster_id, body.settings, body.secrets))
 
 
 # ---- changing
@@ -321,5 +322,5 @@ def _event(row: Any) -> Mapping[str, Any]:
     return {name: getattr(row, name) for name in EventDocument.model_fields}
 
 
-def _report(found: cluster_tests.Report) -> dict[str, Any]:
+def _report(found: connection_tests.Report) -> dict[str, Any]:
     return {"ok": found.ok, "version": found.version, "findings": [item.__dict__ for item in found.findings]}

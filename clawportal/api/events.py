@@ -9,12 +9,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal.api._layer import BIGGEST, Answer, Query, op
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid
 from clawportal.http.paging import MAX_LIMIT, link_header
 from clawportal.models import EventRow
-from clawportal.permissions import Actor, Permission
-from clawportal.services import ledger, place_events
-from clawportal.services.portal import Portal
+from clawportal.services.events import event_log
+from clawportal.services.live import runtime_events
 
 TAGS = ("Events",)
 
@@ -88,14 +89,14 @@ def list_instance_events(actor: Actor, instance_id: str, query: InstanceFeedQuer
 def list_runtime_events(actor: Actor, portal: Portal, instance_id: str) -> dict[str, Any]:
     """Asked of the place at this moment: images fetched, machines found, restarts, memory that ran out. 503 with the reason when
     it does not answer; 409 for a place that says nothing by itself."""
-    found = place_events.read(portal, actor, instance_id)
+    found = runtime_events.read(portal, actor, instance_id)
     return {"items": [{name: getattr(event, name) for name in PlaceEvent.model_fields} for event in found]}
 
 
 def _feed(actor: Actor, query: InstanceFeedQuery, instance_id: str | None) -> Any:
     if query.after is not None and query.before is not None:
         raise Invalid.field("before", "cannot be given together with after")
-    rows = ledger.feed(
+    rows = event_log.feed(
         actor,
         instance_id=instance_id,
         after=query.after,

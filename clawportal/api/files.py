@@ -11,10 +11,10 @@ from flask import Response, request
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Query, UnsupportedMediaType, op
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.engine.portal import Portal
 from clawportal.http import streams
-from clawportal.permissions import Actor, Permission
-from clawportal.services import files
-from clawportal.services.portal import Portal
+from clawportal.services.live import files
 
 TAGS = ("Instances",)
 BYTES, TAR = "application/octet-stream", "application/x-tar"

@@ -14,16 +14,20 @@ from sqlalchemy import select
 
 from clawportal import addresses
 from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, agreed_generation, op, paged
+from clawportal.contracts.adapters import HealthState
+from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.contracts.specs import Strict
 from clawportal.db import db
+from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, PreconditionFailed
 from clawportal.http import security
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, Project, Tenant
-from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import catalog, instances, plans, policies, secrets, tickets
-from clawportal.services.labels import selector
-from clawportal.services.portal import Portal
-from clawportal.types import HealthState, Strict
+from clawportal.services import policies
+from clawportal.services.configuration import catalog, secrets
+from clawportal.services.fleet import instances, plans
+from clawportal.services.fleet.labels import selector
+from clawportal.services.live import tickets
 
 TAGS = ("Instances",)
 MASK = "***"

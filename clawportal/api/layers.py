@@ -8,10 +8,11 @@ from pydantic import Field
 
 from clawportal import addresses
 from clawportal.api._layer import Answer, op
-from clawportal.permissions import Actor, Permission
-from clawportal.services import instances, layers
-from clawportal.services.portal import Portal
-from clawportal.types import Strict
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
+from clawportal.services.configuration import layers
+from clawportal.services.fleet import instances
 
 TAGS = ("Organisations",)
 _PATH = "/tenants/{tenant_id}/layer"

@@ -11,13 +11,14 @@ from flask import Response, g, request
 from pydantic import Field
 
 from clawportal.api._layer import JSON, SSE, Answer, Query, ServerEvent, op, sse
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.db import db
+from clawportal.engine.log_hub import Line, Subscription, stamp
+from clawportal.engine.portal import Portal
 from clawportal.errors import Problem
 from clawportal.http import security, streams
-from clawportal.permissions import Actor, Permission
-from clawportal.services import instances, logs
-from clawportal.services.loghub import Line, Subscription, stamp
-from clawportal.services.portal import Portal
+from clawportal.services.fleet import instances
+from clawportal.services.live import logs
 
 TEXT = "text/plain"
 TAGS = ("Instances",)

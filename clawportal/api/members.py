@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Page, Paged, op, paged
-from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import accounts, members
-from clawportal.services.portal import Portal
-from clawportal.types import Strict
+from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
+from clawportal.services.identity import accounts
+from clawportal.services.tenancy import members
 
 TAGS = ("Members",)
 ACCOUNTS = ("Accounts",)

@@ -10,9 +10,11 @@ from pydantic import Field
 from clawportal import clock
 from clawportal.api._layer import Answer, Query, op
 from clawportal.api.system import Counts
-from clawportal.permissions import Actor, Permission
-from clawportal.services import instances, operations, series
-from clawportal.services.portal import Portal
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.engine import metric_history
+from clawportal.engine.portal import Portal
+from clawportal.services.fleet import instances, operations
+from clawportal.services.live import metrics
 
 
 class Metrics(Answer):
@@ -51,7 +53,10 @@ class MetricsQuery(Query):
         "auto", description="`raw` is kept for 24 hours, `5m` for 30 days, `1h` for a year. `auto` fits the span."
     )
     points: int = Field(
-        400, ge=2, le=series.MAX_POINTS, description="About so many points at most; more are condensed to means and maxima."
+        400,
+        ge=2,
+        le=metric_history.MAX_POINTS,
+        description="About so many points at most; more are condensed to means and maxima.",
     )
 
 
@@ -76,9 +81,9 @@ def get_metrics_overview(actor: Actor, portal: Portal) -> dict[str, Any]:
     summary="Measurements of an instance", returns=Metrics, problems=(404,))  # fmt: skip
 def get_instance_metrics(actor: Actor, portal: Portal, instance_id: str, query: MetricsQuery) -> dict[str, Any]:
     """CPU, memory, disk and restarts over time. A time without an offset is UTC."""
-    found = series.read(
-        portal.recorder, actor, instance_id, since=series.utc(query.since), until=series.utc(query.until),
+    found = metrics.read(
+        portal.recorder, actor, instance_id, since=metric_history.utc(query.since), until=metric_history.utc(query.until),
         resolution=query.resolution, points=query.points,
     )  # fmt: skip
     told = {"resolution": found.resolution, "step": found.step, "since": found.since, "until": found.until}
-    return told | series.columns(found)
+    return told | metric_history.columns(found)

@@ -9,12 +9,12 @@ from flask import url_for
 from pydantic import Field
 
 from clawportal.api._layer import Answer, op
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
 from clawportal.http import site
-from clawportal.permissions import Actor, Permission
 from clawportal.services import oidc, oidc_providers
 from clawportal.services.oidc_providers import Wanted
-from clawportal.services.portal import Portal
-from clawportal.types import Strict
 
 TAGS = ("Sign-in providers",)
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Page, Paged, op, paged
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.engine.portal import Portal
 from clawportal.models import Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
-from clawportal.permissions import Actor, Permission
-from clawportal.services import operations
-from clawportal.services.portal import Portal
+from clawportal.services.fleet import operations
 
 TAGS = ("Operations",)
 

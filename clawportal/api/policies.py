@@ -8,12 +8,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Page, Paged, op, paged, schema_of
-from clawportal.permissions import Actor, Permission
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
 from clawportal.services import policies
 from clawportal.services.policies import Rule, Trial
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS
-from clawportal.services.portal import Portal
-from clawportal.types import Strict
 
 TAGS = ("Policies",)
 _ACTION = Literal["create", "update", "version", "start", "restart", "move", "stop", "delete"]

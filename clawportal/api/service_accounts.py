@@ -9,10 +9,10 @@ from pydantic import Field
 
 from clawportal.api._layer import Answer, op
 from clawportal.api.account import NewToken, NewTokenBody, Token, TokenList, limits_of, new_token
-from clawportal.permissions import Actor, Permission
-from clawportal.services import service_accounts
-from clawportal.services.portal import Portal
-from clawportal.types import Strict
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
+from clawportal.services.tenancy import service_accounts
 
 TAGS = ("Service accounts",)
 _ALL = "/tenants/{tenant_id}/service-accounts"

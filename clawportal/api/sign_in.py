@@ -9,12 +9,12 @@ import segno
 from pydantic import Field
 
 from clawportal.api._layer import Answer, op
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict
 from clawportal.http import security
-from clawportal.permissions import Actor, Permission
-from clawportal.services import clients, otp, sessions, sign_in
-from clawportal.services.portal import Portal
-from clawportal.types import Strict
+from clawportal.services.identity import clients, otp, sessions, sign_in
 
 TAGS = ("Account",)
 CSRF_FREE = {"api.trade_password", "api.log_in", "api.refresh_tokens", "api.verify_otp"}

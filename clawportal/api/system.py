@@ -13,12 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from clawportal.api import _openapi
 from clawportal.api._layer import Answer, as_json, op
 from clawportal.bounded import size_in_words
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.db import db
+from clawportal.engine.portal import Portal
 from clawportal.errors import NotFound
 from clawportal.http import security
-from clawportal.permissions import Actor, Permission
-from clawportal.services import instances
-from clawportal.services.portal import Portal
+from clawportal.services.fleet import instances
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Page, Paged, Query, op, paged
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import Strict
+from clawportal.engine.portal import Portal
 from clawportal.models import Project, Tenant
-from clawportal.permissions import Actor, Permission
-from clawportal.services import quotas, tenants
-from clawportal.services.portal import Portal
-from clawportal.types import Strict
+from clawportal.services.tenancy import quotas, tenants
 
 TAGS = ("Organisations",)
 

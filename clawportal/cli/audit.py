@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 if TYPE_CHECKING:
-    from clawportal.services.audit_chain import End
+    from clawportal.services.audit.chain import End
 
 OpenPortal = Callable[[], AbstractContextManager[Any]]
 
@@ -31,11 +31,11 @@ def commands(portal: OpenPortal) -> click.Group:
 
         Note the end that it prints where the portal cannot reach it: with --head you can show later that nothing was cut off.
         """
-        from clawportal.services import audit_chain
+        from clawportal.services.audit import chain
 
         known = _end(head) if head else None
         with portal():
-            verdict = audit_chain.verify(known)
+            verdict = chain.verify(known)
         if verdict.broken is not None:
             click.echo(f"BROKEN at entry {verdict.broken}: {verdict.reason}. {verdict.entries} entries before it are right.")
             sys.exit(1)
@@ -47,8 +47,8 @@ def commands(portal: OpenPortal) -> click.Group:
     @click.option("--why", required=True, help="What was found out about the break; it stands in the audit.")
     def acknowledge(why: str) -> None:
         """Go on after a break that somebody looked into. It stays told, and this is itself an entry."""
-        from clawportal.permissions import SYSTEM
-        from clawportal.services import audit as service
+        from clawportal.contracts.permissions import SYSTEM
+        from clawportal.services.audit import trail as service
 
         with portal():
             verdict = service.acknowledge(SYSTEM, why)
@@ -60,9 +60,9 @@ def commands(portal: OpenPortal) -> click.Group:
 
         Until then nothing is deleted for its age: by a wrong clock, everything would be old.
         """
-        from clawportal.permissions import SYSTEM
-        from clawportal.services import audit as service
-        from clawportal.services import trusted_clock
+        from clawportal.contracts.permissions import SYSTEM
+        from clawportal.services.audit import trail as service
+        from clawportal.services.system import trusted_clock
 
         with portal():
             ahead = trusted_clock.believe()
@@ -87,9 +87,9 @@ def commands(portal: OpenPortal) -> click.Group:
         until: datetime | None,
     ) -> None:  # fmt: skip
         """Write the audit as JSON lines or CSV, oldest first."""
-        from clawportal.permissions import SYSTEM
-        from clawportal.services import audit as service
-        from clawportal.services import audit_files
+        from clawportal.contracts.permissions import SYSTEM
+        from clawportal.services.audit import exports
+        from clawportal.services.audit import trail as service
 
         with portal():
             filters = service.check(
@@ -98,7 +98,7 @@ def commands(portal: OpenPortal) -> click.Group:
                 )
             )
             service.exported(SYSTEM, filters, form)
-            text = audit_files.lines(service.export(SYSTEM, filters), form)
+            text = exports.lines(service.export(SYSTEM, filters), form)
             count = _write(text, output)
         if output is not None:
             click.echo(f"{count - (form == 'csv')} entries were written to {output}.")
@@ -107,7 +107,7 @@ def commands(portal: OpenPortal) -> click.Group:
 
 
 def _end(text: str) -> End:
-    from clawportal.services.audit_chain import End
+    from clawportal.services.audit.chain import End
 
     seq, _, last = text.partition(":")
     if not seq.isdigit() or len(last) != 64:

@@ -16,7 +16,6 @@ from clawportal.cli import (
     arguments,
     clusters,
     files,
-    foreign,
     history,
     people,
     policies,
@@ -24,6 +23,7 @@ from clawportal.cli import (
     service_accounts,
     terminal,
     tokens,
+    unmanaged,
 )
 from clawportal.cli.remote import clean
 
@@ -891,7 +891,7 @@ tokens.register(cli)
 service_accounts.register(cli)
 history.register(cli)
 clusters.register(cli)
-foreign.register(cli)
+unmanaged.register(cli)
 terminal.register(cli)
 
 

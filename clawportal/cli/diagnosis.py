@@ -10,9 +10,9 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from clawportal import hosts, paths
+from clawportal import client_addresses, paths
+from clawportal.contracts.doctor import DoctorResult
 from clawportal.settings import Settings
-from clawportal.types import DoctorResult
 
 LOW_DISK = 2 * 1024**3
 
@@ -121,7 +121,7 @@ def _audit(settings: Settings) -> Iterator[DoctorResult]:
 
 
 def _address(settings: Settings) -> Iterator[DoctorResult]:
-    shown = f"{hosts.bracketed(settings.host)}:{settings.port}"
+    shown = f"{client_addresses.bracketed(settings.host)}:{settings.port}"
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,9 +133,9 @@ def _address(settings: Settings) -> Iterator[DoctorResult]:
 
 
 def _proxies(settings: Settings) -> Iterator[DoctorResult]:
-    from clawportal.services import in_front
+    from clawportal.services.system import proxy_notice
 
-    seen = in_front.seen(settings.data_dir)
+    seen = proxy_notice.seen(settings.data_dir)
     if settings.trusted_proxies or not seen:
         yield DoctorResult("proxies in front", True, f"{settings.trusted_proxies} are believed")
         return
@@ -180,7 +180,7 @@ def _separations(session: Any) -> Iterator[DoctorResult]:
     from sqlalchemy import select
 
     from clawportal.models import Cluster
-    from clawportal.services import walls
+    from clawportal.services.clusters import separation
 
     for row in session.scalars(select(Cluster).order_by(Cluster.name)):
-        yield walls.finding(row, session)
+        yield separation.finding(row, session)

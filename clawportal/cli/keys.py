@@ -62,24 +62,28 @@ def commands(portal: OpenPortal, file: Callable[[], Path]) -> click.Group:
 
 def _resealed(portal: Any) -> int:
     from clawportal import origin
-    from clawportal.services import audit_chain, clusters, layers, oidc_providers, otp, secrets
+    from clawportal.services import oidc_providers
+    from clawportal.services.audit import chain
+    from clawportal.services.clusters import clusters
+    from clawportal.services.configuration import layers, secrets
+    from clawportal.services.identity import otp
 
     with origin.during(None):  # the same secrets under another key: one entry for all of them
         moved = secrets.reseal(portal) + layers.reseal(portal) + otp.reseal(portal) + oidc_providers.reseal(portal)
         moved += clusters.reseal(portal)
-        audit_chain.turn(at_once=True)
+        chain.turn(at_once=True)
     return moved
 
 
 def _all_ended(portal: Any) -> str:
-    from clawportal.services import sessions
+    from clawportal.services.identity import sessions
 
     ended, revoked = sessions.end_everything(portal)
     return f"{ended} sessions and {revoked} API tokens were ended."
 
 
 def _tell(summary: str) -> None:
-    from clawportal.permissions import SYSTEM
-    from clawportal.services import audit
+    from clawportal.contracts.permissions import SYSTEM
+    from clawportal.services.audit import trail
 
-    audit.note(audit.Pending("keys.rotate", SYSTEM, "keys", summary=summary))
+    trail.note(trail.Pending("keys.rotate", SYSTEM, "keys", summary=summary))

@@ -20,7 +20,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.errors import AppImportError
 
-from clawportal.cli.trouble import words_of
+from clawportal.cli.startup_errors import words_of
 from clawportal.wire.worker import Worker
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # gunicorn's heartbeat file must not be on a disk that may stall

@@ -45,7 +45,7 @@ def _add(group: click.Group, portal: OpenPortal) -> None:
         slug: str, secret_stdin: bool, public: bool, title: str | None, domain: tuple[str, ...], tenant: str, **given: Any
     ) -> None:
         """Set up a provider. Its redirect address is <public address>/login/oidc/SLUG/callback."""
-        from clawportal.permissions import SYSTEM
+        from clawportal.contracts.permissions import SYSTEM
         from clawportal.services import oidc_providers as service
 
         secret = "" if public else sys.stdin.readline().strip() if secret_stdin else _asked()
@@ -65,7 +65,7 @@ def _list(group: click.Group, portal: OpenPortal) -> None:
     @group.command("list")
     def list_() -> None:
         """Show all providers and what their groups give."""
-        from clawportal.permissions import SYSTEM
+        from clawportal.contracts.permissions import SYSTEM
         from clawportal.services import oidc_providers as service
 
         with portal():
@@ -82,7 +82,7 @@ def _test(group: click.Group, portal: OpenPortal) -> None:
     @click.argument("slug")
     def test(slug: str) -> None:
         """Ask the provider, and say what is missing. Exits with 1 when something is."""
-        from clawportal.permissions import SYSTEM
+        from clawportal.contracts.permissions import SYSTEM
         from clawportal.services import oidc_providers as service
 
         with portal() as opened:
@@ -107,7 +107,7 @@ def _remove(group: click.Group, portal: OpenPortal) -> None:
     @click.option("--yes", is_flag=True, help="Do not ask.")
     def remove(slug: str, yes: bool) -> None:
         """Remove a provider with its links, what its groups gave, and its sessions. Accounts stay."""
-        from clawportal.permissions import SYSTEM
+        from clawportal.contracts.permissions import SYSTEM
         from clawportal.services import oidc_providers as service
 
         with portal() as opened:
@@ -127,7 +127,7 @@ def _map(group: click.Group, portal: OpenPortal) -> None:
     @click.option("--project", default="", help="Project of it, if the role shall hold there only.")
     def map_(slug: str, name: str, role: str, tenant: str, project: str) -> None:
         """Let the group NAME give a ROLE, from each person's next sign-in on."""
-        from clawportal.permissions import SYSTEM
+        from clawportal.contracts.permissions import SYSTEM
         from clawportal.services import oidc_providers as service
 
         with portal() as opened:
@@ -142,7 +142,7 @@ def _unmap(group: click.Group, portal: OpenPortal) -> None:
     @click.argument("name")
     def unmap(slug: str, name: str) -> None:
         """Let the group NAME give nothing any more; whoever has a role through it loses it at once."""
-        from clawportal.permissions import SYSTEM
+        from clawportal.contracts.permissions import SYSTEM
         from clawportal.services import oidc_providers as service
 
         with portal() as opened:

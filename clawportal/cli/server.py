@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import audit, keys, oidc, trouble
+from clawportal.cli import audit, keys, oidc, startup_errors
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -54,7 +54,7 @@ def cli(data_dir: Path | None) -> None:
 def _settings() -> Settings:
     from clawportal.settings import Settings
 
-    with trouble.told():
+    with startup_errors.told():
         return Settings()
 
 
@@ -62,7 +62,7 @@ def _app(settings: Settings | None = None) -> Flask:
     """The app with tables as new as the code."""
     from clawportal.app import create_app
 
-    with trouble.told():
+    with startup_errors.told():
         return create_app(settings or _settings())
 
 
@@ -70,7 +70,7 @@ def _existing() -> Settings:
     """Of a portal that is there; a command that looks for one in the wrong place must not make another."""
     settings = _settings()
     if not settings.database_url and not settings.database_file.exists():
-        raise trouble.Unusable(
+        raise startup_errors.Unusable(
             f"There is no portal in {settings.data_dir}. Say with --data-dir where it is; `clawportal serve` or "
             "`clawportal db upgrade` makes a new one."
         )
@@ -90,7 +90,11 @@ def _portal() -> Iterator[Any]:
     from clawportal.errors import Problem
 
     app = _app(_existing())
-    with trouble.told(), app.app_context(), origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")):
+    with (
+        startup_errors.told(),
+        app.app_context(),
+        origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")),
+    ):
         try:
             yield app.extensions["clawportal"]
         except Problem as problem:
@@ -180,7 +184,7 @@ def upgrade(first_start: bool) -> None:
 
 def _first_start(app: Flask) -> None:
     from clawportal.app import prepare_rows
-    from clawportal.services import identity
+    from clawportal.services.identity import identity
 
     prepare_rows()
     password = identity.first_start(app.extensions["clawportal"])
@@ -227,10 +231,11 @@ def user() -> None:
 @click.option("--hash-stdin", is_flag=True, help="Read a hash that another system made (bcrypt, argon2id) from standard input.")
 def create(name: str, role: str, password_stdin: bool, hash_stdin: bool) -> None:
     """Create a user. Roles other than portal-admin hold in the default organisation."""
+    from clawportal.contracts.permissions import ROLES, SYSTEM
     from clawportal.errors import Invalid
     from clawportal.models import Tenant
-    from clawportal.permissions import ROLES, SYSTEM
-    from clawportal.services import identity, tenancy
+    from clawportal.services.identity import identity
+    from clawportal.services.tenancy import tenancy
 
     password = _read_password(password_stdin or hash_stdin)
     with _portal() as portal:
@@ -249,8 +254,8 @@ def create(name: str, role: str, password_stdin: bool, hash_stdin: bool) -> None
 @click.option("--end-tokens", is_flag=True, help="Also revoke all their API tokens.")
 def set_password(name: str, password_stdin: bool, end_tokens: bool) -> None:
     """Give a user a new password; all their sessions end."""
-    from clawportal.permissions import SYSTEM
-    from clawportal.services import identity
+    from clawportal.contracts.permissions import SYSTEM
+    from clawportal.services.identity import identity
 
     password = _read_password(password_stdin)
     with _portal() as portal:
@@ -262,8 +267,8 @@ def set_password(name: str, password_stdin: bool, end_tokens: bool) -> None:
 @click.argument("name")
 def reset_otp(name: str) -> None:
     """Take the second factor from a user who lost app and backup codes; all their sessions end."""
-    from clawportal.permissions import SYSTEM
-    from clawportal.services import otp
+    from clawportal.contracts.permissions import SYSTEM
+    from clawportal.services.identity import otp
 
     with _portal() as portal:
         done = otp.reset(portal, SYSTEM, name)
@@ -274,7 +279,7 @@ def reset_otp(name: str) -> None:
 @click.argument("name")
 def unlock(name: str) -> None:
     """Let a user try again at once who has to wait after wrong sign-ins."""
-    from clawportal.services import identity, throttle
+    from clawportal.services.identity import identity, throttle
 
     with _portal() as portal:
         waiting = throttle.unlock(portal, identity.find_user(name).name)
@@ -326,7 +331,7 @@ def settings() -> None:
 
 def main() -> None:
     try:
-        with trouble.told():
+        with startup_errors.told():
             cli()
     except click.ClickException as problem:
         problem.show()

@@ -22,9 +22,9 @@ from typing import Any, NoReturn
 
 import click
 
-from clawportal import hosts, paths
-from clawportal.cli.trouble import UNUSABLE, Unusable
-from clawportal.diskroom import DiskRoom
+from clawportal import client_addresses, paths
+from clawportal.cli.startup_errors import UNUSABLE, Unusable
+from clawportal.disk_reserve import DiskRoom
 from clawportal.settings import Settings
 
 LOCK_WAIT = 10.0
@@ -40,7 +40,7 @@ def serve(settings: Settings) -> NoReturn:
     _may_listen(settings)
     if not _tables_ready(settings):
         _prepare()
-    place = f"{hosts.bracketed(settings.host)}:{settings.port}"
+    place = f"{client_addresses.bracketed(settings.host)}:{settings.port}"
     click.echo(f"clawportal listens on http://{place}   data: {settings.data_dir}   stop: Ctrl+C", err=True)
     plan = {
         "bind": place,
@@ -62,7 +62,7 @@ def _may_listen(settings: Settings) -> None:
     while (refused := _refused(family, kind, address)) and refused.errno == errno.EADDRINUSE and time.monotonic() < end:
         time.sleep(0.2)
     if refused:
-        place = f"{hosts.bracketed(settings.host)}:{settings.port}"
+        place = f"{client_addresses.bracketed(settings.host)}:{settings.port}"
         raise Unusable(f"{place} cannot be listened on: {refused.strerror}. Choose another with --port or --host.")
 
 

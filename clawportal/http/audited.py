@@ -10,12 +10,14 @@ from typing import Any
 from flask import Flask, Response, before_render_template, g, has_request_context, request, session
 
 from clawportal import origin
+from clawportal.contracts.permissions import Actor, Permission, Scope
 from clawportal.errors import Problem
 from clawportal.http.security import current_actor, portal
 from clawportal.models import Instance
-from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, audit, audit_refusals, clients, identity
-from clawportal.services.audit import NOBODY, REFUSED, Pending
+from clawportal.services.audit import refusals, trail
+from clawportal.services.audit.trail import NOBODY, REFUSED, Pending
+from clawportal.services.identity import clients, identity
+from clawportal.services.rights import access
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +60,9 @@ def _end(_error: BaseException | None) -> None:
 def _finish(answer: Response) -> Response:
     """Never in the way of the answer: what cannot be told goes to the log."""
     try:
-        held = portal().refusals
+        held = portal().part(refusals.Refusals)
         entry = _refusal(answer)
-        audit_refusals.write(held.add(entry) if entry is not None else held.due())
+        refusals.write(held.add(entry) if entry is not None else held.due())
     except Exception:
         log.exception("a refused attempt could not be written into the audit")
     return answer
@@ -156,7 +158,7 @@ def _name_of_sign_in(entry: Pending) -> None:
     except Problem:
         return
     entry.object_id, entry.object_name = user.id, user.name
-    entry.tenant_id = audit.tenant_of(Actor(user.id, user.name))
+    entry.tenant_id = trail.tenant_of(Actor(user.id, user.name))
 
 
 def _sent(name: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from clawportal import hosts
+from clawportal import client_addresses
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -34,14 +34,14 @@ class Front:
         self._path = prefix_of(public.path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        peer = hosts.plain(environ.get("REMOTE_ADDR", ""))
+        peer = client_addresses.plain(environ.get("REMOTE_ADDR", ""))
         environ["clawportal.peer"] = peer
-        if not self._hops and any(name in environ for name in _TELLING) and hosts.near(peer):
+        if not self._hops and any(name in environ for name in _TELLING) and client_addresses.near(peer):
             self._disbelieved(peer)
         return self._fix(environ, start_response)
 
     def _inside(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        environ["REMOTE_ADDR"] = hosts.plain(environ.get("REMOTE_ADDR", "")) or environ["clawportal.peer"]
+        environ["REMOTE_ADDR"] = client_addresses.plain(environ.get("REMOTE_ADDR", "")) or environ["clawportal.peer"]
         self._name_host(environ)
         self._cut_path(environ)
         return self._app(environ, start_response)
@@ -49,7 +49,7 @@ class Front:
     def _name_host(self, environ: WSGIEnvironment) -> None:
         """The public address, where a proxy passes its host and drops its port or scheme."""
         given = environ.get("HTTP_HOST", "").lower()
-        if self._host and given in (self._netloc.lower(), hosts.bracketed(self._host)):
+        if self._host and given in (self._netloc.lower(), client_addresses.bracketed(self._host)):
             environ["HTTP_HOST"], environ["wsgi.url_scheme"] = self._netloc, self._scheme
 
     def _cut_path(self, environ: WSGIEnvironment) -> None:
@@ -79,7 +79,7 @@ def origin_of(url: str) -> str:
     if not parts.scheme or not parts.hostname:
         return ""
     shown = f":{port}" if port and port != _PORTS.get(parts.scheme) else ""
-    return f"{parts.scheme}://{hosts.bracketed(parts.hostname)}{shown}"
+    return f"{parts.scheme}://{client_addresses.bracketed(parts.hostname)}{shown}"
 
 
 def own_origin(origin: str, environ: WSGIEnvironment, public_url: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from flask import g, session
 
-from clawportal.permissions import Actor, Permission, narrowed
+from clawportal.contracts.permissions import Actor, Permission, narrowed
 
 KEY = "inside"
 

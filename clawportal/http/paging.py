@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from flask import request
 
 from clawportal.errors import Invalid
-from clawportal.services.paging import Slice, Which
+from clawportal.paging import Slice, Which
 
 MAX_LIMIT = 200
 MAX_OFFSET = 10_000_000

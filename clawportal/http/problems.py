@@ -13,10 +13,10 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from clawportal.bounded import size_in_words
 from clawportal.db import db
+from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Problem, Retry, TotpRequired, Unauthenticated
 from clawportal.http import site
-from clawportal.services import room
-from clawportal.services.portal import Portal
+from clawportal.services.system import disk_guard
 
 log = logging.getLogger(__name__)
 
@@ -158,11 +158,11 @@ def _no_room(error: Exception) -> Response:
     with contextlib.suppress(Exception):  # the session may be in any state
         db.session.rollback()
     cast(Portal, current_app.extensions["clawportal"]).room.make_way()
-    return answer(room.full())
+    return answer(disk_guard.full())
 
 
 def _unexpected(error: Exception) -> Response:
-    if room.is_full(error):
+    if disk_guard.is_full(error):
         return _no_room(error)
     log.exception("request %s %s failed", request.method, request.path)
     problem = Problem(f"This is the portal's fault. Its log has the details under request {g.get('request_id', '')}.")

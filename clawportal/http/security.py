@@ -15,14 +15,15 @@ from flask import Flask, Response, after_this_request, current_app, g, request, 
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFProtect
 
-from clawportal import hosts
+from clawportal import client_addresses
+from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits, uploads
 from clawportal.models import User
-from clawportal.permissions import DESCRIPTIONS, Actor, Permission
-from clawportal.services import clients, devices, identity, sessions, tickets
-from clawportal.services.portal import Portal
-from clawportal.services.sessions import Place
+from clawportal.services.identity import clients, devices, identity, sessions
+from clawportal.services.identity.sessions import Place
+from clawportal.services.live import tickets
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -122,7 +123,7 @@ def _asking() -> str:
     except Exception:  # the database does not answer; the view will meet that too, and tell it
         found = None
     if found is None:
-        return f"address:{hosts.network_of(request.remote_addr or '')}"
+        return f"address:{client_addresses.network_of(request.remote_addr or '')}"
     return f"token:{found.token_id}" if found.token_id else f"user:{found.id}"
 
 

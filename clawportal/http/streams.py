@@ -17,12 +17,12 @@ from typing import Any, cast
 from flask import Flask, Response, current_app, request
 from sqlalchemy import func, select
 
-from clawportal import hosts
+from clawportal import client_addresses
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.errors import TooManyRequests, Unavailable
 from clawportal.http import security
 from clawportal.models import Tenant
-from clawportal.permissions import Actor
 
 RETRY_AFTER = 15
 STALLED_AFTER_MS = 30_000
@@ -68,7 +68,7 @@ class Viewers:
 
     def enter(self, address: str, who: Actor | None, connection: socket.socket | None = None) -> Place:
         """A place for one more; TooManyRequests or Unavailable when it cannot be."""
-        place = Place(hosts.network_of(address), connection=connection)
+        place = Place(client_addresses.network_of(address), connection=connection)
         alone = who is not None and self._alone()
         with self._lock:
             if len(self._places) >= self.limit:

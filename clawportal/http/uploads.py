@@ -6,7 +6,7 @@ from typing import cast
 
 from flask import Flask, current_app, request
 
-from clawportal.services.portal import Portal
+from clawportal.engine.portal import Portal
 
 _ANY = 1 << 62
 STREAMED = frozenset({"api.put_instance_file"})

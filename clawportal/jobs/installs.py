@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import time
 
+from clawportal.contracts.runtimes import Progress, Runtime
+from clawportal.contracts.workloads import Artifact
 from clawportal.db import db
+from clawportal.engine.portal import Portal
 from clawportal.errors import Cancelled, GiveUp, Problem, Retry
 from clawportal.lifecycle import backoff
 from clawportal.models import Cluster, Operation
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
-from clawportal.services import clusters, operations, plans
-from clawportal.services.portal import Portal
-from clawportal.types import Artifact, Progress, Runtime
+from clawportal.services.clusters import clusters
+from clawportal.services.fleet import operations, plans
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from clawportal.services import tenants
-from clawportal.services.portal import Portal
+from clawportal.engine.portal import Portal
+from clawportal.services.tenancy import tenants
 
 
 def remove_once(portal: Portal) -> None:

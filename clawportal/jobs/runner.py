@@ -14,11 +14,16 @@ from typing import Any
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from clawportal import clock
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.engine import leader, metric_history
+from clawportal.engine.portal import Portal
 from clawportal.jobs import installs, removals, retention, sync
-from clawportal.jobs.keeper import Keeper
-from clawportal.permissions import SYSTEM
-from clawportal.services import cluster_health, clusters, converge, leader, ledger, operations, series, tenancy
-from clawportal.services.portal import Portal
+from clawportal.jobs.cluster_monitor import Keeper
+from clawportal.services.clusters import clusters, reachability
+from clawportal.services.events import event_log
+from clawportal.services.fleet import operations
+from clawportal.services.reconcile import converge
+from clawportal.services.tenancy import tenancy
 
 log = logging.getLogger(__name__)
 
@@ -216,9 +221,9 @@ class Runner:
 
         def move() -> None:
             converge.shift_times(timedelta(seconds=jumped))
-            cluster_health.shift_times(timedelta(seconds=jumped))
+            reachability.shift_times(timedelta(seconds=jumped))
             operations.shift_times(timedelta(seconds=jumped))
-            ledger.record(
+            event_log.record(
                 self.portal, "portal.clock_jumped", actor=SYSTEM, level="warning", reason="ClockJumped",
                 message=f"The clock of this machine jumped by {jumped:+.0f} s. Deadlines were moved along.",
             )  # fmt: skip
@@ -238,7 +243,7 @@ class Runner:
     def _series(self) -> None:
         def keep() -> None:
             self.portal.recorder.flush()
-            series.condense_once(self.portal.recorder)
+            metric_history.condense_once(self.portal.recorder)
 
         self._once(keep, "series")
 

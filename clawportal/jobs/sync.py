@@ -11,15 +11,19 @@ from typing import Any
 
 from sqlalchemy import select
 
+from clawportal.contracts.adapters import Adapter, Health, HealthState
+from clawportal.contracts.runtimes import Capacity, Observed, RunState, Runtime, Separation
+from clawportal.contracts.workloads import Context
 from clawportal.db import db
+from clawportal.engine.dispatcher import ASKED, rank_of
+from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Problem, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, PortAllocation
 from clawportal.runtimes import ALIVE
-from clawportal.services import cluster_health, clusters, converge, guests, herd, plans, storage
-from clawportal.services.dispatch import ASKED, rank_of
-from clawportal.services.portal import Portal
-from clawportal.types import Adapter, Capacity, Context, Health, HealthState, Observed, RunState, Runtime, Separation
+from clawportal.services.clusters import clusters, reachability
+from clawportal.services.fleet import plans, storage
+from clawportal.services.reconcile import converge, start_limiter, unmanaged
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ def sync_cluster(portal: Portal, cluster: Cluster) -> int:
     due = sorted((row for row in rows if _differs(row, seen.get(row.id))), key=lambda row: rank_of(row.priority))
     for row in due:
         portal.dispatcher.hint(
-            row.id, herd.spread(len(due)), rank=rank_of(row.priority), cluster=cluster_id, tenant=row.tenant_id
+            row.id, start_limiter.spread(len(due)), rank=rank_of(row.priority), cluster=cluster_id, tenant=row.tenant_id
         )
     return len(due)
 
@@ -70,7 +74,7 @@ def _differs(row: Any, seen: Observed | None) -> bool:
     if row.sync == Sync.UNKNOWN:
         return True
     runs = seen is not None and seen.state in ALIVE
-    if row.foreign_id and guests.news(row, seen):
+    if row.foreign_id and unmanaged.news(row, seen):
         return True
     if row.phase == Phase.RUNNING:
         if not runs or seen is None or row.desired != Desired.RUNNING or seen.incarnation != row.incarnation:
@@ -81,7 +85,7 @@ def _differs(row: Any, seen: Observed | None) -> bool:
     return row.phase in (Phase.STOPPED, Phase.FAILED) and runs
 
 
-def facts_of(portal: Portal, cluster: Cluster) -> cluster_health.Facts:
+def facts_of(portal: Portal, cluster: Cluster) -> reachability.Facts:
     """What a cluster that answers has to tell of itself; what it cannot tell stays empty."""
     runtime = clusters.connect(portal, cluster, probe=True)
     db.session.rollback()
@@ -93,7 +97,7 @@ def facts_of(portal: Portal, cluster: Cluster) -> cluster_health.Facts:
         separation: Separation | None = runtime.separation()
     except (GiveUp, Problem, OSError):
         separation = None
-    return cluster_health.Facts(runtime.version(), capacity, sorted(runtime.capabilities), separation)
+    return reachability.Facts(runtime.version(), capacity, sorted(runtime.capabilities), separation)
 
 
 def watch_cluster(

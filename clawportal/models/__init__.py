@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditSegment
 from clawportal.models.clusters import Cluster, ClusterSecret, ClusterTenant
+from clawportal.models.events import EventRow, IdempotencyKey, Lease, PortalSetting
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
-from clawportal.models.ledger import EventRow, IdempotencyKey, Lease, PortalSetting
+from clawportal.models.metrics import SampleChunk
 from clawportal.models.oidc import OidcGroupRole, OidcIdentity, OidcProvider
 from clawportal.models.operations import Operation
 from clawportal.models.policies import Policy
-from clawportal.models.series import SampleChunk
 from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant, TenantSecret
 

@@ -9,10 +9,10 @@ from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, Uniqu
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
+from clawportal.contracts.adapters import HealthState
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 from clawportal.lifecycle import Desired, Phase, Sync
-from clawportal.types import HealthState
 
 
 class Instance(Base):

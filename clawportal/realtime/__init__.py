@@ -13,13 +13,13 @@ from typing import Any, cast
 from flask import Flask
 from flask_socketio import SocketIO
 
+from clawportal.engine.portal import Portal
 from clawportal.http import streams
 from clawportal.http.front import own_origin
 from clawportal.realtime import changes, console, logs, metrics, plain
 from clawportal.realtime.guard import Guard
 from clawportal.realtime.people import People
 from clawportal.realtime.recheck import Recheck
-from clawportal.services.portal import Portal
 
 PATH = "socket.io"
 PING_SECONDS, PING_TIMEOUT = 25, 20

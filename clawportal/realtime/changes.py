@@ -9,11 +9,11 @@ import logging
 import threading
 from collections.abc import Iterable
 
-from clawportal.events import Event
-from clawportal.permissions import Actor, Permission
+from clawportal.contracts.events import Event
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.realtime.people import People, Viewer
-from clawportal.services import sight
-from clawportal.services.sight import Changed, Sight
+from clawportal.services.live import audience
+from clawportal.services.live.audience import Changed, Sight
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Changes:
         """Called from any thread after a commit: only notes, and only while somebody is there."""
         if not self._sights:
             return
-        change = sight.changed(event)
+        change = audience.changed(event)
         if change is not None:
             with self._lock:
                 self._pending[change] = None
@@ -47,7 +47,7 @@ class Changes:
     # ---- who sees what
 
     def seen(self, viewer: Viewer, actor: Actor) -> None:
-        now = sight.of(actor)
+        now = audience.of(actor)
         if self._sights.get(viewer.sid) == now:
             return
         self._leave_room(viewer)
@@ -93,14 +93,14 @@ class Changes:
             sights = set(self._sights.copy().values())
         projects = self._projects_of(changes) if any(one.by_project for one in sights) else {}
         for one in sights:
-            told = sight.told(one, changes, projects)
+            told = audience.told(one, changes, projects)
             if told["instances"] or told["operations"]:
                 self.people.socketio.server.emit("changed", told, room=_room(one), namespace=NAMESPACE)
 
     def _projects_of(self, changes: Iterable[Changed]) -> dict[str, str]:
         """Looked up for each batch: an instance can be moved, and from then on other people are told of it."""
         with self.people.app.app_context():
-            return sight.projects_of({change.instance_id for change in changes if change.instance_id})
+            return audience.projects_of({change.instance_id for change in changes if change.instance_id})
 
 
 def _room(one: Sight) -> str:

@@ -15,12 +15,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.db import db
+from clawportal.engine.console_hub import Console
 from clawportal.errors import Invalid, NotFound, Problem
-from clawportal.permissions import Actor, Permission
 from clawportal.realtime.people import People, Viewer, words
-from clawportal.services import consoles
-from clawportal.services.consolehub import Console
+from clawportal.services.live import consoles
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
+from clawportal.contracts.permissions import Actor
 from clawportal.errors import Problem
 from clawportal.http import security
 from clawportal.http.streams import Place, Viewers, connection_of, drop_when_stalled, tell_it_lasts
-from clawportal.permissions import Actor
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

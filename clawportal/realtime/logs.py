@@ -7,12 +7,12 @@ import threading
 from datetime import datetime
 from typing import Any
 
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.db import db
+from clawportal.engine.log_hub import RING_LINES, Batch, Subscription
 from clawportal.errors import Invalid, Problem
-from clawportal.permissions import Actor, Permission
 from clawportal.realtime.people import People, Viewer, words
-from clawportal.services import logs
-from clawportal.services.loghub import RING_LINES, Batch, Subscription
+from clawportal.services.live import logs
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.db import db
+from clawportal.engine.live_samples import Usage
 from clawportal.errors import Invalid, Problem
 from clawportal.models import Instance
-from clawportal.permissions import Actor, Permission
 from clawportal.realtime.people import People, Viewer
-from clawportal.services import access
-from clawportal.services.samples import Usage
+from clawportal.services.rights import access
 
 log = logging.getLogger(__name__)
 

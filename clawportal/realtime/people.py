@@ -12,12 +12,12 @@ from typing import Any, Protocol, cast
 from flask import Flask, request
 from flask_socketio import ConnectionRefusedError, SocketIO
 
+from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, GiveUp, Problem, Retry, Unauthenticated
 from clawportal.http import inside, security, streams
-from clawportal.permissions import DESCRIPTIONS, Actor, Permission
 from clawportal.realtime.guard import PLACE
-from clawportal.services import clients, identity, sessions
-from clawportal.services.portal import Portal
+from clawportal.services.identity import clients, identity, sessions
 
 log = logging.getLogger(__name__)
 

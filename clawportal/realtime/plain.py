@@ -27,18 +27,19 @@ from flask import Flask, Response, g, request
 from simple_websocket import ConnectionClosed, Server
 
 from clawportal.bounded import parse_json
+from clawportal.contracts.permissions import Permission
 from clawportal.db import db
+from clawportal.engine.live_samples import Usage
+from clawportal.engine.portal import Portal
 from clawportal.errors import BadRequest, Forbidden, Problem, Unavailable
 from clawportal.http import security
 from clawportal.http.front import own_origin
 from clawportal.http.security import requires
 from clawportal.models import Instance
-from clawportal.permissions import Permission
 from clawportal.realtime.console import size
 from clawportal.realtime.metrics import sample
-from clawportal.services import access, consoles, logs
-from clawportal.services.portal import Portal
-from clawportal.services.samples import Usage
+from clawportal.services.live import consoles, logs
+from clawportal.services.rights import access
 
 PING_SECONDS = 25
 MAX_INPUT = 64 * 1024

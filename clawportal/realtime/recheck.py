@@ -8,8 +8,8 @@ import socket
 import threading
 import time
 
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db
-from clawportal.permissions import Actor
 from clawportal.realtime.people import Identity, People, Viewer
 
 log = logging.getLogger(__name__)

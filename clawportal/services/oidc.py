@@ -16,18 +16,22 @@ from typing import Any
 from sqlalchemy import delete, or_, select
 
 from clawportal import clock, folding, origin
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db, transaction
+from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from clawportal.ids import looks_like_id
 from clawportal.keyring import KeyringError
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Tenant, User, UserSession
 from clawportal.models.identity import TWIN
-from clawportal.permissions import Actor
-from clawportal.services import audit_refusals, identity, ledger, members, names, oidc_groups, otp, sessions, throttle
-from clawportal.services.audit import NOBODY, REFUSED, Pending
-from clawportal.services.oidc_calls import NotProved, Proof, ProviderDown, claim
+from clawportal.services import oidc_groups
+from clawportal.services.audit import refusals
+from clawportal.services.audit.trail import NOBODY, REFUSED, Pending
+from clawportal.services.events import event_log
+from clawportal.services.identity import identity, names, otp, sessions, throttle
+from clawportal.services.oidc_calls import NotProved, Proof, ProviderCalls, ProviderDown, claim
 from clawportal.services.oidc_providers import Button, by_slug, setup_of
-from clawportal.services.portal import Portal
+from clawportal.services.tenancy import members
 
 LIVES = 900.0
 """Seconds that somebody may take at the provider."""
@@ -104,7 +108,8 @@ def begin(portal: Portal, slug: str, redirect_uri: str, *, wanted: str = "", use
     setup = setup_of(portal, provider)
     db.session.rollback()  # nothing stays open while the network is asked
     try:
-        url = portal.oidc.authorization_url(setup, redirect_uri, state=flow.state, nonce=flow.nonce, verifier=flow.verifier)
+        calls = portal.part(ProviderCalls)
+        url = calls.authorization_url(setup, redirect_uri, state=flow.state, nonce=flow.nonce, verifier=flow.verifier)
     except Problem as problem:
         _tell_refusal(portal, slug, problem, None)
         raise
@@ -165,7 +170,8 @@ def _finish(
     wanted = [name for name in names if name]
     setup = setup_of(portal, provider)
     db.session.rollback()  # nothing stays open while the network is asked
-    proof = portal.oidc.prove(setup, redirect_uri, code=given["code"], nonce=flow.nonce, verifier=flow.verifier, wanted=wanted)
+    calls = portal.part(ProviderCalls)
+    proof = calls.prove(setup, redirect_uri, code=given["code"], nonce=flow.nonce, verifier=flow.verifier, wanted=wanted)
     return _arrive(portal, flow, proof)
 
 
@@ -300,7 +306,9 @@ def _follow(portal: Portal, provider: OidcProvider, user: User, person: _Person)
     if person.no_groups_claim and (wanted := _groups_claim(provider)):
         message = f"{provider.title} sent no {wanted} for {user.name}, so none of its groups gives anything."
         data = {"user_id": user.id, "provider": provider.slug}
-        ledger.record(portal, "user.groups_missing", actor=Actor(user.id, user.name), level="warning", message=message, data=data)
+        event_log.record(
+            portal, "user.groups_missing", actor=Actor(user.id, user.name), level="warning", message=message, data=data
+        )
     oidc_groups.follow(portal, provider, user, person.groups)
 
 
@@ -355,7 +363,7 @@ def _end_other_ways_in(portal: Portal, user: User) -> None:
     user.password_hash, user.must_change_password = identity.NO_PASSWORD, False
     user.session_epoch += 1
     message = f"The password of {user.name} was changed."
-    ledger.record(portal, "user.password_changed", actor=actor, level="warning", message=message)
+    event_log.record(portal, "user.password_changed", actor=actor, level="warning", message=message)
     db.session.flush()
 
 
@@ -375,13 +383,13 @@ def _create(portal: Portal, provider: OidcProvider, person: _Person) -> User:
     db.session.flush()
     actor = Actor(user.id, user.name)
     message = f"User {user.name} was created by signing in through {provider.title}."
-    ledger.record(portal, "user.created", actor=actor, message=message, data={"user_id": user.id})
+    event_log.record(portal, "user.created", actor=actor, message=message, data={"user_id": user.id})
     tenant = db.session.get(Tenant, provider.tenant_id) if provider.tenant_id else None
     if tenant is not None and tenant.deleting_at is None and members.permissions_of(tenant.id, provider.role):
         db.session.add(Membership(user_id=user.id, tenant_id=tenant.id, role=provider.role, oidc_provider_id=provider.id))
         data = {"user_id": user.id, "role": provider.role}
         joined = f"{user.name} joined with the role {provider.role}."
-        ledger.record(portal, "member.added", actor=actor, tenant_id=tenant.id, message=joined, data=data)
+        event_log.record(portal, "member.added", actor=actor, tenant_id=tenant.id, message=joined, data=data)
     return user
 
 
@@ -417,7 +425,7 @@ def _link(portal: Portal, provider: OidcProvider, person: _Person, user: User) -
     db.session.flush()
     message = f"{user.name} can sign in through {provider.title} now."
     data = {"identity_id": row.id, "provider": provider.slug}
-    ledger.record(portal, "identity.linked", actor=Actor(user.id, user.name), message=message, level="warning", data=data)
+    event_log.record(portal, "identity.linked", actor=Actor(user.id, user.name), message=message, level="warning", data=data)
     return row
 
 
@@ -465,7 +473,7 @@ def unlink(portal: Portal, actor: Actor, identity_id: str) -> None:
         provider = db.session.get_one(OidcProvider, row.provider_id)
         message = f"{user.name} cannot sign in through {provider.title} any more."
         data = {"identity_id": row.id, "provider": provider.slug}
-        ledger.record(portal, "identity.unlinked", actor=actor, message=message, level="warning", data=data)
+        event_log.record(portal, "identity.unlinked", actor=actor, message=message, level="warning", data=data)
         oidc_groups.follow(portal, provider, user, ())
         db.session.delete(row)
 
@@ -478,7 +486,7 @@ def sign_out_url(portal: Portal, slug: str, back: str) -> str:
     provider = by_slug(slug)
     setup = setup_of(portal, provider)
     db.session.rollback()
-    return portal.oidc.end_session_url(setup, back)
+    return portal.part(ProviderCalls).end_session_url(setup, back)
 
 
 def provider_of_session(session_id: str) -> OidcProvider | None:
@@ -497,4 +505,4 @@ def _tell_refusal(portal: Portal, slug: str, problem: Problem, current: Actor | 
         "sign_in", current or NOBODY, "user", summary=f"Signing in through {title} was refused.", result=REFUSED,
         status=problem.status, reason=problem.detail, origin=origin.current(),
     )  # fmt: skip
-    audit_refusals.write(portal.refusals.add(entry))
+    refusals.write(portal.part(refusals.Refusals).add(entry))

@@ -19,8 +19,8 @@ from urllib.parse import quote_plus, urlsplit
 
 from clawportal import __version__, clock
 from clawportal.bounded import Budget, parse_json
+from clawportal.contracts.doctor import DoctorResult
 from clawportal.errors import Invalid, Unauthenticated, Unavailable
-from clawportal.types import DoctorResult
 
 if TYPE_CHECKING:
     import httpx
@@ -364,7 +364,7 @@ class ProviderCalls:
         """Proxies and certificates of the environment are honoured, but nobody needs a proxy to reach this machine."""
         import httpx
 
-        from clawportal.services import bounded_http
+        from clawportal.engine import bounded_http
 
         outside = urlsplit(url).hostname not in _LOOPBACK
         with self._lock:
@@ -405,7 +405,7 @@ def _words(error: Exception) -> str:
 
 def _bounds() -> AbstractContextManager[None]:
     """For one question to a provider, from connecting to the last byte."""
-    from clawportal.services import bounded_http
+    from clawportal.engine import bounded_http
 
     return bounded_http.within(Budget(SECONDS, BIGGEST))
 

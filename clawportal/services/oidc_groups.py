@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
+from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, ROLES, Actor
 from clawportal.db import db
+from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict
 from clawportal.models import Invitation, Membership, OidcGroupRole, OidcProvider, Project, RoleGrant, Tenant, User
-from clawportal.permissions import EVERYWHERE, PORTAL_ROLES, ROLES, Actor
-from clawportal.services import accounts, ledger, members
-from clawportal.services.portal import Portal
+from clawportal.services.events import event_log
+from clawportal.services.identity import accounts
+from clawportal.services.tenancy import members
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _leave(one: _Follow, row: Membership) -> None:
 
 def _tell(one: _Follow, kind: str, tenant_id: str | None, message: str, **data: str) -> None:
     data["user_id"] = one.user.id
-    ledger.record(one.portal, kind, actor=one.actor, tenant_id=tenant_id, message=message, data=data)
+    event_log.record(one.portal, kind, actor=one.actor, tenant_id=tenant_id, message=message, data=data)
 
 
 # ---- the whole portal
@@ -171,7 +173,7 @@ def _follow_portal_role(one: _Follow, row: Membership, given: _Given | None) -> 
             message = (
                 f"{one.user.name} stays the last administrator of the portal, although {one.provider.title} does not say so."
             )
-            ledger.record(one.portal, "user.role_kept", actor=one.actor, level="warning", message=message)
+            event_log.record(one.portal, "user.role_kept", actor=one.actor, level="warning", message=message)
             return
     if given is None:
         db.session.delete(row)
@@ -188,7 +190,7 @@ def _tell_portal_role(one: _Follow, before: str, after: str) -> None:
     else:
         message = f"{name} has no role in the whole portal any more, as {title} names the groups."
     data = {"user_id": one.user.id, "before": before, "after": after}
-    ledger.record(one.portal, "user.role_changed", actor=one.actor, level="warning", message=message, data=data)
+    event_log.record(one.portal, "user.role_changed", actor=one.actor, level="warning", message=message, data=data)
 
 
 # ---- projects
@@ -219,4 +221,4 @@ def _name(project_id: str | None) -> str:
 
 def _tell_project(one: _Follow, kind: str, row: RoleGrant, message: str) -> None:
     data = {"user_id": one.user.id, "role": row.role, "project_id": row.project_id, "group": row.oidc_group}
-    ledger.record(one.portal, kind, actor=one.actor, tenant_id=row.tenant_id, message=message, data=data)
+    event_log.record(one.portal, kind, actor=one.actor, tenant_id=row.tenant_id, message=message, data=data)

@@ -10,14 +10,18 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select, update
 
 from clawportal import addresses, clock, pasted
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Permission, Scope
 from clawportal.db import db, transaction
+from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid, NotFound
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Project, RoleGrant, Tenant, UserSession
-from clawportal.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Permission, Scope
-from clawportal.services import access, accounts, destinations, ledger, members
-from clawportal.services.oidc_calls import Setup, check_address
-from clawportal.services.portal import Portal
-from clawportal.types import DoctorResult
+from clawportal.services.configuration import destinations
+from clawportal.services.events import event_log
+from clawportal.services.identity import accounts
+from clawportal.services.oidc_calls import ProviderCalls, Setup, check_address
+from clawportal.services.rights import access
+from clawportal.services.tenancy import members
 
 _SLUG = re.compile(r"^[a-z][a-z0-9-]{1,39}$")
 _SCOPE = re.compile(r"^[\x21\x23-\x5b\x5d-\x7e]+$")
@@ -166,7 +170,7 @@ def create(portal: Portal, actor: Actor, wanted: Wanted) -> Known:
         db.session.flush()
         _seal(portal, row, wanted.secret)
         message = f"The sign-in provider {row.title} was set up."
-        ledger.record(portal, "provider.created", actor=actor, message=message, level="warning", data={"provider_id": row.id})
+        event_log.record(portal, "provider.created", actor=actor, message=message, level="warning", data={"provider_id": row.id})
         return get(actor, row.id)
 
 
@@ -185,10 +189,10 @@ def change(portal: Portal, actor: Actor, provider_id: str, wanted: Wanted) -> Kn
         _seal(portal, row, wanted.secret)
         row.updated_at = clock.now()
         message = f"The sign-in provider {row.title} was changed."
-        ledger.record(portal, "provider.changed", actor=actor, message=message, level="warning", data={"provider_id": row.id})
+        event_log.record(portal, "provider.changed", actor=actor, message=message, level="warning", data={"provider_id": row.id})
         db.session.flush()
         known = get(actor, row.id)
-    portal.oidc.forget(known.issuer)
+    portal.part(ProviderCalls).forget(known.issuer)
     return known
 
 
@@ -221,7 +225,7 @@ def remove(portal: Portal, actor: Actor, provider_id: str) -> None:
         _delete_all(select(Membership).where(Membership.oidc_provider_id == row.id))
         _delete_all(select(RoleGrant).where(RoleGrant.oidc_provider_id == row.id))
         message = f"The sign-in provider {row.title} was removed."
-        ledger.record(portal, "provider.removed", actor=actor, message=message, level="warning", data={"provider_id": row.id})
+        event_log.record(portal, "provider.removed", actor=actor, message=message, level="warning", data={"provider_id": row.id})
         db.session.delete(row)
 
 
@@ -313,7 +317,7 @@ def examine(
     claims = [wanted.username_claim, wanted.email_claim, *([wanted.groups_claim] if _groups_count(wanted, provider_id) else [])]
     db.session.rollback()  # nothing stays open while the network is asked
     setup = Setup(wanted.issuer.strip(), wanted.client_id.strip(), pasted.key(secret or "", "").text, wanted.scopes)
-    return portal.oidc.examine(setup, redirect_uri, claims)
+    return portal.part(ProviderCalls).examine(setup, redirect_uri, claims)
 
 
 def _groups_count(wanted: Wanted, provider_id: str | None) -> bool:
@@ -445,7 +449,7 @@ def unmap(portal: Portal, actor: Actor, provider_id: str, mapping_id: str) -> No
 
 def _tell(portal: Portal, actor: Actor, kind: str, message: str, mapped: OidcGroupRole) -> None:
     data = {"group_role_id": mapped.id, "group": mapped.group, "role": mapped.role, "project_id": mapped.project_id}
-    ledger.record(portal, kind, actor=actor, tenant_id=mapped.tenant_id, message=message, level="warning", data=data)
+    event_log.record(portal, kind, actor=actor, tenant_id=mapped.tenant_id, message=message, level="warning", data=data)
 
 
 def _take_back(provider: OidcProvider, mapped: OidcGroupRole) -> None:

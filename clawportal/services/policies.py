@@ -18,18 +18,20 @@ from weakref import WeakKeyDictionary
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, func, or_, select
 
-from clawportal import clock
+from clawportal import clock, paging, validation
+from clawportal.contracts.layers import Layer
+from clawportal.contracts.permissions import DESCRIPTIONS, SYSTEM, Actor, Permission, Scope
+from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
+from clawportal.engine.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
+from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, PolicyRefused
-from clawportal.layering import Layer
 from clawportal.models import Cluster, Instance, Policy, Project, Tenant
-from clawportal.permissions import DESCRIPTIONS, SYSTEM, Actor, Permission, Scope
-from clawportal.services import access, catalog, findings, layers, ledger, paging
-from clawportal.services.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
-from clawportal.services.paging import Slice, Which
+from clawportal.paging import Slice, Which
+from clawportal.services.configuration import catalog, layers
+from clawportal.services.events import event_log
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
-from clawportal.services.portal import Portal
-from clawportal.types import InstanceSpec
+from clawportal.services.rights import access
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +176,7 @@ def _check(portal: Portal, actor: Actor, action: str, instance: Instance, projec
         _warned[instance] = warning
         message = f"{instance.name}: " + " ".join(verdict.sentence for verdict in warning)
         data = {"policies": [verdict.as_document() for verdict in warning]}
-        ledger.record(
+        event_log.record(
             portal, "instance.policy_warned", actor=actor, instance=instance, level="warning", reason="PolicyWarning",
             message=message[:2000], data=data,
         )  # fmt: skip
@@ -353,7 +355,7 @@ def _columns(rule: Rule) -> dict[str, Any]:
 
 def _tell(portal: Portal, actor: Actor, row: Policy, verb: str, message: str) -> None:
     data = {"policy_id": row.id, "name": row.name, "enabled": row.enabled, "mode": row.mode}
-    ledger.record(portal, f"policy.{verb}", actor=actor, tenant_id=row.tenant_id, message=message, data=data)
+    event_log.record(portal, f"policy.{verb}", actor=actor, tenant_id=row.tenant_id, message=message, data=data)
 
 
 def update(portal: Portal, actor: Actor, policy_id: str, changes: Mapping[str, Any]) -> Policy:
@@ -391,7 +393,7 @@ def check(wanted: Rule) -> Rule:
             parameters = found.model_dump(mode="json", by_alias=True)
             errors += _expression_errors(found)
         except ValidationError as error:
-            errors += findings.field_errors(error, "parameters")
+            errors += validation.field_errors(error, "parameters")
     if errors:
         raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors=errors)
     texts = {name: getattr(wanted, name).strip() for name in _TEXTS}

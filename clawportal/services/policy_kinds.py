@@ -19,7 +19,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_validator, model_validator
 
-from clawportal.types import Strict, parse_quantity
+from clawportal.contracts.specs import Strict, parse_quantity
 
 _WORDS: dict[str, str] = {
     "create": "Create", "update": "Change the configuration", "version": "Change the version", "start": "Start",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from clawportal.contracts.permissions import Actor
 from clawportal.db import transaction
-from clawportal.permissions import Actor
-from clawportal.services import ledger, portal_settings
-from clawportal.services.portal import Portal
+from clawportal.engine.portal import Portal
+from clawportal.services.events import event_log
+from clawportal.services.system import portal_settings
 from clawportal.testing.practice_model import PracticeModel
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def switch(portal: Portal, actor: Actor, on: bool) -> None:
     with transaction():
         portal_settings.write(portal_settings.PRACTICE_MODEL, on)
         words = "on" if on else "off"
-        ledger.record(portal, "portal.practice_model", actor=actor, message=f"The practice model was switched {words}.")
+        event_log.record(portal, "portal.practice_model", actor=actor, message=f"The practice model was switched {words}.")
     if on:
         start(portal)
     else:

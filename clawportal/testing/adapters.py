@@ -21,9 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from clawportal.contracts.adapters import Adapter, HealthState
+from clawportal.contracts.specs import InstanceSpec, parse_quantity
+from clawportal.contracts.workloads import Context, Model, Workload
 from clawportal.errors import FieldError
 from clawportal.testing.fakes import MODEL_KEY, LoopbackIO, default_version, free_ports, make_context, rude_server
-from clawportal.types import Adapter, Context, HealthState, InstanceSpec, Model, Workload, parse_quantity
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from clawportal import bounded
+from clawportal.contracts.adapters import Adapter, Health, HealthState, HttpAnswer
+from clawportal.contracts.runtimes import Ref, Runtime
+from clawportal.contracts.workloads import Artifact, Context, Image, Model, Workload
 from clawportal.errors import GiveUp
 from clawportal.testing.fakes import default_version, make_context
 from clawportal.testing.lab import Lab
 from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.trial import text_of
-from clawportal.types import Adapter, Artifact, Context, Health, HealthState, HttpAnswer, Image, Model, Ref, Runtime, Workload
 
 
 class RuntimeIO:

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from clawportal.contracts.runtimes import Ref
 from clawportal.errors import Conflict, GiveUp
 from clawportal.testing.lab import SLEEPER, Lab
-from clawportal.types import Ref
 
 
 class ExecBehaviours:

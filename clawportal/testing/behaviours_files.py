@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from clawportal.contracts.workloads import File
 from clawportal.errors import GiveUp, Problem
 from clawportal.testing.lab import REFUSALS, Lab, Reader, link, pieces, refused, resident, tar_of
-from clawportal.types import File
 
 ODD_NAMES = (
     "with space", " leading space", "trailing space ", "ünïcode-中文-🦀", ".hidden", "-dash", "quote'and\"quote",

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from clawportal.contracts.runtimes import Observed, Ref, RunState
+from clawportal.contracts.workloads import File
 from clawportal.errors import Conflict, GiveUp, Problem, Retry
 from clawportal.runtimes import ALIVE
 from clawportal.testing.lab import POLITE, SLEEPER, STUBBORN, Lab, without_time
-from clawportal.types import File, Observed, Ref, RunState
 
 _GRANDCHILD = """
     import os, sys, time

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from clawportal.contracts.runtimes import RunState
+from clawportal.contracts.workloads import File, Workload
 from clawportal.errors import GiveUp
 from clawportal.testing.lab import SLEEPER, Lab
-from clawportal.types import File, RunState, Workload
 
 SECRET = "s3cr3t-Value 'of' \"the\" $HOME `id` $(id) \\n %s ü中"
 _ODD_VALUES = {

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from clawportal.contracts.runtimes import Ref, SeparationLevel
 from clawportal.testing.lab import NOT_DECLARED, Lab
-from clawportal.types import Ref, SeparationLevel
 
 Attempt = tuple[str, str]
 """What is tried, and on what."""

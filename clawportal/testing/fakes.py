@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from clawportal import bounded
-from clawportal.types import Adapter, Context, HttpAnswer, InstanceSpec, Layout, Model
+from clawportal.contracts.adapters import Adapter, HttpAnswer
+from clawportal.contracts.specs import InstanceSpec
+from clawportal.contracts.workloads import Context, Layout, Model
 
 MODEL_KEY = "model_api_key"
 

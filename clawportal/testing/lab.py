@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from clawportal.contracts.runtimes import ExecSession, LogLine, Observed, Ref, RunState, Runtime, Sample
+from clawportal.contracts.workloads import Check, File, Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, Problem, Retry
 from clawportal.testing.fakes import free_ports
-from clawportal.types import Check, ExecSession, File, Image, LogLine, Observed, Process, Ref, RunState, Runtime, Sample, Workload
 
 T = TypeVar("T")
 

@@ -14,39 +14,24 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from clawportal.adapters import change_by_paths, exit_verdict, json_file
-from clawportal.errors import Conflict, FieldError, GiveUp, NotFound, Unavailable
-from clawportal.runtimes import IN_CONTAINERS, Without
-from clawportal.types import (
-    AdapterIO,
-    Artifact,
+from clawportal.contracts.adapters import AdapterIO, Change, ChatEvent, ExitVerdict, Health, HealthState, LogRecord, Version
+from clawportal.contracts.runtimes import (
     Capacity,
-    Change,
-    ChatEvent,
-    Check,
-    Context,
-    ExitVerdict,
     Foreign,
-    Health,
-    HealthState,
-    Image,
-    InstanceSpec,
-    Layout,
     LogLine,
-    LogRecord,
     Observed,
     Place,
-    PortSpec,
-    Probe,
-    Process,
     Progress,
     Ref,
     RunState,
     Runtime,
     Sample,
     Separation,
-    Version,
-    Workload,
 )
+from clawportal.contracts.specs import InstanceSpec
+from clawportal.contracts.workloads import Artifact, Check, Context, Image, Layout, PortSpec, Probe, Process, Workload
+from clawportal.errors import Conflict, FieldError, GiveUp, NotFound, Unavailable
+from clawportal.runtimes import IN_CONTAINERS, Without
 
 
 @dataclass
@@ -83,7 +68,7 @@ class Character:
 
 
 class MemoryRuntime(Without):
-    """Keeps workloads in memory; several portals may share one. See `clawportal.types.Runtime`."""
+    """Keeps workloads in memory; several portals may share one. See `clawportal.contracts.runtimes.Runtime`."""
 
     capabilities = frozenset({"logs", "metrics", "files", "artifacts"})
 

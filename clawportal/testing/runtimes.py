@@ -38,6 +38,8 @@ _PARTS = (
 )  # fmt: skip
 pytest.register_assert_rewrite("clawportal.testing.lab", *(f"clawportal.testing.{part}" for part in _PARTS))
 
+from clawportal.contracts.runtimes import Runtime  # noqa: E402
+from clawportal.contracts.workloads import Image  # noqa: E402
 from clawportal.testing.behaviours_claws import ClawBehaviours  # noqa: E402  # after the line above, which helps failures speak
 from clawportal.testing.behaviours_exec import ExecBehaviours  # noqa: E402
 from clawportal.testing.behaviours_files import FileBehaviours  # noqa: E402
@@ -46,7 +48,6 @@ from clawportal.testing.behaviours_place import PlaceBehaviours  # noqa: E402
 from clawportal.testing.behaviours_running import LogBehaviours, MeasureBehaviours, SurroundingsBehaviours  # noqa: E402
 from clawportal.testing.behaviours_separation import SeparationBehaviours  # noqa: E402
 from clawportal.testing.lab import Lab, Terms  # noqa: E402
-from clawportal.types import Image, Runtime  # noqa: E402
 
 __all__ = ["Lab", "RuntimeConformance", "Terms", "behaviours"]
 

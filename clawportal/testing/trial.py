@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
+from clawportal.contracts.adapters import Adapter, ChatEvent, Health, HealthState
+from clawportal.contracts.runtimes import Observed, Ref, RunState, Runtime
+from clawportal.contracts.workloads import Context, Model, Workload
 from clawportal.errors import Retry
 from clawportal.testing.fakes import LoopbackIO, free_ports, make_context
-from clawportal.types import Adapter, ChatEvent, Context, Health, HealthState, Model, Observed, Ref, RunState, Runtime, Workload
 
 
 class ClawFailed(AssertionError):

@@ -15,7 +15,6 @@ def blueprint() -> Blueprint:
         clusters,
         context,
         files,
-        foreign,
         gone,
         home,
         instances,
@@ -31,12 +30,13 @@ def blueprint() -> Blueprint:
         service_accounts,
         spec_form,
         tenants,
+        unmanaged,
     )
     from clawportal.web.pages import bp
 
     # imported for their views
     assert all((
-        about, accounts, audit, auth, clusters, context, files, foreign, gone, home, instances, layers, members, oidc, operations,
-        plugins, policies, profile, profile_sign_in, providers, service_accounts, spec_form, tenants,
+        about, accounts, audit, auth, clusters, context, files, gone, home, instances, layers, members, oidc, operations,
+        plugins, policies, profile, profile_sign_in, providers, service_accounts, spec_form, tenants, unmanaged,
     ))  # fmt: skip
     return bp

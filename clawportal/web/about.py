@@ -12,11 +12,12 @@ from flask import render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import paths
+from clawportal.contracts.permissions import Permission
 from clawportal.db import db
 from clawportal.http.security import actor, portal, requires
-from clawportal.permissions import Permission
-from clawportal.services import clusters, practice
-from clawportal.web import findings, pages
+from clawportal.services import practice
+from clawportal.services.clusters import clusters
+from clawportal.web import health_checks, pages
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
 
@@ -29,9 +30,9 @@ def about() -> str:
     places = clusters.everything()
     return render_template(
         "about/index.html",
-        checks=findings.everything(),
+        checks=health_checks.everything(),
         facts=_facts(),
-        capacity=findings.capacity(places[0])[0] if places else None,
+        capacity=health_checks.capacity(places[0])[0] if places else None,
         practice_on=practice.enabled(),
         practice_url=portal().practice_url,
         licences=_licences(),

@@ -7,12 +7,12 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS, Permission
 from clawportal.errors import Invalid
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
-from clawportal.permissions import PORTAL_ROLES, ROLE_WORDS, Permission
-from clawportal.services import accounts as service
-from clawportal.services.paging import whole
+from clawportal.paging import whole
+from clawportal.services.identity import accounts as service
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _

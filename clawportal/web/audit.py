@@ -16,13 +16,14 @@ from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import clock
+from clawportal.contracts.permissions import Permission
 from clawportal.errors import Invalid, NotFound
 from clawportal.http import i18n
 from clawportal.http.security import actor, requires
 from clawportal.models import AuditEntry
-from clawportal.permissions import Permission
-from clawportal.services import audit as service
-from clawportal.services import audit_chain, audit_files, instances
+from clawportal.services.audit import chain, exports
+from clawportal.services.audit import trail as service
+from clawportal.services.fleet import instances
 from clawportal.web import audit_words, pages
 from clawportal.web.instances import frame
 from clawportal.web.pages import bp, fragment
@@ -149,7 +150,7 @@ def audit() -> str:
 
 def _broken() -> int | None:
     """The entry at which the chain is known to be broken, for those who look after the portal."""
-    return audit_chain.known_break() if actor().has(Permission.PORTAL_ADMIN) else None
+    return chain.known_break() if actor().has(Permission.PORTAL_ADMIN) else None
 
 
 @bp.post("/audit/acknowledge")
@@ -172,12 +173,12 @@ def audit_entry(seq: int) -> str:
 @requires(Permission.AUDIT_READ)
 def audit_export() -> Response:
     filters, form = _filters(_given()), request.args.get("format", "csv")
-    if form not in audit_files.TYPES:
-        raise Invalid.field("format", f"must be one of {', '.join(audit_files.TYPES)}")
+    if form not in exports.TYPES:
+        raise Invalid.field("format", f"must be one of {', '.join(exports.TYPES)}")
     service.exported(actor(), filters, form)
-    text = audit_files.lines(service.export(actor(), filters), form)
+    text = exports.lines(service.export(actor(), filters), form)
     name = f'attachment; filename="audit.{form}"'
-    return Response(stream_with_context(text), mimetype=audit_files.TYPES[form], headers={"Content-Disposition": name})
+    return Response(stream_with_context(text), mimetype=exports.TYPES[form], headers={"Content-Disposition": name})
 
 
 @bp.get("/instances/<instance_id>/changes")

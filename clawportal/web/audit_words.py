@@ -13,10 +13,10 @@ from flask_babel import format_datetime
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
+from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
 from clawportal.http.security import portal
 from clawportal.models import AuditEntry, Cluster, Project, Tenant, User
-from clawportal.types import InstanceSpec
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 

@@ -8,6 +8,7 @@ from flask import Response, g, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import paths
+from clawportal.contracts.permissions import Permission
 from clawportal.db import transaction
 from clawportal.errors import FieldError, Forbidden, Invalid, Problem, TooManyRequests, Unauthenticated
 from clawportal.http import i18n
@@ -25,8 +26,10 @@ from clawportal.http.security import (
     safe_next,
 )
 from clawportal.models import User
-from clawportal.permissions import Permission
-from clawportal.services import identity, oidc, oidc_providers, otp, portal_settings, practice, sign_in, tenancy
+from clawportal.services import oidc, oidc_providers, practice
+from clawportal.services.identity import identity, otp, sign_in
+from clawportal.services.system import portal_settings
+from clawportal.services.tenancy import tenancy
 from clawportal.web import pages, second_step
 from clawportal.web.context import THEME_COOKIE, THEMES
 from clawportal.web.pages import bp

@@ -11,17 +11,18 @@ from flask import Response, make_response, render_template, request, url_for
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response as AnyResponse
 
+from clawportal.contracts.permissions import Permission, Scope
+from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, PreconditionRequired, Problem
 from clawportal.http import forms
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.models import Cluster
-from clawportal.permissions import Permission, Scope
-from clawportal.services import cluster_tests, clusters, tenants, walls
-from clawportal.services import instances as service
-from clawportal.services.paging import Which
-from clawportal.types import RuntimeDriver
-from clawportal.web import pages, rows, stale
+from clawportal.paging import Which
+from clawportal.services.clusters import clusters, connection_tests, separation
+from clawportal.services.fleet import instances as service
+from clawportal.services.tenancy import tenants
+from clawportal.web import edit_conflict, pages, rows
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
@@ -71,7 +72,7 @@ class ClusterView:
     labels: Mapping[str, str] = field(default_factory=dict)
     for_all: bool = True
     tenants: Sequence[tuple[str, str]] = ()
-    wall: walls.Standing | None = None
+    wall: separation.Standing | None = None
 
 
 def view_of(row: Cluster, instances: int, tenants_of: Sequence[tuple[str, str]] = (), *, full: bool) -> ClusterView:
@@ -81,7 +82,7 @@ def view_of(row: Cluster, instances: int, tenants_of: Sequence[tuple[str, str]] 
         size = row.capacity or {}
         known = {
             "version": row.version, "labels": row.labels or {}, "for_all": row.all_tenants, "tenants": tenants_of,
-            "cores": size.get("cpu_cores"), "bars": _bars(size), "wall": walls.standing(row),
+            "cores": size.get("cpu_cores"), "bars": _bars(size), "wall": separation.standing(row),
         }  # fmt: skip
     return ClusterView(
         row.id, row.name, row.title or row.name, driver.title if driver else row.runtime, row.health, row.health_reason,
@@ -153,7 +154,7 @@ def cluster_action(cluster_id: str, action: str) -> AnyResponse:
 @requires(Permission.CLUSTER_MANAGE)
 def cluster_test(cluster_id: str) -> AnyResponse:
     """As it is stored; nothing is changed by it."""
-    report = cluster_tests.try_stored(portal(), actor(), cluster_id)
+    report = connection_tests.try_stored(portal(), actor(), cluster_id)
     if fragment():
         return make_response(render_template("clusters/_report.html", report=report))
     context = _context(clusters.get(actor(), cluster_id)) | {"report": report}
@@ -235,11 +236,11 @@ def _read(draft: Draft) -> Draft:
     draft.values |= {
         "title": form.get("title", ""), "labels": form.get("labels", ""), "for_all": form.get("audience") != "some",
         "tenants": form.getlist("tenants"), "settings": settings.typed, "policy": policy.typed,
-        walls.FIELD: form.get(walls.FIELD, "").strip(),
+        separation.FIELD: form.get(separation.FIELD, "").strip(),
     }  # fmt: skip
     if draft.cluster is None:
         draft.values["name"] = form.get("name", "").strip()
-    draft.generation = stale.read_generation(digits=17)
+    draft.generation = edit_conflict.read_generation(digits=17)
     return draft
 
 
@@ -252,7 +253,7 @@ def _labels(text: str) -> tuple[dict[str, str], dict[str, str]]:
 
 def _tested(draft: Draft) -> AnyResponse:
     """Try what was entered; nothing is stored."""
-    report: cluster_tests.Report | None = None
+    report: connection_tests.Report | None = None
     problem: Problem | None = None
     try:
         if not draft.errors:
@@ -265,10 +266,10 @@ def _tested(draft: Draft) -> AnyResponse:
     return _page(draft, report=report, problem=problem)
 
 
-def _try(draft: Draft) -> cluster_tests.Report:
+def _try(draft: Draft) -> connection_tests.Report:
     if draft.cluster is None:
-        return cluster_tests.try_new(portal(), actor(), draft.driver.kind, draft.settings, draft.secrets)
-    return cluster_tests.try_stored(portal(), actor(), draft.cluster.id, draft.settings, draft.secrets)
+        return connection_tests.try_new(portal(), actor(), draft.driver.kind, draft.settings, draft.secrets)
+    return connection_tests.try_stored(portal(), actor(), draft.cluster.id, draft.settings, draft.secrets)
 
 
 def _saved(draft: Draft) -> AnyResponse:
@@ -298,24 +299,26 @@ def _store(draft: Draft, audience: Sequence[str] | None) -> Cluster:
         return clusters.create(portal(), actor(), wanted)
     change = clusters.ClusterChange(
         draft.values["title"], draft.settings, draft.secrets, draft.labels, audience, audience is None, draft.policy,
-        draft.values[walls.FIELD],
+        draft.values[separation.FIELD],
     )  # fmt: skip
     if draft.generation is None:
         raise PreconditionRequired("The form does not say what it changes. Load it again.")
     return clusters.update(portal(), actor(), draft.cluster.id, change, generation=draft.generation)
 
 
-def _what_happened(draft: Draft, now: Cluster) -> stale.Stale:
+def _what_happened(draft: Draft, now: Cluster) -> edit_conflict.Stale:
     last = next((event for event in clusters.events(actor(), now.id) if event.kind == "cluster.changed"), None)
     mine, names = _typed(draft, now), _names(draft)
     changes = [
-        stale.Difference(path, stale.shown(value) or "–", names.get(path, ""))
+        edit_conflict.Difference(path, edit_conflict.shown(value) or "–", names.get(path, ""))
         for path, value in _now(now).items()
         if value != mine.get(path)
     ]
     changed = clusters.secrets_since(now.id, draft.generation or 0)
-    changes += [stale.Difference(f"secrets.{name}", _("another value"), names.get(f"settings.{name}", "")) for name in changed]
-    return stale.Stale(last.actor if last else "", last.at if last else None, clusters.generation_of(now), changes)
+    changes += [
+        edit_conflict.Difference(f"secrets.{name}", _("another value"), names.get(f"settings.{name}", "")) for name in changed
+    ]
+    return edit_conflict.Stale(last.actor if last else "", last.at if last else None, clusters.generation_of(now), changes)
 
 
 def _typed(draft: Draft, now: Cluster) -> dict[str, Any]:
@@ -368,7 +371,7 @@ def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
         "mode": "edit" if row else "create", "cluster": row, "driver": draft.driver, "drivers": _drivers(),
         "schema": draft.schema, "policy_schema": _POLICY, "values": draft.values, "errors": draft.errors,
         "stored_secrets": clusters.secret_names(row.id) if row else [], "report": None, "problem": None,
-        "generation": draft.generation, "stale": None, "wall": walls.standing(row) if row else None,
+        "generation": draft.generation, "stale": None, "wall": separation.standing(row) if row else None,
         "organisations": [(item.id, item.title) for item in tenants.listing(actor(), which=Which(200)).items],
     }  # fmt: skip
     answer = make_response(render_template("clusters/form.html", **(context | more)))

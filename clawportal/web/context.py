@@ -11,11 +11,11 @@ from flask import g, has_request_context, request, url_for
 from werkzeug.local import LocalProxy
 
 from clawportal import __version__
+from clawportal.contracts.pages import MenuLink
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.http.i18n import LANGUAGES, language
 from clawportal.http.security import current_actor, portal
-from clawportal.permissions import Actor, Permission
-from clawportal.services import in_front
-from clawportal.types import MenuLink
+from clawportal.services.system import proxy_notice
 from clawportal.web import words
 from clawportal.web.pages import bp
 from clawportal.web.rows import Nav, Where
@@ -100,7 +100,7 @@ def unknown_proxy(actor: Actor | None) -> str:
     """For administrators: the address of a proxy in front that no setting tells of."""
     if actor is None or not actor.has(Permission.PORTAL_ADMIN) or portal().settings.trusted_proxies:
         return ""
-    return in_front.seen(portal().settings.data_dir)
+    return proxy_notice.seen(portal().settings.data_dir)
 
 
 def _under_prefix(link: MenuLink) -> MenuLink:

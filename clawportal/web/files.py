@@ -8,11 +8,12 @@ from typing import Any
 from flask import render_template, request
 from flask_babel import lazy_gettext as _l
 
+from clawportal.contracts.permissions import Permission
 from clawportal.errors import Problem, Retry
 from clawportal.http.security import actor, portal, requires
-from clawportal.permissions import Permission
-from clawportal.services import files, plans
-from clawportal.services import instances as service
+from clawportal.services.fleet import instances as service
+from clawportal.services.fleet import plans
+from clawportal.services.live import files
 from clawportal.web.instances import frame
 from clawportal.web.pages import bp, fragment
 

@@ -8,13 +8,15 @@ from typing import Any
 
 from flask import render_template, request
 
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.http.security import actor, requires
 from clawportal.models import EventRow
 from clawportal.models.operations import OPEN_STATES
-from clawportal.permissions import Actor, Permission
-from clawportal.services import clusters, instances, ledger, operations
-from clawportal.services.paging import Which
-from clawportal.web import findings, rows
+from clawportal.paging import Which
+from clawportal.services.clusters import clusters
+from clawportal.services.events import event_log
+from clawportal.services.fleet import instances, operations
+from clawportal.web import health_checks, rows
 from clawportal.web.pages import bp, fragment
 
 _PROBLEMS, _OPERATIONS, _EVENTS = 8, 6, 10
@@ -28,7 +30,7 @@ def home() -> str:
     who = actor()
     live = fragment() and request.args.get("part") == "now"
     counts = rows.tally(who)
-    context = {"counts": counts, "adapters": rows.adapter_cards(), "checks": findings.wrong(who)}
+    context = {"counts": counts, "adapters": rows.adapter_cards(), "checks": health_checks.wrong(who)}
     context |= _now(who) if counts.total else {"silent": clusters.silent(who)}
     return render_template("home/_now.html" if live and counts.total else "home/index.html", **context)
 
@@ -36,7 +38,7 @@ def home() -> str:
 def _now(who: Actor) -> dict[str, Any]:
     found = instances.lean_listing(who, instances.Filters(trouble=True), Which(_PROBLEMS), sort="-updated_at")
     doing = operations.listing(who, states=OPEN_STATES, which=Which(_OPERATIONS))
-    told = ledger.feed(who, limit=_LOOKED_AT) if who.has(Permission.EVENT_READ) else []
+    told = event_log.feed(who, limit=_LOOKED_AT) if who.has(Permission.EVENT_READ) else []
     events, more = _one_an_hour(told)
     return {
         "problems": rows.instance_rows(who, found.items),

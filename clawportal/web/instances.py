@@ -15,6 +15,10 @@ from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
 from clawportal import addresses, clock
+from clawportal.contracts.adapters import HealthState
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.specs import parse_quantity
+from clawportal.engine import metric_history
 from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
 from clawportal.http import headers
 from clawportal.http.paging import paging
@@ -22,13 +26,15 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import TRANSITIONAL, Desired, Phase
 from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
-from clawportal.permissions import Actor, Permission
-from clawportal.services import clusters, labels, layers, ledger, operations, place_events, secrets, series
-from clawportal.services import instances as service
-from clawportal.services.labels import selector
-from clawportal.services.paging import Which, whole
-from clawportal.types import HealthState, parse_quantity
-from clawportal.web import gone, pages, rows, warned
+from clawportal.paging import Which, whole
+from clawportal.services.clusters import clusters
+from clawportal.services.configuration import layers, secrets
+from clawportal.services.events import event_log
+from clawportal.services.fleet import instances as service
+from clawportal.services.fleet import labels, operations
+from clawportal.services.fleet.labels import selector
+from clawportal.services.live import metrics, runtime_events
+from clawportal.web import gone, pages, policy_warnings, rows
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext, told
@@ -192,7 +198,7 @@ def frame(found: Instance) -> dict[str, Any]:
 def _overview(found: Instance) -> dict[str, Any]:
     usage = portal().samples.now(found)
     limit = (layers.of_instance(portal(), found).spec.get("resources") or {}).get("storage")
-    events = ledger.feed(actor(), instance_id=found.id, limit=6) if actor().has(Permission.EVENT_READ) else []
+    events = event_log.feed(actor(), instance_id=found.id, limit=6) if actor().has(Permission.EVENT_READ) else []
     hint = (
         {"access_hint": _("These addresses answer on every network that this machine is in.")} if found.spec.get("expose") else {}
     )
@@ -233,9 +239,11 @@ def instance_metrics(instance_id: str) -> str:
     found, span = service.get(actor(), instance_id), request.args.get("span", "1h")
     if span not in SPANS:
         raise Invalid.field("span", f"must be one of {', '.join(SPANS)}")
-    measured = series.read(portal().recorder, actor(), found.id, since=clock.now() - SPANS[span][0])
+    measured = metrics.read(portal().recorder, actor(), found.id, since=clock.now() - SPANS[span][0])
     titles = [(key, title) for key, (_, title) in SPANS.items()]
-    return render_template("instances/metrics.html", **frame(found), span=span, spans=titles, summary=series.summary(measured))
+    return render_template(
+        "instances/metrics.html", **frame(found), span=span, spans=titles, summary=metric_history.summary(measured)
+    )
 
 
 @bp.get("/instances/<instance_id>/chat")
@@ -298,7 +306,7 @@ def _timeline(found: Instance) -> dict[str, Any]:
         raise Invalid.field("level", "must be warning or error")
     if before and not (before.isdigit() and len(before) < 18):
         raise Invalid.field("before", "must be the number of an event")
-    events = ledger.feed(
+    events = event_log.feed(
         actor(), instance_id=found.id, before=int(before) if before else None, levels=LEVELS[level], limit=limit + 1
     )
     return {
@@ -316,7 +324,7 @@ def instance_place_events(instance_id: str) -> str:
     found = service.get(actor(), instance_id, Permission.EVENT_READ)
     place: dict[str, Any] = {"said": [], "problem": ""}
     try:
-        place["said"] = place_events.read(portal(), actor(), instance_id)[::-1]
+        place["said"] = runtime_events.read(portal(), actor(), instance_id)[::-1]
     except (Unavailable, Unsupported, Retry) as error:
         place["problem"] = str(error)
     if fragment():
@@ -424,13 +432,13 @@ def _back_in_the_list(row: Instance) -> Response:
 
 
 def _told(row: Instance, action: str) -> Response:
-    level, url = "warning" if warned.words(row) else "success", url_for("web.instance", instance_id=row.id)
+    level, url = "warning" if policy_warnings.words(row) else "success", url_for("web.instance", instance_id=row.id)
     return pages.changed(_said(row, action), level=level, url=url, instances=[row.id])
 
 
 def _said(row: Instance, action: str) -> str:
     said = str(_SAID[action]).replace("%(name)s", row.name)
-    return f"{said} {warned.words(row)}".strip()
+    return f"{said} {policy_warnings.words(row)}".strip()
 
 
 def _confirm_page(found: Sequence[Instance], *, alone: bool = False, error: str = "", typed: str = "") -> Response:

@@ -8,11 +8,12 @@ import yaml
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.layers import Part
+from clawportal.contracts.permissions import Permission
 from clawportal.errors import Invalid, SettingForbidden
 from clawportal.http.security import actor, portal, requires
-from clawportal.layering import Part
-from clawportal.permissions import Permission
-from clawportal.services import layers, tenants
+from clawportal.services.configuration import layers
+from clawportal.services.tenancy import tenants
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import bp
 from clawportal.web.tenants import tenant_page

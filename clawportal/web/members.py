@@ -7,15 +7,16 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.permissions import DESCRIPTIONS, ROLE_WORDS, Permission, Scope
 from clawportal.errors import Invalid, NotFound
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, begin_session, current_actor, portal, public, requires
 from clawportal.http.site import external
-from clawportal.permissions import DESCRIPTIONS, ROLE_WORDS, Permission, Scope
-from clawportal.services import identity, members, service_accounts, tenancy, tenants
-from clawportal.services import instances as service
-from clawportal.services.paging import whole
-from clawportal.web import auth, gone, pages, rows, warned
+from clawportal.paging import whole
+from clawportal.services.fleet import instances as service
+from clawportal.services.identity import identity
+from clawportal.services.tenancy import members, service_accounts, tenancy, tenants
+from clawportal.web import auth, gone, pages, policy_warnings, rows
 from clawportal.web.pages import bp
 from clawportal.web.tenants import project_page, tenant_page
 from clawportal.web.words import gettext as _
@@ -268,7 +269,7 @@ def instance_share(instance_id: str) -> Response:
 @requires(Permission.INSTANCE_UPDATE)
 def instance_move(instance_id: str) -> Response:
     try:
-        warned.tell(tenants.move_instance(portal(), actor(), instance_id, request.form.get("project", "")))
+        policy_warnings.tell(tenants.move_instance(portal(), actor(), instance_id, request.form.get("project", "")))
     except Invalid as problem:
         return _place(instance_id, 422, errors=auth.told(problem.errors), values=request.form)
     return pages.moved(_("The instance was moved."), url_for("web.instance_place", instance_id=instance_id))

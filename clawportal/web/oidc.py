@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import flash, make_response, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from clawportal.contracts.permissions import Permission
 from clawportal.errors import Invalid, NotFound, Problem, TooManyRequests, Unavailable
 from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
 from clawportal.http.site import external
-from clawportal.permissions import Permission
 from clawportal.services import oidc, oidc_providers
 from clawportal.web import auth, pages, profile, second_step
 from clawportal.web.pages import bp

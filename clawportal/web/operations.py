@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 from flask import render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.permissions import Permission
 from clawportal.errors import Invalid
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, SUCCEEDED
-from clawportal.permissions import Permission
-from clawportal.services import operations as service
-from clawportal.services.paging import whole
+from clawportal.paging import whole
+from clawportal.services.fleet import operations as service
 from clawportal.web import pages, rows
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, current_app, flash, make_response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from clawportal.contracts.permissions import Permission
 from clawportal.db import db
 from clawportal.http.security import current_actor, safe_next
 from clawportal.models import User
-from clawportal.permissions import Permission
-from clawportal.services import portal_settings
+from clawportal.services.system import portal_settings
 from clawportal.web.words import gettext as _
 
 bp = Blueprint("web", __name__)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from flask import render_template
 
+from clawportal.contracts.permissions import Permission
+from clawportal.contracts.runtimes import Capacity
 from clawportal.http.security import actor, portal, requires
-from clawportal.permissions import Permission
-from clawportal.services import clusters
-from clawportal.types import Capacity
-from clawportal.web import findings, rows
+from clawportal.services.clusters import clusters
+from clawportal.web import health_checks, rows
 from clawportal.web.pages import bp
 
 
@@ -54,6 +54,6 @@ def _provided(thing: object, title: str) -> Provided:
 def _clusters() -> list[ClusterRow]:
     found = []
     for cluster in clusters.everything():
-        capacity, problem = findings.capacity(cluster)
+        capacity, problem = health_checks.capacity(cluster)
         found.append(ClusterRow(cluster.name, cluster.title or cluster.name, cluster.runtime, capacity, problem))
     return found

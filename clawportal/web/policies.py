@@ -11,14 +11,16 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.permissions import Permission, Scope
 from clawportal.errors import Invalid, NotFound
 from clawportal.http.security import actor, portal, requires
 from clawportal.models import Policy, Tenant
-from clawportal.permissions import Permission, Scope
-from clawportal.services import clusters, policies, tenants
-from clawportal.services.paging import Which
+from clawportal.paging import Which
+from clawportal.services import policies
+from clawportal.services.clusters import clusters
 from clawportal.services.policies import Rule, Trial, Verdict
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS
+from clawportal.services.tenancy import tenants
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import bp
 from clawportal.web.tenants import abilities

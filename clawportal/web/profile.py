@@ -7,12 +7,13 @@ from typing import Any
 from flask import Response, make_response, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from clawportal.contracts.permissions import DESCRIPTIONS, Permission
 from clawportal.errors import Forbidden, Invalid, Unauthenticated
 from clawportal.http.security import actor, begin_session, current_session, place, portal, requires
 from clawportal.models import User
-from clawportal.permissions import DESCRIPTIONS, Permission
-from clawportal.services import identity, oidc, oidc_providers, otp, sessions, throttle
-from clawportal.services.token_limits import Limits
+from clawportal.services import oidc, oidc_providers
+from clawportal.services.identity import identity, otp, sessions, throttle
+from clawportal.services.rights.token_limits import Limits
 from clawportal.web import auth, pages
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _

@@ -8,10 +8,10 @@ import segno
 from flask import Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from clawportal.contracts.permissions import Permission
 from clawportal.errors import Invalid
 from clawportal.http.security import actor, current_session, end_session, place, portal, requires
-from clawportal.permissions import Permission
-from clawportal.services import otp, sessions
+from clawportal.services.identity import otp, sessions
 from clawportal.web import auth, pages, profile
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _

@@ -7,10 +7,10 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.permissions import PORTAL_ROLES, ROLES, Permission
 from clawportal.errors import Invalid
 from clawportal.http.security import actor, portal, requires
 from clawportal.http.site import external
-from clawportal.permissions import PORTAL_ROLES, ROLES, Permission
 from clawportal.services import oidc_providers as service
 from clawportal.services.oidc_providers import Wanted
 from clawportal.web import auth, oidc, pages

@@ -11,15 +11,18 @@ from flask import g
 from flask_babel import lazy_gettext as _l
 from jinja2.filters import do_filesizeformat
 
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.specs import parse_quantity
 from clawportal.db import db
+from clawportal.engine import metric_history
 from clawportal.http.security import portal
 from clawportal.lifecycle import Phase
 from clawportal.models import Cluster, EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
-from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import instances, operations, series, tenancy, tenants
-from clawportal.services.paging import Slice, Which
-from clawportal.types import Adapter, parse_quantity
+from clawportal.paging import Slice, Which
+from clawportal.services.fleet import instances, operations
+from clawportal.services.tenancy import tenancy, tenants
 from clawportal.web.words import gettext as _
 
 CONDITIONS = {
@@ -235,7 +238,7 @@ def instance_rows(actor: Actor, found: Iterable[Any], *, sparks: bool = False) -
     """Rows of a list, out of instances or of the columns that `lean_listing` gives. `sparks`: with lines of the last hours, and
     without what can be done: the menu of a row asks for that when it is opened."""
     names, listed = project_names(actor), list(found)
-    drawn, pen = (series.sparks([instance.id for instance in listed]), Pen()) if sparks else ({}, None)
+    drawn, pen = (metric_history.sparks([instance.id for instance in listed]), Pen()) if sparks else ({}, None)
     return [_instance_row(actor, instance, names, spark=drawn.get(instance.id), pen=pen, lean=sparks) for instance in listed]
 
 
@@ -244,7 +247,7 @@ def instance_row(actor: Actor, instance: Instance) -> InstanceRow:
 
 
 def _instance_row(
-    actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False, spark: series.Spark | None = None,
+    actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False, spark: metric_history.Spark | None = None,
     pen: Pen | None = None, lean: bool = False,
 ) -> InstanceRow:  # fmt: skip
     adapter = portal().registry.adapters.get(instance.adapter)
@@ -299,11 +302,11 @@ class Pen:
         self._cpu = _("CPU in the last two hours: %(low)s to %(high)s", low="{low}", high="{high}")
         self._memory = _("Memory in the last two hours: %(low)s to %(high)s", low="{low}", high="{high}")
 
-    def cpu(self, spark: series.Spark) -> Drawn | None:
+    def cpu(self, spark: metric_history.Spark) -> Drawn | None:
         # an idle claw must not look busy because 0.2 % is twice 0.1 %
         return self._drawn(spark.cpu, 5.0, self._cpu, lambda value: f"{value:.0f} %")
 
-    def memory(self, spark: series.Spark) -> Drawn | None:
+    def memory(self, spark: metric_history.Spark) -> Drawn | None:
         return self._drawn(spark.memory, 1.0, self._memory, _size)
 
     def _drawn(self, values: Sequence[float | None], least: float, words: str, written: Callable[[float], str]) -> Drawn | None:

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from clawportal.errors import Problem, TooManyRequests, Unauthenticated
 from clawportal.http.security import begin_session, current_actor, place, portal, public, safe_next
 from clawportal.models import User
-from clawportal.services import clients, otp, sign_in
+from clawportal.services.identity import clients, otp, sign_in
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
 

@@ -7,10 +7,10 @@ from typing import Any
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.permissions import DESCRIPTIONS, Permission
 from clawportal.errors import Invalid
 from clawportal.http.security import actor, portal, requires
-from clawportal.permissions import DESCRIPTIONS, Permission
-from clawportal.services import members, service_accounts, tenants
+from clawportal.services.tenancy import members, service_accounts, tenants
 from clawportal.web import auth, pages, profile
 from clawportal.web.members import members_page
 from clawportal.web.pages import bp

@@ -15,17 +15,24 @@ from flask import Response, make_response, render_template, request, url_for
 from pydantic import BaseModel
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal import layering
+from clawportal.contracts import layers as layering
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.specs import InstanceSpec
 from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem, SettingForbidden
 from clawportal.http import forms
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import Desired
 from clawportal.models import Cluster, Instance
-from clawportal.permissions import Actor, Permission, Scope
-from clawportal.services import access, catalog, clusters, instances, layers, ledger, plans, policies, reach, secrets, tenancy
-from clawportal.services.paging import Which
-from clawportal.types import Adapter, InstanceSpec
-from clawportal.web import pages, rows, stale, warned
+from clawportal.paging import Which
+from clawportal.services import policies
+from clawportal.services.clusters import clusters
+from clawportal.services.configuration import catalog, console_settings, layers, secrets
+from clawportal.services.events import event_log
+from clawportal.services.fleet import instances, plans
+from clawportal.services.rights import access
+from clawportal.services.tenancy import tenancy
+from clawportal.web import edit_conflict, pages, policy_warnings, rows
 from clawportal.web.pages import bp, fragment
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
@@ -184,7 +191,7 @@ def _create(draft: Draft) -> AnyResponse:
     except (Invalid, PolicyRefused, SettingForbidden) as problem:
         _note_errors(draft, problem.errors)
         return _refused(draft, problem)
-    warned.tell(made)
+    policy_warnings.tell(made)
     return pages.moved(_("%(name)s was created and comes up now.", name=made.name), url_for("web.instance", instance_id=made.id))
 
 
@@ -243,7 +250,7 @@ def _read_edit(instance: Instance, adapter: Adapter) -> Draft:
     asked = request.form.get("version", "") or instance.version
     known = asked if asked in [entry.version for entry in adapter.versions()] else instance.version
     values = {"name": instance.name, "version": asked, "project_id": instance.project_id}
-    draft = Draft("edit", adapter, asked, values, instance=instance, generation=stale.read_generation(digits=9))
+    draft = Draft("edit", adapter, asked, values, instance=instance, generation=edit_conflict.read_generation(digits=9))
     _read_spec(draft, known, instance.spec)
     return draft
 
@@ -258,7 +265,7 @@ def _save(draft: Draft, instance: Instance) -> AnyResponse:
         _note_errors(draft, instances.check_change_by(portal(), actor(), instance, _change(draft)))
         return _refused(draft)
     try:
-        warned.tell(instances.update(portal(), actor(), instance_id, _change(draft), generation=draft.generation))
+        policy_warnings.tell(instances.update(portal(), actor(), instance_id, _change(draft), generation=draft.generation))
     except (Invalid, PolicyRefused, SettingForbidden) as problem:
         _note_errors(draft, problem.errors)
         return _refused(draft, problem)
@@ -269,21 +276,21 @@ def _save(draft: Draft, instance: Instance) -> AnyResponse:
     return pages.moved(said, url_for("web.instance", instance_id=instance_id))
 
 
-def _what_happened(draft: Draft, now: Instance) -> stale.Stale:
-    events = ledger.feed(actor(), instance_id=now.id, limit=50) if actor().has(Permission.EVENT_READ) else []
+def _what_happened(draft: Draft, now: Instance) -> edit_conflict.Stale:
+    events = event_log.feed(actor(), instance_id=now.id, limit=50) if actor().has(Permission.EVENT_READ) else []
     last = next((event for event in events if event.kind.endswith("_requested")), None)
-    stored = dict(stale.flat(now.spec))
+    stored = dict(edit_conflict.flat(now.spec))
     changes = [
-        stale.Difference(f"spec.{path}", stale.shown(stored[path]))
-        for path, typed in stale.flat(draft.spec)
+        edit_conflict.Difference(f"spec.{path}", edit_conflict.shown(stored[path]))
+        for path, typed in edit_conflict.flat(draft.spec)
         if path in stored and stored[path] != typed
     ]
     if draft.labels is not None and draft.labels != (now.labels or {}):
         stored_labels = ", ".join(f"{name}={value}" for name, value in sorted((now.labels or {}).items()))
-        changes.insert(0, stale.Difference("labels", stored_labels))
+        changes.insert(0, edit_conflict.Difference("labels", stored_labels))
     if draft.version != now.version:
-        changes.insert(0, stale.Difference("version", now.version))
-    return stale.Stale(last.actor if last else "", last.at if last else None, now.generation, changes)
+        changes.insert(0, edit_conflict.Difference("version", now.version))
+    return edit_conflict.Stale(last.actor if last else "", last.at if last else None, now.generation, changes)
 
 
 # ---- answers
@@ -369,13 +376,13 @@ def _free(schema: dict[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> di
 def _held(who: Actor, draft: Draft, version: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Settings that need a right which this person lacks say so; while their value is safe they cannot be entered at all."""
     scope = _scope(who, draft)
-    if scope is None or reach.may(who, scope):
+    if scope is None or console_settings.may(who, scope):
         return schema
     settings, properties = (draft.values.get("spec") or {}).get("settings") or {}, dict(schema["properties"])
-    for name, safe in reach.marked(draft.adapter.settings_model(version)).items():
+    for name, safe in console_settings.marked(draft.adapter.settings_model(version)).items():
         if name in properties:
-            held = reach.is_safe(settings.get(name, properties[name].get("default")), safe)
-            properties[name] = {**properties[name], "readOnly": held, "x-why": reach.NEEDS_CONSOLE}
+            held = console_settings.is_safe(settings.get(name, properties[name].get("default")), safe)
+            properties[name] = {**properties[name], "readOnly": held, "x-why": console_settings.NEEDS_CONSOLE}
     return {**schema, "properties": properties}
 
 
@@ -430,7 +437,7 @@ def _errors_part(draft: Draft, **more: Any) -> Response:
     return make_response(render_template("instances/_form_errors.html", **context))
 
 
-def _refused(draft: Draft, problem: Problem | None = None, meanwhile: stale.Stale | None = None) -> Response:
+def _refused(draft: Draft, problem: Problem | None = None, meanwhile: edit_conflict.Stale | None = None) -> Response:
     """Nothing was stored: the same form again, or, with scripts, only what is wrong with it."""
     more: dict[str, Any] = {"tried": True, "problem": problem, "stale": meanwhile}
     answer = _errors_part(draft, **more) if fragment() else _page(draft, **more)

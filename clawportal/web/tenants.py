@@ -7,14 +7,15 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.permissions import Permission, Scope
 from clawportal.errors import Forbidden, Invalid
 from clawportal.http import inside
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.models import Project, Tenant
-from clawportal.permissions import Permission, Scope
-from clawportal.services import clusters, members, quotas, tenants
-from clawportal.services.paging import whole
+from clawportal.paging import whole
+from clawportal.services.clusters import clusters
+from clawportal.services.tenancy import members, quotas, tenants
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _

@@ -22,7 +22,7 @@ from typing import Any
 from gunicorn import http
 from gunicorn.workers.gthread import ThreadWorker
 
-from clawportal import hosts
+from clawportal import client_addresses
 from clawportal.wire.arriving import MAX_HEAD, head_of, whole
 from clawportal.wire.caller import Caller, Waiting, Waits
 from clawportal.wire.connection import Connection, Stalled
@@ -118,7 +118,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _welcome(self, accepted: socket.socket, client: Any, server: Any) -> None:
         self.nr_conns += 1
         peer = client[0] if isinstance(client, tuple) else ""
-        caller = Caller(Connection(accepted), client, server, hosts.network_of(peer))
+        caller = Caller(Connection(accepted), client, server, client_addresses.network_of(peer))
         self._wait(caller, Waits.REQUEST)
 
     def _make_room(self) -> bool:
@@ -185,7 +185,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _look_at_body(self, caller: Caller) -> None:
         head = caller.head
         assert head is not None
-        told = hosts.network_of(hosts.forwarded(head.forwarded, self.hops))
+        told = client_addresses.network_of(client_addresses.forwarded(head.forwarded, self.hops))
         if whole(caller.received, head):
             self._ready(caller, told or caller.peer)
         elif head.body is not None and head.body <= SMALL_BODY and not head.expects:

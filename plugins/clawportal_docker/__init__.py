@@ -7,7 +7,7 @@ that belongs to the portal carries its labels; nothing else is ever touched.
 from __future__ import annotations
 
 from clawportal import hookimpl
-from clawportal.types import RuntimeDriver
+from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal_docker.driver import DockerDriver
 
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic.config import JsonDict
 
 from clawportal.addresses import endpoint
-from clawportal.types import Strict, parse_quantity
+from clawportal.contracts.specs import Strict, parse_quantity
 
 if TYPE_CHECKING:
-    from clawportal.types import Place, Runtime
+    from clawportal.contracts.runtimes import Place, Runtime
 
 _HOST = r"(?:[^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])"
 _URL = re.compile(

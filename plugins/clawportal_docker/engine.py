@@ -24,8 +24,9 @@ import docker.errors
 
 from clawportal import certificates
 from clawportal.bounded import parse_json
+from clawportal.contracts.runtimes import Ref
+from clawportal.contracts.workloads import Image
 from clawportal.errors import Conflict, GiveUp, Invalid, Retry, Unavailable, Unsupported
-from clawportal.types import Image, Ref
 from clawportal_docker import archives, naming
 from clawportal_docker.client import Client, whole
 from clawportal_docker.diagnosis import is_podman
@@ -33,7 +34,7 @@ from clawportal_docker.errors import BROKEN
 from clawportal_docker.forward import Forward
 
 if TYPE_CHECKING:
-    from clawportal.types import Place
+    from clawportal.contracts.runtimes import Place
     from clawportal_docker.driver import DockerSettings
 
 API = "1.41"

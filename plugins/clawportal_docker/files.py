@@ -8,12 +8,13 @@ from typing import Any
 
 import docker.errors
 
+from clawportal.contracts.runtimes import FileEntry, Ref
+from clawportal.contracts.workloads import Image, Workload
 from clawportal.errors import Retry
-from clawportal.types import FileEntry, Image, Ref, Workload
 from clawportal_docker import archives, naming
 from clawportal_docker.engine import LONG, Engine
 from clawportal_docker.errors import told
-from clawportal_docker.looking import moment
+from clawportal_docker.observer import moment
 
 _LIST = r"""cd -P -- "$1" && cd -P -- "$2" || exit 44
 case "$(pwd -P)" in "$3"|"$3"/*) ;; *) exit 77;; esac

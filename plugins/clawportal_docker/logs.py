@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from clawportal import bounded
-from clawportal.types import LogLine
+from clawportal.contracts.runtimes import LogLine
 from clawportal_docker.errors import BROKEN, told
 from clawportal_docker.streams import Pump, Stream, frames
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from clawportal.types import Layout, Process, Ref, Workload, parse_quantity
+from clawportal.contracts.runtimes import Ref
+from clawportal.contracts.specs import parse_quantity
+from clawportal.contracts.workloads import Layout, Process, Workload
 
 if TYPE_CHECKING:
     from clawportal_docker.driver import DockerSettings

@@ -1,4 +1,4 @@
-"""The runtime of one Docker Engine or Podman: see `clawportal.types.Runtime`. Its parts are in modules of their own."""
+"""The runtime of one Docker Engine or Podman: see `contracts.runtimes.Runtime`. Its parts are in modules of their own."""
 
 from __future__ import annotations
 
@@ -8,29 +8,19 @@ from typing import TYPE_CHECKING
 
 import docker.errors
 
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.runtimes import Foreign, LogLine, Progress, Ref, RuntimeEvent, Separation, SeparationLevel
+from clawportal.contracts.workloads import Artifact, Image, Layout
 from clawportal.errors import Unavailable
 from clawportal.runtimes import IN_CONTAINERS, Without
-from clawportal.types import (
-    Artifact,
-    DoctorResult,
-    Foreign,
-    Image,
-    Layout,
-    LogLine,
-    Progress,
-    Ref,
-    RuntimeEvent,
-    Separation,
-    SeparationLevel,
-)
-from clawportal_docker import diagnosis, images, logs, naming, strangers
+from clawportal_docker import diagnosis, images, logs, naming, unmanaged
 from clawportal_docker.commands import Commands
 from clawportal_docker.engine import LONG
 from clawportal_docker.errors import told
-from clawportal_docker.starting import Starting
+from clawportal_docker.lifecycle import Starting
 
 if TYPE_CHECKING:
-    from clawportal.types import Place
+    from clawportal.contracts.runtimes import Place
     from clawportal_docker.driver import DockerSettings
 
 _CAPABILITIES = (
@@ -68,7 +58,7 @@ class DockerRuntime(Starting, Commands, Without):
     ) -> Iterator[LogLine | None]:  # fmt: skip
         with told(ref):
             found = self._containers(ref, previous=previous)
-            plain = bool(ref.foreign and found) and strangers.has_terminal(self._client, ref)
+            plain = bool(ref.foreign and found) and unmanaged.has_terminal(self._client, ref)
         chosen = [(entry["Id"], entry["Labels"].get(naming.PROCESS, "main")) for entry in found]
         return logs.read(self._connect, chosen, tail=tail, since=since, follow=follow and not previous, stop=stop, plain=plain)
 
@@ -122,4 +112,4 @@ class DockerRuntime(Starting, Commands, Without):
 
     def foreign(self, name: str = "") -> list[Foreign]:
         with told():
-            return [strangers.described(self._client, name)] if name else strangers.listing(self._client)
+            return [unmanaged.described(self._client, name)] if name else unmanaged.listing(self._client)

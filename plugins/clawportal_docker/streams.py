@@ -100,7 +100,7 @@ class Pump:
 
 
 class Exec:
-    """See `clawportal.types.ExecSession`. The command writes its own process id to a file, by which `close` can end it."""
+    """See `contracts.runtimes.ExecSession`. The command writes its own process id to a file, by which `close` can end it."""
 
     def __init__(self, client: docker.APIClient, exec_id: str, sock: Any, *, tty: bool, end: Callable[[], None]) -> None:
         self._client, self._id, self._tty, self._end = client, exec_id, tty, end

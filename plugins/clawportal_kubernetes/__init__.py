@@ -7,7 +7,7 @@ when the first cluster of this kind is connected, not before.
 from __future__ import annotations
 
 from clawportal import hookimpl
-from clawportal.types import RuntimeDriver
+from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal_kubernetes.driver import KubernetesDriver
 
 

@@ -18,7 +18,7 @@ import urllib3
 
 from clawportal import bounded, certificates, pasted
 from clawportal.errors import GiveUp, Retry, Unavailable
-from clawportal_kubernetes import names, ways
+from clawportal_kubernetes import names, transport
 
 if TYPE_CHECKING:
     from websocket import WebSocket
@@ -103,7 +103,7 @@ class Api:
         self._config: Any = None
         self._pool: Any = None
         self._tls: ssl.SSLContext | None = None
-        self._proxy: ways.Proxy | None = None
+        self._proxy: transport.Proxy | None = None
         self._access = settings.access
 
     # ---- connecting
@@ -129,7 +129,7 @@ class Api:
                 except ValueError as error:
                     raise Unavailable(f"The kubeconfig cannot be used: {error}") from error
                 self._config = config
-                self._pool = ways.pool(config, self._proxy, self._tls)
+                self._pool = transport.pool(config, self._proxy, self._tls)
             return self._pool
 
     def _load(self, config: Any) -> None:
@@ -150,11 +150,11 @@ class Api:
             )
             raise Unavailable(f"{words}. Enter a complete kubeconfig for the cluster.") from error
 
-    def _way_out(self, config: Any) -> ways.Proxy | None:
+    def _way_out(self, config: Any) -> transport.Proxy | None:
         """The proxy of the kubeconfig or the environment; none to this machine's own loopback, which it could not reach."""
-        if urlsplit(config.host).hostname in _LOOPBACK or ways.bypassed(config.host, config.no_proxy or ""):
+        if urlsplit(config.host).hostname in _LOOPBACK or transport.bypassed(config.host, config.no_proxy or ""):
             return None
-        return ways.proxy_of(config.proxy)
+        return transport.proxy_of(config.proxy)
 
     def _context(self, config: Any) -> ssl.SSLContext:
         if self._access is not None:
@@ -205,7 +205,7 @@ class Api:
                 timeout=timeout or urllib3.Timeout(connect=min(self.timeout, 10.0), read=self.timeout),
             )  # fmt: skip
             if answer.status == 407 and self._proxy is not None:  # of a proxy in plain HTTP, which has no tunnel
-                raise ways.ProxyRefused(407)
+                raise transport.ProxyRefused(407)
             if answer.status >= 400:
                 raise _refusal(answer)
             if not stream:
@@ -294,7 +294,7 @@ class Api:
         headers = {**self.headers(), "sec-websocket-protocol": protocol}
         chosen = [f"{name}: {headers[name]}" for name in ("authorization", "sec-websocket-protocol") if name in headers]
         try:
-            way = ways.dial(server, self._proxy, self._tls, self._config.tls_server_name or "")
+            way = transport.dial(server, self._proxy, self._tls, self._config.tls_server_name or "")
         except OSError as error:
             raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
         found = WebSocket()
@@ -360,7 +360,7 @@ def _status_error(status: int, body: bytes) -> ApiError:
 def explain_failure(error: BaseException) -> str:
     """What is wrong with the way to the server, in words."""
     text, inner = str(error), getattr(error, "reason", None)
-    if told := ways.refusal(text):
+    if told := transport.refusal(text):
         return told
     if "Unable to connect to proxy" in text:
         return "its proxy does not answer. Correct HTTPS_PROXY of the portal or proxy-url in the kubeconfig"

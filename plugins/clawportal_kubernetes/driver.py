@@ -13,11 +13,11 @@ from pydantic.config import JsonDict
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from clawportal.addresses import endpoint
+from clawportal.contracts.specs import Strict, parse_quantity
 from clawportal.errors import Invalid
-from clawportal.types import Strict, parse_quantity
 
 if TYPE_CHECKING:
-    from clawportal.types import Place, Runtime
+    from clawportal.contracts.runtimes import Place, Runtime
     from clawportal_kubernetes import kubeconfig as reading
 
 _ADVANCED: JsonDict = {"x-advanced": True}

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
-from clawportal.types import Observed, Ref, RunState
+from clawportal.contracts.runtimes import Observed, Ref, RunState
 from clawportal_kubernetes import names
 from clawportal_kubernetes.client import parse_time
-from clawportal_kubernetes.sieve import OWN_MANAGERS
+from clawportal_kubernetes.projection import OWN_MANAGERS
 
 Json = Mapping[str, Any]
 

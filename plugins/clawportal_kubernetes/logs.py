@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import urllib3
 
 from clawportal import bounded
+from clawportal.contracts.runtimes import LogLine
 from clawportal.errors import Problem
-from clawportal.types import LogLine
 from clawportal_kubernetes import explain
 from clawportal_kubernetes.client import Api, ApiError, parse_time, verdict
 

@@ -19,9 +19,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import urllib3
 
 from clawportal.bounded import parse_json
+from clawportal.contracts.runtimes import Observed, Ref
 from clawportal.errors import GiveUp, Retry, Unavailable
-from clawportal.types import Observed, Ref
-from clawportal_kubernetes import explain, names, sieve
+from clawportal_kubernetes import explain, names, projection
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 
 log = logging.getLogger(__name__)
@@ -233,10 +233,10 @@ class Mirror:
                 self._streams = [
                     Stream(self.api, "/api/v1/pods", mine, fresh=self._pods, started=lambda: self._begin(self.pods),
                            done=lambda: self._finish(self.pods, self._pod_gone), change=self._pod_changed,
-                           read=sieve.pods),
+                           read=projection.pods),
                     Stream(self.api, "/apis/apps/v1/statefulsets", mine, fresh=self._sets, started=lambda: self._begin(self.sets),
                            done=lambda: self._finish(self.sets, self._set_gone), change=self._set_changed,
-                           read=sieve.stateful_sets),
+                           read=projection.stateful_sets),
                     Stream(self.api, "/api/v1/events", {}, fresh=self._take_events, started=lambda: None, done=self._drop_old,
                            change=self._event_changed),
                 ]  # fmt: skip

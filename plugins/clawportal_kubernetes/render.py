@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clawportal import runtimes
+from clawportal.contracts.runtimes import Ref
+from clawportal.contracts.specs import parse_quantity
+from clawportal.contracts.workloads import Image, Layout, Process, Workload
 from clawportal.errors import GiveUp
-from clawportal.types import Image, Layout, Process, Ref, Workload, parse_quantity
 from clawportal_kubernetes import names, scripts
 
 if TYPE_CHECKING:

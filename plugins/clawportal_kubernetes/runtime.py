@@ -17,16 +17,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from clawportal.errors import Conflict, GiveUp, Problem, Retry
-from clawportal.runtimes import IN_CONTAINERS, Without, config_refused, masked, secret_env
-from clawportal.types import (
-    Artifact,
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.runtimes import (
     Capacity,
-    DoctorResult,
     ExecSession,
     FileEntry,
-    Image,
-    Layout,
     LogLine,
     Observed,
     Progress,
@@ -35,8 +30,10 @@ from clawportal.types import (
     RuntimeEvent,
     Sample,
     Separation,
-    Workload,
 )
+from clawportal.contracts.workloads import Artifact, Image, Layout, Workload
+from clawportal.errors import Conflict, GiveUp, Problem, Retry
+from clawportal.runtimes import IN_CONTAINERS, Without, config_refused, masked, secret_env
 from clawportal_kubernetes import diagnose, explain, files, logs, metrics, names, render, scripts
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 from clawportal_kubernetes.mirror import Mirror
@@ -45,7 +42,7 @@ from clawportal_kubernetes.streams import Channel, Command, Tunnel, open_channel
 if TYPE_CHECKING:
     from websocket import WebSocket
 
-    from clawportal.types import Place
+    from clawportal.contracts.runtimes import Place
     from clawportal_kubernetes.driver import KubernetesSettings
 
 _ROOTS = ("home", "state", "work")
@@ -69,7 +66,7 @@ class _Tenant(NamedTuple):
 
 
 class KubernetesRuntime(Without):
-    """See `clawportal.types.Runtime`."""
+    """See `clawportal.contracts.runtimes.Runtime`."""
 
     title = "Kubernetes"
     kill_patience = 20.0

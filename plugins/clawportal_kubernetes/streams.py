@@ -161,7 +161,7 @@ def open_channel(
 
 
 class Command:
-    """See `clawportal.types.ExecSession`."""
+    """See `clawportal.contracts.runtimes.ExecSession`."""
 
     def __init__(
         self, open_it: Callable[[Sequence[str], bool, bool], Channel], argv: Sequence[str], *, tty: bool, columns: int, rows: int,

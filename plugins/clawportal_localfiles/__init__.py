@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clawportal import hookimpl
 
 if TYPE_CHECKING:
-    from clawportal.types import FileStore
+    from clawportal.contracts.stores import FileStore
 
 
 @hookimpl

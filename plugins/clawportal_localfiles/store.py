@@ -20,7 +20,7 @@ _STALE = 24 * 3600
 
 
 class LocalFiles:
-    """See `clawportal.types.FileStore`. Keys: letters, digits and `._@+=,-`, parts separated by `/`, none starting with a dot."""
+    """See `contracts.stores.FileStore`. Keys: letters, digits and `._@+=,-`, parts separated by `/`, none starting with a dot."""
 
     kind = "local"
 

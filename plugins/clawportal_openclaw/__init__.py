@@ -8,7 +8,7 @@ background by default, all of which is switched off here.
 from __future__ import annotations
 
 from clawportal import hookimpl
-from clawportal.types import Adapter
+from clawportal.contracts.adapters import Adapter
 from clawportal_openclaw.adapter import OpenClawAdapter
 
 

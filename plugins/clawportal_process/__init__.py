@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from clawportal import hookimpl
 
 if TYPE_CHECKING:
-    from clawportal.types import DoctorResult, RuntimeDriver
+    from clawportal.contracts.doctor import DoctorResult
+    from clawportal.contracts.runtimes import RuntimeDriver
 
 
 @hookimpl

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from clawportal.contracts.workloads import Check, File
 from clawportal.errors import GiveUp, Retry
 from clawportal.runtimes import config_refused, masked
-from clawportal.types import Check, File
 from clawportal_process import guarded, safefiles
 
 

@@ -174,7 +174,7 @@ def set_size(terminal: int, columns: int, rows: int) -> None:
 
 
 class Command:
-    """See `clawportal.types.ExecSession`.
+    """See `clawportal.contracts.runtimes.ExecSession`.
 
     Nobody holds the lock while waiting, so that a key that is typed never waits for the output that is awaited.
     """

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from clawportal.contracts.runtimes import Progress
+from clawportal.contracts.workloads import Artifact
 from clawportal.errors import GiveUp, Retry
-from clawportal.types import Artifact, Progress
 from clawportal_process import guarded, identity, launch, mirrors, safefiles, views
 from clawportal_process.separation import Own, Separator
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from clawportal.bounded import MIB, last
-from clawportal.types import LogLine
+from clawportal.contracts.runtimes import LogLine
 
 _BLOCK = 256 * 1024
 _POLL = 0.2
@@ -232,7 +232,7 @@ def read_run(
 def read_lines(
     folder: Path, *, tail: int | None, since: datetime | None, follow: bool, stop: Callable[[], bool]
 ) -> Iterator[LogLine | None]:
-    """See `clawportal.types.Runtime.logs`."""
+    """See `clawportal.contracts.runtimes.Runtime.logs`."""
     follower, joiner = _Follower(folder), _Joiner()
     oldest = _stamp(since) if since else b""
     try:

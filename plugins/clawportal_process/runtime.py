@@ -27,35 +27,30 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clawportal.errors import Conflict, GiveUp, Retry
-from clawportal.runtimes import Without, secret_env
-from clawportal.types import (
-    Artifact,
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.runtimes import (
     Capacity,
-    DoctorResult,
     ExecSession,
-    File,
     FileEntry,
-    Image,
-    Layout,
     LogLine,
     Observed,
-    Process,
     Progress,
     Ref,
     RunState,
     RuntimeEvent,
     Sample,
     Separation,
-    Workload,
 )
+from clawportal.contracts.workloads import Artifact, File, Image, Layout, Process, Workload
+from clawportal.errors import Conflict, GiveUp, Retry
+from clawportal.runtimes import Without, secret_env
 from clawportal_process import cgroups, history, identity, launch, logs, machine, proc, safefiles, views
 from clawportal_process.disk import DiskUse
 from clawportal_process.installers import Installer
 from clawportal_process.separation import ROOTS, Own, Separator
 
 if TYPE_CHECKING:
-    from clawportal.types import Place
+    from clawportal.contracts.runtimes import Place
     from clawportal_process.driver import ProcessSettings
 
 log = logging.getLogger(__name__)
@@ -149,7 +144,7 @@ _BY_KERNEL = frozenset({"limits.cpu", "limits.kernel", "limits.processes"})
 
 
 class ProcessRuntime(Without):
-    """See `clawportal.types.Runtime`."""
+    """See `clawportal.contracts.runtimes.Runtime`."""
 
     title = "This machine"
 

@@ -11,8 +11,9 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.runtimes import Separation, SeparationLevel
 from clawportal.errors import GiveUp, Retry
-from clawportal.types import DoctorResult, Separation, SeparationLevel
 from clawportal_process import identity, landlock, seccomp, views
 from clawportal_process.identity import Users
 

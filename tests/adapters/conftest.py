@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.testing.practice_model import PracticeModel
-from clawportal.types import Adapter, Place, Runtime
 from clawportal_process.driver import ProcessDriver
 
 _INSTALLERS_NEED = (

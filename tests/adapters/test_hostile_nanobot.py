@@ -200,7 +200,7 @@ def _give_tools(portal: PortalProcess, instance: str, tried: list[tuple[str, str
 
 CONSOLE = """
 import sys
-from clawportal.types import Place, Ref
+from clawportal.contracts.runtimes import Place, Ref
 from clawportal_process.driver import ProcessDriver
 runtime = ProcessDriver().connect(Place("local", "local", {}, sys.argv[1]))
 session = runtime.exec(Ref(sys.argv[2]), ["sh", "-c", sys.argv[3]], tty=True)

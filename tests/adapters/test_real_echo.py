@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.adapters import ChatEvent, HealthState
+from clawportal.contracts.runtimes import Runtime
 from clawportal.errors import GiveUp
 from clawportal.testing.trial import Trial, text_of
-from clawportal.types import ChatEvent, HealthState, Runtime
 from clawportal_echo import EchoAdapter
 
 

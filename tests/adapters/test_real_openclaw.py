@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.adapters import Adapter, ChatEvent, HealthState
+from clawportal.contracts.runtimes import Runtime
+from clawportal.contracts.workloads import Model
 from clawportal.errors import GiveUp
 from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.trial import Trial, text_of
-from clawportal.types import Adapter, ChatEvent, HealthState, Model, Runtime
 from clawportal_openclaw.adapter import OpenClawAdapter
 
 pytestmark = [pytest.mark.claw, pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from clawportal.permissions import SYSTEM
-from clawportal.services import chat, practice
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.services import practice
+from clawportal.services.live import chat
 from clawportal.testing.fakes import free_ports
 from clawportal.testing.trial import text_of
-from clawportal.types import Adapter
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_openclaw.adapter import OpenClawAdapter
 from tests.core.world import World

@@ -11,8 +11,8 @@ import pytest
 from flask import Flask
 
 from clawportal.api._layer import OPERATIONS
+from clawportal.contracts.permissions import ROLES, Permission
 from clawportal.http.security import MARK
-from clawportal.permissions import ROLES, Permission
 from tests.conftest import PASSWORD, People, Person, make_cluster, make_provider, portal_of
 
 PUBLIC = {"healthz", "readyz", "trade_password", "get_openapi", "log_in", "refresh_tokens", "verify_otp"}

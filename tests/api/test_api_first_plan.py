@@ -7,9 +7,9 @@ from datetime import timedelta
 from flask import Flask
 
 from clawportal import clock
+from clawportal.contracts.runtimes import Ref, Sample
 from clawportal.db import db, transaction
 from clawportal.models import Instance
-from clawportal.types import Ref, Sample
 from tests.conftest import People, portal_of
 
 

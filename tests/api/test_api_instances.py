@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from clawportal.api.instances import merged
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.models import Instance, Project, Tenant
-from clawportal.permissions import SYSTEM
-from clawportal.services import secrets as secret_service
+from clawportal.services.configuration import secrets as secret_service
 from tests.conftest import Person, Server, counted_sql, portal_of
 
 SECRET = "sk-this-must-never-be-seen"

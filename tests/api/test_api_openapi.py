@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 
 from clawportal.api import _layer
 from clawportal.api._openapi import document
-from clawportal.permissions import Permission
+from clawportal.contracts.permissions import Permission
 from tests.conftest import Person, wait_for
 
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 
-from clawportal.services import findings, secrets
+from clawportal import validation
+from clawportal.services.configuration import secrets
 from clawportal.timezones import check, suggestion
 from clawportal_nanobot.settings import NanobotSettings
 from clawportal_openclaw.settings import OpenClawSettings
@@ -65,8 +66,8 @@ class Brittle(BaseModel):
 
 
 def test_a_validator_may_raise_anything() -> None:
-    assert findings.judge(Brittle, {"place": "a"})[1] == []
-    _, errors = findings.judge(Brittle, {"number": "1", "place": "c"}, "spec.settings")
+    assert validation.judge(Brittle, {"place": "a"})[1] == []
+    _, errors = validation.judge(Brittle, {"number": "1", "place": "c"}, "spec.settings")
     assert [(error.path, error.message) for error in errors] == [
         ("spec.settings.place", "cannot be judged (KeyError); enter another value")
     ]
@@ -76,7 +77,7 @@ def test_a_check_of_a_plugin_may_raise_anything() -> None:
     def fails() -> Any:
         raise RuntimeError("oops")
 
-    (error,) = findings.of_plugin(fails, "settings", "odd")
+    (error,) = validation.of_plugin(fails, "settings", "odd")
     assert error.path == "settings" and "RuntimeError" in error.message
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import select
 
 from clawportal.db import db
+from clawportal.engine.portal import Portal
 from clawportal.models import AuditEntry
 from clawportal.origin import Origin, during
-from clawportal.services.portal import Portal
 from tests.core.conftest import both, database_url, make_world, postgres, still, travel, world
 from tests.core.world import World
 

@@ -14,12 +14,13 @@ from sqlalchemy.exc import DatabaseError
 
 from clawportal import paths
 from clawportal.app import prepare_rows
+from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
 from clawportal.models import AuditCheckpoint, AuditEntry, AuditHead, EventRow, Tenant
-from clawportal.permissions import SYSTEM, Actor
-from clawportal.services import audit, audit_chain, ledger, portal_settings
-from clawportal.services.audit import Pending
-from clawportal.services.audit_chain import End
+from clawportal.services.audit import Pending, chain, trail
+from clawportal.services.audit.chain import End
+from clawportal.services.events import event_log
+from clawportal.services.system import portal_settings
 from tests.audit.conftest import asked, entries
 from tests.core.world import World
 
@@ -29,14 +30,14 @@ KIM = Actor(id="kim", name="kim")
 def write(world: World, count: int = 5) -> None:
     with asked(world):
         for number in range(count):
-            audit.note(
+            trail.note(
                 Pending("thing.change", KIM, "thing", f"t{number}", before={"a": number}, after={"a": number + 0.5, "ü": "é😀"})
             )
 
 
-def verify(world: World, known: End | None = None) -> audit_chain.Verdict:
+def verify(world: World, known: End | None = None) -> chain.Verdict:
     with world.context():
-        return audit_chain.verify(known)
+        return chain.verify(known)
 
 
 def free(world: World, table: str = "audit_entry") -> None:
@@ -104,7 +105,7 @@ def test_a_rewritten_chain_lacks_the_signature(both: World) -> None:
         last = db.session.get_one(AuditEntry, 2).hash
         for row in db.session.scalars(select(AuditEntry).where(AuditEntry.seq > 2).order_by(AuditEntry.seq)):
             row.actor_name, row.prev_hash = "lee", last
-            row.hash = last = audit_chain.digest({name: getattr(row, name) for name in audit_chain.FIELDS})
+            row.hash = last = chain.digest({name: getattr(row, name) for name in chain.FIELDS})
         db.session.get_one(AuditHead, 1).hash = last
     verdict = verify(both)
     assert verdict.broken == 5 and "signed" in verdict.reason
@@ -135,7 +136,7 @@ def test_checkpoints_cannot_be_changed(both: World, travel: Callable[[timedelta]
     travel(timedelta(days=401))
     write(both, 1)
     with both.context():
-        audit.forget_old(400)
+        trail.forget_old(400)
     for statement in ("UPDATE audit_checkpoint SET seq = 1", "DELETE FROM audit_checkpoint"):
         refused(both, statement)
 
@@ -144,23 +145,23 @@ def test_retention_leaves_a_chain_that_verifies(both: World, travel: Callable[[t
     write(both)
     travel(timedelta(days=401))
     with both.context():
-        assert audit.forget_old(400) == 0, "where everything is old, the clock is more likely wrong"
+        assert trail.forget_old(400) == 0, "where everything is old, the clock is more likely wrong"
     write(both, 3)
     with both.context():
-        assert audit.forget_old(400) == 5
-        assert audit.forget_old(400) == 0
+        assert trail.forget_old(400) == 5
+        assert trail.forget_old(400) == 0
         assert db.session.scalar(select(func.count()).select_from(AuditCheckpoint)) == 1
     verdict = verify(both)
     assert verdict.broken is None and (verdict.first, verdict.entries) == (6, 3)
 
 
 def test_a_long_chain_goes_in_pieces(still: World, travel: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_chain, "PIECE", 10)
+    monkeypatch.setattr(chain, "PIECE", 10)
     write(still, 35)
     travel(timedelta(days=401))
     write(still, 1)
     with still.context():
-        assert audit.forget_old(400) == 35
+        assert trail.forget_old(400) == 35
         assert db.session.scalar(select(func.count()).select_from(AuditCheckpoint)) == 4
     assert verify(still).entries == 1 and verify(still).broken is None
 
@@ -182,7 +183,7 @@ def test_keys_can_be_rotated(both: World) -> None:
     write(both)
     file = both.folder / KEYRING_FILE
     with both.context():
-        audit_chain.use(db.engine, keyring.rotate(file))
+        chain.use(db.engine, keyring.rotate(file))
     assert verify(both).broken is None, "what an older key signed still counts"
     write(both)
     assert verify(both).entries == 10
@@ -196,7 +197,7 @@ def test_eight_at_once(both: World) -> None:
             for turn in range(6):
                 with asked(both) as portal, transaction():
                     db.session.add(Tenant(name=f"t{number}-{turn}"))
-                    ledger.record(portal, "tenant.created", actor=KIM, message="made")
+                    event_log.record(portal, "tenant.created", actor=KIM, message="made")
         except BaseException as error:
             errors.append(error)
 
@@ -223,7 +224,7 @@ def test_neither_change_without_entry_nor_entry_without_change(both: World, wher
     with asked(both) as portal:
         with pytest.raises(Crash), transaction():
             db.session.add(Tenant(name="lost"))
-            ledger.record(portal, "tenant.created", actor=KIM, message="made")
+            event_log.record(portal, "tenant.created", actor=KIM, message="made")
             if where == "before the end":
                 crash()
             if where == "while the entry is written":
@@ -251,7 +252,7 @@ def test_background_work_writes_none(both: World) -> None:
     one = both.create("q")
     both.press("stop", one)
     with both.context() as portal:
-        ledger.record(portal, "portal.clock_jumped", actor=SYSTEM, message="by itself")
+        event_log.record(portal, "portal.clock_jumped", actor=SYSTEM, message="by itself")
     assert entries(both) == []
 
 

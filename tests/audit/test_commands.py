@@ -20,7 +20,7 @@ from clawportal.cli import claw as client
 from clawportal.cli import server
 from clawportal.db import db
 from clawportal.models import Tenant
-from clawportal.services import audit_chain
+from clawportal.services.audit import chain
 from tests.audit.conftest import entries
 from tests.conftest import People, Person, serving
 from tests.core.world import World
@@ -132,8 +132,8 @@ WRITER = """
     from clawportal.db import transaction, db
     from clawportal.models import Tenant
     from clawportal.origin import Origin, during
-    from clawportal.permissions import Actor
-    from clawportal.services import ledger
+    from clawportal.contracts.permissions import Actor
+    from clawportal.services.events import event_log as ledger
     from clawportal.settings import Settings
     from tests.core.world import make_core
 
@@ -159,7 +159,7 @@ def test_killed_at_any_time(still: World) -> None:
         writer.stdout.close()
         assert len(entries(still)) == count(still) - before > turn
         with still.context():
-            assert audit_chain.verify().broken is None
+            assert chain.verify().broken is None
 
 
 def count(world: World) -> int:
@@ -171,11 +171,11 @@ def test_the_raw_table_says_the_same(still: World) -> None:
     """An auditor without the portal can check the hashes: they are plain SHA-256 over canonical JSON."""
     import hashlib
 
-    from clawportal.permissions import Actor
-    from clawportal.services import audit
+    from clawportal.contracts.permissions import Actor
+    from clawportal.services.audit import trail
 
     with still.context():
-        audit.note(audit.Pending("thing.change", Actor("kim", "kim"), "thing", "1", after={"ü": [1, None]}))
+        trail.note(trail.Pending("thing.change", Actor("kim", "kim"), "thing", "1", after={"ü": [1, None]}))
         row = dict(db.session.execute(text("SELECT * FROM audit_entry")).mappings().one())
     given = row.pop("hash")
     row["at"] = row["at"].replace(" ", "T") + "+00:00"

@@ -11,11 +11,15 @@ from flask import Flask
 from sqlalchemy import text
 
 from clawportal import clock
+from clawportal.contracts.permissions import SYSTEM, Actor, Grant, Permission
 from clawportal.db import db, transaction
 from clawportal.models import AuditEntry
-from clawportal.permissions import SYSTEM, Actor, Grant, Permission
-from clawportal.services import audit, audit_rows, identity, instances, operations, practice, tenancy
-from clawportal.services.instances import InstanceChange, NewInstance
+from clawportal.services import practice
+from clawportal.services.audit import row_changes, trail
+from clawportal.services.fleet import instances, operations
+from clawportal.services.fleet.instances import InstanceChange, NewInstance
+from clawportal.services.identity import identity
+from clawportal.services.tenancy import tenancy
 from tests.audit.conftest import asked, entries
 from tests.conftest import People
 from tests.core.world import World
@@ -85,7 +89,7 @@ def test_every_button(both: World, action: str) -> None:
 
 
 def test_rekey_names_secrets_and_never_shows_them(both: World) -> None:
-    from clawportal.services import secrets
+    from clawportal.services.configuration import secrets
 
     one = both.create("q1")
     with both.context() as portal:
@@ -95,7 +99,7 @@ def test_rekey_names_secrets_and_never_shows_them(both: World) -> None:
         instances.rekey(portal, kim(), one)
         latter = secrets.open_all(portal, one)["gateway_token"]
     entry = last(both)
-    assert entry.after["secrets.gateway_token"].startswith(audit_rows.HIDDEN)
+    assert entry.after["secrets.gateway_token"].startswith(row_changes.HIDDEN)
     assert former not in dump(both.app) and latter not in dump(both.app)
 
 
@@ -133,14 +137,14 @@ def test_people_and_tokens(both: World) -> None:
         user = identity.create_user(portal, kim(), "lee", "correct horse battery", role="portal-admin")
         entry = last(both)
         assert (entry.action, entry.object_id, entry.object_name) == ("user.create", user.id, "lee")
-        assert entry.after["password_hash"] == audit_rows.HIDDEN and entry.after["member[lee].role"] == "portal-admin"
+        assert entry.after["password_hash"] == row_changes.HIDDEN and entry.after["member[lee].role"] == "portal-admin"
         made = identity.create_token(portal, kim(), user.id, "laptop", 30)
         assert (last(both).action, last(both).object_name) == ("token.create", "laptop")
         identity.revoke_token(portal, kim(), user.id, made.row.id)
         assert last(both).action == "token.revoke" and last(both).after.keys() == {"revoked_at"}
         identity.set_password(portal, kim(), user.id, "another horse battery")
-        assert last(both).action == "user.password_change" and last(both).before == {"password_hash": audit_rows.HIDDEN}
-        assert last(both).after == {"password_hash": audit_rows.REPLACED}
+        assert last(both).action == "user.password_change" and last(both).before == {"password_hash": row_changes.HIDDEN}
+        assert last(both).after == {"password_hash": row_changes.REPLACED}
         identity.set_preferences(user.id, theme="dark")
         assert last(both).action == "user.change" and last(both).after == {"theme": "dark"}
         count = len(entries(both))
@@ -162,19 +166,19 @@ def test_two_changes_in_one_transaction(both: World) -> None:
 
 def test_long_and_odd_values(both: World) -> None:
     with asked(both):
-        entry = audit.Pending(
+        entry = trail.Pending(
             "thing.change", Actor("x" * 300, "n\x00\nam\ud800e" * 100), "thing", "i" * 300, "o" * 900,
             summary="s" * 3000, reason="Authorization: Bearer abcdefgh12345678",
             after={"a\x00": "b\x00\ud800c", "n": [1, "\x00"]},
         )  # fmt: skip
-        audit.note(entry)
+        trail.note(entry)
     row = last(both)
     assert len(row.actor_id) == 80 and len(row.object_name) == 200 and "\x00" not in row.actor_name
     assert row.after == {"a?": "b??c", "n": [1, "?"]} and "abcdefgh" not in row.reason
     with both.context():
-        from clawportal.services import audit_chain
+        from clawportal.services.audit import chain
 
-        assert audit_chain.verify().broken is None
+        assert chain.verify().broken is None
 
 
 DIFFERENCES: list[tuple[Any, Any, Any, Any]] = [
@@ -192,16 +196,16 @@ DIFFERENCES: list[tuple[Any, Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("before", "after", "told_before", "told_after"), DIFFERENCES)
 def test_differences(before: Any, after: Any, told_before: Any, told_after: Any) -> None:
-    assert audit_rows.difference(before, after) == (told_before, told_after)
+    assert row_changes.difference(before, after) == (told_before, told_after)
 
 
 def test_differences_are_bounded() -> None:
-    before, after = audit_rows.difference({}, {str(number): "x" * 5000 for number in range(500)})
+    before, after = row_changes.difference({}, {str(number): "x" * 5000 for number in range(500)})
     assert before == {} and len(after) == 201 and len(json.dumps(after)) < 250_000
 
 
 def test_every_table_is_watched_or_has_a_reason() -> None:
-    known = set(audit_rows.WATCHED) | set(audit_rows.UNWATCHED)
+    known = set(row_changes.WATCHED) | set(row_changes.UNWATCHED)
     assert {table.name for table in db.metadata.sorted_tables} == known
 
 
@@ -214,7 +218,7 @@ ACTIONS = {
 
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_actions(kind: str) -> None:
-    assert audit.action_of(kind) == ACTIONS[kind]
+    assert trail.action_of(kind) == ACTIONS[kind]
 
 
 # ---- through the front door
@@ -232,7 +236,7 @@ def test_no_secret_in_the_database(portal_app: Flask, people: People) -> None:
     assert answer.status_code == 200, answer.get_data(as_text=True)
     entry = last(portal_app)
     assert entry.before["spec.model.name"] == "gpt-5" and entry.after["spec.model.name"] == "gpt-6"
-    assert entry.after["secrets.model_api_key"] == audit_rows.REPLACED and entry.actor_kind == "token" and entry.token_id
+    assert entry.after["secrets.model_api_key"] == row_changes.REPLACED and entry.actor_kind == "token" and entry.token_id
     assert SECRET not in dump(portal_app)
 
 

@@ -13,13 +13,13 @@ import pytest
 from flask import Flask
 
 from clawportal import clock
+from clawportal.contracts.permissions import SYSTEM, Actor, Grant, Permission
 from clawportal.errors import Problem
 from clawportal.http import audited
 from clawportal.origin import Origin
-from clawportal.permissions import SYSTEM, Actor, Grant, Permission
-from clawportal.services import audit_files, instances
-from clawportal.services.audit import NOBODY, REFUSED, Pending
-from clawportal.services.audit_refusals import OF_ALL, OF_ONE, REFILL, WINDOW, Refusals
+from clawportal.services.audit.refusals import OF_ALL, OF_ONE, REFILL, WINDOW, Refusals
+from clawportal.services.audit.trail import NOBODY, REFUSED, Pending, exports
+from clawportal.services.fleet import instances
 from tests.audit.conftest import entries
 from tests.conftest import People, Person, counted_sql, portal_of
 
@@ -323,7 +323,7 @@ def test_a_refusal_that_cannot_be_written_is_still_the_answer(people: People, po
         def add(self, entry: Pending) -> list[Pending]:
             raise Problem("no disk")
 
-    portal_of(portal_app).refusals = Broken()
+    portal_of(portal_app).put(Refusals, Broken())
     assert people.viewer.post(f"instances/{story['ours']}/stop").status_code == 403
 
 
@@ -337,17 +337,17 @@ def test_files(people: People, story: dict[str, Any], portal_app: Flask) -> None
     answer = people.admin.get("audit/export?format=csv")
     found = list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
     assert answer.mimetype == "text/csv" and "attachment" in answer.headers["Content-Disposition"]
-    assert tuple(found[0]) == audit_files.COLUMNS
+    assert tuple(found[0]) == exports.COLUMNS
     assert [int(row["seq"]) for row in found] == list(range(1, len(found) + 1))
     assert found[-1]["action"] == "audit.export" and entries(portal_app)[-1].after == {}, "an export is an entry too"
 
 
 @pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_spreadsheets_run_nothing(value: str) -> None:
-    row = dict.fromkeys(audit_files.COLUMNS, "") | {"seq": -5, "object_name": value, "after": {"=a": "=b"}}
-    (_, cells) = csv.reader(io.StringIO("".join(audit_files.lines([row], "csv")), newline=""))
-    assert cells[audit_files.COLUMNS.index("object_name")] == f"'{value}"
-    assert cells[audit_files.COLUMNS.index("after")].startswith("{") and cells[0] == "-5"
+    row = dict.fromkeys(exports.COLUMNS, "") | {"seq": -5, "object_name": value, "after": {"=a": "=b"}}
+    (_, cells) = csv.reader(io.StringIO("".join(exports.lines([row], "csv")), newline=""))
+    assert cells[exports.COLUMNS.index("object_name")] == f"'{value}"
+    assert cells[exports.COLUMNS.index("after")].startswith("{") and cells[0] == "-5"
 
 
 # ---- pages

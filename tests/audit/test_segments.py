@@ -14,13 +14,14 @@ from sqlalchemy import func, select, text
 from clawportal import clock, keyring
 from clawportal.app import KEYRING_FILE
 from clawportal.cli import diagnosis
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict
 from clawportal.jobs import retention
 from clawportal.models import ApiToken, AuditEntry, AuditHead, AuditSegment, UserSession
-from clawportal.permissions import SYSTEM
-from clawportal.services import audit, audit_chain, audit_keys, portal_settings, trusted_clock
-from clawportal.services.audit_chain import GENESIS
+from clawportal.services.audit import chain, segment_keys, trail
+from clawportal.services.audit.chain import GENESIS
+from clawportal.services.system import portal_settings, trusted_clock
 from tests.audit.conftest import asked, entries
 from tests.audit.test_chain import free, run, verify, write
 from tests.audit.test_commands import Run, clawportal
@@ -36,13 +37,13 @@ def rehash(world: World, since: int) -> None:
         last = db.session.get_one(AuditEntry, since - 1).hash if since > 1 else GENESIS
         for row in db.session.scalars(select(AuditEntry).where(AuditEntry.seq >= since).order_by(AuditEntry.seq)):
             row.actor_name, row.prev_hash = "lee", last
-            row.hash = last = audit_chain.digest({name: getattr(row, name) for name in audit_chain.FIELDS})
+            row.hash = last = chain.digest({name: getattr(row, name) for name in chain.FIELDS})
         db.session.get_one(AuditHead, 1).hash = last
 
 
 def acknowledge(world: World, why: str = "restored from a backup") -> int:
     with asked(world):
-        return int(audit.acknowledge(SYSTEM, why).broken or 0)
+        return int(trail.acknowledge(SYSTEM, why).broken or 0)
 
 
 def test_a_broken_head_is_never_signed_over(both: World) -> None:
@@ -54,7 +55,7 @@ def test_a_broken_head_is_never_signed_over(both: World) -> None:
         verdict = verify(both)
         assert verdict.broken == 5 and "was not signed by this portal when the next entry was written" in verdict.reason
     with both.context():
-        assert audit_chain.known_break() == 5
+        assert chain.known_break() == 5
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_what_an_earlier_version_wrote_goes_on(both: World) -> None:
     free(both)
     with both.context() as portal, transaction():
         ring, head = portal.keyring, db.session.get_one(AuditHead, 1)
-        head.signature = f"{ring.current}:" + audit_keys.ring_code(ring, ring.current, f"{head.seq}:{head.hash}")
+        head.signature = f"{ring.current}:" + segment_keys.ring_code(ring, ring.current, f"{head.seq}:{head.hash}")
         db.session.execute(text("DELETE FROM audit_segment"))
     assert verify(both).broken is None
     write(both, 2)
@@ -132,7 +133,7 @@ def later(world: World, by: timedelta) -> bool:
     clock.travel(by)
     try:
         with world.context():
-            return audit_chain.turn()
+            return chain.turn()
     finally:
         clock.travel(-by)
         clock.take_jump()
@@ -157,9 +158,9 @@ def test_whoever_has_database_and_keys_cannot_make_an_older_segment_anew(both: W
     rehash(both, 3)
     with both.context() as portal, transaction():  # even with the open segment's own key
         row = db.session.get_one(AuditHead, 1)
-        signer = audit_keys.signer(portal.keyring, 2)
+        signer = segment_keys.signer(portal.keyring, 2)
         assert signer is not None
-        head = audit_chain._Head(row.seq, row.hash, "", None)
+        head = chain._Head(row.seq, row.hash, "", None)
         row.signature = signer.sign(head.text)
         follower = db.session.get_one(AuditSegment, 2)
         follower.prev_hash = db.session.get_one(AuditEntry, 5).hash
@@ -180,7 +181,7 @@ def test_a_segment_cannot_be_changed(both: World, column: str) -> None:
 def test_a_second_process_signs_with_the_same_segment(both: World) -> None:
     write(both, 2)
     with both.context():
-        audit_keys._kept.clear()
+        segment_keys._kept.clear()
     write(both, 2)
     with both.context():
         assert db.session.scalar(select(func.count()).select_from(AuditSegment)) == 1
@@ -281,8 +282,8 @@ def test_keys_that_are_missing_stop_the_start_with_the_way_out(clawportal: Run, 
 
 def test_compromised_keys_end_everything(clawportal: Run, tmp_path: Path) -> None:
     from clawportal.app import create_app
-    from clawportal.services import clients
-    from clawportal.services.sessions import Place
+    from clawportal.services.identity import clients
+    from clawportal.services.identity.sessions import Place
     from clawportal.settings import Settings
 
     app = create_app(Settings(data_dir=tmp_path / "commands", practice_model_port=0, jobs=False))
@@ -322,7 +323,7 @@ def test_forging_with_a_retired_key_is_found(both: World) -> None:
     stolen = keyring.Keyring(keyring.load(file)._content)
     keyring.rotate(file)
     with both.context():
-        audit_chain.turn(at_once=True)
+        chain.turn(at_once=True)
     keyring.retire(file)
     write(both, 1)
     assert verify(both).broken is None
@@ -331,8 +332,8 @@ def test_forging_with_a_retired_key_is_found(both: World) -> None:
     with both.context(), transaction():
         db.session.execute(text("DELETE FROM audit_segment"))
         row = db.session.get_one(AuditHead, 1)
-        signer = audit_keys.begin(stolen, 0, GENESIS, None)
-        row.signature = signer.sign(audit_chain._Head(row.seq, row.hash, "", None).text)
+        signer = segment_keys.begin(stolen, 0, GENESIS, None)
+        row.signature = signer.sign(chain._Head(row.seq, row.hash, "", None).text)
     with both.context():
-        audit_keys._kept.clear()
+        segment_keys._kept.clear()
     assert verify(both).broken == 6

@@ -243,8 +243,8 @@ def share_downloads(folder: Path) -> None:
 
 def share_installed(folder: Path, *adapters: Any) -> None:
     """What these claws need is installed once into the cache, under the path that it keeps, and lent to this portal."""
+    from clawportal.contracts.runtimes import Place
     from clawportal.settings import Settings, installer_environment
-    from clawportal.types import Place
     from clawportal_process.driver import ProcessDriver
 
     with _alone("installs"):

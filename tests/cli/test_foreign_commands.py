@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from clawportal.contracts.runtimes import Foreign, RunState
 from clawportal.testing.places import MemoryDriver, YardRuntime
-from clawportal.types import Foreign, RunState
 from tests.cli.test_claw import Terminal, claw, nowhere
 from tests.conftest import Server, make_cluster, portal_of, wait_for
 

@@ -12,12 +12,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from clawportal.contracts.permissions import (
+    DESCRIPTIONS,
+    PORTAL_ROLES,
+    ROLES,
+    SYSTEM,
+    Actor,
+    Grant,
+    Permission,
+    Scope,
+    role_grants,
+)
 from clawportal.db import db, transaction
 from clawportal.errors import Forbidden, NotFound
 from clawportal.models import Cluster, EventRow, Instance, Operation, Project, Tenant
-from clawportal.permissions import DESCRIPTIONS, PORTAL_ROLES, ROLES, SYSTEM, Actor, Grant, Permission, Scope, role_grants
-from clawportal.services import access, instances, ledger, operations
-from clawportal.services.instances import Filters
+from clawportal.services.events import event_log
+from clawportal.services.fleet import instances, operations
+from clawportal.services.fleet.instances import Filters
+from clawportal.services.rights import access
 from tests.core.world import World
 
 MODELS: tuple[Any, ...] = (Instance, Project, Operation, EventRow)
@@ -49,7 +61,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                 db.session.add(tenant)
                 db.session.flush()
                 made.tenants.append(tenant.id)
-                ledger.record(world.portal, "tenant.created", actor=SYSTEM, tenant_id=tenant.id, message="A tenant.")
+                event_log.record(world.portal, "tenant.created", actor=SYSTEM, tenant_id=tenant.id, message="A tenant.")
             project = Project(tenant_id=made.tenants[t], name=f"p{p}")
             db.session.add(project)
             db.session.flush()
@@ -63,8 +75,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                 db.session.flush()
                 made.instances.append(row.id)
                 operations.open_for_instance(SYSTEM, "instance.create", row)
-                ledger.record(world.portal, "instance.created", actor=SYSTEM, instance=row, message="An instance.")
-        ledger.record(world.portal, "portal.started", actor=SYSTEM, message="Of nobody.")
+                event_log.record(world.portal, "instance.created", actor=SYSTEM, instance=row, message="An instance.")
+        event_log.record(world.portal, "portal.started", actor=SYSTEM, message="Of nobody.")
         db.session.add(EventRow(kind="instance.deleted", tenant_id=made.tenants[0], instance_id="gone", message="Long ago."))
         db.session.add(Operation(kind=operations.INSTALL, cluster_id=cluster, subject="tiny", dedup="artifact:x:y"))
     yield made
@@ -158,13 +170,13 @@ def test_operations_of_another_tenant_are_not_listed(scene: Scene) -> None:
         with pytest.raises(NotFound):
             operations.listing(mine, instance_id=scene.instances[7])
         with pytest.raises(NotFound):
-            ledger.feed(mine, instance_id=scene.instances[7])
+            event_log.feed(mine, instance_id=scene.instances[7])
         foreign = db.session.scalars(select(Operation.id).where(Operation.tenant_id == scene.tenants[1])).first()
         assert foreign
         with pytest.raises(NotFound):
             operations.get(mine, foreign)
         nobody = Actor("n", "n")
-        assert operations.listing(nobody).total == 0 and ledger.feed(nobody) == []
+        assert operations.listing(nobody).total == 0 and event_log.feed(nobody) == []
         assert instances.listing(nobody, Filters()).total == 0 and instances.counts(nobody).total == 0
 
 
@@ -186,7 +198,7 @@ def test_a_role_without_a_tenant_gives_nothing() -> None:
 @pytest.mark.parametrize("role", ["viewer", "tenant-admin"])
 def test_a_user_needs_a_tenant_for_such_a_role(still: World, role: str) -> None:
     from clawportal.errors import Invalid
-    from clawportal.services import identity
+    from clawportal.services.identity import identity
 
     with still.context() as portal:
         with pytest.raises(Invalid, match="organisation"):
@@ -197,7 +209,7 @@ def test_a_user_needs_a_tenant_for_such_a_role(still: World, role: str) -> None:
 
 def test_an_ambiguous_project_is_asked_back(scene: Scene) -> None:
     from clawportal.errors import Invalid
-    from clawportal.services import tenancy
+    from clawportal.services.tenancy import tenancy
 
     with scene.world.context():
         with pytest.raises(Invalid, match="use the id"):

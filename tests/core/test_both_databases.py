@@ -11,12 +11,14 @@ from sqlalchemy import inspect
 
 from clawportal import paths
 from clawportal.app import prepare_rows
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
 from clawportal.jobs import retention
-from clawportal.permissions import SYSTEM
-from clawportal.services import identity, instances, ledger, operations
-from clawportal.services.instances import Filters
-from clawportal.services.paging import Which
+from clawportal.paging import Which
+from clawportal.services.events import event_log
+from clawportal.services.fleet import instances, operations
+from clawportal.services.fleet.instances import Filters
+from clawportal.services.identity import identity
 from tests.core.world import World
 
 
@@ -77,7 +79,7 @@ def test_lists(both: World) -> None:
         assert instances.counts(SYSTEM).changing == 3
         assert instances.find(SYSTEM, "b").name == "b"
         assert operations.listing(SYSTEM, states=("queued",)).total == 3
-        assert len(ledger.feed(SYSTEM, levels=("info",), limit=2)) == 2
+        assert len(event_log.feed(SYSTEM, levels=("info",), limit=2)) == 2
 
 
 def test_people(both: World) -> None:
@@ -106,12 +108,12 @@ def test_retention(both: World, travel: Callable[..., None], tmp_path: Path) -> 
         from clawportal.db import transaction
         from clawportal.models import Instance
 
-        before = len(ledger.feed(SYSTEM, limit=500))
+        before = len(event_log.feed(SYSTEM, limit=500))
         with transaction():
             gone = clock.now() - timedelta(days=15)
             db.session.execute(update(Instance).where(Instance.id == one).values(destroyed_at=gone))
         retention.forget_once(portal)
-        assert len(ledger.feed(SYSTEM, limit=500)) < before
+        assert len(event_log.feed(SYSTEM, limit=500)) < before
         assert db.session.get(Instance, one) is None and db.session.get(Instance, two) is not None
     assert both.ops(one) == [] and len(both.ops(two)) == 1
 

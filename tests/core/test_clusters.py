@@ -10,17 +10,24 @@ import pytest
 from sqlalchemy import select, text
 
 from clawportal import origin
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.db import db, transaction
+from clawportal.engine.breaker import FAILURES_TO_OPEN, Breaker
+from clawportal.engine.dispatcher import Dispatcher, rank_of
 from clawportal.errors import Conflict, GiveUp, Invalid, Retry
 from clawportal.keyring import KeyringError
 from clawportal.models import AuditEntry, Cluster, ClusterSecret
-from clawportal.permissions import SYSTEM
-from clawportal.services import cluster_health, cluster_tests, clusters, plans
-from clawportal.services.breaker import FAILURES_TO_OPEN, Breaker
-from clawportal.services.clusters import ClusterChange, ClusterPolicy, NewCluster
-from clawportal.services.dispatch import Dispatcher, rank_of
+from clawportal.services.clusters import (
+    ClusterChange,
+    ClusterPolicy,
+    NewCluster,
+    clusters,
+    connection_tests,
+    reachability,
+)
+from clawportal.services.fleet import plans
 from clawportal.testing.places import MemoryDriver, MemoryRuntime, QuietAdapter
-from clawportal.types import Place, Runtime
 from tests.core.world import World
 from tests.web.test_cluster_pages import LabDriver
 
@@ -80,7 +87,7 @@ def test_what_a_driver_says_is_told_without_the_secret(lab: World) -> None:
         with pytest.raises(Retry) as caught:
             clusters.connect(portal, db.session.get_one(Cluster, one))
         assert SECRET not in str(caught.value) and "bad key ********" in str(caught.value)
-        report = cluster_tests.try_stored(portal, SYSTEM, one)
+        report = connection_tests.try_stored(portal, SYSTEM, one)
         assert not report.ok and SECRET not in str(report) and "bad key" in report.findings[0].message
 
 
@@ -110,7 +117,7 @@ def test_a_test_ends_in_time(make_world: Callable[..., World]) -> None:
     world.portal.registry.runtimes["hanging"] = MemoryDriver(runtime, kind="hanging")
     try:
         with world.context() as portal:
-            report = cluster_tests.try_new(portal, SYSTEM, "hanging", {}, {})
+            report = connection_tests.try_new(portal, SYSTEM, "hanging", {}, {})
         assert not report.ok and "does not answer" in report.findings[0].message and "firewall" in report.findings[0].remedy
     finally:
         runtime.character.hangs.set()
@@ -156,8 +163,8 @@ def test_a_cluster_with_instances_stays(lab: World) -> None:
 def test_known_silence_is_told_at_once(lab: World) -> None:
     one = make(lab)
     with lab.context() as portal:
-        assert cluster_health.silent(portal, one, "ClusterUnreachable", "It sleeps.", None)
-        assert not cluster_health.silent(portal, one, "ClusterUnreachable", "It sleeps.", None), "told once"
+        assert reachability.silent(portal, one, "ClusterUnreachable", "It sleeps.", None)
+        assert not reachability.silent(portal, one, "ClusterUnreachable", "It sleeps.", None), "told once"
         with pytest.raises(Retry, match="It sleeps"):
             clusters.connect(portal, db.session.get_one(Cluster, one))
         assert clusters.connect(portal, db.session.get_one(Cluster, one), probe=True)

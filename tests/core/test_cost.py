@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.jobs import sync
-from clawportal.permissions import SYSTEM
-from clawportal.services import instances
-from clawportal.services.instances import Filters
+from clawportal.services.fleet import instances
+from clawportal.services.fleet.instances import Filters
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually
 

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select
 
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.models import EventRow
-from clawportal.permissions import SYSTEM
-from clawportal.services import ledger
+from clawportal.services.events import event_log
 from tests.core.world import World
 
 pytestmark = pytest.mark.postgres
@@ -28,7 +28,7 @@ def world(make_world: Callable[..., World], postgres: Callable[[], str]) -> Worl
 def say(world: World, message: str, *, meanwhile: Callable[[], object] = lambda: None) -> int:
     """Record one event, and do something before it is committed. Its position."""
     with world.context() as portal, transaction():
-        seq = ledger.record(portal, "portal.said", actor=SYSTEM, message=message).seq
+        seq = event_log.record(portal, "portal.said", actor=SYSTEM, message=message).seq
         meanwhile()
     return seq
 
@@ -36,7 +36,7 @@ def say(world: World, message: str, *, meanwhile: Callable[[], object] = lambda:
 def follow(world: World, after: int) -> tuple[list[str], int]:
     """What is new, and where to go on."""
     with world.context():
-        rows = ledger.feed(SYSTEM, after=after, oldest_first=True, limit=500)
+        rows = event_log.feed(SYSTEM, after=after, oldest_first=True, limit=500)
         return [row.message for row in rows], rows[-1].seq if rows else after
 
 

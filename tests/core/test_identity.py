@@ -9,12 +9,12 @@ from datetime import timedelta
 import pytest
 from argon2 import PasswordHasher
 
+from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
+from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid, NotFound, Unauthenticated
 from clawportal.models import ApiToken, User
-from clawportal.permissions import SYSTEM, Actor
-from clawportal.services import identity, sessions
-from clawportal.services.portal import Portal
+from clawportal.services.identity import identity, sessions
 from tests.core.world import World
 
 PASSWORD = "correct horse battery"
@@ -176,9 +176,9 @@ def test_a_plugin_that_fails_to_grant_locks_nobody_out(still: World, caplog: pyt
 
 def test_the_practice_model_has_one_address_whether_it_listens_or_not(make_world: Callable[..., World]) -> None:
     """A claw is not restarted because the portal came up a moment before its practice model."""
-    from clawportal.services import plans
+    from clawportal.contracts.specs import InstanceSpec
+    from clawportal.services.fleet import plans
     from clawportal.testing.places import MemoryRuntime, QuietAdapter
-    from clawportal.types import InstanceSpec
 
     world = make_world(start=False, practice_model_port=18799)
     with world.context() as portal:

@@ -16,7 +16,7 @@ from clawportal import keyring
 from clawportal.db import db, transaction
 from clawportal.keyring import KeyringError
 from clawportal.models import InstanceSecret
-from clawportal.services import secrets
+from clawportal.services.configuration import secrets
 from tests.core.conftest import Memory
 from tests.core.world import World
 

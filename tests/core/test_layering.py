@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clawportal.layering import DEFAULT, ENFORCED, NOTHING, Layer, Part, merge, resources_of
-from clawportal.types import InstanceSpec
+from clawportal.contracts.layers import DEFAULT, ENFORCED, NOTHING, Layer, Part, merge, resources_of
+from clawportal.contracts.specs import InstanceSpec
 
 FEW = settings(max_examples=60, deadline=None)
 BUILT_IN = {"greeting": "Hello", "loud": False, "limit": None}

@@ -10,11 +10,13 @@ from flask import Flask
 from sqlalchemy import func, select
 
 from clawportal import clock
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.runtimes import Separation, SeparationLevel
 from clawportal.db import db, transaction
 from clawportal.models import AuditEntry, Cluster, EventRow
-from clawportal.permissions import SYSTEM
-from clawportal.services import cluster_health, clusters, tenants, walls
-from clawportal.types import DoctorResult, Separation, SeparationLevel
+from clawportal.services.clusters import clusters, reachability, separation
+from clawportal.services.tenancy import tenants
 from tests.conftest import People, Person, portal_of
 from tests.rights.test_people_cli import claw
 from tests.rights.test_rights_pages import Browser
@@ -28,8 +30,8 @@ def measure(app: Flask, found: Separation) -> None:
     """What the next look at the local cluster finds."""
     with app.app_context():
         row = clusters.get(SYSTEM, "local")
-        facts = cluster_health.Facts("v1", None, ["logs"], found)
-        cluster_health.answered(portal_of(app), row.id, facts)
+        facts = reachability.Facts("v1", None, ["logs"], found)
+        reachability.answered(portal_of(app), row.id, facts)
 
 
 def sees(person: Person) -> bool:
@@ -87,7 +89,7 @@ def test_offering_it_to_others_takes_words(people: People, audience: list[str] |
         assert entry.actor_name == "admin"
         made = tenants.create(portal_of(app), SYSTEM, "later", "Later")
         assert clusters.allowed(made.id) == [], "a new organisation never gets it"
-        doctor = walls.finding(clusters.get(SYSTEM, "local"), db.session())
+        doctor = separation.finding(clusters.get(SYSTEM, "local"), db.session())
         assert not doctor.ok and "admin confirmed it" in doctor.message and doctor.remedy
     assert change(admin, tenants=["default"]).status_code == 200
     found = admin.get("clusters/local").get_json()
@@ -107,7 +109,7 @@ def test_what_was_shared_before_goes_on_and_is_marked(people: People) -> None:
     assert "Shared without separation" in page and "nobody confirmed it" in page and "A claw read the key ring." in page
     assert "Shared without separation" in Browser(admin).page("/clusters")
     with app.app_context():
-        assert "nobody confirmed it" in walls.finding(clusters.get(SYSTEM, "local"), db.session()).message
+        assert "nobody confirmed it" in separation.finding(clusters.get(SYSTEM, "local"), db.session()).message
     assert change(admin, confirm_unseparated="local").get_json()["unseparated_confirmed_by"] == "admin"
     assert "admin confirmed that" in Browser(admin).page("/clusters/local")
     measure(app, APART)
@@ -164,6 +166,6 @@ def test_pages_say_who_holds_limits(people: People, capabilities: list[str], wor
     assert "by measuring" not in browser.page(f"/instances/{made['id']}"), "nobody knows yet"
     with people.admin.app.app_context():
         row = clusters.get(SYSTEM, "local")
-        cluster_health.answered(portal_of(people.admin.app), row.id, cluster_health.Facts("v1", None, capabilities, APART))
+        reachability.answered(portal_of(people.admin.app), row.id, reachability.Facts("v1", None, capabilities, APART))
     for path in (f"/instances/{made['id']}", f"/clusters/{made['cluster']['id']}"):
         assert re.search(rf"<dt>Limits</dt><dd>{words}</dd>", browser.page(path)), path

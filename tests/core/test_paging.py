@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from clawportal import clock
+from clawportal import clock, paging
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.errors import Invalid
 from clawportal.ids import new_id
 from clawportal.models import Cluster, Instance, Operation, Project
-from clawportal.permissions import SYSTEM
-from clawportal.services import instances, operations, paging
-from clawportal.services.instances import Filters
-from clawportal.services.paging import Slice, Which
+from clawportal.paging import Slice, Which
+from clawportal.services.fleet import instances, operations
+from clawportal.services.fleet.instances import Filters
 from tests.core.world import World
 
 COUNT = 450

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from clawportal import hookspecs, pluginmanager
+from clawportal.contracts.runtimes import RuntimeDriver
+from clawportal.contracts.stores import FileStore
 from clawportal.errors import Forbidden
 from clawportal.pluginmanager import PluginError
-from clawportal.types import FileStore, RuntimeDriver
 from tests.core.world import World
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawportal import ids, lifecycle
+from clawportal.contracts.runtimes import Ref, Sample
+from clawportal.engine.dispatcher import Dispatcher
+from clawportal.engine.live_samples import LiveSamples
 from clawportal.lifecycle import DEADLINES, NEXT_ACTION, TRANSITIONAL, Phase
-from clawportal.services.dispatch import Dispatcher
-from clawportal.services.samples import LiveSamples
-from clawportal.types import Ref, Sample
 
 
 def test_every_phase_has_a_next_action_and_those_that_must_end_a_deadline() -> None:

@@ -11,13 +11,13 @@ import pytest
 from pyotp import TOTP
 
 from clawportal import clock
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
 from clawportal.errors import TooManyRequests, Unauthenticated
 from clawportal.models import ApiToken, WrongTries
-from clawportal.permissions import SYSTEM
-from clawportal.services import clients, identity, otp, sessions, sign_in, throttle
-from clawportal.services.sessions import Place
-from clawportal.services.token_limits import Limits
+from clawportal.services.identity import clients, identity, otp, sessions, sign_in, throttle
+from clawportal.services.identity.sessions import Place
+from clawportal.services.rights.token_limits import Limits
 from tests.core.world import World
 
 PASSWORD = "correct horse battery"

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from clawportal import clock
+from clawportal.contracts.runtimes import Ref, Sample
+from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.models import Instance
-from clawportal.services import storage
+from clawportal.services.fleet import storage
 from clawportal.testing.places import MemoryRuntime
-from clawportal.types import InstanceSpec, Ref, Sample
 from clawportal.web import words
 from clawportal_process.disk import DiskUse
 from tests.core.conftest import Memory

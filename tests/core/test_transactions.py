@@ -10,12 +10,16 @@ import pytest
 from sqlalchemy import select
 
 from clawportal import clock
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
+from clawportal.engine import leader
 from clawportal.errors import Conflict, Invalid
 from clawportal.models import Lease, PortalSetting, Tenant
-from clawportal.permissions import SYSTEM
-from clawportal.services import instances, leader, operations, portal_settings, ports, tenancy
-from clawportal.services.instances import NewInstance
+from clawportal.services.clusters import ports
+from clawportal.services.fleet import instances, operations
+from clawportal.services.fleet.instances import NewInstance
+from clawportal.services.system import portal_settings
+from clawportal.services.tenancy import tenancy
 from tests.core.world import World
 
 

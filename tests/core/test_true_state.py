@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from clawportal import clock
+from clawportal.contracts.adapters import AdapterIO
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.runtimes import Ref, Sample
+from clawportal.contracts.workloads import Workload
 from clawportal.db import db, transaction
+from clawportal.engine.live_samples import LiveSamples
 from clawportal.lifecycle import Phase, Sync
 from clawportal.models import Instance
-from clawportal.permissions import SYSTEM
-from clawportal.services import instances, reading
-from clawportal.services.samples import LiveSamples
+from clawportal.services.fleet import instances
+from clawportal.services.reconcile import config_pickup
 from clawportal.testing.places import QuietAdapter
-from clawportal.types import AdapterIO, Ref, Sample, Workload
 from tests.core.conftest import Memory
 from tests.core.world import World
 
@@ -79,39 +82,39 @@ def test_synced_means_read(memory: Memory, reader: SlowReader) -> None:
     one = memory.create(settings={"word": "old"})
     memory.until(one, "running")
     memory.world.update(one, settings={"word": "new"})
-    seen = memory.until(one, lambda s: s.sync == "progressing" and s.reason == reading.REASON)
-    assert seen.phase == "running" and not seen.settled and types(seen) >= {reading.CONDITION}
+    seen = memory.until(one, lambda s: s.sync == "progressing" and s.reason == config_pickup.REASON)
+    assert seen.phase == "running" and not seen.settled and types(seen) >= {config_pickup.CONDITION}
     assert memory.world.open_ops(one) == ["instance.update"]
     seen = memory.until(one, lambda s: reader.asked > 3)
     assert seen.sync == "progressing"
     reader.reads = True
     seen = memory.until(one, lambda s: s.settled and s.sync == "synced")
-    assert reading.CONDITION not in types(seen) and memory.runtime.calls["apply"] == 1
+    assert config_pickup.CONDITION not in types(seen) and memory.runtime.calls["apply"] == 1
 
 
 def test_a_claw_that_never_reads_is_restarted(memory: Memory, reader: SlowReader) -> None:
     one = memory.create(settings={"word": "old"})
     first = memory.until(one, "running")
     memory.world.update(one, settings={"word": "new"})
-    memory.until(one, lambda s: reading.CONDITION in types(s))
+    memory.until(one, lambda s: config_pickup.CONDITION in types(s))
     with memory.world.context(), transaction():
         row = db.session.get_one(Instance, one, with_for_update=True)
-        long_ago = (clock.now() - reading.LIMIT - timedelta(seconds=1)).isoformat()
-        row.conditions = [e | {"since": long_ago} if e["type"] == reading.CONDITION else e for e in row.conditions]
+        long_ago = (clock.now() - config_pickup.LIMIT - timedelta(seconds=1)).isoformat()
+        row.conditions = [e | {"since": long_ago} if e["type"] == config_pickup.CONDITION else e for e in row.conditions]
     seen = memory.until(one, lambda s: s.settled and s.sync == "synced" and s.incarnation != first.incarnation)
-    assert reading.CONDITION not in types(seen) and seen.restart_count == 0, "the portal did that, the claw did not end"
-    assert [row.reason for row in memory.world.events(one) if row.message == reading.RESTART_WORDS] == ["Reconfiguring"]
+    assert config_pickup.CONDITION not in types(seen) and seen.restart_count == 0, "the portal did that, the claw did not end"
+    assert [row.reason for row in memory.world.events(one) if row.message == config_pickup.RESTART_WORDS] == ["Reconfiguring"]
 
 
 def test_a_second_change_is_waited_for_from_its_own_time(memory: Memory, reader: SlowReader) -> None:
     one = memory.create(settings={"word": "old"})
     memory.until(one, "running")
     memory.world.update(one, settings={"word": "new"})
-    first = memory.until(one, lambda s: reading.CONDITION in types(s))
+    first = memory.until(one, lambda s: config_pickup.CONDITION in types(s))
     memory.world.update(one, settings={"word": "newer"})
-    since = reading.written_at(first.conditions)
+    since = config_pickup.written_at(first.conditions)
     assert isinstance(since, datetime)
-    memory.until(one, lambda s: (reading.written_at(s.conditions) or since) > since)
+    memory.until(one, lambda s: (config_pickup.written_at(s.conditions) or since) > since)
 
 
 def test_a_refused_configuration_names_the_version_that_runs(memory: Memory) -> None:

@@ -16,15 +16,17 @@ from sqlalchemy import event, func, or_, select
 
 from clawportal import app as assembly
 from clawportal.app import prepare_rows, start_jobs, stop_jobs
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.runtimes import Ref
 from clawportal.db import db, transaction
+from clawportal.engine.portal import Portal
 from clawportal.models import Cluster, EventRow, Instance, Operation
 from clawportal.models.operations import OPEN_STATES
-from clawportal.permissions import SYSTEM
-from clawportal.services import clusters, instances, ledger, operations
-from clawportal.services.instances import InstanceChange, NewInstance
-from clawportal.services.portal import Portal
+from clawportal.services.clusters import clusters
+from clawportal.services.events import event_log
+from clawportal.services.fleet import instances, operations
+from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal.settings import Settings
-from clawportal.types import Ref
 from tests.conftest import make_tables
 
 
@@ -213,7 +215,7 @@ class World:
     def events(self, instance_id: str) -> list[EventRow]:
         """Oldest first."""
         with self.context():
-            return list(reversed(ledger.feed(SYSTEM, instance_id=instance_id, limit=500)))
+            return list(reversed(event_log.feed(SYSTEM, instance_id=instance_id, limit=500)))
 
     def pid(self, instance_id: str, cluster: str = "local") -> int | None:
         return cast("int | None", self.runtime(cluster).inspect(Ref(instance_id)).pid)

@@ -14,10 +14,12 @@ import docker
 import pytest
 from engine import IMAGE, gateway, load_environment
 
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.runtimes import Place, Ref, Runtime
+from clawportal.contracts.workloads import Image
 from clawportal.testing.fakes import default_version
 from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.runtimes import Lab, RuntimeConformance, Terms
-from clawportal.types import Adapter, Image, Place, Ref, Runtime
 from clawportal_docker.driver import DockerDriver
 from clawportal_process.driver import ProcessDriver
 

@@ -15,9 +15,10 @@ import docker.errors
 import pytest
 from engine import IMAGE, NoEngineError, connected, own_engine, why_not
 
+from clawportal.contracts.runtimes import Observed, Place, Ref, RunState
+from clawportal.contracts.workloads import Artifact, Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, Problem, Retry
 from clawportal.testing.lab import SLEEPER
-from clawportal.types import Artifact, Image, Observed, Place, Process, Ref, RunState, Workload
 from clawportal_docker.driver import DockerDriver
 from clawportal_docker.runtime import DockerRuntime
 

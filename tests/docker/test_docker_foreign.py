@@ -12,8 +12,9 @@ import docker.errors
 import pytest
 from engine import IMAGE, connected
 
+from clawportal.contracts.runtimes import Place, Ref, RunState
+from clawportal.contracts.workloads import Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, NotFound, Unsupported
-from clawportal.types import Image, Place, Process, Ref, RunState, Workload
 from clawportal_docker.driver import DockerDriver
 from clawportal_docker.runtime import DockerRuntime
 from tests.conftest import Server, make_cluster, wait_for

@@ -10,9 +10,10 @@ import docker.errors
 import pydantic
 import pytest
 
+from clawportal.contracts.runtimes import Ref
+from clawportal.contracts.workloads import Check, File, Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, Retry
 from clawportal.testing.lab import link, pieces, tar_of
-from clawportal.types import Check, File, Image, Process, Ref, Workload
 from clawportal_docker import archives, diagnosis, images, naming
 from clawportal_docker.driver import DockerSettings
 from clawportal_docker.errors import told

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.errors import Invalid, Problem
 from clawportal.testing.certs import Authority
-from clawportal.types import Place, Runtime
 from clawportal_docker.driver import DockerDriver, DockerSettings
 
 VERSION = {"Version": "29.0-test", "ApiVersion": "1.52", "Components": [{"Name": "Engine", "Version": "29.0-test"}]}

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from clawportal.contracts.workloads import Artifact
 from clawportal.testing.places import QuietAdapter
-from clawportal.types import Artifact
 from tests.core.world import World
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
 from clawportal.errors import Conflict, Invalid, PreconditionFailed, PreconditionRequired
 from clawportal.models import EventRow, IdempotencyKey, Instance, InstanceSecret, Operation, PortAllocation
-from clawportal.permissions import SYSTEM
-from clawportal.services import instances
-from clawportal.services.instances import InstanceChange, NewInstance
+from clawportal.services.fleet import instances
+from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from tests.core.world import World
 
 TABLES = (Instance, InstanceSecret, PortAllocation, Operation, IdempotencyKey)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from clawportal.contracts.adapters import Health, HealthState
 from clawportal.errors import Problem
-from clawportal.types import Health, HealthState
 from tests.core.conftest import Memory
 from tests.core.world import eventually
 
@@ -94,12 +94,12 @@ def test_when_it_is_calm_again(make_memory: Callable[..., Memory], seed: int) ->
 
 
 def _digest(memory: Memory, one: str) -> str:
-    from clawportal.types import Ref
+    from clawportal.contracts.runtimes import Ref
 
     return memory.runtime.inspect(Ref(one)).digest
 
 
 def _planned(memory: Memory, one: str) -> str:
-    from clawportal.services import plans
+    from clawportal.services.fleet import plans
 
     return plans.workload_from(memory.world.see(one).workload or {}).digest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from clawportal.types import ExitVerdict, Health, HealthState
+from clawportal.contracts.adapters import ExitVerdict, Health, HealthState
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually
 
@@ -185,7 +185,7 @@ def test_the_claws_last_words_are_kept_without_its_secrets(memory: Memory) -> No
     one = memory.create()
     memory.until(one, "running")
     with memory.world.context() as portal:
-        from clawportal.services import secrets
+        from clawportal.services.configuration import secrets
 
         token = secrets.open_all(portal, one)["own_token"]
     memory.runtime.lines[one] = ["it begins", f"failed with token {token}"]

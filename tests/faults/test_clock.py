@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from clawportal import clock
-from clawportal.types import Health, HealthState
+from clawportal.contracts.adapters import Health, HealthState
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually
 

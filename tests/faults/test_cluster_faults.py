@@ -11,14 +11,16 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import select, update
 
+from clawportal.contracts.adapters import AdapterIO, Health
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.runtimes import Place, Runtime
+from clawportal.contracts.specs import Strict
+from clawportal.contracts.workloads import Context
 from clawportal.db import db, transaction
+from clawportal.engine.dispatcher import Dispatcher
 from clawportal.models import Cluster, EventRow, Instance
-from clawportal.permissions import SYSTEM
-from clawportal.services import clusters
-from clawportal.services.clusters import ClusterChange, NewCluster
-from clawportal.services.dispatch import Dispatcher
+from clawportal.services.clusters.clusters import ClusterChange, NewCluster, clusters
 from clawportal.testing.places import MemoryDriver, MemoryRuntime, QuietAdapter, healthy
-from clawportal.types import AdapterIO, Context, Health, Place, Runtime, Strict
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually
 

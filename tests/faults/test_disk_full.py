@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clawportal.diskroom import FILE, MIB, DiskRoom
+from clawportal.disk_reserve import FILE, MIB, DiskRoom
 from tests.browser.portal import PortalProcess, wait_for
 
 

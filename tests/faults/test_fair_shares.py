@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from clawportal.permissions import SYSTEM
-from clawportal.services import tenants
-from clawportal.services.dispatch import Dispatcher
-from clawportal.services.herd import Queue, Turn, allowed
+from clawportal.contracts.adapters import AdapterIO, Health
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.workloads import Context
+from clawportal.engine.dispatcher import Dispatcher
+from clawportal.services.reconcile.start_limiter import Queue, Turn, allowed
+from clawportal.services.tenancy import tenants
 from clawportal.testing.places import QuietAdapter, healthy
-from clawportal.types import AdapterIO, Context, Health
 from tests.core.conftest import Memory
 from tests.core.world import eventually
 

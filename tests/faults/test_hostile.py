@@ -10,12 +10,13 @@ import pytest
 
 from clawportal import bounded
 from clawportal.bounded import Budget, SizedQueue, TooMuch, TooSlow
+from clawportal.contracts.adapters import Adapter, ChatEvent, HealthState
+from clawportal.engine import bounded_http
 from clawportal.errors import Unavailable
-from clawportal.services import bounded_http, oidc_calls
+from clawportal.services import oidc_calls
 from clawportal.services.oidc_calls import ProviderCalls, Setup
 from clawportal.testing.fakes import LoopbackIO, make_context
 from clawportal.testing.hostile import HostileServer
-from clawportal.types import Adapter, ChatEvent, HealthState
 from clawportal_echo import EchoAdapter
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_nanobot.websocket import TextSocket
@@ -152,8 +153,8 @@ def test_sizes_in_words() -> None:
 
 
 def test_an_endless_answer_of_any_adapter_is_cut() -> None:
-    from clawportal.services import chat
-    from clawportal.services.loghub import Masker
+    from clawportal.engine.log_hub import Masker
+    from clawportal.services.live import chat
 
     def ask() -> Iterator[ChatEvent]:
         while True:

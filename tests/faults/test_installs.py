@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from clawportal import clock
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.runtimes import Progress
+from clawportal.contracts.workloads import Artifact
 from clawportal.errors import Conflict, GiveUp, Retry
-from clawportal.permissions import SYSTEM
-from clawportal.services import operations
+from clawportal.services.fleet import operations
 from clawportal.testing.places import QuietAdapter
-from clawportal.types import Artifact, Progress
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually
 from tests.faults.portal_process import with_software

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import update
 
 from clawportal import clock
+from clawportal.contracts.adapters import Health, HealthState
 from clawportal.db import db, transaction
 from clawportal.errors import Retry
 from clawportal.models import Instance
-from clawportal.services import converge
-from clawportal.types import Health, HealthState
+from clawportal.services.reconcile import converge
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from clawportal.permissions import SYSTEM
-from clawportal.services import clusters
-from clawportal.services.clusters import NewCluster
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.services.clusters import NewCluster, clusters
 from clawportal.testing.kubeapi import KubeDouble
 from clawportal.testing.places import QuietAdapter
 from tests.core.world import World, eventually

@@ -11,8 +11,9 @@ from sqlalchemy import update
 from clawportal import clock
 from clawportal.app import start_jobs
 from clawportal.db import db, transaction
+from clawportal.engine import leader
 from clawportal.models import Instance, Lease
-from clawportal.services import converge, leader
+from clawportal.services.reconcile import converge
 from clawportal.testing.places import MemoryDriver
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.errors import Invalid
-from clawportal.permissions import SYSTEM
-from clawportal.services import clusters
-from clawportal.services.clusters import ClusterChange
+from clawportal.services.clusters import ClusterChange, clusters
 from clawportal.testing.certs import Authority
 from tests.core.conftest import Memory
 

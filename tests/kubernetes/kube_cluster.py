@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from clawportal.contracts.runtimes import Place, Runtime
+from clawportal.contracts.workloads import Image
 from clawportal.testing.certs import Authority
 from clawportal.testing.kubeapi import KubeDouble
-from clawportal.types import Image, Place, Runtime
 from clawportal_kubernetes.client import Api
 from clawportal_kubernetes.driver import KubernetesDriver, KubernetesSettings
 

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from kube_cluster import KUBECONFIG, TEST_IMAGE, TEST_PYTHON, Cluster, own_address
 
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.runtimes import Place, Ref, Runtime
+from clawportal.contracts.workloads import Image
 from clawportal.testing.fakes import default_version
 from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.runtimes import Lab, RuntimeConformance
-from clawportal.types import Adapter, Image, Place, Ref, Runtime
 from clawportal_process.driver import ProcessDriver
 
 NANOBOT_IMAGE = os.environ.get("CLAWPORTAL_TEST_NANOBOT_IMAGE", "")

@@ -14,9 +14,10 @@ import pytest
 import yaml
 from kube_cluster import TEST_IMAGE, Cluster
 
+from clawportal.contracts.runtimes import Observed, Ref, RunState, TenantLimits
+from clawportal.contracts.workloads import Check, File, Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, Invalid, Problem, Retry, Unavailable
 from clawportal.testing.kubeapi import KubeDouble
-from clawportal.types import Check, File, Image, Observed, Process, Ref, RunState, TenantLimits, Workload
 from clawportal_kubernetes import explain, names
 
 SLEEP = Process("main", (sys.executable, "-I", "-S", "-c", "import time; print('ready', flush=True); time.sleep(3600)"))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clawportal.contracts.runtimes import Ref, TenantLimits
+from clawportal.contracts.workloads import File, Image, Probe, Process, Workload
 from clawportal.errors import GiveUp
-from clawportal.types import File, Image, Probe, Process, Ref, TenantLimits, Workload
 from clawportal_kubernetes import names, render
 from clawportal_kubernetes.diagnose import NEEDS
 from clawportal_kubernetes.driver import KubernetesSettings
@@ -129,7 +130,7 @@ def test_rights_are_those_that_the_connection_test_asks_for() -> None:
 
 def test_the_client_is_imported_by_the_first_call_only() -> None:
     code = (
-        "import sys\nfrom clawportal.types import Place\nimport clawportal.app\n"
+        "import sys\nfrom clawportal.contracts.runtimes import Place\nimport clawportal.app\n"
         "from clawportal_kubernetes.driver import KubernetesDriver\n"
         "KubernetesDriver().settings_model().model_json_schema()\n"
         "KubernetesDriver().connect(Place('c', 'C', {}, '/nonexistent'))\n"

@@ -13,8 +13,9 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 from kube_cluster import IMAGE, KUBECONFIG, PYTHON, TEST_IMAGE, Cluster, own_address
 
+from clawportal.contracts.runtimes import Ref, RunState, Runtime
+from clawportal.contracts.workloads import Process, Workload
 from clawportal.errors import Retry
-from clawportal.types import Process, Ref, RunState, Runtime, Workload
 from clawportal_kubernetes import names
 
 KEPT = os.environ.get("CLAWPORTAL_TEST_NETWORK_POLICIES", "")

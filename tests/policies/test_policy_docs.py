@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clawportal.services.expressions import Evaluator
+from clawportal.engine.expressions import Evaluator
 from clawportal.services.policy_kinds import ACTIONS, KINDS, variables
 from tests.policies.test_policy_kinds import FACTS
 
@@ -55,7 +55,8 @@ def test_the_tables_are_complete() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    from clawportal.services import _cel_worker, expressions, policies, policy_kinds
+    from clawportal.engine import _cel_worker, expressions
+    from clawportal.services import policies, policy_kinds
 
     assert f"{expressions.SECONDS} s of computing" in TEXT and f"{_cel_worker.MEMORY // 2**20} MiB" in TEXT
     assert f"{policy_kinds.LONGEST_EXPRESSION:,} characters" in TEXT and f"at most {policies.MOST} rules" in TEXT

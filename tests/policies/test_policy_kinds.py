@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from clawportal.contracts.specs import parse_quantity
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS, Facts, applies
-from clawportal.types import parse_quantity
 
 SPEC: dict[str, Any] = {
     "model": {"provider": "openai", "name": "gpt-5-mini"}, "expose": False, "persona": "", "restart": "always",

@@ -10,14 +10,16 @@ import pluggy
 import pytest
 from sqlalchemy import func, select
 
+from clawportal.contracts.permissions import ROLES, SYSTEM, Actor, Grant, Permission, narrowed
 from clawportal.db import db, transaction
+from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, PolicyRefused
 from clawportal.models import EventRow, Instance, InstanceSecret, Operation, Policy, Project, Tenant
-from clawportal.permissions import ROLES, SYSTEM, Actor, Grant, Permission, narrowed
-from clawportal.services import instances, policies, tenants
-from clawportal.services.instances import InstanceChange, NewInstance
+from clawportal.services import policies
+from clawportal.services.fleet import instances
+from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal.services.policies import Rule, Trial
-from clawportal.services.portal import Portal
+from clawportal.services.tenancy import tenants
 from tests.core.world import World
 
 NO_ECHO = Rule("no-echo", "adapters", {"allowed": ["nanobot"]}, title="Only nanobot", remedy="Choose nanobot.")

@@ -9,10 +9,11 @@ import pytest
 import socketio
 from sqlalchemy import select
 
+from clawportal.contracts.permissions import SYSTEM, Permission
 from clawportal.db import db, transaction
 from clawportal.models import Membership, Tenant, User
-from clawportal.permissions import SYSTEM, Permission
-from clawportal.services import identity, members, tenants
+from clawportal.services.identity import identity
+from clawportal.services.tenancy import members, tenants
 from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
 from tests.realtime.conftest import Browser
 

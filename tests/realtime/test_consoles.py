@@ -15,8 +15,9 @@ from sqlalchemy import select, update
 
 from clawportal import clock
 from clawportal.db import db, transaction
+from clawportal.engine import console_hub
 from clawportal.models import ApiToken, AuditEntry
-from clawportal.services import consolehub, tickets
+from clawportal.services.live import tickets
 from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
 from tests.realtime.conftest import Browser
 
@@ -113,13 +114,13 @@ def test_those_without_the_right_get_nowhere(browser: MakeBrowser, server: Serve
 
 
 def test_idle_consoles_are_closed_and_their_number_is_limited(browser: MakeBrowser, server: Server, claw: str) -> None:
-    many = [opened(browser, server.admin, claw) for _ in range(consolehub.MAX_OF_ONE)]
+    many = [opened(browser, server.admin, claw) for _ in range(console_hub.MAX_OF_ONE)]
     more = browser("/console", server.admin)
     more.say("open", {"instance_id": claw})
     assert "Close one first" in more.hears("problem")["detail"]
     console = portal_of(server.app).consoles.get(many[0].all("opened")[0]["console_id"])
     assert console is not None
-    console.touched = time.monotonic() - consolehub.IDLE_SECONDS - 1
+    console.touched = time.monotonic() - console_hub.IDLE_SECONDS - 1
     assert "Nobody typed" in many[0].hears("ended")["reason"]
 
 

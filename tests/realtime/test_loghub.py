@@ -9,19 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clawportal.services.loghub import (
-    BATCH_LINES,
-    MASK,
-    MAX_TEXT,
-    RING_LINES,
-    Line,
-    LogHub,
-    Masker,
-    Subscription,
-    Upstream,
-    dress,
-)
-from clawportal.types import LogLine, LogRecord
+from clawportal.contracts.adapters import LogRecord
+from clawportal.contracts.runtimes import LogLine
+from clawportal.engine.log_hub import BATCH_LINES, MASK, MAX_TEXT, RING_LINES, Line, LogHub, Masker, Subscription, Upstream, dress
 from tests.conftest import wait_for
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from clawportal import clock
-from clawportal.events import Event
-from clawportal.permissions import Actor, Grant, Permission
-from clawportal.services import sight
-from clawportal.services.sight import Changed
+from clawportal.contracts.events import Event
+from clawportal.contracts.permissions import Actor, Grant, Permission
+from clawportal.services.live import audience
+from clawportal.services.live.audience import Changed
 
 READ = frozenset({Permission.INSTANCE_READ})
 BOTH = frozenset({Permission.INSTANCE_READ, Permission.OPERATION_READ})
@@ -31,19 +31,19 @@ CHANGES = [Changed("a", "i1", "o1"), Changed("a", "i2", "o2"), Changed("b", "i3"
     ],
 )
 def test_told(grants: list[Grant], instances: list[str], operations: list[str]) -> None:
-    found = sight.told(sight.of(Actor("u", "u", grants=tuple(grants))), CHANGES, PROJECTS)
+    found = audience.told(audience.of(Actor("u", "u", grants=tuple(grants))), CHANGES, PROJECTS)
     assert found == {"instances": instances, "operations": operations}
 
 
 def test_each_id_is_told_once() -> None:
-    all_of_it = sight.of(Actor("u", "u", grants=(Grant(BOTH),)))
-    found = sight.told(all_of_it, [*CHANGES, *CHANGES], {})
+    all_of_it = audience.of(Actor("u", "u", grants=(Grant(BOTH),)))
+    found = audience.told(all_of_it, [*CHANGES, *CHANGES], {})
     assert found["instances"] == ["i1", "i2", "i3"]
 
 
 def test_equal_rights_are_one_room_and_different_ones_are_not() -> None:
     def name(*grants: Grant) -> str:
-        return sight.of(Actor("u", "u", grants=grants)).name
+        return audience.of(Actor("u", "u", grants=grants)).name
 
     assert name(Grant(BOTH, "a", source="x"), Grant(BOTH, "b")) == name(Grant(BOTH, "b"), Grant(BOTH, "a", source="y"))
     assert len({name(), name(Grant(BOTH)), name(Grant(READ)), name(Grant(BOTH, "a")), name(Grant(BOTH, None, "a"))}) == 5
@@ -53,6 +53,6 @@ def test_events_without_a_thing_are_not_told() -> None:
     def event(instance_id: str | None, **data: str) -> Event:
         return Event(1, "k", clock.now(), "a", instance_id, "info", "", "secret words", "u", data)
 
-    assert sight.changed(event(None)) is None
-    assert sight.changed(event("i1")) == Changed("a", "i1", None)
-    assert sight.changed(event("i1", operation_id="o1")) == Changed("a", "i1", "o1")
+    assert audience.changed(event(None)) is None
+    assert audience.changed(event("i1")) == Changed("a", "i1", None)
+    assert audience.changed(event("i1", operation_id="o1")) == Changed("a", "i1", "o1")

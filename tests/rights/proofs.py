@@ -12,8 +12,9 @@ from sqlalchemy import update
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.models import ApiToken, User, UserSession
-from clawportal.services import clients, members, sessions
-from clawportal.services.sessions import Place
+from clawportal.services.identity import clients, sessions
+from clawportal.services.identity.sessions import Place
+from clawportal.services.tenancy import members
 from tests.conftest import PASSWORD, People, Person, make_person, portal_of
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from clawportal.contracts.permissions import PORTAL_ROLES, ROLES, Actor, Permission, narrowed, role_grants
 from clawportal.db import db
 from clawportal.errors import Forbidden, NotFound
 from clawportal.models import Cluster
-from clawportal.permissions import PORTAL_ROLES, ROLES, Actor, Permission, narrowed, role_grants
-from clawportal.services import access, clusters
+from clawportal.services.clusters import clusters
+from clawportal.services.rights import access
 from tests.conftest import People, counted_sql, make_cluster, make_person
 
 

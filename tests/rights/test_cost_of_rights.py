@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.models import Membership, RoleGrant, User
-from clawportal.permissions import SYSTEM
-from clawportal.services import members, tenants
+from clawportal.services.tenancy import members, tenants
 from tests.conftest import People, Person, counted_sql, make_tenant, portal_of
 
 ABOUT_RIGHTS = ("membership", "role_grant", "custom_role")

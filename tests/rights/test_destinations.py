@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import update
 
 from clawportal import addresses, log
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.errors import Invalid
 from clawportal.models import Instance, InstanceSecret, TenantSecret
-from clawportal.permissions import SYSTEM
-from clawportal.services import layers, oidc_providers
+from clawportal.services import oidc_providers
+from clawportal.services.configuration import layers
 from clawportal.services.oidc_providers import Wanted
 from tests.conftest import People, Person, portal_of
 from tests.rights.test_rights_pages import Browser

@@ -164,7 +164,7 @@ def test_nobody_and_the_revoked_get_401(people: People) -> None:
 @pytest.mark.parametrize("role", ["guest", "viewer", "auditor", "operator", "developer"])
 def test_lesser_roles_are_told_no_and_change_nothing(people: People, role: str) -> None:
     """Every change that the role has no right to gives 403 or, where they cannot see the thing, 404."""
-    from clawportal.permissions import ROLES
+    from clawportal.contracts.permissions import ROLES
 
     ids = make_ids(people)
     person = make_person(people.owner.app, "lesser", role, "default")

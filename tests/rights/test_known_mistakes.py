@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from pydantic import BaseModel
 
 from clawportal.api._layer import OPERATIONS, Page
-from clawportal.permissions import Permission
+from clawportal.contracts.permissions import Permission
 from tests.conftest import PASSWORD, People
 from tests.rights.test_isolation import METHODS, example, make_ids
 from tests.rights.test_wrong_proofs import page_path

@@ -11,7 +11,7 @@ from flask import Flask
 
 from clawportal.db import db
 from clawportal.models import AuditEntry, Instance, TenantSecret
-from clawportal.services import layers, secrets
+from clawportal.services.configuration import layers, secrets
 from tests.conftest import People, Person, make_person, portal_of
 from tests.rights.test_people_cli import claw
 from tests.rights.test_rights_pages import Browser

@@ -9,11 +9,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from clawportal.contracts.permissions import PORTAL_ONLY, ROLES, SYSTEM, Permission
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict
 from clawportal.models import Membership, User
-from clawportal.permissions import PORTAL_ONLY, ROLES, SYSTEM, Permission
-from clawportal.services import accounts, identity
+from clawportal.services.identity import accounts, identity
 from tests.conftest import People, Person, counted_sql, make_person, make_tenant, portal_of
 from tests.core.world import World
 
@@ -249,7 +249,7 @@ def test_an_invitation_is_used_once(people: People, home: str) -> None:
     made = people.owner.post(f"tenants/{home}/invitations", {"role": "developer", "note": "for Kim"}).get_json()
     text = made["path"].rsplit("/", 1)[1]
     from clawportal.errors import NotFound
-    from clawportal.services import members
+    from clawportal.services.tenancy import members
 
     app = people.owner.app
     with app.app_context():
@@ -264,7 +264,7 @@ def test_an_invitation_is_used_once(people: People, home: str) -> None:
 
 def test_an_invitation_ends_with_the_rights_of_who_made_it(people: People, home: str) -> None:
     from clawportal.errors import NotFound
-    from clawportal.services import members
+    from clawportal.services.tenancy import members
 
     boss = make_person(people.owner.app, "boss", "tenant-admin", "default")
     texts = [

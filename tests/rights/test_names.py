@@ -13,13 +13,15 @@ from sqlalchemy import select, text
 
 from clawportal import folding, paths
 from clawportal.app import prepare_rows
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
+from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid
 from clawportal.models import User
-from clawportal.permissions import SYSTEM
-from clawportal.services import accounts, audit, clusters, identity, members, names, tenants
-from clawportal.services.clusters import NewCluster
-from clawportal.services.portal import Portal
+from clawportal.services.audit import trail
+from clawportal.services.clusters import NewCluster, clusters
+from clawportal.services.identity import accounts, identity, names
+from clawportal.services.tenancy import members, tenants
 from tests.conftest import PASSWORD, People, portal_of
 from tests.core.world import World
 
@@ -96,7 +98,7 @@ def test_a_search_of_the_audit_folds(people: People) -> None:
     people.admin.post("tenants", {"name": "street", "title": "Lange Straße"})
     with people.admin.app.app_context():
         assert (
-            audit.listing(SYSTEM, audit.Filters(text="Straße")).total == audit.listing(SYSTEM, audit.Filters(text="STRAßE")).total
+            trail.listing(SYSTEM, trail.Filters(text="Straße")).total == trail.listing(SYSTEM, trail.Filters(text="STRAßE")).total
         )
 
 

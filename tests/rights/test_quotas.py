@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from clawportal import clock
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.specs import parse_quantity
 from clawportal.db import db, transaction
 from clawportal.errors import OverQuota
 from clawportal.models import Instance, Tenant
-from clawportal.permissions import SYSTEM
-from clawportal.services import instances, quotas
-from clawportal.services.instances import InstanceChange, NewInstance
-from clawportal.services.quotas import Limits
-from clawportal.types import parse_quantity
+from clawportal.services.fleet import instances
+from clawportal.services.fleet.instances import InstanceChange, NewInstance
+from clawportal.services.tenancy import quotas
+from clawportal.services.tenancy.quotas import Limits
 from tests.conftest import People
 from tests.core.world import World
 
@@ -66,7 +67,7 @@ def test_a_hundred_at_once_do_not_pass_a_quota_of_ten(both: World, what: str) ->
 def test_start_and_resize_and_move_are_checked(both: World) -> None:
     with both.context() as portal:
         tenant = db.session.scalars(select(Tenant.id)).one()
-        from clawportal.services import tenants
+        from clawportal.services.tenancy import tenants
 
         shop = tenants.create_project(portal, SYSTEM, tenant, "shop").id
         quotas.set_tenant(portal, SYSTEM, tenant, Limits(cpu="1", memory="128Mi"))
@@ -162,7 +163,7 @@ def test_storage_counts_until_the_data_is_gone(both: World) -> None:
 
 def test_a_project_has_a_quota_of_storage_too(still: World) -> None:
     with still.context() as portal:
-        from clawportal.services import tenants
+        from clawportal.services.tenancy import tenants
 
         tenant = db.session.scalars(select(Tenant.id)).one()
         shop = tenants.create_project(portal, SYSTEM, tenant, "shop").id

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.permissions import SYSTEM, Permission, Scope
 from clawportal.db import db, transaction
 from clawportal.models import Instance
-from clawportal.permissions import SYSTEM, Permission, Scope
-from clawportal.services import instances, reach
-from clawportal.services.reach import NEEDS_CONSOLE
+from clawportal.services.configuration import console_settings
+from clawportal.services.configuration.console_settings import NEEDS_CONSOLE
+from clawportal.services.fleet import instances
 from tests.conftest import People, Person, make_person, portal_of
 from tests.rights.test_people_cli import claw
 from tests.rights.test_rights_pages import Browser
@@ -118,7 +119,7 @@ def test_a_right_in_one_project_is_none_in_another(people: People) -> None:
         row = db.session.get_one(Instance, made["id"])
         model = portal_of(people.admin.app).registry.adapter("nanobot").settings_model(row.version)
         for scope, may in ((Scope(row.tenant_id), True), (Scope(people.acme), False)):
-            found = reach.refused(people.owner.actor, scope, model, {"exec_enabled": True})
+            found = console_settings.refused(people.owner.actor, scope, model, {"exec_enabled": True})
             assert bool(found) is not may
 
 
@@ -172,7 +173,7 @@ def test_the_command_says_it(people: People, claw: Any) -> None:
 def test_bundled_adapters_mark_what_needs_it(people: People) -> None:
     registry = portal_of(people.admin.app).registry
     found = {
-        kind: dict(reach.marked(adapter.settings_model(adapter.versions()[0].version)))
+        kind: dict(console_settings.marked(adapter.settings_model(adapter.versions()[0].version)))
         for kind, adapter in registry.adapters.items()
     }
     assert found["nanobot"] == {"restrict_to_workspace": (True,), "exec_enabled": (False,)}

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from clawportal.contracts.permissions import SYSTEM, Actor, Grant, Permission, Scope, narrowed, without_second_factor
 from clawportal.db import db, transaction
 from clawportal.models import Tenant, User
-from clawportal.permissions import SYSTEM, Actor, Grant, Permission, Scope, narrowed, without_second_factor
-from clawportal.services import identity, layers, otp, service_accounts, sight
+from clawportal.services.configuration import layers
+from clawportal.services.identity import identity, otp
+from clawportal.services.live import audience
+from clawportal.services.tenancy import service_accounts
 from tests.conftest import PASSWORD, People, Person, make_person, portal_of
 from tests.core.world import World
 from tests.rights.test_people_cli import claw
@@ -158,7 +161,7 @@ def test_what_is_withheld_follows_from_the_grants_alone() -> None:
     inside = narrowed(actor, "a")
     assert not inside.allows(Permission.INSTANCE_READ, Scope("a")) and inside.asking == ("a",)
     assert narrowed(actor, "d").allows(Permission.INSTANCE_READ, Scope("d"))
-    seen = sight.told(sight.of(actor), [sight.Changed(tenant, f"i-{tenant}") for tenant in ("a", "d")], {})
+    seen = audience.told(audience.of(actor), [audience.Changed(tenant, f"i-{tenant}") for tenant in ("a", "d")], {})
     assert seen["instances"] == ["i-d"]
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
 from clawportal.errors import Unauthenticated
 from clawportal.models import ApiToken, AuditEntry, User
-from clawportal.permissions import SYSTEM
-from clawportal.services import identity, otp, sessions
+from clawportal.services.identity import identity, otp, sessions
 from tests.conftest import People, Person, make_person, portal_of
 from tests.rights.test_people_cli import Run, claw
 from tests.rights.test_rights_pages import Browser

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from clawportal.contracts.permissions import ROLES, Permission, narrowed
 from clawportal.db import db, transaction
 from clawportal.errors import Forbidden, NotFound
 from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, RoleGrant, Tenant, User
-from clawportal.permissions import ROLES, Permission, narrowed
-from clawportal.services import access, identity
+from clawportal.services.identity import identity
+from clawportal.services.rights import access
 from tests.core.test_access import READS, Scene, scene
 
 __all__ = ["scene"]

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from clawportal.api._layer import OPERATIONS
-from clawportal.permissions import PORTAL_ROLES, ROLES, Permission
+from clawportal.contracts.permissions import PORTAL_ROLES, ROLES, Permission
 from tests.conftest import People, make_person
 from tests.rights.proofs import ended_cookie, refused, with_token
 from tests.rights.test_isolation import FAKE, METHODS, ask, example, make_ids, said

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clawportal.types import File, Observed, Place, Process, Ref, RunState, Runtime, Workload
+from clawportal.contracts.runtimes import Observed, Place, Ref, RunState, Runtime
+from clawportal.contracts.workloads import File, Process, Workload
 from clawportal_process.driver import ProcessDriver
 
 SLEEPER = "import time; print('ready', flush=True); time.sleep(600)"

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from clawportal.types import Ref, Workload
+from clawportal.contracts.runtimes import Ref
+from clawportal.contracts.workloads import Workload
 from clawportal_process import cgroups
 from clawportal_process.cgroups import Groups, Limits
 from tests.runtimes.process_helpers import SLEEPER, connect, eventually, exited, python, ready, texts, workload

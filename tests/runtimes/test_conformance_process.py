@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.testing.runtimes import Lab, RuntimeConformance
-from clawportal.types import Adapter, Place, Runtime
 from clawportal_process.driver import ProcessDriver
 
 _CACHE = Path(os.environ.get("CLAWPORTAL_TEST_ARTIFACTS") or Path.home() / ".cache" / "clawportal-tests")

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.runtimes import Place, Ref, RunState, Runtime
+from clawportal.contracts.workloads import Image, Process, Workload
 from clawportal.testing.kubeapi import KubeDouble
-from clawportal.types import Image, Place, Process, Ref, RunState, Runtime, Workload
 from clawportal_process.driver import ProcessDriver
 from clawportal_process.launch import NURSERY
 

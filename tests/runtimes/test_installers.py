@@ -22,8 +22,9 @@ from typing import Any
 import pytest
 from process_helpers import eventually, exists
 
+from clawportal.contracts.runtimes import Place
+from clawportal.contracts.workloads import Artifact
 from clawportal.errors import Cancelled, GiveUp
-from clawportal.types import Artifact, Place
 from clawportal_process import landlock
 from clawportal_process.driver import ProcessDriver
 from clawportal_process.installers import MARKER, _last_name, _mend_first_lines
@@ -284,7 +285,8 @@ def test_cancel_ends_the_tool_and_leaves_nothing(tmp_path: Path, slow_index: Slo
 
 PORTAL = """
 import json, sys
-from clawportal.types import Artifact, Place
+from clawportal.contracts.runtimes import Place
+from clawportal.contracts.workloads import Artifact
 from clawportal_process.driver import ProcessDriver
 place = Place("here", "", {}, sys.argv[1], json.loads(sys.argv[2]))
 ProcessDriver().connect(place).prepare(Artifact("claw", "1.0", "pip", ("claw==1.0",)), lambda fraction, text: None)

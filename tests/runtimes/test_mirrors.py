@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.workloads import Artifact
 from clawportal.errors import GiveUp
-from clawportal.types import Artifact
 from clawportal_process import mirrors
 from tests.runtimes.test_installers import CLAW, Notes, make_npm_package, runtime_at, wheels, with_node
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from process_helpers import SLEEPER, eventually, exists, exited, python, ready, runtime_in, texts, workload
 
+from clawportal.contracts.runtimes import ExecSession, Ref
+from clawportal.contracts.workloads import Workload
 from clawportal.errors import Conflict, GiveUp
-from clawportal.types import ExecSession, Ref, Workload
 from clawportal_process import commands, history, supervisor
 from clawportal_process.disk import DiskUse
 

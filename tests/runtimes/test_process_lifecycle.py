@@ -33,8 +33,9 @@ from process_helpers import (
 )
 from pydantic import ValidationError
 
+from clawportal.contracts.runtimes import Observed, Ref, RunState
+from clawportal.contracts.workloads import Workload
 from clawportal.errors import Conflict, GiveUp, Retry
-from clawportal.types import Observed, Ref, RunState, Workload
 
 ONE = Ref("one")
 
@@ -251,7 +252,8 @@ def test_remove_refuses_what_runs_and_keeps_data_when_told(runtime: Any) -> None
 
 PORTAL = """
 import sys, time
-from clawportal.types import Place, Process, Ref, Workload
+from clawportal.contracts.runtimes import Place, Ref
+from clawportal.contracts.workloads import Process, Workload
 from clawportal_process.driver import ProcessDriver
 runtime = ProcessDriver().connect(Place("here", "", {}, sys.argv[1]))
 plan = Workload(processes=(Process("main", (sys.executable, "-I", "-S", "-u", "-c", sys.argv[2])),))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from process_helpers import eventually, exited, ready, runtime_in, texts, workload
 
-from clawportal.types import LogLine, Ref, RunState
+from clawportal.contracts.runtimes import LogLine, Ref, RunState
 from clawportal_process.logs import read_lines
 
 ONE = Ref("one")

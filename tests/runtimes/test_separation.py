@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from process_helpers import SLEEPER, connect, eventually, exited, python, ready, runtime_in, texts, workload
 
+from clawportal.contracts.runtimes import Place, Ref, RunState, SeparationLevel
+from clawportal.contracts.workloads import Check, File, Workload
 from clawportal.errors import GiveUp
-from clawportal.types import Check, File, Place, Ref, RunState, SeparationLevel, Workload
 from clawportal_process import landlock, probe, separation
 from clawportal_process.driver import ProcessDriver, ProcessSettings
 from tests.ordinary_user import UID, no_mounts

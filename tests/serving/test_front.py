@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from clawportal import hosts
+from clawportal import client_addresses
 from clawportal.http.front import Front, origin_of, own_origin, prefix_of
-from clawportal.services import in_front
+from clawportal.services.system import proxy_notice
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,18 @@ from clawportal.services import in_front
     ],
 )  # fmt: skip
 def test_an_address_is_no_port(told: str, plain: str) -> None:
-    assert hosts.plain(told) == plain
+    assert client_addresses.plain(told) == plain
 
 
 @pytest.mark.parametrize(("told", "network"), [("203.0.113.9:5", "203.0.113.9"), ("[2001:db8:1:2::9]:5", "2001:db8:1:2::/64")])
 def test_counted_together_whatever_the_port(told: str, network: str) -> None:
-    assert hosts.network_of(told) == network
+    assert client_addresses.network_of(told) == network
 
 
 def test_only_the_words_of_our_own_proxies_count() -> None:
-    assert hosts.forwarded("6.6.6.6, 203.0.113.9:51234", 1) == "203.0.113.9"
-    assert hosts.forwarded("6.6.6.6, 203.0.113.9, 10.0.0.1", 2) == "203.0.113.9"
-    assert hosts.forwarded("6.6.6.6", 0) == hosts.forwarded("6.6.6.6", 2) == ""
+    assert client_addresses.forwarded("6.6.6.6, 203.0.113.9:51234", 1) == "203.0.113.9"
+    assert client_addresses.forwarded("6.6.6.6, 203.0.113.9, 10.0.0.1", 2) == "203.0.113.9"
+    assert client_addresses.forwarded("6.6.6.6", 0) == client_addresses.forwarded("6.6.6.6", 2) == ""
 
 
 def through(hops: int = 1, public_url: str = "", seen: list[str] | None = None, **environ: str) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def test_a_proxy_that_nobody_told_of_is_noticed(tmp_path: Path) -> None:
     through(0, seen=seen)
     through(0, seen=seen, HTTP_X_FORWARDED_FOR="1.1.1.1", REMOTE_ADDR="8.8.8.8")  # anybody can write this
     assert seen == ["10.0.0.1"]
-    in_front.Noticed(tmp_path, 0).note("10.0.0.1")
-    assert in_front.seen(tmp_path) == "10.0.0.1"
-    in_front.Noticed(tmp_path, 1)
-    assert in_front.seen(tmp_path) == ""
+    proxy_notice.Noticed(tmp_path, 0).note("10.0.0.1")
+    assert proxy_notice.seen(tmp_path) == "10.0.0.1"
+    proxy_notice.Noticed(tmp_path, 1)
+    assert proxy_notice.seen(tmp_path) == ""

@@ -12,13 +12,14 @@ import socketio
 from flask import Flask
 
 from clawportal.api._layer import OPERATIONS
+from clawportal.client_addresses import network_of
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
 from clawportal.errors import Invalid
-from clawportal.hosts import network_of
 from clawportal.ids import new_id
 from clawportal.models import ApiToken, KnownAddress
-from clawportal.permissions import SYSTEM
-from clawportal.services import identity, throttle, token_limits
+from clawportal.services.identity import identity, throttle
+from clawportal.services.rights import token_limits
 from tests.conftest import PASSWORD, People, Person, make_person, portal_of, serving
 from tests.sign_in.conftest import Browser, Program
 

@@ -11,7 +11,7 @@ from flask import Flask
 
 from clawportal.db import db
 from clawportal.models import User
-from clawportal.services import sessions
+from clawportal.services.identity import sessions
 from tests.conftest import PASSWORD, Person, make_person, portal_of
 from tests.sign_in.conftest import ELSEWHERE, Browser, Program
 

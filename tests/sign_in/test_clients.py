@@ -147,7 +147,7 @@ def test_no_default_credentials(make_app: Callable[..., object]) -> None:
     """A fresh portal has no user at all, and the first one gets a password that nobody can guess."""
     from flask import Flask
 
-    from clawportal.services import identity
+    from clawportal.services.identity import identity
 
     app = make_app(first_run=True)
     assert isinstance(app, Flask)

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from clawportal.cli.server import cli
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
 from clawportal.http.security import DEVICE_COOKIE
 from clawportal.models import ApiToken
-from clawportal.permissions import SYSTEM
-from clawportal.services import devices, identity
+from clawportal.services.identity import devices, identity
 from tests.conftest import PASSWORD, Person, portal_of
 from tests.sign_in.conftest import Browser, Program
 from tests.sign_in.test_throttle import guess

@@ -19,11 +19,13 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from clawportal.cli import server
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.models import AuditEntry, Membership, OidcIdentity, OidcProvider, RoleGrant, Tenant, User, UserSession
-from clawportal.permissions import SYSTEM
-from clawportal.services import accounts, members, oidc_providers
+from clawportal.services import oidc_providers
+from clawportal.services.identity import accounts
 from clawportal.services.oidc_providers import Wanted
+from clawportal.services.tenancy import members
 from tests.conftest import PASSWORD, Person, make_person, make_tenant, portal_of
 from tests.core.conftest import postgres
 from tests.sign_in import oidc_provider
@@ -719,7 +721,7 @@ def app_code(scene: Scene) -> Callable[[str], str]:
     """Switches codes on for somebody, and returns a backup code."""
     from pyotp import TOTP
 
-    from clawportal.services import identity, otp
+    from clawportal.services.identity import identity, otp
 
     def switch_on(name: str) -> str:
         portal = portal_of(scene.app)

@@ -14,10 +14,10 @@ from flask import Flask
 
 from clawportal import keyring
 from clawportal.app import KEYRING_FILE
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
 from clawportal.models import BackupCode, EventRow, Otp
-from clawportal.permissions import SYSTEM
-from clawportal.services import otp
+from clawportal.services.identity import otp
 from tests.conftest import PASSWORD, Person, portal_of
 from tests.sign_in.conftest import ELSEWHERE, HERE, App, Browser, Program, set_up_otp
 

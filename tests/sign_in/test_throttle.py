@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from flask import Flask
 
 from clawportal.cli.server import cli
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.models import EventRow, User, WrongTries
-from clawportal.permissions import SYSTEM
-from clawportal.services import identity, throttle
+from clawportal.services.identity import identity, throttle
 from clawportal.settings import Settings
 from tests.conftest import PASSWORD, Person, portal_of
 from tests.sign_in.conftest import ELSEWHERE, HERE, Browser, Program

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from clawportal.permissions import SYSTEM
-from clawportal.services import token_limits
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.services.rights import token_limits
 from tests.conftest import People
 from tests.sign_in.conftest import ELSEWHERE, HERE, Browser, Program
 

@@ -11,7 +11,8 @@ from werkzeug.datastructures import MultiDict
 from clawportal import clock
 from clawportal.db import db
 from clawportal.models import Instance, Operation
-from clawportal.services import clusters, operations
+from clawportal.services.clusters import clusters
+from clawportal.services.fleet import operations
 from tests.conftest import People, Person, portal_of
 from tests.web.conftest import Browser, trigger_of
 

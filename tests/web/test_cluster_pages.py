@@ -10,8 +10,10 @@ import pytest
 from flask import Flask
 from pydantic import BaseModel, Field
 
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.runtimes import Place, Runtime
+from clawportal.contracts.specs import Strict
 from clawportal.testing.places import MemoryDriver, MemoryRuntime
-from clawportal.types import DoctorResult, Place, Runtime, Strict
 from tests.conftest import People, Person, make_cluster, portal_of
 from tests.web.conftest import Browser
 

@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 from clawportal.db import db, transaction
 from clawportal.errors import Problem
 from clawportal.models import Instance
-from clawportal.services import files
+from clawportal.services.live import files
 from tests.conftest import People, Person, make_people, make_person, portal_of
 from tests.web.conftest import Browser
 

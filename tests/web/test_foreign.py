@@ -12,12 +12,13 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from clawportal.contracts.runtimes import Foreign, RunState
 from clawportal.db import db, transaction
 from clawportal.jobs import sync
 from clawportal.models import Cluster, EventRow, Instance
-from clawportal.services import converge, foreign
+from clawportal.services.fleet import unmanaged
+from clawportal.services.reconcile import converge
 from clawportal.testing.places import MemoryDriver, YardRuntime
-from clawportal.types import Foreign, RunState
 from tests.conftest import People, Person, make_cluster, make_people, portal_of
 from tests.web.conftest import Browser
 
@@ -126,15 +127,15 @@ def test_a_place_that_cannot_or_does_not_answer(yard: Yard) -> None:
     ],
 )
 def test_images_are_taken_apart(image: str, parts: tuple[str, str]) -> None:
-    assert foreign._parts(image) == parts
+    assert unmanaged._parts(image) == parts
 
 
 def test_an_image_of_the_cluster_tells_the_kind(yard: Yard) -> None:
     adapters = portal_of(yard.admin.app).registry.adapters
     item = Foreign("1", "web", "registry.example/own:7", RunState.RUNNING)
-    assert foreign.guess(adapters, {}, item) == ("", "7")
-    assert foreign.guess(adapters, {"echo": "registry.example/own:{version}"}, item) == ("echo", "7")
-    assert foreign.guess(adapters, {}, Foreign("2", "x", "clawportal/nanobot:latest", RunState.RUNNING))[0] == "nanobot"
+    assert unmanaged.guess(adapters, {}, item) == ("", "7")
+    assert unmanaged.guess(adapters, {"echo": "registry.example/own:{version}"}, item) == ("echo", "7")
+    assert unmanaged.guess(adapters, {}, Foreign("2", "x", "clawportal/nanobot:latest", RunState.RUNNING))[0] == "nanobot"
 
 
 # ---- only observed

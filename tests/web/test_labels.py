@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from clawportal.errors import Invalid
-from clawportal.services import labels
-from clawportal.services.labels import Term
+from clawportal.services.fleet import labels
+from clawportal.services.fleet.labels import Term
 from tests.conftest import People
 from tests.web.conftest import Browser, form_of
 

@@ -10,13 +10,13 @@ from flask import Flask
 from sqlalchemy import insert, select
 
 from clawportal import clock
+from clawportal.contracts.adapters import HealthState
+from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.ids import new_id
 from clawportal.lifecycle import Phase, Sync
 from clawportal.models import Cluster, Instance, Project
-from clawportal.permissions import SYSTEM
-from clawportal.services import instances
-from clawportal.types import HealthState
+from clawportal.services.fleet import instances
 from clawportal.web.instances import STATES
 from tests.conftest import People
 from tests.web.conftest import Browser

@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 
 from clawportal import clock
+from clawportal.engine import metric_history
 from clawportal.http.security import MARK
-from clawportal.services import series
 from tests.conftest import People, Person, counted_sql
 from tests.web.conftest import Browser
 
@@ -185,13 +185,15 @@ def test_no_page_has_inline_script_or_style(people: People, browse: Browse, path
 def test_the_list_draws_the_last_hours(people: People, browse: Browse) -> None:
     """In one statement for all rows; for a row alone, too, and nothing where nothing was measured."""
     measured, _new = (people.owner.create(name)["id"] for name in ("measured", "new"))
-    step, now = series.FIVE.step, int(clock.now().timestamp())
-    rows: dict[tuple[str, int], list[series.Point]] = {}
+    step, now = metric_history.FIVE.step, int(clock.now().timestamp())
+    rows: dict[tuple[str, int], list[metric_history.Point]] = {}
     for number in range(1, 13):
         at, used = (now // step - number) * step, 1e6 * number
-        rows.setdefault((measured, series.FIVE.start(at)), []).append(series.Point(at, 20, 0, number, number, used, used, 1))
+        rows.setdefault((measured, metric_history.FIVE.start(at)), []).append(
+            metric_history.Point(at, 20, 0, number, number, used, used, 1)
+        )
     with people.admin.app.app_context():
-        series._upsert(series.FIVE, {key: series.pack(key[1], points) for key, points in rows.items()})
+        metric_history._upsert(metric_history.FIVE, {key: metric_history.pack(key[1], points) for key, points in rows.items()})
     browser = browse(people.viewer)
     with counted_sql(people.admin.app) as statements:
         text = browser.page("/instances")

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from clawportal.db import db, transaction
 from clawportal.models import Cluster
 from clawportal.models.clusters import UNREACHABLE
-from clawportal.services import clusters
+from clawportal.services.clusters import clusters
 from clawportal.testing.places import MemoryDriver, MemoryRuntime
 from clawportal_process import history
 from tests.conftest import People, Person, portal_of

@@ -7,8 +7,11 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from clawportal.permissions import SYSTEM
-from clawportal.services import identity, portal_settings, practice, tenancy
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.services import practice
+from clawportal.services.identity import identity
+from clawportal.services.system import portal_settings
+from clawportal.services.tenancy import tenancy
 from tests.conftest import PASSWORD, People, Person, portal_of
 from tests.web.conftest import Browser
 

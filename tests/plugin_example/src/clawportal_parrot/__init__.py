@@ -12,28 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clawportal import hookimpl
 from clawportal.adapters import change_by_paths, exit_verdict, json_file
-from clawportal.errors import FieldError, Forbidden
-from clawportal.types import (
+from clawportal.contracts.adapters import (
     Adapter,
     AdapterIO,
-    Artifact,
     Change,
     ChatEvent,
-    Context,
-    DoctorResult,
     ExitVerdict,
     Health,
     HealthState,
-    Image,
-    InstanceSpec,
     LogRecord,
-    MenuLink,
-    PortSpec,
-    Probe,
-    Process,
     Version,
-    Workload,
 )
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.pages import MenuLink
+from clawportal.contracts.specs import InstanceSpec
+from clawportal.contracts.workloads import Artifact, Context, Image, PortSpec, Probe, Process, Workload
+from clawportal.errors import FieldError, Forbidden
 
 heard: list[str] = []
 """Kinds of the events that came by."""

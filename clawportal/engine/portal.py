@@ -1,0 +1,91 @@
+"""What one running portal consists of: the parts that use cases need and that live as long as the process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from clawportal.contracts.events import Event
+from clawportal.disk_reserve import DiskRoom
+from clawportal.engine.connections import Connections
+from clawportal.engine.console_hub import ConsoleHub
+from clawportal.engine.dispatcher import Dispatcher
+from clawportal.engine.live_samples import LiveSamples
+from clawportal.engine.log_hub import LogHub
+from clawportal.engine.metric_history import Recorder
+from clawportal.engine.recent_uploads import Taken
+from clawportal.keyring import Keyring
+from clawportal.pluginmanager import Registry
+from clawportal.settings import Settings
+from clawportal.testing.practice_model import PracticeModel
+
+P = TypeVar("P")
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+@dataclass
+class Portal:
+    """Made once by `create_app`; passed to use cases instead of globals."""
+
+    settings: Settings
+    registry: Registry
+    keyring: Keyring
+    connections: Connections
+    dispatcher: Dispatcher = field(default_factory=Dispatcher)
+    samples: LiveSamples = field(default_factory=LiveSamples)
+    recorder: Recorder = field(default_factory=Recorder)
+    consoles: ConsoleHub = field(default_factory=ConsoleHub)
+    logs: LogHub = field(default_factory=LogHub)
+    taken: Taken = field(default_factory=Taken)
+    room: DiskRoom = field(init=False)
+    holder: str = field(default_factory=_holder)
+    """Names this process in leases."""
+    listeners: list[Callable[[Event], None]] = field(default_factory=list)
+    """Called after the commit with each event; quick, and from any thread."""
+    practice_url: str = ""
+    """Where the practice model listens, empty while it is off."""
+    practice: PracticeModel | None = None
+    _parts: dict[type[Any], Any] = field(default_factory=dict)
+    _parts_lock: threading.Lock = field(default_factory=threading.Lock)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    clusters_news: threading.Event = field(default_factory=threading.Event)
+    """Set when the table of clusters was changed here, so that background work need not wait for its next look."""
+
+    def __post_init__(self) -> None:
+        self.samples.listeners.append(self.recorder.add)
+        self.room = DiskRoom(self.settings.data_dir, self.settings.reserve_mib << 20)
+
+    def part(self, kind: type[P]) -> P:
+        """The one object of a kind that lives as long as this process, such as open connections; made when first asked for."""
+        with self._parts_lock:
+            if kind not in self._parts:
+                self._parts[kind] = kind()
+            return cast(P, self._parts[kind])
+
+    def put(self, kind: type[P], part: P) -> None:
+        """Use another object of a kind from now on."""
+        with self._parts_lock:
+            self._parts[kind] = part
+
+    def close_parts(self) -> None:
+        """At the end of the process: `close()` of each part that has one."""
+        with self._parts_lock:
+            closing = [part.close for part in self._parts.values() if hasattr(part, "close")]
+        for close in closing:
+            close()
+
+    def clusters_changed(self) -> None:
+        self.clusters_news.set()
+
+    def publish(self, event: Event) -> None:
+        for listener in tuple(self.listeners):
+            listener(event)
+        self.registry.emit(event)

@@ -1,0 +1,729 @@
+"""Clusters: the places where claws run, who may use them, and the connection that belongs to each row.
+
+Only those who look after the portal manage them. Members of a tenant see those that it may use, by name and health alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from sqlalchemy import ColumnElement, delete, func, or_, select
+
+from clawportal import clock, folding, lifecycle, paging, validation
+from clawportal.addresses import carries_credentials
+from clawportal.certificates import certificates
+from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.runtimes import Runtime, RuntimeDriver, SendsSecrets
+from clawportal.contracts.specs import Strict
+from clawportal.db import db, transaction
+from clawportal.engine.connections import Target
+from clawportal.engine.portal import Portal
+from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, Retry
+from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
+from clawportal.models.clusters import UNREACHABLE
+from clawportal.paging import FIRST_PAGE, Slice, Which
+from clawportal.services.clusters import separation
+from clawportal.services.configuration import catalog, destinations
+from clawportal.services.events import event_log
+from clawportal.services.identity import names
+from clawportal.services.rights import access
+
+LOCAL = "local"
+MOST_NAMED = 5
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+_REGISTRY = re.compile(r"^[a-z0-9][a-z0-9.-]*(?::\d{1,5})?(?:/[a-z0-9][a-z0-9._/-]*)?$")
+_IMAGE = re.compile(r"^[a-zA-Z0-9][\w.:/@{}-]*$")
+_LOGIN = re.compile(r"@(?!sha\d+:)")
+_PROXY = re.compile(r"^https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?/?$")
+_DIRECT = re.compile(r"^(?:\*|[*.]{0,2}[A-Za-z0-9:\[][A-Za-z0-9.:\[\]/_-]*)$")
+_HOST = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])$")
+
+
+class ClusterPolicy(Strict):
+    """How the portal uses a cluster, whatever its kind."""
+
+    max_concurrent_starts: int | None = Field(
+        None, title="Starts at a time", ge=1, le=1000,
+        description="How many claws may be starting there at a time. Empty: as many as the setting of the portal says.",
+    )  # fmt: skip
+    repair_drift: bool = Field(
+        False, title="Repair what others changed",
+        description="What somebody changed by hand is put back by itself. Off: it is only shown.",
+    )  # fmt: skip
+    image_registry: str = Field(
+        "", title="Mirror registry", max_length=200, json_schema_extra={"x-placeholder": "registry.example.internal/mirror"},
+        description="Images are fetched from here instead of the registry that they name. Only where images are run.",
+    )  # fmt: skip
+    images: dict[str, str] = Field(
+        default_factory=dict, title="Images of your own", max_length=50,
+        json_schema_extra={"x-placeholder": '{"nanobot": "registry.example.internal/claws/nanobot:{version}"}'},
+        description="Kind of claw and the image to run for it; {version} is the version of the claw.",
+    )  # fmt: skip
+    portal_host: str = Field(
+        "", title="Host name of the portal", max_length=253, json_schema_extra={"x-placeholder": "portal.example.internal"},
+        description="By which claws there reach the practice model of this portal. Not needed for real providers.",
+    )  # fmt: skip
+    claw_proxy: str = Field(
+        "", title="Proxy of claws", max_length=300, json_schema_extra={"x-placeholder": "http://proxy.example.internal:3128"},
+        description="By which claws there reach their model and what else is outside. Empty: directly.",
+    )  # fmt: skip
+    claw_no_proxy: str = Field(
+        "", title="Without the proxy", max_length=2000, json_schema_extra={"x-placeholder": "llm.example.internal,10.0.0.0/8"},
+        description="Hosts, domains and networks that claws reach directly, with commas between them.",
+    )  # fmt: skip
+    claw_ca: str = Field(
+        "", title="CA certificates of claws", max_length=100_000, json_schema_extra={"x-widget": "textarea"},
+        description="PEM, of whom claws there trust: Node.js beside those that it knows, other programs instead of them.",
+    )  # fmt: skip
+
+    @field_validator("image_registry")
+    @classmethod
+    def _registry(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not _REGISTRY.fullmatch(value):
+            raise ValueError("must be a host, with port and path if needed, such as registry.example.internal:5000/mirror")
+        return value
+
+    @field_validator("images")
+    @classmethod
+    def _references(cls, value: dict[str, str]) -> dict[str, str]:
+        bad = [kind for kind, image in value.items() if not _IMAGE.fullmatch(image) or len(image) > 300 or _LOGIN.search(image)]
+        if bad:
+            raise ValueError(f"the image of {bad[0]} must be such as registry.example.internal/claws/{bad[0]}:1.0")
+        return value
+
+    @field_validator("claw_proxy")
+    @classmethod
+    def _proxy(cls, value: str) -> str:
+        if not value:
+            return value
+        if carries_credentials(value):
+            raise ValueError(
+                "must not have a user or a password inside: claws could read them. Let the proxy know them by address"
+            )
+        if not _PROXY.fullmatch(value):
+            raise ValueError("must be such as http://proxy.example.internal:3128")
+        return value.rstrip("/")
+
+    @field_validator("claw_no_proxy")
+    @classmethod
+    def _no_proxy(cls, value: str) -> str:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        bad = [part for part in parts if not _DIRECT.fullmatch(part)]
+        if bad:
+            raise ValueError(f"{bad[0]!r} is no host, domain or network; write for example llm.example.internal,10.0.0.0/8")
+        return ",".join(parts)
+
+    @field_validator("claw_ca")
+    @classmethod
+    def _ca(cls, value: str) -> str:
+        return certificates(value)
+
+    @field_validator("portal_host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if value and not _HOST.fullmatch(value):
+            raise ValueError("must be a host name or an address without port, such as portal.example.internal")
+        return value
+
+
+@dataclass(frozen=True)
+class NewCluster:
+    """A cluster to be connected."""
+
+    name: str
+    runtime: str
+    title: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tenants: Sequence[str] | None = None
+    """Ids or names of those who may use it. None: all."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClusterChange:
+    """What shall be different. None keeps what is there."""
+
+    title: str | None = None
+    settings: Mapping[str, Any] | None = None
+    secrets: Mapping[str, str | None] = field(default_factory=dict)
+    """Only those named change; an empty text keeps what is stored, None removes."""
+    labels: Mapping[str, str] | None = None
+    tenants: Sequence[str] | None = None
+    for_all: bool = False
+    """Every tenant may use it again."""
+    policy: Mapping[str, Any] | None = None
+    confirm_unseparated: str = ""
+    """The name of the cluster, to offer it to others though nothing keeps claws apart there."""
+
+
+@dataclass(frozen=True)
+class ClusterPage:
+    found: Slice[Cluster]
+    instances: Mapping[str, int]
+    """How many live instances that the actor sees are in each."""
+    tenants: Mapping[str, Sequence[tuple[str, str]]]
+    """Id and title of the tenants that may use those which are not for all."""
+
+    @property
+    def items(self) -> Sequence[Cluster]:
+        return self.found.items
+
+
+# ---- this machine
+
+
+def ensure_local(portal: Portal) -> Cluster | None:
+    """This machine as a cluster, where the process runtime is loaded."""
+    if "process" not in portal.registry.runtimes:
+        return None
+    with transaction():
+        cluster = db.session.scalar(select(Cluster).where(Cluster.name == LOCAL))
+        if cluster is None:
+            cluster = Cluster(name=LOCAL, title="This machine", runtime="process")
+            db.session.add(cluster)
+    return cluster
+
+
+# ---- reading
+
+
+def everything() -> list[Cluster]:
+    """All rows, for background work and for those who look after the portal."""
+    return list(db.session.scalars(select(Cluster).order_by(Cluster.name)))
+
+
+def get(actor: Actor, cluster_id: str, permission: Permission = Permission.CLUSTER_READ, *, lock: bool = False) -> Cluster:
+    """By id, or by name as people type it."""
+    known = db.session.scalar(select(Cluster.id).where(Cluster.name == cluster_id, access.visible(Cluster, actor)))
+    return access.get_or_404(Cluster, known or cluster_id, actor, permission, lock=lock)
+
+
+def sees_all(actor: Actor) -> bool:
+    """Whether somebody may see how clusters are connected and who uses them, not only that they are there."""
+    return actor.allows(Permission.CLUSTER_READ, Scope())
+
+
+def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> ClusterPage:
+    """One page and the true total; four statements, whatever the number."""
+    where: list[ColumnElement[bool]] = [access.visible(Cluster, actor)]
+    if text:
+        where.append(Cluster.searched.contains(folding.fold(text), autoescape=True))
+    total = db.session.scalar(select(func.count()).select_from(Cluster).where(*where)) or 0
+    found = paging.page(
+        select(Cluster).where(*where), paging.by_name(Cluster), which, about=("clusters", text), total=total,
+        fetch=lambda query: list(db.session.scalars(query)),
+    )  # fmt: skip
+    ids = [row.id for row in found.items]
+    return ClusterPage(found, instance_counts(actor, ids), tenants_of(ids) if sees_all(actor) else {})
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A cluster that does not answer, for those whose claws are there, too."""
+
+    id: str
+    title: str
+    message: str
+    since: datetime | None
+    instances: int
+    shown: bool
+    """Whether the reader may open the cluster's page."""
+
+
+def silent(actor: Actor) -> list[Silent]:
+    """What does not answer and concerns somebody: clusters that they see, and those that run their claws."""
+    rows = list(db.session.scalars(select(Cluster).where(Cluster.health == UNREACHABLE, Cluster.paused_at.is_(None))))
+    if not rows:
+        return []
+    shown = set(db.session.scalars(select(Cluster.id).where(Cluster.health == UNREACHABLE, access.visible(Cluster, actor))))
+    counts = instance_counts(actor, [row.id for row in rows])
+    return [
+        Silent(row.id, row.title or row.name, row.health_message, row.health_since, counts.get(row.id, 0), row.id in shown)
+        for row in sorted(rows, key=lambda row: row.name)
+        if row.id in shown or counts.get(row.id)
+    ]
+
+
+def instance_counts(actor: Actor, ids: Sequence[str]) -> dict[str, int]:
+    query = (
+        select(Instance.cluster_id, func.count())
+        .where(Instance.cluster_id.in_(ids), Instance.destroyed_at.is_(None), access.visible(Instance, actor))
+        .group_by(Instance.cluster_id)
+    )
+    return {row[0]: row[1] for row in db.session.execute(query)} if ids else {}
+
+
+def tenants_of(ids: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    query = (
+        select(ClusterTenant.cluster_id, Tenant.id, Tenant.title, Tenant.name)
+        .join(Tenant, Tenant.id == ClusterTenant.tenant_id)
+        .where(ClusterTenant.cluster_id.in_(ids))
+        .order_by(Tenant.name)
+    )
+    found: dict[str, list[tuple[str, str]]] = {}
+    for cluster_id, tenant_id, title, name in db.session.execute(query):
+        found.setdefault(cluster_id, []).append((tenant_id, title or name))
+    return found
+
+
+def events(actor: Actor, cluster_id: str, limit: int = 20) -> list[EventRow]:
+    """What happened to a cluster, newest first. They belong to no tenant, and so are few."""
+    query = (
+        select(EventRow)
+        .where(EventRow.tenant_id.is_(None), EventRow.kind.like("cluster.%"), access.visible(EventRow, actor))
+        .order_by(EventRow.seq.desc())
+        .limit(500)
+    )
+    return [row for row in db.session.scalars(query) if row.data.get("cluster_id") == cluster_id][:limit]
+
+
+def capabilities_of(cluster_id: str) -> frozenset[str]:
+    """As a cluster said last; empty while it never did."""
+    return frozenset(db.session.scalar(select(Cluster.capabilities).where(Cluster.id == cluster_id)) or ())
+
+
+def policy_of(cluster: Cluster) -> ClusterPolicy:
+    return ClusterPolicy.model_validate(cluster.policy or {})
+
+
+def secret_names(cluster_id: str) -> list[str]:
+    """Which secrets are stored; never what they are."""
+    query = select(ClusterSecret.name).where(ClusterSecret.cluster_id == cluster_id).order_by(ClusterSecret.name)
+    return list(db.session.scalars(query))
+
+
+def generation_of(cluster: Cluster) -> int:
+    """Another number after each saved change, so that nobody overwrites what they have not read; pressing buttons is no such."""
+    return 0 if cluster.updated_at is None else (cluster.updated_at - _EPOCH) // _TICK
+
+
+def secrets_since(cluster_id: str, generation: int) -> list[str]:
+    """Which secrets were changed after what somebody read."""
+    query = select(ClusterSecret.name).where(
+        ClusterSecret.cluster_id == cluster_id, ClusterSecret.updated_at > _EPOCH + generation * _TICK
+    )
+    return list(db.session.scalars(query.order_by(ClusterSecret.name)))
+
+
+def lock(cluster_id: str) -> None:
+    """Until the end of the transaction, one at a time: giving out ports, turns and installs. SQLite has one writer anyway.
+
+    NO KEY UPDATE: rows that refer to the cluster can be written meanwhile, and so cannot deadlock with this.
+    """
+    db.session.execute(select(Cluster.id).where(Cluster.id == cluster_id).with_for_update(key_share=True))
+
+
+# ---- choosing one
+
+
+def allowed(tenant_id: str) -> list[Cluster]:
+    """Those that a tenant may use, this machine first."""
+    return usable([tenant_id])
+
+
+def usable(tenant_ids: Iterable[str]) -> list[Cluster]:
+    """Those that any of these tenants may use, this machine first."""
+    query = select(Cluster).where(access.offered(set(tenant_ids)))
+    return sorted(db.session.scalars(query), key=lambda cluster: (cluster.name != LOCAL, cluster.name))
+
+
+def for_create(tenant_id: str, wanted: str | None, default: str | None = None) -> Cluster:
+    """The cluster named by id or name; without a name the tenant's default, or the first that it may use and that is open."""
+    mine = allowed(tenant_id)
+    if wanted:
+        found = next((cluster for cluster in mine if wanted in (cluster.id, cluster.name)), None)
+        if found is None:
+            known = ", ".join(cluster.name for cluster in mine) or "none"
+            raise Invalid.field(
+                "cluster", f"There is no cluster {wanted!r} that your organisation may use. Known: {known}.", "unknown"
+            )
+        if found.cordoned:
+            raise Invalid.field("cluster", f"Cluster {found.name} takes no new instances now. Choose another one.", "cordoned")
+        return found
+    opened = [cluster for cluster in mine if not cluster.cordoned]
+    if not opened:
+        why = "Each one takes no new instances now." if mine else "Your organisation may use none."
+        raise Invalid.field("cluster", f"There is no cluster to create it in. {why} Ask an administrator.", "missing")
+    return next((cluster for cluster in opened if cluster.id == default), opened[0])
+
+
+def default_for(tenant_id: str, wanted: str) -> Cluster:
+    """What a tenant names as its default: one that it may use."""
+    found = next((cluster for cluster in allowed(tenant_id) if wanted in (cluster.id, cluster.name)), None)
+    if found is None:
+        known = ", ".join(cluster.name for cluster in allowed(tenant_id)) or "none"
+        raise Invalid.field("default_cluster", f"There is no cluster {wanted!r} that it may use. Known: {known}.", "unknown")
+    return found
+
+
+# ---- the connection
+
+
+def connect(portal: Portal, cluster: Cluster, *, probe: bool = False) -> Runtime:
+    """The open connection; Retry when the place cannot be reached.
+
+    While its circuit breaker is open, only a `probe` is let through: whoever else asks hears at once what is known.
+    """
+    if cluster.health == UNREACHABLE and not probe:
+        raise Retry(cluster.health_reason or "ClusterUnreachable", cluster.health_message)
+    return portal.connections.get(target_of(portal, cluster))
+
+
+def target_of(portal: Portal, cluster: Cluster) -> Target:
+    cluster_id = cluster.id
+    return Target(
+        cluster_id,
+        cluster.name,
+        cluster.runtime,
+        cluster.settings or {},
+        cluster.revision,
+        lambda: open_secrets(portal, cluster_id),
+    )
+
+
+def _place(cluster_id: str, name: str) -> str:
+    return f"cluster:{cluster_id}/secret:{name}"
+
+
+def open_secrets(portal: Portal, cluster_id: str) -> dict[str, str]:
+    """The values; only for a driver."""
+    rows = db.session.scalars(select(ClusterSecret).where(ClusterSecret.cluster_id == cluster_id))
+    return {row.name: portal.keyring.open(row.sealed, _place(cluster_id, row.name)) for row in rows}
+
+
+def _store_secrets(portal: Portal, cluster_id: str, values: Mapping[str, str]) -> None:
+    """Exactly these from now on; what is as before keeps its row."""
+    known = open_secrets(portal, cluster_id)
+    for name in known.keys() - values.keys():
+        db.session.delete(db.session.get_one(ClusterSecret, (cluster_id, name)))
+    for name, value in values.items():
+        if known.get(name) == value:
+            continue
+        row = db.session.get(ClusterSecret, (cluster_id, name))
+        if row is None:
+            row = ClusterSecret(cluster_id=cluster_id, name=name)
+            db.session.add(row)
+        row.sealed, row.updated_at = portal.keyring.seal(value, _place(cluster_id, name)), clock.now()
+    db.session.flush()
+
+
+def reseal(portal: Portal) -> int:
+    """Move every secret of a connection to the newest key; returns how many were moved."""
+    with transaction():
+        stale = [row for row in db.session.scalars(select(ClusterSecret)) if not portal.keyring.is_current(row.sealed)]
+        for row in stale:
+            place = _place(row.cluster_id, row.name)
+            row.sealed = portal.keyring.seal(portal.keyring.open(row.sealed, place), place)
+    return len(stale)
+
+
+# ---- checking what somebody entered
+
+
+def driver_of(portal: Portal, kind: str) -> RuntimeDriver:
+    driver = portal.registry.runtimes.get(kind)
+    if driver is None:
+        known = ", ".join(sorted(portal.registry.runtimes)) or "none"
+        raise Invalid.field("runtime", f"There is no kind of place {kind!r}. Known: {known}.", "unknown")
+    return driver
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Settings and secrets of a connection as they are stored."""
+
+    settings: dict[str, Any]
+    secrets: dict[str, str]
+
+
+def accept(
+    portal: Portal, kind: str, settings: Mapping[str, Any], secrets: Mapping[str, str | None], stored: Mapping[str, str],
+    before: Mapping[str, Any] | None = None,
+) -> tuple[Accepted | None, list[FieldError]]:  # fmt: skip
+    """What a connection is made of, checked by the driver's own model; secrets apart. Empty ones keep what is stored.
+
+    `before`: the settings that the stored secrets were entered with. They are kept for the address in there only.
+    """
+    model = driver_of(portal, kind).settings_model()
+    names = catalog.secret_fields(model)
+    errors = [
+        FieldError(f"secrets.{name}", f"is not a secret of this kind. Known: {', '.join(names) or 'none'}.", "unknown")
+        for name in secrets
+        if name not in names
+    ]
+    given = {key: str(value) for key, value in settings.items() if key in names and value} | dict(secrets)
+    kept = {name: value for name, value in stored.items() if name in names and given.get(name, "") is not None}
+    values = kept | {name: value.replace("\r\n", "\n") for name, value in given.items() if value}
+    errors += catalog.header_flaws(model, values)
+    document = {key: value for key, value in settings.items() if key not in names} | values
+    found, flaws = validation.judge(model, document, "settings")
+    if found is None:
+        return None, errors + [_at_secret(item, names) for item in flaws]
+    errors += catalog.credentials_inside("settings", {key: value for key, value in settings.items() if key not in names})
+    kept_on = {name for name in kept if values.get(name) == stored[name] and not given.get(name)}
+    errors += _moved(model, dict(before or {}) | dict(stored), found, kept_on) if before is not None else []
+    if errors:
+        return None, errors
+    plain = {key: value for key, value in found.model_dump(mode="json").items() if key not in names}
+    return Accepted(plain, {name: value for name, value in values.items() if name in names}), []
+
+
+def _moved(model: type[BaseModel], before: dict[str, Any], found: BaseModel, kept: Collection[str]) -> list[FieldError]:
+    """Stored secrets that would go to another address than they were entered for."""
+    try:
+        known = model.model_validate(before)
+    except ValidationError:  # stored by an earlier version, so that nothing is known of the address
+        return []
+    if not isinstance(known, SendsSecrets) or not isinstance(found, SendsSecrets):
+        return []
+    return list(destinations.moved({k: v for k, v in known.secrets_go_to().items() if k in kept}, found.secrets_go_to(), ()))
+
+
+def _at_secret(error: FieldError, names: Sequence[str]) -> FieldError:
+    name = error.path.removeprefix("settings.")
+    return FieldError(f"secrets.{name}", error.message, error.code) if name in names else error
+
+
+def as_stored(portal: Portal, cluster: Cluster, settings: Mapping[str, Any], secrets: Mapping[str, str | None]) -> dict[str, Any]:
+    """The settings as a save would store them; as they are, where it would be refused."""
+    accepted, _errors = accept(portal, cluster.runtime, settings, secrets, open_secrets(portal, cluster.id))
+    return accepted.settings if accepted else dict(settings)
+
+
+def _checked_policy(policy: Mapping[str, Any], errors: list[FieldError]) -> dict[str, Any]:
+    try:
+        return ClusterPolicy.model_validate(dict(policy)).model_dump(mode="json", exclude_defaults=True)
+    except ValidationError as error:
+        errors += validation.field_errors(error, "policy")
+        return {}
+
+
+def _checked_tenants(wanted: Sequence[str], errors: list[FieldError]) -> list[str]:
+    rows = db.session.execute(select(Tenant.id, Tenant.name).where(or_(Tenant.id.in_(wanted), Tenant.name.in_(wanted)))).all()
+    known = {key for row in rows for key in row}
+    if missing := [name for name in wanted if name not in known]:
+        errors.append(FieldError("tenants", f"There is no organisation {missing[0]!r}.", "unknown"))
+    return sorted({row.id for row in rows})
+
+
+def _check_words(title: str, labels: Mapping[str, str]) -> list[FieldError]:
+    errors = [FieldError("title", "A title may have 200 characters at most.")] if len(title.strip()) > 200 else []
+    errors += names.check_title(title.strip(), "title")
+    return errors + catalog.check_labels(labels)
+
+
+def _refuse(errors: Sequence[FieldError]) -> None:
+    if errors:
+        told = "; ".join(f"{error.path}: {error.message}" for error in errors[:3])
+        raise Invalid(f"Nothing was stored: {told}", errors=errors)
+
+
+# ---- changing
+
+
+def create(portal: Portal, actor: Actor, wanted: NewCluster) -> Cluster:
+    access.require(actor, Permission.CLUSTER_MANAGE, Scope())
+    with transaction():
+        errors = _check_words(wanted.title, wanted.labels)
+        if not _NAME.fullmatch(wanted.name):
+            rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
+            errors.append(FieldError("name", rule))
+        elif db.session.scalar(select(Cluster.id).where(Cluster.name == wanted.name)):
+            errors.append(FieldError("name", f"There is already a cluster named {wanted.name}. Choose another name.", "taken"))
+        accepted, more = accept(portal, wanted.runtime, wanted.settings, wanted.secrets, {})
+        policy = _checked_policy(wanted.policy, errors)
+        tenants = _checked_tenants(wanted.tenants, errors) if wanted.tenants is not None else []
+        _refuse([*errors, *more])
+        assert accepted is not None
+        cluster = Cluster(
+            name=wanted.name, title=wanted.title.strip(), runtime=wanted.runtime, settings=accepted.settings,
+            labels=dict(wanted.labels), policy=policy, all_tenants=wanted.tenants is None,
+        )  # fmt: skip
+        db.session.add(cluster)
+        db.session.flush()
+        _store_secrets(portal, cluster.id, accepted.secrets)
+        db.session.add_all(ClusterTenant(cluster_id=cluster.id, tenant_id=tenant_id) for tenant_id in tenants)
+        _told(portal, actor, cluster, "created", "was connected")
+    return cluster
+
+
+def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange, *, generation: int | None = None) -> Cluster:
+    """A change of the connection closes the present one; every process connects anew when it next needs it.
+
+    Refused where somebody else saved since the caller read `generation`. None is for the portal itself: whatever is there.
+    """
+    with transaction():
+        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        if generation is not None and generation != generation_of(cluster):
+            raise PreconditionFailed(f"Somebody saved cluster {cluster.name} since you read it. Read it again and repeat.")
+        title = cluster.title if change.title is None else change.title
+        labels = cluster.labels if change.labels is None else change.labels
+        errors = _check_words(title, labels)
+        stored = open_secrets(portal, cluster.id)
+        settings = (cluster.settings or {}) if change.settings is None else change.settings
+        accepted, more = accept(portal, cluster.runtime, settings, change.secrets, stored, cluster.settings or {})
+        policy = cluster.policy if change.policy is None else _checked_policy(change.policy, errors)
+        tenants = _checked_tenants(change.tenants, errors) if change.tenants is not None else None
+        audience = None if change.for_all else tenants if tenants is not None else separation.audience(cluster)
+        errors += separation.unconfirmed(cluster, audience, change.confirm_unseparated)
+        _refuse([*errors, *more])
+        assert accepted is not None
+        if accepted.secrets != stored or (change.settings is not None and accepted.settings != cluster.settings):
+            cluster.revision += 1
+            cluster.settings = accepted.settings
+            _store_secrets(portal, cluster.id, accepted.secrets)
+        cluster.title, cluster.labels, cluster.policy = title.strip(), dict(labels), policy
+        cluster.updated_at = max(clock.now(), (cluster.updated_at or _EPOCH) + _TICK)  # never twice the same, however clocks go
+        before, confirmed = _audience(cluster), separation.trust(actor, cluster, audience, change.confirm_unseparated)
+        if tenants is not None or change.for_all:
+            _set_tenants(cluster, None if change.for_all else tenants)
+        _told(portal, actor, cluster, "changed", "was changed", {"before": before, "after": _audience(cluster)})
+        if confirmed:
+            words = "is offered to others though nothing keeps claws apart there"
+            _told(portal, actor, cluster, "shared_unseparated", words, {"to": _audience(cluster)}, level="warning")
+    return cluster
+
+
+def _set_tenants(cluster: Cluster, tenants: Sequence[str] | None) -> None:
+    cluster.all_tenants = tenants is None
+    db.session.execute(delete(ClusterTenant).where(ClusterTenant.cluster_id == cluster.id))
+    db.session.add_all(ClusterTenant(cluster_id=cluster.id, tenant_id=tenant_id) for tenant_id in tenants or ())
+    db.session.flush()
+
+
+def _audience(cluster: Cluster) -> Any:
+    return "all" if cluster.all_tenants else [title for _id, title in tenants_of([cluster.id]).get(cluster.id, [])]
+
+
+def _told(
+    portal: Portal, actor: Actor, cluster: Cluster, verb: str, words: str, data: Mapping[str, Any] | None = None,
+    level: str = "info",
+) -> None:  # fmt: skip
+    message = f"Cluster {cluster.title or cluster.name} {words}."
+    known = {"cluster_id": cluster.id, "name": cluster.name, **(data or {})}
+    with transaction() as after_commit:
+        event_log.record(portal, f"cluster.{verb}", actor=actor, message=message, data=known, level=level)
+        after_commit(portal.clusters_changed)
+
+
+def cordon(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
+    """No new instances; what is there goes on."""
+    return _mark(portal, actor, cluster_id, True)
+
+
+def uncordon(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
+    return _mark(portal, actor, cluster_id, False)
+
+
+def _mark(portal: Portal, actor: Actor, cluster_id: str, on: bool) -> Cluster:
+    with transaction():
+        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        if cluster.cordoned == on:
+            raise Conflict(f"Cluster {cluster.name} {'takes no new instances already' if on else 'takes new instances already'}.")
+        cluster.cordoned = on
+        words = "takes no new instances now" if on else "takes new instances again"
+        _told(portal, actor, cluster, "cordoned" if on else "uncordoned", words)
+    return cluster
+
+
+def pause(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
+    """Nothing is done there any more, and everything is shown as it was last seen. Claws run on."""
+    with transaction():
+        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        if cluster.paused_at is not None:
+            raise Conflict(f"Cluster {cluster.name} is paused already.")
+        cluster.paused_at = clock.now()
+        _told(portal, actor, cluster, "paused", "is paused: the portal does nothing there", level="warning")
+    return cluster
+
+
+def resume(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
+    """Go on. The time that it was paused counts against no deadline."""
+    with transaction():
+        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        if cluster.paused_at is None:
+            raise Conflict(f"Cluster {cluster.name} is not paused.")
+        _shift_deadlines(cluster.id, clock.now() - cluster.paused_at)
+        cluster.paused_at = None
+        _told(portal, actor, cluster, "resumed", "is not paused any more")
+    return cluster
+
+
+def _shift_deadlines(cluster_id: str, by: timedelta) -> None:
+    waiting = select(Instance).where(
+        Instance.cluster_id == cluster_id, Instance.destroyed_at.is_(None),
+        Instance.phase.in_(sorted(lifecycle.TRANSITIONAL)), Instance.phase_deadline.is_not(None),
+    )  # fmt: skip
+    for row in db.session.scalars(waiting.with_for_update()):
+        assert row.phase_deadline is not None
+        row.phase_deadline, row.phase_since = row.phase_deadline + by, row.phase_since + by
+
+
+ACTIONS = {"pause": pause, "resume": resume, "cordon": cordon, "uncordon": uncordon}
+
+
+# ---- deleting
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What deleting a cluster would take along."""
+
+    name: str
+    """Has to be typed to confirm."""
+    instances: int
+    named: Sequence[str]
+    secrets: Sequence[str]
+    refusal: str
+    """Why it cannot be deleted at all."""
+
+
+def losses(actor: Actor, cluster_id: str) -> Losses:
+    cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+    number, named = _inhabitants(cluster.id)
+    return Losses(cluster.name, number, named, secret_names(cluster.id), _refusal(cluster, number, named))
+
+
+def _inhabitants(cluster_id: str) -> tuple[int, list[str]]:
+    live = (Instance.cluster_id == cluster_id, Instance.destroyed_at.is_(None))
+    number = db.session.scalar(select(func.count()).select_from(Instance).where(*live)) or 0
+    return number, list(db.session.scalars(select(Instance.name).where(*live).order_by(Instance.name).limit(MOST_NAMED)))
+
+
+def _refusal(cluster: Cluster, number: int, named: Sequence[str]) -> str:
+    if cluster.name == LOCAL and cluster.runtime == "process":
+        return "This machine belongs to the portal itself and cannot be deleted. Cordon it, so that it takes no new instances."
+    if number:
+        names = ", ".join(named)
+        if number > len(named):
+            return f"It still has {number} instances, such as {names}. Delete them first."
+        return f"It still has instances: {names}. Delete them first."
+    return ""
+
+
+def remove(portal: Portal, actor: Actor, cluster_id: str, *, confirm: str) -> None:
+    """Forget a cluster and its secrets. What is in the place itself is not touched."""
+    with transaction() as after_commit:
+        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        number, named = _inhabitants(cluster.id)
+        if refusal := _refusal(cluster, number, named):
+            raise Conflict(refusal)
+        if confirm.strip() != cluster.name:
+            raise Invalid.field("confirm", f"Type {cluster.name} to confirm.", "missing" if not confirm else "invalid")
+        _told(portal, actor, cluster, "deleted", "was deleted", level="warning")
+        db.session.execute(delete(Instance).where(Instance.cluster_id == cluster.id))  # rows of those destroyed long ago
+        if cluster.runtime == "process":  # what was to be kept of its claws lies there
+            after_commit(portal.connections.drop, cluster.id)
+        else:
+            after_commit(portal.connections.forget, cluster.id, cluster.name)
+        db.session.delete(cluster)

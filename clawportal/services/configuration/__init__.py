@@ -1,0 +1,1 @@
+"""What an instance is configured with: layers, secrets, what can be created."""

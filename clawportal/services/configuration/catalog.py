@@ -1,0 +1,246 @@
+"""What can be created: kinds of claw with their versions and schemas, and the check of what somebody asks for.
+
+Checking is offline and complete: every problem of a document is told at once, with its path, and nothing is stored.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel
+
+from clawportal import addresses, pasted, validation
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.specs import InstanceSpec
+from clawportal.engine.portal import Portal
+from clawportal.errors import FieldError, Invalid
+from clawportal.ids import looks_like_id
+from clawportal.models import Instance
+from clawportal.services.configuration import secrets
+
+_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+_LABEL = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$")
+_SECRET = re.compile(r"^[a-z][a-z0-9_]{0,79}$")
+MODEL_KEY = "model_api_key"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An accepted request: the spec without secrets, and the secrets apart."""
+
+    adapter: Adapter
+    version: str
+    spec: InstanceSpec
+    secrets: dict[str, str]
+    notes: tuple[str, ...] = ()
+    """What was left out or put right of what was sent, for the person who sent it."""
+
+
+def default_version(adapter: Adapter) -> str:
+    versions = adapter.versions()
+    return next((version.version for version in versions if version.default), versions[0].version)
+
+
+@functools.lru_cache(maxsize=256)
+def secret_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    """Names of the settings that are secrets: they are taken out of the spec and kept encrypted."""
+    return tuple(name for name, schema in model.model_json_schema().get("properties", {}).items() if schema.get("x-secret"))
+
+
+def check_name(name: str) -> list[FieldError]:
+    if not name:
+        return [FieldError("name", "Give the instance a name.", "missing")]
+    if not _NAME.fullmatch(name):
+        rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
+        return [FieldError("name", rule)]
+    if looks_like_id(name):
+        # things may be named by id or by name; nobody must catch what is meant for another one
+        return [FieldError("name", "This looks like an id. Choose another name.")]
+    return []
+
+
+MOST_LABELS = 64
+
+
+def check_labels(labels: Mapping[str, str]) -> list[FieldError]:
+    if len(labels) > MOST_LABELS:
+        return [FieldError("labels", f"There may be {MOST_LABELS} labels at most.")]
+    bad = [key for key, value in labels.items() if not _LABEL.fullmatch(key) or (value and not _LABEL.fullmatch(value))]
+    return [FieldError(f"labels.{key}", "Labels have letters, digits and . _ / - inside, 63 characters at most.") for key in bad]
+
+
+def credentials_inside(prefix: str, document: Any) -> Iterator[FieldError]:
+    """Addresses in what people typed that have a user or a password inside."""
+    if isinstance(document, str):
+        if addresses.carries_credentials(document):
+            words = "must not have a user or a password inside; enter the key in its own field, where it is kept encrypted"
+            yield FieldError(prefix, words, "credentials")
+    elif isinstance(document, Mapping):
+        for name, value in document.items():
+            yield from credentials_inside(f"{prefix}.{name}" if prefix else str(name), value)
+    elif isinstance(document, list | tuple):
+        for value in document:
+            yield from credentials_inside(prefix, value)
+
+
+def check(
+    portal: Portal,
+    *,
+    adapter: str,
+    version: str | None,
+    spec: Mapping[str, Any],
+    secret_values: Mapping[str, str],
+    known_secrets: Iterable[str] = (),
+    lay: Callable[[Adapter, str, Mapping[str, Any]], Mapping[str, Any]] | None = None,
+) -> tuple[Wanted | None, list[FieldError]]:
+    """What is asked for in accepted form, and everything that is wrong with it. Not accepted while anything is wrong.
+
+    `lay` puts over the spec what the organisation says. The result has to be good; what is kept is what was asked for.
+    """
+    try:
+        claw = portal.registry.adapter(adapter)
+    except Invalid as problem:
+        return None, list(problem.errors)
+    version = version or default_version(claw)
+    known = [entry.version for entry in claw.versions()]
+    if version not in known:
+        return None, [FieldError("version", f"{claw.title} {version} is not offered. Known: {', '.join(known)}.", "unknown")]
+    errors: list[FieldError] = []
+    document, notes = dict(spec), list[str]()
+    flaw = tidy_address(document, notes)
+    taken = _take_secrets(claw.settings_model(version), document, dict(secret_values), errors, notes)
+    accepted, found = validation.judge(InstanceSpec, document, "spec")
+    if accepted is None:
+        settings = document.get("settings")
+        more = _check_settings(claw, version, settings) if isinstance(settings, Mapping) else []
+        return None, errors + found + more
+    errors += [FieldError("spec.model.base_url", flaw)] if flaw else []
+    names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
+    errors += _check_settings(claw, version, accepted.settings, partial=lay is not None)
+    errors += credentials_inside("spec", accepted.model_dump(include={"model", "settings"}))
+    whole = accepted
+    if lay is not None and not errors:
+        laid, errors = validation.judge(InstanceSpec, lay(claw, version, accepted.model_dump(mode="json")), "spec")
+        whole = laid or accepted
+        errors += _check_settings(claw, version, whole.settings)
+    if not errors:
+        errors += _check_model(claw, whole, portal) + [
+            FieldError(
+                finding.path if finding.path.startswith("secrets.") else f"spec.{finding.path}", finding.message, finding.code
+            )
+            for finding in validation.of_plugin(lambda: claw.validate(whole, names), "settings", claw.kind)
+        ]
+    return (None if errors else Wanted(claw, version, accepted, taken, tuple(notes))), errors
+
+
+_noted: WeakKeyDictionary[Instance, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def note(instance: Instance, accepted: Wanted) -> None:
+    """Remember for the answer to this change what was put right."""
+    _noted[instance] = accepted.notes
+
+
+def notes_of(instance: Instance) -> tuple[str, ...]:
+    """What was put right of the change of this row just now."""
+    return _noted.get(instance, ())
+
+
+def tidy_address(document: dict[str, Any], notes: list[str]) -> str:
+    """The model's address as it was meant: people paste that of a question, with quotes, or without its beginning.
+
+    Answers what is wrong with it. Not a rule of `ModelChoice`: what was stored before stays good.
+    """
+    model = document.get("model")
+    if not isinstance(model, Mapping) or not isinstance(model.get("base_url"), str):
+        return ""
+    try:
+        found = pasted.address(model["base_url"])
+    except ValueError as error:
+        return str(error)
+    notes += [found.note] if found.note else []
+    document["model"] = {**model, "base_url": found.text}
+    return ""
+
+
+def _emptied(values: Mapping[str, str]) -> set[str]:
+    return {name for name, value in values.items() if not value}
+
+
+def _take_secrets(
+    model: type[BaseModel], document: dict[str, Any], given: dict[str, str], errors: list[FieldError], notes: list[str]
+) -> dict[str, str]:
+    """Move secret settings out of the spec. They may stand in either place; the spec never keeps them."""
+    known, long = (MODEL_KEY, *secret_fields(model)), _long_secrets(model)
+    settings = document.get("settings")
+    if isinstance(settings, Mapping):
+        document["settings"] = {key: value for key, value in settings.items() if key not in known}
+        given = {key: str(value) for key, value in settings.items() if key in known and value is not None} | given
+    for name, value in list(given.items()):
+        if name not in known or not _SECRET.fullmatch(name):
+            errors.append(FieldError(f"secrets.{name}", f"is not a secret of this claw. Known: {', '.join(known)}.", "unknown"))
+        elif len(value.encode()) > secrets.MAX_BYTES:
+            errors.append(FieldError(f"secrets.{name}", f"may have {secrets.MAX_BYTES:,} bytes at most."))
+        elif name in long:
+            if any(ord(letter) < 32 and letter not in "\n\t" for letter in value):
+                errors.append(FieldError(f"secrets.{name}", "has control characters; paste it again."))
+        else:
+            tidied = pasted.key(value, _called(model, name))
+            given[name] = tidied.text
+            notes += [tidied.note] if tidied.note else []
+            errors += [FieldError(f"secrets.{name}", flaw)] if (flaw := pasted.flaw_in_header(tidied.text)) else []
+    return given
+
+
+@functools.lru_cache(maxsize=256)
+def _long_secrets(model: type[BaseModel]) -> frozenset[str]:
+    """Secrets of several lines, such as certificates; all others end in the header of a request, mostly."""
+    properties = model.model_json_schema().get("properties", {})
+    return frozenset(name for name, schema in properties.items() if schema.get("x-widget") == "textarea")
+
+
+def header_flaws(model: type[BaseModel], values: dict[str, str]) -> list[FieldError]:
+    """Takes blanks around keys and tokens off in `values`; finds letters inside that no request can carry."""
+    errors = []
+    for name in values.keys() - _long_secrets(model):
+        values[name] = pasted.key(values[name], name).text
+        if flaw := pasted.flaw_in_header(values[name]):
+            errors.append(FieldError(f"secrets.{name}", flaw))
+    return errors
+
+
+def _called(model: type[BaseModel], name: str) -> str:
+    field = model.model_fields.get(name)
+    return (field.title if field else "") or ("the API key" if name == MODEL_KEY else name)
+
+
+def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any], *, partial: bool = False) -> list[FieldError]:
+    """`partial`: what is missing may still come from the organisation."""
+    _accepted, errors = validation.judge(claw.settings_model(version), settings, "spec.settings")
+    return [item for item in errors if not (partial and item.code == "missing")]
+
+
+def _check_model(claw: Adapter, spec: InstanceSpec, portal: Portal) -> list[FieldError]:
+    if "model" not in claw.capabilities:
+        return []
+    choice, errors = spec.model, []
+    query = choice.base_url.partition("?")[2] if choice.provider != "practice" else ""
+    if query and "model-query" not in claw.capabilities:
+        message = f"has a query (?{query}), which {claw.title} does not send; leave it out, or put a gateway in between"
+        errors.append(FieldError("spec.model.base_url", message))
+    if choice.provider == "openai-compatible" and not choice.base_url:
+        errors.append(
+            FieldError("spec.model.base_url", "is needed for an OpenAI-compatible provider, with /v1 at its end", "missing")
+        )
+    if choice.provider != "practice" and not choice.name:
+        errors.append(FieldError("spec.model.name", "is needed: the model's name as the provider spells it", "missing"))
+    if choice.provider == "practice" and not portal.practice_url:
+        errors.append(FieldError(
+            "spec.model.provider", "The practice model is switched off. Choose a provider, or have it switched on."
+        ))  # fmt: skip
+    return errors

@@ -1,0 +1,59 @@
+"""Where the secrets of an instance go, so that each is only given out for the address that it was entered for.
+
+A destination is a text that is compared and shown: `openai https://api.openai.com:443`. A path in an address makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from clawportal import addresses
+from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.runtimes import SendsSecrets
+from clawportal.contracts.specs import ModelChoice
+from clawportal.errors import FieldError
+from clawportal.services.configuration.catalog import MODEL_KEY
+
+BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com/v1"}
+PRACTICE = "practice"
+"""Part of the portal itself: it needs no key, and none is asked for."""
+
+
+def of_model(choice: ModelChoice) -> str:
+    if choice.provider == PRACTICE:
+        return PRACTICE
+    return f"{choice.provider} {addresses.endpoint(choice.base_url or BASE_URLS.get(choice.provider, ''))}"
+
+
+def of(adapter: Adapter | None, version: str, spec: Mapping[str, Any]) -> dict[str, str]:
+    """By name of the secret; those that no address decides about are absent. `spec`: with what the organisation says."""
+    found = {MODEL_KEY: of_model(ModelChoice.model_validate(spec.get("model") or {}))}
+    return found | (_of_settings(adapter, version, spec.get("settings") or {}) if adapter else {})
+
+
+def _of_settings(adapter: Adapter, version: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        model = adapter.settings_model(version).model_validate(settings)
+    except Exception:  # of a version that is no longer known, or not good yet, as its own code may say: told elsewhere
+        return {}
+    return model.secrets_go_to() if isinstance(model, SendsSecrets) else {}
+
+
+def moved(stored: Mapping[str, str | None], now: Mapping[str, str], given: Collection[str]) -> Iterator[FieldError]:
+    """Stored secrets that would go to another address than they were entered for, and were not entered again."""
+    for name, before in stored.items():
+        there = now.get(name, before)
+        if name not in given and before is not None and there not in (before, PRACTICE):
+            yield asked_again(f"secrets.{name}", before, there or "")
+
+
+def asked_again(path: str, before: str, now: str) -> FieldError:
+    was, goes = _called(before), _called(now)
+    return FieldError(path, f"was entered for {was}, and this goes to {goes}. Enter the one for there.", "moved")
+
+
+def _called(destination: str) -> str:
+    """The address; with the provider in front where that alone says it."""
+    provider, _, address = destination.partition(" ")
+    return address or provider or "another address"

@@ -1,0 +1,1 @@
+"""Instances and operations as people use them."""

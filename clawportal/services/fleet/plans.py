@@ -1,0 +1,288 @@
+"""From a row to what its adapter needs to know: the context of one instance, its workload, and the way to talk to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from sqlalchemy import select
+
+from clawportal import bounded
+from clawportal.contracts.adapters import Adapter, HttpAnswer
+from clawportal.contracts.layers import Layer
+from clawportal.contracts.runtimes import Ref, Runtime
+from clawportal.contracts.specs import InstanceSpec, parse_quantity
+from clawportal.contracts.workloads import Artifact, Check, Context, File, Image, Model, Probe, Process, Workload
+from clawportal.db import db
+from clawportal.engine.portal import Portal
+from clawportal.errors import FieldError, GiveUp, Unavailable
+from clawportal.models import Cluster, Instance, Tenant
+from clawportal.services import practice
+from clawportal.services.clusters import clusters, egress, ports
+from clawportal.services.configuration import secrets
+from clawportal.services.configuration.catalog import MODEL_KEY
+from clawportal.services.configuration.destinations import BASE_URLS
+from clawportal.services.tenancy import quotas
+
+_LARGEST = 1_000_000
+"""Of one answer of a claw to a plain question, bytes."""
+_LONGEST_LINE = 4_000
+
+
+def ref_of(instance: Instance) -> Ref:
+    return Ref(
+        instance.id, instance.name, instance.tenant_id, foreign=instance.foreign_id or "", read_only=instance.managed is False
+    )
+
+
+def guests(cluster_id: str) -> list[Ref]:
+    """The instances of a cluster that somebody else made: what a runtime has to be told, as nothing in the place says so."""
+    query = select(Instance.id, Instance.name, Instance.tenant_id, Instance.foreign_id, Instance.managed).where(
+        Instance.cluster_id == cluster_id, Instance.foreign_id != "", Instance.destroyed_at.is_(None)
+    )
+    return [Ref(row[0], row[1], row[2], foreign=row[3], read_only=not row[4]) for row in db.session.execute(query)]
+
+
+def known_ports(instance: Instance) -> dict[str, int]:
+    """Ports of its own network by their names: as it was planned or, where somebody else made it, as it was found."""
+    return dict(((instance.foreign if instance.foreign_id else instance.workload) or {}).get("ports", {}))
+
+
+def whole_ref(portal: Portal, instance: Instance) -> Ref:
+    """With what a place needs that keeps tenants apart: the tenant's name and quota."""
+    tenant = db.session.get_one(Tenant, instance.tenant_id)
+    return replace(ref_of(instance), tenant_name=tenant.name, limits=quotas.tenant_limits(instance.tenant_id))
+
+
+def adapter_of(portal: Portal, instance: Instance) -> Adapter:
+    """GiveUp when the plugin that knows this kind is not loaded."""
+    adapter = portal.registry.adapters.get(instance.adapter)
+    if adapter is None:
+        raise GiveUp(
+            "AdapterMissing",
+            f"No loaded plugin knows the kind of claw {instance.adapter!r}.",
+            "Install the plugin again and restart the portal, or delete the instance.",
+        )
+    return adapter
+
+
+def context_of(
+    portal: Portal, instance: Instance, adapter: Adapter, runtime: Runtime, given: Mapping[str, int], *,
+    layer: Layer | None = None,
+) -> Context:  # fmt: skip
+    """All that the adapter may know; secrets by name only. `layer`: in place of what the organisation says now."""
+    from clawportal.services.configuration import layers
+
+    said = layers.effective(
+        layers.of(instance.tenant_id) if layer is None else layer, adapter, instance.version, instance.spec or {}
+    )
+    spec = InstanceSpec.model_validate(said.spec)
+    names = layers.usable(adapter, instance.version, said.spec, secrets.listing(instance.id))
+    return Context(
+        instance_id=instance.id,
+        name=instance.name,
+        tenant=instance.tenant_id,
+        version=instance.version,
+        spec=spec,
+        settings=adapter.settings_model(instance.version).model_validate(spec.settings),
+        layout=runtime.layout(ref_of(instance), adapter.artifacts(instance.version), adapter.image(instance.version)),
+        ports=dict(given),
+        bind_host=_bind_host(runtime, spec),
+        model=_model(portal, spec, adapter, runtime, instance.cluster_id),
+        secrets=frozenset(names | {MODEL_KEY} if layers.has_key(instance) else names),
+    )
+
+
+def _bind_host(runtime: Runtime, spec: InstanceSpec) -> str:
+    """Loopback only where that is shared with the portal; elsewhere the network of the place keeps strangers out."""
+    return "127.0.0.1" if "allocated-ports" in runtime.capabilities and not spec.expose else "0.0.0.0"
+
+
+def _model(portal: Portal, spec: InstanceSpec, adapter: Adapter, runtime: Runtime, cluster_id: str) -> Model:
+    choice = spec.model
+    if choice.provider == "practice":
+        url = practice.expected_url(portal)  # claws need no restart for a practice model that comes a moment later
+        if "model" in adapter.capabilities and "allocated-ports" not in runtime.capabilities:
+            url = _from_afar(url, db.session.get_one(Cluster, cluster_id))
+        return Model("practice", url, choice.name or "practice", "openai", MODEL_KEY)
+    api = "anthropic" if choice.provider == "anthropic" else "openai"
+    return Model(choice.provider, choice.base_url or BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
+
+
+def _from_afar(url: str, cluster: Cluster) -> str:
+    """The practice model as claws in another place reach it; GiveUp where nobody has said how."""
+    host = clusters.policy_of(cluster).portal_host
+    if not host:
+        raise GiveUp(NO_WAY_TO_PRACTICE, practice_refusal(cluster), PRACTICE_REMEDY)
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, f"{host}:{parts.port}", parts.path, "", "")) if url else ""
+
+
+NO_WAY_TO_PRACTICE = "PracticeModelUnreachable"
+PRACTICE_REMEDY = (
+    "Choose a real provider; or set the host name of the portal in the settings of the cluster, and "
+    "CLAWPORTAL_PRACTICE_MODEL_HOST so that the practice model listens on more than this machine."
+)
+
+
+def check_place(cluster: Cluster, adapter: Adapter, version: str, spec: InstanceSpec) -> list[FieldError]:
+    """What is known to keep a claw from running in a cluster, so that a form can say it before anything is stored."""
+    known = frozenset(cluster.capabilities or ())
+    errors = []
+    if "images" in known and adapter.image(version) is None:
+        words = f"There is no container image for {adapter.title} {version}. Choose another cluster."
+        errors.append(FieldError("cluster", words))
+    far = bool(known) and "allocated-ports" not in known and "model" in adapter.capabilities
+    if far and spec.model.provider == "practice" and not clusters.policy_of(cluster).portal_host:
+        errors.append(FieldError("spec.model.provider", f"{practice_refusal(cluster)} {PRACTICE_REMEDY}"))
+    return errors
+
+
+def practice_refusal(cluster: Cluster) -> str:
+    return f"Claws in cluster {cluster.name} cannot reach the practice model: it runs on the portal's machine."
+
+
+def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.ClusterPolicy | None = None) -> Workload:
+    """The adapter's plan with the limits that the spec asks for, and with the image where the place runs images."""
+    plan = adapter.plan(context)
+    if "images" in runtime.capabilities:
+        plan = _with_image(adapter, context.version, plan, policy)
+    if policy is not None:
+        plan = egress.applied(plan, context, policy)
+    memory = context.spec.resources.memory or adapter.suggested_memory
+    cpu, storage = context.spec.resources.cpu, context.spec.resources.storage
+    if storage and "volumes" in runtime.capabilities:
+        plan = replace(plan, storage_bytes=int(parse_quantity(storage)))
+    return replace(
+        plan,
+        memory_bytes=int(parse_quantity(memory)) if memory else plan.memory_bytes,
+        cpu_cores=float(parse_quantity(cpu)) if cpu else plan.cpu_cores,
+    )
+
+
+def software(
+    adapter: Adapter, version: str, runtime: Runtime, policy: clusters.ClusterPolicy | None = None
+) -> tuple[Artifact, ...]:
+    """What the place has to have before an instance of this version can start there, in the order of installation."""
+    if "artifacts" in runtime.capabilities:
+        return adapter.artifacts(version)
+    if "images.pull" in runtime.capabilities:
+        return (Artifact(adapter.kind, version, "image", (image_of(adapter, version, policy).reference,)),)
+    return ()
+
+
+def image_of(adapter: Adapter, version: str, policy: clusters.ClusterPolicy | None = None) -> Image:
+    """As the cluster's policy maps it; GiveUp where there is none."""
+    image = adapter.image(version)
+    if image is None:
+        raise GiveUp(
+            "NoImage",
+            f"There is no container image for {adapter.title} {version}.",
+            "Choose a cluster that installs software, such as this machine.",
+        )
+    return replace(image, reference=mapped(image.reference, adapter.kind, version, policy)) if policy else image
+
+
+def mapped(reference: str, kind: str, version: str, policy: clusters.ClusterPolicy) -> str:
+    """The image that a cluster runs instead: one of its own, or the same from its mirror."""
+    if own := policy.images.get(kind):
+        return own.replace("{version}", version)
+    if not policy.image_registry:
+        return reference
+    first, slash, rest = reference.partition("/")
+    has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return f"{policy.image_registry}/{rest if has_registry else reference}"
+
+
+def _with_image(adapter: Adapter, version: str, plan: Workload, policy: clusters.ClusterPolicy | None) -> Workload:
+    image = image_of(adapter, version, policy)
+    return replace(plan, artifacts=(), image=image, probe=adapter.probe(version), startup_seconds=adapter.startup_seconds)
+
+
+def workload_from(stored: Mapping[str, Any]) -> Workload:
+    """A workload out of its stored form (`dataclasses.asdict` through JSON)."""
+    check = stored.get("check")
+    return Workload(
+        files=tuple(File(**item) for item in stored["files"]),
+        processes=tuple(Process(**_tuples(item, "argv")) for item in stored["processes"]),
+        check=Check(**_tuples(check, "argv")) if check else None,
+        ports=dict(stored["ports"]),
+        artifacts=tuple(Artifact(**_tuples(item, "packages", "needs", "check")) for item in stored["artifacts"]),
+        memory_bytes=stored["memory_bytes"],
+        cpu_cores=stored["cpu_cores"],
+        stop_grace=stored["stop_grace"],
+        image=Image(**stored["image"]) if stored.get("image") else None,
+        probe=Probe(**stored["probe"]) if stored.get("probe") else None,
+        startup_seconds=stored.get("startup_seconds"),
+        storage_bytes=stored.get("storage_bytes"),
+    )
+
+
+def _tuples(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {key: tuple(value) if key in names else value for key, value in item.items()}
+
+
+class InstanceIO:
+    """The way from an adapter to one running instance (`types.AdapterIO`)."""
+
+    def __init__(self, portal: Portal, instance_id: str, ref: Ref, runtime: Runtime, given: Mapping[str, int]) -> None:
+        self._portal, self._instance_id, self._ref, self._runtime, self._ports = portal, instance_id, ref, runtime, given
+        self._secrets: dict[str, str] | None = None
+
+    def address(self, port: str) -> tuple[str, int]:
+        return self._runtime.open_port(self._ref, self._ports[port])
+
+    def secret(self, name: str) -> str:
+        if self._secrets is None:
+            from clawportal.db import db
+            from clawportal.services.configuration import layers
+
+            row = db.session.get(Instance, self._instance_id)
+            self._secrets = layers.secrets_for(self._portal, row) if row else {}
+        return self._secrets.get(name, "")
+
+    def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:
+        host, number = self.address(port)
+        connection = bounded.HTTPConnection(host, number, bounded.Budget(timeout, _LARGEST))
+        try:
+            connection.request("GET", path, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return HttpAnswer(answer.status, answer.read(_LARGEST))
+        except http.client.HTTPException as error:
+            raise Unavailable(f"The claw's answer is not HTTP: {error!r}") from error
+        finally:
+            connection.close()
+
+    def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
+        return self._runtime.read_file(self._ref, root, path, limit)
+
+    def last_lines(self, count: int = 50) -> tuple[str, ...]:
+        if "logs" not in self._runtime.capabilities:
+            return ()
+        lines = self._runtime.logs(self._ref, tail=count, since=None, follow=False, stop=self._portal.stopping.is_set)
+        return tuple(line.text[:_LONGEST_LINE] for line in lines if line is not None)
+
+
+def io_of(portal: Portal, instance: Instance, runtime: Runtime) -> InstanceIO:
+    return InstanceIO(portal, instance.id, ref_of(instance), runtime, ports_of(runtime, instance))
+
+
+def ports_of(runtime: Runtime, instance: Instance) -> dict[str, int]:
+    if "allocated-ports" in runtime.capabilities:
+        return ports.allocated(instance.id)
+    return known_ports(instance)
+
+
+def cluster_of(instance: Instance) -> Cluster:
+    return db.session.get_one(Cluster, instance.cluster_id)
+
+
+def as_stored(workload: Workload) -> dict[str, Any]:
+    """The form in which a workload is kept in a row: what JSON keeps of it."""
+    from dataclasses import asdict
+
+    return json.loads(json.dumps(asdict(workload)))  # type: ignore[no-any-return]  # a dict by construction

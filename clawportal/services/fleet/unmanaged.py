@@ -1,0 +1,306 @@
+"""What runs in a cluster that no portal made: list it, import it to be observed, adopt it as it is, and forget it again.
+
+The list may show what belongs to other people, so it is for those who manage the cluster. Nothing in the place can be marked
+after it was made: that something is an instance stands in the portal's row alone, by the id that the place knows it by.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+
+from clawportal import clock, lifecycle
+from clawportal.contracts.adapters import Adapter, HealthState
+from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.runtimes import Foreign, RunState, Runtime
+from clawportal.contracts.specs import InstanceSpec
+from clawportal.db import db, transaction
+from clawportal.engine.portal import Portal
+from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Retry, Unavailable, Unsupported
+from clawportal.lifecycle import Desired, Phase, Sync
+from clawportal.models import Cluster, Instance
+from clawportal.models.operations import CANCELLED
+from clawportal.services import policies
+from clawportal.services.clusters import clusters, ports
+from clawportal.services.configuration import catalog, secrets
+from clawportal.services.events import event_log
+from clawportal.services.fleet import operations, plans
+from clawportal.services.reconcile.unmanaged import GONE
+from clawportal.services.rights import access
+from clawportal.services.tenancy import quotas, tenancy
+
+T = TypeVar("T")
+UNKNOWN = "unknown"
+_VERSION = re.compile(r"[A-Za-z0-9][\w.+-]{0,59}")
+_PUBLIC = "docker.io/library/"
+"""Images that hold no claw by themselves: an adapter that runs in one is not known by it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing that somebody else made."""
+
+    item: Foreign
+    adapter: str
+    """Kind of claw that it seems to be; empty where nobody can tell."""
+    version: str
+    instance_id: str = ""
+    """The instance that it is already."""
+    instance_name: str = ""
+
+
+@dataclass(frozen=True)
+class Import:
+    """How to import it; what is empty is taken from what was found."""
+
+    name: str = ""
+    adapter: str = ""
+    version: str = ""
+    project: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+# ---- looking
+
+
+def listing(portal: Portal, actor: Actor, cluster_id: str) -> list[Found]:
+    """All of it, what seems to be a claw first."""
+    cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+    items = _ask(portal, cluster, lambda runtime: runtime.foreign())
+    found = _found(portal, cluster, items)
+    return sorted(found, key=lambda one: (not one.adapter, one.item.name))
+
+
+def get(portal: Portal, actor: Actor, cluster_id: str, name: str) -> Found:
+    """One by name or id, with all that is known of it but its secrets."""
+    cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+    return _found(portal, cluster, _ask(portal, cluster, lambda runtime: runtime.foreign(name)))[0]
+
+
+def _ask(portal: Portal, cluster: Cluster, question: Callable[[Runtime], T]) -> T:
+    name = cluster.name
+    if cluster.paused_at is not None:
+        raise Conflict(f"Cluster {name} is paused. Resume it first.")
+    try:
+        runtime = clusters.connect(portal, cluster)
+        if "import" not in runtime.capabilities:
+            raise Unsupported(f"Cluster {name} is of a kind where only what the portal made can be an instance.")
+        db.session.rollback()  # the place may take a while
+        return question(runtime)
+    except (OSError, Retry, GiveUp) as error:
+        raise Unavailable(f"Cluster {name} does not answer just now: {error}") from error
+
+
+def _found(portal: Portal, cluster: Cluster, items: list[Foreign]) -> list[Found]:
+    live = (Instance.foreign_id != "", Instance.destroyed_at.is_(None))
+    rows = db.session.execute(select(Instance.foreign_id, Instance.id, Instance.name).where(*live))
+    known = {row.foreign_id: row for row in rows}
+    images = clusters.policy_of(cluster).images
+    found = []
+    for item in items:
+        kind, version = guess(portal.registry.adapters, images, item)
+        row = known.get(item.id)
+        found.append(Found(item, kind, version, row.id if row else "", row.name if row else ""))
+    return found
+
+
+def guess(adapters: Mapping[str, Adapter], images: Mapping[str, str], item: Foreign) -> tuple[str, str]:
+    """Kind and version: by what the runtime takes it for, by its words, then by the images that adapters and cluster name."""
+    repository, tag = _parts(item.image)
+    kind = item.adapter if item.adapter in adapters else _by_words(adapters, item) or _by_image(adapters, images, repository)
+    version = tag if _VERSION.fullmatch(tag) and tag != "latest" else UNKNOWN
+    return kind, version
+
+
+def _by_words(adapters: Mapping[str, Adapter], item: Foreign) -> str:
+    labels, command = item.details.get("labels") or {}, item.details.get("command") or ()
+    for text in (item.image, item.name, " ".join(map(str, command)), " ".join(f"{key} {value}" for key, value in labels.items())):
+        words = set(re.split(r"[^a-z0-9]+", text.lower()))
+        if named := sorted(words & adapters.keys()):
+            return named[0]
+    return ""
+
+
+def _by_image(adapters: Mapping[str, Adapter], images: Mapping[str, str], repository: str) -> str:
+    own = {kind for kind, reference in images.items() if kind in adapters and _parts(reference)[0] == repository}
+    named = {kind for kind, adapter in adapters.items() if _repository(adapter) == repository}
+    matching = own or named
+    return matching.pop() if len(matching) == 1 else ""
+
+
+def _repository(adapter: Adapter) -> str:
+    image = adapter.image(catalog.default_version(adapter))
+    return _parts(image.reference)[0] if image and not image.reference.startswith(_PUBLIC) else ""
+
+
+def _parts(reference: str) -> tuple[str, str]:
+    """Repository and tag; a tag is behind a colon after the last slash."""
+    reference = reference.partition("@")[0]
+    head, colon, tag = reference.rpartition(":")
+    return (head, tag) if colon and "/" not in tag and head != "sha256" else (reference, "")
+
+
+# ---- importing
+
+
+def import_one(portal: Portal, actor: Actor, cluster_id: str, name: str, wanted: Import) -> Instance:
+    """Make it an instance that is only observed. Needs the right to manage the cluster, and to create in the project."""
+    found = get(portal, actor, cluster_id, name)
+    with transaction() as after_commit:
+        cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+        instance = _insert(portal, actor, cluster, found, wanted)
+        after_commit(_tell_runtime, portal, cluster)
+        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
+    return instance
+
+
+def _insert(portal: Portal, actor: Actor, cluster: Cluster, found: Found, wanted: Import) -> Instance:
+    if found.instance_id:
+        raise Conflict(f"{found.item.name} is an instance already: {found.instance_name}.")
+    project = tenancy.project_for_create(actor, wanted.project)
+    kind = wanted.adapter or found.adapter
+    if not kind:
+        known = ", ".join(sorted(portal.registry.adapters))
+        raise Invalid.field("adapter", f"Nothing tells which kind of claw this is. Say it: {known}.", "missing")
+    adapter = portal.registry.adapter(kind)
+    name, version = wanted.name.strip() or default_name(found.item.name), wanted.version.strip() or found.version
+    errors = catalog.check_name(name) + catalog.check_labels(wanted.labels)
+    if not _VERSION.fullmatch(version):
+        errors.append(FieldError("version", "A version has letters, digits and . _ + - inside, 60 characters at most."))
+    if _taken(project.tenant_id, name):
+        errors.append(FieldError("name", f"There is already an instance named {name}. Choose another name.", "taken"))
+    errors += tenancy.check_allowed(project.tenant_id, kind, version)
+    if errors:
+        told = "; ".join(f"{error.path}: {error.message}" for error in errors[:3])
+        raise Invalid(f"Nothing was imported: {told}", errors=errors)
+    tenancy.hold(project)
+    clusters.for_create(project.tenant_id, cluster.id)  # one that the organisation may use, and that takes new ones
+    spec = _spec(found.item)
+    instance = Instance(
+        tenant_id=project.tenant_id, project_id=project.id, cluster_id=cluster.id, name=name, labels=dict(wanted.labels),
+        adapter=kind, version=version, spec=spec.model_dump(mode="json"), priority=lifecycle.PRIORITIES[spec.priority],
+        desired=Desired.RUNNING if found.item.state is RunState.RUNNING else Desired.STOPPED, created_by=actor.name,
+        message="Waiting to be taken up", managed=False, foreign_id=found.item.id, foreign=_kept(adapter, version, found.item),
+    )  # fmt: skip
+    db.session.add(instance)
+    db.session.flush()
+    quotas.check(portal, instance)
+    policies.admit(portal, actor, "instance.import", instance, action="create")
+    operations.open_for_instance(actor, "instance.import", instance)
+    event_log.record(
+        portal, "instance.imported", actor=actor, instance=instance,
+        message=f"{name} was imported: it is only observed.", data={"foreign": found.item.name, "image": found.item.image},
+    )  # fmt: skip
+    return instance
+
+
+def default_name(name: str) -> str:
+    """What somebody else called it, as a name of an instance."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-") or "imported"
+    return plain if not catalog.check_name(plain) else f"imported-{plain}"[:63].strip("-")
+
+
+def _taken(tenant_id: str, name: str) -> bool:
+    query = select(Instance.id).where(Instance.tenant_id == tenant_id, Instance.name == name, Instance.destroyed_at.is_(None))
+    return db.session.scalar(query) is not None
+
+
+def _spec(item: Foreign) -> InstanceSpec:
+    """What can be told of what its maker wanted: its limits, and whether it is restarted."""
+    resources = {}
+    if memory := item.details.get("memory_bytes"):
+        resources["memory"] = quotas.written("memory", int(memory))
+    if cores := item.details.get("cpu_cores"):
+        resources["cpu"] = quotas.written("cpu", Decimal(str(cores)))
+    return InstanceSpec.model_validate({"resources": resources, "restart": item.details.get("restart") or "never"})
+
+
+def _kept(adapter: Adapter, version: str, item: Foreign) -> dict[str, Any]:
+    return {
+        "name": item.name, "image": item.image, "ports": _ports(adapter, version, item),
+        "details": json.loads(json.dumps(dict(item.details), default=str)),
+    }  # fmt: skip
+
+
+def _ports(adapter: Adapter, version: str, item: Foreign) -> dict[str, int]:
+    """By the adapter's names where it knows the number. What tells no ports is taken to have those of its kind."""
+    try:
+        named = {spec.default: spec.name for spec in adapter.ports(version)}
+    except (LookupError, ValueError):
+        named = {}
+    numbers = sorted(item.details.get("ports") or named)
+    return {named.get(number, f"port-{number}"): number for number in numbers}
+
+
+def _tell_runtime(portal: Portal, cluster: Cluster) -> None:
+    """So that this process observes it at once; others learn it with their next look at the cluster."""
+    try:
+        clusters.connect(portal, cluster).recognise(plans.guests(cluster.id))
+    except Retry:
+        return
+
+
+# ---- adopting and forgetting
+
+
+def adopt(portal: Portal, actor: Actor, instance_id: str) -> Instance:
+    """The portal manages it from now on, as it is: it is neither touched nor made anew by that."""
+    with transaction() as after_commit:
+        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ, lock=True)
+        access.require(actor, Permission.CLUSTER_MANAGE, Scope())
+        access.require(actor, Permission.INSTANCE_CREATE, access.scope_of(instance))
+        if instance.managed:
+            raise Conflict(f"{instance.name} is managed by the portal already.")
+        if instance.destroyed_at is not None or instance.reason == GONE:
+            raise Conflict(f"{instance.name} no longer exists in its cluster. Forget it here.")
+        instance.managed = True
+        instance.generation += 1
+        instance.updated_at = instance.due_at = clock.now()
+        instance.crashes = instance.attempts = 0
+        policies.admit(portal, actor, "instance.adopt", instance, action="create")
+        operations.open_for_instance(actor, "instance.adopt", instance)
+        event_log.record(
+            portal, "instance.adopted", actor=actor, instance=instance,
+            message=f"{instance.name} was adopted: the portal manages it from now on.",
+        )  # fmt: skip
+        after_commit(_tell_runtime, portal, plans.cluster_of(instance))
+        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
+    return instance
+
+
+def forget(portal: Portal, actor: Actor, instance_id: str) -> Instance:
+    """Take an imported or adopted instance out of the portal; what runs there runs on and is not touched."""
+    with transaction() as after_commit:
+        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ, lock=True)
+        access.require(actor, Permission.INSTANCE_DELETE, access.scope_of(instance))
+        if not instance.foreign_id:
+            raise Conflict(f"{instance.name} was made by the portal. Delete it instead.")
+        if instance.destroyed_at is not None or instance.desired == Desired.DELETED:
+            raise Conflict(f"{instance.name} is being deleted, or is gone already.")
+        policies.admit(portal, actor, "instance.forget", instance, action="delete")
+        instance.generation += 1
+        now = clock.now()
+        gone: dict[str, Any] = {
+            "desired": Desired.DELETED, "keep_data": True, "phase": Phase.DESTROYED, "sync": Sync.SYNCED,
+            "health": HealthState.UNKNOWN, "reason": "Forgotten", "next_action": "", "due_at": None, "turn_at": None,
+            "message": "Forgotten. What runs in the cluster was not touched.", "phase_since": now, "phase_deadline": None,
+            "destroyed_at": now, "updated_at": now, "observed_generation": instance.generation, "lease_holder": "",
+            "lease_until": None,
+        }  # fmt: skip
+        for name, value in gone.items():
+            setattr(instance, name, value)
+        ports.release(instance.id)
+        secrets.forget(instance.id)
+        operations.close_for_instance(portal, instance, instance.generation, CANCELLED, message="Forgotten")
+        event_log.record(
+            portal, "instance.forgotten", actor=actor, instance=instance,
+            message=f"{instance.name} was forgotten. What runs in the cluster was not touched.",
+        )  # fmt: skip
+        after_commit(_tell_runtime, portal, plans.cluster_of(instance))
+    return instance

@@ -1,0 +1,62 @@
+"""Signing in, step by step: the password, then a code where somebody has a second factor; both slowed down."""
+
+from __future__ import annotations
+
+from clawportal.contracts.permissions import Permission
+from clawportal.engine.portal import Portal
+from clawportal.errors import PasswordChangeRequired, Unauthenticated
+from clawportal.models import User
+from clawportal.services import oidc_providers
+from clawportal.services.identity import clients, devices, identity, otp, throttle
+from clawportal.services.identity.otp import OtpRequired
+
+
+def first_step(portal: Portal, name: str, password: str, address: str, kept: str = "") -> User:
+    """Whose password this is. The caller must ask `otp.enabled` before letting anybody in. `kept`: what the browser keeps."""
+    device = devices.known(portal, kept, name) if kept else ""
+    with throttle.guarded(portal, "password", name, address, device=device):
+        if passwords_for_all(portal):
+            return identity.authenticate(portal, name, password)
+        return _administrator(portal, name, password)
+
+
+def passwords_for_all(portal: Portal) -> bool:
+    """Whether everybody may sign in with a password. Without a provider that is switched on there is no other way."""
+    return portal.settings.password_sign_in or not oidc_providers.buttons()
+
+
+def _administrator(portal: Portal, name: str, password: str) -> User:
+    """The way in for an emergency. Everybody else gets the same answer, so that nobody can try passwords here."""
+    detail = "The name or the password is wrong, or you are no administrator: everybody else signs in through a provider."
+    try:
+        user = identity.authenticate(portal, name, password)
+    except Unauthenticated as problem:
+        raise Unauthenticated(detail) from problem
+    if not any(Permission.PORTAL_ADMIN in grant.permissions for grant in identity.actor_of(portal, user).grants):
+        raise Unauthenticated(detail)
+    return user
+
+
+def both_steps(portal: Portal, name: str, password: str, code: str, address: str) -> User:
+    """Who signs in, in one go; OtpRequired, with the proof of the first step, when a code is needed and none was sent."""
+    user = first_step(portal, name, password, address)
+    require_own_password(user)
+    if not otp.enabled(user.id):
+        return user
+    if not code:
+        raise OtpRequired(clients.challenge(portal, user))
+    otp.check(portal, user, code, address)
+    return user
+
+
+def require_own_password(user: User) -> None:
+    """For programs; in a browser the page for changing it comes first."""
+    if user.must_change_password:
+        raise PasswordChangeRequired
+
+
+def second_step(portal: Portal, challenge: str, code: str, address: str) -> User:
+    """Who signs in, with the proof of the first step and a code."""
+    user = clients.challenged(portal, challenge)
+    otp.check(portal, user, code, address)
+    return user

@@ -1,0 +1,265 @@
+"""One turn of a conversation with a running claw, passed on piece by piece.
+
+The claw is asked by a thread of its own: the caller can be told that it still thinks, a turn ends at its time limit whatever the
+claw does, and a caller who leaves takes nothing with him.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+
+from clawportal import bounded
+from clawportal.contracts.adapters import ChatEvent
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.db import db
+from clawportal.engine.log_hub import Masker
+from clawportal.engine.portal import Portal
+from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, Retry, Unsupported
+from clawportal.lifecycle import Phase
+from clawportal.models import Instance
+from clawportal.services.clusters import clusters
+from clawportal.services.configuration import layers
+from clawportal.services.events import event_log
+from clawportal.services.fleet import plans
+from clawportal.services.rights import access
+
+log = logging.getLogger(__name__)
+
+MAX_TEXT = 100_000
+TURN_SECONDS = bounded.TURN
+WAIT_SECONDS = 60.0
+"""How long a message waits for the one before it in the same conversation."""
+PULSE = 2.0
+"""With `pulses`, None comes this often while the claw thinks, seconds."""
+SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+DEFAULT_SESSION = "default"
+
+_MOST_WORDS = 4_000
+"""Of what a claw says about a failure, characters."""
+_TRY_AGAIN = "Try again; if it stays so, look at the claw's log."
+
+
+@dataclass(frozen=True)
+class _Turn:
+    key: str
+    """One instance, one person, one conversation."""
+    ask: Callable[[], Iterator[ChatEvent]]
+    mask: Masker
+
+
+def chat(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> Iterator[ChatEvent]:
+    """Say `text` in the conversation `session` of this person. Ends with one `final` or one `error`.
+
+    What is wrong with the request raises here; what goes wrong with the claw later is told as an `error` event.
+    """
+    return _without_pulse(pulsing(portal, actor, instance_id, session, text))
+
+
+def _without_pulse(events: Generator[ChatEvent | None, None, None]) -> Iterator[ChatEvent]:
+    with closing(events):
+        yield from (event for event in events if event is not None)
+
+
+def pulsing(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> Generator[ChatEvent | None, None, None]:
+    """As `chat`, with None every few seconds while there is nothing new, so that a stream can show that it is alive."""
+    _check(session, text)
+    turn = _prepare(portal, actor, instance_id, session, text)
+    return _events(portal, turn)
+
+
+def _check(session: str, text: str) -> None:
+    errors = []
+    if not SESSION.fullmatch(session):
+        errors.append(FieldError("session", "must be 1 to 64 letters, digits, dashes or underscores"))
+    if not text.strip():
+        errors.append(FieldError("text", "Write something to say.", "missing"))
+    elif len(text) > MAX_TEXT:
+        errors.append(FieldError("text", f"may have {MAX_TEXT:,} characters at most; these are {len(text):,}", "too_long"))
+    if errors:
+        raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors), errors=errors)
+
+
+def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> _Turn:
+    """All that needs the database; afterwards none of it is held."""
+    instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CHAT)
+    adapter = plans.adapter_of(portal, instance)
+    if instance.foreign_id:
+        raise Unsupported(f"{instance.name} was adopted: the portal does not know its access token. Talk to it as before.")
+    if "chat" not in adapter.capabilities:
+        raise Unsupported(f"{adapter.title} cannot be chatted with from here.")
+    _require_running(instance)
+    runtime = clusters.connect(portal, plans.cluster_of(instance))
+    io = plans.io_of(portal, instance, runtime)
+    io.secret("")  # opens the secrets now: later there is no database session
+    context = plans.context_of(portal, instance, adapter, runtime, plans.ports_of(runtime, instance))
+    mask = Masker(layers.open_secrets(portal, instance).values())
+    # two people must never meet in one conversation by choosing the same name for it
+    private = f"{actor.id}-{session}"
+    # only that it happened, never what was said
+    event_log.record(
+        portal, "instance.chatted", actor=actor, instance=instance, message=f"{actor.name} chatted with {instance.name}."
+    )
+    db.session.rollback()
+    return _Turn(f"{instance_id}/{private}", lambda: adapter.chat(io, context, private, text), mask)
+
+
+def _require_running(instance: Instance) -> None:
+    if instance.phase == Phase.RUNNING:
+        return
+    advice = {
+        Phase.STOPPED: "Start it first.",
+        Phase.FAILED: f"{instance.message} {instance.next_action}".strip(),
+        Phase.DELETING: "It is being deleted.",
+        Phase.STOPPING: "Wait until it has stopped, then start it.",
+    }.get(Phase(instance.phase), "Wait until it runs.")
+    raise Conflict(f"{instance.name} is {instance.phase} and cannot answer now. {advice}")
+
+
+# ---- the turn
+
+
+def _events(portal: Portal, turn: _Turn) -> Generator[ChatEvent | None, None, None]:
+    """Starts when first asked for; closing it ends the turn as soon as the claw says its next word."""
+    said = bounded.SizedQueue[ChatEvent](1000, bounded.MIB, lambda event: len(event.text))
+    gone = threading.Event()
+    threading.Thread(target=_ask, args=(turn, said, gone), name=f"chat-{turn.key[:20]}", daemon=True).start()
+    end = time.monotonic() + TURN_SECONDS
+    try:
+        while True:
+            try:
+                event = said.get(timeout=min(PULSE, max(0.0, end - time.monotonic())))
+            except queue.Empty:
+                if time.monotonic() >= end or portal.stopping.is_set():
+                    yield _late(portal)
+                    return
+                yield None
+                continue
+            yield event
+            if event.kind in ("final", "error"):
+                return
+    finally:
+        gone.set()
+
+
+def _late(portal: Portal) -> ChatEvent:
+    if portal.stopping.is_set():
+        return ChatEvent("error", "The portal is being stopped.", remedy="Send the message again in a moment.")
+    return ChatEvent(
+        "error", f"The claw did not finish within {TURN_SECONDS / 60:.0f} minutes.",
+        remedy="It may still be working; look at its log, or ask for less at a time.",
+    )  # fmt: skip
+
+
+def _ask(turn: _Turn, said: bounded.SizedQueue[ChatEvent], gone: threading.Event) -> None:
+    """In a thread of its own: every end of it is one `final` or one `error`, never an exception."""
+    for event in _answered(turn, gone):
+        while not gone.is_set():
+            try:
+                said.put(event, timeout=1)
+                break
+            except queue.Full:
+                continue
+        if gone.is_set() or event.kind in ("final", "error"):
+            return
+
+
+def _answered(turn: _Turn, gone: threading.Event) -> Iterator[ChatEvent]:
+    try:
+        with _alone(turn.key, gone):
+            yield from _spoken(turn)
+    except Problem as problem:
+        yield ChatEvent("error", turn.mask(problem.detail), remedy=_TRY_AGAIN)
+    except (Retry, GiveUp) as verdict:
+        yield ChatEvent("error", turn.mask(str(verdict)), remedy=getattr(verdict, "remedy", "") or _TRY_AGAIN)
+    except OSError as error:
+        yield ChatEvent("error", turn.mask(f"The claw does not answer: {error.strerror or error}."), remedy=_TRY_AGAIN)
+    except Exception as error:
+        log.exception("a turn with %s failed", turn.key)
+        yield ChatEvent(
+            "error",
+            f"The portal could not read the claw's answer ({type(error).__name__}).",
+            remedy="The portal's log has the details.",
+        )
+
+
+def _spoken(turn: _Turn) -> Iterator[ChatEvent]:
+    events = turn.ask()
+    with closing(events) if hasattr(events, "close") else _nothing():  # type: ignore[type-var]  # generators have close
+        size = 0
+        for event in events:
+            size += len(event.text) if event.kind == "delta" else 0
+            if max(size, len(event.text)) > bounded.ANSWER:
+                yield _too_long()
+                return
+            if event.kind == "error":
+                words = turn.mask(event.text[:_MOST_WORDS])
+                event = replace(event, text=words, remedy=event.remedy or _TRY_AGAIN)
+            yield event
+            if event.kind in ("final", "error"):
+                return
+    yield ChatEvent(
+        "error", "The claw broke off in the middle of its answer.", remedy="See whether it still runs, then try again."
+    )
+
+
+def _too_long() -> ChatEvent:
+    return ChatEvent(
+        "error", f"The answer is longer than {bounded.size_in_words(bounded.ANSWER)}, so the rest was left out.",
+        remedy="Ask for less at a time.",
+    )  # fmt: skip
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+# ---- one turn at a time in a conversation
+
+
+class _Lines:
+    """A lock for each conversation that is under way."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+
+    def join(self, key: str) -> threading.Lock:
+        with self._guard:
+            lock, users = self._locks.get(key, (threading.Lock(), 0))
+            self._locks[key] = (lock, users + 1)
+            return lock
+
+    def leave(self, key: str) -> None:
+        with self._guard:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, users - 1)
+
+
+_lines = _Lines()
+
+
+@contextmanager
+def _alone(key: str, gone: threading.Event) -> Iterator[None]:
+    lock = _lines.join(key)
+    try:
+        end = time.monotonic() + WAIT_SECONDS
+        while not lock.acquire(timeout=0.5):
+            if gone.is_set() or time.monotonic() > end:
+                raise Conflict("The claw is still busy with an earlier message of this conversation.")
+        try:
+            yield
+        finally:
+            lock.release()
+    finally:
+        _lines.leave(key)

@@ -1,0 +1,1 @@
+"""One pass over one instance: from what is wanted to what is."""

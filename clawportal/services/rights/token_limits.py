@@ -1,0 +1,116 @@
+"""What an API token is narrowed to: some of its owner's permissions, and networks from which it may come."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from clawportal.contracts.permissions import Actor, Grant
+from clawportal.db import db
+from clawportal.errors import Forbidden, Invalid
+from clawportal.models import ApiToken
+
+MAX_NETWORKS = 50
+MOST = 200
+"""Tokens of one person that are not revoked: a program gone wild must not fill the table."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """None means: not limited."""
+
+    scopes: tuple[str, ...] | None = None
+    addresses: tuple[str, ...] | None = None
+
+    @property
+    def stored_scopes(self) -> list[str] | None:
+        return None if self.scopes is None else list(self.scopes)
+
+    @property
+    def stored_addresses(self) -> list[str] | None:
+        return None if self.addresses is None else list(self.addresses)
+
+
+NO_LIMITS = Limits()
+
+
+def checked(actor: Actor, wanted: Limits, owner: Actor | None = None) -> Limits:
+    """The limits in their one form; Invalid for what whoever the token stands for has not, or what cannot be read."""
+    if actor.token_id is not None:
+        _require_unlimited(actor.token_id)
+    scopes = None if wanted.scopes is None else _scopes(actor if owner is None else owner, wanted.scopes, mine=owner is None)
+    return Limits(scopes, None if not wanted.addresses else _networks(wanted.addresses))
+
+
+def end_of_own(actor: Actor, expires_at: datetime | None) -> datetime | None:
+    """When a token ends that somebody makes for oneself: with the token that it is made with, at the latest."""
+    held = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == actor.id, ApiToken.revoked_at.is_(None))
+    if (db.session.scalar(held) or 0) >= MOST:
+        raise Forbidden(f"You have {MOST} tokens already. Revoke those that are not used any more.")
+    made_with = db.session.get(ApiToken, actor.token_id) if actor.token_id is not None else None
+    ends = [end for end in (expires_at, made_with.expires_at if made_with else None) if end is not None]
+    return min(ends, default=None)
+
+
+def _require_unlimited(token_id: str) -> None:
+    """A limited token could make itself one without limits."""
+    row = db.session.execute(select(ApiToken.scopes, ApiToken.addresses).where(ApiToken.id == token_id)).one_or_none()
+    if row is None or row.scopes is not None or row.addresses is not None:
+        raise Forbidden("A token that is limited itself cannot make tokens. Sign in with your password instead.")
+
+
+def _scopes(actor: Actor, wanted: Iterable[str], *, mine: bool) -> tuple[str, ...]:
+    own = {str(permission) for grant in actor.grants for permission in grant.permissions}
+    found = sorted(set(wanted))
+    if not found:
+        raise Invalid.field("scopes", "Name at least one permission, or leave the limit out.", "missing")
+    beyond = [name for name in found if name not in own]
+    if beyond:
+        names = ", ".join(beyond)
+        words = f"You do not have {names} yourself, so no token can have it."
+        raise Invalid.field("scopes", words if mine else f"The account does not have {names}, so no token of it can.", "unknown")
+    return tuple(found)
+
+
+def _networks(wanted: Iterable[str]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for text in wanted:
+        try:
+            found[str(ipaddress.ip_network(text.strip()))] = None
+        except ValueError as error:
+            raise Invalid.field(
+                "addresses", f"{text.strip()[:60]!r} is no address or network. Write 192.0.2.7 or 192.0.2.0/24."
+            ) from error
+    if len(found) > MAX_NETWORKS:
+        raise Invalid.field("addresses", f"A token may have {MAX_NETWORKS} networks at most.")
+    return tuple(found)
+
+
+def address_allowed(networks: list[str] | None, address: str) -> bool:
+    """Whether a token with these networks may come from there; from an unknown address only one without networks may."""
+    if not networks:
+        return True
+    try:
+        came = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(came, ipaddress.IPv6Address) and came.ipv4_mapped:
+        came = came.ipv4_mapped  # a server that listens on both sees IPv4 like this
+    return any(came in ipaddress.ip_network(network) for network in networks)
+
+
+def narrowed(actor: Actor, scopes: list[str] | None) -> Actor:
+    """Only what the token was made for, and only while its owner has it."""
+    if scopes is None:
+        return actor
+    wanted = frozenset(scopes)
+    return replace(actor, grants=_only(actor.grants, wanted), withheld=_only(actor.withheld, wanted))
+
+
+def _only(grants: Iterable[Grant], wanted: frozenset[str]) -> tuple[Grant, ...]:
+    kept = (replace(grant, permissions=frozenset(p for p in grant.permissions if str(p) in wanted)) for grant in grants)
+    return tuple(grant for grant in kept if grant.permissions)

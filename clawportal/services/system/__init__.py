@@ -1,0 +1,1 @@
+"""The portal itself: its settings, its clock, its disk."""

@@ -1,0 +1,1 @@
+"""Organisations, projects, members, roles and quotas."""

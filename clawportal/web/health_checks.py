@@ -1,0 +1,97 @@
+"""What the portal finds when it looks at itself, asked at most once a minute: some checks start a process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.runtimes import Capacity
+from clawportal.http.security import portal
+from clawportal.models import Cluster
+from clawportal.models.clusters import HEALTHY, UNREACHABLE
+from clawportal.services import practice
+from clawportal.services.audit import chain
+from clawportal.services.clusters import clusters
+from clawportal.services.system import trusted_clock
+
+log = logging.getLogger(__name__)
+
+_FRESH = 60.0
+_lock = threading.Lock()
+_kept: dict[str, tuple[float, list[DoctorResult]]] = {}
+
+
+def everything() -> list[DoctorResult]:
+    """Findings of all plugins, and of the portal about its own parts."""
+    return [*_of_plugins(), _practice(), *(_reachable(cluster) for cluster in clusters.everything())]
+
+
+def wrong(actor: Actor) -> list[DoctorResult]:
+    """What is not well; only for those who look after the portal."""
+    if not actor.has(Permission.PORTAL_READ):
+        return []
+    return [finding for finding in [*_of_plugins(), _practice()] if not finding.ok]
+
+
+def _audit() -> list[DoctorResult]:
+    """What keeps the audit from being whole, or old things from being deleted."""
+    found = []
+    if (broken := chain.known_break()) is not None:
+        message = f"The audit is broken at entry {broken}: its head was not the one that this portal had signed."
+        remedy = "Look into it on the page of the audit, and acknowledge it there."
+        found.append(DoctorResult("audit", False, message, remedy))
+    if ahead := trusted_clock.ahead():
+        remedy = "Correct the clock; or, if it is right, run: clawportal audit confirm-clock"
+        found.append(DoctorResult("clock", False, trusted_clock.sentence(ahead), remedy))
+    return found
+
+
+def _of_plugins() -> list[DoctorResult]:
+    folder = str(portal().settings.data_dir)
+    with _lock:
+        at, found = _kept.get(folder, (0.0, []))
+        if not at or time.monotonic() - at > _FRESH:
+            found = [*(finding for findings in _asked(folder) for finding in findings), *_audit()]
+            _kept.clear()
+            _kept[folder] = (time.monotonic(), found)
+    return list(found)
+
+
+def _asked(folder: str) -> list[list[DoctorResult]]:
+    """Plugin by plugin: a check that fails is a finding too."""
+    answers = []
+    for implementation in portal().registry.hook.doctor_checks.get_hookimpls():
+        try:
+            answers.append(list(implementation.function(*(folder for _ in implementation.argnames)) or ()))
+        except Exception as error:
+            log.exception("the checks of plugin %s failed", implementation.plugin_name)
+            remedy = "Repair the plugin, or leave it out with CLAWPORTAL_PLUGINS."
+            answers.append([DoctorResult(implementation.plugin_name, False, f"the check itself failed: {error}", remedy)])
+    return answers
+
+
+def _practice() -> DoctorResult:
+    if not practice.enabled():
+        return DoctorResult("practice model", True, "It is switched off.")
+    if practice.moved(portal()):
+        taken = portal().settings.practice_model_port
+        return DoctorResult("practice model", True, f"Port {taken} is taken, so it listens at {portal().practice_url}.")
+    if portal().practice_url:
+        return DoctorResult("practice model", True, f"It listens at {portal().practice_url}.")
+    remedy = "Set CLAWPORTAL_PRACTICE_MODEL_PORT to a free port and restart the portal."
+    return DoctorResult("practice model", False, "It is switched on, but cannot listen on its port.", remedy)
+
+
+def _reachable(cluster: Cluster) -> DoctorResult:
+    name, problem = f"cluster {cluster.title or cluster.name}", capacity(cluster)[1]
+    good = "It answers." if cluster.health == HEALTHY else "It was not asked yet."
+    return DoctorResult(name, not problem, problem or good, "Check that the place is up and its settings are right.")
+
+
+def capacity(cluster: Cluster) -> tuple[Capacity | None, str]:
+    """What a place had to give when it was looked at last, or why it cannot be told. It is not asked: it may hang."""
+    known = Capacity(**cluster.capacity) if cluster.capacity else None
+    return known, cluster.health_message if cluster.health == UNREACHABLE else ""

@@ -1,0 +1,21 @@
+"""What rules in warning mode said to a change that went through, and what was put right of it: for the message that follows."""
+
+from __future__ import annotations
+
+from flask import flash
+
+from clawportal.models import Instance
+from clawportal.services import policies
+from clawportal.services.configuration import catalog
+from clawportal.web.words import told
+
+
+def words(instance: Instance) -> str:
+    said = (*(verdict.sentence for verdict in policies.warnings_of(instance)), *catalog.notes_of(instance))
+    return " ".join(map(told, said))
+
+
+def tell(instance: Instance) -> None:
+    """On the next page."""
+    if said := words(instance):
+        flash(said, "warning")
