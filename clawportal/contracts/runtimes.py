@@ -209,7 +209,7 @@ class Runtime(Protocol):
     """One connection to one place. Every method may be called twice; none needs the portal to have been alive in between."""
 
     capabilities: frozenset[str]
-    """Words of `clawportal.runtimes.CAPABILITIES`, which says what each means; exactly one of `artifacts` and `images`.
+    """Words of `clawportal.runtime_helpers.CAPABILITIES`, which says what each means; exactly one of `artifacts` and `images`.
     The same for the life of a connection."""
 
     def layout(self, ref: Ref, artifacts: Iterable[Artifact], image: Image | None = None) -> Layout: ...

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from clawportal import clock
-from clawportal.adapters import plain
+from clawportal.adapter_helpers import plain
 from clawportal.contracts.adapters import LogRecord
 from clawportal.contracts.runtimes import LogLine
 

@@ -20,7 +20,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Problem, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, PortAllocation
-from clawportal.runtimes import ALIVE
+from clawportal.runtime_helpers import ALIVE
 from clawportal.services.clusters import clusters, reachability
 from clawportal.services.fleet import plans, storage
 from clawportal.services.reconcile import converge, start_limiter, unmanaged

@@ -11,7 +11,7 @@ import pytest
 from clawportal.contracts.runtimes import Observed, Ref, RunState
 from clawportal.contracts.workloads import File
 from clawportal.errors import Conflict, GiveUp, Problem, Retry
-from clawportal.runtimes import ALIVE
+from clawportal.runtime_helpers import ALIVE
 from clawportal.testing.lab import POLITE, SLEEPER, STUBBORN, Lab, without_time
 
 _GRANDCHILD = """

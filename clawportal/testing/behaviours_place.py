@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clawportal.errors import Unsupported
-from clawportal.runtimes import CAPABILITIES
+from clawportal.runtime_helpers import CAPABILITIES
 from clawportal.testing.lab import Lab
 
 _SERVER = """

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clawportal.adapters import change_by_paths, exit_verdict, json_file
+from clawportal.adapter_helpers import change_by_paths, exit_verdict, json_file
 from clawportal.contracts.adapters import AdapterIO, Change, ChatEvent, ExitVerdict, Health, HealthState, LogRecord, Version
 from clawportal.contracts.runtimes import (
     Capacity,
@@ -31,7 +31,7 @@ from clawportal.contracts.runtimes import (
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.contracts.workloads import Artifact, Check, Context, Image, Layout, PortSpec, Probe, Process, Workload
 from clawportal.errors import Conflict, FieldError, GiveUp, NotFound, Unavailable
-from clawportal.runtimes import IN_CONTAINERS, Without
+from clawportal.runtime_helpers import IN_CONTAINERS, Without
 
 
 @dataclass

@@ -6,8 +6,8 @@ that belongs to the portal carries its labels; nothing else is ever touched.
 
 from __future__ import annotations
 
-from clawportal import hookimpl
-from clawportal.contracts.runtimes import RuntimeDriver
+from clawportal.sdk import hookimpl
+from clawportal.sdk.runtimes import RuntimeDriver
 from clawportal_docker.driver import DockerDriver
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
-from clawportal.contracts.workloads import File
-from clawportal.errors import GiveUp
+from clawportal.sdk.errors import GiveUp
+from clawportal.sdk.runtimes import File
 
 PIECE = 1 << 20
 _LINKS = (tarfile.SYMTYPE, tarfile.LNKTYPE)

@@ -11,7 +11,7 @@ import docker
 import requests
 import requests.adapters
 
-from clawportal import bounded
+from clawportal.sdk import bounded
 
 LARGEST = 64 * bounded.MIB
 """Of one answer; the list of a thousand containers takes 3 MB."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets as random_bytes
 from collections.abc import Sequence
 
-from clawportal.contracts.runtimes import ExecSession, Ref
-from clawportal.errors import Conflict, GiveUp
+from clawportal.sdk.errors import Conflict, GiveUp
+from clawportal.sdk.runtimes import ExecSession, Ref
 from clawportal_docker import naming
 from clawportal_docker.engine import Engine
 from clawportal_docker.errors import told

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.runtimes import Ref, RuntimeEvent
-from clawportal.contracts.workloads import Check
-from clawportal.errors import GiveUp, Retry
-from clawportal.runtimes import config_refused, masked
+from clawportal.sdk.errors import GiveUp, Retry
+from clawportal.sdk.runtimes import Check, DoctorResult, Ref, RuntimeEvent, config_refused, masked
 from clawportal_docker import naming
 from clawportal_docker.errors import BROKEN, nobody_there
 

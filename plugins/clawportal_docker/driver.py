@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from clawportal.addresses import endpoint
-from clawportal.contracts.specs import Strict, parse_quantity
+from clawportal.sdk.addresses import endpoint
+from clawportal.sdk.runtimes import Strict, parse_quantity
 
 if TYPE_CHECKING:
-    from clawportal.contracts.runtimes import Place, Runtime
+    from clawportal.sdk.runtimes import Place, Runtime
 
 _HOST = r"(?:[^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])"
 _URL = re.compile(

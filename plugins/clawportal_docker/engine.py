@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, Any
 import docker
 import docker.errors
 
-from clawportal import certificates
-from clawportal.bounded import parse_json
-from clawportal.contracts.runtimes import Ref
-from clawportal.contracts.workloads import Image
-from clawportal.errors import Conflict, GiveUp, Invalid, Retry, Unavailable, Unsupported
+from clawportal.sdk import certificates
+from clawportal.sdk.bounded import parse_json
+from clawportal.sdk.errors import Conflict, GiveUp, Invalid, Retry, Unavailable, Unsupported
+from clawportal.sdk.runtimes import Image, Ref
 from clawportal_docker import archives, naming
 from clawportal_docker.client import Client, whole
 from clawportal_docker.diagnosis import is_podman
@@ -34,7 +33,7 @@ from clawportal_docker.errors import BROKEN
 from clawportal_docker.forward import Forward
 
 if TYPE_CHECKING:
-    from clawportal.contracts.runtimes import Place
+    from clawportal.sdk.runtimes import Place
     from clawportal_docker.driver import DockerSettings
 
 API = "1.41"

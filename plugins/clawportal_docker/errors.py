@@ -10,8 +10,8 @@ import docker.errors
 import requests.exceptions
 import urllib3.exceptions
 
-from clawportal.contracts.runtimes import Ref
-from clawportal.errors import Conflict, GiveUp, Retry, Unavailable
+from clawportal.sdk.errors import Conflict, GiveUp, Retry, Unavailable
+from clawportal.sdk.runtimes import Ref
 
 BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException, OSError)
 """What a connection that ended can raise, whichever library noticed first."""

@@ -8,9 +8,8 @@ from typing import Any
 
 import docker.errors
 
-from clawportal.contracts.runtimes import FileEntry, Ref
-from clawportal.contracts.workloads import Image, Workload
-from clawportal.errors import Retry
+from clawportal.sdk.errors import Retry
+from clawportal.sdk.runtimes import FileEntry, Image, Ref, Workload
 from clawportal_docker import archives, naming
 from clawportal_docker.engine import LONG, Engine
 from clawportal_docker.errors import told

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import IO
 from urllib.parse import urlsplit
 
-from clawportal.errors import Unavailable
+from clawportal.sdk.errors import Unavailable
 
 DOCKER = "/var/run/docker.sock"
 PATIENCE = 20.0

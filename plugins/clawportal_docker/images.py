@@ -8,8 +8,8 @@ from typing import Any
 import docker
 import docker.errors
 
-from clawportal.contracts.runtimes import Progress
-from clawportal.errors import GiveUp, Retry
+from clawportal.sdk.errors import GiveUp, Retry
+from clawportal.sdk.runtimes import Progress
 from clawportal_docker.errors import BROKEN, told
 
 _DENIED = ("denied", "unauthorized", "authentication required")

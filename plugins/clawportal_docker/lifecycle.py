@@ -10,10 +10,8 @@ from typing import Any
 
 import docker.errors
 
-from clawportal.contracts.runtimes import Observed, Ref
-from clawportal.contracts.workloads import Workload
-from clawportal.errors import Conflict, GiveUp, Retry
-from clawportal.runtimes import secret_env
+from clawportal.sdk.errors import Conflict, GiveUp, Retry
+from clawportal.sdk.runtimes import Observed, Ref, Workload, secret_env
 from clawportal_docker import archives, diagnosis, naming, unmanaged
 from clawportal_docker.errors import BROKEN, not_running, told
 from clawportal_docker.files import Files

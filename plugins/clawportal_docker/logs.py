@@ -10,8 +10,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from clawportal import bounded
-from clawportal.contracts.runtimes import LogLine
+from clawportal.sdk import bounded
+from clawportal.sdk.runtimes import LogLine
 from clawportal_docker.errors import BROKEN, told
 from clawportal_docker.streams import Pump, Stream, frames
 

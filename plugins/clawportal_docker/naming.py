@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from clawportal.contracts.runtimes import Ref
-from clawportal.contracts.specs import parse_quantity
-from clawportal.contracts.workloads import Layout, Process, Workload
+from clawportal.sdk.runtimes import Layout, Process, Ref, Workload, parse_quantity
 
 if TYPE_CHECKING:
     from clawportal_docker.driver import DockerSettings

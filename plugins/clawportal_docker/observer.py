@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
-from clawportal.contracts.runtimes import Capacity, Observed, Ref, RunState, Sample
-from clawportal.errors import Retry, Unavailable
+from clawportal.sdk.errors import Retry, Unavailable
+from clawportal.sdk.runtimes import Capacity, Observed, Ref, RunState, Sample
 from clawportal_docker import naming, unmanaged
 from clawportal_docker.diagnosis import past_events
 from clawportal_docker.engine import TIMEOUT, Engine, is_previous
@@ -22,7 +22,7 @@ from clawportal_docker.errors import BROKEN, told
 from clawportal_docker.streams import Pump
 
 if TYPE_CHECKING:
-    from clawportal.contracts.runtimes import Place
+    from clawportal.sdk.runtimes import Place
     from clawportal_docker.driver import DockerSettings
 
 _DISK_EVERY = 600.0

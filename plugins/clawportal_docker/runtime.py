@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING
 
 import docker.errors
 
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.runtimes import Foreign, LogLine, Progress, Ref, RuntimeEvent, Separation, SeparationLevel
-from clawportal.contracts.workloads import Artifact, Image, Layout
-from clawportal.errors import Unavailable
-from clawportal.runtimes import IN_CONTAINERS, Without
+from clawportal.sdk.errors import Unavailable
+from clawportal.sdk.runtimes import (
+    IN_CONTAINERS,
+    Artifact,
+    DoctorResult,
+    Foreign,
+    Image,
+    Layout,
+    LogLine,
+    Progress,
+    Ref,
+    RuntimeEvent,
+    Separation,
+    SeparationLevel,
+    Without,
+)
 from clawportal_docker import diagnosis, images, logs, naming, unmanaged
 from clawportal_docker.commands import Commands
 from clawportal_docker.engine import LONG
@@ -20,7 +31,7 @@ from clawportal_docker.errors import told
 from clawportal_docker.lifecycle import Starting
 
 if TYPE_CHECKING:
-    from clawportal.contracts.runtimes import Place
+    from clawportal.sdk.runtimes import Place
     from clawportal_docker.driver import DockerSettings
 
 _CAPABILITIES = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from clawportal import bounded
+from clawportal.sdk import bounded
 from clawportal_docker.errors import BROKEN
 
 if TYPE_CHECKING:

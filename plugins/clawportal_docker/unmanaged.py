@@ -10,9 +10,8 @@ from typing import Any
 import docker
 import docker.errors
 
-from clawportal.contracts.runtimes import Foreign, Observed, Ref, RunState
-from clawportal.errors import GiveUp, NotFound
-from clawportal.runtimes import MASK
+from clawportal.sdk.errors import GiveUp, NotFound
+from clawportal.sdk.runtimes import MASK, Foreign, Observed, Ref, RunState
 from clawportal_docker import naming
 
 _KINDS = {"openclaw": "openclaw", "clawdbot": "openclaw", "nanobot": "nanobot", "nanoclaw": "nanoclaw"}

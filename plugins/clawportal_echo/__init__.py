@@ -17,22 +17,34 @@ from typing import Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from clawportal import bounded, hookimpl
-from clawportal.adapters import change_by_paths, exit_verdict, json_file, last_words, level_of
-from clawportal.contracts.adapters import (
+from clawportal.sdk import bounded, hookimpl
+from clawportal.sdk.adapters import (
     Adapter,
     AdapterIO,
+    Artifact,
     Change,
     ChatEvent,
+    Check,
+    Context,
     ExitVerdict,
+    File,
     Health,
     HealthState,
+    Image,
+    InstanceSpec,
     LogRecord,
+    PortSpec,
+    Probe,
+    Process,
     Version,
+    Workload,
+    change_by_paths,
+    exit_verdict,
+    json_file,
+    last_words,
+    level_of,
 )
-from clawportal.contracts.specs import InstanceSpec
-from clawportal.contracts.workloads import Artifact, Check, Context, File, Image, PortSpec, Probe, Process, Workload
-from clawportal.errors import FieldError, Unavailable
+from clawportal.sdk.errors import FieldError, Unavailable
 
 # The claw travels as a file of the workload: so it also runs where the portal's own files are out of reach.
 _CLAW = Path(__file__).with_name("claw.py").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ when the first cluster of this kind is connected, not before.
 
 from __future__ import annotations
 
-from clawportal import hookimpl
-from clawportal.contracts.runtimes import RuntimeDriver
+from clawportal.sdk import hookimpl
+from clawportal.sdk.runtimes import RuntimeDriver
 from clawportal_kubernetes.driver import KubernetesDriver
 
 

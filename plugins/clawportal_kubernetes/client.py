@@ -16,8 +16,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 
-from clawportal import bounded, certificates, pasted
-from clawportal.errors import GiveUp, Retry, Unavailable
+from clawportal.sdk import bounded, certificates, pasted
+from clawportal.sdk.errors import GiveUp, Retry, Unavailable
 from clawportal_kubernetes import names, transport
 
 if TYPE_CHECKING:

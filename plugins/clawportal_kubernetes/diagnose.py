@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.errors import GiveUp, Problem, Retry
+from clawportal.sdk.errors import GiveUp, Problem, Retry
+from clawportal.sdk.runtimes import DoctorResult
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 from clawportal_kubernetes.metrics import METRICS
 

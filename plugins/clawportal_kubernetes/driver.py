@@ -12,12 +12,12 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 from pydantic.config import JsonDict
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from clawportal.addresses import endpoint
-from clawportal.contracts.specs import Strict, parse_quantity
-from clawportal.errors import Invalid
+from clawportal.sdk.addresses import endpoint
+from clawportal.sdk.errors import Invalid
+from clawportal.sdk.runtimes import Strict, parse_quantity
 
 if TYPE_CHECKING:
-    from clawportal.contracts.runtimes import Place, Runtime
+    from clawportal.sdk.runtimes import Place, Runtime
     from clawportal_kubernetes import kubeconfig as reading
 
 _ADVANCED: JsonDict = {"x-advanced": True}

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
-from clawportal.contracts.runtimes import Observed, Ref, RunState
+from clawportal.sdk.runtimes import Observed, Ref, RunState
 from clawportal_kubernetes import names
 from clawportal_kubernetes.client import parse_time
 from clawportal_kubernetes.projection import OWN_MANAGERS

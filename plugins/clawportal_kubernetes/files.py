@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from clawportal.contracts.runtimes import FileEntry
-from clawportal.contracts.workloads import File
-from clawportal.errors import Conflict, GiveUp, Unavailable
+from clawportal.sdk.errors import Conflict, GiveUp, Unavailable
+from clawportal.sdk.runtimes import File, FileEntry
 from clawportal_kubernetes import scripts
 from clawportal_kubernetes.streams import CLOSE, STDIN, STDOUT, Channel
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from clawportal import certificates
+from clawportal.sdk import certificates
 
 Json = dict[str, Any]
 _FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import urllib3
 
-from clawportal import bounded
-from clawportal.contracts.runtimes import LogLine
-from clawportal.errors import Problem
+from clawportal.sdk import bounded
+from clawportal.sdk.errors import Problem
+from clawportal.sdk.runtimes import LogLine
 from clawportal_kubernetes import explain
 from clawportal_kubernetes.client import Api, ApiError, parse_time, verdict
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from clawportal.contracts.runtimes import Ref, Sample
-from clawportal.errors import Problem
+from clawportal.sdk.errors import Problem
+from clawportal.sdk.runtimes import Ref, Sample
 from clawportal_kubernetes import explain, names
 from clawportal_kubernetes.client import Api, ApiError, Json, parse_time, segment
 

@@ -18,9 +18,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import urllib3
 
-from clawportal.bounded import parse_json
-from clawportal.contracts.runtimes import Observed, Ref
-from clawportal.errors import GiveUp, Retry, Unavailable
+from clawportal.sdk.bounded import parse_json
+from clawportal.sdk.errors import GiveUp, Retry, Unavailable
+from clawportal.sdk.runtimes import Observed, Ref
 from clawportal_kubernetes import explain, names, projection
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 

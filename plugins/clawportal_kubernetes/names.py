@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from clawportal.contracts.runtimes import Ref
-from clawportal.errors import GiveUp
+from clawportal.sdk.errors import GiveUp
+from clawportal.sdk.runtimes import Ref
 
 MANAGER = "clawportal"
 """Field manager of everything that the portal applies."""

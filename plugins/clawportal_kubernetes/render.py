@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clawportal import runtimes
-from clawportal.contracts.runtimes import Ref
-from clawportal.contracts.specs import parse_quantity
-from clawportal.contracts.workloads import Image, Layout, Process, Workload
-from clawportal.errors import GiveUp
+from clawportal.sdk import runtimes
+from clawportal.sdk.errors import GiveUp
+from clawportal.sdk.runtimes import Image, Layout, Process, Ref, Workload, parse_quantity
 from clawportal_kubernetes import names, scripts
 
 if TYPE_CHECKING:

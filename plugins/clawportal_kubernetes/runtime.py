@@ -17,11 +17,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.runtimes import (
+from clawportal.sdk.errors import Conflict, GiveUp, Problem, Retry
+from clawportal.sdk.runtimes import (
+    IN_CONTAINERS,
+    Artifact,
     Capacity,
+    DoctorResult,
     ExecSession,
     FileEntry,
+    Image,
+    Layout,
     LogLine,
     Observed,
     Progress,
@@ -30,10 +35,12 @@ from clawportal.contracts.runtimes import (
     RuntimeEvent,
     Sample,
     Separation,
+    Without,
+    Workload,
+    config_refused,
+    masked,
+    secret_env,
 )
-from clawportal.contracts.workloads import Artifact, Image, Layout, Workload
-from clawportal.errors import Conflict, GiveUp, Problem, Retry
-from clawportal.runtimes import IN_CONTAINERS, Without, config_refused, masked, secret_env
 from clawportal_kubernetes import diagnose, explain, files, logs, metrics, names, render, scripts
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 from clawportal_kubernetes.mirror import Mirror
@@ -42,7 +49,7 @@ from clawportal_kubernetes.streams import Channel, Command, Tunnel, open_channel
 if TYPE_CHECKING:
     from websocket import WebSocket
 
-    from clawportal.contracts.runtimes import Place
+    from clawportal.sdk.runtimes import Place
     from clawportal_kubernetes.driver import KubernetesSettings
 
 _ROOTS = ("home", "state", "work")

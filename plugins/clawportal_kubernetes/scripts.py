@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from clawportal.contracts.workloads import File
-from clawportal.errors import GiveUp
+from clawportal.sdk.errors import GiveUp
+from clawportal.sdk.runtimes import File
 
 MISSING, UNSAFE, NOT_A_FOLDER = 44, 66, 67
 """Exit codes of the scripts below."""

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from clawportal.bounded import parse_json
-from clawportal.errors import Conflict, GiveUp, Unavailable
+from clawportal.sdk.bounded import parse_json
+from clawportal.sdk.errors import Conflict, GiveUp, Unavailable
 from clawportal_kubernetes import scripts
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 

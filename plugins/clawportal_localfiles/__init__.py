@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from clawportal import hookimpl
+from clawportal.sdk import hookimpl
 
 if TYPE_CHECKING:
-    from clawportal.contracts.stores import FileStore
+    from clawportal.sdk.stores import FileStore
 
 
 @hookimpl

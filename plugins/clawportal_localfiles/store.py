@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from clawportal.errors import Conflict, Invalid, NotFound, Unavailable
+from clawportal.sdk.errors import Conflict, Invalid, NotFound, Unavailable
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=,-]{0,199}(?:/[A-Za-z0-9_][A-Za-z0-9._@+=,-]{0,199})*")
 _BLOCK = 1024 * 1024

@@ -6,8 +6,8 @@ watches config.json and SOUL.md, so most changes need no restart; a WebSocket tu
 
 from __future__ import annotations
 
-from clawportal import hookimpl
-from clawportal.contracts.adapters import Adapter
+from clawportal.sdk import hookimpl
+from clawportal.sdk.adapters import Adapter
 from clawportal_nanobot.adapter import NanobotAdapter
 
 

@@ -12,22 +12,35 @@ from urllib.parse import parse_qsl, quote
 
 from pydantic import BaseModel
 
-from clawportal.adapters import change_by_paths, exit_verdict, json_file, key_missing, level_of, plain
-from clawportal.bounded import STREAM, TURN, Budget, parse_json
-from clawportal.contracts.adapters import (
+from clawportal.sdk.adapters import (
     AdapterIO,
+    Artifact,
     Change,
     ChatEvent,
+    Check,
+    Context,
     ExitVerdict,
+    File,
     Health,
     HealthState,
+    Image,
+    InstanceSpec,
     LogRecord,
+    PortSpec,
+    Probe,
+    Process,
     Usage,
     Version,
+    Workload,
+    change_by_paths,
+    exit_verdict,
+    json_file,
+    key_missing,
+    level_of,
+    plain,
 )
-from clawportal.contracts.specs import InstanceSpec
-from clawportal.contracts.workloads import Artifact, Check, Context, File, Image, PortSpec, Probe, Process, Workload
-from clawportal.errors import FieldError, Retry, Unavailable
+from clawportal.sdk.bounded import STREAM, TURN, Budget, parse_json
+from clawportal.sdk.errors import FieldError, Retry, Unavailable
 from clawportal_nanobot.settings import SEARCH_KEY, NanobotSettings
 from clawportal_nanobot.websocket import Refused, TextSocket
 

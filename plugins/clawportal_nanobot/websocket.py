@@ -16,7 +16,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, RejectConnection, Request, TextMessage
 from wsproto.utilities import ProtocolError
 
-from clawportal.bounded import LINE, Budget, TooMuch, TooSlow, connect, size_in_words
+from clawportal.sdk.bounded import LINE, Budget, TooMuch, TooSlow, connect, size_in_words
 
 
 class Refused(OSError):

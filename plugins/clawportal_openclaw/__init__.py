@@ -7,8 +7,8 @@ background by default, all of which is switched off here.
 
 from __future__ import annotations
 
-from clawportal import hookimpl
-from clawportal.contracts.adapters import Adapter
+from clawportal.sdk import hookimpl
+from clawportal.sdk.adapters import Adapter
 from clawportal_openclaw.adapter import OpenClawAdapter
 
 

@@ -13,22 +13,37 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from clawportal import bounded
-from clawportal.adapters import change_by_paths, exit_verdict, json_file, key_missing, last_words, level_of, plain
-from clawportal.contracts.adapters import (
+from clawportal.sdk import bounded
+from clawportal.sdk.adapters import (
     AdapterIO,
+    Artifact,
     Change,
     ChatEvent,
+    Check,
+    Context,
     ExitVerdict,
+    File,
     Health,
     HealthState,
+    Image,
+    InstanceSpec,
     LogRecord,
+    PortSpec,
+    Probe,
+    Process,
     Usage,
     Version,
+    Workload,
+    change_by_paths,
+    exit_verdict,
+    json_file,
+    key_missing,
+    last_words,
+    level_of,
+    parse_quantity,
+    plain,
 )
-from clawportal.contracts.specs import InstanceSpec, parse_quantity
-from clawportal.contracts.workloads import Artifact, Check, Context, File, Image, PortSpec, Probe, Process, Workload
-from clawportal.errors import FieldError, Unavailable
+from clawportal.sdk.errors import FieldError, Unavailable
 from clawportal_openclaw.settings import OpenClawSettings
 
 TOKEN = "openclaw_token"

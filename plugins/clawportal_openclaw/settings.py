@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
-from clawportal import timezones
+from clawportal.sdk import timezones
 
 _AGENT: JsonDict = {"x-group": "Agent"}
 _TOOLS: JsonDict = {"x-group": "Tools"}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from clawportal import hookimpl
+from clawportal.sdk import hookimpl
 
 if TYPE_CHECKING:
-    from clawportal.contracts.doctor import DoctorResult
-    from clawportal.contracts.runtimes import RuntimeDriver
+    from clawportal.sdk.runtimes import DoctorResult, RuntimeDriver
 
 
 @hookimpl

@@ -10,9 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from clawportal.contracts.workloads import Check, File
-from clawportal.errors import GiveUp, Retry
-from clawportal.runtimes import config_refused, masked
+from clawportal.sdk.errors import GiveUp, Retry
+from clawportal.sdk.runtimes import Check, File, config_refused, masked
 from clawportal_process import guarded, safefiles
 
 

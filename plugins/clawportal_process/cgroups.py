@@ -14,7 +14,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-from clawportal.contracts.doctor import DoctorResult
+from clawportal.sdk.runtimes import DoctorResult
 
 CONTROLLERS = ("cpu", "memory", "pids")
 OFF, AUTO = "off", ""

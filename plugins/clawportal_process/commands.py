@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clawportal.errors import Conflict, GiveUp
+from clawportal.sdk.errors import Conflict, GiveUp
 
 _ANSWER_SECONDS = 20.0
 _PIECE = 64 * 1024

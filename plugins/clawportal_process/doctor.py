@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.errors import GiveUp
+from clawportal.sdk.errors import GiveUp
+from clawportal.sdk.runtimes import DoctorResult
 from clawportal_process import launch, machine
 
 _ENOUGH = 2 * 1024**3

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from clawportal.contracts.specs import Strict
+from clawportal.sdk.runtimes import Strict
 from clawportal_process import identity
 
 if TYPE_CHECKING:
-    from clawportal.contracts.runtimes import Place, Runtime
+    from clawportal.sdk.runtimes import Place, Runtime
 
 
 class ProcessSettings(Strict):

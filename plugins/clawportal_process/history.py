@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from clawportal.contracts.runtimes import LogLine, RuntimeEvent
+from clawportal.sdk.runtimes import LogLine, RuntimeEvent
 from clawportal_process import logs, supervisor
 
 _ASKED = ("Stopped", "Killed")

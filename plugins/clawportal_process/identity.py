@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from clawportal.errors import GiveUp
+from clawportal.sdk.errors import GiveUp
 
 HIGH = (1_900_000_000, 1_900_065_535)
 """Above what accounts, rootless containers (600,100,000 at most) and containers of systemd (1,879,048,191) are given."""

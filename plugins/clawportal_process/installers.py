@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from clawportal.contracts.runtimes import Progress
-from clawportal.contracts.workloads import Artifact
-from clawportal.errors import GiveUp, Retry
+from clawportal.sdk.errors import GiveUp, Retry
+from clawportal.sdk.runtimes import Artifact, Progress
 from clawportal_process import guarded, identity, launch, mirrors, safefiles, views
 from clawportal_process.separation import Own, Separator
 

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from clawportal.errors import GiveUp, Retry
+from clawportal.sdk.errors import GiveUp, Retry
 
 _CODE = (
     "import sys; package = type(sys)('clawportal_process'); package.__path__ = [sys.argv.pop(1)];"

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
-from clawportal.bounded import MIB, last
-from clawportal.contracts.runtimes import LogLine
+from clawportal.sdk.bounded import MIB, last
+from clawportal.sdk.runtimes import LogLine
 
 _BLOCK = 256 * 1024
 _POLL = 0.2

@@ -8,7 +8,7 @@ import socket
 from functools import cache
 from pathlib import Path
 
-from clawportal.contracts.runtimes import Capacity
+from clawportal.sdk.runtimes import Capacity
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 

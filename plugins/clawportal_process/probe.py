@@ -15,9 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.runtimes import Separation, SeparationLevel
-from clawportal.errors import GiveUp, Retry
+from clawportal.sdk.errors import GiveUp, Retry
+from clawportal.sdk.runtimes import DoctorResult, Separation, SeparationLevel
 from clawportal_process import guarded, identity, launch, safefiles
 
 if TYPE_CHECKING:

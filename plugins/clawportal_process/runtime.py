@@ -27,30 +27,36 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.runtimes import (
+from clawportal.sdk.errors import Conflict, GiveUp, Retry
+from clawportal.sdk.runtimes import (
+    Artifact,
     Capacity,
+    DoctorResult,
     ExecSession,
+    File,
     FileEntry,
+    Image,
+    Layout,
     LogLine,
     Observed,
+    Process,
     Progress,
     Ref,
     RunState,
     RuntimeEvent,
     Sample,
     Separation,
+    Without,
+    Workload,
+    secret_env,
 )
-from clawportal.contracts.workloads import Artifact, File, Image, Layout, Process, Workload
-from clawportal.errors import Conflict, GiveUp, Retry
-from clawportal.runtimes import Without, secret_env
 from clawportal_process import cgroups, history, identity, launch, logs, machine, proc, safefiles, views
 from clawportal_process.disk import DiskUse
 from clawportal_process.installers import Installer
 from clawportal_process.separation import ROOTS, Own, Separator
 
 if TYPE_CHECKING:
-    from clawportal.contracts.runtimes import Place
+    from clawportal.sdk.runtimes import Place
     from clawportal_process.driver import ProcessSettings
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.runtimes import Separation, SeparationLevel
-from clawportal.errors import GiveUp, Retry
+from clawportal.sdk.errors import GiveUp, Retry
+from clawportal.sdk.runtimes import DoctorResult, Separation, SeparationLevel
 from clawportal_process import identity, landlock, seccomp, views
 from clawportal_process.identity import Users
 

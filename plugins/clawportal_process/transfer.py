@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from clawportal.contracts.runtimes import FileEntry
-from clawportal.errors import GiveUp
+from clawportal.sdk.errors import GiveUp
+from clawportal.sdk.runtimes import FileEntry
 from clawportal_process import safefiles
 
 PIECE = 256 * 1024

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from clawportal.adapters import change_by_paths, json_file, last_words
+from clawportal.adapter_helpers import change_by_paths, json_file, last_words
 from clawportal.contracts.adapters import Adapter, LogRecord
 from clawportal.contracts.workloads import File, Model, Process, Workload
 from clawportal.testing.fakes import MODEL_KEY, make_context

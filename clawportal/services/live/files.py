@@ -26,7 +26,7 @@ from clawportal.engine.log_hub import SECRET_LENGTH
 from clawportal.engine.portal import Portal
 from clawportal.errors import BadRequest, Conflict, Forbidden, GiveUp, Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
 from clawportal.models import Instance
-from clawportal.runtimes import secret_forms
+from clawportal.runtime_helpers import secret_forms
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
 from clawportal.services.events import event_log

@@ -10,7 +10,7 @@ from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Retry, Unavailable, Unsupported
 from clawportal.models import Instance
-from clawportal.runtimes import masked
+from clawportal.runtime_helpers import masked
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
 from clawportal.services.fleet import plans

@@ -31,7 +31,7 @@ from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
-from clawportal.runtimes import ALIVE
+from clawportal.runtime_helpers import ALIVE
 from clawportal.services.clusters import clusters, ports, reachability
 from clawportal.services.configuration import layers, secrets
 from clawportal.services.events import event_log

@@ -14,7 +14,7 @@ from clawportal.contracts.runtimes import Observed, RunState, Runtime
 from clawportal.errors import GiveUp, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models.operations import SUCCEEDED
-from clawportal.runtimes import ALIVE
+from clawportal.runtime_helpers import ALIVE
 from clawportal.services.events import event_log
 from clawportal.services.fleet import plans
 from clawportal.services.reconcile.converge import APPLY_MAX, Pass

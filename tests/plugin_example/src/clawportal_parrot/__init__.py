@@ -10,24 +10,32 @@ import click
 from flask import Blueprint, Flask
 from pydantic import BaseModel, ConfigDict, Field
 
-from clawportal import hookimpl
-from clawportal.adapters import change_by_paths, exit_verdict, json_file
-from clawportal.contracts.adapters import (
+from clawportal.sdk import hookimpl
+from clawportal.sdk.adapters import (
     Adapter,
     AdapterIO,
+    Artifact,
     Change,
     ChatEvent,
+    Context,
     ExitVerdict,
     Health,
     HealthState,
+    Image,
+    InstanceSpec,
     LogRecord,
+    PortSpec,
+    Probe,
+    Process,
     Version,
+    Workload,
+    change_by_paths,
+    exit_verdict,
+    json_file,
 )
-from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.pages import MenuLink
-from clawportal.contracts.specs import InstanceSpec
-from clawportal.contracts.workloads import Artifact, Context, Image, PortSpec, Probe, Process, Workload
-from clawportal.errors import FieldError, Forbidden
+from clawportal.sdk.errors import FieldError, Forbidden
+from clawportal.sdk.pages import MenuLink
+from clawportal.sdk.runtimes import DoctorResult
 
 heard: list[str] = []
 """Kinds of the events that came by."""

@@ -1,0 +1,176 @@
+"""What a capability of the portal is made of, as data: one `Feature` says everything that it adds.
+
+Modules are given by name and imported only where they are used, so that a declaration costs nothing. Targets are written
+`"package.module:function"`. Nothing registers itself by being imported: each app collects from the features that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from clawportal.contracts.permissions import Permission
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A table whose rows people own, see or change. Where a row belongs follows from the mixin of its model."""
+
+    model: str
+    """Name of the model's class, in the models of its feature."""
+    noun: str
+    """What one row is called: "There is no {noun} with this id"."""
+    read: Permission | None = None
+    """Who may see a row. None: only reached through another row."""
+    audited: Collection[str] | None = None
+    """Columns whose changes by people are told in the audit. None: all; empty: none."""
+    secret: Collection[str] = ()
+    """Columns of which only is told that they changed."""
+    unaudited: str = ""
+    """Why the audit does not watch this table; then `audited` says nothing."""
+    keep_days: int | None = None
+    """Rows older than this are dropped by retention. None: kept."""
+    shown: bool = True
+    """Whether people know this table by its noun; join tables are not shown."""
+
+
+@dataclass(frozen=True)
+class EventKind:
+    """A kind of fact that this feature tells."""
+
+    name: str
+    """Such as `skills.published`."""
+    title: str
+    """What happened, in the list of kinds and in the audit."""
+    read: Permission | None = None
+    """Who may be told, beside those who see the subject. None: whoever sees the instance or tenant that it is about."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Background work: a function that makes one pass and can be called twice."""
+
+    name: str
+    run: str
+    """Target; called with the portal, inside an app context."""
+    every: float
+    """Seconds."""
+    on: Literal["leader", "each"] = "leader"
+    """`leader`: in one replica only. `each`: in every process that does background work."""
+    at_start: bool = False
+    """Whether the first pass is made at once, not after `every`."""
+
+
+@dataclass(frozen=True)
+class NavLink:
+    """A link of the side menu."""
+
+    title: str
+    endpoint: str
+    icon: str
+    permission: Permission
+    section: Literal["work", "organisation", "portal"] = "work"
+    order: int = 100
+    """Smaller comes first; core links stand at 10, 20 ..."""
+    count: str = ""
+    """Target that gives the number in the badge; called with the actor."""
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab on the page of an instance, fetched as a fragment."""
+
+    name: str
+    title: str
+    endpoint: str
+    """Of a page that takes `instance_id`."""
+    permission: Permission
+    order: int = 100
+    only_managed: bool = False
+    """Not for what the portal only observes."""
+    gone: bool = False
+    """Also for instances that were deleted."""
+    when: str = ""
+    """Target that says whether it is shown; called with the portal and the instance. Empty: always."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card on the home page or in another named place, made by a function that gives HTML or nothing."""
+
+    name: str
+    render: str
+    permission: Permission
+    place: str = "home"
+    order: int = 100
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of `/metrics`: `read` gives pairs of labels and value when Prometheus asks."""
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    help: str
+    read: str
+
+
+@dataclass(frozen=True)
+class PolicyFact:
+    """What rules may ask about a change: `read` gives its value for an instance."""
+
+    name: str
+    description: str
+    read: str
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One capability of the portal."""
+
+    name: str
+    """Prefix of its tables, permissions, settings and event kinds, and the path of its static files."""
+    title: str
+    package: str = ""
+    """Where its folders `templates`, `static`, `translations` and `migrations` lie. Empty for the core."""
+    requires: tuple[str, ...] = ()
+    """Features whose services it uses; without them it is not loaded, and that is said."""
+    permissions: tuple[Permission, ...] = ()
+    models: tuple[str, ...] = ()
+    """Modules with its tables."""
+    resources: tuple[Resource, ...] = ()
+    events: tuple[EventKind, ...] = ()
+    settings: type[BaseModel] | None = None
+    """Its section of the settings: `CLAWPORTAL_<NAME>_*`, or `[name]` in clawportal.toml."""
+    api: tuple[str, ...] = ()
+    """Modules whose functions are marked with `op`, in the order of the document."""
+    pages: tuple[str, ...] = ()
+    """Modules whose functions are marked with `page`."""
+    sockets: tuple[str, ...] = ()
+    """Modules with `init_sockets(...)`."""
+    jobs: tuple[Job, ...] = ()
+    on_start: tuple[str, ...] = ()
+    """Targets that are called with the portal, inside an app context, before background work begins."""
+    on_stop: tuple[str, ...] = ()
+    commands: str = ""
+    """Target of a function that adds to `clawportal`; called with the group."""
+    client_commands: str = ""
+    """The same for `claw`."""
+    nav: tuple[NavLink, ...] = ()
+    instance_tabs: tuple[Tab, ...] = ()
+    cards: tuple[Card, ...] = ()
+    doctor: tuple[str, ...] = ()
+    """Targets that give `DoctorResult`s; called with the portal."""
+    metrics: tuple[Metric, ...] = ()
+    policy_facts: tuple[PolicyFact, ...] = ()
+    migrations: str = ""
+    """Folder of its own history of migrations, below `package`. Empty: it has no tables."""
+    extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further targets by the name of an extension point that another feature defines."""
+
+    def __hash__(self) -> int:
+        return hash(self.name)

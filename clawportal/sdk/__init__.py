@@ -1,0 +1,11 @@
+"""What plugins import, and the core does not: a facade whose modules load alone.
+
+`adapters`, `runtimes` and `stores` load neither Flask nor SQLAlchemy. In tests a plugin may use `clawportal.testing` beside it;
+everything else in the package may change between minor versions.
+"""
+
+from __future__ import annotations
+
+from clawportal import __version__, hookimpl
+
+__all__ = ["__version__", "hookimpl"]

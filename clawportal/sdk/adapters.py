@@ -1,0 +1,72 @@
+"""What an adapter needs: the contract, what people ask for, what a workload is made of, and small helpers."""
+
+from __future__ import annotations
+
+from clawportal.adapter_helpers import Level, change_by_paths, exit_verdict, json_file, key_missing, last_words, level_of, plain
+from clawportal.contracts.adapters import (
+    Adapter,
+    AdapterIO,
+    Change,
+    ChatEvent,
+    ExitVerdict,
+    Health,
+    HealthState,
+    HttpAnswer,
+    LogRecord,
+    TakesUpLater,
+    Usage,
+    Version,
+)
+from clawportal.contracts.specs import InstanceSpec, ModelChoice, Resources, Strict, parse_quantity
+from clawportal.contracts.workloads import (
+    Artifact,
+    Check,
+    Context,
+    File,
+    Image,
+    Layout,
+    Model,
+    PortSpec,
+    Probe,
+    Process,
+    Workload,
+)
+
+__all__ = [
+    "Adapter",
+    "AdapterIO",
+    "Artifact",
+    "Change",
+    "ChatEvent",
+    "Check",
+    "Context",
+    "ExitVerdict",
+    "File",
+    "Health",
+    "HealthState",
+    "HttpAnswer",
+    "Image",
+    "InstanceSpec",
+    "Layout",
+    "Level",
+    "LogRecord",
+    "Model",
+    "ModelChoice",
+    "PortSpec",
+    "Probe",
+    "Process",
+    "Resources",
+    "Strict",
+    "TakesUpLater",
+    "Usage",
+    "Version",
+    "Workload",
+    "change_by_paths",
+    "exit_verdict",
+    "json_file",
+    "key_missing",
+    "last_words",
+    "level_of",
+    "parse_quantity",
+    "plain",
+]

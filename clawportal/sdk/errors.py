@@ -1,0 +1,53 @@
+"""What can go wrong, as exceptions that already know how they are told."""
+
+from __future__ import annotations
+
+from clawportal.errors import (
+    MOST_ERRORS,
+    BadRequest,
+    Cancelled,
+    Conflict,
+    FieldError,
+    Forbidden,
+    GiveUp,
+    Invalid,
+    NotFound,
+    OverQuota,
+    PasswordChangeRequired,
+    PolicyRefused,
+    PreconditionFailed,
+    PreconditionRequired,
+    Problem,
+    Retry,
+    SettingForbidden,
+    TooManyRequests,
+    TotpRequired,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+
+__all__ = [
+    "MOST_ERRORS",
+    "BadRequest",
+    "Cancelled",
+    "Conflict",
+    "FieldError",
+    "Forbidden",
+    "GiveUp",
+    "Invalid",
+    "NotFound",
+    "OverQuota",
+    "PasswordChangeRequired",
+    "PolicyRefused",
+    "PreconditionFailed",
+    "PreconditionRequired",
+    "Problem",
+    "Retry",
+    "SettingForbidden",
+    "TooManyRequests",
+    "TotpRequired",
+    "Unauthenticated",
+    "Unavailable",
+    "Unsupported",
+]

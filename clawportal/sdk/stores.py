@@ -1,0 +1,9 @@
+"""What a store for whole files needs."""
+
+from __future__ import annotations
+
+from clawportal.contracts.stores import FileStore
+
+__all__ = [
+    "FileStore",
+]
