@@ -10,13 +10,13 @@ from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.runtimes import (
     ExecSession,
     FileEntry,
-    Foreign,
     Observed,
     Ref,
     RunState,
     RuntimeEvent,
     Separation,
     SeparationLevel,
+    UnmanagedWorkload,
 )
 from clawportal.errors import GiveUp, Unsupported
 
@@ -77,11 +77,11 @@ class Without:
     def events(self, ref: Ref) -> list[RuntimeEvent]:
         return []
 
-    def foreign(self, name: str = "") -> list[Foreign]:
+    def unmanaged(self, name: str = "") -> list[UnmanagedWorkload]:
         return []
 
     def recognise(self, refs: Iterable[Ref]) -> None:
-        """Nothing foreign is ever an instance here."""
+        """Nothing unmanaged is ever an instance here."""
 
     def resume(self, ref: Ref) -> Observed:
         self._cannot("manage what it did not make")

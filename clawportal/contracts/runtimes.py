@@ -36,8 +36,8 @@ class Ref:
     """What people call the tenant in names; may change, so that a runtime finds its things by `tenant`."""
     limits: TenantLimits | None = field(default=None, compare=False)
     """What all instances of the tenant together may use, for a place that can hold them to it."""
-    foreign: str = field(default="", compare=False)
-    """`Foreign.id` where somebody else made what this instance is; the place then knows it by that alone."""
+    unmanaged_id: str = field(default="", compare=False)
+    """`UnmanagedWorkload.id` where somebody else made what this instance is; the place then knows it by that alone."""
     read_only: bool = field(default=False, compare=False)
     """Only observed: whatever would change it is refused with Conflict."""
 
@@ -121,8 +121,8 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """Something that runs in the place, or ran there, and that no portal made."""
+class UnmanagedWorkload:
+    """Something in the place, running or ended, that no portal made."""
 
     id: str
     """By which the runtime finds it again; the same for nothing else anywhere, such as the id of a container."""
@@ -292,12 +292,12 @@ class Runtime(Protocol):
     def version(self) -> str:
         """Of the place's software, such as `Kubernetes v1.36.1`; empty where there is none."""
 
-    def foreign(self, name: str = "") -> list[Foreign]:
+    def unmanaged(self, name: str = "") -> list[UnmanagedWorkload]:
         """What could be imported (capability `import`). With a name or id: that one alone, with all that is known of it."""
 
     def recognise(self, refs: Iterable[Ref]) -> None:
-        """Foreign things that are instances now, all of them (capability `import`): `observe`, `watch` and `sample` tell of them
-        as well. The other methods need only the `Ref`."""
+        """The unmanaged workloads that are instances now, all of them (capability `import`): `observe`, `watch` and `sample` tell
+        of them as well. The other methods need only the `Ref`."""
 
     def resume(self, ref: Ref) -> Observed:
         """Start what was adopted again, exactly as it is (capability `import`). No-op while it runs; GiveUp `Gone` when it is no

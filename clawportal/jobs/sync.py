@@ -44,7 +44,7 @@ def sync_cluster(portal: Portal, cluster: Cluster) -> int:
     cluster_id = cluster.id
     runtime = clusters.connect(portal, cluster, probe=True)
     if "import" in runtime.capabilities:
-        runtime.recognise(plans.guests(cluster_id))
+        runtime.recognise(plans.unmanaged_refs(cluster_id))
     db.session.rollback()  # the cluster may take its time: hold no snapshot of the database meanwhile
     seen = {entry.ref.instance_id: entry for entry in runtime.observe()}
     rows = db.session.execute(select(*_LOOKED_AT).where(Instance.cluster_id == cluster_id, Instance.destroyed_at.is_(None))).all()

@@ -7,7 +7,6 @@ from clawportal.contracts.runtimes import (
     Capacity,
     ExecSession,
     FileEntry,
-    Foreign,
     LogLine,
     Observed,
     Place,
@@ -22,6 +21,7 @@ from clawportal.contracts.runtimes import (
     Separation,
     SeparationLevel,
     TenantLimits,
+    UnmanagedWorkload,
 )
 from clawportal.contracts.specs import InstanceSpec, ModelChoice, Resources, Strict, parse_quantity
 from clawportal.contracts.workloads import (
@@ -63,7 +63,6 @@ __all__ = [
     "ExecSession",
     "File",
     "FileEntry",
-    "Foreign",
     "Image",
     "InstanceSpec",
     "Layout",
@@ -88,6 +87,7 @@ __all__ = [
     "SeparationLevel",
     "Strict",
     "TenantLimits",
+    "UnmanagedWorkload",
     "Without",
     "Workload",
     "config_refused",

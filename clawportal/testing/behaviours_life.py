@@ -394,11 +394,11 @@ class LifeBehaviours:
 
         lab.eventually(none_runs, "all are down", 3 * lab.terms.patience)
 
-    def test_foreign_things_are_left_alone(self, lab: Lab) -> None:
+    def test_unmanaged_things_are_left_alone(self, lab: Lab) -> None:
         """What the portal did not make is neither listed nor touched."""
-        make = getattr(self, "make_foreign_object", None)
+        make = getattr(self, "make_unmanaged_object", None)
         if make is None:
-            pytest.skip("this suite cannot put something foreign into the place")
+            pytest.skip("this suite cannot put something unmanaged into the place")
         ref = lab.ref()
         before = {one.ref.instance_id for one in lab.runtime.observe()}
         still_there = make(lab)
@@ -406,7 +406,7 @@ class LifeBehaviours:
         lab.start(ref)
         lab.stopped(ref)
         lab.runtime.remove(ref, keep_data=False)
-        assert still_there(), "what is foreign was changed"
+        assert still_there(), "what is unmanaged was changed"
 
     def test_a_start_while_it_is_being_stopped(self, lab: Lab) -> None:
         """Applying while a stop is under way comes later or is told so; it never ends with two runs or with none."""

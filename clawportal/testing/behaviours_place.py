@@ -125,7 +125,7 @@ class PlaceBehaviours:
                 with pytest.raises(Unsupported):
                     call()
         if not lab.can("import"):
-            assert lab.runtime.foreign() == []
+            assert lab.runtime.unmanaged() == []
 
     def test_closing_leaves_everything_running(self, lab: Lab) -> None:
         """A portal that closes its connection, also twice, ends nothing."""

@@ -17,7 +17,6 @@ from clawportal.adapter_helpers import change_by_paths, exit_verdict, json_file
 from clawportal.contracts.adapters import AdapterIO, Change, ChatEvent, ExitVerdict, Health, HealthState, LogRecord, Version
 from clawportal.contracts.runtimes import (
     Capacity,
-    Foreign,
     LogLine,
     Observed,
     Place,
@@ -27,6 +26,7 @@ from clawportal.contracts.runtimes import (
     Runtime,
     Sample,
     Separation,
+    UnmanagedWorkload,
 )
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.contracts.workloads import Artifact, Check, Context, Image, Layout, PortSpec, Probe, Process, Workload
@@ -264,10 +264,10 @@ class MemoryRuntime(Without):
 
 
 @dataclass
-class Stranger:
+class UnmanagedRun:
     """Something that somebody else runs in a `YardRuntime`; changed by tests at any time."""
 
-    item: Foreign
+    item: UnmanagedWorkload
     running: bool = True
     starts: int = 1
     healthy: bool | None = None
@@ -277,14 +277,14 @@ class Stranger:
 class YardRuntime(MemoryRuntime):
     """Knows what others made as well: it can be listed, observed and, once adopted, started and ended as it is."""
 
-    def __init__(self, *items: Foreign) -> None:
+    def __init__(self, *items: UnmanagedWorkload) -> None:
         super().__init__(None, "import")
-        self.strangers = {item.id: Stranger(item) for item in items}
-        self._guests: list[Ref] = []
+        self.unmanaged_runs = {item.id: UnmanagedRun(item) for item in items}
+        self._recognised: list[Ref] = []
 
-    def foreign(self, name: str = "") -> list[Foreign]:
-        self._called("foreign")
-        found = [one.item for one in self.strangers.values()]
+    def unmanaged(self, name: str = "") -> list[UnmanagedWorkload]:
+        self._called("unmanaged")
+        found = [one.item for one in self.unmanaged_runs.values()]
         if not name:
             return found
         if named := [item for item in found if name in (item.id, item.name)]:
@@ -292,26 +292,26 @@ class YardRuntime(MemoryRuntime):
         raise NotFound(f"There is no container {name!r}.")
 
     def recognise(self, refs: Iterable[Ref]) -> None:
-        self._guests = list(refs)
+        self._recognised = list(refs)
 
     def observe(self) -> list[Observed]:
-        seen = [self.inspect(ref) for ref in self._guests]
+        seen = [self.inspect(ref) for ref in self._recognised]
         return [*super().observe(), *(one for one in seen if one.state is not RunState.ABSENT)]
 
     def inspect(self, ref: Ref) -> Observed:
-        if not ref.foreign:
+        if not ref.unmanaged_id:
             return super().inspect(ref)
         self._called("inspect")
-        one = self.strangers.get(ref.foreign)
+        one = self.unmanaged_runs.get(ref.unmanaged_id)
         if one is None:
             return Observed(ref, RunState.ABSENT)
         seen = Observed(ref, RunState.RUNNING, incarnation=f"run-{one.starts}", started_at=datetime.now(UTC), healthy=one.healthy)
         return seen if one.running else replace(seen, state=RunState.EXITED, exit_code=one.exit_code, healthy=None)
 
-    def _mine(self, ref: Ref) -> Stranger | None:
+    def _mine(self, ref: Ref) -> UnmanagedRun | None:
         if ref.read_only:
             raise Conflict(f"{ref} is only observed.")
-        return self.strangers.get(ref.foreign)
+        return self.unmanaged_runs.get(ref.unmanaged_id)
 
     def resume(self, ref: Ref) -> Observed:
         self._called("resume")
@@ -339,7 +339,7 @@ class YardRuntime(MemoryRuntime):
     def remove(self, ref: Ref, *, keep_data: bool) -> None:
         self._mine(ref)
         super().remove(ref, keep_data=keep_data)
-        self.strangers.pop(ref.foreign, None)
+        self.unmanaged_runs.pop(ref.unmanaged_id, None)
 
 
 class _NoSettings(BaseModel):

@@ -17,7 +17,7 @@ Beside `connect`, these may be overridden:
 
 - `patience`: seconds that anything may take that the place does in its own time; also for a machine under load.
 - `image`, `python`: for places that run images, and where Python is in there.
-- `make_foreign_object(lab)`: put something into the place that the portal must not touch; answers a function that tells whether
+- `make_unmanaged_object(lab)`: put something into the place that the portal must not touch; answers a function that tells whether
   it is still as it was.
 - `cut_connection(lab)`: break the connection below a `watch` that runs.
 - `shared_software(lab)`: folders with what several claws run from. `walls_not_shown`: why a double cannot show its walls.

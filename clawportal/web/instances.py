@@ -337,7 +337,7 @@ def instance_place_events(instance_id: str) -> str:
 def instance_config(instance_id: str) -> str:
     found = service.get(actor(), instance_id)
     if found.foreign_id:
-        return render_template("instances/foreign.html", **frame(found), foreign=found.foreign or {})
+        return render_template("instances/unmanaged.html", **frame(found), foreign=found.foreign or {})
     workload = addresses.hidden(found.workload or {})
     processes = workload.get("processes", [])
     return render_template(

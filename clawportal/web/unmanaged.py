@@ -29,7 +29,7 @@ def cluster_foreign(cluster_id: str) -> str:
         context["found"] = unmanaged.listing(portal(), actor(), row.id)
     except (Conflict, Unavailable, Unsupported) as problem:
         context["problem"] = problem
-    return render_template("clusters/foreign.html", **context)
+    return render_template("clusters/unmanaged.html", **context)
 
 
 @bp.route("/clusters/<cluster_id>/foreign/<name>", methods=["GET", "POST"])

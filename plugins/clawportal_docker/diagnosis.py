@@ -119,12 +119,12 @@ def _disk(info: Mapping[str, Any], settings: DockerSettings) -> DoctorResult:
 def events(client: docker.APIClient, ref: Ref, *, podman: bool = False) -> list[RuntimeEvent]:
     """What the engine remembers of the last hour; it keeps its last thousand or so in memory only."""
     by_label = {"label": [f"{naming.INSTANCE}={ref.instance_id}"]}  # of two, Podman is content with one
-    filters = {"type": "container", **({"container": [ref.foreign]} if ref.foreign else by_label)}
+    filters = {"type": "container", **({"container": [ref.unmanaged_id]} if ref.unmanaged_id else by_label)}
     found = []
     try:
         for event in past_events(client, filters, podman=podman):
             words = _EVENTS.get(str(event.get("Action", "")))
-            if words and (ref.foreign or event["Actor"]["Attributes"].get(naming.ROLE) == "claw"):
+            if words and (ref.unmanaged_id or event["Actor"]["Attributes"].get(naming.ROLE) == "claw"):
                 code = event["Actor"]["Attributes"].get("exitCode")
                 at = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
                 bad = event["Action"] == "oom" or (event["Action"] == "die" and code not in ("0", None))

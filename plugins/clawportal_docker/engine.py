@@ -145,22 +145,22 @@ class Engine:
     def _containers(self, ref: Ref, *, previous: bool = False) -> list[dict[str, Any]]:
         """Of one instance, the first process first."""
         self._name(ref)
-        if ref.foreign:
-            return [] if previous else self._strangers((ref.foreign,))
+        if ref.unmanaged_id:
+            return [] if previous else self._strangers((ref.unmanaged_id,))
         found = self._mine(f"{naming.INSTANCE}={ref.instance_id}")
         chosen = [entry for entry in found if is_previous(entry) == previous]
         return sorted(chosen, key=lambda entry: (entry["Created"], entry["Names"][0]))
 
     def _main(self, ref: Ref) -> dict[str, Any] | None:
         """The container of the first process; None where there is none."""
-        if ref.foreign:
+        if ref.unmanaged_id:
             return next(iter(self._containers(ref)), None)
         name = "/" + self._name(ref)
         return next((entry for entry in self._containers(ref) if name in entry["Names"]), None)
 
     def _any(self, ref: Ref) -> dict[str, Any]:
         """A container with the instance's volume, running or not."""
-        if ref.foreign:
+        if ref.unmanaged_id:
             raise Unsupported(f"The files of {ref} lie where the maker of its container put them. Use its console, or docker cp.")
         found = self._main(ref) or next(iter(self._containers(ref, previous=True)), None)
         if found is None:
@@ -170,7 +170,7 @@ class Engine:
     # ---- what somebody else made
 
     def recognise(self, refs: Iterable[Ref]) -> None:
-        self._guests = {ref.foreign: ref for ref in refs if ref.foreign}
+        self._guests = {ref.unmanaged_id: ref for ref in refs if ref.unmanaged_id}
 
     def _strangers(self, ids: Collection[str], *, everywhere: bool = True) -> list[dict[str, Any]]:
         """Exactly these containers, as far as they are there. Never one that a portal made: that is some instance's already."""

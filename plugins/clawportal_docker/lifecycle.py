@@ -25,7 +25,7 @@ _RUNS = ("running", "paused", "restarting")
 
 class Starting(Files, Looking):
     def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
-        if ref.foreign:
+        if ref.unmanaged_id:
             raise GiveUp("Adopted", f"{ref} is a container that somebody else made.", "It is only started and stopped as it is.")
         if workload.image is None or not workload.processes:
             raise GiveUp("NothingToRun", f"The workload of {ref} names no image or no process.")
@@ -217,7 +217,7 @@ class Starting(Files, Looking):
     def resume(self, ref: Ref) -> Observed:
         self._may_change(ref)
         with self._locked(ref), told(ref):
-            main = self._main(ref) if ref.foreign else None
+            main = self._main(ref) if ref.unmanaged_id else None
             if main is None:
                 raise unmanaged.gone(ref)
             if main["State"] == "paused":
@@ -230,7 +230,7 @@ class Starting(Files, Looking):
         self._may_change(ref)
         with told(ref):
             running = [entry["Id"] for entry in self._containers(ref) if entry["State"] in _RUNS]
-            main = None if ref.foreign else self._main(ref)
+            main = None if ref.unmanaged_id else self._main(ref)
             if main is not None and running:
                 with suppress(docker.errors.APIError):  # it may end this very moment
                     self._note(main["Id"], "stopping.json", {"container": main["Id"]})
@@ -262,9 +262,9 @@ class Starting(Files, Looking):
                 if entry["State"] in _RUNS:
                     raise Conflict(f"{ref} still runs. Stop it first.")
             for entry in _guests_first([*self._containers(ref), *self._containers(ref, previous=True)]):
-                self._discard(entry["Id"], volumes=not (ref.foreign and keep_data))
+                self._discard(entry["Id"], volumes=not (ref.unmanaged_id and keep_data))
                 self._ended.pop(entry["Id"], None)
-            if ref.foreign:
+            if ref.unmanaged_id:
                 return
             if not keep_data:
                 self._remove_volume(ref)

@@ -41,7 +41,7 @@ class Looking(Engine):
 
     def inspect(self, ref: Ref) -> Observed:
         with told(ref):
-            if ref.foreign:
+            if ref.unmanaged_id:
                 return unmanaged.observed(ref, self._client)
             return self._observed(ref, self._containers(ref), notes=True)
 

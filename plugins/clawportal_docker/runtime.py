@@ -13,7 +13,6 @@ from clawportal.sdk.runtimes import (
     IN_CONTAINERS,
     Artifact,
     DoctorResult,
-    Foreign,
     Image,
     Layout,
     LogLine,
@@ -22,6 +21,7 @@ from clawportal.sdk.runtimes import (
     RuntimeEvent,
     Separation,
     SeparationLevel,
+    UnmanagedWorkload,
     Without,
 )
 from clawportal_docker import diagnosis, images, logs, naming, unmanaged
@@ -69,12 +69,12 @@ class DockerRuntime(Starting, Commands, Without):
     ) -> Iterator[LogLine | None]:  # fmt: skip
         with told(ref):
             found = self._containers(ref, previous=previous)
-            plain = bool(ref.foreign and found) and unmanaged.has_terminal(self._client, ref)
+            plain = bool(ref.unmanaged_id and found) and unmanaged.has_terminal(self._client, ref)
         chosen = [(entry["Id"], entry["Labels"].get(naming.PROCESS, "main")) for entry in found]
         return logs.read(self._connect, chosen, tail=tail, since=since, follow=follow and not previous, stop=stop, plain=plain)
 
     def open_port(self, ref: Ref, port: int) -> tuple[str, int]:
-        if self.settings.network == "host" and not ref.foreign:
+        if self.settings.network == "host" and not ref.unmanaged_id:
             return self._engine_host(), port
         with told(ref):
             main = self._main(ref)
@@ -121,6 +121,6 @@ class DockerRuntime(Starting, Commands, Without):
         with told():
             return diagnosis.version(self._client)
 
-    def foreign(self, name: str = "") -> list[Foreign]:
+    def unmanaged(self, name: str = "") -> list[UnmanagedWorkload]:
         with told():
             return [unmanaged.described(self._client, name)] if name else unmanaged.listing(self._client)

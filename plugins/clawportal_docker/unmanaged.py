@@ -11,7 +11,7 @@ import docker
 import docker.errors
 
 from clawportal.sdk.errors import GiveUp, NotFound
-from clawportal.sdk.runtimes import MASK, Foreign, Observed, Ref, RunState
+from clawportal.sdk.runtimes import MASK, Observed, Ref, RunState, UnmanagedWorkload
 from clawportal_docker import naming
 
 _KINDS = {"openclaw": "openclaw", "clawdbot": "openclaw", "nanobot": "nanobot", "nanoclaw": "nanoclaw"}
@@ -33,13 +33,13 @@ def gone(ref: Ref) -> GiveUp:
 # ---- what is there
 
 
-def listing(client: docker.APIClient) -> list[Foreign]:
+def listing(client: docker.APIClient) -> list[UnmanagedWorkload]:
     """All that no portal made, in one call; what the engine's list does not say is told by `described`."""
     entries = [entry | {"Labels": entry.get("Labels") or {}} for entry in client.containers(all=True)]
     return [_item(entry) for entry in entries if naming.PLACE not in entry["Labels"]]
 
 
-def described(client: docker.APIClient, name: str) -> Foreign:
+def described(client: docker.APIClient, name: str) -> UnmanagedWorkload:
     """One of them by name or id, with all that a person needs to see before taking it over."""
     try:
         told = client.inspect_container(name)
@@ -51,10 +51,12 @@ def described(client: docker.APIClient, name: str) -> Foreign:
     if not found:
         raise NotFound(f"There is no container {name!r}.")
     item = found[0]
-    return Foreign(item.id, item.name, item.image, item.state, item.created_at, item.adapter, {**item.details, **_details(told)})
+    return UnmanagedWorkload(
+        item.id, item.name, item.image, item.state, item.created_at, item.adapter, {**item.details, **_details(told)}
+    )
 
 
-def _item(entry: Mapping[str, Any]) -> Foreign:
+def _item(entry: Mapping[str, Any]) -> UnmanagedWorkload:
     state = RunState.RUNNING if entry["State"] in _RUNS else RunState.EXITED
     name = (entry.get("Names") or [entry["Id"][:12]])[0].lstrip("/")
     created = entry["Created"]
@@ -64,7 +66,7 @@ def _item(entry: Mapping[str, Any]) -> Foreign:
         "labels": hidden(entry["Labels"]), "mounts": _mounts(entry.get("Mounts") or ()),
         "ports": sorted({int(port["PrivatePort"]) for port in entry.get("Ports") or () if port.get("PrivatePort")}),
     }  # fmt: skip
-    return Foreign(entry["Id"], name, entry["Image"], state, at, _kind(entry, name), details)
+    return UnmanagedWorkload(entry["Id"], name, entry["Image"], state, at, _kind(entry, name), details)
 
 
 def _kind(entry: Mapping[str, Any], name: str) -> str:
@@ -132,10 +134,10 @@ def _plain(value: str) -> str:
 def observed(ref: Ref, client: docker.APIClient) -> Observed:
     """By its id alone. One that a portal made is no stranger: it is never taken for one."""
     try:
-        told = client.inspect_container(ref.foreign)
+        told = client.inspect_container(ref.unmanaged_id)
     except docker.errors.NotFound:
         return Observed(ref, RunState.ABSENT)
-    if told["Id"] != ref.foreign or naming.PLACE in (told["Config"].get("Labels") or {}):
+    if told["Id"] != ref.unmanaged_id or naming.PLACE in (told["Config"].get("Labels") or {}):
         return Observed(ref, RunState.ABSENT)
     return seen(ref, told)
 
@@ -143,7 +145,7 @@ def observed(ref: Ref, client: docker.APIClient) -> Observed:
 def seen(ref: Ref, told: Mapping[str, Any]) -> Observed:
     state, started = told["State"], naming.when(told["State"].get("StartedAt"))
     # the same container starts again and again: its id alone would not tell one run from the next
-    incarnation = f"{ref.foreign[:12]}-{started.timestamp():.3f}" if started else ref.foreign[:12]
+    incarnation = f"{ref.unmanaged_id[:12]}-{started.timestamp():.3f}" if started else ref.unmanaged_id[:12]
     common: dict[str, Any] = {"incarnation": incarnation, "started_at": started, "restarts": int(told.get("RestartCount") or 0)}
     status = state.get("Status")
     if status == "restarting":
@@ -165,4 +167,4 @@ def seen(ref: Ref, told: Mapping[str, Any]) -> Observed:
 
 def has_terminal(client: docker.APIClient, ref: Ref) -> bool:
     """Whether it was made with a terminal (`docker run -t`): its log has no frames then."""
-    return bool(client.inspect_container(ref.foreign)["Config"].get("Tty"))
+    return bool(client.inspect_container(ref.unmanaged_id)["Config"].get("Tty"))

@@ -41,7 +41,7 @@ class TestDocker(RuntimeConformance):
         place = Place(f"place-{secrets.token_hex(4)}", "Docker", {"url": engine_url}, str(tmp_path))
         return lambda: DockerDriver().connect(place)
 
-    def make_foreign_object(self, lab: Lab) -> Callable[[], bool]:
+    def make_unmanaged_object(self, lab: Lab) -> Callable[[], bool]:
         """A container that somebody else runs."""
         client = docker.APIClient(lab.runtime.settings.url, version="1.41")  # type: ignore[attr-defined]  # of this runtime
         made = client.create_container_from_config({"Image": IMAGE, "Entrypoint": ["sleep", "3600"], "NetworkDisabled": True})

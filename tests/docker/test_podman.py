@@ -22,7 +22,7 @@ class TestPodman(on_docker.TestDocker):
             "test_remove_keeps_data_when_asked",
             "test_remove_takes_data_away",
             "test_watch_tells_an_exit",
-            "test_foreign_things_are_left_alone",
+            "test_unmanaged_things_are_left_alone",
             "test_files_come_back_as_they_were_pushed",
             "test_follow_from_the_end",
             "test_disk_is_measured",

@@ -46,7 +46,7 @@ class TestKubernetes(RuntimeConformance):
     def connect(self, any_cluster: Cluster) -> Callable[[], Runtime]:
         return any_cluster.connect
 
-    def make_foreign_object(self, lab: Lab) -> Callable[[], bool]:
+    def make_unmanaged_object(self, lab: Lab) -> Callable[[], bool]:
         """A StatefulSet that somebody else has made in the same cluster."""
         api = self.cluster.api()
         name, labels = f"foreign-{secrets.token_hex(4)}", {"app": "foreign"}

@@ -185,7 +185,7 @@ def test_what_nodes_do(tmp_path: Any, status: dict[str, Any], state: RunState, w
 # ---- hands of others
 
 
-def test_foreign_objects_of_the_same_name_are_refused(cluster: Cluster, double: KubeDouble) -> None:
+def test_unmanaged_objects_of_the_same_name_are_refused(cluster: Cluster, double: KubeDouble) -> None:
     runtime = cluster.connect()
     space = names.namespace_name("claw-", cluster.id, REF)
     double.store.create(("/namespaces", "", space), {"apiVersion": "v1", "kind": "Namespace", "metadata": {}})

@@ -32,7 +32,7 @@ class TestProcess(RuntimeConformance):
     def connect(self, tmp_path: Path) -> Callable[[], Runtime]:
         return lambda: _connect(tmp_path / "place")
 
-    def make_foreign_object(self, lab: Lab) -> Callable[[], bool]:
+    def make_unmanaged_object(self, lab: Lab) -> Callable[[], bool]:
         """A folder that somebody put beside the instances, with something in it."""
         folder = lab.runtime.base / "instances" / "not-from-the-portal"  # type: ignore[attr-defined]  # of this runtime
         folder.mkdir()

@@ -35,16 +35,20 @@ _LONGEST_LINE = 4_000
 
 def ref_of(instance: Instance) -> Ref:
     return Ref(
-        instance.id, instance.name, instance.tenant_id, foreign=instance.foreign_id or "", read_only=instance.managed is False
+        instance.id,
+        instance.name,
+        instance.tenant_id,
+        unmanaged_id=instance.foreign_id or "",
+        read_only=instance.managed is False,
     )
 
 
-def guests(cluster_id: str) -> list[Ref]:
+def unmanaged_refs(cluster_id: str) -> list[Ref]:
     """The instances of a cluster that somebody else made: what a runtime has to be told, as nothing in the place says so."""
     query = select(Instance.id, Instance.name, Instance.tenant_id, Instance.foreign_id, Instance.managed).where(
         Instance.cluster_id == cluster_id, Instance.foreign_id != "", Instance.destroyed_at.is_(None)
     )
-    return [Ref(row[0], row[1], row[2], foreign=row[3], read_only=not row[4]) for row in db.session.execute(query)]
+    return [Ref(row[0], row[1], row[2], unmanaged_id=row[3], read_only=not row[4]) for row in db.session.execute(query)]
 
 
 def known_ports(instance: Instance) -> dict[str, int]:

@@ -18,7 +18,7 @@ from sqlalchemy import select
 from clawportal import clock, lifecycle
 from clawportal.contracts.adapters import Adapter, HealthState
 from clawportal.contracts.permissions import Actor, Permission, Scope
-from clawportal.contracts.runtimes import Foreign, RunState, Runtime
+from clawportal.contracts.runtimes import RunState, Runtime, UnmanagedWorkload
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -46,7 +46,7 @@ _PUBLIC = "docker.io/library/"
 class Found:
     """One thing that somebody else made."""
 
-    item: Foreign
+    item: UnmanagedWorkload
     adapter: str
     """Kind of claw that it seems to be; empty where nobody can tell."""
     version: str
@@ -72,7 +72,7 @@ class Import:
 def listing(portal: Portal, actor: Actor, cluster_id: str) -> list[Found]:
     """All of it, what seems to be a claw first."""
     cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
-    items = _ask(portal, cluster, lambda runtime: runtime.foreign())
+    items = _ask(portal, cluster, lambda runtime: runtime.unmanaged())
     found = _found(portal, cluster, items)
     return sorted(found, key=lambda one: (not one.adapter, one.item.name))
 
@@ -80,7 +80,7 @@ def listing(portal: Portal, actor: Actor, cluster_id: str) -> list[Found]:
 def get(portal: Portal, actor: Actor, cluster_id: str, name: str) -> Found:
     """One by name or id, with all that is known of it but its secrets."""
     cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
-    return _found(portal, cluster, _ask(portal, cluster, lambda runtime: runtime.foreign(name)))[0]
+    return _found(portal, cluster, _ask(portal, cluster, lambda runtime: runtime.unmanaged(name)))[0]
 
 
 def _ask(portal: Portal, cluster: Cluster, question: Callable[[Runtime], T]) -> T:
@@ -97,7 +97,7 @@ def _ask(portal: Portal, cluster: Cluster, question: Callable[[Runtime], T]) -> 
         raise Unavailable(f"Cluster {name} does not answer just now: {error}") from error
 
 
-def _found(portal: Portal, cluster: Cluster, items: list[Foreign]) -> list[Found]:
+def _found(portal: Portal, cluster: Cluster, items: list[UnmanagedWorkload]) -> list[Found]:
     live = (Instance.foreign_id != "", Instance.destroyed_at.is_(None))
     rows = db.session.execute(select(Instance.foreign_id, Instance.id, Instance.name).where(*live))
     known = {row.foreign_id: row for row in rows}
@@ -110,7 +110,7 @@ def _found(portal: Portal, cluster: Cluster, items: list[Foreign]) -> list[Found
     return found
 
 
-def guess(adapters: Mapping[str, Adapter], images: Mapping[str, str], item: Foreign) -> tuple[str, str]:
+def guess(adapters: Mapping[str, Adapter], images: Mapping[str, str], item: UnmanagedWorkload) -> tuple[str, str]:
     """Kind and version: by what the runtime takes it for, by its words, then by the images that adapters and cluster name."""
     repository, tag = _parts(item.image)
     kind = item.adapter if item.adapter in adapters else _by_words(adapters, item) or _by_image(adapters, images, repository)
@@ -118,7 +118,7 @@ def guess(adapters: Mapping[str, Adapter], images: Mapping[str, str], item: Fore
     return kind, version
 
 
-def _by_words(adapters: Mapping[str, Adapter], item: Foreign) -> str:
+def _by_words(adapters: Mapping[str, Adapter], item: UnmanagedWorkload) -> str:
     labels, command = item.details.get("labels") or {}, item.details.get("command") or ()
     for text in (item.image, item.name, " ".join(map(str, command)), " ".join(f"{key} {value}" for key, value in labels.items())):
         words = set(re.split(r"[^a-z0-9]+", text.lower()))
@@ -211,7 +211,7 @@ def _taken(tenant_id: str, name: str) -> bool:
     return db.session.scalar(query) is not None
 
 
-def _spec(item: Foreign) -> InstanceSpec:
+def _spec(item: UnmanagedWorkload) -> InstanceSpec:
     """What can be told of what its maker wanted: its limits, and whether it is restarted."""
     resources = {}
     if memory := item.details.get("memory_bytes"):
@@ -221,14 +221,14 @@ def _spec(item: Foreign) -> InstanceSpec:
     return InstanceSpec.model_validate({"resources": resources, "restart": item.details.get("restart") or "never"})
 
 
-def _kept(adapter: Adapter, version: str, item: Foreign) -> dict[str, Any]:
+def _kept(adapter: Adapter, version: str, item: UnmanagedWorkload) -> dict[str, Any]:
     return {
         "name": item.name, "image": item.image, "ports": _ports(adapter, version, item),
         "details": json.loads(json.dumps(dict(item.details), default=str)),
     }  # fmt: skip
 
 
-def _ports(adapter: Adapter, version: str, item: Foreign) -> dict[str, int]:
+def _ports(adapter: Adapter, version: str, item: UnmanagedWorkload) -> dict[str, int]:
     """By the adapter's names where it knows the number. What tells no ports is taken to have those of its kind."""
     try:
         named = {spec.default: spec.name for spec in adapter.ports(version)}
@@ -241,7 +241,7 @@ def _ports(adapter: Adapter, version: str, item: Foreign) -> dict[str, int]:
 def _tell_runtime(portal: Portal, cluster: Cluster) -> None:
     """So that this process observes it at once; others learn it with their next look at the cluster."""
     try:
-        clusters.connect(portal, cluster).recognise(plans.guests(cluster.id))
+        clusters.connect(portal, cluster).recognise(plans.unmanaged_refs(cluster.id))
     except Retry:
         return
 

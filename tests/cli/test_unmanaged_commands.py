@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clawportal.contracts.runtimes import Foreign, RunState
+from clawportal.contracts.runtimes import RunState, UnmanagedWorkload
 from clawportal.testing.places import MemoryDriver, YardRuntime
 from tests.cli.test_claw import Terminal, claw, nowhere
 from tests.conftest import Server, make_cluster, portal_of, wait_for
@@ -13,7 +13,7 @@ __all__ = ["claw", "nowhere"]
 
 
 def test_a_container_from_a_terminal(claw: Terminal, server: Server) -> None:
-    runtime = YardRuntime(Foreign("c0ffee", "openclaw-1", "openclaw:2026.9.6", RunState.RUNNING), Foreign(
+    runtime = YardRuntime(UnmanagedWorkload("c0ffee", "openclaw-1", "openclaw:2026.9.6", RunState.RUNNING), UnmanagedWorkload(
         "badcafe", "Box 2", "registry.example/box", RunState.RUNNING
     ))  # fmt: skip
     driver: Any = MemoryDriver(runtime, kind="yard", title="Yard")
@@ -29,9 +29,9 @@ def test_a_container_from_a_terminal(claw: Terminal, server: Server) -> None:
     refused = claw("stop", "old-one")
     assert refused.exit_code == 6 and "Adopt it first" in refused.output
     assert claw("adopt", "old-one").exit_code == 0 and claw("adopt", "old-one").exit_code == 6
-    assert claw("stop", "old-one", "--wait").exit_code == 0 and not runtime.strangers["c0ffee"].running
-    assert claw("start", "old-one", "--wait").exit_code == 0 and runtime.strangers["c0ffee"].starts == 2
+    assert claw("stop", "old-one", "--wait").exit_code == 0 and not runtime.unmanaged_runs["c0ffee"].running
+    assert claw("start", "old-one", "--wait").exit_code == 0 and runtime.unmanaged_runs["c0ffee"].starts == 2
     for name in ("old-one", "box-2"):
         assert "was not touched" in claw("forget", name).output
-    assert runtime.strangers["c0ffee"].running and claw("get", "old-one").exit_code == 3
+    assert runtime.unmanaged_runs["c0ffee"].running and claw("get", "old-one").exit_code == 3
     assert {item["instance_name"] for item in claw.json("cluster", "foreign", "yard")["items"]} == {""}

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from clawportal.contracts.runtimes import Foreign, RunState
+from clawportal.contracts.runtimes import RunState, UnmanagedWorkload
 from clawportal.db import db, transaction
 from clawportal.jobs import sync
 from clawportal.models import Cluster, EventRow, Instance
@@ -22,7 +22,7 @@ from clawportal.testing.places import MemoryDriver, YardRuntime
 from tests.conftest import People, Person, make_cluster, make_people, portal_of
 from tests.web.conftest import Browser
 
-OLD = Foreign(
+OLD = UnmanagedWorkload(
     "c0ffee", "openclaw-1", "ghcr.io/openclaw/openclaw:2026.9.6", RunState.RUNNING,
     details={
         "status": "Up 3 hours", "command": ["node", "gateway"], "labels": {"openclaw.tenant": "one"}, "ports": [18789],
@@ -30,8 +30,10 @@ OLD = Foreign(
         "memory_bytes": 512 << 20, "cpu_cores": 0.5, "restart": "always",
     },
 )  # fmt: skip
-ODD = Foreign("badcafe", "Postgres_16", "postgres:16", RunState.RUNNING, details={"status": "Up 1 hour"})
-WORDY = Foreign("feed", "by-hand", "python:3.12-slim", RunState.RUNNING, details={"command": ["python3", "-m", "nanobot.cli"]})
+ODD = UnmanagedWorkload("badcafe", "Postgres_16", "postgres:16", RunState.RUNNING, details={"status": "Up 1 hour"})
+WORDY = UnmanagedWorkload(
+    "feed", "by-hand", "python:3.12-slim", RunState.RUNNING, details={"command": ["python3", "-m", "nanobot.cli"]}
+)
 
 
 @dataclass
@@ -132,10 +134,12 @@ def test_images_are_taken_apart(image: str, parts: tuple[str, str]) -> None:
 
 def test_an_image_of_the_cluster_tells_the_kind(yard: Yard) -> None:
     adapters = portal_of(yard.admin.app).registry.adapters
-    item = Foreign("1", "web", "registry.example/own:7", RunState.RUNNING)
+    item = UnmanagedWorkload("1", "web", "registry.example/own:7", RunState.RUNNING)
     assert unmanaged.guess(adapters, {}, item) == ("", "7")
     assert unmanaged.guess(adapters, {"echo": "registry.example/own:{version}"}, item) == ("echo", "7")
-    assert unmanaged.guess(adapters, {}, Foreign("2", "x", "clawportal/nanobot:latest", RunState.RUNNING))[0] == "nanobot"
+    assert (
+        unmanaged.guess(adapters, {}, UnmanagedWorkload("2", "x", "clawportal/nanobot:latest", RunState.RUNNING))[0] == "nanobot"
+    )
 
 
 # ---- only observed
@@ -165,7 +169,7 @@ def test_an_import_is_observed_and_never_touched(yard: Yard) -> None:
 
 
 def test_what_it_does_is_shown(yard: Yard) -> None:
-    found, one = yard.bring_in(), yard.runtime.strangers["c0ffee"]
+    found, one = yard.bring_in(), yard.runtime.unmanaged_runs["c0ffee"]
     app = yard.admin.app
 
     def looked() -> dict[str, Any]:
@@ -186,7 +190,7 @@ def test_what_it_does_is_shown(yard: Yard) -> None:
     assert (ended["phase"], ended["desired"], ended["message"]) == ("stopped", "stopped", "It ended with code 3.")
     one.running = True
     assert looked()["phase"] == "running"
-    del yard.runtime.strangers["c0ffee"]
+    del yard.runtime.unmanaged_runs["c0ffee"]
     gone = looked()
     assert (gone["phase"], gone["reason"]) == ("failed", "Gone") and "Forget it" in gone["next_action"]
     with app.app_context():
@@ -201,7 +205,7 @@ def test_what_it_does_is_shown(yard: Yard) -> None:
 
 
 def test_adopted_it_is_managed_as_it_is(yard: Yard) -> None:
-    made, one = yard.bring_in()["id"], yard.runtime.strangers["c0ffee"]
+    made, one = yard.bring_in()["id"], yard.runtime.unmanaged_runs["c0ffee"]
     found = yard.press(made, "adopt")
     assert found["managed"] and found["phase"] == "running" and one.starts == 1 and yard.touched() == 0, "it runs on"
     assert yard.admin.post(f"instances/{made}/adopt").status_code == 409
@@ -222,7 +226,7 @@ def test_adopted_it_is_managed_as_it_is(yard: Yard) -> None:
     actions = [entry["action"] for entry in yard.admin.get("audit?limit=50").get_json()["items"]]
     assert {"instance.import", "instance.adopt", "instance.stop"} <= set(actions)
     assert yard.admin.delete(f"instances/{made}").status_code == 202
-    assert yard.settled(made)["phase"] == "destroyed" and "c0ffee" not in yard.runtime.strangers
+    assert yard.settled(made)["phase"] == "destroyed" and "c0ffee" not in yard.runtime.unmanaged_runs
 
 
 def test_its_configuration_stays_its_makers(yard: Yard) -> None:
@@ -247,7 +251,7 @@ def test_what_is_gone_cannot_be_started(yard: Yard) -> None:
     made = yard.bring_in()["id"]
     yard.press(made, "adopt")
     yard.press(made, "stop")
-    del yard.runtime.strangers["c0ffee"]
+    del yard.runtime.unmanaged_runs["c0ffee"]
     found = yard.press(made, "start")
     assert (found["phase"], found["reason"]) == ("failed", "Gone")
 
@@ -258,7 +262,7 @@ def test_forgetting_leaves_it_running(yard: Yard, adopted: bool) -> None:
     if adopted:
         yard.press(made, "adopt")
     gone = yard.admin.post(f"instances/{made}/forget").get_json()
-    assert gone["phase"] == "destroyed" and yard.runtime.strangers["c0ffee"].running and yard.touched() == 0
+    assert gone["phase"] == "destroyed" and yard.runtime.unmanaged_runs["c0ffee"].running and yard.touched() == 0
     assert yard.admin.get("instances").get_json()["total"] == 0
     assert yard.admin.post(f"instances/{made}/forget").status_code == 409
     assert yard.bring_in()["name"] == "openclaw-1", "name and container are free again"
@@ -304,7 +308,7 @@ def test_a_project_that_goes_forgets_what_it_only_observed(yard: Yard) -> None:
     with yard.admin.app.app_context():
         row = db.session.get(Instance, made)
         assert row is None or row.destroyed_at is not None
-    assert yard.runtime.strangers["c0ffee"].running and yard.touched() == 0
+    assert yard.runtime.unmanaged_runs["c0ffee"].running and yard.touched() == 0
 
 
 # ---- pages

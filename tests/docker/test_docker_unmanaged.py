@@ -75,14 +75,14 @@ def test_what_others_made_is_told_without_its_secrets(runtime: DockerRuntime, ma
         "Id"
     ]
     try:
-        items = {item.id: item for item in runtime.foreign()}
+        items = {item.id: item for item in runtime.unmanaged()}
         assert one in items and mine not in items and items[one].adapter == "openclaw"
-        [item] = runtime.foreign(items[one].name)
+        [item] = runtime.unmanaged(items[one].name)
         assert item.details["env"]["MODE"] == "calm" and "not-to-be-seen" not in str(item)
         assert (item.details["memory_bytes"], item.details["restart"], item.details["user"]) == (64 << 20, "always", "root")
         for name in ("no-such-container", mine):
             with pytest.raises(NotFound):
-                runtime.foreign(name)
+                runtime.unmanaged(name)
     finally:
         client.remove_container(mine)
 
@@ -91,7 +91,7 @@ def test_only_the_named_container_is_anybodys(runtime: DockerRuntime, make: Make
     """An id opens one container of a stranger; never one of a portal, and nothing while it is only observed."""
     one, other = make("openclaw"), make("thing", Tty=True)
     before = [facts(client, container) for container in (one, other)]
-    ref = Ref("one", "one", "t", foreign=one, read_only=True)
+    ref = Ref("one", "one", "t", unmanaged_id=one, read_only=True)
     assert runtime.observe() == []
     runtime.recognise([ref])
     assert [seen.ref.instance_id for seen in runtime.observe()] == ["one"]
@@ -104,7 +104,7 @@ def test_only_the_named_container_is_anybodys(runtime: DockerRuntime, make: Make
             call()
     workload = Workload(processes=(Process("main", ("true",)),), image=Image(IMAGE))
     with pytest.raises(GiveUp):
-        runtime.apply(Ref("one", foreign=one), workload, {})
+        runtime.apply(Ref("one", unmanaged_id=one), workload, {})
     with pytest.raises(Unsupported):
         runtime.list_files(ref, "work")
     assert [facts(client, container) for container in (one, other)] == before
@@ -112,7 +112,7 @@ def test_only_the_named_container_is_anybodys(runtime: DockerRuntime, make: Make
     theirs = client.create_container_from_config({"Image": IMAGE, "Entrypoint": ["sleep", "60"], "Labels": labels})["Id"]
     try:
         client.start(theirs)
-        stolen = Ref("y", foreign=theirs)
+        stolen = Ref("y", unmanaged_id=theirs)
         runtime.recognise([stolen])
         assert runtime.inspect(stolen).state is RunState.ABSENT and runtime.observe() == [] and runtime.sample() == []
         runtime.kill(stolen)
@@ -122,7 +122,7 @@ def test_only_the_named_container_is_anybodys(runtime: DockerRuntime, make: Make
         assert client.inspect_container(theirs)["State"]["Running"]
     finally:
         client.remove_container(theirs, force=True)
-    told = [line.text for line in runtime.logs(Ref("tty", foreign=other), tail=10) if line is not None]
+    told = [line.text for line in runtime.logs(Ref("tty", unmanaged_id=other), tail=10) if line is not None]
     assert told == ["it speaks", "it warns"], "the log of a terminal has no frames"
 
 
