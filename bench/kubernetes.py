@@ -80,7 +80,7 @@ def _serve(pipe: Any, pods: int) -> None:
 def _fill(double: Any, pods: int) -> None:
     """As the runtime itself would make them, with what a kubelet adds: one is made, and copied under other names."""
     from clawportal_kubernetes import names, render
-    from clawportal_kubernetes.driver import KubernetesSettings
+    from clawportal_kubernetes.settings import KubernetesSettings
 
     if not pods:
         return

@@ -12,7 +12,7 @@ from typing import Any
 from clawportal.contracts.runtimes import Place, Ref
 from clawportal_process import guarded, identity
 from clawportal_process.driver import ProcessDriver
-from clawportal_process.separation import ROOTS, Own
+from clawportal_process.methods import ROOTS, Own
 
 ROUNDS = 40
 

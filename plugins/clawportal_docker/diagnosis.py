@@ -16,7 +16,7 @@ from clawportal_docker import naming
 from clawportal_docker.errors import BROKEN, nobody_there
 
 if TYPE_CHECKING:
-    from clawportal_docker.driver import DockerSettings
+    from clawportal_docker.settings import DockerSettings
 
 
 def judge(check: Check, code: int | None, lines: list[str], secrets: Iterable[str]) -> None:

@@ -34,7 +34,7 @@ from clawportal_docker.forward import Forward
 
 if TYPE_CHECKING:
     from clawportal.sdk.runtimes import Place
-    from clawportal_docker.driver import DockerSettings
+    from clawportal_docker.settings import DockerSettings
 
 API = "1.41"
 """Docker Engine 20.10 and Podman 4 speak it; nothing newer is needed."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clawportal.sdk.runtimes import Layout, Process, Ref, Workload, parse_quantity
 
 if TYPE_CHECKING:
-    from clawportal_docker.driver import DockerSettings
+    from clawportal_docker.settings import DockerSettings
 
 LABEL = "io.clawportal."
 PLACE = LABEL + "place"

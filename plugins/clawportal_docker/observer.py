@@ -23,7 +23,7 @@ from clawportal_docker.streams import Pump
 
 if TYPE_CHECKING:
     from clawportal.sdk.runtimes import Place
-    from clawportal_docker.driver import DockerSettings
+    from clawportal_docker.settings import DockerSettings
 
 _DISK_EVERY = 600.0
 _NOT_STARTED = re.compile(r"^\[FATAL \S+ \(\d+\)\] exec (?P<program>.+) failed: (?P<why>.+)$", re.MULTILINE)

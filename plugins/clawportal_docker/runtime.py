@@ -32,7 +32,7 @@ from clawportal_docker.lifecycle import Starting
 
 if TYPE_CHECKING:
     from clawportal.sdk.runtimes import Place
-    from clawportal_docker.driver import DockerSettings
+    from clawportal_docker.settings import DockerSettings
 
 _CAPABILITIES = (
     "images", "images.pull", "processes", "logs", "logs.streams", "logs.previous", "metrics", "metrics.disk", "limits.memory",

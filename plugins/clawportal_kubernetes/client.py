@@ -23,7 +23,7 @@ from clawportal_kubernetes import names, transport
 if TYPE_CHECKING:
     from websocket import WebSocket
 
-    from clawportal_kubernetes.driver import KubernetesSettings
+    from clawportal_kubernetes.settings import KubernetesSettings
 
 Json = dict[str, Any]
 

@@ -14,7 +14,7 @@ from clawportal_kubernetes.client import Api, ApiError, Json, verdict
 from clawportal_kubernetes.metrics import METRICS
 
 if TYPE_CHECKING:
-    from clawportal_kubernetes.driver import KubernetesSettings
+    from clawportal_kubernetes.settings import KubernetesSettings
 
 OLDEST = (1, 30)
 

@@ -17,7 +17,7 @@ from clawportal.sdk.runtimes import Image, Layout, Process, Ref, Workload, parse
 from clawportal_kubernetes import names, scripts
 
 if TYPE_CHECKING:
-    from clawportal_kubernetes.driver import KubernetesSettings
+    from clawportal_kubernetes.settings import KubernetesSettings
 
 Json = dict[str, Any]
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from websocket import WebSocket
 
     from clawportal.sdk.runtimes import Place
-    from clawportal_kubernetes.driver import KubernetesSettings
+    from clawportal_kubernetes.settings import KubernetesSettings
 
 _ROOTS = ("home", "state", "work")
 _HELPER_SECONDS = 180.0

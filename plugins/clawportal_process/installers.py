@@ -20,7 +20,8 @@ from urllib.parse import unquote
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Artifact, Progress
 from clawportal_process import guarded, identity, launch, mirrors, safefiles, views
-from clawportal_process.separation import Own, Separator
+from clawportal_process.methods import Own
+from clawportal_process.separation import Separator
 
 MARKER = "installed.json"
 """Written last. Without it a folder counts for nothing and is wiped before the next attempt."""
@@ -51,7 +52,7 @@ class Installer:
     def __init__(self, base: Path, environment: Mapping[str, str], separator: Separator) -> None:
         self.base = base
         self.separator = separator
-        if separator.root:  # the users of claws and of installers pass to what is theirs, and cannot list it
+        if separator.walls.root:  # the users of claws and of installers pass to what is theirs, and cannot list it
             base.chmod(0o711)
         self.given = dict(environment)
         self._known: dict[str, Artifact] = {}
@@ -115,7 +116,7 @@ class Installer:
         except BaseException:
             safefiles.remove_tree(folder)
             raise
-        self.separator.release(owner)
+        self.separator.walls.release(owner)
 
     @contextmanager
     def _tools(self, artifact: Artifact) -> Iterator[Path]:
@@ -157,7 +158,7 @@ class Installer:
                 str(self.base / tools / "home"),
                 owner,
                 needed,
-                readable=_paths((*self.given.values(), *artifact.packages), self.separator.private),
+                readable=_paths((*self.given.values(), *artifact.packages), self.separator.walls.private),
                 temporary=temporary,
             )
         )
@@ -255,7 +256,7 @@ class _Job:
         self.title = f"{artifact.name} {artifact.version}"
         self.environment = installer.environment(artifact, tools)
         self.wall = installer.wall(artifact, owner)
-        self.umask = 0o022 if installer.separator.root else 0o077
+        self.umask = 0o022 if installer.separator.walls.root else 0o077
         self._progress = progress
         self._said: tuple[float, str] = (0.0, f"Installing {self.title}")
 

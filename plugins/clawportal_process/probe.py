@@ -13,14 +13,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import DoctorResult, Separation, SeparationLevel
 from clawportal_process import guarded, identity, launch, safefiles
-
-if TYPE_CHECKING:
-    from clawportal_process.separation import Decision, Method, Own, Separator
+from clawportal_process.methods import Decision, Method, Own
+from clawportal_process.walls import Walls
 
 _PATIENCE = 30.0
 _MOST = 12
@@ -55,14 +53,12 @@ class Trial:
         return [(what, target) for what, target, done in self.tried if done and what not in (OWN, PORTS)]
 
 
-def decide(separator: Separator, methods: Sequence[Method]) -> Decision:
-    """The first that holds; where none does, the first behind which anything runs at all."""
-    from clawportal_process.separation import Decision
-
+def decide(walls: Walls, methods: Sequence[Method], *, off: bool = False) -> Decision:
+    """The first that holds; where none does, the first behind which anything runs at all. `off`: nobody asks for a wall."""
     findings: list[DoctorResult] = []
     fallback: Method | None = None
     for method in methods:
-        trial = attempt(separator, method)
+        trial = attempt(walls, method)
         if trial.broken:
             findings.append(DoctorResult(f"separation: {method.words}", True, f"Not possible here: {trial.broken}"))
             continue
@@ -72,7 +68,7 @@ def decide(separator: Separator, methods: Sequence[Method]) -> Decision:
         if not trial.through():
             return Decision(method, Separation(method.level, (*_held(method, trial), *findings)))
         findings += _reached(method, trial)
-    return Decision(fallback, Separation(SeparationLevel.NONE, (*_nothing(separator, fallback), *findings)))
+    return Decision(fallback, Separation(SeparationLevel.NONE, (*_nothing(fallback, off=off), *findings)))
 
 
 def _held(method: Method, trial: Trial) -> Iterator[DoctorResult]:
@@ -94,8 +90,8 @@ def _reached(method: Method, trial: Trial) -> Iterator[DoctorResult]:
         yield DoctorResult(f"separation: {what}", False, f"A claw reached {target} in spite of {method.words}.")
 
 
-def _nothing(separator: Separator, method: Method | None) -> Iterator[DoctorResult]:
-    if separator.wanted == "off":
+def _nothing(method: Method | None, *, off: bool) -> Iterator[DoctorResult]:
+    if off:
         yield DoctorResult(
             "separation", False, "It is switched off in the settings of this cluster: a claw reaches what its user reaches.",
             "Set the separation to auto.",
@@ -115,15 +111,15 @@ def _nothing(separator: Separator, method: Method | None) -> Iterator[DoctorResu
 # ---- one attempt
 
 
-def attempt(separator: Separator, method: Method) -> Trial:
-    folder = separator.base / "probe" / random_bytes.token_hex(4)
+def attempt(walls: Walls, method: Method) -> Trial:
+    folder = walls.base / "probe" / random_bytes.token_hex(4)
     try:
         folder.mkdir(mode=0o711, parents=True)
         _forget(folder.parent)
         if method.user and not method.view:
-            separator.open_ways()
-        with _scene(separator, method, folder) as targets:
-            return _run(separator, method, _own(folder, separator, method), targets)
+            walls.open_ways()
+        with _scene(walls, method, folder) as targets:
+            return _run(walls, method, _own(folder, walls, method), targets)
     except GiveUp as error:
         return Trial(error.message)
     except OSError as error:
@@ -142,14 +138,12 @@ def _forget(place: Path) -> None:
                 safefiles.remove_tree(path)
 
 
-def _own(folder: Path, separator: Separator, method: Method) -> Own:
-    from clawportal_process.separation import Own
-
+def _own(folder: Path, walls: Walls, method: Method) -> Own:
     own = folder / "own"
     own.mkdir(mode=0o700)
     for name in ("tmp", "hidden"):
         (own / name).mkdir(mode=0o700)
-    uid = separator.user(".probe", method)
+    uid = walls.user(".probe", method)
     if uid is not None:
         own.chmod(0o710)
         os.chown(own, 0, uid)
@@ -158,12 +152,12 @@ def _own(folder: Path, separator: Separator, method: Method) -> Own:
 
 
 @contextmanager
-def _scene(separator: Separator, method: Method, folder: Path) -> Iterator[list[Target]]:
+def _scene(walls: Walls, method: Method, folder: Path) -> Iterator[list[Target]]:
     """A neighbour with a secret, a folder and two sockets, beside what is there anyway."""
     neighbour = folder / "neighbour"
     neighbour.mkdir(mode=0o700)
     safefiles.write(neighbour, "secret", b"secret")
-    uid = separator.user(".neighbour", method)
+    uid = walls.user(".neighbour", method)
     if uid is not None:
         identity.hand_over(folder, ("neighbour",), uid)
     with ExitStack() as stack:
@@ -175,10 +169,10 @@ def _scene(separator: Separator, method: Method, folder: Path) -> Iterator[list[
         port = free.getsockname()[1]
         free.close()
         yield [
-            *_of_the_portal(separator), (NEIGHBOUR, "read", str(neighbour / "secret")), (NEIGHBOUR, "make", str(neighbour)),
+            *_of_the_portal(walls), (NEIGHBOUR, "read", str(neighbour / "secret")), (NEIGHBOUR, "make", str(neighbour)),
             *((PROCESSES, "look into", str(pid)) for pid in (os.getpid(), os.getppid(), 1)),
             (SIGNALS, "signal", str(os.getpid())),
-            (PROCESSES, "limit", str(os.getpid())), *_software(separator),
+            (PROCESSES, "limit", str(os.getpid())), *_software(walls),
             *((SOCKETS, "connect", path) for path in (str(neighbour / "socket"), f"@{abstract}", *_sockets())),
             (PORTS, "listen", str(port)),
         ]  # fmt: skip
@@ -197,15 +191,15 @@ def _listen(listener: socket.socket, folder: Path | None, name: str) -> None:
     listener.listen()
 
 
-def _of_the_portal(separator: Separator) -> Iterator[Target]:
-    for path in (str(separator.base / "mark"), *separator.private):
+def _of_the_portal(walls: Walls) -> Iterator[Target]:
+    for path in (str(walls.base / "mark"), *walls.private):
         if os.path.isfile(path):
             yield FILES, "read", path
             yield FILES, "write", path
 
 
-def _software(separator: Separator) -> Iterator[Target]:
-    artifacts = separator.base / "artifacts"
+def _software(walls: Walls) -> Iterator[Target]:
+    artifacts = walls.base / "artifacts"
     with suppress(OSError):
         yield from ((SOFTWARE, "make", str(path)) for path in [artifacts, *sorted(artifacts.iterdir())[:_MOST]] if path.is_dir())
 
@@ -215,14 +209,14 @@ def _sockets() -> list[str]:
     return [path for path in paths if os.path.exists(path)]
 
 
-def _run(separator: Separator, method: Method, own: Own, targets: list[Target]) -> Trial:
+def _run(walls: Walls, method: Method, own: Own, targets: list[Target]) -> Trial:
     place = own.folder / "tmp"
     wanted = [*targets, (OWN, "make", str(place))]
     safefiles.write(place, "targets.json", json.dumps(wanted).encode())
     program = str(Path(__file__).with_name("attack.py"))
     outcome = guarded.run(
         [launch.python(), "-I", "-S", program, str(place / "targets.json")], env={"HOME": str(place)}, cwd=place,
-        wall=separator.wall(own, method), timeout=_PATIENCE, lines=10_000,
+        wall=walls.wall(own, method), timeout=_PATIENCE, lines=10_000,
     )  # fmt: skip
     tried = tuple(_told(line) for line in outcome.lines if line.startswith("{"))
     if outcome.code is None:

@@ -53,11 +53,13 @@ from clawportal.sdk.runtimes import (
 from clawportal_process import cgroups, history, identity, launch, logs, machine, proc, safefiles, views
 from clawportal_process.disk import DiskUse
 from clawportal_process.installers import Installer
-from clawportal_process.separation import ROOTS, Own, Separator
+from clawportal_process.methods import ROOTS, Own
+from clawportal_process.separation import Separator
+from clawportal_process.walls import Walls
 
 if TYPE_CHECKING:
     from clawportal.sdk.runtimes import Place
-    from clawportal_process.driver import ProcessSettings
+    from clawportal_process.settings import ProcessSettings
 
 log = logging.getLogger(__name__)
 
@@ -159,15 +161,13 @@ class ProcessRuntime(Without):
         self.base = Path(place.data_dir)
         for folder in (self.base, self.base / "instances", self.base / "artifacts"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if stat.S_IMODE(self.base.stat().st_mode) != 0o711:  # unless others have to pass, see Separator.open_ways
+        if stat.S_IMODE(self.base.stat().st_mode) != 0o711:  # unless others have to pass, see Walls.open_ways
             self.base.chmod(0o700)
         self.mark = self._mark()
         self.groups = cgroups.find(self.mark, settings.control_group)
         self.capabilities = _CAPABILITIES | (_BY_KERNEL if self.groups else frozenset())
-        self.separator = Separator(
-            self.base, private=place.private, wanted=settings.separation, users=settings.users,
-            readable=settings.readable, shared=settings.shared,
-        )  # fmt: skip
+        walls = Walls(self.base, private=place.private, users=settings.users, readable=settings.readable, shared=settings.shared)
+        self.separator = Separator(walls, settings.separation)
         self.installer = Installer(self.base / "artifacts", place.environment, self.separator)
         self._cache: dict[str, tuple[int, _Record | None]] = {}
         self._cpu: dict[str, tuple[str, float]] = {}
@@ -461,7 +461,7 @@ class ProcessRuntime(Without):
         for path in (*moved, *self._forgotten(trash)):
             safefiles.remove_tree(path)
         if not keep_data and not any(trash.glob(f"{ref.instance_id}.*")):
-            self.separator.release(ref.instance_id)
+            self.separator.walls.release(ref.instance_id)
         self._cache.pop(ref.instance_id, None)
         self._cpu.pop(ref.instance_id, None)
         self.groups.remove(ref.instance_id)

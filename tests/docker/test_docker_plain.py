@@ -15,8 +15,8 @@ from clawportal.contracts.workloads import Check, File, Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, Retry
 from clawportal.testing.lab import link, pieces, tar_of
 from clawportal_docker import archives, diagnosis, images, naming
-from clawportal_docker.driver import DockerSettings
 from clawportal_docker.errors import told
+from clawportal_docker.settings import DockerSettings
 
 REF = Ref("01J0ABCDEF", "Nora's Helper", "01TENANT", "acme")
 IMAGE = Image("registry.example.internal/claws/echo:1", {"python": "/usr"}, uid=1234, gid=2345)

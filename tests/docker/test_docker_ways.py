@@ -20,7 +20,8 @@ import pytest
 from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.errors import Invalid, Problem
 from clawportal.testing.certs import Authority
-from clawportal_docker.driver import DockerDriver, DockerSettings
+from clawportal_docker.driver import DockerDriver
+from clawportal_docker.settings import DockerSettings
 
 VERSION = {"Version": "29.0-test", "ApiVersion": "1.52", "Components": [{"Name": "Engine", "Version": "29.0-test"}]}
 

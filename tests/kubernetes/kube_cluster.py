@@ -17,7 +17,8 @@ from clawportal.contracts.workloads import Image
 from clawportal.testing.certs import Authority
 from clawportal.testing.kubeapi import KubeDouble
 from clawportal_kubernetes.client import Api
-from clawportal_kubernetes.driver import KubernetesDriver, KubernetesSettings
+from clawportal_kubernetes.driver import KubernetesDriver
+from clawportal_kubernetes.settings import KubernetesSettings
 
 KUBECONFIG = os.environ.get("CLAWPORTAL_TEST_KUBECONFIG", "")
 CONTEXT = os.environ.get("CLAWPORTAL_TEST_CONTEXT", "")

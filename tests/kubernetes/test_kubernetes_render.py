@@ -15,7 +15,7 @@ from clawportal.contracts.workloads import File, Image, Probe, Process, Workload
 from clawportal.errors import GiveUp
 from clawportal_kubernetes import names, render
 from clawportal_kubernetes.diagnose import NEEDS
-from clawportal_kubernetes.driver import KubernetesSettings
+from clawportal_kubernetes.settings import KubernetesSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 REF = Ref("01NORA", "Nora the claw!", "t-1", "ACME Inc.", TenantLimits(3, 4.0, 4 << 30, 20 << 30))

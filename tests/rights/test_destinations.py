@@ -184,7 +184,7 @@ def test_a_client_key_stays_with_its_engine(people: People) -> None:
 
 
 def test_registry_credentials_stay_with_their_cluster() -> None:
-    from clawportal_kubernetes.driver import KubernetesSettings
+    from clawportal_kubernetes.settings import KubernetesSettings
 
     def config(server: str) -> str:
         cluster = {"name": "c", "cluster": {"server": server}}

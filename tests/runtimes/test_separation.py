@@ -22,8 +22,9 @@ from process_helpers import SLEEPER, connect, eventually, exited, python, ready,
 from clawportal.contracts.runtimes import Place, Ref, RunState, SeparationLevel
 from clawportal.contracts.workloads import Check, File, Workload
 from clawportal.errors import GiveUp
-from clawportal_process import landlock, probe, separation
-from clawportal_process.driver import ProcessDriver, ProcessSettings
+from clawportal_process import landlock, methods, probe, walls
+from clawportal_process.driver import ProcessDriver
+from clawportal_process.settings import ProcessSettings
 from tests.ordinary_user import UID, no_mounts
 
 pytestmark = [
@@ -164,7 +165,9 @@ def test_who_it_is_and_what_it_has(runtime: Any) -> None:
         told = [status[name] for name in ('CapEff', 'CapPrm', 'NoNewPrivs')]
         print(json.dumps([os.getuid(), os.getgroups(), *told, sorted(os.listdir())]))
     """
-    if runtime.separator.crowded():  # the folders of a claw are mounts of their own then: nothing is moved or linked between them
+    if (
+        runtime.separator.walls.crowded()
+    ):  # the folders of a claw are mounts of their own then: nothing is moved or linked between them
         code = code.replace("os.rename", "__import__('shutil').move").replace("os.link", "__import__('shutil').copy")
     runtime.apply(ONE, workload(textwrap.dedent(code)), {})
     assert exited(runtime, ONE).exit_code == 0, texts(runtime, ONE)
@@ -172,14 +175,14 @@ def test_who_it_is_and_what_it_has(runtime: Any) -> None:
     assert uid != 0 and set(capabilities) == {"0" * 16} and privileges == "1" and files == ["moved"]
     assert not set(groups) & {0, 4, 27, 998, 999}, "no group of the portal's that opens doors"
     if ROOT:
-        assert uid == (folder(runtime) / "work/moved").stat().st_uid == runtime.separator.users.of("one") >= 1_900_000_000
+        assert uid == (folder(runtime) / "work/moved").stat().st_uid == runtime.separator.walls.users.of("one") >= 1_900_000_000
 
 
 def test_a_claw_has_a_temporary_folder_of_its_own(runtime: Any) -> None:
     """By the name that programs have built in, too, where a view of its own is to be had."""
     if not runtime.separator.method().view:
         pytest.skip("no mount namespaces here")
-    if runtime.separator.crowded():
+    if runtime.separator.walls.crowded():
         pytest.skip("software of the tests lies below a temporary folder of the machine, which is shown empty but for that")
     mark = Path(tempfile.gettempdir()) / f"clawportal-test-{os.getpid()}"
     mark.write_text("of the machine")
@@ -246,7 +249,7 @@ def test_claws_of_an_earlier_version_are_told(runtime: Any) -> None:
 def test_a_user_is_free_again_when_nothing_of_it_is_left(runtime: Any) -> None:
     runtime.apply(ONE, workload("pass"), {})
     exited(runtime, ONE)
-    users, number = runtime.separator.users, runtime.separator.users.of("one")
+    users, number = runtime.separator.walls.users, runtime.separator.walls.users.of("one")
     runtime.remove(ONE, keep_data=True)
     assert (users.folder / str(number)).exists()
     runtime.remove(ONE, keep_data=False)
@@ -263,14 +266,14 @@ def test_the_level_is_proved(runtime: Any) -> None:
 def test_every_wall_that_can_be_built_holds_and_none_does_not(runtime: Any) -> None:
     """The probe itself is proved by what it finds where there is no wall."""
     built = 0
-    for method in separation.methods("auto", root=ROOT):
+    for method in methods.methods("auto", root=ROOT):
         if method.level is not SeparationLevel.NONE:
-            trial = probe.attempt(runtime.separator, method)
+            trial = probe.attempt(runtime.separator.walls, method)
             built += not trial.broken
             assert trial.through() == [], method
     assert built
-    open_door = separation.Method(SeparationLevel.NONE, landlock=False)
-    reached = {what for what, _ in probe.attempt(runtime.separator, open_door).through()}
+    open_door = methods.Method(SeparationLevel.NONE, landlock=False)
+    reached = {what for what, _ in probe.attempt(runtime.separator.walls, open_door).through()}
     assert reached == {probe.FILES, probe.NEIGHBOUR, probe.PROCESSES, probe.SIGNALS, probe.SOFTWARE, probe.SOCKETS}
 
 
@@ -357,7 +360,7 @@ def test_folders_that_others_must_pass_show_them_nothing(place: Path) -> None:
         path.write_text("x")
         path.chmod(0o644)
     (data / "keys").mkdir(mode=0o755)
-    separation.Separator(base, private=(str(data),), wanted="auto", users="").open_ways()
+    walls.Walls(base, private=(str(data),), users="").open_ways()
     modes = {path.name: path.stat().st_mode & 0o777 for path in (data, base.parent, base, data / "keys")}
     assert modes == {"data": 0o711, "clusters": 0o711, "local": 0o711, "keys": 0o700}
     assert (data / "clawportal.db").stat().st_mode & 0o777 == 0o600 == (base / "mark").stat().st_mode & 0o777
