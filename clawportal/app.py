@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["clawportal"] = portal
     _configure(app, portal)
     _database(app)
-    _http(app, settings)
+    _http(app, portal)
     _ways_in(app, portal)
     _follow_session_key(app, portal)
     _behind_proxies(app, settings)
@@ -141,14 +141,14 @@ def _behind_proxies(app: Flask, settings: Settings) -> None:
     app.wsgi_app = front  # type: ignore[method-assign]  # Flask's documented way
 
 
-def _http(app: Flask, settings: Settings) -> None:
+def _http(app: Flask, portal: Portal) -> None:
     uploads.init_app(app)
     headers.init_app(app)
     site.init_app(app)
     audited.init_app(app)
     security.init_app(app)
     problems.init_app(app)
-    i18n.init_app(app)
+    i18n.init_app(app, portal.registry)
     assets.init_app(app, paths.resource("static"))
 
 

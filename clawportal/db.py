@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import CursorResult, DateTime, Dialect, Executable, MetaData, create_engine, event, inspect, text
+from sqlalchemy import JSON, CursorResult, DateTime, Dialect, Executable, MetaData, Text, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
@@ -23,6 +23,7 @@ from sqlalchemy.types import TypeDecorator
 
 from clawportal.errors import Conflict
 from clawportal.folding import fold
+from clawportal.messages import as_json, from_json, packed, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,39 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class MessageText(TypeDecorator[str]):
+    """A sentence: a `Message` comes back as one, plain text as plain text. The column begins with the English text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else packed(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else unpacked(value)
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Another message with the same text is another value."""
+        return bool(x == y) and as_json(x) == as_json(y)
+
+
+class MessageJSON(TypeDecorator[Any]):
+    """JSON with messages in it; each is stored as an object of `id` and `parameters`."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return as_json(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return from_json(value)
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        return bool(x == y) and as_json(x) == as_json(y)
 
 
 class _State(threading.local):

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from clawportal.messages import clipped
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -32,16 +34,12 @@ def _shown(errors: Iterable[FieldError]) -> tuple[FieldError, ...]:
     """Never more than is read, and never what was sent in full: paths are made of the names that somebody chose."""
     found = tuple(errors)
     kept = [
-        replace(item, path=_cut(item.path, _LONGEST_PATH), message=_cut(item.message, _LONGEST_MESSAGE))
+        replace(item, path=clipped(item.path, _LONGEST_PATH, "…"), message=clipped(item.message, _LONGEST_MESSAGE, "…"))
         for item in found[:MOST_ERRORS]
     ]
     if (left := len(found) - MOST_ERRORS) > 0:
         kept.append(FieldError("", f"and {left:,} more", "more"))
     return tuple(kept)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}…"
 
 
 class Problem(Exception):
@@ -53,7 +51,7 @@ class Problem(Exception):
 
     def __init__(self, detail: str, *, errors: Iterable[FieldError] = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
-        self.detail = _cut(detail, _LONGEST_DETAIL)
+        self.detail = clipped(detail, _LONGEST_DETAIL, "…")
         self.errors = _shown(errors)
         self.headers = dict(headers or {})
         self.extra: Mapping[str, object] = {}

@@ -10,12 +10,13 @@ import importlib.metadata
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
-from clawportal import hookspecs, paths
+from clawportal import catalogues, hookspecs, paths
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
@@ -66,6 +67,12 @@ class Registry:
             known = ", ".join(sorted(self.adapters)) or "none: no adapter plugin is loaded"
             raise Invalid.field(path, f"{kind!r} is not a kind of claw here. Known: {known}.", "unknown")
         return self.adapters[kind]
+
+    def catalogue_folders(self) -> list[Path]:
+        """Translations of the core, then those that plugins bring."""
+        modules = (self.manager.get_plugin(plugin.name) for plugin in self.plugins)
+        found = (catalogues.folder_of(module) for module in modules if isinstance(module, ModuleType))
+        return [catalogues.CORE, *(folder for folder in found if folder is not None)]
 
     def emit(self, event: object) -> None:
         """Tell every plugin about an event; each has its own `except`, so one cannot silence the others."""

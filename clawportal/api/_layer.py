@@ -28,7 +28,7 @@ from pydantic_core import from_json, to_json
 
 from clawportal.contracts.permissions import Permission
 from clawportal.errors import BadRequest, FieldError, Invalid, NotFound, PreconditionRequired, Problem
-from clawportal.http import security
+from clawportal.http import i18n, security
 from clawportal.http.paging import MAX_LIMIT, MAX_OFFSET, agreed, links
 from clawportal.paging import Slice, Which
 from clawportal.validation import field_errors
@@ -348,12 +348,14 @@ def _answer(value: Any, status: int) -> Response:
         return value
     if value is None:
         return Response(status=HTTPStatus.NO_CONTENT, headers=dict(headers))
-    return Response(as_json(value), status=status, mimetype=JSON, headers=dict(headers))
+    made = Response(as_json(value), status=status, mimetype=JSON, headers=dict(headers))
+    made.vary.add("Accept-Language")
+    return made
 
 
 def as_json(value: Any) -> bytes:
-    """JSON of a model or of plain data with times in it."""
-    return value.__pydantic_serializer__.to_json(value) if isinstance(value, BaseModel) else to_json(value)
+    """JSON of a model or of plain data with times in it; messages in plain data are told in the language of the reader."""
+    return value.__pydantic_serializer__.to_json(value) if isinstance(value, BaseModel) else to_json(i18n.localised(value))
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
-"""Which language an answer is in (the person's choice, then the cookie, then what the browser prefers), and the reader's zone."""
+"""The reader's language (own choice, then the cookie, then what the browser prefers; of programs, the header alone) and zone."""
 
 from __future__ import annotations
 
 from datetime import UTC, tzinfo
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from flask import Flask, g, request
+from flask import Flask, current_app, g, has_request_context, request
 from flask_babel import Babel, get_locale, get_translations
 from markupsafe import Markup
 
+from clawportal import catalogues
+from clawportal.catalogues import Catalogues
 from clawportal.http.security import current_actor
+from clawportal.pluginmanager import Registry
 
 LANGUAGES = {"en": "English", "zh_Hans": "简体中文"}
 COOKIE = "clawportal_language"
@@ -21,9 +23,11 @@ ZONE_COOKIE = "clawportal_zone"
 babel = Babel()
 
 
-def init_app(app: Flask) -> None:
+def init_app(app: Flask, registry: Registry) -> None:
+    found = Catalogues(registry.catalogue_folders())
+    app.extensions["clawportal_catalogues"] = found
     app.config.setdefault("BABEL_DEFAULT_LOCALE", "en")
-    app.config.setdefault("BABEL_TRANSLATION_DIRECTORIES", str(Path(__file__).resolve().parent.parent / "translations"))
+    app.config.setdefault("BABEL_TRANSLATION_DIRECTORIES", ";".join(map(str, reversed(found.folders))))
     babel.init_app(app, locale_selector=language)
     # a page has hundreds of words: the catalogue is chosen once for each request and not for each word
     app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension that Flask-Babel adds
@@ -68,12 +72,52 @@ class Words:
 
 
 def language() -> str:
+    """Of whoever gets the answer of the present request; English outside of one."""
+    if not has_request_context():
+        return catalogues.SOURCE_LANGUAGE
+    if request.path.startswith("/api/"):
+        return _of_program()
     actor = current_actor()
     for wanted in (actor.language if actor else "", request.cookies.get(COOKIE, "")):
         if wanted in LANGUAGES:
             return wanted
+    return _preferred()
+
+
+def _of_program() -> str:
+    """Scripts of our pages send the session, and get the language of the page. Whoever asks is not looked up for this."""
+    if "Authorization" not in request.headers:
+        for wanted in (getattr(g.get("actor"), "language", ""), request.cookies.get(COOKIE, "")):
+            if wanted in LANGUAGES:
+                return wanted
+    return _preferred()
+
+
+def _preferred() -> str:
     best = request.accept_languages.best_match(["en", "zh-CN", "zh-Hans", "zh"], "en")
     return "zh_Hans" if best.startswith("zh") else "en"
+
+
+def _catalogues() -> Catalogues:
+    return cast(Catalogues, current_app.extensions["clawportal_catalogues"])
+
+
+def translate(text: str) -> str:
+    """A message in the language of the reader. Plain text is what somebody said or named, and stays."""
+    wanted = language()
+    return text if wanted == catalogues.SOURCE_LANGUAGE else _catalogues().text(text, wanted)
+
+
+def translate_label(text: str) -> str:
+    """A text of our code that came as a plain one, such as the title of a field in a JSON Schema, in the reader's language."""
+    wanted = language()
+    return text if wanted == catalogues.SOURCE_LANGUAGE else _catalogues().label(text, wanted)
+
+
+def localised(value: Any) -> Any:
+    """A document with the messages in it as texts in the language of the reader."""
+    wanted = language()
+    return value if wanted == catalogues.SOURCE_LANGUAGE else catalogues.translated(value, _catalogues(), wanted)
 
 
 def zone() -> tzinfo:

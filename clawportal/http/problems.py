@@ -15,7 +15,7 @@ from clawportal.bounded import size_in_words
 from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Problem, Retry, TotpRequired, Unauthenticated
-from clawportal.http import site
+from clawportal.http import i18n, site
 from clawportal.services.system import disk_guard
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def as_document(problem: Problem) -> dict[str, Any]:
     document.update(problem.extra)
     if problem.errors:
         document["errors"] = [{"path": item.path, "message": item.message, "code": item.code} for item in problem.errors]
-    return document
+    return cast("dict[str, Any]", i18n.localised(document))
 
 
 def wants_json() -> bool:
@@ -76,6 +76,7 @@ def answer(problem: Problem) -> Response:
     if wants_json():
         made = jsonify(as_document(problem))
         made.content_type = "application/problem+json"
+        made.vary.add("Accept-Language")
     elif isinstance(problem, Unauthenticated):
         return _to_login()
     elif isinstance(problem, TotpRequired):

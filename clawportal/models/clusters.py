@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Connection, ForeignKey, LargeBinary, String, Text, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock, folding
-from clawportal.db import Base, UTCDateTime
+from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
 UNKNOWN, HEALTHY, UNREACHABLE = "unknown", "healthy", "unreachable"
@@ -52,7 +52,7 @@ class Cluster(Base):
     # observed: written by background work, and only when it changes
     health: Mapped[str] = mapped_column(String(20), default=UNKNOWN, server_default=UNKNOWN)
     health_reason: Mapped[str] = mapped_column(String(80), default="", server_default="")
-    health_message: Mapped[str] = mapped_column(Text, default="", server_default="")
+    health_message: Mapped[str] = mapped_column(MessageText, default="", server_default="")
     health_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
     last_contact_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     """When it answered last, as of the last change of what is known of it."""
@@ -61,7 +61,7 @@ class Cluster(Base):
     capabilities: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
     separation: Mapped[str] = mapped_column(String(40), default="", server_default="")
     """What stands between its claws (`types.SeparationLevel`); empty while nobody has looked."""
-    separation_findings: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list, server_default="[]")
+    separation_findings: Mapped[list[dict[str, Any]]] = mapped_column(MessageJSON, default=list, server_default="[]")
 
 
 class ClusterSecret(Base):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
-from clawportal.db import Base, UTCDateTime
+from clawportal.db import Base, MessageText, UTCDateTime
 from clawportal.ids import LENGTH
 
 
@@ -28,7 +28,7 @@ class EventRow(Base):
     instance_id: Mapped[str | None] = mapped_column(String(LENGTH))
     level: Mapped[str] = mapped_column(String(10), default="info")
     reason: Mapped[str] = mapped_column(String(80), default="")
-    message: Mapped[str] = mapped_column(Text, default="")
+    message: Mapped[str] = mapped_column(MessageText, default="")
     actor: Mapped[str] = mapped_column(String(200), default="")
     data: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 

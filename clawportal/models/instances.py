@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
 from clawportal.contracts.adapters import HealthState
-from clawportal.db import Base, UTCDateTime
+from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 from clawportal.lifecycle import Desired, Phase, Sync
 
@@ -86,11 +86,11 @@ class Instance(Base):
     sync: Mapped[str] = mapped_column(String(20), default=Sync.PROGRESSING)
     health: Mapped[str] = mapped_column(String(20), default=HealthState.UNKNOWN)
     reason: Mapped[str] = mapped_column(String(80), default="")
-    message: Mapped[str] = mapped_column(Text, default="")
-    next_action: Mapped[str] = mapped_column(Text, default="")
+    message: Mapped[str] = mapped_column(MessageText, default="")
+    next_action: Mapped[str] = mapped_column(MessageText, default="")
     phase_since: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
     phase_deadline: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    conditions: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    conditions: Mapped[list[dict[str, Any]]] = mapped_column(MessageJSON, default=list)
     workload: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """The workload as planned last and accepted by the claw; no secret values. What the configuration tab shows."""
     applied_digest: Mapped[str] = mapped_column(String(64), default="")

@@ -6,11 +6,11 @@ import re
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
-from clawportal.db import Base, UTCDateTime
+from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
@@ -42,11 +42,11 @@ class Operation(Base):
     state: Mapped[str] = mapped_column(String(20), default=QUEUED)
     progress: Mapped[float | None]
     """0..100, None while it cannot be told."""
-    message: Mapped[str] = mapped_column(Text, default="")
-    error: Mapped[str] = mapped_column(Text, default="")
+    message: Mapped[str] = mapped_column(MessageText, default="")
+    error: Mapped[str] = mapped_column(MessageText, default="")
     lines: Mapped[list[str]] = mapped_column(JSON, default=list)
     """Last words of the tool that failed, or steps taken."""
-    steps: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
+    steps: Mapped[list[dict[str, str]]] = mapped_column(MessageJSON, default=list)
     """What was done and since when, oldest first: `at` (RFC 3339) and `message`. See `say`."""
     attempts: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)

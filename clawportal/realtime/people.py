@@ -15,7 +15,7 @@ from flask_socketio import ConnectionRefusedError, SocketIO
 from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
 from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, GiveUp, Problem, Retry, Unauthenticated
-from clawportal.http import inside, security, streams
+from clawportal.http import i18n, inside, security, streams
 from clawportal.realtime.guard import PLACE
 from clawportal.services.identity import clients, identity, sessions
 
@@ -165,7 +165,9 @@ class People:
     # ---- telling
 
     def tell(self, viewer: Viewer, detail: str, **more: str) -> None:
-        self.socketio.server.emit("problem", {"detail": detail, **more}, to=viewer.sid, namespace=viewer.namespace)
+        self.socketio.server.emit(
+            "problem", {"detail": i18n.translate(detail), **more}, to=viewer.sid, namespace=viewer.namespace
+        )
 
     def refuse(self, viewer: Viewer, detail: str) -> None:
         """Say why and end the connection; the browser comes back and is judged anew."""

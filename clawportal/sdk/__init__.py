@@ -7,5 +7,6 @@ everything else in the package may change between minor versions.
 from __future__ import annotations
 
 from clawportal import __version__, hookimpl
+from clawportal.messages import Message, _m, _mn
 
-__all__ = ["__version__", "hookimpl"]
+__all__ = ["Message", "__version__", "_m", "_mn", "hookimpl"]

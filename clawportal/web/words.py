@@ -15,7 +15,8 @@ import flask_babel
 from babel.support import Translations
 
 import clawportal
-from clawportal.http.i18n import language
+from clawportal.http.i18n import language, translate
+from clawportal.messages import Message
 
 TRANSLATIONS = Path(clawportal.__file__).parent / "translations"
 
@@ -239,6 +240,8 @@ def ngettext(one: str, many: str, num: int, **values: Any) -> str:
 
 def told(text: object) -> str:
     """What was said in English, in the reader's language as far as the catalogue knows it."""
+    if isinstance(text, Message):
+        return translate(text)
     said = "" if text is None else str(text)
     wanted = language()
     return said if not said or wanted == "en" else _told(wanted, said)
