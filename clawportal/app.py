@@ -158,7 +158,7 @@ def _ways_in(app: Flask, portal: Portal) -> None:
     app.register_blueprint(api.blueprint())
     app.register_blueprint(web.blueprint())
     realtime.init_app(app)
-    portal.registry.hook.register_blueprints(app=app)
+    portal.registry.call("register_blueprints", app=app)
     _every_view_declares_its_permission(app)
 
 

@@ -1,6 +1,7 @@
-"""Where a plugin can join. Each hook is used by a bundled plugin; `plugins/README.md` documents all of them.
+"""Where a plugin can join. Each hook is used by the core or a bundled plugin; `plugins/README.md` documents all of them.
 
-Hooks are called in the order of registration, bundled plugins first, unless said otherwise.
+Hooks are called in the order of loading, the core first, then bundled plugins, unless an implementation says `tryfirst` or
+`trylast`. A plugin that fails is named in the log, and nobody else notices, unless the hook says otherwise.
 """
 
 from __future__ import annotations
@@ -17,12 +18,21 @@ if TYPE_CHECKING:
     from clawportal.contracts.adapters import Adapter
     from clawportal.contracts.doctor import DoctorResult
     from clawportal.contracts.events import Event
+    from clawportal.contracts.features import Feature
     from clawportal.contracts.pages import MenuLink
     from clawportal.contracts.permissions import Actor, Grant
     from clawportal.contracts.runtimes import RuntimeDriver
     from clawportal.contracts.stores import FileStore
 
 hookspec = pluggy.HookspecMarker("clawportal")
+
+NEEDED = frozenset({"admit"})
+"""Hooks without whose answer nothing may go on: a failure ends what called them."""
+
+
+@hookspec
+def register_features() -> Iterable[Feature]:  # type: ignore[empty-body]  # a specification has no body
+    """Capabilities of the portal: tables, rights, pages, API, background work, commands. Only data: no module is imported."""
 
 
 @hookspec
@@ -57,7 +67,8 @@ def actor_grants(actor_id: str) -> Iterable[Grant]:  # type: ignore[empty-body] 
 
 @hookspec
 def admit(actor: Actor, change: dict[str, Any]) -> None:
-    """Called inside the transaction of each change; raise a `Problem` to refuse it, and nothing is stored."""
+    """Called inside the transaction of each change; raise a `Problem` to refuse it, and nothing is stored.
+    Any other exception refuses it too."""
 
 
 @hookspec

@@ -1,6 +1,7 @@
-"""Loads plugins and keeps what they register: adapters, runtime drivers and file stores by their kind.
+"""Loads plugins and keeps what they register: features in the order of their needs, adapters, runtimes and stores by kind.
 
-Bundled plugins load by name, third-party ones by the entry point group `clawportal`. A misspelt hook stops the start.
+Bundled plugins load by name, third-party ones by the entry point group `clawportal`. What is wrong with a bundled plugin stops
+the start; a third-party one that cannot be used is left out and named in `Registry.faults`, and everything else works.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +17,10 @@ from typing import Any
 
 import pluggy
 
-from clawportal import catalogues, hookspecs, paths
+from clawportal import catalogues, declarations, features, hookcalls, paths
 from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.features import Feature
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Invalid
@@ -29,6 +32,9 @@ BUNDLED = (
     "clawportal_nanobot", "clawportal_openclaw",
 )  # fmt: skip
 GROUP = "clawportal"
+CORE = "clawportal"
+"""Name under which the core's own declarations are registered."""
+REMEDY = "Repair the plugin, or leave it out with CLAWPORTAL_PLUGINS."
 
 
 class PluginError(Exception):
@@ -46,20 +52,54 @@ class PluginInfo:
     hooks: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a third-party plugin."""
+
+    plugin: str
+    message: str
+
+
 @dataclass
 class Registry:
-    """Everything that plugins contributed. Made once per app by `load`; threads only read it."""
+    """Everything that plugins contributed. Made once per app by `load`; tables are replaced whole, so that threads may read."""
 
-    manager: pluggy.PluginManager
     data_dir: str = ""
     plugins: list[PluginInfo] = field(default_factory=list)
+    features: tuple[Feature, ...] = ()
+    """Each after those that it requires."""
+    owners: dict[str, str] = field(default_factory=dict)
+    """Which plugin brought a feature."""
     adapters: dict[str, Adapter] = field(default_factory=dict)
     runtimes: dict[str, RuntimeDriver] = field(default_factory=dict)
     stores: dict[str, FileStore] = field(default_factory=dict)
+    manager: pluggy.PluginManager = field(init=False)
+    _modules: dict[str, object] = field(default_factory=dict)
+    _faults: dict[tuple[str, str], Fault] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._modules[CORE] = features
 
     @property
-    def hook(self) -> Any:
-        return self.manager.hook
+    def faults(self) -> tuple[Fault, ...]:
+        """One for each plugin and thing that went wrong."""
+        return tuple(self._faults.values())
+
+    def findings(self) -> list[DoctorResult]:
+        """The faults, as `clawportal doctor` and the health page tell them."""
+        return [DoctorResult(f"plugin {fault.plugin}", False, fault.message, REMEDY) for fault in self.faults]
+
+    def call(self, hook: str, **arguments: object) -> list[Any]:
+        """The answers of all plugins, in the order of loading. One that fails is logged and named in `faults`, and is left out;
+        for the hooks in `hookspecs.NEEDED`, HookFailed is raised."""
+        return hookcalls.call(self.manager, hook, arguments)
+
+    def items(self, hook: str, **arguments: object) -> list[Any]:
+        """The answers of a hook that gives lists, as one list."""
+        return [item for answer in self.call(hook, **arguments) for item in answer]
+
+    def feature(self, name: str) -> Feature | None:
+        return next((one for one in self.features if one.name == name), None)
 
     def adapter(self, kind: str, path: str = "adapter") -> Adapter:
         """The adapter of a kind; an unknown kind is the caller's mistake at `path`."""
@@ -70,108 +110,149 @@ class Registry:
 
     def catalogue_folders(self) -> list[Path]:
         """Translations of the core, then those that plugins bring."""
-        modules = (self.manager.get_plugin(plugin.name) for plugin in self.plugins)
-        found = (catalogues.folder_of(module) for module in modules if isinstance(module, ModuleType))
+        found = (catalogues.folder_of(module) for _, module in self.modules() if isinstance(module, ModuleType))
         return [catalogues.CORE, *(folder for folder in found if folder is not None)]
 
-    def emit(self, event: object) -> None:
-        """Tell every plugin about an event; each has its own `except`, so one cannot silence the others."""
-        for implementation in self.hook.on_event.get_hookimpls():
+    def report(self, plugin: str, what: str, message: str) -> None:
+        """Remember a fault of a plugin; the same again says nothing new."""
+        if (plugin, what) not in self._faults:
+            log.error("plugin %s: %s", plugin, message)
+        self._faults[plugin, what] = Fault(plugin, message)
+
+    def add(self, name: str, plugin: object) -> None:
+        """Take a plugin in, after those that are there. One that does not fit is left out and named in `faults`."""
+        if any(plugin is known for known in self._modules.values()):
+            raise PluginError(f"Plugin {name!r} is loaded already under another name. Name it once.")
+        self._modules[name] = plugin
+
+    def settle(self) -> None:
+        """Ask all plugins what they register; to be called after `add`."""
+        self._register()
+        self._collect()
+
+    def leave_out(self, name: str, message: str) -> None:
+        """Take a plugin and all it registered out, because of a fault; PluginError if it is a bundled one."""
+        if name in (*BUNDLED, CORE):
+            raise PluginError(message)
+        self.report(name, "plugin", f"{message} {REMEDY}")
+        self.without(name)
+
+    def without(self, name: str) -> None:
+        """Take a plugin and all that it registered out."""
+        self._modules.pop(name, None)
+        self.plugins[:] = [plugin for plugin in self.plugins if plugin.name != name]
+        self.settle()
+
+    def modules(self) -> list[tuple[str, object]]:
+        """The plugins, in the order of loading."""
+        return [(name, module) for name, module in self._modules.items() if name != CORE]
+
+    def _register(self) -> None:
+        try:
+            self.manager = hookcalls.manager_of(self._modules, self._failed)
+        except hookcalls.HookMisused as fault:
+            self.leave_out(fault.plugin, str(fault))
+
+    def _failed(self, plugin: str, hook: str, error: Exception) -> None:
+        log.error("plugin %s failed in %s", plugin, hook, exc_info=error)
+        self.report(plugin, hook, f"It failed in {hook}: {error!r}.")
+
+    def _collect(self) -> None:
+        """Ask all plugins anew; again without those that fail."""
+        try:
+            self.adapters = self._by_kind("register_adapters", "adapter")
+            self.runtimes = self._by_kind("register_runtimes", "runtime")
+            self.stores = self._by_kind("register_file_stores", "file store", data_dir=self.data_dir)
+            self.features = self._features()
+        except _Unusable as fault:
+            self.leave_out(fault.plugin, fault.message)
+
+    def _by_kind(self, hook: str, what: str, **arguments: object) -> dict[str, Any]:
+        table: dict[str, Any] = {}
+        brought: dict[str, str] = {}
+        for name, item in self._given(hook, **arguments):
+            if item.kind in table:
+                raise _Unusable(name, f"The plugins {brought[item.kind]} and {name} both bring the {what} {item.kind!r}.")
+            table[item.kind], brought[item.kind] = item, name
+        return table
+
+    def _given(self, hook: str, **arguments: object) -> list[tuple[str, Any]]:
+        try:
+            return [(name, item) for name, items in hookcalls.each(self.manager, hook, arguments) for item in items]
+        except hookcalls.HookFailed as failed:
+            raise _Unusable(failed.plugin, f"Plugin {failed.plugin!r} failed while it registered: {failed.error!r}.") from failed
+
+    def _features(self) -> tuple[Feature, ...]:
+        found: dict[str, Feature] = {}
+        owners: dict[str, str] = {}
+        for plugin, given in self._given("register_features"):
             try:
-                implementation.function(*(event for _ in implementation.argnames))  # a plugin may leave the argument out
-            except Exception:
-                log.exception("plugin %s failed on event", implementation.plugin_name)
+                feature = declarations.check(given)
+            except declarations.Broken as error:
+                raise _Unusable(plugin, f"Plugin {plugin!r} declares what cannot be used. {error}") from error
+            if feature.name in found:
+                known = owners[feature.name]
+                raise _Unusable(plugin, f"The plugins {known} and {plugin} both bring the feature {feature.name!r}.")
+            found[feature.name], owners[feature.name] = feature, plugin
+        self.owners = owners
+        return declarations.ordered(found.values(), self._not_loaded)
+
+    def _not_loaded(self, feature: Feature, why: str) -> None:
+        """Not a fault of the plugin: what it needs was left out."""
+        self.report(
+            self.owners[feature.name], f"feature {feature.name}", f"The feature {feature.name!r} is not loaded: it {why}."
+        )
+
+
+class _Unusable(Exception):
+    """A plugin has to go; says which and why."""
+
+    def __init__(self, plugin: str, message: str) -> None:
+        super().__init__(message)
+        self.plugin, self.message = plugin, message
 
 
 def load(names: Iterable[str] = (), data_dir: str = "") -> Registry:
-    """Import and register the plugins: those named, or the bundled and all installed ones."""
+    """Import and register the plugins: those named, or the bundled and all installed ones. PluginError for a bundled plugin that
+    is broken, and for a name that nobody knows."""
     paths.add_bundled_plugins()
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    registry = Registry(manager, data_dir)
+    registry = Registry(data_dir)
     points = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
     for name in dict.fromkeys(names) or (*BUNDLED, *sorted(set(points) - set(BUNDLED))):
-        module = _import(name, points.get(name))
-        _add(manager, name, module)
-        registry.plugins.append(_info(manager, name, module, points.get(name)))
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"{error}. Compare the hook's name with plugins/README.md.") from error
-    _collect(registry)
+        try:
+            registry.add(name, _import(name, points.get(name)))
+        except _Unusable as fault:
+            registry.leave_out(name, fault.message)
+    registry.settle()
+    registry.plugins[:] = [_info(registry, name, module, points.get(name)) for name, module in registry.modules()]
     return registry
 
 
 def unload(registry: Registry, name: str) -> None:
     """Take a plugin and what it registered out again; instances of its claws stay and say that their adapter is missing."""
-    module = registry.manager.unregister(name=name)
-    if module is None:
+    if name not in dict(registry.modules()):
         raise PluginError(f"No plugin named {name!r} is loaded.")
-    registry.plugins[:] = [plugin for plugin in registry.plugins if plugin.name != name]
-    _collect(registry)
-
-
-def _add(manager: pluggy.PluginManager, name: str, module: ModuleType) -> None:
-    try:
-        manager.register(module, name)
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"{error}. Compare the hook's arguments with plugins/README.md.") from error
-    except ValueError as error:
-        raise PluginError(f"Plugin {name!r} is loaded already under another name: {error}. Name it once.") from error
+    registry.without(name)
 
 
 def _import(name: str, point: importlib.metadata.EntryPoint | None) -> ModuleType:
     try:
         module = point.load() if point and name not in BUNDLED else importlib.import_module(name)
     except Exception as error:
-        raise PluginError(
-            f"Plugin {name!r} cannot be loaded: {error!r}. Install or repair it, or leave it out with CLAWPORTAL_PLUGINS."
-        ) from error
+        message = f"Plugin {name!r} cannot be loaded: {error!r}."
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            raise PluginError(f"{message} Install it, or take its name out of CLAWPORTAL_PLUGINS.") from error
+        raise _Unusable(name, message) from error
     if not isinstance(module, ModuleType):
-        raise PluginError(f"Plugin {name!r}: its entry point must name a module that has hook implementations.")
+        raise _Unusable(name, f"Plugin {name!r}: its entry point must name a module that has hook implementations.")
     return module
 
 
-def _info(
-    manager: pluggy.PluginManager, name: str, module: ModuleType, point: importlib.metadata.EntryPoint | None
-) -> PluginInfo:
+def _info(registry: Registry, name: str, module: object, point: importlib.metadata.EntryPoint | None) -> PluginInfo:
     from clawportal import __version__
 
-    hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(module) or ()))
+    manager = registry.manager
+    hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(manager.get_plugin(name)) or ()))
     version = point.dist.version if point and point.dist else __version__
     summary = (module.__doc__ or "").strip().split("\n")[0]
     return PluginInfo(name, version, name in BUNDLED, summary, hooks)
-
-
-def _collect(registry: Registry) -> None:
-    """Ask all plugins anew. The tables are replaced whole: other threads read them at any time."""
-    hook = registry.hook
-    registry.adapters = _register(hook.register_adapters, "adapter")
-    registry.runtimes = _register(hook.register_runtimes, "runtime")
-    registry.stores = _register(hook.register_file_stores, "file store", data_dir=registry.data_dir)
-
-
-def _register(caller: pluggy.HookCaller, what: str, **arguments: object) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    brought: dict[str, str] = {}
-    for implementation in caller.get_hookimpls():  # in the order of loading; one by one, so that the culprit can be named
-        name = implementation.plugin_name
-        for item in _items(implementation, arguments):
-            if item.kind in table:
-                raise PluginError(
-                    f"The plugins {brought[item.kind]} and {name} both bring the {what} {item.kind!r}. "
-                    "Leave one out with CLAWPORTAL_PLUGINS."
-                )
-            table[item.kind], brought[item.kind] = item, name
-    return table
-
-
-def _items(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> list[Any]:
-    try:
-        brought: Any = implementation.function(*(arguments[name] for name in implementation.argnames))
-        return list(brought or ())
-    except Exception as error:
-        raise PluginError(
-            f"Plugin {implementation.plugin_name!r} failed while it registered: {error!r}. "
-            "Repair it, or leave it out with CLAWPORTAL_PLUGINS."
-        ) from error

@@ -154,8 +154,8 @@ def _plugins(settings: Settings) -> Iterator[DoctorResult]:
         yield DoctorResult("plugins", False, str(error))
         return
     yield DoctorResult("plugins", True, ", ".join(plugin.name for plugin in registry.plugins))
-    for findings in registry.hook.doctor_checks(data_dir=str(settings.data_dir)):
-        yield from findings
+    yield from registry.items("doctor_checks", data_dir=str(settings.data_dir))
+    yield from registry.findings()
 
 
 def _clusters(settings: Settings) -> Iterator[DoctorResult]:

@@ -39,7 +39,7 @@ class Commands(click.Group):
             registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
         except pluginmanager.PluginError as error:
             raise click.ClickException(str(error)) from error
-        registry.hook.register_commands(cli=self)
+        registry.call("register_commands", cli=self)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)

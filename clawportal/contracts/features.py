@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from clawportal.contracts.permissions import Permission
 
 
@@ -51,14 +49,24 @@ class EventKind:
 
 
 @dataclass(frozen=True)
+class ApiTag:
+    """A group of operations in the API's document; operations name it in `tags`."""
+
+    name: str
+    description: str
+    order: int = 100
+    """Smaller comes first; the core's stand at 10, 20 ..."""
+
+
+@dataclass(frozen=True)
 class Job:
     """Background work: a function that makes one pass and can be called twice."""
 
     name: str
     run: str
     """Target; called with the portal, inside an app context."""
-    every: float
-    """Seconds."""
+    every: float | str
+    """Seconds, or the name of the portal's setting that holds them."""
     on: Literal["leader", "each"] = "leader"
     """`leader`: in one replica only. `each`: in every process that does background work."""
     at_start: bool = False
@@ -71,13 +79,23 @@ class NavLink:
 
     title: str
     endpoint: str
+    """Of a page, such as `web.skills`."""
     icon: str
     permission: Permission
-    section: Literal["work", "organisation", "portal"] = "work"
+    section: Literal["work", "system"] = "work"
     order: int = 100
-    """Smaller comes first; core links stand at 10, 20 ..."""
+    """Smaller comes first; the core's stand at 10, 20 ..."""
+    key: str = ""
+    """Letter that leads there, typed after g."""
+    page: str = ""
+    """What pages below it give as `section`. Empty: the last part of `endpoint`."""
     count: str = ""
-    """Target that gives the number in the badge; called with the actor."""
+    """Target that gives the number in the badge; called with the actor. 0 shows none."""
+    count_title: str = ""
+    """What is counted."""
+    count_tone: Literal["bad", "busy", "warn", "idle"] = "idle"
+    only_everywhere: bool = False
+    """Not while a portal administrator looks into one organisation."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +106,10 @@ class Tab:
     title: str
     endpoint: str
     """Of a page that takes `instance_id`."""
+    icon: str
     permission: Permission
     order: int = 100
+    """Smaller comes first; the core's stand at 10, 20 ..."""
     only_managed: bool = False
     """Not for what the portal only observes."""
     gone: bool = False
@@ -144,27 +164,32 @@ class Feature:
     """Modules with its tables."""
     resources: tuple[Resource, ...] = ()
     events: tuple[EventKind, ...] = ()
-    settings: type[BaseModel] | None = None
-    """Its section of the settings: `CLAWPORTAL_<NAME>_*`, or `[name]` in clawportal.toml."""
+    settings: str = ""
+    """Target: the pydantic model of its section of the settings, `CLAWPORTAL_<NAME>_*` or `[name]` in clawportal.toml."""
+    api_tags: tuple[ApiTag, ...] = ()
     api: tuple[str, ...] = ()
     """Modules whose functions are marked with `op`, in the order of the document."""
     pages: tuple[str, ...] = ()
     """Modules whose functions are marked with `page`."""
     sockets: tuple[str, ...] = ()
-    """Modules with `init_sockets(...)`."""
+    """Modules with `init_sockets(people)`."""
     jobs: tuple[Job, ...] = ()
+    forget: tuple[str, ...] = ()
+    """Targets that drop what is too old; called with the portal by retention, while the clock is believed."""
     on_start: tuple[str, ...] = ()
-    """Targets that are called with the portal, inside an app context, before background work begins."""
+    """Targets that are called with the portal, inside an app context, before background work begins: rows that must be there,
+    threads. They may be called again."""
     on_stop: tuple[str, ...] = ()
+    """Targets that are called with the portal at the end of the process."""
     commands: str = ""
-    """Target of a function that adds to `clawportal`; called with the group."""
+    """Target of a function that adds to `clawportal`; called with the click group. Import what is heavy inside the commands."""
     client_commands: str = ""
     """The same for `claw`."""
     nav: tuple[NavLink, ...] = ()
     instance_tabs: tuple[Tab, ...] = ()
     cards: tuple[Card, ...] = ()
     doctor: tuple[str, ...] = ()
-    """Targets that give `DoctorResult`s; called with the portal."""
+    """Targets that give `DoctorResult`s to `clawportal doctor`; called with the settings, since the portal may not start."""
     metrics: tuple[Metric, ...] = ()
     policy_facts: tuple[PolicyFact, ...] = ()
     migrations: str = ""

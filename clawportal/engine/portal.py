@@ -88,4 +88,4 @@ class Portal:
     def publish(self, event: Event) -> None:
         for listener in tuple(self.listeners):
             listener(event)
-        self.registry.emit(event)
+        self.registry.call("on_event", event=event)

@@ -158,7 +158,7 @@ def admit(
     _warned.pop(instance, None)
     if actor.kind != SYSTEM.kind:  # the portal finishes what was admitted when somebody asked for it
         _check(portal, actor, action or kind.partition(".")[2], instance, project)
-    portal.registry.hook.admit(actor=actor, change={"kind": kind, "instance": instance})
+    portal.registry.call("admit", actor=actor, change={"kind": kind, "instance": instance})
 
 
 def _check(portal: Portal, actor: Actor, action: str, instance: Instance, project: Project | None) -> None:

@@ -108,14 +108,8 @@ def _under_prefix(link: MenuLink) -> MenuLink:
 
 
 def menu_links(actor: Actor | None) -> list[MenuLink]:
-    """Links of plugins; one plugin that fails, or that points outside of http, does not take the page with it."""
-    found: list[MenuLink] = []
+    """Links of plugins, as far as they point to pages and not into scripts."""
     if actor is None:
-        return found
-    for implementation in portal().registry.hook.menu_links.get_hookimpls():
-        try:
-            links = implementation.function(*(actor for _ in implementation.argnames)) or ()
-            found.extend(_under_prefix(link) for link in links if link.href.startswith(("/", "https://", "http://")))
-        except Exception:
-            log.exception("plugin %s failed to give its menu links", implementation.plugin_name)
-    return found
+        return []
+    links: list[MenuLink] = portal().registry.items("menu_links", actor=actor)
+    return [_under_prefix(link) for link in links if link.href.startswith(("/", "https://", "http://"))]

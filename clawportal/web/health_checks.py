@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 
@@ -16,8 +15,6 @@ from clawportal.services import practice
 from clawportal.services.audit import chain
 from clawportal.services.clusters import clusters
 from clawportal.services.system import trusted_clock
-
-log = logging.getLogger(__name__)
 
 _FRESH = 60.0
 _lock = threading.Lock()
@@ -54,23 +51,11 @@ def _of_plugins() -> list[DoctorResult]:
     with _lock:
         at, found = _kept.get(folder, (0.0, []))
         if not at or time.monotonic() - at > _FRESH:
-            found = [*(finding for findings in _asked(folder) for finding in findings), *_audit()]
+            registry = portal().registry
+            found = [*registry.items("doctor_checks", data_dir=folder), *registry.findings(), *_audit()]
             _kept.clear()
             _kept[folder] = (time.monotonic(), found)
     return list(found)
-
-
-def _asked(folder: str) -> list[list[DoctorResult]]:
-    """Plugin by plugin: a check that fails is a finding too."""
-    answers = []
-    for implementation in portal().registry.hook.doctor_checks.get_hookimpls():
-        try:
-            answers.append(list(implementation.function(*(folder for _ in implementation.argnames)) or ()))
-        except Exception as error:
-            log.exception("the checks of plugin %s failed", implementation.plugin_name)
-            remedy = "Repair the plugin, or leave it out with CLAWPORTAL_PLUGINS."
-            answers.append([DoctorResult(implementation.plugin_name, False, f"the check itself failed: {error}", remedy)])
-    return answers
 
 
 def _practice() -> DoctorResult:

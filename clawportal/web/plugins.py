@@ -42,6 +42,7 @@ def plugins() -> str:
         runtimes=[_provided(driver, driver.title) for driver in registry.runtimes.values()],
         stores=[_provided(store, "") for store in registry.stores.values()],
         plugins=registry.plugins,
+        faults=registry.faults if actor().has(Permission.PORTAL_READ) else (),
         clusters=_clusters() if actor().has(Permission.PORTAL_READ) else [],
     )
 

@@ -168,7 +168,8 @@ def test_a_plugin_that_fails_to_grant_locks_nobody_out(still: World, caplog: pyt
     module = ModuleType("broken_directory")
     module.actor_grants = hookimpl(actor_grants)  # type: ignore[attr-defined]  # a module made here
     with still.context() as portal:
-        portal.registry.manager.register(module, "broken_directory")
+        portal.registry.add("broken_directory", module)
+        portal.registry.settle()
         user = make(portal)
         assert identity.actor_of(portal, user).grants
     assert "broken_directory" in caplog.text and "does not answer" in caplog.text

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from clawportal import hookspecs, pluginmanager
+from clawportal import hookimpl, hookspecs, pluginmanager
+from clawportal.contracts.features import Feature
+from clawportal.contracts.pages import MenuLink
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Forbidden
+from clawportal.hookcalls import HookFailed
 from clawportal.pluginmanager import PluginError
 from tests.core.world import World
 
@@ -62,7 +66,7 @@ def test_it_is_loaded_listed_and_unloaded(site: Path) -> None:
     pluginmanager.unload(registry, "parrot")
     assert "parrot" not in registry.adapters and "echo" in registry.adapters
     assert [plugin.name for plugin in registry.plugins] == list(pluginmanager.BUNDLED)
-    assert registry.hook.menu_links(actor=None) == []
+    assert registry.items("menu_links", actor=None) == []
     with pytest.raises(PluginError, match="parrot"):
         pluginmanager.unload(registry, "parrot")
 
@@ -79,8 +83,8 @@ def test_its_claw_runs_and_every_hook_is_called(site: Path, make_world: Callable
     world.until(one, "stopped")
     assert {"instance.created", "instance.phase_changed", "instance.stop_requested"} <= set(parrot.heard)
     registry = world.portal.registry
-    assert [link.title for links in registry.hook.menu_links(actor=None) for link in links] == ["Parrot handbook"]
-    found = [result for results in registry.hook.doctor_checks(data_dir=str(world.folder)) for result in results]
+    assert [link.title for link in registry.items("menu_links", actor=None)] == ["Parrot handbook"]
+    found = registry.items("doctor_checks", data_dir=str(world.folder))
     assert any(result.name == "parrot" and result.ok for result in found)
     with world.context():
         assert world.see(one).phase == "stopped"
@@ -111,54 +115,156 @@ def test_the_command_line_lists_it(installed: Path, tmp_path: Path) -> None:
     assert "Traceback" not in missing.stderr
 
 
-def test_a_misspelt_hook_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = module(tmp_path, monkeypatch, "misspelt", """
-        from clawportal import hookimpl
+def only_fault(registry: pluginmanager.Registry) -> str:
+    assert len(registry.faults) == 1, registry.faults
+    return f"{registry.faults[0].plugin}: {registry.faults[0].message}"
+
+
+BROKEN = {
+    "misspelt": ("""
         @hookimpl
         def register_adaptors(): return []
-    """)  # fmt: skip
-    with pytest.raises(PluginError, match="register_adaptors"):
-        pluginmanager.load([name])
-
-
-def test_a_wrong_argument_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = module(tmp_path, monkeypatch, "arguments", """
-        from clawportal import hookimpl
+    """, r"misspelt: .*register_adaptors.*README"),
+    "arguments": ("""
         @hookimpl
         def menu_links(person): return []
-    """)  # fmt: skip
-    with pytest.raises(PluginError, match="menu_links"):
-        pluginmanager.load([name])
-
-
-def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(PluginError, match=r"'no_such_plugin'.*CLAWPORTAL_PLUGINS"):
-        pluginmanager.load(["no_such_plugin"])
-    name = module(tmp_path, monkeypatch, "broken", "1 / 0")
-    with pytest.raises(PluginError, match=r"'broken'.*division"):
-        pluginmanager.load([name])
-
-
-def test_a_plugin_that_fails_to_register_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = module(tmp_path, monkeypatch, "failing", """
-        from clawportal import hookimpl
+    """, r"arguments: .*menu_links.*README"),
+    "unimportable": ("1 / 0", r"unimportable: .*division.*CLAWPORTAL_PLUGINS"),
+    "failing": ("""
         @hookimpl
         def register_adapters(): raise RuntimeError("no licence")
-    """)  # fmt: skip
-    with pytest.raises(PluginError, match=r"'failing'.*no licence"):
-        pluginmanager.load([name])
-
-
-def test_two_plugins_with_the_same_kind_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = module(tmp_path, monkeypatch, "second_echo", """
-        from clawportal import hookimpl
+    """, r"failing: .*no licence"),
+    "no_list": ("""
+        @hookimpl
+        def register_runtimes(): return 5
+    """, r"no_list: .*not iterable"),
+    "second_echo": ("""
         from clawportal_echo import EchoAdapter
         @hookimpl
         def register_adapters(): return [EchoAdapter()]
-    """)  # fmt: skip
-    with pytest.raises(PluginError, match="clawportal_echo and second_echo both bring the adapter 'echo'"):
-        pluginmanager.load(["clawportal_echo", name])
-    assert list(pluginmanager.load([name]).adapters) == ["echo"]
+    """, r"second_echo: The plugins clawportal_echo and second_echo both bring the adapter 'echo'"),
+    "no_feature": ("""
+        @hookimpl
+        def register_features(): return ["skills"]
+    """, r"no_feature: .*'skills', which is no Feature"),
+    "same_feature": ("""
+        from clawportal.contracts.features import Feature
+        @hookimpl
+        def register_features(): return [Feature("audit", "Another audit")]
+    """, r"same_feature: The plugins clawportal and same_feature both bring the feature 'audit'"),
+    "no_target": ("""
+        from clawportal.contracts.features import Feature
+        @hookimpl
+        def register_features(): return [Feature("skills", "Skills", on_start=("skills.start",))]
+    """, r"no_target: .*'skills': on_start is 'skills.start'; write it as package.module:function"),
+    "no_tuple": ("""
+        from clawportal.contracts.features import Feature
+        @hookimpl
+        def register_features(): return [Feature("skills", "Skills", api="skills.api")]
+    """, r"no_tuple: .*'skills': api must be a tuple, not str"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_third_party_plugin_is_named_and_left_out(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    code, said = BROKEN[name]
+    module(tmp_path, monkeypatch, name, f"from clawportal import hookimpl\n{textwrap.dedent(code)}")
+    registry = pluginmanager.load(["clawportal_echo", name, "clawportal_nanobot"])
+    assert re.match(said, only_fault(registry)) and name in caplog.text
+    assert [plugin.name for plugin in registry.plugins] == ["clawportal_echo", "clawportal_nanobot"]
+    assert list(registry.adapters) == ["echo", "nanobot"] and registry.feature("instances")
+    assert [(found.ok, found.name) for found in registry.findings()] == [(False, f"plugin {name}")]
+
+
+@pytest.mark.parametrize("name", ["misspelt", "unimportable", "failing", "no_target"])
+def test_a_broken_bundled_plugin_stops_the_start(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, said = BROKEN[name]
+    module(tmp_path, monkeypatch, name, f"from clawportal import hookimpl\n{textwrap.dedent(code)}")
+    monkeypatch.setattr(pluginmanager, "BUNDLED", (*pluginmanager.BUNDLED, name))
+    with pytest.raises(PluginError) as refused:
+        pluginmanager.load([name])
+    assert re.match(said.removesuffix(".*CLAWPORTAL_PLUGINS"), f"{name}: {refused.value}")
+
+
+def test_a_name_that_nobody_knows_stops_the_start() -> None:
+    with pytest.raises(PluginError, match=r"'no_such_plugin'.*CLAWPORTAL_PLUGINS"):
+        pluginmanager.load(["no_such_plugin"])
+
+
+class Answers:
+    """A plugin whose answers are seen in the order of calls."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    @hookimpl
+    def menu_links(self, actor: object) -> Iterator[MenuLink]:
+        yield MenuLink(self.title, "/")
+
+
+class Fails:
+    @hookimpl
+    def menu_links(self) -> Iterator[MenuLink]:
+        yield MenuLink("half", "/")
+        raise RuntimeError("half-way")
+
+    @hookimpl
+    def admit(self, change: dict[str, object]) -> None:
+        raise RuntimeError("no database")
+
+
+class First:
+    @hookimpl(tryfirst=True)
+    def menu_links(self) -> list[MenuLink]:
+        return [MenuLink("first", "/")]
+
+
+class Around:
+    @hookimpl(wrapper=True)
+    def menu_links(self, actor: object) -> Generator[None, list[list[MenuLink]], list[list[MenuLink]]]:
+        answers = yield
+        return [*answers, [MenuLink(f"around {len(answers)}", "/")]]
+
+
+def registry_of(**plugins: object) -> pluginmanager.Registry:
+    registry = pluginmanager.Registry()
+    for name, plugin in plugins.items():
+        registry.add(name, plugin)
+    registry.settle()
+    return registry
+
+
+def test_hooks_are_called_in_the_order_of_loading_inside_wrappers() -> None:
+    registry = registry_of(one=Answers("one"), two=Answers("two"), three=First(), four=Around())
+    assert [link.title for link in registry.items("menu_links", actor=None)] == ["first", "one", "two", "around 3"]
+
+
+def test_one_that_fails_is_named_and_the_others_answer(caplog: pytest.LogCaptureFixture) -> None:
+    registry = registry_of(one=Answers("one"), bad=Fails(), two=Answers("two"))
+    for _ in range(3):
+        assert [link.title for link in registry.items("menu_links", actor=None)] == ["one", "two"]
+    assert re.match(r"bad: It failed in menu_links: RuntimeError\('half-way'\)", only_fault(registry))
+    with pytest.raises(HookFailed, match=r"Plugin 'bad' failed in admit: .*no database"):
+        registry.call("admit", actor=None, change={})
+
+
+def test_features_come_after_what_they_require() -> None:
+    class Notes:
+        @hookimpl
+        def register_features(self) -> list[Feature]:
+            return [Feature("notes", "", requires=("skills", "instances")), Feature("skills", "", requires=("drive",)),
+                    Feature("drive", ""), Feature("left", "", requires=("right",)), Feature("right", "", requires=("left",)),
+                    Feature("alerts", "", requires=("gateway",)), Feature("pager", "", requires=("alerts",))]  # fmt: skip
+
+    registry = registry_of(notes=Notes())
+    names = [feature.name for feature in registry.features]
+    assert names.index("instances") < names.index("notes") and names[-3:] == ["drive", "skills", "notes"]
+    assert all(names.index(needed) < names.index(one.name) for one in registry.features for needed in one.requires)
+    said = [fault.message for fault in registry.faults]
+    assert [text.partition("'")[2].partition("'")[0] for text in said] == ["alerts", "pager", "left", "right"]
+    assert "it requires gateway, which is not loaded" in said[0] and "requires alerts" in said[1] and "circle" in said[2]
 
 
 def test_a_plugin_named_twice_is_loaded_once() -> None:
@@ -178,6 +284,6 @@ def test_every_hook_is_documented_and_proved(hook: str, site: Path) -> None:
     text = (ROOT / "plugins/README.md").read_text()
     assert f"`{hook}(" in text or f"{hook}(" in text, "plugins/README.md documents all of them"
     registry = pluginmanager.load()
-    users = {implementation.plugin_name for implementation in getattr(registry.hook, hook).get_hookimpls()}
+    users = {implementation.plugin_name for implementation in getattr(registry.manager.hook, hook).get_hookimpls()}
     assert users, "a hook that nobody uses"
-    assert (users & set(pluginmanager.BUNDLED) == set()) == (hook in UNUSED_BY_BUNDLED)
+    assert (users & {*pluginmanager.BUNDLED, pluginmanager.CORE} == set()) == (hook in UNUSED_BY_BUNDLED)

@@ -11,7 +11,7 @@ import pytest
 import clawportal.sdk
 
 MODULES = sorted(file.stem for file in Path(clawportal.sdk.__file__).parent.glob("*.py") if file.stem != "__init__")
-LIGHT = ("adapters", "runtimes", "stores", "errors", "bounded")
+LIGHT = ("adapters", "runtimes", "stores", "errors", "bounded", "features")
 HEAVY = ("flask", "sqlalchemy", "kubernetes", "docker", "apscheduler")
 
 

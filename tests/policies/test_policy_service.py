@@ -355,7 +355,8 @@ def test_plugins_are_still_asked(still: World) -> None:
             if change["kind"] == "instance.start":
                 raise Conflict("The plugin says no.")
 
-    still.portal.registry.manager.register(Plugin(), "asker")
+    still.portal.registry.add("asker", Plugin())
+    still.portal.registry.settle()
     with still.context() as portal:
         row = new(portal)
         with pytest.raises(Conflict, match="plugin says no"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import secrets
 import unicodedata
@@ -25,8 +24,6 @@ from clawportal.services.events import event_log
 from clawportal.services.identity import names
 from clawportal.services.rights import grants, token_limits
 from clawportal.services.rights.token_limits import NO_LIMITS, Limits
-
-log = logging.getLogger(__name__)
 
 TOKEN_PREFIX = "clp_"
 MIN_PASSWORD = 10
@@ -233,13 +230,7 @@ def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
 
 def _granted_by_plugins(portal: Portal, user_id: str) -> list[Grant]:
     """Grants add up, so a plugin that fails takes away only its own, and locks nobody out."""
-    found: list[Grant] = []
-    for implementation in portal.registry.hook.actor_grants.get_hookimpls():
-        try:
-            found += implementation.function(*(user_id for _ in implementation.argnames)) or ()
-        except Exception:
-            log.exception("plugin %s failed to tell the grants of a user", implementation.plugin_name)
-    return found
+    return portal.registry.items("actor_grants", actor_id=user_id)
 
 
 def create_token(

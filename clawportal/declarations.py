@@ -1,0 +1,123 @@
+"""Checks what features declare, and puts them into the order in which they need each other."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from clawportal.contracts.features import Feature
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_TARGET = re.compile(rf"{_MODULE.pattern}:[A-Za-z_]\w*")
+MODULES = ("models", "api", "pages", "sockets")
+"""Fields of a feature that name modules."""
+TARGETS = ("settings", "forget", "on_start", "on_stop", "commands", "client_commands", "doctor")
+"""Fields of a feature that name functions or classes."""
+PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "cards": ("render",), "metrics": ("read",),
+         "policy_facts": ("read",)}  # fmt: skip
+"""Fields of a feature that hold parts, and which fields of these name functions."""
+
+
+class Broken(Exception):
+    """A declaration that cannot be used; says which field and why."""
+
+
+def check(feature: object) -> Feature:
+    """The feature, if it can be used; Broken otherwise. Imports nothing."""
+    if not isinstance(feature, Feature):
+        raise Broken(f"register_features gave {feature!r}, which is no Feature.")
+    if not _NAME.fullmatch(str(feature.name)):
+        raise Broken(f"The feature {feature.name!r}: name must be 2 to 40 small letters, digits and underscores.")
+    for problem in _problems(feature):
+        raise Broken(f"The feature {feature.name!r}: {problem}")
+    return feature
+
+
+def _problems(feature: Feature) -> Iterator[str]:
+    for field in fields(feature):
+        value = getattr(feature, field.name)
+        if str(field.type).startswith("tuple") and not isinstance(value, tuple):
+            yield f"{field.name} must be a tuple, not {type(value).__name__}."
+            return
+    for name in MODULES:
+        yield from (f"{name} names {one!r}, which is no module." for one in getattr(feature, name) if not _is(_MODULE, one))
+    yield from (
+        f"{where} is {target!r}; write it as package.module:function."
+        for where, target in targets(feature)
+        if not _is(_TARGET, target)
+    )
+    for name, parts in PARTS.items():
+        yield from (
+            f"{name} holds {part!r}." for part in getattr(feature, name) if not is_dataclass(part) or not hasattr(part, parts[0])
+        )
+
+
+def _is(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def targets(feature: Feature) -> Iterator[tuple[str, str]]:
+    """Every function or class that a feature names, with the field that names it."""
+    for name in TARGETS:
+        value = getattr(feature, name)
+        yield from ((name, one) for one in ((value,) if isinstance(value, str) else value) if one)
+    for name, inside in PARTS.items():
+        for part in getattr(feature, name):
+            yield from ((f"{name}.{one}", getattr(part, one)) for one in inside if getattr(part, one, ""))
+    for point, named in feature.extra.items():
+        yield from ((f"extra[{point!r}]", one) for one in named)
+
+
+def modules(feature: Feature) -> Iterator[tuple[str, str]]:
+    """Every module that a feature names, with the field that names it."""
+    for name in MODULES:
+        yield from ((name, one) for one in getattr(feature, name))
+
+
+def resolve(target: str) -> Any:
+    """What `package.module:name` stands for; Broken when there is no such thing."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise Broken(f"{target} cannot be found: {error}") from error
+
+
+Left = Callable[[Feature, str], None]
+
+
+def ordered(found: Iterable[Feature], left: Left) -> tuple[Feature, ...]:
+    """Each after what it requires, otherwise in the order given. `left` is told of each that lacks something."""
+    known = {feature.name: feature for feature in found}
+    for feature, why in _lacking(known):
+        left(feature, why)
+        del known[feature.name]
+    done: dict[str, Feature] = {}
+    waiting = list(known.values())
+    while waiting:
+        ready = next((one for one in waiting if all(name in done for name in one.requires)), None)
+        if ready is None:
+            for one in waiting:
+                left(one, f"requires {', '.join(one.requires)} in a circle")
+            break
+        waiting.remove(ready)
+        done[ready.name] = ready
+    return tuple(done.values())
+
+
+def _lacking(known: dict[str, Feature]) -> list[tuple[Feature, str]]:
+    """Those that require what is not there, also by way of others."""
+    lost: dict[str, tuple[Feature, str]] = {}
+    again = True
+    while again:
+        again = False
+        for feature in known.values():
+            missing = [name for name in feature.requires if name not in known or name in lost]
+            if missing and feature.name not in lost:
+                lost[feature.name] = feature, f"requires {', '.join(missing)}, which is not loaded"
+                again = True
+    return list(lost.values())

@@ -1,0 +1,150 @@
+"""The core's own features, as data. Plugins declare theirs in the same way; nothing else lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from clawportal import hookimpl
+from clawportal.contracts.features import ApiTag, Feature
+
+SYSTEM = Feature(
+    name="system",
+    title="Portal",
+    api_tags=(ApiTag("System", "Health, plugins and this document.", 140),),
+    api=("clawportal.api.system",),
+    pages=("clawportal.web.home", "clawportal.web.about", "clawportal.web.plugins"),
+)
+
+AUDIT = Feature(
+    name="audit",
+    title="Audit",
+    models=("clawportal.models.audit",),
+    api_tags=(ApiTag("Audit", "Who did what, and what was refused.", 130),),
+    api=("clawportal.api.audit",),
+    pages=("clawportal.web.audit",),
+)
+
+EVENTS = Feature(
+    name="events",
+    title="Events",
+    models=("clawportal.models.events",),
+    api_tags=(ApiTag("Events", "Facts that happened.", 20),),
+    api=("clawportal.api.events",),
+)
+
+IDENTITY = Feature(
+    name="identity",
+    title="Accounts and signing in",
+    requires=("audit", "events"),
+    models=("clawportal.models.identity", "clawportal.models.sign_in"),
+    api_tags=(
+        ApiTag("Account", "Signing in, the second factor, sessions, and tokens for programs.", 60),
+        ApiTag("Accounts", "All accounts of the portal.", 110),
+    ),
+    api=("clawportal.api.account", "clawportal.api.sign_in"),
+    pages=(
+        "clawportal.web.auth", "clawportal.web.second_step", "clawportal.web.profile", "clawportal.web.profile_sign_in",
+        "clawportal.web.accounts",
+    ),
+)  # fmt: skip
+
+TENANCY = Feature(
+    name="tenancy",
+    title="Organisations, projects and members",
+    requires=("identity",),
+    models=("clawportal.models.tenancy",),
+    api_tags=(
+        ApiTag("Organisations", "Organisations and their projects, and what they may use.", 70),
+        ApiTag("Members", "Who belongs to an organisation, and what each of them may do there.", 90),
+        ApiTag("Service accounts", "Accounts of programs: they belong to an organisation, and come with API tokens only.", 100),
+    ),
+    api=("clawportal.api.tenants", "clawportal.api.members", "clawportal.api.service_accounts"),
+    pages=("clawportal.web.tenants", "clawportal.web.members", "clawportal.web.service_accounts"),
+)
+
+CLUSTERS = Feature(
+    name="clusters",
+    title="Clusters",
+    requires=("tenancy",),
+    models=("clawportal.models.clusters",),
+    api_tags=(ApiTag("Clusters", "Where claws run, how these places are reached, and whether they answer.", 50),),
+    api=("clawportal.api.clusters",),
+    pages=("clawportal.web.clusters",),
+)
+
+CONFIGURATION = Feature(
+    name="configuration",
+    title="Configuration",
+    requires=("clusters",),
+    api_tags=(ApiTag("Catalogue", "Kinds of claw, runtimes and projects to choose from.", 40),),
+    api=("clawportal.api.catalog", "clawportal.api.layers"),
+    pages=("clawportal.web.layers",),
+)
+
+OPERATIONS = Feature(
+    name="operations",
+    title="Operations",
+    requires=("tenancy",),
+    models=("clawportal.models.operations",),
+    api_tags=(ApiTag("Operations", "Pieces of work with progress.", 30),),
+    api=("clawportal.api.operations",),
+    pages=("clawportal.web.operations",),
+)
+
+INSTANCES = Feature(
+    name="instances",
+    title="Instances",
+    requires=("configuration", "operations"),
+    models=("clawportal.models.instances", "clawportal.models.metrics"),
+    api_tags=(ApiTag("Instances", "Claws under management: what is wanted, and what is.", 10),),
+    api=("clawportal.api.instances", "clawportal.api.unmanaged"),
+    pages=("clawportal.web.instances", "clawportal.web.spec_form", "clawportal.web.unmanaged"),
+)
+
+RECONCILE = Feature(
+    name="reconcile",
+    title="Bringing instances to what is wanted",
+    requires=("instances",),
+)
+
+LIVE = Feature(
+    name="live",
+    title="Logs, consoles, files and chat",
+    requires=("reconcile",),
+    api=("clawportal.api.logs", "clawportal.api.metrics", "clawportal.api.files", "clawportal.api.chat"),
+    pages=("clawportal.web.files",),
+)
+
+POLICIES = Feature(
+    name="policies",
+    title="Policies",
+    requires=("instances",),
+    models=("clawportal.models.policies",),
+    api_tags=(ApiTag("Policies", "Rules about what instances may be like and when they may be changed.", 80),),
+    api=("clawportal.api.policies",),
+    pages=("clawportal.web.policies",),
+)
+
+SINGLE_SIGN_ON = Feature(
+    name="single_sign_on",
+    title="Single sign-on",
+    requires=("tenancy",),
+    models=("clawportal.models.oidc",),
+    api_tags=(ApiTag("Sign-in providers", "OpenID providers that people sign in with, and what their groups give.", 120),),
+    api=("clawportal.api.oidc",),
+    pages=("clawportal.web.oidc", "clawportal.web.providers"),
+)
+
+PRACTICE = Feature(
+    name="practice",
+    title="Practice model",
+    requires=("instances",),
+)
+
+
+@hookimpl
+def register_features() -> Iterable[Feature]:
+    return (
+        SYSTEM, AUDIT, EVENTS, IDENTITY, TENANCY, CLUSTERS, CONFIGURATION, OPERATIONS, INSTANCES, RECONCILE, LIVE,
+        POLICIES, SINGLE_SIGN_ON, PRACTICE,
+    )  # fmt: skip
