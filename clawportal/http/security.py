@@ -193,11 +193,11 @@ def place() -> Place:
     return Place(request.remote_addr or "", request.user_agent.string)
 
 
-def begin_session(user: User, provider_id: str | None = None) -> None:
+def begin_session(user: User, source: sessions.Source = sessions.BY_PASSWORD) -> None:
     """Sign the browser in with a fresh session: nothing that was planted in the old one survives."""
     end_session()
     session.permanent = True
-    row = sessions.begin(portal(), user, sessions.BROWSER, place(), provider_id=provider_id)
+    row = sessions.begin(portal(), user, sessions.BROWSER, place(), source=source)
     found = identity.actor_of(portal(), user)
     login_user(SessionUser(found, row.id))
     g.actor = found

@@ -11,6 +11,9 @@ from clawportal import clock
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
+SOURCE = "oidc:"
+"""Begins the `source` of what a provider gave; its id follows."""
+
 
 class OidcProvider(Base):
     """An OpenID provider that people may sign in with, as an administrator of the portal set it up."""
@@ -43,6 +46,11 @@ class OidcProvider(Base):
     enabled: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+
+    @property
+    def source(self) -> str:
+        """What memberships, roles and sessions that come from it call it."""
+        return f"{SOURCE}{self.id}"
 
     @property
     def name(self) -> str:

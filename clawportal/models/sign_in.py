@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
@@ -31,8 +31,11 @@ class UserSession(Base):
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     """When it ends by itself; moves on with each use."""
     ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    oidc_provider_id: Mapped[str | None] = mapped_column(ForeignKey("oidc_provider.id", ondelete="SET NULL"), index=True)
-    """The provider through which it began; None: by password."""
+    source: Mapped[str] = mapped_column(String(120), default="", server_default="", index=True)
+    """Who let them in, such as `oidc:` and an id; empty: their password here."""
+    source_title: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    vouched: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """The source asked for a second factor, and the portal need not."""
 
 
 class Otp(Base):

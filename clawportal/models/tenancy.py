@@ -80,10 +80,11 @@ class Membership(Base):
     tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"))
     role: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now, server_default=text("CURRENT_TIMESTAMP"))
-    oidc_provider_id: Mapped[str | None] = mapped_column(ForeignKey("oidc_provider.id", ondelete="CASCADE"), index=True)
-    """The provider that gave it, whose groups it follows; None: made by hand, and no sign-in changes it."""
-    oidc_group: Mapped[str] = mapped_column(String(255), default="", server_default="")
-    """The group that gave it; empty: what every new person of the provider gets."""
+    source: Mapped[str] = mapped_column(String(120), default="", server_default="", index=True)
+    """Who gave it and may change it, such as `oidc:` and an id; empty: made by hand, and no sign-in changes it."""
+    source_group: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    """The group there that gave it; empty: what every new person of the source gets."""
+    source_title: Mapped[str] = mapped_column(String(200), default="", server_default="")
 
 
 class TenantSecret(Base):
@@ -132,9 +133,9 @@ class RoleGrant(Base):
     role: Mapped[str] = mapped_column(String(40))
     created_by: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
-    oidc_provider_id: Mapped[str | None] = mapped_column(ForeignKey("oidc_provider.id", ondelete="CASCADE"), index=True)
-    """As with a membership: the provider whose group gave it."""
-    oidc_group: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    source: Mapped[str] = mapped_column(String(120), default="", server_default="", index=True)
+    """As with a membership: who gave it; `created_by` is its title then."""
+    source_group: Mapped[str] = mapped_column(String(255), default="", server_default="")
 
 
 class Invitation(Base):

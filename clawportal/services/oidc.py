@@ -24,6 +24,7 @@ from clawportal.ids import looks_like_id
 from clawportal.keyring import KeyringError
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Tenant, User, UserSession
 from clawportal.models.identity import TWIN
+from clawportal.models.oidc import SOURCE
 from clawportal.services import oidc_groups
 from clawportal.services.audit import refusals
 from clawportal.services.audit.trail import NOBODY, REFUSED, Pending
@@ -73,7 +74,8 @@ class Arrived:
     """Who came back."""
 
     user: User
-    provider_id: str
+    source: sessions.Source
+    """The provider, for the session that begins now."""
     wanted: str
     linked: bool
     """An account was linked; nobody was signed in."""
@@ -222,7 +224,8 @@ def _let_in(portal: Portal, flow: Flow, proof: Proof) -> Arrived:
             link.last_login_at = user.last_login_at = clock.now()
             _follow(portal, provider, user, person)
         code_needed = otp.enabled(user.id) and not provider.second_factor
-    return Arrived(user, flow.provider_id, flow.wanted, bool(flow.user_id), code_needed)
+        source = sessions.Source(provider.source, provider.title, provider.second_factor)
+    return Arrived(user, source, flow.wanted, bool(flow.user_id), code_needed)
 
 
 # ---- who it is
@@ -386,7 +389,8 @@ def _create(portal: Portal, provider: OidcProvider, person: _Person) -> User:
     event_log.record(portal, "user.created", actor=actor, message=message, data={"user_id": user.id})
     tenant = db.session.get(Tenant, provider.tenant_id) if provider.tenant_id else None
     if tenant is not None and tenant.deleting_at is None and members.permissions_of(tenant.id, provider.role):
-        db.session.add(Membership(user_id=user.id, tenant_id=tenant.id, role=provider.role, oidc_provider_id=provider.id))
+        given = {"source": provider.source, "source_title": provider.title}
+        db.session.add(Membership(user_id=user.id, tenant_id=tenant.id, role=provider.role, **given))
         data = {"user_id": user.id, "role": provider.role}
         joined = f"{user.name} joined with the role {provider.role}."
         event_log.record(portal, "member.added", actor=actor, tenant_id=tenant.id, message=joined, data=data)
@@ -491,7 +495,7 @@ def sign_out_url(portal: Portal, slug: str, back: str) -> str:
 
 def provider_of_session(session_id: str) -> OidcProvider | None:
     """Through which provider a session began."""
-    query = select(OidcProvider).join(UserSession, UserSession.oidc_provider_id == OidcProvider.id)
+    query = select(OidcProvider).join(UserSession, UserSession.source == SOURCE + OidcProvider.id)
     return db.session.scalar(query.where(UserSession.id == session_id))
 
 

@@ -104,25 +104,29 @@ def _memberships(one: _Follow, wanted: Mapping[str, _Given]) -> None:
         row = present.get(tenant_id)
         if row is None:
             _join(one, tenant_id, given)
-        elif row.oidc_provider_id == one.provider.id and (row.role, row.oidc_group) != (given.role, given.group):
+        elif row.source == one.provider.source and (row.role, row.source_group) != (given.role, given.group):
             _move(one, row, given)
     for row in present.values():
         # without a group it is what every new person of the provider got, which no group takes away
-        if row.oidc_provider_id == one.provider.id and row.oidc_group and row.tenant_id not in wanted:
+        if row.source == one.provider.source and row.source_group and row.tenant_id not in wanted:
             _leave(one, row)
 
 
 def _join(one: _Follow, tenant_id: str, given: _Given) -> None:
-    row = Membership(
-        user_id=one.user.id, tenant_id=tenant_id, role=given.role, oidc_provider_id=one.provider.id, oidc_group=given.group
-    )
-    db.session.add(row)
+    db.session.add(_membership(one, tenant_id, given))
     message = f"{one.user.name} joined with the role {given.role}, through the group {given.group} of {one.provider.title}."
     _tell(one, "member.added", tenant_id, message, role=given.role)
 
 
+def _membership(one: _Follow, tenant_id: str | None, given: _Given) -> Membership:
+    return Membership(
+        user_id=one.user.id, tenant_id=tenant_id, role=given.role, source=one.provider.source, source_group=given.group,
+        source_title=one.provider.title,
+    )  # fmt: skip
+
+
 def _move(one: _Follow, row: Membership, given: _Given) -> None:
-    before, row.role, row.oidc_group = row.role, given.role, given.group
+    before, row.role, row.source_group = row.role, given.role, given.group
     title = one.provider.title
     message = f"{one.user.name} has the role {given.role} now, it was {before}, through the group {given.group} of {title}."
     _tell(one, "member.changed", row.tenant_id, message, before=before, after=given.role)
@@ -137,7 +141,8 @@ def _leave(one: _Follow, row: Membership) -> None:
     mine = (Invitation.tenant_id == row.tenant_id, Invitation.created_by_id == one.user.id)
     db.session.execute(delete(Invitation).where(*mine))
     db.session.delete(row)
-    message = f"{one.user.name} is no member any more: {one.provider.title} does not name the group {row.oidc_group}."
+    group = row.source_group
+    message = f"{one.user.name} is no member any more: {one.provider.title} does not name the group {group}."
     _tell(one, "member.removed", row.tenant_id, message, before=row.role)
 
 
@@ -154,13 +159,9 @@ def _portal_role(one: _Follow, given: _Given | None) -> None:
     row = db.session.scalar(query.with_for_update())
     if row is None:
         if given is not None:
-            db.session.add(
-                Membership(
-                    user_id=one.user.id, tenant_id=None, role=given.role, oidc_provider_id=one.provider.id, oidc_group=given.group
-                )
-            )
+            db.session.add(_membership(one, None, given))
             _tell_portal_role(one, "", given.role)
-    elif row.oidc_provider_id == one.provider.id:
+    elif row.source == one.provider.source:
         _follow_portal_role(one, row, given)
 
 
@@ -178,7 +179,7 @@ def _follow_portal_role(one: _Follow, row: Membership, given: _Given | None) -> 
     if given is None:
         db.session.delete(row)
     else:
-        row.role, row.oidc_group = given.role, given.group
+        row.role, row.source_group = given.role, given.group
     if before != after:
         _tell_portal_role(one, before, after)
 
@@ -204,13 +205,13 @@ def _projects(one: _Follow, wanted: Mapping[str, tuple[str | None, _Given]]) -> 
         row = present.get(project_id)
         if row is None:
             row = RoleGrant(tenant_id=tenant_id, user_id=one.user.id, project_id=project_id, created_by=one.provider.title)
-        elif row.oidc_provider_id != one.provider.id or (row.role, row.oidc_group) == (given.role, given.group):
+        elif row.source != one.provider.source or (row.role, row.source_group) == (given.role, given.group):
             continue
-        row.role, row.oidc_provider_id, row.oidc_group = given.role, one.provider.id, given.group
+        row.role, row.source, row.source_group = given.role, one.provider.source, given.group
         db.session.add(row)
         _tell_project(one, "grant.given", row, f"{one.user.name} has the role {given.role} on {_name(project_id)} now.")
     for row in present.values():
-        if row.oidc_provider_id == one.provider.id and row.project_id not in wanted:
+        if row.source == one.provider.source and row.project_id not in wanted:
             db.session.delete(row)
             _tell_project(one, "grant.taken", row, f"{one.user.name} lost the role {row.role} on {_name(row.project_id)}.")
 
@@ -220,5 +221,5 @@ def _name(project_id: str | None) -> str:
 
 
 def _tell_project(one: _Follow, kind: str, row: RoleGrant, message: str) -> None:
-    data = {"user_id": one.user.id, "role": row.role, "project_id": row.project_id, "group": row.oidc_group}
+    data = {"user_id": one.user.id, "role": row.role, "project_id": row.project_id, "group": row.source_group}
     event_log.record(one.portal, kind, actor=one.actor, tenant_id=row.tenant_id, message=message, data=data)

@@ -16,6 +16,7 @@ from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid, NotFound
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Project, RoleGrant, Tenant, UserSession
+from clawportal.models.oidc import SOURCE
 from clawportal.services.configuration import destinations
 from clawportal.services.events import event_log
 from clawportal.services.identity import accounts
@@ -187,6 +188,7 @@ def change(portal: Portal, actor: Actor, provider_id: str, wanted: Wanted) -> Kn
             _end_sessions(row.id)
         _take(row, wanted)
         _seal(portal, row, wanted.secret)
+        _name_source(row)
         row.updated_at = clock.now()
         message = f"The sign-in provider {row.title} was changed."
         event_log.record(portal, "provider.changed", actor=actor, message=message, level="warning", data={"provider_id": row.id})
@@ -208,8 +210,15 @@ def _has_people(provider_id: str) -> bool:
     return db.session.scalar(select(OidcIdentity.id).where(OidcIdentity.provider_id == provider_id).limit(1)) is not None
 
 
+def _name_source(row: OidcProvider) -> None:
+    """What came from it says who it is now, and its sessions whether it asks for a second factor."""
+    db.session.execute(update(Membership).where(Membership.source == row.source).values(source_title=row.title))
+    named = {"source_title": row.title, "vouched": row.second_factor}
+    db.session.execute(update(UserSession).where(UserSession.source == row.source).values(**named))
+
+
 def _end_sessions(provider_id: str) -> None:
-    query = update(UserSession).where(UserSession.oidc_provider_id == provider_id, UserSession.ended_at.is_(None))
+    query = update(UserSession).where(UserSession.source == f"{SOURCE}{provider_id}", UserSession.ended_at.is_(None))
     db.session.execute(query.values(ended_at=clock.now()))
 
 
@@ -219,11 +228,11 @@ def remove(portal: Portal, actor: Actor, provider_id: str) -> None:
     with transaction():
         row = _row(provider_id, lock=True)
         _end_sessions(row.id)
-        mine = (Membership.oidc_provider_id == row.id, Membership.oidc_group == "")
-        db.session.execute(update(Membership).where(*mine).values(oidc_provider_id=None))
+        mine = (Membership.source == row.source, Membership.source_group == "")
+        db.session.execute(update(Membership).where(*mine).values(source="", source_title=""))
         _keep_an_admin(row.id)
-        _delete_all(select(Membership).where(Membership.oidc_provider_id == row.id))
-        _delete_all(select(RoleGrant).where(RoleGrant.oidc_provider_id == row.id))
+        _delete_all(select(Membership).where(Membership.source == row.source))
+        _delete_all(select(RoleGrant).where(RoleGrant.source == row.source))
         message = f"The sign-in provider {row.title} was removed."
         event_log.record(portal, "provider.removed", actor=actor, message=message, level="warning", data={"provider_id": row.id})
         db.session.delete(row)
@@ -456,11 +465,11 @@ def _take_back(provider: OidcProvider, mapped: OidcGroupRole) -> None:
     """The rights that people have through this group, there."""
     if mapped.project_id is None:
         if mapped.tenant_id is None and mapped.role == EVERYWHERE:
-            _keep_an_admin(provider.id, Membership.oidc_group == mapped.group)
-        mine = (Membership.oidc_provider_id == provider.id, Membership.oidc_group == mapped.group)
+            _keep_an_admin(provider.id, Membership.source_group == mapped.group)
+        mine = (Membership.source == provider.source, Membership.source_group == mapped.group)
         _delete_all(select(Membership).where(*mine, Membership.tenant_id == mapped.tenant_id))
     else:
-        given = (RoleGrant.oidc_provider_id == provider.id, RoleGrant.oidc_group == mapped.group)
+        given = (RoleGrant.source == provider.source, RoleGrant.source_group == mapped.group)
         _delete_all(select(RoleGrant).where(*given, RoleGrant.project_id == mapped.project_id))
 
 
@@ -471,7 +480,7 @@ def _delete_all(query: Any) -> None:
 
 
 def _keep_an_admin(provider_id: str, *which: ColumnElement[bool]) -> None:
-    mine = (Membership.tenant_id.is_(None), Membership.role == EVERYWHERE, Membership.oidc_provider_id == provider_id)
+    mine = (Membership.tenant_id.is_(None), Membership.role == EVERYWHERE, Membership.source == f"{SOURCE}{provider_id}")
     accounts.keep_an_admin(set(db.session.scalars(select(Membership.user_id).where(*mine, *which))))
 
 

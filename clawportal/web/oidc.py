@@ -73,8 +73,8 @@ def oidc_callback(name: str) -> AnyResponse:
         return pages.moved(_("The account is linked. You can sign in with it from now on."), url_for("web.profile"))
     wanted = safe_next(arrived.wanted, "")
     if arrived.code_needed:
-        return second_step.ask(arrived.user, wanted, arrived.provider_id)
-    begin_session(arrived.user, arrived.provider_id)
+        return second_step.ask(arrived.user, wanted, arrived.source)
+    begin_session(arrived.user, arrived.source)
     return redirect(wanted or url_for("web.home"), 303)
 
 

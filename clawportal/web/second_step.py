@@ -8,20 +8,19 @@ from werkzeug.wrappers import Response as AnyResponse
 from clawportal.errors import Problem, TooManyRequests, Unauthenticated
 from clawportal.http.security import begin_session, current_actor, place, portal, public, safe_next
 from clawportal.models import User
-from clawportal.services.identity import clients, otp, sign_in
+from clawportal.services.identity import clients, otp, sessions, sign_in
 from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
 
 _PASSED = "passed_first_step"
-_THROUGH = "through_provider"
+_SOURCE = "let_in_by"
 
 
-def ask(user: User, wanted: str, provider_id: str | None = None) -> AnyResponse:
-    """Remember for some minutes that the first step was right, and go on to the code. `provider_id`: who vouched for it."""
+def ask(user: User, wanted: str, source: sessions.Source = sessions.BY_PASSWORD) -> AnyResponse:
+    """Remember for some minutes that the first step was right, and go on to the code. `source`: who vouched for it."""
     session.clear()
     session[_PASSED] = clients.challenge(portal(), user)
-    if provider_id is not None:
-        session[_THROUGH] = provider_id
+    session[_SOURCE] = [source.name, source.title]
     return redirect(url_for("web.login_code", next=wanted or None), 303)
 
 
@@ -47,7 +46,7 @@ def _code(user: User, wanted: str) -> AnyResponse:
         answer.status_code = problem.status
         answer.headers.update(problem.headers)
         return answer
-    begin_session(user, session.get(_THROUGH))
+    begin_session(user, sessions.Source(*session.get(_SOURCE, ())))
     return redirect(wanted or url_for("web.home"), 303)
 
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.models import AuditEntry, Membership, OidcIdentity, OidcProvider, RoleGrant, Tenant, User, UserSession
 from clawportal.services import oidc_providers
-from clawportal.services.identity import accounts
+from clawportal.services.identity import accounts, sessions
 from clawportal.services.oidc_providers import Wanted
 from clawportal.services.tenancy import members
 from tests.conftest import PASSWORD, Person, make_person, make_tenant, portal_of
@@ -93,6 +93,13 @@ class Scene:
             for name, value in more.items():
                 setattr(row, name, value)
 
+    def save(self, **more: Any) -> None:
+        """As somebody who changes it on its page."""
+        with self.app.app_context():
+            known = oidc_providers.get(SYSTEM, self.id)
+            kept = {field.name: getattr(known, field.name) for field in fields(Wanted) if field.name != "secret"}
+            oidc_providers.change(portal_of(self.app), SYSTEM, self.id, Wanted(**(kept | more)))
+
     def give(self, group: str, role: str, tenant: str = "", project: str = "") -> str:
         with self.app.app_context():
             return oidc_providers.map_named(portal_of(self.app), SYSTEM, self.id, group, role, tenant=tenant, project=project).id
@@ -143,7 +150,7 @@ def test_a_new_person_comes_in_and_is_led_on(scene: Scene) -> None:
     assert scene.roles() == {"default": "viewer"}
     with scene.app.app_context():
         row = db.session.scalars(select(UserSession).where(UserSession.user_id == user.id)).one()
-        assert row.oidc_provider_id == scene.id and row.kind == "browser"
+        assert row.source == f"oidc:{scene.id}" and row.kind == "browser"
         entry = db.session.scalars(select(AuditEntry).where(AuditEntry.action == "sign_in", AuditEntry.result == "ok")).one()
         assert "through Test SSO" in entry.summary and entry.actor_name == "anna"
     page = scene.browser.page("/profile")
@@ -595,7 +602,7 @@ def test_a_role_in_one_project(scene: Scene) -> None:
     scene.come()
     assert scene.roles()["acme"] == "guest"
     with scene.app.app_context():
-        assert [(row.role, row.oidc_group) for row in db.session.scalars(select(RoleGrant))] == [("developer", "team")]
+        assert [(row.role, row.source_group) for row in db.session.scalars(select(RoleGrant))] == [("developer", "team")]
     scene.there.account("anna", groups=[])
     scene.come()
     with scene.app.app_context():
@@ -712,7 +719,7 @@ def test_the_code_is_asked_for_unless_the_provider_is_enough(scene: Scene, app_c
     answer = scene.browser.post("/login/code", {"code": code, "next": "/operations"})
     assert answer.headers["Location"] == "/operations" and "Test SSO" in scene.browser.page("/profile")
     scene.browser.post("/logout")
-    scene.change(second_factor=True)
+    scene.save(second_factor=True)
     assert scene.come().headers["Location"] == "/" and scene.browser.signed_in
 
 
@@ -738,8 +745,22 @@ def test_a_second_factor_there_is_enough_for_an_organisation_that_asks_for_one(s
     with scene.app.app_context(), transaction():
         db.session.scalars(select(Tenant).where(Tenant.name == "default")).one().require_totp = True
     assert scene.browser.get("/instances").status_code != 200
-    scene.change(second_factor=True)
+    scene.save(second_factor=True)
     assert scene.browser.get("/instances").status_code == 200
+    scene.save(second_factor=False)
+    assert scene.browser.get("/instances").status_code != 200
+
+
+def test_what_came_from_a_provider_says_its_name_of_today(scene: Scene) -> None:
+    acme = make_tenant(scene.app, "acme")
+    scene.give("ops", "tenant-admin", tenant="acme")
+    scene.there.account("anna", groups=["ops"])
+    scene.come()
+    scene.save(title="New SSO")
+    with scene.app.app_context():
+        anna = db.session.scalars(select(User.id).where(User.name == "anna")).one()
+        assert [info.through for info in sessions.listing(anna, None)] == ["New SSO"]
+        assert "New SSO" in {right.provider for right in members.rights(SYSTEM, acme)}
 
 
 # ---- passwords for administrators only

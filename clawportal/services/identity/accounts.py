@@ -148,7 +148,7 @@ def set_portal_role(portal: Portal, actor: Actor, user_id: str, role: str) -> Us
         if row is not None and not role:
             db.session.delete(row)
         elif row is not None:
-            row.role, row.oidc_provider_id, row.oidc_group = role, None, ""  # by hand from now on
+            row.role, row.source, row.source_group, row.source_title = role, "", "", ""  # by hand from now on
         elif role:
             db.session.add(Membership(user_id=user.id, tenant_id=None, role=role))
         words = f"has the role {role} in the whole portal now" if role else "has no role in the whole portal any more"

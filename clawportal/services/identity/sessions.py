@@ -13,7 +13,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.db import changed_rows, db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, NotFound, Unauthenticated
-from clawportal.models import ApiToken, OidcProvider, User, UserSession
+from clawportal.models import ApiToken, User, UserSession
 from clawportal.services.audit import trail
 from clawportal.services.events import event_log
 from clawportal.services.identity import identity, throttle
@@ -50,7 +50,21 @@ class SessionInfo:
     """The provider that it began with; empty: a password."""
 
 
-def begin(portal: Portal, user: User, kind: str, place: Place, *, provider_id: str | None = None) -> UserSession:
+@dataclass(frozen=True)
+class Source:
+    """Who let somebody in, where it was not their password here."""
+
+    name: str = ""
+    """Such as `oidc:` and an id."""
+    title: str = ""
+    vouches: bool = False
+    """It asked for a second factor already."""
+
+
+BY_PASSWORD = Source()
+
+
+def begin(portal: Portal, user: User, kind: str, place: Place, *, source: Source = BY_PASSWORD) -> UserSession:
     """Sign somebody in. The caller has checked the password and the code, or that the provider vouches for them."""
     if user.service_tenant_id is not None:
         raise Unauthenticated("A service account cannot sign in. It comes with an API token only.")
@@ -62,15 +76,16 @@ def begin(portal: Portal, user: User, kind: str, place: Place, *, provider_id: s
             address=place.address[:64],
             agent=place.agent[:300],
             expires_at=clock.now() + lifetime(portal, kind),
-            oidc_provider_id=provider_id,
+            source=source.name,
+            source_title=source.title,
+            vouched=source.vouches,
         )
         db.session.add(row)
         db.session.flush()
         _end_beyond(user.id)
         throttle.remember(user.id, row.address)
         came = row.address or "an unknown address"
-        provider = db.session.get(OidcProvider, provider_id) if provider_id else None
-        through = f" through {provider.title}" if provider else ""
+        through = f" through {source.title}" if source.title else ""
         words = f"{user.name} signed in{through} from {came} with {device(row.agent)}."
         event_log.record(portal, "session.started", actor=Actor(user.id, user.name), message=words, data={"session_id": row.id})
     return row
@@ -90,10 +105,7 @@ def lifetime(portal: Portal, kind: str) -> timedelta:
 
 
 _BY_ID = (
-    select(UserSession, User, OidcProvider.second_factor)
-    .join(User, User.id == UserSession.user_id)
-    .outerjoin(OidcProvider, OidcProvider.id == UserSession.oidc_provider_id)
-    .where(UserSession.id == bindparam("session_id"))
+    select(UserSession, User).join(User, User.id == UserSession.user_id).where(UserSession.id == bindparam("session_id"))
 )  # made once: every request of a browser begins with it
 
 
@@ -102,12 +114,12 @@ def actor_from(portal: Portal, session_id: str, kind: str, *, touch: Place | Non
     found = db.session.execute(_BY_ID, {"session_id": session_id}).one_or_none()
     if found is None or found[0].kind != kind or not _alive(found[0], found[1]):
         return None
-    row, user, vouched = found
+    row, user = found
     if touch is not None and clock.now() - row.last_seen_at > _TOUCH_EVERY:
         _touch(portal, row, touch)
     actor = identity.actor_of(portal, user)
     # the provider's second factor stands for the portal's own, where an administrator said so
-    return replace(actor.with_second_factor(), asking=()) if vouched and actor.withheld else actor
+    return replace(actor.with_second_factor(), asking=()) if row.vouched and actor.withheld else actor
 
 
 def _alive(row: UserSession, user: User) -> bool:
@@ -125,10 +137,9 @@ def _touch(portal: Portal, row: UserSession, place: Place) -> None:
 
 def listing(user_id: str, current: str | None) -> list[SessionInfo]:
     """The sessions that are open, this one first, then the one used last."""
-    query = select(UserSession, OidcProvider.title).join(User, User.id == UserSession.user_id).where(_open_of(user_id))
-    query = query.outerjoin(OidcProvider, OidcProvider.id == UserSession.oidc_provider_id)
-    rows = db.session.execute(query.order_by(UserSession.last_seen_at.desc())).all()
-    return sorted((_info(row, row.id == current, title or "") for row, title in rows), key=lambda info: not info.current)
+    query = select(UserSession).join(User, User.id == UserSession.user_id).where(_open_of(user_id))
+    rows = db.session.scalars(query.order_by(UserSession.last_seen_at.desc())).all()
+    return sorted((_info(row, row.id == current) for row in rows), key=lambda info: not info.current)
 
 
 def _open_of(user_id: str) -> ColumnElement[bool]:
@@ -140,10 +151,11 @@ def _open_of(user_id: str) -> ColumnElement[bool]:
     )
 
 
-def _info(row: UserSession, current: bool, through: str) -> SessionInfo:
+def _info(row: UserSession, current: bool) -> SessionInfo:
     return SessionInfo(
-        row.id, row.kind, device(row.agent), row.address, row.created_at, row.last_seen_at, row.expires_at, current, through
-    )
+        row.id, row.kind, device(row.agent), row.address, row.created_at, row.last_seen_at, row.expires_at, current,
+        row.source_title,
+    )  # fmt: skip
 
 
 def end(portal: Portal, actor: Actor, session_id: str) -> None:

@@ -298,7 +298,7 @@ def change_role(portal: Portal, actor: Actor, tenant_id: str, user_id: str, role
         check_takable(actor, tenant_id, row.role, Scope(tenant_id))
         check_givable(actor, tenant_id, role, Scope(tenant_id))
         before, row.role = row.role, role
-        row.oidc_provider_id, row.oidc_group = None, ""  # by hand from now on: no group changes it any more
+        row.source, row.source_group, row.source_title = "", "", ""  # by hand from now on: no group changes it any more
         user = db.session.get_one(User, user_id)
         _record(
             portal, actor, tenant_id, "member.changed", f"{user.name} has the role {role} now, it was {before}.", user_id,
@@ -452,7 +452,7 @@ def give(
         else:
             check_takable(actor, tenant_id, row.role, scope)
         row.role, row.created_by, row.created_at = role, actor.name, clock.now()
-        row.oidc_provider_id, row.oidc_group = None, ""
+        row.source, row.source_group = "", ""
         db.session.flush()
         _tell_grant(portal, actor, "grant.given", f"{user.name} has the role {role} on {place.name} now.", row, place)
     return Given(row.id, user.id, user.name, role, project_id, instance_id, place.name, row.created_by, row.created_at)
@@ -525,7 +525,7 @@ def _given(where: ColumnElement[bool]) -> list[Given]:
     return [
         Given(
             row.id, row.user_id, user, row.role, row.project_id, row.instance_id, place, row.created_by, row.created_at,
-            row.oidc_group,
+            row.source_group,
         )
         for row, user, place in db.session.execute(query)
     ]  # fmt: skip
@@ -539,11 +539,10 @@ def rights(actor: Actor, tenant_id: str) -> list[Right]:
     tenant_for(actor, tenant_id, Permission.MEMBER_READ)
     query = (
         select(
-            User.id, User.name, Membership.role, Membership.tenant_id, CustomRole.permissions, Membership.oidc_group,
-            func.coalesce(OidcProvider.title, ""),
+            User.id, User.name, Membership.role, Membership.tenant_id, CustomRole.permissions, Membership.source_group,
+            Membership.source_title,
         )
         .join(Membership, Membership.user_id == User.id)
-        .outerjoin(OidcProvider, OidcProvider.id == Membership.oidc_provider_id)
         .outerjoin(CustomRole, (CustomRole.tenant_id == Membership.tenant_id) & (CustomRole.name == Membership.role))
         .where(User.active, or_(Membership.tenant_id == tenant_id, Membership.tenant_id.is_(None)))
         .order_by(User.name)
