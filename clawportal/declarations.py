@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from clawportal.contracts.features import Feature
+from clawportal.contracts.permissions import Permission, PermissionRegistry
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -22,8 +23,15 @@ PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "cards
 """Fields of a feature that hold parts, and which fields of these name functions."""
 
 
+_LAST = 10_000
+
+
 class Broken(Exception):
     """A declaration that cannot be used; says which field and why."""
+
+    def __init__(self, message: str, feature: str = "") -> None:
+        super().__init__(message)
+        self.feature = feature
 
 
 def check(feature: object) -> Feature:
@@ -43,6 +51,9 @@ def _problems(feature: Feature) -> Iterator[str]:
         if str(field.type).startswith("tuple") and not isinstance(value, tuple):
             yield f"{field.name} must be a tuple, not {type(value).__name__}."
             return
+    yield from (
+        f"permissions holds {one!r}; declare it with permission(...)." for one in feature.permissions if not _declared(one)
+    )
     for name in MODULES:
         yield from (f"{name} names {one!r}, which is no module." for one in getattr(feature, name) if not _is(_MODULE, one))
     yield from (
@@ -54,6 +65,10 @@ def _problems(feature: Feature) -> Iterator[str]:
         yield from (
             f"{name} holds {part!r}." for part in getattr(feature, name) if not is_dataclass(part) or not hasattr(part, parts[0])
         )
+
+
+def _declared(permission: object) -> bool:
+    return isinstance(permission, Permission) and bool(permission.description)
 
 
 def _is(pattern: re.Pattern[str], value: object) -> bool:
@@ -70,6 +85,27 @@ def targets(feature: Feature) -> Iterator[tuple[str, str]]:
             yield from ((f"{name}.{one}", getattr(part, one)) for one in inside if getattr(part, one, ""))
     for point, named in feature.extra.items():
         yield from ((f"extra[{point!r}]", one) for one in named)
+
+
+def permissions(found: Iterable[Feature]) -> PermissionRegistry:
+    """Those of the features, in the order in which the document of the API shows their subjects; Broken if two bring the same."""
+    brought: dict[str, str] = {}
+    for feature in found:
+        for one in feature.permissions:
+            if one in brought:
+                problem = f"The permission {one!s} is declared by the feature {brought[one]!r} already."
+                raise Broken(f"The feature {feature.name!r}: {problem}", feature.name)
+            brought[one] = feature.name
+    known = {feature.name: feature for feature in found}
+    in_order = sorted(known.values(), key=lambda feature: _order(feature, known))
+    return PermissionRegistry(tuple(one for feature in in_order for one in feature.permissions))
+
+
+def _order(feature: Feature, known: Mapping[str, Feature]) -> int:
+    """Of its first tag; a feature without tags comes after what it needs."""
+    if feature.api_tags:
+        return min(tag.order for tag in feature.api_tags)
+    return max((_order(known[name], known) for name in feature.requires if name in known), default=_LAST)
 
 
 def modules(feature: Feature) -> Iterator[tuple[str, str]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clawportal import hookimpl
+from clawportal.contracts import core_permissions as core
 from clawportal.contracts.features import ApiTag, Feature
+from clawportal.contracts.permissions import SELF
 
 SYSTEM = Feature(
     name="system",
     title="Portal",
+    permissions=(core.PORTAL_READ, core.PORTAL_ADMIN),
     api_tags=(ApiTag("System", "Health, plugins and this document.", 140),),
     api=("clawportal.api.system",),
     pages=("clawportal.web.home", "clawportal.web.about", "clawportal.web.plugins"),
@@ -18,6 +21,7 @@ SYSTEM = Feature(
 AUDIT = Feature(
     name="audit",
     title="Audit",
+    permissions=(core.AUDIT_READ,),
     models=("clawportal.models.audit",),
     api_tags=(ApiTag("Audit", "Who did what, and what was refused.", 130),),
     api=("clawportal.api.audit",),
@@ -27,6 +31,7 @@ AUDIT = Feature(
 EVENTS = Feature(
     name="events",
     title="Events",
+    permissions=(core.EVENT_READ,),
     models=("clawportal.models.events",),
     api_tags=(ApiTag("Events", "Facts that happened.", 20),),
     api=("clawportal.api.events",),
@@ -36,6 +41,7 @@ IDENTITY = Feature(
     name="identity",
     title="Accounts and signing in",
     requires=("audit", "events"),
+    permissions=(SELF, core.USER_MANAGE),
     models=("clawportal.models.identity", "clawportal.models.sign_in"),
     api_tags=(
         ApiTag("Account", "Signing in, the second factor, sessions, and tokens for programs.", 60),
@@ -52,6 +58,19 @@ TENANCY = Feature(
     name="tenancy",
     title="Organisations, projects and members",
     requires=("identity",),
+    permissions=(
+        core.TENANT_READ,
+        core.TENANT_CREATE,
+        core.TENANT_UPDATE,
+        core.TENANT_DELETE,
+        core.PROJECT_MANAGE,
+        core.MEMBER_READ,
+        core.MEMBER_MANAGE,
+        core.ROLE_MANAGE,
+        core.QUOTA_READ,
+        core.QUOTA_MANAGE,
+        core.QUOTA_PROJECT,
+    ),
     models=("clawportal.models.tenancy",),
     api_tags=(
         ApiTag("Organisations", "Organisations and their projects, and what they may use.", 70),
@@ -66,6 +85,7 @@ CLUSTERS = Feature(
     name="clusters",
     title="Clusters",
     requires=("tenancy",),
+    permissions=(core.CLUSTER_READ, core.CLUSTER_MANAGE),
     models=("clawportal.models.clusters",),
     api_tags=(ApiTag("Clusters", "Where claws run, how these places are reached, and whether they answer.", 50),),
     api=("clawportal.api.clusters",),
@@ -76,6 +96,7 @@ CONFIGURATION = Feature(
     name="configuration",
     title="Configuration",
     requires=("clusters",),
+    permissions=(core.CATALOG_READ,),
     api_tags=(ApiTag("Catalogue", "Kinds of claw, runtimes and projects to choose from.", 40),),
     api=("clawportal.api.catalog", "clawportal.api.layers"),
     pages=("clawportal.web.layers",),
@@ -85,6 +106,7 @@ OPERATIONS = Feature(
     name="operations",
     title="Operations",
     requires=("tenancy",),
+    permissions=(core.OPERATION_READ, core.OPERATION_CONTROL),
     models=("clawportal.models.operations",),
     api_tags=(ApiTag("Operations", "Pieces of work with progress.", 30),),
     api=("clawportal.api.operations",),
@@ -95,6 +117,15 @@ INSTANCES = Feature(
     name="instances",
     title="Instances",
     requires=("configuration", "operations"),
+    permissions=(
+        core.INSTANCE_READ,
+        core.INSTANCE_CREATE,
+        core.INSTANCE_UPDATE,
+        core.INSTANCE_OPERATE,
+        core.INSTANCE_KILL,
+        core.INSTANCE_DELETE,
+        core.INSTANCE_SHARE,
+    ),
     models=("clawportal.models.instances", "clawportal.models.metrics"),
     api_tags=(ApiTag("Instances", "Claws under management: what is wanted, and what is.", 10),),
     api=("clawportal.api.instances", "clawportal.api.unmanaged"),
@@ -111,6 +142,14 @@ LIVE = Feature(
     name="live",
     title="Logs, consoles, files and chat",
     requires=("reconcile",),
+    permissions=(
+        core.INSTANCE_LOGS,
+        core.INSTANCE_CHAT,
+        core.INSTANCE_CONSOLE,
+        core.INSTANCE_CONNECT,
+        core.INSTANCE_FILES_READ,
+        core.INSTANCE_FILES_WRITE,
+    ),
     api=("clawportal.api.logs", "clawportal.api.metrics", "clawportal.api.files", "clawportal.api.chat"),
     pages=("clawportal.web.files",),
 )
@@ -119,6 +158,7 @@ POLICIES = Feature(
     name="policies",
     title="Policies",
     requires=("instances",),
+    permissions=(core.POLICY_READ, core.POLICY_MANAGE),
     models=("clawportal.models.policies",),
     api_tags=(ApiTag("Policies", "Rules about what instances may be like and when they may be changed.", 80),),
     api=("clawportal.api.policies",),

@@ -21,6 +21,7 @@ from clawportal import catalogues, declarations, features, hookcalls, paths
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.features import Feature
+from clawportal.contracts.permissions import PermissionRegistry
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Invalid
@@ -73,6 +74,8 @@ class Registry:
     adapters: dict[str, Adapter] = field(default_factory=dict)
     runtimes: dict[str, RuntimeDriver] = field(default_factory=dict)
     stores: dict[str, FileStore] = field(default_factory=dict)
+    permissions: PermissionRegistry = field(default_factory=lambda: PermissionRegistry(()))
+    """Those that the loaded features declare."""
     manager: pluggy.PluginManager = field(init=False)
     _modules: dict[str, object] = field(default_factory=dict)
     _faults: dict[tuple[str, str], Fault] = field(default_factory=dict)
@@ -164,6 +167,7 @@ class Registry:
             self.runtimes = self._by_kind("register_runtimes", "runtime")
             self.stores = self._by_kind("register_file_stores", "file store", data_dir=self.data_dir)
             self.features = self._features()
+            self.permissions = self._permissions()
         except _Unusable as fault:
             self.leave_out(fault.plugin, fault.message)
 
@@ -196,6 +200,13 @@ class Registry:
             found[feature.name], owners[feature.name] = feature, plugin
         self.owners = owners
         return declarations.ordered(found.values(), self._not_loaded)
+
+    def _permissions(self) -> PermissionRegistry:
+        try:
+            return declarations.permissions(self.features)
+        except declarations.Broken as error:
+            plugin = self.owners[error.feature]
+            raise _Unusable(plugin, f"Plugin {plugin!r} declares what cannot be used. {error}") from error
 
     def _not_loaded(self, feature: Feature, why: str) -> None:
         """Not a fault of the plugin: what it needs was left out."""

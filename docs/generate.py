@@ -42,10 +42,10 @@ def openapi_document() -> str:
 
 
 def roles_table() -> str:
-    from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS, ROLES
+    from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS
 
     lines = ["| role | holds in | in plain words |", "|---|---|---|"]
-    for role in ROLES:
+    for role in ROLE_WORDS:
         place = "the whole portal" if role in PORTAL_ROLES else "an organisation, a project or an instance"
         lines.append(f"| `{role}` | {place} | {ROLE_WORDS[role]} |")
     return "\n".join(lines)
@@ -53,12 +53,14 @@ def roles_table() -> str:
 
 def rights_table() -> str:
     """A line for each right, a column for each role."""
-    from clawportal.contracts.permissions import DESCRIPTIONS, PORTAL_ONLY, ROLES, Permission
+    from clawportal import pluginmanager
 
-    lines = [f"| right | | {' | '.join(ROLES)} |", f"|---|---|{':-:|' * len(ROLES)}"]
-    for right in Permission:
-        ticks = " | ".join("✓" if right in permissions else "" for permissions in ROLES.values())
-        words = DESCRIPTIONS[right] + (" *(portal)*" if right in PORTAL_ONLY else "")
+    known = pluginmanager.load(pluginmanager.BUNDLED).permissions
+
+    lines = [f"| right | | {' | '.join(known.roles)} |", f"|---|---|{':-:|' * len(known.roles)}"]
+    for right in known:
+        ticks = " | ".join("✓" if right in permissions else "" for permissions in known.roles.values())
+        words = right.description + (" *(portal)*" if right.portal_only else "")
         lines.append(f"| {words} | `{right}` | {ticks} |")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """From a typed function to a view and its entry in the OpenAPI document, so that the two cannot disagree.
 
-    @op("GET", "/instances/{instance_id}", permission=Permission.INSTANCE_READ, tags=["Instances"], summary="One instance")
+    @op("GET", "/instances/{instance_id}", permission=INSTANCE_READ, tags=["Instances"], summary="One instance")
     def get_instance(actor: Actor, portal: Portal, instance_id: str) -> InstanceDocument: ...
 
 A parameter gets its value by its name: `actor` and `portal`; each name that stands in braces in the path; `query` and `body`,

@@ -10,7 +10,7 @@ from pydantic import Field
 from clawportal import __version__
 from clawportal.api._layer import Answer, op
 from clawportal.api.sign_in import Login
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.permissions import SELF, Actor
 from clawportal.contracts.specs import Strict
 from clawportal.db import db
 from clawportal.engine.portal import Portal
@@ -101,8 +101,9 @@ def trade_password(portal: Portal, body: Credentials) -> NewToken:
     return new_token(identity.create_token(portal, actor, user.id, body.token_name, body.days))
 
 
-@op("GET", "/auth/me", permission=Permission.SELF, tags=TAGS, summary="Who am I?")
-def get_me(actor: Actor) -> Me:
+@op("GET", "/auth/me", permission=SELF, tags=TAGS, summary="Who am I?")
+def get_me(actor: Actor, portal: Portal) -> Me:
+    known = portal.permissions
     user = db.session.get_one(User, actor.id)
     return Me(
         id=actor.id,
@@ -114,10 +115,10 @@ def get_me(actor: Actor) -> Me:
         session_id=security.current_session(),
         portal_version=__version__,
         totp_required_by=list(actor.asking),
-        permissions=sorted({str(permission) for grant in actor.grants for permission in grant.permissions}),
+        permissions=sorted(map(str, known.enumerate(*(grant.permissions for grant in actor.grants)))),
         grants=[
             GrantDocument(
-                permissions=sorted(map(str, grant.permissions)),
+                permissions=sorted(map(str, known.enumerate(grant.permissions))),
                 tenant_id=grant.tenant_id,
                 project_id=grant.project_id,
                 instance_id=grant.instance_id,
@@ -128,12 +129,12 @@ def get_me(actor: Actor) -> Me:
     )
 
 
-@op("GET", "/tokens", permission=Permission.SELF, tags=TAGS, summary="My tokens")
+@op("GET", "/tokens", permission=SELF, tags=TAGS, summary="My tokens")
 def list_tokens(actor: Actor) -> TokenList:
     return TokenList(items=[Token(**_known(row)) for row in identity.list_tokens(actor.id)])
 
 
-@op("POST", "/tokens", permission=Permission.SELF, tags=TAGS, summary="Make a token", status=201,
+@op("POST", "/tokens", permission=SELF, tags=TAGS, summary="Make a token", status=201,
     example={"name": "build server", "days": 30, "scopes": ["instance.read"], "addresses": ["192.0.2.0/24"]})  # fmt: skip
 def create_token(actor: Actor, portal: Portal, body: NewTokenBody) -> NewToken:
     """A token can be limited to some permissions and to networks; a limited token cannot make further tokens."""
@@ -144,7 +145,7 @@ def limits_of(body: NewTokenBody) -> Limits:
     return Limits(None if body.scopes is None else tuple(body.scopes), None if body.addresses is None else tuple(body.addresses))
 
 
-@op("DELETE", "/tokens/{token_id}", permission=Permission.SELF, tags=TAGS, summary="Revoke a token", status=204,
+@op("DELETE", "/tokens/{token_id}", permission=SELF, tags=TAGS, summary="Revoke a token", status=204,
     problems=(404, 409))  # fmt: skip
 def revoke_token(actor: Actor, portal: Portal, token_id: str) -> None:
     identity.revoke_token(portal, actor, actor.id, token_id)

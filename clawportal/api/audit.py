@@ -9,7 +9,8 @@ from flask import Response, stream_with_context
 from pydantic import AwareDatetime, Field
 
 from clawportal.api._layer import BIGGEST, Answer, Query, op
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import AUDIT_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.errors import NotFound
 from clawportal.http.paging import MAX_LIMIT, link_header
 from clawportal.models import AuditEntry
@@ -78,7 +79,7 @@ def _filters(query: AuditFilters) -> trail.Filters:
     return trail.check(trail.Filters(**{name: getattr(query, name) for name in AuditFilters.model_fields}))
 
 
-@op("GET", "/audit", permission=Permission.AUDIT_READ, tags=TAGS, summary="Who did what", returns=Entries)
+@op("GET", "/audit", permission=AUDIT_READ, tags=TAGS, summary="Who did what", returns=Entries)
 def list_audit(actor: Actor, query: AuditQuery) -> Any:
     """Newest first. Inside an organisation only what was done in it; administrators of the portal see everything."""
     page = trail.listing(actor, _filters(query), before=query.before, limit=query.limit)
@@ -86,7 +87,7 @@ def list_audit(actor: Actor, query: AuditQuery) -> Any:
     return document, 200, link_header({"next": {"before": str(page.next)}} if page.next is not None else {})
 
 
-@op("GET", "/audit/export", permission=Permission.AUDIT_READ, tags=TAGS, summary="The audit as a file", returns=str,
+@op("GET", "/audit/export", permission=AUDIT_READ, tags=TAGS, summary="The audit as a file", returns=str,
     produces=("application/x-ndjson", "text/csv"))  # fmt: skip
 def export_audit(actor: Actor, query: ExportQuery) -> Response:
     """Oldest first, with the same filters. Every export is an entry itself."""
@@ -97,7 +98,7 @@ def export_audit(actor: Actor, query: ExportQuery) -> Response:
     return Response(stream_with_context(text), mimetype=exports.TYPES[query.format], headers={"Content-Disposition": name})
 
 
-@op("GET", "/audit/{seq}", permission=Permission.AUDIT_READ, tags=TAGS, summary="One entry", returns=Entry, problems=(404,))
+@op("GET", "/audit/{seq}", permission=AUDIT_READ, tags=TAGS, summary="One entry", returns=Entry, problems=(404,))
 def get_audit(actor: Actor, seq: str) -> dict[str, Any]:
     if not (seq.isascii() and seq.isdigit() and len(seq) < 18):
         raise NotFound("There is no audit entry with this number.")

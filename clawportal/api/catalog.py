@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, create_model
 
 from clawportal.api._layer import Answer, Query, op
 from clawportal.contracts.adapters import Adapter
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import CATALOG_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid, NotFound
@@ -88,12 +89,12 @@ class Projects(Answer):
     items: list[ProjectItem]
 
 
-@op("GET", "/adapters", permission=Permission.CATALOG_READ, tags=TAGS, summary="Kinds of claw")
+@op("GET", "/adapters", permission=CATALOG_READ, tags=TAGS, summary="Kinds of claw")
 def list_adapters(portal: Portal) -> Adapters:
     return Adapters(items=[AdapterItem(**_adapter(adapter)) for adapter in portal.registry.adapters.values()])
 
 
-@op("GET", "/adapters/{kind}", permission=Permission.CATALOG_READ, tags=TAGS, summary="One kind of claw, with its schemas",
+@op("GET", "/adapters/{kind}", permission=CATALOG_READ, tags=TAGS, summary="One kind of claw, with its schemas",
     problems=(404,))  # fmt: skip
 def get_adapter(portal: Portal, kind: str, query: AdapterQuery) -> AdapterDocument:
     adapter = portal.registry.adapters.get(kind)
@@ -144,7 +145,7 @@ def _spec_schema(settings: type[BaseModel]) -> dict[str, Any]:
     return spec.model_json_schema()
 
 
-@op("GET", "/runtimes", permission=Permission.CATALOG_READ, tags=TAGS, summary="Kinds of place to run claws in")
+@op("GET", "/runtimes", permission=CATALOG_READ, tags=TAGS, summary="Kinds of place to run claws in")
 def list_runtimes(portal: Portal) -> Runtimes:
     return Runtimes(
         items=[
@@ -154,6 +155,6 @@ def list_runtimes(portal: Portal) -> Runtimes:
     )
 
 
-@op("GET", "/projects", permission=Permission.CATALOG_READ, tags=TAGS, summary="Projects that one may see into")
+@op("GET", "/projects", permission=CATALOG_READ, tags=TAGS, summary="Projects that one may see into")
 def list_projects(actor: Actor) -> Projects:
     return Projects(items=[ProjectItem.model_validate(project, from_attributes=True) for project in tenancy.projects(actor)])

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from clawportal.api._layer import JSON, SSE, Answer, ServerEvent, as_json, op, sse
 from clawportal.contracts.adapters import ChatEvent
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_CHAT
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.errors import Unavailable
@@ -45,7 +46,7 @@ class Reply(Answer):
     session: str
 
 
-@op("POST", "/instances/{instance_id}/chat", permission=Permission.INSTANCE_CHAT, tags=TAGS, summary="Chat with an instance",
+@op("POST", "/instances/{instance_id}/chat", permission=INSTANCE_CHAT, tags=TAGS, summary="Chat with an instance",
     returns=Reply, produces=(JSON, SSE), problems=(404, 409, 422, 503), example={"text": "Who are you?"})  # fmt: skip
 def chat_with_instance(actor: Actor, portal: Portal, instance_id: str, body: Message) -> dict[str, Any] | Response:
     """JSON with the whole answer, or with `Accept: text/event-stream` a stream of events.

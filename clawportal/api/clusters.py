@@ -11,7 +11,8 @@ from pydantic import Field
 from clawportal import addresses
 from clawportal.api._layer import BIGGEST, Answer, Page, Paged, Query, agreed_generation, op, paged
 from clawportal.api.events import Event as EventDocument
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import CLUSTER_MANAGE, CLUSTER_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.errors import PreconditionRequired
@@ -179,7 +180,7 @@ EXAMPLE = {"name": "lab", "runtime": "docker", "settings": {}, "policy": {"max_c
 # ---- reading
 
 
-@op("GET", "/clusters", permission=Permission.CLUSTER_READ, tags=TAGS, summary="Clusters", returns=Page[ClusterRow])
+@op("GET", "/clusters", permission=CLUSTER_READ, tags=TAGS, summary="Clusters", returns=Page[ClusterRow])
 def list_clusters(actor: Actor, query: ClusterQuery) -> Any:
     """Those that your organisations may use. From the portal's own notes: no cluster is asked."""
     page = clusters.listing(actor, text=query.q, which=query.which)
@@ -188,7 +189,7 @@ def list_clusters(actor: Actor, query: ClusterQuery) -> Any:
     return paged(page.found, query, items)
 
 
-@op("GET", "/clusters/{cluster_id}", permission=Permission.CLUSTER_READ, tags=TAGS, summary="One cluster",
+@op("GET", "/clusters/{cluster_id}", permission=CLUSTER_READ, tags=TAGS, summary="One cluster",
     returns=ClusterDocument, etag=True, problems=(404,))  # fmt: skip
 def get_cluster(actor: Actor, cluster_id: str) -> Any:
     """By id or name."""
@@ -198,14 +199,14 @@ def get_cluster(actor: Actor, cluster_id: str) -> Any:
 # ---- trying
 
 
-@op("POST", "/clusters/test", permission=Permission.CLUSTER_MANAGE, tags=TAGS, summary="Try a connection before it is stored",
+@op("POST", "/clusters/test", permission=CLUSTER_MANAGE, tags=TAGS, summary="Try a connection before it is stored",
     returns=TestReport, problems=(429,), example={"runtime": "docker", "settings": {}})  # fmt: skip
 def test_new_cluster(actor: Actor, portal: Portal, body: TestBody) -> dict[str, Any]:
     """Says what is missing, each with what to do about it. Nothing is stored, and nothing stays in the place."""
     return _report(connection_tests.try_new(portal, actor, body.runtime, body.settings, body.secrets))
 
 
-@op("POST", "/clusters/{cluster_id}/test", permission=Permission.CLUSTER_MANAGE, tags=TAGS, summary="Try a stored connection",
+@op("POST", "/clusters/{cluster_id}/test", permission=CLUSTER_MANAGE, tags=TAGS, summary="Try a stored connection",
     returns=TestReport, problems=(404, 429), example={})  # fmt: skip
 def test_cluster(actor: Actor, portal: Portal, cluster_id: str, body: TestChangeBody) -> dict[str, Any]:
     """As it is stored, or with a change that is not stored yet. Secrets that are not named are those that are stored."""
@@ -215,7 +216,7 @@ def test_cluster(actor: Actor, portal: Portal, cluster_id: str, body: TestChange
 # ---- changing
 
 
-@op("POST", "/clusters", permission=Permission.CLUSTER_MANAGE, tags=TAGS, summary="Connect a cluster", status=201,
+@op("POST", "/clusters", permission=CLUSTER_MANAGE, tags=TAGS, summary="Connect a cluster", status=201,
     returns=ClusterDocument, etag=True, problems=(409,), example=EXAMPLE)  # fmt: skip
 def create_cluster(actor: Actor, portal: Portal, body: NewCluster) -> Any:
     """Stored and watched from now on; whether it answers is told by `health` a moment later. `/clusters/test` tries it first."""
@@ -224,7 +225,7 @@ def create_cluster(actor: Actor, portal: Portal, body: NewCluster) -> Any:
     return _document(actor, made), 201, _etag(made) | {"Location": f"/api/v1/clusters/{made.id}"}
 
 
-@op("PATCH", "/clusters/{cluster_id}", permission=Permission.CLUSTER_MANAGE, tags=TAGS, summary="Change a cluster",
+@op("PATCH", "/clusters/{cluster_id}", permission=CLUSTER_MANAGE, tags=TAGS, summary="Change a cluster",
     returns=ClusterDocument, etag=True, problems=(404, 409, 412, 428),
     example={"title": "Laboratory", "tenants": ["acme"]})  # fmt: skip
 def change_cluster(actor: Actor, portal: Portal, cluster_id: str, body: ClusterPatch, if_match: int | None) -> Any:
@@ -244,20 +245,20 @@ def change_cluster(actor: Actor, portal: Portal, cluster_id: str, body: ClusterP
     return _answer(actor, clusters.update(portal, actor, cluster_id, change, generation=generation))
 
 
-@op("POST", "/clusters/{cluster_id}/{verb}", permission=Permission.CLUSTER_MANAGE, tags=TAGS, returns=ClusterDocument,
+@op("POST", "/clusters/{cluster_id}/{verb}", permission=CLUSTER_MANAGE, tags=TAGS, returns=ClusterDocument,
     summary="Pause, resume, cordon or uncordon", etag=True, problems=(404, 409))  # fmt: skip
 def press_cluster(actor: Actor, portal: Portal, cluster_id: str, verb: Literal["pause", "resume", "cordon", "uncordon"]) -> Any:
     """`pause`: nothing is done there and everything is shown as last seen. `cordon`: it takes no new instances."""
     return _answer(actor, clusters.ACTIONS[verb](portal, actor, cluster_id))
 
 
-@op("GET", "/clusters/{cluster_id}/losses", permission=Permission.CLUSTER_MANAGE, tags=TAGS, returns=ClusterLosses,
+@op("GET", "/clusters/{cluster_id}/losses", permission=CLUSTER_MANAGE, tags=TAGS, returns=ClusterLosses,
     summary="What deleting a cluster would take along", problems=(404,))  # fmt: skip
 def get_cluster_losses(actor: Actor, cluster_id: str) -> dict[str, Any]:
     return dict(clusters.losses(actor, cluster_id).__dict__)
 
 
-@op("DELETE", "/clusters/{cluster_id}", permission=Permission.CLUSTER_MANAGE, tags=TAGS, status=204,
+@op("DELETE", "/clusters/{cluster_id}", permission=CLUSTER_MANAGE, tags=TAGS, status=204,
     summary="Delete a cluster", problems=(404, 409))  # fmt: skip
 def delete_cluster(actor: Actor, portal: Portal, cluster_id: str, query: Confirmed) -> None:
     """Refused while it has instances. What is in the place itself is not touched."""

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal.api._layer import BIGGEST, Answer, Query, op
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import EVENT_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid
 from clawportal.http.paging import MAX_LIMIT, link_header
@@ -71,20 +72,20 @@ class FeedQuery(InstanceFeedQuery):
     instance: str = Field("", max_length=100, description="Only of the instance with this id.")
 
 
-@op("GET", "/events", permission=Permission.EVENT_READ, tags=TAGS, summary="What happened", returns=Feed, problems=(404,))
+@op("GET", "/events", permission=EVENT_READ, tags=TAGS, summary="What happened", returns=Feed, problems=(404,))
 def list_events(actor: Actor, query: FeedQuery) -> Any:
     """Newest first; with `after`, oldest first, so that a follower misses nothing."""
     return _feed(actor, query, query.instance or None)
 
 
-@op("GET", "/instances/{instance_id}/events", permission=Permission.EVENT_READ, tags=TAGS, summary="What happened to an instance",
+@op("GET", "/instances/{instance_id}/events", permission=EVENT_READ, tags=TAGS, summary="What happened to an instance",
     returns=Feed, problems=(404,))  # fmt: skip
 def list_instance_events(actor: Actor, instance_id: str, query: InstanceFeedQuery) -> Any:
     """Newest first; with `after`, oldest first."""
     return _feed(actor, query, instance_id)
 
 
-@op("GET", "/instances/{instance_id}/runtime-events", permission=Permission.EVENT_READ, tags=TAGS,
+@op("GET", "/instances/{instance_id}/runtime-events", permission=EVENT_READ, tags=TAGS,
     summary="What the place says about an instance", returns=PlaceEvents, problems=(404, 409, 503))  # fmt: skip
 def list_runtime_events(actor: Actor, portal: Portal, instance_id: str) -> dict[str, Any]:
     """Asked of the place at this moment: images fetched, machines found, restarts, memory that ran out. 503 with the reason when

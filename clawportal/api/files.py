@@ -11,7 +11,8 @@ from flask import Response, request
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Query, UnsupportedMediaType, op
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_FILES_READ, INSTANCE_FILES_WRITE
+from clawportal.contracts.permissions import Actor
 from clawportal.engine.portal import Portal
 from clawportal.http import streams
 from clawportal.services.live import files
@@ -49,7 +50,7 @@ class UploadQuery(PathQuery):
     overwrite: bool = Field(False, description="Replace a file that is there. Without it: 409 `exists`.")
 
 
-@op("GET", "/instances/{instance_id}/files", permission=Permission.INSTANCE_FILES_READ, tags=TAGS,
+@op("GET", "/instances/{instance_id}/files", permission=INSTANCE_FILES_READ, tags=TAGS,
     summary="A folder of an instance", returns=Folder, problems=(404, 409, 503))  # fmt: skip
 def list_instance_files(actor: Actor, portal: Portal, instance_id: str, query: PathQuery) -> dict[str, Any]:
     """Without `path` the folders that every claw has. Links are told and never followed. Also for a claw that is stopped; a
@@ -60,7 +61,7 @@ def list_instance_files(actor: Actor, portal: Portal, instance_id: str, query: P
     return told | {"readable": found.readable, "writable": found.writable}
 
 
-@op("GET", "/instances/{instance_id}/files/content", permission=Permission.INSTANCE_FILES_READ, tags=TAGS,
+@op("GET", "/instances/{instance_id}/files/content", permission=INSTANCE_FILES_READ, tags=TAGS,
     summary="Download a file or folder of an instance", produces=(BYTES, TAR), problems=(404, 409, 503))  # fmt: skip
 def get_instance_file(actor: Actor, portal: Portal, instance_id: str, query: PathQuery) -> Response:
     """A file as it is, a folder as a tar archive. `state` and `home` need the permission `instance.console`, too; who lacks it
@@ -78,7 +79,7 @@ def get_instance_file(actor: Actor, portal: Portal, instance_id: str, query: Pat
     return streams.lasting(begin)
 
 
-@op("PUT", "/instances/{instance_id}/files/content", permission=Permission.INSTANCE_FILES_WRITE, tags=TAGS, status=201,
+@op("PUT", "/instances/{instance_id}/files/content", permission=INSTANCE_FILES_WRITE, tags=TAGS, status=201,
     summary="Upload a file into an instance", returns=FileEntry, accepts=(BYTES,),
     problems=(400, 404, 409, 411, 413, 415, 503, 507))  # fmt: skip
 def put_instance_file(actor: Actor, portal: Portal, instance_id: str, query: UploadQuery) -> dict[str, Any]:

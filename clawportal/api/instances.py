@@ -15,7 +15,16 @@ from sqlalchemy import select
 from clawportal import addresses
 from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, agreed_generation, op, paged
 from clawportal.contracts.adapters import HealthState
-from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.contracts.core_permissions import (
+    INSTANCE_CONSOLE,
+    INSTANCE_CREATE,
+    INSTANCE_DELETE,
+    INSTANCE_KILL,
+    INSTANCE_OPERATE,
+    INSTANCE_READ,
+    INSTANCE_UPDATE,
+)
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.db import db
 from clawportal.engine.portal import Portal
@@ -290,7 +299,7 @@ EXAMPLE = {
 # ---- list, create, read
 
 
-@op("GET", "/instances", permission=Permission.INSTANCE_READ, tags=TAGS, summary="Instances", returns=Page[InstanceItem])
+@op("GET", "/instances", permission=INSTANCE_READ, tags=TAGS, summary="Instances", returns=Page[InstanceItem])
 def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> Any:
     filters = instances.Filters(
         tuple(query.phase), tuple(query.type), query.project, query.q, name=query.name, trouble=query.trouble,
@@ -300,7 +309,7 @@ def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> Any:
     return paged(page, query, [_item(portal, row) for row in page.items])
 
 
-@op("POST", "/instances", permission=Permission.INSTANCE_CREATE, tags=TAGS, summary="Create an instance", status=201,
+@op("POST", "/instances", permission=INSTANCE_CREATE, tags=TAGS, summary="Create an instance", status=201,
     returns=InstanceDocument, etag=True, problems=(409,), example=EXAMPLE)  # fmt: skip
 def create_instance(actor: Actor, portal: Portal, body: CreateBody, idempotency_key: str) -> Any:
     """Stores what is wanted and answers at once; `phase` tells how far it is. With an Idempotency-Key, a repeated request
@@ -325,13 +334,13 @@ def _hash(portal: Portal, body: CreateBody) -> str:
     return hmac.new(portal.keyring.session_key.encode(), body.model_dump_json().encode(), hashlib.sha256).hexdigest()
 
 
-@op("GET", "/instances/{instance_id}", permission=Permission.INSTANCE_READ, tags=TAGS, summary="One instance",
+@op("GET", "/instances/{instance_id}", permission=INSTANCE_READ, tags=TAGS, summary="One instance",
     returns=InstanceDocument, etag=True, problems=(404,))  # fmt: skip
 def get_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     return _answer(portal, instances.get(actor, instance_id))
 
 
-@op("GET", "/instances/{instance_id}/config", permission=Permission.INSTANCE_READ, tags=TAGS, returns=ConfigDocument,
+@op("GET", "/instances/{instance_id}/config", permission=INSTANCE_READ, tags=TAGS, returns=ConfigDocument,
     summary="The configuration as rendered, secrets masked", problems=(404,))  # fmt: skip
 def get_instance_config(actor: Actor, instance_id: str) -> dict[str, Any]:
     instance = instances.get(actor, instance_id)
@@ -366,12 +375,12 @@ def get_instance_config(actor: Actor, instance_id: str) -> dict[str, Any]:
     }
 
 
-@op("POST", "/instances/check", permission=Permission.INSTANCE_CREATE, tags=TAGS, summary="Check without storing anything",
+@op("POST", "/instances/check", permission=INSTANCE_CREATE, tags=TAGS, summary="Check without storing anything",
     returns=CheckAnswer, problems=(404,), example=EXAMPLE)  # fmt: skip
 def check_instance(actor: Actor, portal: Portal, body: CheckBody) -> dict[str, Any]:
     """What a create (or, with `instance`, a change) would say, for forms that are checked while one types."""
     if body.instance:
-        instance = instances.get(actor, body.instance, Permission.INSTANCE_UPDATE)
+        instance = instances.get(actor, body.instance, INSTANCE_UPDATE)
         change = instances.InstanceChange(body.version, body.labels, body.spec, body.secrets)
         errors = instances.check_change_by(portal, actor, instance, change)
     else:
@@ -386,7 +395,7 @@ def _field_error(error: FieldError) -> dict[str, str]:
 # ---- change
 
 
-@op("PUT", "/instances/{instance_id}", permission=Permission.INSTANCE_UPDATE, tags=TAGS, summary="Replace the configuration",
+@op("PUT", "/instances/{instance_id}", permission=INSTANCE_UPDATE, tags=TAGS, summary="Replace the configuration",
     returns=InstanceDocument, etag=True, problems=(404, 409, 412, 428))  # fmt: skip
 def replace_instance(actor: Actor, portal: Portal, instance_id: str, body: PutBody, if_match: int | None) -> Any:
     """Needs If-Match with the ETag that was read (or `generation` in the body), so that no change of others gets lost."""
@@ -396,7 +405,7 @@ def replace_instance(actor: Actor, portal: Portal, instance_id: str, body: PutBo
     )
 
 
-@op("PATCH", "/instances/{instance_id}", permission=Permission.INSTANCE_UPDATE, tags=TAGS, summary="Change parts",
+@op("PATCH", "/instances/{instance_id}", permission=INSTANCE_UPDATE, tags=TAGS, summary="Change parts",
     returns=InstanceDocument, accepts=(MERGE_PATCH, JSON), etag=True, problems=(404, 409, 412, 428),
     example={"spec": {"persona": "You are Kim from the help desk."}, "labels": {"team": None}})  # fmt: skip
 def change_instance(actor: Actor, portal: Portal, instance_id: str, body: PatchBody, if_match: int | None) -> Any:
@@ -404,7 +413,7 @@ def change_instance(actor: Actor, portal: Portal, instance_id: str, body: PatchB
     generation = agreed_generation(body.generation, if_match)
     if "version" in body.model_fields_set and body.version is None:
         raise Invalid.field("version", "cannot be removed")
-    instance = instances.get(actor, instance_id, Permission.INSTANCE_UPDATE)
+    instance = instances.get(actor, instance_id, INSTANCE_UPDATE)
     if generation is not None and instance.generation != generation:
         raise PreconditionFailed(
             f"{instance.name} is at generation {instance.generation} now, you changed {generation}. Read it again and repeat."
@@ -445,7 +454,7 @@ class ConsoleTicket(Answer):
     expires_at: datetime = Field(description="The connection has to be made before.")
 
 
-@op("POST", "/instances/{instance_id}/console", permission=Permission.INSTANCE_CONSOLE, tags=TAGS, status=201,
+@op("POST", "/instances/{instance_id}/console", permission=INSTANCE_CONSOLE, tags=TAGS, status=201,
     summary="A ticket for a console", returns=ConsoleTicket, problems=(404, 409))  # fmt: skip
 def create_console_ticket(actor: Actor, portal: Portal, instance_id: str) -> dict[str, Any]:
     """For clients that can send no header with a WebSocket. Binary messages are what is typed and shown; `{"columns": 80,
@@ -457,7 +466,7 @@ def create_console_ticket(actor: Actor, portal: Portal, instance_id: str) -> dic
     return {"ticket": made.text, "path": path, "url": f"{scheme}://{request.host}{path}", "expires_at": made.expires_at}
 
 
-@op("DELETE", "/instances/{instance_id}", permission=Permission.INSTANCE_DELETE, tags=TAGS, summary="Delete an instance",
+@op("DELETE", "/instances/{instance_id}", permission=INSTANCE_DELETE, tags=TAGS, summary="Delete an instance",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def delete_instance(actor: Actor, portal: Portal, instance_id: str, query: DeleteQuery) -> Any:
     """Stops the claw and removes it; the answer comes at once, `phase` tells how far it is."""
@@ -468,33 +477,33 @@ def delete_instance(actor: Actor, portal: Portal, instance_id: str, query: Delet
 # ---- what people press
 
 
-@op("POST", "/instances/{instance_id}/start", permission=Permission.INSTANCE_OPERATE, tags=TAGS, summary="Start",
+@op("POST", "/instances/{instance_id}/start", permission=INSTANCE_OPERATE, tags=TAGS, summary="Start",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def start_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     return _answer(portal, instances.start(portal, actor, instance_id), 202)
 
 
-@op("POST", "/instances/{instance_id}/stop", permission=Permission.INSTANCE_OPERATE, tags=TAGS, summary="Stop",
+@op("POST", "/instances/{instance_id}/stop", permission=INSTANCE_OPERATE, tags=TAGS, summary="Stop",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def stop_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """Asks the claw to end, and ends it when it does not."""
     return _answer(portal, instances.stop(portal, actor, instance_id), 202)
 
 
-@op("POST", "/instances/{instance_id}/restart", permission=Permission.INSTANCE_OPERATE, tags=TAGS, summary="Restart",
+@op("POST", "/instances/{instance_id}/restart", permission=INSTANCE_OPERATE, tags=TAGS, summary="Restart",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def restart_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     return _answer(portal, instances.restart(portal, actor, instance_id), 202)
 
 
-@op("POST", "/instances/{instance_id}/kill", permission=Permission.INSTANCE_KILL, tags=TAGS, summary="Kill",
+@op("POST", "/instances/{instance_id}/kill", permission=INSTANCE_KILL, tags=TAGS, summary="Kill",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def kill_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """Ends the whole process tree at once, without asking it."""
     return _answer(portal, instances.kill(portal, actor, instance_id), 202)
 
 
-@op("POST", "/instances/{instance_id}/rekey", permission=Permission.INSTANCE_UPDATE, tags=TAGS,
+@op("POST", "/instances/{instance_id}/rekey", permission=INSTANCE_UPDATE, tags=TAGS,
     summary="Make new generated secrets", returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def rekey_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """The claw restarts with new access tokens of its own."""
@@ -503,18 +512,18 @@ def rekey_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
 
 
 _NEEDED = {
-    "kill": Permission.INSTANCE_KILL, "delete": Permission.INSTANCE_DELETE, "label": Permission.INSTANCE_UPDATE,
+    "kill": INSTANCE_KILL, "delete": INSTANCE_DELETE, "label": INSTANCE_UPDATE,
 }  # fmt: skip
 """Of the bulk actions; the others need the right to operate."""
 
 
-@op("POST", "/instances/bulk", permission=Permission.INSTANCE_READ, tags=TAGS, summary="One action on many",
+@op("POST", "/instances/bulk", permission=INSTANCE_READ, tags=TAGS, summary="One action on many",
     returns=BulkAnswer, problems=(403,), example={"action": "restart", "ids": ["01h2xcejqtf2nbrexx3vqjhp41"]})  # fmt: skip
 def bulk_instances(actor: Actor, portal: Portal, body: BulkBody) -> dict[str, Any]:
     """Each succeeds or fails for itself, by the rights one has on it, and each answer says so."""
-    needed = _NEEDED.get(body.action, Permission.INSTANCE_OPERATE)
+    needed = _NEEDED.get(body.action, INSTANCE_OPERATE)
     if not actor.has(needed):
-        raise Forbidden(f"You lack the right “{DESCRIPTIONS[needed]}”. Ask an administrator.")
+        raise Forbidden(f"You lack the right “{needed.description}”. Ask an administrator.")
     outcomes = instances.bulk(portal, actor, body.action, body.ids, body.labels)
     items = [
         {

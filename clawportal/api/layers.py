@@ -8,7 +8,8 @@ from pydantic import Field
 
 from clawportal import addresses
 from clawportal.api._layer import Answer, op
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_READ, TENANT_READ, TENANT_UPDATE
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.services.configuration import layers
@@ -62,14 +63,14 @@ _EXAMPLE = {
 }
 
 
-@op("GET", _PATH, permission=Permission.TENANT_READ, tags=TAGS, summary="What an organisation says about its claws",
+@op("GET", _PATH, permission=TENANT_READ, tags=TAGS, summary="What an organisation says about its claws",
     returns=LayerDocument, problems=(404,))  # fmt: skip
 def get_layer(actor: Actor, tenant_id: str) -> dict[str, Any]:
     found = layers.get(actor, tenant_id)
     return {**addresses.hidden(found.layer.model_dump(mode="json")), "has_model_api_key": found.has_key}
 
 
-@op("PUT", _PATH, permission=Permission.TENANT_UPDATE, tags=TAGS, summary="Set what an organisation says about its claws",
+@op("PUT", _PATH, permission=TENANT_UPDATE, tags=TAGS, summary="Set what an organisation says about its claws",
     returns=ImpactDocument, problems=(404, 409), example=_EXAMPLE)  # fmt: skip
 def put_layer(actor: Actor, portal: Portal, tenant_id: str, body: LayerBody) -> dict[str, Any]:
     """Instances that it changes are planned anew at once; those that need it are restarted. See `/layer/preview`."""
@@ -77,7 +78,7 @@ def put_layer(actor: Actor, portal: Portal, tenant_id: str, body: LayerBody) -> 
     return _impact(layers.put(portal, actor, tenant_id, document, body.model_api_key))
 
 
-@op("POST", f"{_PATH}/preview", permission=Permission.TENANT_UPDATE, tags=TAGS, returns=ImpactDocument,
+@op("POST", f"{_PATH}/preview", permission=TENANT_UPDATE, tags=TAGS, returns=ImpactDocument,
     summary="What setting it would do", problems=(404, 409), example=_EXAMPLE)  # fmt: skip
 def preview_layer(actor: Actor, portal: Portal, tenant_id: str, body: LayerBody) -> dict[str, Any]:
     document = {"defaults": body.defaults, "enforced": body.enforced}
@@ -88,7 +89,7 @@ def _impact(found: layers.Impact) -> dict[str, Any]:
     return found.__dict__ | {"named": list(found.named)}
 
 
-@op("GET", "/instances/{instance_id}/effective", permission=Permission.INSTANCE_READ, tags=("Instances",),
+@op("GET", "/instances/{instance_id}/effective", permission=INSTANCE_READ, tags=("Instances",),
     summary="What holds for an instance, and where it comes from", returns=EffectiveDocument, problems=(404,))  # fmt: skip
 def get_effective(actor: Actor, portal: Portal, instance_id: str) -> dict[str, Any]:
     return layers.of_instance(portal, instances.get(actor, instance_id)).__dict__

@@ -11,7 +11,8 @@ from flask import Response, g, request
 from pydantic import Field
 
 from clawportal.api._layer import JSON, SSE, Answer, Query, ServerEvent, op, sse
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_LOGS
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.log_hub import Line, Subscription, stamp
 from clawportal.engine.portal import Portal
@@ -53,7 +54,7 @@ class LogQuery(Query):
     download: bool = Field(False, description="All that is kept, as a text file. `tail` and `level` do not count.")
 
 
-@op("GET", "/instances/{instance_id}/logs", permission=Permission.INSTANCE_LOGS, tags=TAGS, summary="Log of an instance",
+@op("GET", "/instances/{instance_id}/logs", permission=INSTANCE_LOGS, tags=TAGS, summary="Log of an instance",
     returns=Log, produces=(JSON, TEXT, SSE), problems=(404, 409, 503))  # fmt: skip
 def get_instance_logs(actor: Actor, portal: Portal, instance_id: str, query: LogQuery) -> dict[str, Any] | Response:
     """JSON with the last lines; a text file with `download=true` or `Accept: text/plain`.

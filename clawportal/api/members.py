@@ -8,7 +8,16 @@ from typing import Any
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Page, Paged, op, paged
-from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.contracts.core_permissions import (
+    INSTANCE_READ,
+    INSTANCE_SHARE,
+    MEMBER_MANAGE,
+    MEMBER_READ,
+    ROLE_MANAGE,
+    TENANT_READ,
+    USER_MANAGE,
+)
+from clawportal.contracts.permissions import SELF, Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.services.identity import accounts
@@ -51,6 +60,9 @@ class RoleDocument(Answer):
     built_in: bool
     members: int
     givable: bool = Field(description="Whether you may give it to others.")
+    absent: list[str] = Field(
+        description="Rights in it that belong to a plugin which is not loaded. They are kept, and hold again when it is."
+    )
 
 
 class Roles(Answer):
@@ -190,14 +202,14 @@ class AccountPatch(Strict):
 # ---- members
 
 
-@op("GET", "/tenants/{tenant_id}/members", permission=Permission.MEMBER_READ, tags=TAGS, summary="Members",
+@op("GET", "/tenants/{tenant_id}/members", permission=MEMBER_READ, tags=TAGS, summary="Members",
     returns=Page[MemberDocument], problems=(404,))  # fmt: skip
 def list_members(actor: Actor, tenant_id: str, query: MemberQuery) -> Any:
     page = members.listing(actor, tenant_id, text=query.q, which=query.which)
     return paged(page, query, [row.__dict__ for row in page.items])
 
 
-@op("POST", "/tenants/{tenant_id}/members", permission=Permission.MEMBER_MANAGE, tags=TAGS, summary="Add a member",
+@op("POST", "/tenants/{tenant_id}/members", permission=MEMBER_MANAGE, tags=TAGS, summary="Add a member",
     status=201, returns=NewMemberDocument, problems=(404, 409), example={"name": "kim", "role": "developer"})  # fmt: skip
 def create_member(actor: Actor, portal: Portal, tenant_id: str, body: NewMemberBody) -> dict[str, Any]:
     """Makes an account with a password for the first sign-in. Who has an account already is invited instead."""
@@ -208,65 +220,69 @@ def create_member(actor: Actor, portal: Portal, tenant_id: str, body: NewMemberB
     return {"user_id": made.user.id, "name": made.user.name, "password": made.password}
 
 
-@op("GET", "/tenants/{tenant_id}/members/{user_id}", permission=Permission.MEMBER_READ, tags=TAGS, summary="One member",
+@op("GET", "/tenants/{tenant_id}/members/{user_id}", permission=MEMBER_READ, tags=TAGS, summary="One member",
     returns=MemberDocument, problems=(404,))  # fmt: skip
 def get_member(actor: Actor, tenant_id: str, user_id: str) -> dict[str, Any]:
     return members.get(actor, tenant_id, user_id).__dict__
 
 
-@op("PATCH", "/tenants/{tenant_id}/members/{user_id}", permission=Permission.MEMBER_MANAGE, tags=TAGS,
+@op("PATCH", "/tenants/{tenant_id}/members/{user_id}", permission=MEMBER_MANAGE, tags=TAGS,
     summary="Change the role of a member", returns=MemberDocument, problems=(404, 409))  # fmt: skip
 def change_member(actor: Actor, portal: Portal, tenant_id: str, user_id: str, body: RoleOf) -> dict[str, Any]:
     """Nobody gives or takes a role with rights that they do not have themselves."""
     return members.change_role(portal, actor, tenant_id, user_id, body.role).__dict__
 
 
-@op("DELETE", "/tenants/{tenant_id}/members/{user_id}", permission=Permission.SELF, tags=TAGS, status=204,
+@op("DELETE", "/tenants/{tenant_id}/members/{user_id}", permission=SELF, tags=TAGS, status=204,
     summary="Remove a member, or leave", problems=(404, 409))  # fmt: skip
 def remove_member(actor: Actor, portal: Portal, tenant_id: str, user_id: str) -> None:
     """The account stays; everybody may leave by themselves."""
     members.remove(portal, actor, tenant_id, user_id)
 
 
-@op("GET", "/tenants/{tenant_id}/rights", permission=Permission.MEMBER_READ, tags=TAGS, returns=Rights,
+@op("GET", "/tenants/{tenant_id}/rights", permission=MEMBER_READ, tags=TAGS, returns=Rights,
     summary="Who can do what here, and why", problems=(404,))  # fmt: skip
-def list_rights(actor: Actor, tenant_id: str) -> dict[str, Any]:
-    found = members.rights(actor, tenant_id)
-    return {"items": [right.__dict__ | {"permissions": sorted(map(str, right.permissions))} for right in found]}
+def list_rights(actor: Actor, portal: Portal, tenant_id: str) -> dict[str, Any]:
+    known, found = portal.permissions, members.rights(portal, actor, tenant_id)
+    return {"items": [r.__dict__ | {"permissions": sorted(map(str, known.enumerate(r.permissions)))} for r in found]}
 
 
 # ---- roles
 
 
-@op("GET", "/tenants/{tenant_id}/roles", permission=Permission.TENANT_READ, tags=TAGS, summary="Roles", returns=Roles,
+@op("GET", "/tenants/{tenant_id}/roles", permission=TENANT_READ, tags=TAGS, summary="Roles", returns=Roles,
     problems=(404,))  # fmt: skip
-def list_roles(actor: Actor, tenant_id: str) -> dict[str, Any]:
-    known = [role.__dict__ | {"permissions": sorted(map(str, role.permissions))} for role in members.roles(actor, tenant_id)]
-    return {"items": known, "permissions": [{"name": str(p), "description": DESCRIPTIONS[p]} for p in members.GIVABLE]}
+def list_roles(actor: Actor, portal: Portal, tenant_id: str) -> dict[str, Any]:
+    found = members.roles(portal, actor, tenant_id)
+    parts = [{"name": str(one), "description": one.description} for one in portal.permissions.givable]
+    return {"items": [_document(role) for role in found], "permissions": parts}
 
 
-@op("POST", "/tenants/{tenant_id}/roles", permission=Permission.ROLE_MANAGE, tags=TAGS, summary="Make a role", status=201,
+@op("POST", "/tenants/{tenant_id}/roles", permission=ROLE_MANAGE, tags=TAGS, summary="Make a role", status=201,
     returns=RoleDocument, problems=(404, 409),
     example={"name": "night-watch", "permissions": ["instance.read", "instance.operate"]})  # fmt: skip
 def create_role(actor: Actor, portal: Portal, tenant_id: str, body: NewRoleBody) -> dict[str, Any]:
     made = members.create_role(portal, actor, tenant_id, body.name, body.permissions, body.description)
-    return _role(actor, tenant_id, made.id)
+    return _role(portal, actor, tenant_id, made.id)
 
 
-@op("PUT", "/tenants/{tenant_id}/roles/{role_id}", permission=Permission.ROLE_MANAGE, tags=TAGS, returns=RoleDocument,
+@op("PUT", "/tenants/{tenant_id}/roles/{role_id}", permission=ROLE_MANAGE, tags=TAGS, returns=RoleDocument,
     summary="Change a role", problems=(404, 409))  # fmt: skip
 def replace_role(actor: Actor, portal: Portal, tenant_id: str, role_id: str, body: RoleBody) -> dict[str, Any]:
     """Whoever has it has the new rights from the next request on."""
     members.change_permissions(portal, actor, tenant_id, role_id, body.permissions, body.description)
-    return _role(actor, tenant_id, role_id)
+    return _role(portal, actor, tenant_id, role_id)
 
 
-def _role(actor: Actor, tenant_id: str, role_id: str) -> dict[str, Any]:
-    found = next(role for role in members.roles(actor, tenant_id) if role.id == role_id)
-    return found.__dict__ | {"permissions": sorted(map(str, found.permissions))}
+def _role(portal: Portal, actor: Actor, tenant_id: str, role_id: str) -> dict[str, Any]:
+    return _document(next(role for role in members.roles(portal, actor, tenant_id) if role.id == role_id))
 
 
-@op("DELETE", "/tenants/{tenant_id}/roles/{role_id}", permission=Permission.ROLE_MANAGE, tags=TAGS, status=204,
+def _document(role: members.RoleInfo) -> dict[str, Any]:
+    return role.__dict__ | {"permissions": sorted(map(str, role.permissions)), "absent": list(role.absent)}
+
+
+@op("DELETE", "/tenants/{tenant_id}/roles/{role_id}", permission=ROLE_MANAGE, tags=TAGS, status=204,
     summary="Delete a role", problems=(404, 409))  # fmt: skip
 def delete_role(actor: Actor, portal: Portal, tenant_id: str, role_id: str) -> None:
     members.delete_role(portal, actor, tenant_id, role_id)
@@ -275,13 +291,13 @@ def delete_role(actor: Actor, portal: Portal, tenant_id: str, role_id: str) -> N
 # ---- grants
 
 
-@op("GET", "/tenants/{tenant_id}/grants", permission=Permission.MEMBER_READ, tags=TAGS, returns=GivenList,
+@op("GET", "/tenants/{tenant_id}/grants", permission=MEMBER_READ, tags=TAGS, returns=GivenList,
     summary="Roles on single projects and instances", problems=(404,))  # fmt: skip
 def list_grants(actor: Actor, tenant_id: str) -> dict[str, Any]:
     return {"items": [grant.__dict__ for grant in members.given(actor, tenant_id)]}
 
 
-@op("POST", "/grants", permission=Permission.SELF, tags=TAGS, status=201, returns=GivenDocument,
+@op("POST", "/grants", permission=SELF, tags=TAGS, status=201, returns=GivenDocument,
     summary="Give a role on a project or an instance", problems=(403, 404, 409))  # fmt: skip
 def create_grant(actor: Actor, portal: Portal, body: GiveBody) -> dict[str, Any]:
     """Replaces the role that the member has there already."""
@@ -289,19 +305,19 @@ def create_grant(actor: Actor, portal: Portal, body: GiveBody) -> dict[str, Any]
     return made.__dict__
 
 
-@op("DELETE", "/grants/{grant_id}", permission=Permission.SELF, tags=TAGS, status=204,
+@op("DELETE", "/grants/{grant_id}", permission=SELF, tags=TAGS, status=204,
     summary="End a role on a project or an instance", problems=(403, 404))  # fmt: skip
 def delete_grant(actor: Actor, portal: Portal, grant_id: str) -> None:
     members.take(portal, actor, grant_id)
 
 
-@op("GET", "/instances/{instance_id}/shares", permission=Permission.INSTANCE_READ, tags=TAGS, returns=GivenList,
+@op("GET", "/instances/{instance_id}/shares", permission=INSTANCE_READ, tags=TAGS, returns=GivenList,
     summary="With whom an instance is shared", problems=(404,))  # fmt: skip
 def list_shares(actor: Actor, instance_id: str) -> dict[str, Any]:
     return {"items": [grant.__dict__ for grant in members.shares(actor, instance_id)]}
 
 
-@op("POST", "/instances/{instance_id}/shares", permission=Permission.INSTANCE_SHARE, tags=TAGS, status=201,
+@op("POST", "/instances/{instance_id}/shares", permission=INSTANCE_SHARE, tags=TAGS, status=201,
     returns=GivenDocument, summary="Share an instance with a member", problems=(404, 409))  # fmt: skip
 def create_share(actor: Actor, portal: Portal, instance_id: str, body: ShareBody) -> dict[str, Any]:
     return members.give(portal, actor, body.member, body.role, instance_id=instance_id).__dict__
@@ -310,13 +326,13 @@ def create_share(actor: Actor, portal: Portal, instance_id: str, body: ShareBody
 # ---- invitations
 
 
-@op("GET", "/tenants/{tenant_id}/invitations", permission=Permission.MEMBER_READ, tags=TAGS, returns=InvitationList,
+@op("GET", "/tenants/{tenant_id}/invitations", permission=MEMBER_READ, tags=TAGS, returns=InvitationList,
     summary="Open invitations", problems=(404,))  # fmt: skip
 def list_invitations(actor: Actor, tenant_id: str) -> dict[str, Any]:
     return {"items": [_invitation(row) for row in members.invitations(actor, tenant_id)]}
 
 
-@op("POST", "/tenants/{tenant_id}/invitations", permission=Permission.MEMBER_MANAGE, tags=TAGS, status=201,
+@op("POST", "/tenants/{tenant_id}/invitations", permission=MEMBER_MANAGE, tags=TAGS, status=201,
     returns=NewInvitationDocument, summary="Invite somebody by a link", problems=(404, 409))  # fmt: skip
 def create_invitation(actor: Actor, portal: Portal, tenant_id: str, body: InviteBody) -> dict[str, Any]:
     made = members.invite(portal, actor, tenant_id, body.role, note=body.note, days=body.days)
@@ -327,7 +343,7 @@ def _invitation(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in InvitationDocument.model_fields}
 
 
-@op("DELETE", "/tenants/{tenant_id}/invitations/{invitation_id}", permission=Permission.MEMBER_MANAGE, tags=TAGS, status=204,
+@op("DELETE", "/tenants/{tenant_id}/invitations/{invitation_id}", permission=MEMBER_MANAGE, tags=TAGS, status=204,
     summary="Withdraw an invitation", problems=(404, 409))  # fmt: skip
 def delete_invitation(actor: Actor, portal: Portal, tenant_id: str, invitation_id: str) -> None:
     members.withdraw(portal, actor, tenant_id, invitation_id)
@@ -336,27 +352,27 @@ def delete_invitation(actor: Actor, portal: Portal, tenant_id: str, invitation_i
 # ---- accounts
 
 
-@op("GET", "/users", permission=Permission.USER_MANAGE, tags=ACCOUNTS, summary="All accounts",
+@op("GET", "/users", permission=USER_MANAGE, tags=ACCOUNTS, summary="All accounts",
     returns=Page[AccountDocument])  # fmt: skip
 def list_users(actor: Actor, query: MemberQuery) -> Any:
     page = accounts.listing(actor, text=query.q, which=query.which)
     return paged(page, query, [_account(row) for row in page.items])
 
 
-@op("POST", "/users", permission=Permission.USER_MANAGE, tags=ACCOUNTS, summary="Make an account", status=201,
+@op("POST", "/users", permission=USER_MANAGE, tags=ACCOUNTS, summary="Make an account", status=201,
     returns=NewMemberDocument, problems=(404, 409))  # fmt: skip
 def create_user(actor: Actor, portal: Portal, body: NewAccount) -> dict[str, Any]:
     user, password = accounts.create(portal, actor, body.name, body.role, body.tenant)
     return {"user_id": user.id, "name": user.name, "password": password}
 
 
-@op("GET", "/users/{user_id}", permission=Permission.USER_MANAGE, tags=ACCOUNTS, summary="One account",
+@op("GET", "/users/{user_id}", permission=USER_MANAGE, tags=ACCOUNTS, summary="One account",
     returns=AccountDocument, problems=(404,))  # fmt: skip
 def get_user(actor: Actor, user_id: str) -> dict[str, Any]:
     return _account(accounts.get(actor, user_id))
 
 
-@op("PATCH", "/users/{user_id}", permission=Permission.USER_MANAGE, tags=ACCOUNTS, returns=AccountDocument,
+@op("PATCH", "/users/{user_id}", permission=USER_MANAGE, tags=ACCOUNTS, returns=AccountDocument,
     summary="Close or open an account, or change its role in the portal", problems=(404, 409))  # fmt: skip
 def change_user(actor: Actor, portal: Portal, user_id: str, body: AccountPatch) -> dict[str, Any]:
     """The last administrator of the portal can neither be closed nor lose the role."""

@@ -10,7 +10,8 @@ from pydantic import Field
 from clawportal import clock
 from clawportal.api._layer import Answer, Query, op
 from clawportal.api.system import Counts
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_READ, OPERATION_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.engine import metric_history
 from clawportal.engine.portal import Portal
 from clawportal.services.fleet import instances, operations
@@ -60,7 +61,7 @@ class MetricsQuery(Query):
     )
 
 
-@op("GET", "/metrics/overview", permission=Permission.INSTANCE_READ, tags=("Instances",), summary="All instances together",
+@op("GET", "/metrics/overview", permission=INSTANCE_READ, tags=("Instances",), summary="All instances together",
     returns=Overview)  # fmt: skip
 def get_metrics_overview(actor: Actor, portal: Portal) -> dict[str, Any]:
     """From what was measured last; no cluster is asked."""
@@ -73,11 +74,11 @@ def get_metrics_overview(actor: Actor, portal: Portal) -> dict[str, Any]:
         "memory_bytes": sum(usage.memory_bytes for usage in found),
         "disk_bytes": sum(usage.disk_bytes or 0 for usage in found),
         "processes": sum(usage.processes for usage in found),
-        "operations_open": operations.open_count(actor) if actor.has(Permission.OPERATION_READ) else 0,
+        "operations_open": operations.open_count(actor) if actor.has(OPERATION_READ) else 0,
     }
 
 
-@op("GET", "/instances/{instance_id}/metrics", permission=Permission.INSTANCE_READ, tags=("Instances",),
+@op("GET", "/instances/{instance_id}/metrics", permission=INSTANCE_READ, tags=("Instances",),
     summary="Measurements of an instance", returns=Metrics, problems=(404,))  # fmt: skip
 def get_instance_metrics(actor: Actor, portal: Portal, instance_id: str, query: MetricsQuery) -> dict[str, Any]:
     """CPU, memory, disk and restarts over time. A time without an offset is UTC."""

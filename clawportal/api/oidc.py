@@ -9,7 +9,8 @@ from flask import url_for
 from pydantic import Field
 
 from clawportal.api._layer import Answer, op
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
+from clawportal.contracts.permissions import SELF, Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.http import site
@@ -134,12 +135,12 @@ def _wanted(actor: Actor, body: ProviderFields, slug: str) -> Wanted:
 # ---- providers
 
 
-@op("GET", "/oidc/providers", permission=Permission.PORTAL_ADMIN, tags=TAGS, returns=Providers, summary="Sign-in providers")
+@op("GET", "/oidc/providers", permission=PORTAL_ADMIN, tags=TAGS, returns=Providers, summary="Sign-in providers")
 def list_providers(actor: Actor) -> dict[str, Any]:
     return {"items": [known.__dict__ for known in oidc_providers.listing(actor)]}
 
 
-@op("POST", "/oidc/providers", permission=Permission.PORTAL_ADMIN, tags=TAGS, status=201, returns=ProviderDocument,
+@op("POST", "/oidc/providers", permission=PORTAL_ADMIN, tags=TAGS, status=201, returns=ProviderDocument,
     summary="Set up a sign-in provider", example={
         "slug": "keycloak", "title": "Keycloak", "issuer": "https://sso.example.com/realms/main", "client_id": "clawportal",
         "secret": "from the provider", "create_users": True, "tenant": "acme", "role": "viewer",
@@ -149,7 +150,7 @@ def create_provider(actor: Actor, portal: Portal, body: NewProvider) -> dict[str
     return oidc_providers.create(portal, actor, _wanted(actor, body, body.slug)).__dict__
 
 
-@op("POST", "/oidc/check", permission=Permission.PORTAL_ADMIN, tags=TAGS, returns=Findings,
+@op("POST", "/oidc/check", permission=PORTAL_ADMIN, tags=TAGS, returns=Findings,
     summary="Try a sign-in provider before saving it", problems=(404,))  # fmt: skip
 def check_provider(actor: Actor, portal: Portal, body: ProviderCheck) -> dict[str, Any]:
     """Fetches what the provider says about itself and its keys, and tries client id and secret. Nothing is stored."""
@@ -158,20 +159,20 @@ def check_provider(actor: Actor, portal: Portal, body: ProviderCheck) -> dict[st
     return {"ok": all(item.ok for item in found), "items": [item.__dict__ for item in found]}
 
 
-@op("GET", "/oidc/providers/{provider_id}", permission=Permission.PORTAL_ADMIN, tags=TAGS, returns=ProviderDocument,
+@op("GET", "/oidc/providers/{provider_id}", permission=PORTAL_ADMIN, tags=TAGS, returns=ProviderDocument,
     summary="One sign-in provider", problems=(404,))  # fmt: skip
 def get_provider(actor: Actor, provider_id: str) -> dict[str, Any]:
     return oidc_providers.get(actor, provider_id).__dict__
 
 
-@op("PUT", "/oidc/providers/{provider_id}", permission=Permission.PORTAL_ADMIN, tags=TAGS, returns=ProviderDocument,
+@op("PUT", "/oidc/providers/{provider_id}", permission=PORTAL_ADMIN, tags=TAGS, returns=ProviderDocument,
     summary="Change a sign-in provider", problems=(404,))  # fmt: skip
 def change_provider(actor: Actor, portal: Portal, provider_id: str, body: ProviderFields) -> dict[str, Any]:
     """The whole of it but the secret, which stays unless one is sent. Switching it off ends the sessions that it began."""
     return oidc_providers.change(portal, actor, provider_id, _wanted(actor, body, "unchanged")).__dict__
 
 
-@op("DELETE", "/oidc/providers/{provider_id}", permission=Permission.PORTAL_ADMIN, tags=TAGS, status=204,
+@op("DELETE", "/oidc/providers/{provider_id}", permission=PORTAL_ADMIN, tags=TAGS, status=204,
     summary="Remove a sign-in provider", problems=(404, 409))  # fmt: skip
 def delete_provider(actor: Actor, portal: Portal, provider_id: str) -> None:
     """With its links, what its groups gave, and the sessions that it began. Accounts stay."""
@@ -181,13 +182,13 @@ def delete_provider(actor: Actor, portal: Portal, provider_id: str) -> None:
 # ---- groups
 
 
-@op("GET", "/oidc/providers/{provider_id}/groups", permission=Permission.PORTAL_ADMIN, tags=TAGS, returns=Groups,
+@op("GET", "/oidc/providers/{provider_id}/groups", permission=PORTAL_ADMIN, tags=TAGS, returns=Groups,
     summary="What the groups of a provider give", problems=(404,))  # fmt: skip
 def list_group_roles(actor: Actor, provider_id: str) -> dict[str, Any]:
     return {"items": [found.__dict__ for found in oidc_providers.groups(actor, provider_id)]}
 
 
-@op("POST", "/oidc/providers/{provider_id}/groups", permission=Permission.PORTAL_ADMIN, tags=TAGS, status=201,
+@op("POST", "/oidc/providers/{provider_id}/groups", permission=PORTAL_ADMIN, tags=TAGS, status=201,
     returns=GroupDocument, summary="Let a group give a role", problems=(404,),
     example={"group": "claw-operators", "role": "operator", "tenant": "acme"})  # fmt: skip
 def create_group_role(actor: Actor, portal: Portal, provider_id: str, body: GroupBody) -> dict[str, Any]:
@@ -196,7 +197,7 @@ def create_group_role(actor: Actor, portal: Portal, provider_id: str, body: Grou
     return made.__dict__
 
 
-@op("DELETE", "/oidc/providers/{provider_id}/groups/{group_id}", permission=Permission.PORTAL_ADMIN, tags=TAGS, status=204,
+@op("DELETE", "/oidc/providers/{provider_id}/groups/{group_id}", permission=PORTAL_ADMIN, tags=TAGS, status=204,
     summary="Let a group give a role no more", problems=(404, 409))  # fmt: skip
 def delete_group_role(actor: Actor, portal: Portal, provider_id: str, group_id: str) -> None:
     """Whoever has the role through it loses it at once."""
@@ -206,14 +207,14 @@ def delete_group_role(actor: Actor, portal: Portal, provider_id: str, group_id: 
 # ---- one's own
 
 
-@op("GET", "/auth/identities", permission=Permission.SELF, tags=("Account",), returns=Identities,
+@op("GET", "/auth/identities", permission=SELF, tags=("Account",), returns=Identities,
     summary="My accounts at sign-in providers")  # fmt: skip
 def list_identities(actor: Actor) -> dict[str, Any]:
     """They are linked in a browser, on the page of one's account."""
     return {"items": [found.__dict__ for found in oidc.mine(actor.id)]}
 
 
-@op("DELETE", "/auth/identities/{identity_id}", permission=Permission.SELF, tags=("Account",), status=204,
+@op("DELETE", "/auth/identities/{identity_id}", permission=SELF, tags=("Account",), status=204,
     summary="Unlink one of them", problems=(404, 409))  # fmt: skip
 def delete_identity(actor: Actor, portal: Portal, identity_id: str) -> None:
     oidc.unlink(portal, actor, identity_id)

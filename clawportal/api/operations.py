@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Page, Paged, op, paged
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import OPERATION_CONTROL, OPERATION_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.engine.portal import Portal
 from clawportal.models import Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
@@ -65,7 +66,7 @@ class OperationQuery(Paged):
     )
 
 
-@op("GET", "/operations", permission=Permission.OPERATION_READ, tags=TAGS, summary="Operations, newest first",
+@op("GET", "/operations", permission=OPERATION_READ, tags=TAGS, summary="Operations, newest first",
     returns=Page[OperationDocument], problems=(404,))  # fmt: skip
 def list_operations(actor: Actor, query: OperationQuery) -> Any:
     page = operations.listing(
@@ -78,21 +79,21 @@ def list_operations(actor: Actor, query: OperationQuery) -> Any:
     return paged(page, query, [_document(row) for row in page.items])
 
 
-@op("GET", "/operations/{operation_id}", permission=Permission.OPERATION_READ, tags=TAGS, summary="One operation",
+@op("GET", "/operations/{operation_id}", permission=OPERATION_READ, tags=TAGS, summary="One operation",
     returns=OperationDetail, problems=(404,))  # fmt: skip
 def get_operation(actor: Actor, operation_id: str) -> dict[str, Any]:
     row = operations.get(actor, operation_id)
     return {**_document(row), "steps": row.steps}
 
 
-@op("POST", "/operations/{operation_id}/cancel", permission=Permission.OPERATION_CONTROL, tags=TAGS, summary="Cancel",
+@op("POST", "/operations/{operation_id}/cancel", permission=OPERATION_CONTROL, tags=TAGS, summary="Cancel",
     returns=OperationDocument, status=202, problems=(404, 409))  # fmt: skip
 def cancel_operation(actor: Actor, portal: Portal, operation_id: str) -> dict[str, Any]:
     """Asks an install to end. What follows an instance is taken back by asking for something else (stop, delete)."""
     return _document(operations.cancel(portal, actor, operation_id))
 
 
-@op("POST", "/operations/{operation_id}/retry", permission=Permission.OPERATION_CONTROL, tags=TAGS, summary="Try again",
+@op("POST", "/operations/{operation_id}/retry", permission=OPERATION_CONTROL, tags=TAGS, summary="Try again",
     returns=OperationDocument, status=202, problems=(404, 409))  # fmt: skip
 def retry_operation(actor: Actor, portal: Portal, operation_id: str) -> dict[str, Any]:
     """Begins a failed or cancelled install again, as a new operation, which is answered."""

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Page, Paged, op, paged, schema_of
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.services import policies
@@ -164,7 +165,7 @@ class TrialBody(Strict):
 # ---- operations
 
 
-@op("GET", "/policy-kinds", permission=Permission.POLICY_READ, tags=TAGS, summary="Kinds of rule", returns=KindsAnswer)
+@op("GET", "/policy-kinds", permission=POLICY_READ, tags=TAGS, summary="Kinds of rule", returns=KindsAnswer)
 def list_policy_kinds() -> dict[str, Any]:
     """With the JSON Schema of their parameters, and examples to start from."""
     kinds = [
@@ -181,7 +182,7 @@ def list_policy_kinds() -> dict[str, Any]:
     return {"items": kinds, "actions": ACTIONS, "examples": examples}
 
 
-@op("GET", "/policies", permission=Permission.POLICY_READ, tags=TAGS, summary="Rules", returns=Page[PolicyDocument],
+@op("GET", "/policies", permission=POLICY_READ, tags=TAGS, summary="Rules", returns=Page[PolicyDocument],
     problems=(404,))  # fmt: skip
 def list_policies(actor: Actor, query: PolicyQuery) -> Any:
     page = policies.listing(actor, query.tenant or None, which=query.which)
@@ -189,7 +190,7 @@ def list_policies(actor: Actor, query: PolicyQuery) -> Any:
     return paged(page, query, items)
 
 
-@op("POST", "/policies", permission=Permission.POLICY_MANAGE, tags=TAGS, summary="Create a rule", status=201,
+@op("POST", "/policies", permission=POLICY_MANAGE, tags=TAGS, summary="Create a rule", status=201,
     returns=PolicyDocument, problems=(404, 409),
     example={"tenant": "01h2xcejqtf2nbrexx3vqjhp41", "name": "no-exposed-claws", "kind": "settings",
              "parameters": {"forbidden": ["expose"]}})  # fmt: skip
@@ -199,7 +200,7 @@ def create_policy(actor: Actor, portal: Portal, body: NewPolicy) -> Any:
     return policies.as_document(made), 201, {"Location": f"/api/v1/policies/{made.id}"}
 
 
-@op("POST", "/policies/dry-run", permission=Permission.POLICY_READ, tags=TAGS, summary="Try a change against the rules",
+@op("POST", "/policies/dry-run", permission=POLICY_READ, tags=TAGS, summary="Try a change against the rules",
     returns=TrialAnswer, problems=(404,),
     example={"tenant": "01h2xcejqtf2nbrexx3vqjhp41", "adapter": "nanobot", "memory": "4Gi"})  # fmt: skip
 def try_policies(actor: Actor, portal: Portal, body: TrialBody) -> dict[str, Any]:
@@ -216,13 +217,13 @@ def _rule(body: RuleFields, **more: Any) -> Rule:
     return Rule(**given | {"actions": tuple(body.actions)} | more)
 
 
-@op("GET", "/policies/{policy_id}", permission=Permission.POLICY_READ, tags=TAGS, summary="One rule", returns=PolicyDocument,
+@op("GET", "/policies/{policy_id}", permission=POLICY_READ, tags=TAGS, summary="One rule", returns=PolicyDocument,
     problems=(404,))  # fmt: skip
 def get_policy(actor: Actor, policy_id: str) -> dict[str, Any]:
     return policies.as_document(policies.get(actor, policy_id))
 
 
-@op("PATCH", "/policies/{policy_id}", permission=Permission.POLICY_MANAGE, tags=TAGS, summary="Change a rule",
+@op("PATCH", "/policies/{policy_id}", permission=POLICY_MANAGE, tags=TAGS, summary="Change a rule",
     returns=PolicyDocument, problems=(404,), example={"enabled": False})  # fmt: skip
 def change_policy(actor: Actor, portal: Portal, policy_id: str, body: PolicyPatch) -> dict[str, Any]:
     changes: dict[str, Any] = {name: value for name in body.model_fields_set if (value := getattr(body, name)) is not None}
@@ -231,13 +232,13 @@ def change_policy(actor: Actor, portal: Portal, policy_id: str, body: PolicyPatc
     return policies.as_document(policies.update(portal, actor, policy_id, changes))
 
 
-@op("DELETE", "/policies/{policy_id}", permission=Permission.POLICY_MANAGE, tags=TAGS, summary="Delete a rule", status=204,
+@op("DELETE", "/policies/{policy_id}", permission=POLICY_MANAGE, tags=TAGS, summary="Delete a rule", status=204,
     problems=(404,))  # fmt: skip
 def delete_policy(actor: Actor, portal: Portal, policy_id: str) -> None:
     policies.remove(portal, actor, policy_id)
 
 
-@op("GET", "/policies/{policy_id}/breaking", permission=Permission.POLICY_READ, tags=TAGS, returns=BreakingAnswer,
+@op("GET", "/policies/{policy_id}/breaking", permission=POLICY_READ, tags=TAGS, returns=BreakingAnswer,
     summary="What breaks a rule now", problems=(404,))  # fmt: skip
 def get_breaking(actor: Actor, portal: Portal, policy_id: str) -> dict[str, Any]:
     """Nothing happens to these instances until somebody changes or starts them. Only a bounded number is looked at."""

@@ -9,7 +9,7 @@ import segno
 from pydantic import Field
 
 from clawportal.api._layer import Answer, op
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.permissions import SELF, Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict
@@ -137,7 +137,7 @@ def _pair(pair: clients.Pair) -> TokenPair:
     return TokenPair(**asdict(pair))
 
 
-@op("POST", "/auth/logout", permission=Permission.SELF, tags=TAGS, summary="Sign out", status=204, problems=(409,))
+@op("POST", "/auth/logout", permission=SELF, tags=TAGS, summary="Sign out", status=204, problems=(409,))
 def log_out(actor: Actor) -> None:
     """Ends the session that this request belongs to; its access and refresh tokens are refused from now on."""
     current = security.current_session()
@@ -149,18 +149,18 @@ def log_out(actor: Actor) -> None:
 # ---- sessions
 
 
-@op("GET", "/auth/sessions", permission=Permission.SELF, tags=TAGS, summary="Where I am signed in")
+@op("GET", "/auth/sessions", permission=SELF, tags=TAGS, summary="Where I am signed in")
 def list_sessions(actor: Actor) -> Sessions:
     return Sessions(items=[SessionDocument(**asdict(info)) for info in sessions.listing(actor.id, security.current_session())])
 
 
-@op("DELETE", "/auth/sessions", permission=Permission.SELF, tags=TAGS, summary="End all my other sessions")
+@op("DELETE", "/auth/sessions", permission=SELF, tags=TAGS, summary="End all my other sessions")
 def end_other_sessions(actor: Actor, portal: Portal) -> Ended:
     """The one that this request belongs to stays. API tokens go on working."""
     return Ended(ended=sessions.end_others(portal, actor, security.current_session()))
 
 
-@op("DELETE", "/auth/sessions/{session_id}", permission=Permission.SELF, tags=TAGS, summary="End one of my sessions", status=204,
+@op("DELETE", "/auth/sessions/{session_id}", permission=SELF, tags=TAGS, summary="End one of my sessions", status=204,
     problems=(404,))  # fmt: skip
 def end_session(actor: Actor, portal: Portal, session_id: str) -> None:
     sessions.end(portal, actor, session_id)
@@ -169,12 +169,12 @@ def end_session(actor: Actor, portal: Portal, session_id: str) -> None:
 # ---- second factor
 
 
-@op("GET", "/auth/otp/status", permission=Permission.SELF, tags=TAGS, summary="Whether codes are asked for")
+@op("GET", "/auth/otp/status", permission=SELF, tags=TAGS, summary="Whether codes are asked for")
 def get_otp_status(actor: Actor) -> OtpStatus:
     return OtpStatus(**asdict(otp.status(actor.id)))
 
 
-@op("POST", "/auth/otp/generate", permission=Permission.SELF, tags=TAGS, summary="Make a secret for an authenticator app",
+@op("POST", "/auth/otp/generate", permission=SELF, tags=TAGS, summary="Make a secret for an authenticator app",
     problems=(409,))  # fmt: skip
 def generate_otp(actor: Actor, portal: Portal) -> OtpOffer:
     offer = otp.generate(portal, actor)
@@ -182,20 +182,20 @@ def generate_otp(actor: Actor, portal: Portal) -> OtpOffer:
     return OtpOffer(secret=offer.secret, uri=offer.uri, qr_svg=picture)
 
 
-@op("POST", "/auth/otp/enable", permission=Permission.SELF, tags=TAGS, summary="Ask for codes from now on",
+@op("POST", "/auth/otp/enable", permission=SELF, tags=TAGS, summary="Ask for codes from now on",
     problems=(409, 429), example={"code": "492039"})  # fmt: skip
 def enable_otp(actor: Actor, portal: Portal, body: CodeBody) -> BackupCodes:
     """Needs a code of the secret that was made, so that nobody shuts himself out."""
     return BackupCodes(backup_codes=otp.enable(portal, actor, body.code, security.place().address))
 
 
-@op("POST", "/auth/otp/disable", permission=Permission.SELF, tags=TAGS, summary="Ask for no more codes", status=204,
+@op("POST", "/auth/otp/disable", permission=SELF, tags=TAGS, summary="Ask for no more codes", status=204,
     problems=(409, 429), example={"password": "a few words in a row", "code": "492039"})  # fmt: skip
 def disable_otp(actor: Actor, portal: Portal, body: DisableBody) -> None:
     otp.disable(portal, actor, body.password, body.code, security.place().address)
 
 
-@op("POST", "/auth/otp/backup", permission=Permission.SELF, tags=TAGS, summary="Make new backup codes",
+@op("POST", "/auth/otp/backup", permission=SELF, tags=TAGS, summary="Make new backup codes",
     problems=(409, 429), example={"code": "492039"})  # fmt: skip
 def new_backup_codes(actor: Actor, portal: Portal, body: CodeBody) -> BackupCodes:
     """The former ones stop working."""

@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from clawportal.api import _openapi
 from clawportal.api._layer import Answer, as_json, op
 from clawportal.bounded import size_in_words
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_READ, PORTAL_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import NotFound
@@ -109,17 +110,17 @@ def _jobs(portal: Portal) -> Part:
     return Part(ok=True, message="run here")
 
 
-@op("GET", "/counts", permission=Permission.INSTANCE_READ, tags=("Instances",), summary="How many in which state")
+@op("GET", "/counts", permission=INSTANCE_READ, tags=("Instances",), summary="How many in which state")
 def get_counts(actor: Actor) -> Counts:
     return Counts.model_validate(instances.counts(actor), from_attributes=True)
 
 
-@op("GET", "/plugins", permission=Permission.PORTAL_READ, tags=TAGS, summary="Loaded plugins")
+@op("GET", "/plugins", permission=PORTAL_READ, tags=TAGS, summary="Loaded plugins")
 def list_plugins(portal: Portal) -> Plugins:
     return Plugins(items=[Plugin.model_validate(plugin, from_attributes=True) for plugin in portal.registry.plugins])
 
 
-@op("GET", "/plugins/{name}", permission=Permission.PORTAL_READ, tags=TAGS, summary="One loaded plugin", problems=(404,))
+@op("GET", "/plugins/{name}", permission=PORTAL_READ, tags=TAGS, summary="One loaded plugin", problems=(404,))
 def get_plugin(portal: Portal, name: str) -> Plugin:
     found = next((plugin for plugin in portal.registry.plugins if plugin.name == name), None)
     if found is None:

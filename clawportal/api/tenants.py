@@ -8,7 +8,19 @@ from typing import Any, Literal
 from pydantic import Field
 
 from clawportal.api._layer import Answer, Page, Paged, Query, op, paged
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import (
+    CATALOG_READ,
+    INSTANCE_UPDATE,
+    PROJECT_MANAGE,
+    QUOTA_MANAGE,
+    QUOTA_PROJECT,
+    QUOTA_READ,
+    TENANT_CREATE,
+    TENANT_DELETE,
+    TENANT_READ,
+    TENANT_UPDATE,
+)
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.models import Project, Tenant
@@ -184,26 +196,26 @@ class MoveBody(Strict):
 # ---- tenants
 
 
-@op("GET", "/tenants", permission=Permission.TENANT_READ, tags=TAGS, summary="Organisations", returns=Page[TenantItem])
+@op("GET", "/tenants", permission=TENANT_READ, tags=TAGS, summary="Organisations", returns=Page[TenantItem])
 def list_tenants(actor: Actor, query: TenantQuery) -> Any:
     page = tenants.listing(actor, text=query.q, which=query.which)
     return paged(page, query, [row.__dict__ for row in page.items])
 
 
-@op("POST", "/tenants", permission=Permission.TENANT_CREATE, tags=TAGS, summary="Create an organisation", status=201,
+@op("POST", "/tenants", permission=TENANT_CREATE, tags=TAGS, summary="Create an organisation", status=201,
     returns=TenantDocument, problems=(409,), example={"name": "acme", "title": "Acme Ltd."})  # fmt: skip
 def create_tenant(actor: Actor, portal: Portal, body: NewTenant) -> Any:
     made = tenants.create(portal, actor, body.name, body.title)
     return _tenant(made), 201, {"Location": f"/api/v1/tenants/{made.id}"}
 
 
-@op("GET", "/tenants/{tenant_id}", permission=Permission.TENANT_READ, tags=TAGS, summary="One organisation",
+@op("GET", "/tenants/{tenant_id}", permission=TENANT_READ, tags=TAGS, summary="One organisation",
     returns=TenantDocument, problems=(404,))  # fmt: skip
 def get_tenant(actor: Actor, tenant_id: str) -> dict[str, Any]:
     return _tenant(tenants.get(actor, tenant_id))
 
 
-@op("PATCH", "/tenants/{tenant_id}", permission=Permission.TENANT_UPDATE, tags=TAGS, summary="Change an organisation",
+@op("PATCH", "/tenants/{tenant_id}", permission=TENANT_UPDATE, tags=TAGS, summary="Change an organisation",
     returns=TenantDocument, problems=(404, 409), example={"allowed_adapters": {"nanobot": []}})  # fmt: skip
 def change_tenant(actor: Actor, portal: Portal, tenant_id: str, body: TenantPatch) -> dict[str, Any]:
     unset = frozenset(name for name in body.model_fields_set if getattr(body, name) is None)
@@ -211,7 +223,7 @@ def change_tenant(actor: Actor, portal: Portal, tenant_id: str, body: TenantPatc
     return _tenant(tenants.update(portal, actor, tenant_id, change))
 
 
-@op("PUT", "/tenants/{tenant_id}", permission=Permission.TENANT_UPDATE, tags=TAGS, returns=TenantDocument,
+@op("PUT", "/tenants/{tenant_id}", permission=TENANT_UPDATE, tags=TAGS, returns=TenantDocument,
     summary="Replace the settings of an organisation", problems=(404, 409),
     example={"title": "Acme Ltd.", "require_totp": True})  # fmt: skip
 def replace_tenant(actor: Actor, portal: Portal, tenant_id: str, body: TenantPut) -> dict[str, Any]:
@@ -220,13 +232,13 @@ def replace_tenant(actor: Actor, portal: Portal, tenant_id: str, body: TenantPut
     return _tenant(tenants.update(portal, actor, tenant_id, change))
 
 
-@op("GET", "/tenants/{tenant_id}/losses", permission=Permission.TENANT_DELETE, tags=TAGS, returns=LossesDocument,
+@op("GET", "/tenants/{tenant_id}/losses", permission=TENANT_DELETE, tags=TAGS, returns=LossesDocument,
     summary="What deleting an organisation would take along", problems=(404,))  # fmt: skip
 def get_tenant_losses(actor: Actor, tenant_id: str) -> dict[str, Any]:
     return _losses(tenants.tenant_losses(actor, tenant_id))
 
 
-@op("DELETE", "/tenants/{tenant_id}", permission=Permission.TENANT_DELETE, tags=TAGS, summary="Delete an organisation",
+@op("DELETE", "/tenants/{tenant_id}", permission=TENANT_DELETE, tags=TAGS, summary="Delete an organisation",
     status=202, returns=DeleteAnswer, problems=(404, 409))  # fmt: skip
 def delete_tenant(actor: Actor, portal: Portal, tenant_id: str, query: DeleteTenantQuery) -> dict[str, str]:
     """Refused while it has instances, unless `instances` says that they are to be deleted first. See `/losses`."""
@@ -239,38 +251,38 @@ def delete_tenant(actor: Actor, portal: Portal, tenant_id: str, query: DeleteTen
 # ---- projects
 
 
-@op("POST", "/projects", permission=Permission.PROJECT_MANAGE, tags=TAGS, summary="Create a project", status=201,
+@op("POST", "/projects", permission=PROJECT_MANAGE, tags=TAGS, summary="Create a project", status=201,
     returns=ProjectDocument, problems=(404, 409))  # fmt: skip
 def create_project(actor: Actor, portal: Portal, body: NewProject) -> Any:
     made = tenants.create_project(portal, actor, body.tenant, body.name, body.title)
     return _project(made), 201, {"Location": f"/api/v1/projects/{made.id}"}
 
 
-@op("GET", "/projects/{project_id}", permission=Permission.CATALOG_READ, tags=TAGS, summary="One project",
+@op("GET", "/projects/{project_id}", permission=CATALOG_READ, tags=TAGS, summary="One project",
     returns=ProjectDocument, problems=(404,))  # fmt: skip
 def get_project(actor: Actor, project_id: str) -> dict[str, Any]:
     return _project(tenants.get_project(actor, project_id))
 
 
-@op("PATCH", "/projects/{project_id}", permission=Permission.PROJECT_MANAGE, tags=TAGS, summary="Rename a project",
+@op("PATCH", "/projects/{project_id}", permission=PROJECT_MANAGE, tags=TAGS, summary="Rename a project",
     returns=ProjectDocument, problems=(404, 409))  # fmt: skip
 def change_project(actor: Actor, portal: Portal, project_id: str, body: ProjectPatch) -> dict[str, Any]:
     return _project(tenants.rename_project(portal, actor, project_id, body.title))
 
 
-@op("PUT", "/projects/{project_id}", permission=Permission.PROJECT_MANAGE, tags=TAGS, summary="Replace the settings of a project",
+@op("PUT", "/projects/{project_id}", permission=PROJECT_MANAGE, tags=TAGS, summary="Replace the settings of a project",
     returns=ProjectDocument, problems=(404, 409))  # fmt: skip
 def replace_project(actor: Actor, portal: Portal, project_id: str, body: ProjectPatch) -> dict[str, Any]:
     return _project(tenants.rename_project(portal, actor, project_id, body.title))
 
 
-@op("GET", "/projects/{project_id}/losses", permission=Permission.PROJECT_MANAGE, tags=TAGS, returns=LossesDocument,
+@op("GET", "/projects/{project_id}/losses", permission=PROJECT_MANAGE, tags=TAGS, returns=LossesDocument,
     summary="What deleting a project would take along", problems=(404,))  # fmt: skip
 def get_project_losses(actor: Actor, project_id: str) -> dict[str, Any]:
     return _losses(tenants.project_losses(actor, project_id))
 
 
-@op("DELETE", "/projects/{project_id}", permission=Permission.PROJECT_MANAGE, tags=TAGS, summary="Delete a project",
+@op("DELETE", "/projects/{project_id}", permission=PROJECT_MANAGE, tags=TAGS, summary="Delete a project",
     status=202, returns=DeleteAnswer, problems=(404, 409))  # fmt: skip
 def delete_project(actor: Actor, portal: Portal, project_id: str, query: DeleteProjectQuery) -> dict[str, str]:
     """Refused while it has instances, unless `instances` says that they are to be deleted or moved first. See `/losses`."""
@@ -281,7 +293,7 @@ def delete_project(actor: Actor, portal: Portal, project_id: str, query: DeleteP
     return {"state": "deleted" if gone else "deleting"}
 
 
-@op("POST", "/instances/{instance_id}/move", permission=Permission.INSTANCE_UPDATE, tags=("Instances",), status=204,
+@op("POST", "/instances/{instance_id}/move", permission=INSTANCE_UPDATE, tags=("Instances",), status=204,
     summary="Move to another project", problems=(404, 409))  # fmt: skip
 def move_instance(actor: Actor, portal: Portal, instance_id: str, body: MoveBody) -> None:
     """Of the same organisation; the claw does not notice."""
@@ -291,13 +303,13 @@ def move_instance(actor: Actor, portal: Portal, instance_id: str, body: MoveBody
 # ---- quotas
 
 
-@op("GET", "/tenants/{tenant_id}/quota", permission=Permission.QUOTA_READ, tags=TAGS, summary="What an organisation may use",
+@op("GET", "/tenants/{tenant_id}/quota", permission=QUOTA_READ, tags=TAGS, summary="What an organisation may use",
     returns=TenantQuota, problems=(404,))  # fmt: skip
 def get_tenant_quota(actor: Actor, portal: Portal, tenant_id: str) -> dict[str, Any]:
     return _report(portal, actor, tenant_id)
 
 
-@op("PUT", "/tenants/{tenant_id}/quota", permission=Permission.QUOTA_MANAGE, tags=TAGS, returns=TenantQuota,
+@op("PUT", "/tenants/{tenant_id}/quota", permission=QUOTA_MANAGE, tags=TAGS, returns=TenantQuota,
     summary="Set what an organisation may use", problems=(404,),
     example={"instances": 20, "cpu": "8", "memory": "16Gi", "storage": "100Gi"})  # fmt: skip
 def put_tenant_quota(actor: Actor, portal: Portal, tenant_id: str, body: QuotaBody) -> dict[str, Any]:
@@ -306,13 +318,13 @@ def put_tenant_quota(actor: Actor, portal: Portal, tenant_id: str, body: QuotaBo
     return _report(portal, actor, tenant_id)
 
 
-@op("GET", "/projects/{project_id}/quota", permission=Permission.QUOTA_READ, tags=TAGS, summary="What a project may use",
+@op("GET", "/projects/{project_id}/quota", permission=QUOTA_READ, tags=TAGS, summary="What a project may use",
     returns=QuotaDocument, problems=(404,))  # fmt: skip
 def get_project_quota(actor: Actor, portal: Portal, project_id: str) -> dict[str, Any]:
     return _quota(*quotas.of_project(portal, actor, project_id))
 
 
-@op("PUT", "/projects/{project_id}/quota", permission=Permission.QUOTA_PROJECT, tags=TAGS, returns=QuotaDocument,
+@op("PUT", "/projects/{project_id}/quota", permission=QUOTA_PROJECT, tags=TAGS, returns=QuotaDocument,
     summary="Set what a project may use", problems=(404,))  # fmt: skip
 def put_project_quota(actor: Actor, portal: Portal, project_id: str, body: QuotaBody) -> dict[str, Any]:
     quotas.set_project(portal, actor, project_id, _limits_of(body))

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from clawportal.api import instances as documents
 from clawportal.api._layer import Answer, op
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import CLUSTER_MANAGE, INSTANCE_DELETE
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import RunState
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
@@ -47,21 +48,21 @@ class ImportBody(Strict):
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
 
 
-@op("GET", "/clusters/{cluster_id}/foreign", permission=Permission.CLUSTER_MANAGE, tags=TAGS, returns=ForeignList,
+@op("GET", "/clusters/{cluster_id}/foreign", permission=CLUSTER_MANAGE, tags=TAGS, returns=ForeignList,
     summary="What else runs in a cluster", problems=(404, 409, 503))  # fmt: skip
 def list_foreign(actor: Actor, portal: Portal, cluster_id: str) -> dict[str, Any]:
     """Asks the cluster. What seems to be a claw comes first. Only for kinds of place with the capability `import`."""
     return {"items": [_document(one) for one in unmanaged.listing(portal, actor, cluster_id)]}
 
 
-@op("GET", "/clusters/{cluster_id}/foreign/{name}", permission=Permission.CLUSTER_MANAGE, tags=TAGS, returns=ForeignDocument,
+@op("GET", "/clusters/{cluster_id}/foreign/{name}", permission=CLUSTER_MANAGE, tags=TAGS, returns=ForeignDocument,
     summary="One thing that runs in a cluster", problems=(404, 409, 503))  # fmt: skip
 def get_foreign(actor: Actor, portal: Portal, cluster_id: str, name: str) -> dict[str, Any]:
     """By name or id, with everything that is known of it."""
     return _document(unmanaged.get(portal, actor, cluster_id, name))
 
 
-@op("POST", "/clusters/{cluster_id}/foreign/{name}/import", permission=Permission.CLUSTER_MANAGE, tags=TAGS, status=201,
+@op("POST", "/clusters/{cluster_id}/foreign/{name}/import", permission=CLUSTER_MANAGE, tags=TAGS, status=201,
     returns=documents.InstanceDocument, etag=True, summary="Import what somebody else made", problems=(404, 409, 503),
     example={"name": "old-helper", "adapter": "openclaw"})  # fmt: skip
 def import_foreign(actor: Actor, portal: Portal, cluster_id: str, name: str, body: ImportBody) -> Any:
@@ -72,7 +73,7 @@ def import_foreign(actor: Actor, portal: Portal, cluster_id: str, name: str, bod
     return document, 201, headers | {"Location": f"/api/v1/instances/{made.id}"}
 
 
-@op("POST", "/instances/{instance_id}/adopt", permission=Permission.CLUSTER_MANAGE, tags=documents.TAGS, status=202,
+@op("POST", "/instances/{instance_id}/adopt", permission=CLUSTER_MANAGE, tags=documents.TAGS, status=202,
     returns=documents.InstanceDocument, etag=True, summary="Manage what was imported", problems=(404, 409))  # fmt: skip
 def adopt_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """As it is: the same container with the same volumes, which runs on. From now on it can be started, stopped, restarted,
@@ -80,7 +81,7 @@ def adopt_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     return documents._answer(portal, unmanaged.adopt(portal, actor, instance_id), 202)
 
 
-@op("POST", "/instances/{instance_id}/forget", permission=Permission.INSTANCE_DELETE, tags=documents.TAGS,
+@op("POST", "/instances/{instance_id}/forget", permission=INSTANCE_DELETE, tags=documents.TAGS,
     returns=documents.InstanceDocument, etag=True, summary="Forget what was imported", problems=(404, 409))  # fmt: skip
 def forget_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """Whether it was adopted or not: what runs in the cluster runs on and is not touched."""

@@ -231,7 +231,7 @@ def user() -> None:
 @click.option("--hash-stdin", is_flag=True, help="Read a hash that another system made (bcrypt, argon2id) from standard input.")
 def create(name: str, role: str, password_stdin: bool, hash_stdin: bool) -> None:
     """Create a user. Roles other than portal-admin hold in the default organisation."""
-    from clawportal.contracts.permissions import ROLES, SYSTEM
+    from clawportal.contracts.permissions import ROLE_WORDS, SYSTEM
     from clawportal.errors import Invalid
     from clawportal.models import Tenant
     from clawportal.services.identity import identity
@@ -241,8 +241,8 @@ def create(name: str, role: str, password_stdin: bool, hash_stdin: bool) -> None
     with _portal() as portal:
         from clawportal.db import db as database
 
-        if role not in ROLES:
-            raise Invalid.field("role", f"must be one of {', '.join(ROLES)}")
+        if role not in ROLE_WORDS:
+            raise Invalid.field("role", f"must be one of {', '.join(ROLE_WORDS)}")
         tenant = None if role == "portal-admin" else database.session.get_one(Tenant, tenancy.ensure_default().tenant_id)
         identity.create_user(portal, SYSTEM, name, password, role=role, tenant=tenant, hashed=hash_stdin)
     click.echo(f"User {name} was created with the role {role}.")

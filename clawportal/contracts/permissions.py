@@ -1,125 +1,16 @@
 """What may be done, and how a list of grants decides it.
 
-Pure rules: no tables, no request. `services.access` is the only place where these rules meet rows.
+Pure rules: no tables, no request. `services.rights.access` is the only place where these rules meet rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-
-class Permission(StrEnum):
-    INSTANCE_READ = "instance.read"
-    INSTANCE_CREATE = "instance.create"
-    INSTANCE_UPDATE = "instance.update"
-    INSTANCE_OPERATE = "instance.operate"
-    INSTANCE_KILL = "instance.kill"
-    INSTANCE_DELETE = "instance.delete"
-    INSTANCE_LOGS = "instance.logs"
-    INSTANCE_CHAT = "instance.chat"
-    INSTANCE_CONSOLE = "instance.console"
-    INSTANCE_CONNECT = "instance.connect"
-    INSTANCE_FILES_READ = "instance.files.read"
-    INSTANCE_FILES_WRITE = "instance.files.write"
-    OPERATION_READ = "operation.read"
-    OPERATION_CONTROL = "operation.control"
-    EVENT_READ = "event.read"
-    CATALOG_READ = "catalog.read"
-    CLUSTER_READ = "cluster.read"
-    CLUSTER_MANAGE = "cluster.manage"
-    INSTANCE_SHARE = "instance.share"
-    TENANT_READ = "tenant.read"
-    TENANT_CREATE = "tenant.create"
-    TENANT_UPDATE = "tenant.update"
-    TENANT_DELETE = "tenant.delete"
-    PROJECT_MANAGE = "project.manage"
-    MEMBER_READ = "member.read"
-    MEMBER_MANAGE = "member.manage"
-    ROLE_MANAGE = "role.manage"
-    QUOTA_READ = "quota.read"
-    QUOTA_MANAGE = "quota.manage"
-    QUOTA_PROJECT = "quota.project"
-    POLICY_READ = "policy.read"
-    POLICY_MANAGE = "policy.manage"
-    USER_MANAGE = "user.manage"
-    AUDIT_READ = "audit.read"
-    PORTAL_READ = "portal.read"
-    PORTAL_ADMIN = "portal.admin"
-    SELF = "self"
-
-
-DESCRIPTIONS: dict[Permission, str] = {
-    Permission.INSTANCE_READ: "See instances, their state and their configuration (secrets masked)",
-    Permission.INSTANCE_CREATE: "Create instances",
-    Permission.INSTANCE_UPDATE: "Change the configuration of instances",
-    Permission.INSTANCE_OPERATE: "Start, stop and restart instances",
-    Permission.INSTANCE_KILL: "End instances at once, without asking them",
-    Permission.INSTANCE_DELETE: "Delete instances and their data",
-    Permission.INSTANCE_LOGS: "Read the logs of instances",
-    Permission.INSTANCE_CHAT: "Chat with instances",
-    Permission.INSTANCE_CONSOLE: "Open a console in instances: see their files and secrets, run commands",
-    Permission.INSTANCE_CONNECT: "Reach the ports of instances from one's own machine",
-    Permission.INSTANCE_FILES_READ: "List the files of instances and download them (secrets masked)",
-    Permission.INSTANCE_FILES_WRITE: "Upload files into instances",
-    Permission.OPERATION_READ: "See operations and their progress",
-    Permission.OPERATION_CONTROL: "Cancel and retry operations",
-    Permission.EVENT_READ: "Read the timeline of events",
-    Permission.CATALOG_READ: "See the kinds of claw and runtime that can be used",
-    Permission.CLUSTER_READ: "See the clusters that one's claws may run in, and whether they answer",
-    Permission.CLUSTER_MANAGE: "Connect, change, pause and delete clusters",
-    Permission.INSTANCE_SHARE: "Share instances with other members",
-    Permission.TENANT_READ: "See the organisation, its projects and its defaults",
-    Permission.TENANT_CREATE: "Create organisations",
-    Permission.TENANT_UPDATE: "Change the name and the defaults of the organisation",
-    Permission.TENANT_DELETE: "Delete organisations with all that is in them",
-    Permission.PROJECT_MANAGE: "Create, change and delete projects",
-    Permission.MEMBER_READ: "See who belongs to the organisation and what each may do",
-    Permission.MEMBER_MANAGE: "Add members, change their roles and remove them",
-    Permission.ROLE_MANAGE: "Make roles out of rights",
-    Permission.QUOTA_READ: "See quotas and what uses them",
-    Permission.QUOTA_MANAGE: "Set the quotas of organisations",
-    Permission.QUOTA_PROJECT: "Set the quotas of projects",
-    Permission.POLICY_READ: "See the rules that claws have to keep, and try what they say",
-    Permission.POLICY_MANAGE: "Write the rules that claws have to keep",
-    Permission.USER_MANAGE: "Create and close accounts, and choose who administers the portal",
-    Permission.AUDIT_READ: "Read who changed what, when and from where",
-    Permission.PORTAL_READ: "See the portal's plugins, health and settings",
-    Permission.PORTAL_ADMIN: "Change the portal's settings",
-    Permission.SELF: "Use one's own account: sign out, tokens, language, theme",
-}
-
-_READ = frozenset({
-    Permission.INSTANCE_READ, Permission.OPERATION_READ, Permission.EVENT_READ, Permission.CATALOG_READ, Permission.SELF,
-    Permission.TENANT_READ, Permission.QUOTA_READ, Permission.POLICY_READ, Permission.CLUSTER_READ,
-})  # fmt: skip
-_USE = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_CHAT}
-_OPERATE = _USE | {
-    Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL, Permission.INSTANCE_FILES_READ,
-}  # fmt: skip
-_OWN = _OPERATE | {
-    Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_DELETE, Permission.INSTANCE_SHARE,
-    Permission.INSTANCE_CONSOLE, Permission.INSTANCE_CONNECT, Permission.INSTANCE_FILES_WRITE,
-    Permission.TENANT_UPDATE, Permission.PROJECT_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
-    Permission.ROLE_MANAGE, Permission.QUOTA_PROJECT, Permission.AUDIT_READ, Permission.POLICY_MANAGE,
-}  # fmt: skip
-_AUDIT = _READ | {Permission.INSTANCE_LOGS, Permission.INSTANCE_FILES_READ, Permission.MEMBER_READ, Permission.AUDIT_READ}
-
-ROLES: dict[str, frozenset[Permission]] = {
-    "guest": frozenset({Permission.SELF}),
-    "viewer": _READ,
-    "developer": _USE | {
-        Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.INSTANCE_OPERATE, Permission.INSTANCE_SHARE,
-        Permission.INSTANCE_CONNECT, Permission.INSTANCE_FILES_READ, Permission.INSTANCE_FILES_WRITE,
-    },
-    "operator": _OPERATE,
-    "auditor": _AUDIT,
-    "tenant-admin": _OWN,
-    "portal-auditor": _AUDIT | {Permission.PORTAL_READ},
-    "portal-admin": frozenset(Permission),
-}  # fmt: skip
-"""Built-in roles. Those of PORTAL_ROLES are granted for all tenants, the others inside one."""
+_NAME = re.compile(r"^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*){0,3}$")
 
 ROLE_WORDS: dict[str, str] = {
     "guest": "Sees only what is shared with them",
@@ -131,27 +22,157 @@ ROLE_WORDS: dict[str, str] = {
     "portal-auditor": "Reads everything in every organisation, changes nothing",
     "portal-admin": "Does everything everywhere",
 }
+"""The built-in roles. Which permissions they hold follows from the features that are loaded: see `PermissionRegistry`."""
 
 EVERYWHERE = "portal-admin"
 PORTAL_ROLES = frozenset({EVERYWHERE, "portal-auditor"})
-PORTAL_ONLY = frozenset({
-    Permission.TENANT_CREATE, Permission.TENANT_DELETE, Permission.QUOTA_MANAGE, Permission.USER_MANAGE,
-    Permission.PORTAL_READ, Permission.PORTAL_ADMIN, Permission.CLUSTER_MANAGE,
-})  # fmt: skip
-"""Rights over the portal itself: no role that holds inside a tenant can have them, whoever made it."""
+"""Built-in roles that are granted for all tenants; the others hold inside one."""
 
 
-def custom_permissions(names: Iterable[str]) -> frozenset[Permission]:
-    """Rights of a role that people made: what is unknown by now, or beyond a tenant, gives nothing."""
-    known = {str(permission): permission for permission in Permission}
-    return (frozenset(known[name] for name in names if name in known) - PORTAL_ONLY) | {Permission.SELF}
+class Permission(str):
+    """The public name of a permission, such as `policy.read`, with what its feature declares about it.
+
+    Equal to its name, so that stored names and declarations compare. Make one with `permission(...)`.
+    """
+
+    description: str
+    """What it lets somebody do, for people."""
+    roles: frozenset[str]
+    """Built-in roles that hold it. `portal-auditor` holds what `auditor` holds, `portal-admin` everything."""
+    portal_only: bool
+    """About the portal itself: no role that holds inside a tenant can have it, whoever made it."""
+    touches_workload: bool
+    """Changes or enters what runs: refused for instances that the portal only observes, whoever asks."""
+
+    def __new__(
+        cls,
+        name: str,
+        description: str = "",
+        roles: Iterable[str] = (),
+        portal_only: bool = False,
+        touches_workload: bool = False,
+    ) -> Permission:
+        made = super().__new__(cls, name)
+        made.description = description
+        made.roles = frozenset(roles)
+        made.portal_only = portal_only
+        made.touches_workload = touches_workload
+        return made
+
+
+def permission(
+    name: str, description: str, *, roles: Iterable[str] = (), portal_only: bool = False, touches_workload: bool = False
+) -> Permission:
+    """Declare a permission; ValueError for a name, role or combination that cannot be.
+
+    `roles`: built-in roles that hold it, none of which may hold inside a tenant where it is `portal_only`.
+    """
+    made = Permission(name, description, roles, portal_only, touches_workload)
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a permission: write small letters with dots between, such as skills.publish.")
+    if not description:
+        raise ValueError(f"{name}: say in a sentence what this permission lets somebody do.")
+    unknown = sorted(made.roles - (set(ROLE_WORDS) - {EVERYWHERE}))
+    if unknown:
+        raise ValueError(f"{name}: {', '.join(unknown)} cannot be given a permission. Known: {', '.join(ROLE_WORDS)}.")
+    inside = sorted(made.roles - PORTAL_ROLES)
+    if portal_only and inside:
+        raise ValueError(f"{name} is about the portal itself, so {', '.join(inside)} cannot have it inside an organisation.")
+    return made
+
+
+SELF: Final = permission("self", "Use one's own account: sign out, tokens, language, theme", roles=set(ROLE_WORDS) - PORTAL_ROLES)
+"""Everybody has it; it says nothing about what else somebody may do."""
+
+
+def described(permissions: Iterable[Permission]) -> list[tuple[str, str]]:
+    """Name and description of each."""
+    return [(str(one), one.description) for one in permissions]
+
+
+class Everything:
+    """Holds each permission that there is or will be. Not enumerated, so a plugin that comes later is included."""
+
+    def __contains__(self, permission: object) -> bool:
+        return isinstance(permission, str)
+
+    def __repr__(self) -> str:
+        return "ALL"
+
+
+ALL: Final = Everything()
+"""What administrators of the portal and the portal itself hold."""
+
+PermissionSet = frozenset[Permission] | Everything
+
+
+@dataclass(frozen=True)
+class PermissionRegistry:
+    """The permissions of the features that are loaded, and what the built-in roles hold of them. Each app has its own."""
+
+    declared: tuple[Permission, ...]
+    """In the order in which people see them."""
+    roles: Mapping[str, PermissionSet] = field(init=False)
+    """Built-in roles in the order of `ROLE_WORDS`."""
+    givable: tuple[Permission, ...] = field(init=False)
+    """What a role that people make can be made of."""
+    _by_name: dict[str, Permission] = field(init=False)
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, Permission] = {}
+        for one in self.declared:
+            if by_name.setdefault(str(one), one) is not one:
+                raise ValueError(f"The permission {one} is declared twice. Give one of the two another name.")
+        object.__setattr__(self, "_by_name", by_name)
+        object.__setattr__(self, "roles", {name: self._built_in(name) for name in ROLE_WORDS})
+        object.__setattr__(self, "givable", tuple(one for one in self.declared if not one.portal_only and one != SELF))
+
+    def _built_in(self, role: str) -> PermissionSet:
+        if role == EVERYWHERE:
+            return ALL
+        named = {role, "auditor"} if role == "portal-auditor" else {role}
+        return frozenset(one for one in self.declared if one.roles & named)
+
+    def __iter__(self) -> Iterator[Permission]:
+        return iter(self.declared)
+
+    def find(self, name: str) -> Permission | None:
+        """The permission of that name; None where no loaded feature declares it."""
+        return self._by_name.get(name)
+
+    def enumerate(self, *held: PermissionSet) -> tuple[Permission, ...]:
+        """Those that at least one of these sets holds, in order."""
+        return tuple(one for one in self.declared if any(one in permissions for permissions in held))
+
+    def custom(self, names: Iterable[str]) -> frozenset[Permission]:
+        """Permissions of a role that people made: what no loaded feature declares, or is beyond a tenant, gives nothing."""
+        known = (self._by_name.get(name) for name in names)
+        return frozenset(one for one in known if one is not None and not one.portal_only) | {SELF}
+
+    def absent(self, names: Collection[str]) -> tuple[str, ...]:
+        """The names that no loaded feature declares: they are kept, and mean something again when their plugin is back."""
+        return tuple(sorted(name for name in names if name not in self._by_name))
+
+    def meaning(self, role: str, custom: Iterable[str] | None = None) -> PermissionSet | None:
+        """What a role holds; `custom`: the names in a role that people made. None for a role that nobody knows."""
+        return self.roles.get(role) or (self.custom(custom) if custom is not None else None)
+
+    def role_grants(self, role: str, tenant_id: str | None, source: str, custom: Iterable[str] | None = None) -> Iterator[Grant]:
+        """Grants of one role; an unknown role gives nothing, nor does one that needs a tenant and has none, nor a role of the
+        whole portal that somebody got into a tenant: no row of a tenant may ever reach beyond it.
+
+        `custom`: the names in a role that is not built in.
+        """
+        permissions = self.meaning(role, custom)
+        if permissions and (role in PORTAL_ROLES) is (tenant_id is None):
+            yield Grant(permissions, tenant_id=tenant_id, source=source)
 
 
 @dataclass(frozen=True)
 class Grant:
     """Permissions inside a scope. None means: not narrowed at this level."""
 
-    permissions: frozenset[Permission]
+    permissions: PermissionSet
     tenant_id: str | None = None
     project_id: str | None = None
     instance_id: str | None = None
@@ -159,6 +180,11 @@ class Grant:
     """Why it exists, in words: `role operator in tenant acme`."""
     except_tenants: frozenset[str] = frozenset()
     """Tenants that it does not reach, though it is not narrowed to one: they ask for a second factor that is not there."""
+
+    @property
+    def beyond_own_account(self) -> bool:
+        """Whether it gives more than the use of one's own account."""
+        return isinstance(self.permissions, Everything) or bool(self.permissions - {SELF})
 
     def covers(self, scope: Scope) -> bool:
         return (
@@ -217,19 +243,8 @@ class Actor:
         return bool(self.granted(permission))
 
 
-SYSTEM = Actor(id="system", name="clawportal", kind="system", grants=(Grant(frozenset(Permission), source="the portal itself"),))
+SYSTEM = Actor(id="system", name="clawportal", kind="system", grants=(Grant(ALL, source="the portal itself"),))
 """The portal acting by itself, in jobs and commands on the server."""
-
-
-def role_grants(role: str, tenant_id: str | None, source: str, custom: Iterable[str] | None = None) -> Iterable[Grant]:
-    """Grants of one role; an unknown role gives nothing, nor does one that needs a tenant and has none, nor a role of the
-    whole portal that somebody got into a tenant: no row of a tenant may ever reach beyond it.
-
-    `custom`: the rights of a role that is not built in.
-    """
-    permissions = ROLES.get(role) or (custom_permissions(custom) if custom is not None else None)
-    if permissions and (role in PORTAL_ROLES) is (tenant_id is None):
-        yield Grant(permissions, tenant_id=tenant_id, source=source)
 
 
 def narrowed(actor: Actor, tenant_id: str) -> Actor:
@@ -250,7 +265,7 @@ def without_second_factor(actor: Actor, asking: frozenset[str]) -> Actor:
     kept: list[Grant] = []
     withheld: list[Grant] = []
     for grant in actor.grants:
-        everywhere = grant.tenant_id is None and bool(grant.permissions - {Permission.SELF})
+        everywhere = grant.tenant_id is None and grant.beyond_own_account
         if grant.tenant_id in asking or everywhere:
             withheld.append(grant)
         if grant.tenant_id not in asking:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from clawportal.contracts.events import Event
+from clawportal.contracts.permissions import PermissionRegistry
 from clawportal.disk_reserve import DiskRoom
 from clawportal.engine.connections import Connections
 from clawportal.engine.console_hub import ConsoleHub
@@ -81,6 +82,11 @@ class Portal:
             closing = [part.close for part in self._parts.values() if hasattr(part, "close")]
         for close in closing:
             close()
+
+    @property
+    def permissions(self) -> PermissionRegistry:
+        """Those of the features that are loaded here."""
+        return self.registry.permissions
 
     def clusters_changed(self) -> None:
         self.clusters_news.set()

@@ -10,7 +10,8 @@ from typing import Any
 from flask import Flask, Response, before_render_template, g, has_request_context, request, session
 
 from clawportal import origin
-from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.core_permissions import INSTANCE_READ, TENANT_READ
+from clawportal.contracts.permissions import Actor, Scope
 from clawportal.errors import Problem
 from clawportal.http.security import current_actor, portal
 from clawportal.models import Instance
@@ -139,12 +140,12 @@ def _place(entry: Pending, actor: Actor) -> None:
     instance_id, tenant_id = given.get("instance_id"), given.get("tenant_id")
     if instance_id and actor is not NOBODY:
         try:
-            row = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
+            row = access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
         except Problem:
             return
         entry.tenant_id, entry.instance_id = row.tenant_id, row.id
         entry.object_name = row.name if entry.object_type == "instance" else ""
-    elif tenant_id and actor.allows(Permission.TENANT_READ, Scope(tenant_id)):
+    elif tenant_id and actor.allows(TENANT_READ, Scope(tenant_id)):
         entry.tenant_id = tenant_id
     if not entry.object_name and entry.action.endswith(".create"):
         entry.object_name = _sent("name")[:63]

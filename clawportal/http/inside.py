@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from flask import g, session
 
-from clawportal.contracts.permissions import Actor, Permission, narrowed
+from clawportal.contracts.permissions import Actor, narrowed
 
 KEY = "inside"
 
@@ -32,7 +32,7 @@ def chosen() -> str | None:
 def applied(actor: Actor, tenant_id: str) -> Actor | None:
     """The actor inside a tenant; None where nobody gave them any right there."""
     found = narrowed(actor, tenant_id)
-    rights = any(grant.permissions - {Permission.SELF} for grant in (*found.grants, *found.withheld))
+    rights = any(grant.beyond_own_account for grant in (*found.grants, *found.withheld))
     return found if rights else None
 
 

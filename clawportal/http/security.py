@@ -16,7 +16,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_user, logou
 from flask_wtf.csrf import CSRFProtect
 
 from clawportal import client_addresses
-from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits, uploads
@@ -144,7 +144,7 @@ def requires(permission: Permission) -> Callable[[Callable[P, R]], Callable[P, R
             if not actor().has(permission):
                 if actor().with_second_factor().has(permission):
                     raise TotpRequired
-                raise Forbidden(f"You lack the right “{DESCRIPTIONS[permission]}”. Ask an administrator.")
+                raise Forbidden(f"You lack the right “{permission.description}”. Ask an administrator.")
             return view(*args, **kwargs)
 
         setattr(guarded, MARK, permission)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable
 
 from clawportal.contracts.events import Event
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.permissions import SELF, Actor
 from clawportal.realtime.people import People, Viewer
 from clawportal.services.live import audience
 from clawportal.services.live.audience import Changed, Sight
@@ -31,7 +31,7 @@ class Changes:
         self._news = threading.Event()
         self._sights: dict[str, Sight] = {}
         self._thread: threading.Thread | None = None
-        people.namespace(NAMESPACE, self, Permission.SELF)
+        people.namespace(NAMESPACE, self, SELF)
         people.portal.listeners.append(self.on_event)
 
     def on_event(self, event: Event) -> None:

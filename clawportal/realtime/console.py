@@ -15,7 +15,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_CONSOLE
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.console_hub import Console
 from clawportal.errors import Invalid, NotFound, Problem
@@ -59,7 +60,7 @@ class Terminals:
         self.people = people
         self._seats: dict[str, _Seat] = {}
         self._lock = threading.Lock()
-        need = Permission.INSTANCE_CONSOLE
+        need = INSTANCE_CONSOLE
         people.namespace(NAMESPACE, self, need)
         for event, handler in (("open", self.open), ("input", self.input), ("resize", self.resize), ("close", self.close)):
             people.on(NAMESPACE, event, need, handler)

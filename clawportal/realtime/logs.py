@@ -7,7 +7,8 @@ import threading
 from datetime import datetime
 from typing import Any
 
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_LOGS
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.log_hub import RING_LINES, Batch, Subscription
 from clawportal.errors import Invalid, Problem
@@ -36,9 +37,9 @@ class Logs:
         self._viewers: dict[str, Viewer] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        people.namespace(NAMESPACE, self, Permission.INSTANCE_LOGS)
-        people.on(NAMESPACE, "join", Permission.INSTANCE_LOGS, self.join)
-        people.on(NAMESPACE, "leave", Permission.INSTANCE_LOGS, self.leave)
+        people.namespace(NAMESPACE, self, INSTANCE_LOGS)
+        people.on(NAMESPACE, "join", INSTANCE_LOGS, self.join)
+        people.on(NAMESPACE, "leave", INSTANCE_LOGS, self.leave)
 
     # ---- who follows what
 

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.live_samples import Usage
 from clawportal.errors import Invalid, Problem
@@ -33,16 +34,16 @@ class Metrics:
         self._lock = threading.Lock()
         self._queue: queue.Queue[Mapping[str, Usage]] = queue.Queue(8)
         self._thread: threading.Thread | None = None
-        people.namespace(NAMESPACE, self, Permission.INSTANCE_READ)
-        people.on(NAMESPACE, "join", Permission.INSTANCE_READ, self.join)
-        people.on(NAMESPACE, "leave", Permission.INSTANCE_READ, self.leave)
+        people.namespace(NAMESPACE, self, INSTANCE_READ)
+        people.on(NAMESPACE, "join", INSTANCE_READ, self.join)
+        people.on(NAMESPACE, "leave", INSTANCE_READ, self.leave)
         people.portal.samples.listeners.append(self._sampled)
 
     # ---- who watches what
 
     def join(self, viewer: Viewer, actor: Actor, data: Any) -> None:
         instance_id = _instance_id(data)
-        access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
+        access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
         db.session.rollback()
         with self._lock:
             if not self.people.here(viewer):
@@ -67,7 +68,7 @@ class Metrics:
             watched = list(self._watched.get(viewer.sid, ()))
         for instance_id in watched:
             try:
-                access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
+                access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
             except Problem as problem:
                 with self._lock:
                     self._watched.get(viewer.sid, set()).discard(instance_id)

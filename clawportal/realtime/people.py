@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 from flask import Flask, request
 from flask_socketio import ConnectionRefusedError, SocketIO
 
-from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, GiveUp, Problem, Retry, Unauthenticated
 from clawportal.http import i18n, inside, security, streams
@@ -111,7 +111,7 @@ class People:
         if actor is None:
             raise Unauthenticated("Your session has ended. Sign in again.")
         if not actor.has(permission):
-            raise Forbidden(f"You lack the right “{DESCRIPTIONS[permission]}”. Ask an administrator.")
+            raise Forbidden(f"You lack the right “{permission.description}”. Ask an administrator.")
         return actor
 
     # ---- coming and going

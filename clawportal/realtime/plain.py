@@ -27,7 +27,7 @@ from flask import Flask, Response, g, request
 from simple_websocket import ConnectionClosed, Server
 
 from clawportal.bounded import parse_json
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import INSTANCE_CONNECT, INSTANCE_CONSOLE, INSTANCE_LOGS, INSTANCE_READ
 from clawportal.db import db
 from clawportal.engine.live_samples import Usage
 from clawportal.engine.portal import Portal
@@ -59,7 +59,7 @@ def init_app(app: Flask) -> None:
         app.add_url_rule(f"{base}/{path}", name, view, methods=["GET"])
 
 
-@requires(Permission.INSTANCE_LOGS)
+@requires(INSTANCE_LOGS)
 def log_stream(instance_id: str) -> Response:
     portal = security.portal()
     tail, since = _tail(), logs.parse_since(request.args.get("since", ""))
@@ -77,12 +77,12 @@ def log_stream(instance_id: str) -> Response:
         subscription.close()
 
 
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def metric_stream(instance_id: str) -> Response:
     portal = security.portal()
 
     def allowed() -> None:
-        access.get_or_404(Instance, instance_id, security.actor(), Permission.INSTANCE_READ)
+        access.get_or_404(Instance, instance_id, security.actor(), INSTANCE_READ)
 
     allowed()
     news: queue.Queue[Usage] = queue.Queue(16)
@@ -121,7 +121,7 @@ def _by_ticket(view: Callable[[str], Response]) -> Callable[[str], Response]:
 
 
 @_by_ticket
-@requires(Permission.INSTANCE_CONSOLE)
+@requires(INSTANCE_CONSOLE)
 def console_stream(instance_id: str) -> Response:
     portal, actor = security.portal(), security.actor()
     _ready()
@@ -159,7 +159,7 @@ def console_stream(instance_id: str) -> Response:
     return _Over()
 
 
-@requires(Permission.INSTANCE_CONNECT)
+@requires(INSTANCE_CONNECT)
 def connect_stream(instance_id: str, port: str) -> Response:
     portal = security.portal()
     _ready()

@@ -388,7 +388,7 @@ def _create(portal: Portal, provider: OidcProvider, person: _Person) -> User:
     message = f"User {user.name} was created by signing in through {provider.title}."
     event_log.record(portal, "user.created", actor=actor, message=message, data={"user_id": user.id})
     tenant = db.session.get(Tenant, provider.tenant_id) if provider.tenant_id else None
-    if tenant is not None and tenant.deleting_at is None and members.permissions_of(tenant.id, provider.role):
+    if tenant is not None and tenant.deleting_at is None and members.permissions_of(portal, tenant.id, provider.role):
         given = {"source": provider.source, "source_title": provider.title}
         db.session.add(Membership(user_id=user.id, tenant_id=tenant.id, role=provider.role, **given))
         data = {"user_id": user.id, "role": provider.role}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
-from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, ROLES, Actor
+from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor
 from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict
@@ -47,11 +47,11 @@ def follow(portal: Portal, provider: OidcProvider, user: User, groups: Collectio
     one, open_tenants = _Follow(portal, provider, user), _open_tenants(fitting)
     projects = {
         rule.project_id: (rule.tenant_id, _Given(rule.role, rule.group))
-        for rule in reversed(_strongest_first(fitting))
+        for rule in reversed(_strongest_first(portal, fitting))
         if rule.project_id and rule.tenant_id in open_tenants
     }
-    _memberships(one, _by_tenant(fitting, open_tenants, projects))
-    _portal_role(one, _best([rule for rule in fitting if rule.tenant_id is None and rule.role in PORTAL_ROLES]))
+    _memberships(one, _by_tenant(portal, fitting, open_tenants, projects))
+    _portal_role(one, _best(portal, [rule for rule in fitting if rule.tenant_id is None and rule.role in PORTAL_ROLES]))
     _projects(one, projects)
 
 
@@ -62,30 +62,31 @@ def _open_tenants(rules: Sequence[OidcGroupRole]) -> set[str]:
     return set(db.session.scalars(query)) if ids else set()
 
 
-def _strength(rule: OidcGroupRole) -> int:
+def _strength(portal: Portal, rule: OidcGroupRole) -> int:
     """How many rights; a role that is gone gives none."""
-    found = ROLES.get(rule.role) if rule.tenant_id is None else members.permissions_of(rule.tenant_id, rule.role)
-    return len(found or ())
+    known = portal.permissions
+    found = known.roles.get(rule.role) if rule.tenant_id is None else members.permissions_of(portal, rule.tenant_id, rule.role)
+    return len(known.enumerate(found)) if found else 0
 
 
-def _strongest_first(rules: Sequence[OidcGroupRole]) -> list[OidcGroupRole]:
+def _strongest_first(portal: Portal, rules: Sequence[OidcGroupRole]) -> list[OidcGroupRole]:
     """Of several groups that give a role in one place, the one with the most rights counts; of equal ones the oldest rule."""
-    known = [rule for rule in rules if _strength(rule)]
-    return sorted(known, key=_strength, reverse=True)
+    strengths = {rule.id: _strength(portal, rule) for rule in rules}
+    return sorted((rule for rule in rules if strengths[rule.id]), key=lambda rule: strengths[rule.id], reverse=True)
 
 
-def _best(rules: Sequence[OidcGroupRole]) -> _Given | None:
-    ordered = _strongest_first(rules)
+def _best(portal: Portal, rules: Sequence[OidcGroupRole]) -> _Given | None:
+    ordered = _strongest_first(portal, rules)
     return _Given(ordered[0].role, ordered[0].group) if ordered else None
 
 
 def _by_tenant(
-    rules: Sequence[OidcGroupRole], open_tenants: set[str], projects: Mapping[str, tuple[str | None, _Given]]
+    portal: Portal, rules: Sequence[OidcGroupRole], open_tenants: set[str], projects: Mapping[str, tuple[str | None, _Given]]
 ) -> dict[str, _Given]:
     """Whoever has a role in a project only is a guest of its tenant: a role there needs a membership."""
     wanted: dict[str, _Given] = {}
     for tenant_id in open_tenants:
-        best = _best([rule for rule in rules if rule.tenant_id == tenant_id and rule.project_id is None])
+        best = _best(portal, [rule for rule in rules if rule.tenant_id == tenant_id and rule.project_id is None])
         if best is not None:
             wanted[tenant_id] = best
     for in_tenant, given in projects.values():

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select, update
 
 from clawportal import addresses, clock, pasted
+from clawportal.contracts.core_permissions import MEMBER_MANAGE, PORTAL_ADMIN, TENANT_READ, USER_MANAGE
 from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Permission, Scope
+from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Scope
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid, NotFound
@@ -101,8 +102,8 @@ class Button:
 
 def require(actor: Actor) -> None:
     """Whoever chooses a provider decides who gets in, and its groups can give any role."""
-    access.require(actor, Permission.PORTAL_ADMIN, Scope())
-    access.require(actor, Permission.USER_MANAGE, Scope())
+    access.require(actor, PORTAL_ADMIN, Scope())
+    access.require(actor, USER_MANAGE, Scope())
 
 
 # ---- reading
@@ -162,7 +163,7 @@ def _place(provider_id: str) -> str:
 def create(portal: Portal, actor: Actor, wanted: Wanted) -> Known:
     require(actor)
     with transaction():
-        wanted = _checked(actor, wanted)
+        wanted = _checked(portal, actor, wanted)
         if db.session.scalar(select(OidcProvider.id).where(OidcProvider.slug == wanted.slug)):
             raise Invalid.field("slug", f"There is already a sign-in provider named {wanted.slug!r}.", "taken")
         row = OidcProvider(slug=wanted.slug)
@@ -180,7 +181,7 @@ def change(portal: Portal, actor: Actor, provider_id: str, wanted: Wanted) -> Kn
     require(actor)
     with transaction():
         row = _row(provider_id, lock=True)
-        wanted = _checked(actor, replace(wanted, slug=row.slug))
+        wanted = _checked(portal, actor, replace(wanted, slug=row.slug))
         if wanted.issuer != row.issuer and _has_people(row.id):
             raise Invalid.field("issuer", "People are linked to this issuer. Set up a second provider for another one.", "used")
         _check_secret_stays(row, wanted)
@@ -250,7 +251,7 @@ def _seal(portal: Portal, row: OidcProvider, secret: str | None) -> None:
         row.sealed = portal.keyring.seal(secret, _place(row.id)) if secret else None
 
 
-def _checked(actor: Actor, wanted: Wanted) -> Wanted:
+def _checked(portal: Portal, actor: Actor, wanted: Wanted) -> Wanted:
     """In its final form; all that is wrong at once."""
     domains = (name.strip().lower().removeprefix("@") for name in wanted.email_domains)
     names = ("username_claim", "email_claim", "name_claim", "groups_claim", "role")
@@ -260,7 +261,7 @@ def _checked(actor: Actor, wanted: Wanted) -> Wanted:
         "secret": None if wanted.secret is None else pasted.key(wanted.secret, "").text,
         "email_domains": tuple(dict.fromkeys(filter(None, domains))), **{name: getattr(wanted, name).strip() for name in names},
     })  # fmt: skip
-    errors = [*_errors(tidy), *_errors_of_place(actor, tidy)]
+    errors = [*_errors(tidy), *_errors_of_place(portal, actor, tidy)]
     if errors:
         raise Invalid("; ".join(error.message for error in errors[:3]), errors=errors)
     return tidy
@@ -298,17 +299,17 @@ def _errors(wanted: Wanted) -> Iterator[FieldError]:
             return
 
 
-def _errors_of_place(actor: Actor, wanted: Wanted) -> Iterator[FieldError]:
+def _errors_of_place(portal: Portal, actor: Actor, wanted: Wanted) -> Iterator[FieldError]:
     """Where new people become members, and as what."""
     if wanted.tenant_id is None:
         return
     try:
-        members.tenant_for(actor, wanted.tenant_id, Permission.TENANT_READ)
+        members.tenant_for(actor, wanted.tenant_id, TENANT_READ)
     except NotFound:
         yield FieldError("tenant", "There is no such organisation.", "unknown")
         return
     try:
-        members.check_givable(actor, wanted.tenant_id, wanted.role, Scope(wanted.tenant_id))
+        members.check_givable(portal, actor, wanted.tenant_id, wanted.role, Scope(wanted.tenant_id))
     except Invalid as problem:
         yield from problem.errors
 
@@ -395,7 +396,7 @@ def map_group(
     with transaction():
         provider = _row(provider_id, lock=True)
         project_id = project_id or None
-        tenant_id = _place_of(actor, role, tenant_id or None, project_id)
+        tenant_id = _place_of(portal, actor, role, tenant_id or None, project_id)
         mapped = OidcGroupRole(provider_id=provider.id, group=group, tenant_id=tenant_id, project_id=project_id, role=role)
         same = (OidcGroupRole.group == group, OidcGroupRole.tenant_id == tenant_id, OidcGroupRole.project_id == project_id)
         if db.session.scalar(select(OidcGroupRole.id).where(OidcGroupRole.provider_id == provider.id, *same)):
@@ -407,10 +408,10 @@ def map_group(
         return next(found for found in groups(actor, provider.id) if found.id == mapped.id)
 
 
-def _place_of(actor: Actor, role: str, tenant_id: str | None, project_id: str | None) -> str | None:
+def _place_of(portal: Portal, actor: Actor, role: str, tenant_id: str | None, project_id: str | None) -> str | None:
     """The tenant where a group's role holds; None for a role over the whole portal."""
     if project_id is not None:
-        project = access.get_or_404(Project, project_id, actor, Permission.MEMBER_MANAGE)
+        project = access.get_or_404(Project, project_id, actor, MEMBER_MANAGE)
         if tenant_id not in (None, project.tenant_id):
             raise Invalid.field("project", "This project belongs to another organisation.")
         tenant_id = project.tenant_id
@@ -418,8 +419,8 @@ def _place_of(actor: Actor, role: str, tenant_id: str | None, project_id: str | 
         if role not in PORTAL_ROLES:
             raise Invalid.field("tenant", f"The role {role} holds inside an organisation; name one.", "missing")
         return None
-    members.tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
-    members.check_givable(actor, tenant_id, role, Scope(tenant_id, project_id))
+    members.tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
+    members.check_givable(portal, actor, tenant_id, role, Scope(tenant_id, project_id))
     if project_id is not None and role == "guest":
         raise Invalid.field("role", "A guest has no rights, so there is nothing to give. Choose another role.")
     return tenant_id

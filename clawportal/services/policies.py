@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, func, or_, select
 
 from clawportal import clock, paging, validation
+from clawportal.contracts.core_permissions import INSTANCE_READ, POLICY_MANAGE, POLICY_READ, TENANT_READ
 from clawportal.contracts.layers import Layer
-from clawportal.contracts.permissions import DESCRIPTIONS, SYSTEM, Actor, Permission, Scope
+from clawportal.contracts.permissions import SYSTEM, Actor, Permission, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
@@ -267,7 +268,7 @@ def _effective(adapter: Any, version: str, spec: Mapping[str, Any]) -> dict[str,
 def readable(actor: Actor) -> ColumnElement[bool]:
     """Those of one's tenants, and those of the portal: they bind everybody, so everybody who reads rules may read them."""
     own = access.visible(Policy, actor)
-    return or_(own, Policy.tenant_id.is_(None)) if actor.has(Permission.POLICY_READ) else own
+    return or_(own, Policy.tenant_id.is_(None)) if actor.has(POLICY_READ) else own
 
 
 _ORDER = paging.Order(
@@ -282,8 +283,8 @@ def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = F
     """Those that bind a tenant, those of the portal alone, or all that one may read."""
     where = [readable(actor)]
     if tenant_id is not None:
-        tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ)
-        access.require(actor, Permission.POLICY_READ, Scope(tenant.id))
+        tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_READ)
+        access.require(actor, POLICY_READ, Scope(tenant.id))
         where.append(or_(Policy.tenant_id == tenant_id, Policy.tenant_id.is_(None)))
     if portal_only:
         where.append(Policy.tenant_id.is_(None))
@@ -294,7 +295,7 @@ def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = F
     )  # fmt: skip
 
 
-def get(actor: Actor, policy_id: str, permission: Permission = Permission.POLICY_READ, *, lock: bool = False) -> Policy:
+def get(actor: Actor, policy_id: str, permission: Permission = POLICY_READ, *, lock: bool = False) -> Policy:
     """404 for a stranger; 403 for who may read it but not do this."""
     query = select(Policy).where(Policy.id == policy_id, readable(actor))
     if lock:
@@ -302,15 +303,15 @@ def get(actor: Actor, policy_id: str, permission: Permission = Permission.POLICY
     row = db.session.scalars(query).one_or_none()
     if row is None:
         raise NotFound("There is no rule with this id, or it is not yours.")
-    if permission is not Permission.POLICY_READ and not may_manage(actor, row.tenant_id):
-        if row.tenant_id is None and actor.has(Permission.POLICY_MANAGE):
+    if permission != POLICY_READ and not may_manage(actor, row.tenant_id):
+        if row.tenant_id is None and actor.has(POLICY_MANAGE):
             raise Forbidden("This rule holds in the whole portal. Only its administrators change it, outside of an organisation.")
         access.require(actor, permission, Scope(row.tenant_id))
     return row
 
 
 def may_manage(actor: Actor, tenant_id: str | None) -> bool:
-    return actor.allows(Permission.POLICY_MANAGE, Scope(tenant_id))
+    return actor.allows(POLICY_MANAGE, Scope(tenant_id))
 
 
 # ---- writing
@@ -322,7 +323,7 @@ def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) ->
     wanted = check(wanted)
     with transaction():
         if tenant_id is not None:
-            tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ, lock=True)
+            tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_READ, lock=True)
             if tenant.deleting_at is not None:
                 raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
         same = Policy.tenant_id == tenant_id if tenant_id else Policy.tenant_id.is_(None)
@@ -340,12 +341,10 @@ def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) ->
 
 def require_writing(actor: Actor, tenant_id: str | None) -> None:
     if tenant_id is not None:
-        access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ)
-        access.require(actor, Permission.POLICY_MANAGE, Scope(tenant_id))
+        access.get_or_404(Tenant, tenant_id, actor, TENANT_READ)
+        access.require(actor, POLICY_MANAGE, Scope(tenant_id))
     elif not may_manage(actor, None):
-        raise Forbidden(
-            f"You lack the right “{DESCRIPTIONS[Permission.POLICY_MANAGE]}” for the whole portal. Name an organisation."
-        )
+        raise Forbidden(f"You lack the right “{POLICY_MANAGE.description}” for the whole portal. Name an organisation.")
 
 
 def _columns(rule: Rule) -> dict[str, Any]:
@@ -360,10 +359,10 @@ def _tell(portal: Portal, actor: Actor, row: Policy, verb: str, message: str) ->
 
 def update(portal: Portal, actor: Actor, policy_id: str, changes: Mapping[str, Any]) -> Policy:
     """Change what is named; the name and to whom it belongs never change."""
-    before = rule_of(get(actor, policy_id, Permission.POLICY_MANAGE))
+    before = rule_of(get(actor, policy_id, POLICY_MANAGE))
     wanted = check(replace(before, **changes))  # outside of the transaction: it may ask the helper
     with transaction():
-        row = get(actor, policy_id, Permission.POLICY_MANAGE, lock=True)
+        row = get(actor, policy_id, POLICY_MANAGE, lock=True)
         for name, value in _columns(wanted).items():
             if name in changes and name != "name":
                 setattr(row, name, value)
@@ -377,7 +376,7 @@ def update(portal: Portal, actor: Actor, policy_id: str, changes: Mapping[str, A
 
 def remove(portal: Portal, actor: Actor, policy_id: str) -> None:
     with transaction():
-        row = get(actor, policy_id, Permission.POLICY_MANAGE, lock=True)
+        row = get(actor, policy_id, POLICY_MANAGE, lock=True)
         db.session.delete(row)
         db.session.flush()
         _tell(portal, actor, row, "deleted", f"The rule {row.title or row.name} was deleted.")
@@ -545,10 +544,10 @@ def dry_run(portal: Portal, actor: Actor, tenant_id: str, trial: Trial, draft: R
 
     `draft`: a rule that is not saved yet, told first; with the id of a stored one it takes its place.
     """
-    tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ)
-    access.require(actor, Permission.POLICY_READ, Scope(tenant.id))
+    tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_READ)
+    access.require(actor, POLICY_READ, Scope(tenant.id))
     if draft is not None:
-        access.require(actor, Permission.POLICY_MANAGE, Scope(tenant.id))
+        access.require(actor, POLICY_MANAGE, Scope(tenant.id))
         draft = check(replace(draft, name=draft.name or "not-saved"))
     if trial.action not in ACTIONS:
         raise Invalid.field("action", f"must be one of {', '.join(ACTIONS)}")
@@ -586,7 +585,7 @@ def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Fac
 
 
 def _existing(actor: Actor, tenant: Tenant, instance_id: str) -> Instance:
-    row = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
+    row = access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
     if row.tenant_id != tenant.id or row.destroyed_at is not None:
         raise NotFound("There is no instance with this id in this organisation.")
     return row

@@ -12,7 +12,7 @@ from flask import render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import paths
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import CATALOG_READ, PORTAL_ADMIN, PORTAL_READ
 from clawportal.db import db
 from clawportal.http.security import actor, portal, requires
 from clawportal.services import practice
@@ -25,7 +25,7 @@ OPENAPI = "/api/v1/openapi.json"
 
 
 @bp.get("/about")
-@requires(Permission.PORTAL_READ)
+@requires(PORTAL_READ)
 def about() -> str:
     places = clusters.everything()
     return render_template(
@@ -57,7 +57,7 @@ def _licences() -> list[dict[str, Any]]:
 
 
 @bp.post("/about/practice")
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def practice_model() -> AnyResponse:
     on = request.form.get("practice") == "true"
     practice.switch(portal(), actor(), on)
@@ -71,6 +71,6 @@ def practice_model() -> AnyResponse:
 
 
 @bp.get("/api-docs")
-@requires(Permission.CATALOG_READ)
+@requires(CATALOG_READ)
 def api_docs() -> str:
     return render_template("api/docs.html", openapi_url=request.script_root + OPENAPI)

@@ -7,7 +7,8 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS, Permission
+from clawportal.contracts.core_permissions import USER_MANAGE
+from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS
 from clawportal.errors import Invalid
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
@@ -19,7 +20,7 @@ from clawportal.web.words import gettext as _
 
 
 @bp.get("/accounts")
-@requires(Permission.USER_MANAGE)
+@requires(USER_MANAGE)
 def accounts() -> Response:
     return _page()
 
@@ -39,7 +40,7 @@ def _page(status: int = 200, **context: Any) -> Response:
 
 
 @bp.post("/accounts")
-@requires(Permission.USER_MANAGE)
+@requires(USER_MANAGE)
 def account_create() -> Response:
     """The new password is in this answer and never again."""
     try:
@@ -50,14 +51,14 @@ def account_create() -> Response:
 
 
 @bp.post("/accounts/<user_id>/role")
-@requires(Permission.USER_MANAGE)
+@requires(USER_MANAGE)
 def account_role(user_id: str) -> Response:
     user = service.set_portal_role(portal(), actor(), user_id, request.form.get("role", ""))
     return pages.moved(_("The role of %(name)s was changed.", name=user.name), url_for("web.accounts"))
 
 
 @bp.post("/accounts/<user_id>/<any(close, open):verb>")
-@requires(Permission.USER_MANAGE)
+@requires(USER_MANAGE)
 def account_state(user_id: str, verb: str) -> Response:
     user = service.set_active(portal(), actor(), user_id, verb == "open")
     said = _("The account of %(name)s is open again.") if verb == "open" else _("The account of %(name)s is closed.")

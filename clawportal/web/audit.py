@@ -16,7 +16,7 @@ from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import clock
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import AUDIT_READ, PORTAL_ADMIN
 from clawportal.errors import Invalid, NotFound
 from clawportal.http import i18n
 from clawportal.http.security import actor, requires
@@ -138,7 +138,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping
 
 
 @bp.get("/audit")
-@requires(Permission.AUDIT_READ)
+@requires(AUDIT_READ)
 def audit() -> str:
     given = _given()
     page = service.listing(actor(), _filters(given), before=_before(), limit=PAGE)
@@ -150,11 +150,11 @@ def audit() -> str:
 
 def _broken() -> int | None:
     """The entry at which the chain is known to be broken, for those who look after the portal."""
-    return chain.known_break() if actor().has(Permission.PORTAL_ADMIN) else None
+    return chain.known_break() if actor().has(PORTAL_ADMIN) else None
 
 
 @bp.post("/audit/acknowledge")
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def audit_acknowledge() -> AnyResponse:
     verdict = service.acknowledge(actor(), request.form.get("why", ""))
     said = _("The break at entry %(seq)s is acknowledged. What follows verifies again.", seq=verdict.broken)
@@ -162,7 +162,7 @@ def audit_acknowledge() -> AnyResponse:
 
 
 @bp.get("/audit/<int:seq>")
-@requires(Permission.AUDIT_READ)
+@requires(AUDIT_READ)
 def audit_entry(seq: int) -> str:
     if seq > service.BIGGEST:
         raise NotFound("There is no audit entry with this number.")
@@ -170,7 +170,7 @@ def audit_entry(seq: int) -> str:
 
 
 @bp.get("/audit/export")
-@requires(Permission.AUDIT_READ)
+@requires(AUDIT_READ)
 def audit_export() -> Response:
     filters, form = _filters(_given()), request.args.get("format", "csv")
     if form not in exports.TYPES:
@@ -182,7 +182,7 @@ def audit_export() -> Response:
 
 
 @bp.get("/instances/<instance_id>/changes")
-@requires(Permission.AUDIT_READ)
+@requires(AUDIT_READ)
 def instance_changes(instance_id: str) -> str:
     found = instances.get(actor(), instance_id)
     given = _given() | {"instance": found.id}

@@ -8,7 +8,8 @@ from flask import Response, g, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import paths
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
+from clawportal.contracts.permissions import SELF
 from clawportal.db import transaction
 from clawportal.errors import FieldError, Forbidden, Invalid, Problem, TooManyRequests, Unauthenticated
 from clawportal.http import i18n
@@ -83,7 +84,7 @@ def _login_page(wanted: str, name: str = "", error: str = "", *, typed: bool = F
 
 
 @bp.post("/logout")
-@requires(Permission.SELF)
+@requires(SELF)
 def logout() -> AnyResponse:
     return redirect(url_for("web.login", out=_signed_out()), 303)
 
@@ -112,7 +113,7 @@ class _Setup:
 
 
 @bp.route("/setup", methods=["GET", "POST"])
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def setup() -> AnyResponse:
     if pages.setup_done():
         return redirect(url_for("web.home"))

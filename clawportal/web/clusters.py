@@ -11,7 +11,8 @@ from flask import Response, make_response, render_template, request, url_for
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.contracts.permissions import Permission, Scope
+from clawportal.contracts.core_permissions import CLUSTER_MANAGE, CLUSTER_READ, EVENT_READ
+from clawportal.contracts.permissions import Scope
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, PreconditionRequired, Problem
 from clawportal.http import forms
@@ -100,14 +101,14 @@ def _bars(size: Mapping[str, Any]) -> list[Bar]:
 
 
 def _manages() -> bool:
-    return actor().allows(Permission.CLUSTER_MANAGE, Scope())
+    return actor().allows(CLUSTER_MANAGE, Scope())
 
 
 # ---- the list and one cluster
 
 
 @bp.get("/clusters", endpoint="clusters")
-@requires(Permission.CLUSTER_READ)
+@requires(CLUSTER_READ)
 def clusters_index() -> str:
     who, page, text = actor(), paging(), request.args.get("q", "").strip()[:200]
     found = clusters.listing(who, text=text, which=page)
@@ -123,7 +124,7 @@ def _drivers() -> list[RuntimeDriver]:
 
 
 @bp.get("/clusters/<cluster_id>")
-@requires(Permission.CLUSTER_READ)
+@requires(CLUSTER_READ)
 def cluster(cluster_id: str) -> str:
     found = clusters.get(actor(), cluster_id)
     return render_template("clusters/_show.html" if fragment() else "clusters/show.html", **_context(found))
@@ -134,7 +135,7 @@ def _context(row: Cluster) -> dict[str, Any]:
     count = clusters.instance_counts(who, [row.id]).get(row.id, 0)
     view = view_of(row, count, clusters.tenants_of([row.id]).get(row.id, ()) if full else (), full=full)
     inside = service.lean_listing(who, service.Filters(cluster=row.id), Which(_SHOWN_INSTANCES), sort="name")
-    events = clusters.events(who, row.id) if full and who.has(Permission.EVENT_READ) else []
+    events = clusters.events(who, row.id) if full and who.has(EVENT_READ) else []
     return {
         "c": view, "full": full, "manages": _manages(), "capabilities": row.capabilities or [],
         "instances": rows.instance_rows(who, inside.items), "shown": _SHOWN_INSTANCES, "events": rows.event_rows(events),
@@ -144,14 +145,14 @@ def _context(row: Cluster) -> dict[str, Any]:
 
 
 @bp.post("/clusters/<cluster_id>/<any(pause, resume, cordon, uncordon):action>")
-@requires(Permission.CLUSTER_MANAGE)
+@requires(CLUSTER_MANAGE)
 def cluster_action(cluster_id: str, action: str) -> AnyResponse:
     row = clusters.ACTIONS[action](portal(), actor(), cluster_id)
     return pages.moved(str(_SAID[action]), url_for("web.cluster", cluster_id=row.id))
 
 
 @bp.post("/clusters/<cluster_id>/test")
-@requires(Permission.CLUSTER_MANAGE)
+@requires(CLUSTER_MANAGE)
 def cluster_test(cluster_id: str) -> AnyResponse:
     """As it is stored; nothing is changed by it."""
     report = connection_tests.try_stored(portal(), actor(), cluster_id)
@@ -182,7 +183,7 @@ class Draft:
 
 
 @bp.route("/clusters/new", methods=["GET", "POST"])
-@requires(Permission.CLUSTER_MANAGE)
+@requires(CLUSTER_MANAGE)
 def cluster_new() -> AnyResponse:
     known = _drivers()
     if not known:
@@ -198,9 +199,9 @@ def cluster_new() -> AnyResponse:
 
 
 @bp.route("/clusters/<cluster_id>/edit", methods=["GET", "POST"])
-@requires(Permission.CLUSTER_MANAGE)
+@requires(CLUSTER_MANAGE)
 def cluster_edit(cluster_id: str) -> AnyResponse:
-    row = clusters.get(actor(), cluster_id, Permission.CLUSTER_MANAGE)
+    row = clusters.get(actor(), cluster_id, CLUSTER_MANAGE)
     draft = _stored(row)
     if request.method == "GET":
         return _page(draft)
@@ -383,7 +384,7 @@ def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
 
 
 @bp.route("/clusters/<cluster_id>/delete", methods=["GET", "POST"])
-@requires(Permission.CLUSTER_MANAGE)
+@requires(CLUSTER_MANAGE)
 def cluster_delete(cluster_id: str) -> AnyResponse:
     losses = clusters.losses(actor(), cluster_id)
     if request.method == "GET":

@@ -11,8 +11,9 @@ from flask import g, has_request_context, request, url_for
 from werkzeug.local import LocalProxy
 
 from clawportal import __version__
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.pages import MenuLink
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.permissions import Actor
 from clawportal.http.i18n import LANGUAGES, language
 from clawportal.http.security import current_actor, portal
 from clawportal.services.system import proxy_notice
@@ -98,7 +99,7 @@ def theme(actor: Actor | None) -> str:
 
 def unknown_proxy(actor: Actor | None) -> str:
     """For administrators: the address of a proxy in front that no setting tells of."""
-    if actor is None or not actor.has(Permission.PORTAL_ADMIN) or portal().settings.trusted_proxies:
+    if actor is None or not actor.has(PORTAL_ADMIN) or portal().settings.trusted_proxies:
         return ""
     return proxy_notice.seen(portal().settings.data_dir)
 

@@ -25,7 +25,7 @@ ARGUMENTS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_PROBLEMS, (0,)), "field": (1,), "FieldError": (1,), "GiveUp": (0, 1, 2), "Retry": (0, 1),
     "DoctorResult": (0, 2, 3), "ExitVerdict": (0, 1), "Health": (1, 2), "Change": (1,), "ChatEvent": (1,), "ValueError": (0,),
     "Hit": (0,), "_record": (4,), "_want": (6,), "_changed": (4,), "write": (), "told": (0,), "role_grants": (2,),
-    "condition": (0, 2, 3), "TooMuch": (0,), "TooSlow": (0,), "NoRoom": (0,),
+    "condition": (0, 2, 3), "TooMuch": (0,), "TooSlow": (0,), "NoRoom": (0,), "permission": (1,),
 }  # fmt: skip
 """Which arguments of which calls people get to read."""
 KEYWORDS = {"message", "remedy", "title", "description", "next_action", "reason", "detail", "summary"}

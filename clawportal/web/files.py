@@ -8,7 +8,7 @@ from typing import Any
 from flask import render_template, request
 from flask_babel import lazy_gettext as _l
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import INSTANCE_FILES_READ
 from clawportal.errors import Problem, Retry
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.fleet import instances as service
@@ -31,9 +31,9 @@ class Crumb:
 
 
 @bp.get("/instances/<instance_id>/files")
-@requires(Permission.INSTANCE_FILES_READ)
+@requires(INSTANCE_FILES_READ)
 def instance_files(instance_id: str) -> str:
-    found = service.get(actor(), instance_id, Permission.INSTANCE_FILES_READ)
+    found = service.get(actor(), instance_id, INSTANCE_FILES_READ)
     path = request.args.get("path", "")
     place = files.spot(path)
     context: dict[str, Any] = {"folder": None, "problem": "", "about": _ABOUT, "limit": files.limit(portal())}

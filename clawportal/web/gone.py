@@ -9,7 +9,7 @@ from flask import g, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import EVENT_READ
 from clawportal.errors import NotFound, Problem
 from clawportal.http import problems
 from clawportal.http.security import actor, current_actor
@@ -40,7 +40,7 @@ class Gone:
 def page(found: Instance) -> Response:
     """410 would be truer than 200, but browsers and proxies keep that for ever."""
     who = actor()
-    events = event_log.feed(who, instance_id=found.id, limit=_EVENTS) if who.has(Permission.EVENT_READ) else []
+    events = event_log.feed(who, instance_id=found.id, limit=_EVENTS) if who.has(EVENT_READ) else []
     by = next((event.actor for event in events if event.kind in _ENDINGS), "")
     row = rows.instance_row(who, found)
     gone = Gone(found.id, found.name, row.adapter_title, found.destroyed_at, by, bool(found.foreign_id), found.keep_data)

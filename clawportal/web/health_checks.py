@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+from clawportal.contracts.core_permissions import PORTAL_READ
 from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import Capacity
 from clawportal.http.security import portal
 from clawportal.models import Cluster
@@ -28,7 +29,7 @@ def everything() -> list[DoctorResult]:
 
 def wrong(actor: Actor) -> list[DoctorResult]:
     """What is not well; only for those who look after the portal."""
-    if not actor.has(Permission.PORTAL_READ):
+    if not actor.has(PORTAL_READ):
         return []
     return [finding for finding in [*_of_plugins(), _practice()] if not finding.ok]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from flask import render_template, request
 
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import EVENT_READ, INSTANCE_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.http.security import actor, requires
 from clawportal.models import EventRow
 from clawportal.models.operations import OPEN_STATES
@@ -25,7 +26,7 @@ _LOOKED_AT = 100
 
 
 @bp.get("/")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def home() -> str:
     who = actor()
     live = fragment() and request.args.get("part") == "now"
@@ -38,7 +39,7 @@ def home() -> str:
 def _now(who: Actor) -> dict[str, Any]:
     found = instances.lean_listing(who, instances.Filters(trouble=True), Which(_PROBLEMS), sort="-updated_at")
     doing = operations.listing(who, states=OPEN_STATES, which=Which(_OPERATIONS))
-    told = event_log.feed(who, limit=_LOOKED_AT) if who.has(Permission.EVENT_READ) else []
+    told = event_log.feed(who, limit=_LOOKED_AT) if who.has(EVENT_READ) else []
     events, more = _one_an_hour(told)
     return {
         "problems": rows.instance_rows(who, found.items),

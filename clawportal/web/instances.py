@@ -16,7 +16,18 @@ from werkzeug.wrappers import Response
 
 from clawportal import addresses, clock
 from clawportal.contracts.adapters import HealthState
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import (
+    EVENT_READ,
+    INSTANCE_CHAT,
+    INSTANCE_CONSOLE,
+    INSTANCE_DELETE,
+    INSTANCE_KILL,
+    INSTANCE_LOGS,
+    INSTANCE_OPERATE,
+    INSTANCE_READ,
+    OPERATION_READ,
+)
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import parse_quantity
 from clawportal.engine import metric_history
 from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
@@ -51,8 +62,8 @@ STATES: dict[str, service.Filters] = {
 
 LEVELS: dict[str, tuple[str, ...]] = {"": (), "warning": ("warning", "error"), "error": ("error",)}
 ACTIONS = {
-    "start": Permission.INSTANCE_OPERATE, "stop": Permission.INSTANCE_OPERATE, "restart": Permission.INSTANCE_OPERATE,
-    "kill": Permission.INSTANCE_KILL, "delete": Permission.INSTANCE_DELETE,
+    "start": INSTANCE_OPERATE, "stop": INSTANCE_OPERATE, "restart": INSTANCE_OPERATE,
+    "kill": INSTANCE_KILL, "delete": INSTANCE_DELETE,
 }  # fmt: skip
 _SAID = {
     "start": _l("%(name)s is starting."), "stop": _l("%(name)s is stopping."), "restart": _l("%(name)s is restarting."),
@@ -65,7 +76,7 @@ _NAMED_FAILURES = 5
 
 
 @bp.get("/instances")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instances() -> str:
     who, page = actor(), paging()
     given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "labels", "sort")}
@@ -97,7 +108,7 @@ def _filters(given: dict[str, str]) -> service.Filters:
 
 
 @bp.post("/instances/bulk")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instances_bulk() -> Response:
     who, action, ids = actor(), request.form.get("action", ""), request.form.getlist("ids")
     if action == "delete" and not fragment() and request.form.get("confirmed") != "yes":
@@ -165,7 +176,7 @@ def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
 
 
 @bp.get("/instances/<instance_id>")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instance(instance_id: str) -> str | Response:
     found, part = service.get(actor(), instance_id), request.args.get("part", "") if fragment() else ""
     if found.destroyed_at is not None and part not in ("row", "menu"):
@@ -189,7 +200,7 @@ def frame(found: Instance) -> dict[str, Any]:
     """What every tab shows above itself. Of what was deleted there are no tabs."""
     gone.refuse(found)
     who, current = actor(), None
-    if who.has(Permission.OPERATION_READ):
+    if who.has(OPERATION_READ):
         doing = operations.listing(who, states=OPEN_STATES, instance_id=found.id, which=Which(1)).items
         current = rows.operation_row(who, doing[0]) if doing else None
     return {"i": rows.instance_row(who, found), "current_operation": current}
@@ -198,7 +209,7 @@ def frame(found: Instance) -> dict[str, Any]:
 def _overview(found: Instance) -> dict[str, Any]:
     usage = portal().samples.now(found)
     limit = (layers.of_instance(portal(), found).spec.get("resources") or {}).get("storage")
-    events = event_log.feed(actor(), instance_id=found.id, limit=6) if actor().has(Permission.EVENT_READ) else []
+    events = event_log.feed(actor(), instance_id=found.id, limit=6) if actor().has(EVENT_READ) else []
     hint = (
         {"access_hint": _("These addresses answer on every network that this machine is in.")} if found.spec.get("expose") else {}
     )
@@ -219,9 +230,9 @@ def _limited_by_kernel(found: Instance) -> bool | None:
 
 
 @bp.get("/instances/<instance_id>/logs")
-@requires(Permission.INSTANCE_LOGS)
+@requires(INSTANCE_LOGS)
 def instance_logs(instance_id: str) -> str:
-    found = service.get(actor(), instance_id, Permission.INSTANCE_LOGS)
+    found = service.get(actor(), instance_id, INSTANCE_LOGS)
     download = f"{request.script_root}/api/v1/instances/{found.id}/logs?download=1"
     return render_template("instances/logs.html", **frame(found), download_url=download)
 
@@ -234,7 +245,7 @@ SPANS: dict[str, tuple[timedelta, Any]] = {
 
 
 @bp.get("/instances/<instance_id>/metrics")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instance_metrics(instance_id: str) -> str:
     found, span = service.get(actor(), instance_id), request.args.get("span", "1h")
     if span not in SPANS:
@@ -247,9 +258,9 @@ def instance_metrics(instance_id: str) -> str:
 
 
 @bp.get("/instances/<instance_id>/chat")
-@requires(Permission.INSTANCE_CHAT)
+@requires(INSTANCE_CHAT)
 def instance_chat(instance_id: str) -> str:
-    found = service.get(actor(), instance_id, Permission.INSTANCE_CHAT)
+    found = service.get(actor(), instance_id, INSTANCE_CHAT)
     return render_template(
         "instances/chat.html",
         **frame(found),
@@ -278,9 +289,9 @@ def _thinks_with_practice(found: Instance) -> bool:
 
 
 @bp.get("/instances/<instance_id>/console")
-@requires(Permission.INSTANCE_CONSOLE)
+@requires(INSTANCE_CONSOLE)
 def instance_console(instance_id: str) -> Response:
-    found = service.get(actor(), instance_id, Permission.INSTANCE_CONSOLE)
+    found = service.get(actor(), instance_id, INSTANCE_CONSOLE)
     answer = make_response(render_template("instances/console.html", **frame(found), closed=_no_console(found)))
     return headers.with_inline_styles(answer)  # xterm.js writes its colours into a style element
 
@@ -292,7 +303,7 @@ def _no_console(found: Instance) -> str | None:
 
 
 @bp.get("/instances/<instance_id>/events")
-@requires(Permission.EVENT_READ)
+@requires(EVENT_READ)
 def instance_events(instance_id: str) -> str:
     found = service.get(actor(), instance_id)
     if fragment():
@@ -318,10 +329,10 @@ def _timeline(found: Instance) -> dict[str, Any]:
 
 
 @bp.get("/instances/<instance_id>/place-events")
-@requires(Permission.EVENT_READ)
+@requires(EVENT_READ)
 def instance_place_events(instance_id: str) -> str:
     """Asked by the page once it is there: a place that is slow must not keep the portal's own events back."""
-    found = service.get(actor(), instance_id, Permission.EVENT_READ)
+    found = service.get(actor(), instance_id, EVENT_READ)
     place: dict[str, Any] = {"said": [], "problem": ""}
     try:
         place["said"] = runtime_events.read(portal(), actor(), instance_id)[::-1]
@@ -333,7 +344,7 @@ def instance_place_events(instance_id: str) -> str:
 
 
 @bp.get("/instances/<instance_id>/config")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instance_config(instance_id: str) -> str:
     found = service.get(actor(), instance_id)
     if found.foreign_id:
@@ -384,7 +395,7 @@ def _spec_text(found: Instance) -> str:
 
 
 @bp.get("/instances/<instance_id>/operations")
-@requires(Permission.OPERATION_READ)
+@requires(OPERATION_READ)
 def instance_operations(instance_id: str) -> str:
     found, page = service.get(actor(), instance_id), paging()
     doing = whole(page, lambda which: operations.listing(actor(), instance_id=found.id, which=which))
@@ -400,7 +411,7 @@ def instance_operations(instance_id: str) -> str:
 
 
 @bp.post("/instances/<instance_id>/<any(start, stop, restart, kill, delete):action>")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instance_action(instance_id: str, action: str) -> Response:
     who = actor()
     if action == "delete":
@@ -411,7 +422,7 @@ def instance_action(instance_id: str, action: str) -> Response:
 
 def _delete(who: Actor, instance_id: str) -> Response:
     """Without scripts nobody was asked yet, so the question is a page."""
-    found = service.get(who, instance_id, Permission.INSTANCE_DELETE)
+    found = service.get(who, instance_id, INSTANCE_DELETE)
     if not fragment():
         typed = request.form.get("confirm_name")
         if typed is None:

@@ -8,8 +8,8 @@ import yaml
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
+from clawportal.contracts.core_permissions import TENANT_UPDATE
 from clawportal.contracts.layers import Part
-from clawportal.contracts.permissions import Permission
 from clawportal.errors import Invalid, SettingForbidden
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.configuration import layers
@@ -23,7 +23,7 @@ PARTS = ("defaults", "enforced")
 
 
 @bp.route("/tenants/<tenant_id>/layer", methods=["GET", "POST"], endpoint="tenant_layer")
-@requires(Permission.TENANT_UPDATE)
+@requires(TENANT_UPDATE)
 def tenant_layer(tenant_id: str) -> Response:
     """POST with `preview` shows what saving would do, and saves nothing."""
     found = layers.get(actor(), tenant_id)
@@ -42,7 +42,7 @@ def tenant_layer(tenant_id: str) -> Response:
 
 
 def _page(tenant_id: str, found: layers.Shared, values: Any, status: int = 200, **context: Any) -> Response:
-    tenant = tenants.get(actor(), tenant_id, Permission.TENANT_UPDATE)
+    tenant = tenants.get(actor(), tenant_id, TENANT_UPDATE)
     return tenant_page(
         "layer", tenant, "layer", status=status, values=values, has_key=found.has_key, adapters=rows.adapter_cards(),
         **({"errors": {}, "impact": None} | context),

@@ -7,7 +7,16 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.permissions import DESCRIPTIONS, ROLE_WORDS, Permission, Scope
+from clawportal.contracts.core_permissions import (
+    INSTANCE_CREATE,
+    INSTANCE_READ,
+    INSTANCE_SHARE,
+    INSTANCE_UPDATE,
+    MEMBER_MANAGE,
+    MEMBER_READ,
+    ROLE_MANAGE,
+)
+from clawportal.contracts.permissions import ROLE_WORDS, SELF, Scope, described
 from clawportal.errors import Invalid, NotFound
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, begin_session, current_actor, portal, public, requires
@@ -25,24 +34,24 @@ from clawportal.web.words import gettext as _
 
 
 @bp.get("/tenants/<tenant_id>/members", endpoint="members")
-@requires(Permission.MEMBER_READ)
+@requires(MEMBER_READ)
 def members_index(tenant_id: str) -> Response:
     return members_page(tenant_id)
 
 
 def members_page(tenant_id: str, status: int = 200, **context: Any) -> Response:
     who, page, text = actor(), paging(), request.args.get("q", "").strip()[:200]
-    found = tenants.get(who, tenant_id, Permission.MEMBER_READ)
+    found = tenants.get(who, tenant_id, MEMBER_READ)
     listed = whole(page, lambda which: members.listing(who, tenant_id, text=text, which=which))
     return tenant_page(
-        "members", found, "members", status=status, members=listed.items, q=text, roles=members.roles(who, tenant_id),
+        "members", found, "members", status=status, members=listed.items, q=text, roles=members.roles(portal(), who, tenant_id),
         page=rows.paged(listed, page), invitations=members.invitations(who, tenant_id),
         service_accounts=service_accounts.listing(who, tenant_id), **context,
     )  # fmt: skip
 
 
 @bp.post("/tenants/<tenant_id>/members")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def member_create(tenant_id: str) -> Response:
     """The new password is in this answer and never again."""
     form = request.form
@@ -55,7 +64,7 @@ def member_create(tenant_id: str) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/members/<user_id>/role")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def member_role(tenant_id: str, user_id: str) -> Response:
     changed = members.change_role(portal(), actor(), tenant_id, user_id, request.form.get("role", ""))
     said = _("%(name)s has the role %(role)s now.", name=changed.name, role=changed.role)
@@ -63,7 +72,7 @@ def member_role(tenant_id: str, user_id: str) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/members/<user_id>/remove")
-@requires(Permission.SELF)
+@requires(SELF)
 def member_remove(tenant_id: str, user_id: str) -> Response:
     leaving = user_id == actor().id
     members.remove(portal(), actor(), tenant_id, user_id)
@@ -73,7 +82,7 @@ def member_remove(tenant_id: str, user_id: str) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/invitations")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def invitation_create(tenant_id: str) -> Response:
     """The link is in this answer and never again."""
     try:
@@ -84,7 +93,7 @@ def invitation_create(tenant_id: str) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/invitations/<invitation_id>/withdraw")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def invitation_withdraw(tenant_id: str, invitation_id: str) -> Response:
     members.withdraw(portal(), actor(), tenant_id, invitation_id)
     return pages.moved(_("The invitation was withdrawn."), url_for("web.members", tenant_id=tenant_id))
@@ -131,28 +140,28 @@ def _invitation(offer: members.Offer, text: str, errors: dict[str, str] | None =
 
 
 @bp.get("/tenants/<tenant_id>/rights")
-@requires(Permission.MEMBER_READ)
+@requires(MEMBER_READ)
 def rights(tenant_id: str) -> Response:
     return _rights(tenant_id)
 
 
 def _rights(tenant_id: str, status: int = 200, **context: Any) -> Response:
     who, wanted = actor(), request.args.get("permission", "")
-    found = tenants.get(who, tenant_id, Permission.MEMBER_READ)
-    listed = members.rights(who, tenant_id)
+    found = tenants.get(who, tenant_id, MEMBER_READ)
+    listed = members.rights(portal(), who, tenant_id)
     if wanted:
-        if wanted not in {str(permission) for permission in DESCRIPTIONS}:
+        if portal().permissions.find(wanted) is None:
             raise Invalid.field("permission", "is not a right that exists")
         listed = [right for right in listed if wanted in right.permissions]
     return tenant_page(
-        "rights", found, "rights", status=status, rights=listed, wanted=wanted, roles=members.roles(who, tenant_id),
-        choices=[(str(permission), DESCRIPTIONS[permission]) for permission in members.GIVABLE], role_words=ROLE_WORDS,
-        descriptions={str(permission): words for permission, words in DESCRIPTIONS.items()}, **context,
+        "rights", found, "rights", status=status, rights=listed, wanted=wanted, roles=members.roles(portal(), who, tenant_id),
+        choices=described(portal().permissions.givable), role_words=ROLE_WORDS,
+        descriptions=dict(described(portal().permissions)), **context,
     )  # fmt: skip
 
 
 @bp.post("/tenants/<tenant_id>/roles")
-@requires(Permission.ROLE_MANAGE)
+@requires(ROLE_MANAGE)
 def role_create(tenant_id: str) -> Response:
     form = request.form
     try:
@@ -164,10 +173,10 @@ def role_create(tenant_id: str) -> Response:
 
 
 @bp.route("/tenants/<tenant_id>/roles/<role_id>", methods=["GET", "POST"])
-@requires(Permission.ROLE_MANAGE)
+@requires(ROLE_MANAGE)
 def role(tenant_id: str, role_id: str) -> Response:
-    found = tenants.get(actor(), tenant_id, Permission.ROLE_MANAGE)
-    known = next((role for role in members.roles(actor(), tenant_id) if role.id == role_id), None)
+    found = tenants.get(actor(), tenant_id, ROLE_MANAGE)
+    known = next((role for role in members.roles(portal(), actor(), tenant_id) if role.id == role_id), None)
     if known is None:
         raise NotFound("There is no such role in this organisation.")
     errors: dict[str, str] = {}
@@ -179,7 +188,7 @@ def role(tenant_id: str, role_id: str) -> Response:
             return pages.moved(_("The role was saved."), url_for("web.rights", tenant_id=tenant_id))
         except Invalid as problem:
             errors = auth.told(problem.errors)
-    choices = [(str(permission), DESCRIPTIONS[permission]) for permission in members.GIVABLE]
+    choices = described(portal().permissions.givable)
     return tenant_page(
         "role", found, "rights", status=422 if errors else 200, role=known, choices=choices, chosen=chosen, errors=errors,
         values={"description": words},
@@ -187,7 +196,7 @@ def role(tenant_id: str, role_id: str) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/roles/<role_id>/delete")
-@requires(Permission.ROLE_MANAGE)
+@requires(ROLE_MANAGE)
 def role_delete(tenant_id: str, role_id: str) -> Response:
     members.delete_role(portal(), actor(), tenant_id, role_id)
     return pages.moved(_("The role was deleted."), url_for("web.rights", tenant_id=tenant_id))
@@ -197,7 +206,7 @@ def role_delete(tenant_id: str, role_id: str) -> Response:
 
 
 @bp.post("/projects/<project_id>/grants")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def project_grant(project_id: str) -> Response:
     form = request.form
     try:
@@ -208,14 +217,14 @@ def project_grant(project_id: str) -> Response:
 
 
 @bp.post("/grants/<grant_id>/end")
-@requires(Permission.SELF)
+@requires(SELF)
 def grant_end(grant_id: str) -> Response:
     members.take(portal(), actor(), grant_id)
     return pages.moved(_("The role was taken away."), pages.back(url_for("web.home")))
 
 
 @bp.get("/instances/<instance_id>/place")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instance_place(instance_id: str) -> Response:
     return _place(instance_id)
 
@@ -225,7 +234,7 @@ def _place(instance_id: str, status: int = 200, **context: Any) -> Response:
     who = actor()
     found = gone.refuse(service.get(who, instance_id))
     scope = Scope(found.tenant_id, found.project_id, found.id)
-    may_share = who.allows(Permission.INSTANCE_SHARE, scope) or who.allows(Permission.MEMBER_MANAGE, scope)
+    may_share = who.allows(INSTANCE_SHARE, scope) or who.allows(MEMBER_MANAGE, scope)
     shared_roles = []
     if may_share:
         named = [
@@ -233,7 +242,7 @@ def _place(instance_id: str, status: int = 200, **context: Any) -> Response:
         ]
         shared_roles = [(name, words) for name, words in named if _givable(name, scope)]
     targets = [
-        choice for choice in tenancy.projects(who, Permission.INSTANCE_CREATE)
+        choice for choice in tenancy.projects(who, INSTANCE_CREATE)
         if choice.tenant_id == found.tenant_id and choice.id != found.project_id
     ]  # fmt: skip
     given: dict[str, Any] = {"errors": {}, "values": {}} | context
@@ -241,7 +250,7 @@ def _place(instance_id: str, status: int = 200, **context: Any) -> Response:
         render_template(
             "instances/place.html", i=rows.instance_row(who, found), shared=members.shares(who, instance_id),
             may_share=may_share, roles=shared_roles, project=tenants.project_title(found.project_id),
-            targets=targets if who.allows(Permission.INSTANCE_UPDATE, scope) else [],
+            targets=targets if who.allows(INSTANCE_UPDATE, scope) else [],
             people=members.names(who, found.tenant_id) if may_share else [], **given,
         )
     )  # fmt: skip
@@ -250,12 +259,12 @@ def _place(instance_id: str, status: int = 200, **context: Any) -> Response:
 
 
 def _givable(role: str, scope: Scope) -> bool:
-    permissions = members.permissions_of(scope.tenant_id or "", role) or frozenset()
-    return all(actor().allows(permission, scope) for permission in permissions if permission is not Permission.SELF)
+    held = members.permissions_of(portal(), scope.tenant_id or "", role) or frozenset()
+    return all(actor().allows(permission, scope) for permission in portal().permissions.enumerate(held) if permission != SELF)
 
 
 @bp.post("/instances/<instance_id>/shares")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instance_share(instance_id: str) -> Response:
     form = request.form
     try:
@@ -266,7 +275,7 @@ def instance_share(instance_id: str) -> Response:
 
 
 @bp.post("/instances/<instance_id>/move")
-@requires(Permission.INSTANCE_UPDATE)
+@requires(INSTANCE_UPDATE)
 def instance_move(instance_id: str) -> Response:
     try:
         policy_warnings.tell(tenants.move_instance(portal(), actor(), instance_id, request.form.get("project", "")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import flash, make_response, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.permissions import SELF
 from clawportal.errors import Invalid, NotFound, Problem, TooManyRequests, Unavailable
 from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
 from clawportal.http.site import external
@@ -108,7 +108,7 @@ def oidc_sign_out(name: str) -> AnyResponse:
 
 
 @bp.post("/profile/oidc")
-@requires(Permission.SELF)
+@requires(SELF)
 def oidc_link() -> AnyResponse:
     """A page that leads on: browsers hold a form's redirects to `form-action`, and providers redirect wherever they like."""
     name = request.form.get("provider", "")
@@ -124,7 +124,7 @@ def oidc_link() -> AnyResponse:
 
 
 @bp.post("/profile/oidc/<identity_id>/unlink")
-@requires(Permission.SELF)
+@requires(SELF)
 def oidc_unlink(identity_id: str) -> AnyResponse:
     oidc.unlink(portal(), actor(), identity_id)
     return pages.moved(_("The account is linked no more."), url_for("web.profile"))

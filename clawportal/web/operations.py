@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from flask import render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import OPERATION_CONTROL, OPERATION_READ
 from clawportal.errors import Invalid
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
@@ -25,7 +25,7 @@ STATES: dict[str, tuple[str, ...]] = {
 
 
 @bp.get("/operations")
-@requires(Permission.OPERATION_READ)
+@requires(OPERATION_READ)
 def operations() -> str:
     who, page, state = actor(), paging(), request.args.get("state", "")
     if state not in STATES:
@@ -40,7 +40,7 @@ def operations() -> str:
 
 
 @bp.get("/operations/<operation_id>")
-@requires(Permission.OPERATION_READ)
+@requires(OPERATION_READ)
 def operation(operation_id: str) -> str:
     found = service.get(actor(), operation_id)
     return render_template(
@@ -51,7 +51,7 @@ def operation(operation_id: str) -> str:
 
 
 @bp.post("/operations/<operation_id>/cancel")
-@requires(Permission.OPERATION_CONTROL)
+@requires(OPERATION_CONTROL)
 def operation_cancel(operation_id: str) -> Response:
     row = service.cancel(portal(), actor(), operation_id)
     said = _("%(name)s: cancel was asked for.", name=row.subject)
@@ -59,7 +59,7 @@ def operation_cancel(operation_id: str) -> Response:
 
 
 @bp.post("/operations/<operation_id>/retry")
-@requires(Permission.OPERATION_CONTROL)
+@requires(OPERATION_CONTROL)
 def operation_retry(operation_id: str) -> Response:
     row = service.retry(portal(), actor(), operation_id)
     said, url = _("%(name)s is tried again.", name=row.subject), url_for("web.operation", operation_id=row.id)

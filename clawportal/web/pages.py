@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, current_app, flash, make_response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.db import db
 from clawportal.http.security import current_actor, safe_next
 from clawportal.models import User
@@ -50,7 +50,7 @@ def _first_things_first() -> AnyResponse | None:
     actor = current_actor()
     if actor is None or actor.kind != "user":
         return None
-    if not setup_done() and actor.has(Permission.PORTAL_ADMIN):
+    if not setup_done() and actor.has(PORTAL_ADMIN):
         return _elsewhere(url_for("web.setup"))
     user = own_user()
     if user is not None and user.must_change_password and request.endpoint not in _MUST_CHANGE:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import render_template
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import CATALOG_READ, PORTAL_READ
 from clawportal.contracts.runtimes import Capacity
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.clusters import clusters
@@ -33,7 +33,7 @@ class ClusterRow:
 
 
 @bp.get("/plugins")
-@requires(Permission.CATALOG_READ)
+@requires(CATALOG_READ)
 def plugins() -> str:
     registry = portal().registry
     return render_template(
@@ -42,8 +42,8 @@ def plugins() -> str:
         runtimes=[_provided(driver, driver.title) for driver in registry.runtimes.values()],
         stores=[_provided(store, "") for store in registry.stores.values()],
         plugins=registry.plugins,
-        faults=registry.faults if actor().has(Permission.PORTAL_READ) else (),
-        clusters=_clusters() if actor().has(Permission.PORTAL_READ) else [],
+        faults=registry.faults if actor().has(PORTAL_READ) else (),
+        clusters=_clusters() if actor().has(PORTAL_READ) else [],
     )
 
 

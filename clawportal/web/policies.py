@@ -11,7 +11,8 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.permissions import Permission, Scope
+from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
+from clawportal.contracts.permissions import Scope
 from clawportal.errors import Invalid, NotFound
 from clawportal.http.security import actor, portal, requires
 from clawportal.models import Policy, Tenant
@@ -52,14 +53,14 @@ def _tenant(tenant_id: str) -> Tenant:
 
 
 @bp.get("/tenants/<tenant_id>/policies", endpoint="tenant_policies")
-@requires(Permission.POLICY_READ)
+@requires(POLICY_READ)
 def tenant_policies(tenant_id: str) -> Response:
     found = tenants.get(actor(), tenant_id)
     return _page("index", found, policies=[policies.rule_of(row) for row in policies.listing(actor(), tenant_id).items])
 
 
 @bp.get("/policies", endpoint="policies")
-@requires(Permission.POLICY_READ)
+@requires(POLICY_READ)
 def portal_policies() -> Response:
     found = policies.listing(actor(), portal_only=True)
     return _page("index", None, policies=[policies.rule_of(row) for row in found.items])
@@ -69,7 +70,7 @@ def portal_policies() -> Response:
 
 
 @bp.get("/policies/<policy_id>")
-@requires(Permission.POLICY_READ)
+@requires(POLICY_READ)
 def policy(policy_id: str) -> Response:
     row = policies.get(actor(), policy_id)
     rule = policies.rule_of(row)
@@ -95,7 +96,7 @@ def _shown(rule: Rule) -> list[tuple[str, str]]:
 
 
 @bp.post("/policies/<policy_id>/switch")
-@requires(Permission.POLICY_MANAGE)
+@requires(POLICY_MANAGE)
 def policy_switch(policy_id: str) -> Response:
     row = policies.update(portal(), actor(), policy_id, {"enabled": request.form.get("enabled") == "true"})
     said = _("The rule is on.") if row.enabled else _("The rule is off.")
@@ -103,9 +104,9 @@ def policy_switch(policy_id: str) -> Response:
 
 
 @bp.route("/policies/<policy_id>/delete", methods=["GET", "POST"])
-@requires(Permission.POLICY_MANAGE)
+@requires(POLICY_MANAGE)
 def policy_delete(policy_id: str) -> Response:
-    row = policies.get(actor(), policy_id, Permission.POLICY_MANAGE)
+    row = policies.get(actor(), policy_id, POLICY_MANAGE)
     rule, tenant = policies.rule_of(row), _place(row)
     if request.method == "GET":
         return _page("delete", tenant, rule=rule)
@@ -121,13 +122,13 @@ def _list_url(tenant: Tenant | None) -> str:
 
 
 @bp.route("/tenants/<tenant_id>/policies/new", methods=["GET", "POST"])
-@requires(Permission.POLICY_MANAGE)
+@requires(POLICY_MANAGE)
 def tenant_policy_new(tenant_id: str) -> Response:
     return _new(_tenant(tenant_id))
 
 
 @bp.route("/policies/new", methods=["GET", "POST"])
-@requires(Permission.POLICY_MANAGE)
+@requires(POLICY_MANAGE)
 def policy_new() -> Response:
     return _new(None)
 
@@ -159,9 +160,9 @@ def _fresh() -> Rule | None:
 
 
 @bp.route("/policies/<policy_id>/edit", methods=["GET", "POST"])
-@requires(Permission.POLICY_MANAGE)
+@requires(POLICY_MANAGE)
 def policy_edit(policy_id: str) -> Response:
-    row = policies.get(actor(), policy_id, Permission.POLICY_MANAGE)
+    row = policies.get(actor(), policy_id, POLICY_MANAGE)
     if request.method == "GET":
         return _form(_place(row), policies.rule_of(row), row=row)
     wanted = replace(_read(), name=row.name, kind=row.kind)
@@ -230,7 +231,7 @@ def _pairs(lines: list[str]) -> dict[str, str]:
 
 
 @bp.route("/tenants/<tenant_id>/policies/dry-run", methods=["GET", "POST"])
-@requires(Permission.POLICY_READ)
+@requires(POLICY_READ)
 def tenant_policy_try(tenant_id: str) -> Response:
     """All rules against a change; with the fields of a rule, also that one, in its form again."""
     found = _tenant(tenant_id)
@@ -240,7 +241,7 @@ def tenant_policy_try(tenant_id: str) -> Response:
 
 
 @bp.post("/policies/dry-run")
-@requires(Permission.POLICY_MANAGE)
+@requires(POLICY_MANAGE)
 def policy_try() -> Response:
     """A rule of the portal that is not saved yet, against a change in one of the organisations."""
     return _try_draft(None, tenants.get(actor(), request.form.get("change.tenant", "")))
@@ -260,7 +261,7 @@ def _try_stored(tenant: Tenant) -> Response:
 def _try_draft(place: Tenant | None, tenant: Tenant) -> Response:
     policies.require_writing(actor(), place.id if place else None)
     policy_id = request.form.get("policy_id", "")
-    row = policies.get(actor(), policy_id, Permission.POLICY_MANAGE) if policy_id else None
+    row = policies.get(actor(), policy_id, POLICY_MANAGE) if policy_id else None
     draft = replace(_read(), id=row.id if row else "", tenant_id=place.id if place else None)
     if row is not None:
         draft = replace(draft, name=row.name, kind=row.kind)

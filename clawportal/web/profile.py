@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, make_response, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.contracts.permissions import DESCRIPTIONS, Permission
+from clawportal.contracts.permissions import SELF, described
 from clawportal.errors import Forbidden, Invalid, Unauthenticated
 from clawportal.http.security import actor, begin_session, current_session, place, portal, requires
 from clawportal.models import User
@@ -25,7 +25,7 @@ LIFETIMES = (30, 90, 365)
 
 
 @bp.get("/profile")
-@requires(Permission.SELF)
+@requires(SELF)
 def profile() -> Response:
     return page_of()
 
@@ -52,10 +52,10 @@ def page_of(status: int = 200, **more: Any) -> Response:
 
 def _token_part() -> dict[str, Any]:
     """What the part with the tokens shows when nothing was sent."""
-    mine = {permission for grant in actor().grants for permission in grant.permissions}
+    mine = portal().permissions.enumerate(*(grant.permissions for grant in actor().grants))
     return {
         "errors": {}, "new_token": None, "tokens": identity.list_tokens(person().id), "typed": {},
-        "rights": [(str(permission), words) for permission, words in DESCRIPTIONS.items() if permission in mine],
+        "rights": described(mine),
     }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def told_errors(problem: Invalid) -> dict[str, str]:
 
 
 @bp.post("/profile/password")
-@requires(Permission.SELF)
+@requires(SELF)
 def password() -> AnyResponse:
     if actor().kind != "user":
         raise Forbidden("A token cannot change the password. Sign in with your password instead.")
@@ -95,7 +95,7 @@ def password() -> AnyResponse:
 
 
 @bp.post("/profile/tokens")
-@requires(Permission.SELF)
+@requires(SELF)
 def tokens() -> Response:
     try:
         days = lifetime(request.form.get("expires_days", ""))
@@ -125,7 +125,7 @@ def typed() -> dict[str, Any]:
 
 
 @bp.post("/profile/tokens/<token_id>/revoke")
-@requires(Permission.SELF)
+@requires(SELF)
 def token_revoke(token_id: str) -> AnyResponse:
     identity.revoke_token(portal(), actor(), person().id, token_id)
     if not fragment():

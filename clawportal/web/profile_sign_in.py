@@ -8,7 +8,7 @@ import segno
 from flask import Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.permissions import SELF
 from clawportal.errors import Invalid
 from clawportal.http.security import actor, current_session, end_session, place, portal, requires
 from clawportal.services.identity import otp, sessions
@@ -21,7 +21,7 @@ from clawportal.web.words import ngettext
 
 
 @bp.post("/profile/sessions/<session_id>/end")
-@requires(Permission.SELF)
+@requires(SELF)
 def session_end(session_id: str) -> AnyResponse:
     if session_id == current_session():
         sessions.require_person(actor())
@@ -32,7 +32,7 @@ def session_end(session_id: str) -> AnyResponse:
 
 
 @bp.post("/profile/sessions/end-others")
-@requires(Permission.SELF)
+@requires(SELF)
 def session_end_others() -> AnyResponse:
     ended = sessions.end_others(portal(), actor(), current_session())
     return _sessions_changed(ngettext("One other session was ended.", "%(num)s other sessions were ended.", ended))
@@ -51,7 +51,7 @@ def _sessions_changed(text: str) -> AnyResponse:
 
 
 @bp.get("/second-factor")
-@requires(Permission.SELF)
+@requires(SELF)
 def otp_required() -> AnyResponse:
     """Where somebody is led whom an organisation asks for a second factor."""
     found = otp.status(actor().id)
@@ -61,7 +61,7 @@ def otp_required() -> AnyResponse:
 
 
 @bp.route("/profile/otp", methods=["GET", "POST"])
-@requires(Permission.SELF)
+@requires(SELF)
 def otp_setup() -> AnyResponse:
     """POST makes a secret, GET shows it; reloading the page shows the same again."""
     sessions.require_person(actor())
@@ -83,7 +83,7 @@ def _setup_page(offer: otp.Offer, errors: dict[str, str] | None = None) -> Respo
 
 
 @bp.post("/profile/otp/enable")
-@requires(Permission.SELF)
+@requires(SELF)
 def otp_enable() -> AnyResponse:
     try:
         codes = otp.enable(portal(), actor(), request.form.get("code", ""), place().address)
@@ -99,7 +99,7 @@ def _codes_page(codes: list[str]) -> Response:
 
 
 @bp.post("/profile/otp/backup")
-@requires(Permission.SELF)
+@requires(SELF)
 def otp_backup() -> AnyResponse:
     try:
         return _codes_page(otp.new_backup_codes(portal(), actor(), request.form.get("backup_code", ""), place().address))
@@ -108,7 +108,7 @@ def otp_backup() -> AnyResponse:
 
 
 @bp.post("/profile/otp/disable")
-@requires(Permission.SELF)
+@requires(SELF)
 def otp_disable() -> AnyResponse:
     form = request.form
     try:

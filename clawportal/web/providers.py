@@ -7,7 +7,8 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.permissions import PORTAL_ROLES, ROLES, Permission
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
+from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS
 from clawportal.errors import Invalid
 from clawportal.http.security import actor, portal, requires
 from clawportal.http.site import external
@@ -24,7 +25,7 @@ _GROUP_FIELDS = {"role": "group_role", "tenant": "group_tenant", "project": "gro
 
 
 @bp.get("/providers")
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def providers() -> Response:
     settings = portal().settings
     return make_response(
@@ -33,7 +34,7 @@ def providers() -> Response:
 
 
 @bp.route("/providers/new", methods=["GET", "POST"])
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def provider_new() -> Response:
     service.require(actor())
     if request.method == "GET":
@@ -46,7 +47,7 @@ def provider_new() -> Response:
 
 
 @bp.route("/providers/<provider_id>", methods=["GET", "POST"])
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def provider(provider_id: str) -> Response:
     known = service.get(actor(), provider_id)
     if request.method == "GET":
@@ -90,7 +91,7 @@ def _form(
         render_template(
             "providers/form.html", values=values, known=known, errors=errors or {}, group_errors=group_errors or {},
             tenant=service.tenant_name(values.tenant_id), tenants=service.tenant_names(actor()),
-            roles=[name for name in ROLES if name not in PORTAL_ROLES], every_role=list(ROLES),
+            roles=[name for name in ROLE_WORDS if name not in PORTAL_ROLES], every_role=list(ROLE_WORDS),
             groups=service.groups(actor(), known.id) if known else (), callback=oidc.callback_of(slug).replace("%E2%80%A6", "…"),
             signed_out=external(url_for("web.login")), typed=request.form if group_errors else {},
         )
@@ -100,7 +101,7 @@ def _form(
 
 
 @bp.post("/providers/check")
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def provider_check() -> Response:
     """The part of the page that says what was found; a page of its own without scripts."""
     wanted, provider_id = _typed(), request.form.get("provider_id") or None
@@ -110,7 +111,7 @@ def provider_check() -> Response:
 
 
 @bp.post("/providers/<provider_id>/remove")
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def provider_remove(provider_id: str) -> Response:
     service.remove(portal(), actor(), provider_id)
     answer: Response = pages.moved(_("The provider was removed."), url_for("web.providers"))
@@ -121,7 +122,7 @@ def provider_remove(provider_id: str) -> Response:
 
 
 @bp.post("/providers/<provider_id>/groups")
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def provider_group_add(provider_id: str) -> Response:
     form: Any = request.form
     try:
@@ -137,7 +138,7 @@ def provider_group_add(provider_id: str) -> Response:
 
 
 @bp.post("/providers/<provider_id>/groups/<group_id>/remove")
-@requires(Permission.PORTAL_ADMIN)
+@requires(PORTAL_ADMIN)
 def provider_group_remove(provider_id: str, group_id: str) -> Response:
     service.unmap(portal(), actor(), provider_id, group_id)
     return _moved(_("The group gives nothing any more."), provider_id)

@@ -12,6 +12,25 @@ from flask_babel import lazy_gettext as _l
 from jinja2.filters import do_filesizeformat
 
 from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.core_permissions import (
+    AUDIT_READ,
+    CLUSTER_MANAGE,
+    CLUSTER_READ,
+    INSTANCE_CHAT,
+    INSTANCE_CONNECT,
+    INSTANCE_CONSOLE,
+    INSTANCE_CREATE,
+    INSTANCE_DELETE,
+    INSTANCE_FILES_READ,
+    INSTANCE_FILES_WRITE,
+    INSTANCE_KILL,
+    INSTANCE_LOGS,
+    INSTANCE_OPERATE,
+    INSTANCE_SHARE,
+    INSTANCE_UPDATE,
+    OPERATION_CONTROL,
+    OPERATION_READ,
+)
 from clawportal.contracts.permissions import Actor, Permission, Scope
 from clawportal.contracts.specs import parse_quantity
 from clawportal.db import db
@@ -35,12 +54,12 @@ _TAKES_TIME = frozenset({"ConfigRead"})
 """What is not so yet, and nothing bad."""
 
 _CAN: dict[str, Permission] = {
-    "logs": Permission.INSTANCE_LOGS, "chat": Permission.INSTANCE_CHAT, "console": Permission.INSTANCE_CONSOLE,
-    "files": Permission.INSTANCE_FILES_READ, "upload": Permission.INSTANCE_FILES_WRITE,
-    "connect": Permission.INSTANCE_CONNECT, "operate": Permission.INSTANCE_OPERATE,
-    "kill": Permission.INSTANCE_KILL, "update": Permission.INSTANCE_UPDATE, "delete": Permission.INSTANCE_DELETE,
-    "changes": Permission.AUDIT_READ,
-    "share": Permission.INSTANCE_SHARE,
+    "logs": INSTANCE_LOGS, "chat": INSTANCE_CHAT, "console": INSTANCE_CONSOLE,
+    "files": INSTANCE_FILES_READ, "upload": INSTANCE_FILES_WRITE,
+    "connect": INSTANCE_CONNECT, "operate": INSTANCE_OPERATE,
+    "kill": INSTANCE_KILL, "update": INSTANCE_UPDATE, "delete": INSTANCE_DELETE,
+    "changes": AUDIT_READ,
+    "share": INSTANCE_SHARE,
 }  # fmt: skip
 
 _KEPT = ("logs", "changes")
@@ -332,7 +351,7 @@ def _size(value: float) -> str:
 
 
 def _cluster(actor: Actor, instance: Any) -> tuple[str, str] | None:
-    found = db.session.get(Cluster, instance.cluster_id) if actor.has(Permission.CLUSTER_READ) else None
+    found = db.session.get(Cluster, instance.cluster_id) if actor.has(CLUSTER_READ) else None
     return (found.id, found.title or found.name) if found else None
 
 
@@ -364,9 +383,9 @@ def _abilities(actor: Actor, instance: Any, adapter: Adapter | None) -> frozense
 def _of_others(actor: Actor, scope: Scope, found: set[str], managed: bool) -> set[str]:
     """What can be done with what somebody else made: little while it is only observed, and never a new configuration."""
     kept = found - _NOT_ADOPTED if managed else found & _OBSERVED
-    if actor.allows(Permission.INSTANCE_DELETE, scope):
+    if actor.allows(INSTANCE_DELETE, scope):
         kept.add("forget")
-    if not managed and actor.allows(Permission.CLUSTER_MANAGE, Scope()) and actor.allows(Permission.INSTANCE_CREATE, scope):
+    if not managed and actor.allows(CLUSTER_MANAGE, Scope()) and actor.allows(INSTANCE_CREATE, scope):
         kept.add("adopt")
     return kept
 
@@ -377,7 +396,7 @@ def operation_rows(actor: Actor, found: Iterable[Operation]) -> list[OperationRo
 
 def operation_row(actor: Actor, operation: Operation) -> OperationRow:
     install = operation.kind == operations.INSTALL
-    control = install and actor.has(Permission.OPERATION_CONTROL)
+    control = install and actor.has(OPERATION_CONTROL)
     return OperationRow(
         id=operation.id,
         kind=operation.kind,
@@ -455,7 +474,7 @@ class Nav:
 
     @property
     def operations(self) -> int:
-        if self.actor is None or not self.actor.has(Permission.OPERATION_READ):
+        if self.actor is None or not self.actor.has(OPERATION_READ):
             return 0
         if "operations" not in self._cache:
             self._cache["operations"] = operations.open_count(self.actor)

@@ -7,7 +7,8 @@ from typing import Any
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.permissions import DESCRIPTIONS, Permission
+from clawportal.contracts.core_permissions import MEMBER_MANAGE, MEMBER_READ
+from clawportal.contracts.permissions import described
 from clawportal.errors import Invalid
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.tenancy import members, service_accounts, tenants
@@ -19,7 +20,7 @@ from clawportal.web.words import gettext as _
 
 
 @bp.post("/tenants/<tenant_id>/service-accounts")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def service_account_create(tenant_id: str) -> Response:
     form = request.form
     name, role, words = form.get("service_name", "").strip(), form.get("role", ""), form.get("description", "")
@@ -33,27 +34,27 @@ def service_account_create(tenant_id: str) -> Response:
 
 
 @bp.get("/tenants/<tenant_id>/service-accounts/<account_id>", endpoint="service_account")
-@requires(Permission.MEMBER_READ)
+@requires(MEMBER_READ)
 def service_account_show(tenant_id: str, account_id: str) -> Response:
     return _show(tenant_id, account_id)
 
 
 def _show(tenant_id: str, account_id: str, status: int = 200, **context: Any) -> Response:
     who = actor()
-    found = tenants.get(who, tenant_id, Permission.MEMBER_READ)
+    found = tenants.get(who, tenant_id, MEMBER_READ)
     account = service_accounts.get(who, tenant_id, account_id)
     mine = service_accounts.rights_of(portal(), who, tenant_id, account_id)
     given: dict[str, Any] = {"new_token": None, "typed": {}} | context
     return tenant_page(
-        "service_account", found, "members", status=status, account=account, roles=members.roles(who, tenant_id),
+        "service_account", found, "members", status=status, account=account, roles=members.roles(portal(), who, tenant_id),
         tokens=service_accounts.tokens(who, tenant_id, account_id),
         grants=[grant for grant in members.given(who, tenant_id) if grant.user_id == account_id],
-        rights=[(str(permission), words) for permission, words in DESCRIPTIONS.items() if permission in mine], **given,
+        rights=described(mine), **given,
     )  # fmt: skip
 
 
 @bp.post("/tenants/<tenant_id>/service-accounts/<account_id>")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def service_account_change(tenant_id: str, account_id: str) -> Response:
     form = request.form
     active = {"on": True, "off": False}.get(form.get("active", ""))
@@ -67,14 +68,14 @@ def service_account_change(tenant_id: str, account_id: str) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/service-accounts/<account_id>/delete")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def service_account_delete(tenant_id: str, account_id: str) -> Response:
     service_accounts.delete(portal(), actor(), tenant_id, account_id)
     return pages.moved(_("The service account was deleted. Its tokens are refused."), url_for("web.members", tenant_id=tenant_id))
 
 
 @bp.post("/tenants/<tenant_id>/service-accounts/<account_id>/tokens")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def service_token_create(tenant_id: str, account_id: str) -> Response:
     """The new token is in this answer and never again."""
     try:
@@ -88,7 +89,7 @@ def service_token_create(tenant_id: str, account_id: str) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/service-accounts/<account_id>/tokens/<token_id>/revoke")
-@requires(Permission.MEMBER_MANAGE)
+@requires(MEMBER_MANAGE)
 def service_token_revoke(tenant_id: str, account_id: str, token_id: str) -> Response:
     service_accounts.revoke_token(portal(), actor(), tenant_id, account_id, token_id)
     back = url_for("web.service_account", tenant_id=tenant_id, account_id=account_id)

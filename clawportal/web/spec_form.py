@@ -17,7 +17,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal.contracts import layers as layering
 from clawportal.contracts.adapters import Adapter
-from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.core_permissions import EVENT_READ, INSTANCE_CREATE, INSTANCE_UPDATE
+from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem, SettingForbidden
 from clawportal.http import forms
@@ -76,7 +77,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 @bp.route("/instances/new", methods=["GET", "POST"])
-@requires(Permission.INSTANCE_CREATE)
+@requires(INSTANCE_CREATE)
 def instance_new() -> AnyResponse:
     if request.method == "GET":
         return _page(_fresh(actor(), request.args.get("adapter", "")))
@@ -219,9 +220,9 @@ def _key(draft: Draft) -> str:
 
 
 @bp.route("/instances/<instance_id>/edit", methods=["GET", "POST"])
-@requires(Permission.INSTANCE_UPDATE)
+@requires(INSTANCE_UPDATE)
 def instance_edit(instance_id: str) -> AnyResponse:
-    instance = instances.get(actor(), instance_id, Permission.INSTANCE_UPDATE)
+    instance = instances.get(actor(), instance_id, INSTANCE_UPDATE)
     if instance.desired == Desired.DELETED:
         raise Conflict(f"{instance.name} is being deleted.")
     if instance.foreign_id:
@@ -277,7 +278,7 @@ def _save(draft: Draft, instance: Instance) -> AnyResponse:
 
 
 def _what_happened(draft: Draft, now: Instance) -> edit_conflict.Stale:
-    events = event_log.feed(actor(), instance_id=now.id, limit=50) if actor().has(Permission.EVENT_READ) else []
+    events = event_log.feed(actor(), instance_id=now.id, limit=50) if actor().has(EVENT_READ) else []
     last = next((event for event in events if event.kind.endswith("_requested")), None)
     stored = dict(edit_conflict.flat(now.spec))
     changes = [
@@ -410,14 +411,14 @@ def _request_id() -> str:
 
 
 def _projects(who: Actor) -> list[ProjectOption]:
-    choices = tenancy.projects(who, Permission.INSTANCE_CREATE)
+    choices = tenancy.projects(who, INSTANCE_CREATE)
     several = len({choice.tenant_id for choice in choices}) > 1
     return [ProjectOption(c.id, f"{c.tenant_title} / {c.title or c.name}" if several else c.title or c.name) for c in choices]
 
 
 def _clusters(who: Actor) -> list[Cluster]:
     """Those that take new instances in one of the projects to choose from; which fits to which is checked with the rest."""
-    tenants = {choice.tenant_id for choice in tenancy.projects(who, Permission.INSTANCE_CREATE)}
+    tenants = {choice.tenant_id for choice in tenancy.projects(who, INSTANCE_CREATE)}
     return [cluster for cluster in clusters.usable(tenants) if not cluster.cordoned]
 
 

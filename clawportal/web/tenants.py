@@ -7,7 +7,23 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.permissions import Permission, Scope
+from clawportal.contracts.core_permissions import (
+    CATALOG_READ,
+    MEMBER_MANAGE,
+    MEMBER_READ,
+    POLICY_MANAGE,
+    POLICY_READ,
+    PROJECT_MANAGE,
+    QUOTA_MANAGE,
+    QUOTA_PROJECT,
+    QUOTA_READ,
+    ROLE_MANAGE,
+    TENANT_CREATE,
+    TENANT_DELETE,
+    TENANT_READ,
+    TENANT_UPDATE,
+)
+from clawportal.contracts.permissions import SELF, Scope
 from clawportal.errors import Forbidden, Invalid
 from clawportal.http import inside
 from clawportal.http.paging import paging
@@ -21,10 +37,10 @@ from clawportal.web.pages import bp
 from clawportal.web.words import gettext as _
 
 _CAN = {
-    "update": Permission.TENANT_UPDATE, "delete": Permission.TENANT_DELETE, "projects": Permission.PROJECT_MANAGE,
-    "members": Permission.MEMBER_READ, "manage": Permission.MEMBER_MANAGE, "roles": Permission.ROLE_MANAGE,
-    "quota": Permission.QUOTA_READ, "set_quota": Permission.QUOTA_MANAGE, "project_quota": Permission.QUOTA_PROJECT,
-    "policies": Permission.POLICY_READ, "write_policies": Permission.POLICY_MANAGE,
+    "update": TENANT_UPDATE, "delete": TENANT_DELETE, "projects": PROJECT_MANAGE,
+    "members": MEMBER_READ, "manage": MEMBER_MANAGE, "roles": ROLE_MANAGE,
+    "quota": QUOTA_READ, "set_quota": QUOTA_MANAGE, "project_quota": QUOTA_PROJECT,
+    "policies": POLICY_READ, "write_policies": POLICY_MANAGE,
 }  # fmt: skip
 
 
@@ -47,7 +63,7 @@ def tenant_page(template: str, tenant: Tenant, tab: str, *, status: int = 200, *
 
 
 @bp.get("/tenants", endpoint="tenants")
-@requires(Permission.TENANT_READ)
+@requires(TENANT_READ)
 def tenants_index() -> Response:
     return _index()
 
@@ -56,7 +72,7 @@ def _index(status: int = 200, **context: Any) -> Response:
     page, text = paging(), request.args.get("q", "").strip()[:200]
     found = whole(page, lambda which: tenants.listing(actor(), text=text, which=which))
     given: dict[str, Any] = {"errors": {}, "values": {}} | context
-    may_create = actor().allows(Permission.TENANT_CREATE, Scope())
+    may_create = actor().allows(TENANT_CREATE, Scope())
     answer = make_response(
         render_template(
             "tenants/index.html", tenants=found.items, page=rows.paged(found, page), q=text,
@@ -68,7 +84,7 @@ def _index(status: int = 200, **context: Any) -> Response:
 
 
 @bp.post("/tenants")
-@requires(Permission.TENANT_CREATE)
+@requires(TENANT_CREATE)
 def tenant_create() -> Response:
     try:
         made = tenants.create(portal(), actor(), request.form.get("name", "").strip(), request.form.get("title", ""))
@@ -78,7 +94,7 @@ def tenant_create() -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/enter")
-@requires(Permission.TENANT_READ)
+@requires(TENANT_READ)
 def tenant_enter(tenant_id: str) -> Response:
     if actor().kind != "user":
         raise Forbidden("Only a browser is inside an organisation. A token says by ids what it means.")
@@ -88,7 +104,7 @@ def tenant_enter(tenant_id: str) -> Response:
 
 
 @bp.post("/tenants/leave")
-@requires(Permission.SELF)
+@requires(SELF)
 def tenant_leave() -> Response:
     inside.choose(None)
     return pages.moved(_("You see everything again that you have rights to."), url_for("web.home"))
@@ -98,7 +114,7 @@ def tenant_leave() -> Response:
 
 
 @bp.get("/tenants/<tenant_id>")
-@requires(Permission.TENANT_READ)
+@requires(TENANT_READ)
 def tenant(tenant_id: str) -> Response:
     return _overview(tenants.get(actor(), tenant_id))
 
@@ -111,7 +127,7 @@ def _overview(found: Tenant, status: int = 200, **context: Any) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/projects")
-@requires(Permission.PROJECT_MANAGE)
+@requires(PROJECT_MANAGE)
 def project_create(tenant_id: str) -> Response:
     try:
         name, title = request.form.get("name", "").strip(), request.form.get("title", "")
@@ -123,9 +139,9 @@ def project_create(tenant_id: str) -> Response:
 
 
 @bp.route("/tenants/<tenant_id>/settings", methods=["GET", "POST"])
-@requires(Permission.TENANT_UPDATE)
+@requires(TENANT_UPDATE)
 def tenant_settings(tenant_id: str) -> Response:
-    found = tenants.get(actor(), tenant_id, Permission.TENANT_UPDATE)
+    found = tenants.get(actor(), tenant_id, TENANT_UPDATE)
     if request.method == "GET":
         return _settings(found)
     form = request.form
@@ -150,7 +166,7 @@ def _settings(found: Tenant, status: int = 200, **context: Any) -> Response:
 
 
 @bp.post("/tenants/<tenant_id>/quota")
-@requires(Permission.QUOTA_MANAGE)
+@requires(QUOTA_MANAGE)
 def tenant_quota(tenant_id: str) -> Response:
     try:
         quotas.set_tenant(portal(), actor(), tenant_id, _limits())
@@ -169,7 +185,7 @@ def _limits() -> quotas.Limits:
 
 
 @bp.route("/tenants/<tenant_id>/delete", methods=["GET", "POST"])
-@requires(Permission.TENANT_DELETE)
+@requires(TENANT_DELETE)
 def tenant_delete(tenant_id: str) -> Response:
     losses = tenants.tenant_losses(actor(), tenant_id)
     if request.method == "GET":
@@ -203,7 +219,7 @@ def _delete_page(losses: tenants.Losses, back: str, problem: Invalid | None = No
 
 
 @bp.get("/projects/<project_id>")
-@requires(Permission.CATALOG_READ)
+@requires(CATALOG_READ)
 def project(project_id: str) -> Response:
     return project_page(tenants.get_project(actor(), project_id))
 
@@ -212,12 +228,12 @@ def project_page(found: Project, status: int = 200, **context: Any) -> Response:
     can = abilities(Scope(found.tenant_id, found.id))
     who = actor()
     given: dict[str, Any] = {"errors": {}, "values": {}} | context
-    if who.allows(Permission.QUOTA_READ, Scope(found.tenant_id, found.id)):
+    if who.allows(QUOTA_READ, Scope(found.tenant_id, found.id)):
         limits, used = quotas.of_project(portal(), who, found.id)
         given = {"limits": limits, "bars": quotas.bars(limits, used)} | given
-    if who.allows(Permission.MEMBER_READ, Scope(found.tenant_id)):
+    if who.allows(MEMBER_READ, Scope(found.tenant_id)):
         shared = [grant for grant in members.given(who, found.tenant_id) if grant.project_id == found.id]
-        roles = [role for role in members.roles(who, found.tenant_id) if role.givable and role.name != "guest"]
+        roles = [role for role in members.roles(portal(), who, found.tenant_id) if role.givable and role.name != "guest"]
         given = {"shared": shared, "roles": roles, "people": members.names(who, found.tenant_id)} | given
     answer = make_response(
         render_template("tenants/project.html", project=found, can=can, tenant_title=tenants.title_of(found.tenant_id), **given)
@@ -227,7 +243,7 @@ def project_page(found: Project, status: int = 200, **context: Any) -> Response:
 
 
 @bp.post("/projects/<project_id>")
-@requires(Permission.PROJECT_MANAGE)
+@requires(PROJECT_MANAGE)
 def project_rename(project_id: str) -> Response:
     try:
         tenants.rename_project(portal(), actor(), project_id, request.form.get("title", ""))
@@ -237,7 +253,7 @@ def project_rename(project_id: str) -> Response:
 
 
 @bp.post("/projects/<project_id>/quota")
-@requires(Permission.QUOTA_PROJECT)
+@requires(QUOTA_PROJECT)
 def project_quota(project_id: str) -> Response:
     try:
         quotas.set_project(portal(), actor(), project_id, _limits())
@@ -248,9 +264,9 @@ def project_quota(project_id: str) -> Response:
 
 
 @bp.route("/projects/<project_id>/delete", methods=["GET", "POST"])
-@requires(Permission.PROJECT_MANAGE)
+@requires(PROJECT_MANAGE)
 def project_delete(project_id: str) -> Response:
-    found = tenants.get_project(actor(), project_id, Permission.PROJECT_MANAGE)
+    found = tenants.get_project(actor(), project_id, PROJECT_MANAGE)
     losses, tenant_id, choice = tenants.project_losses(actor(), project_id), found.tenant_id, request.form.get("instances", "")
     if request.method == "GET":
         return _delete_page(losses, url_for("web.project", project_id=project_id), tenant=False)

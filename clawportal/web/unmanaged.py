@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, make_response, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import CLUSTER_MANAGE, INSTANCE_CREATE, INSTANCE_READ
 from clawportal.errors import Conflict, Invalid, Unavailable, Unsupported
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.clusters import clusters
@@ -20,10 +20,10 @@ from clawportal.web.words import told
 
 
 @bp.get("/clusters/<cluster_id>/foreign")
-@requires(Permission.CLUSTER_MANAGE)
+@requires(CLUSTER_MANAGE)
 def cluster_foreign(cluster_id: str) -> str:
     """Asks the cluster; one that does not answer says so here."""
-    row = clusters.get(actor(), cluster_id, Permission.CLUSTER_MANAGE)
+    row = clusters.get(actor(), cluster_id, CLUSTER_MANAGE)
     context: dict[str, Any] = {"cluster": row, "found": [], "problem": None, "titles": _titles()}
     try:
         context["found"] = unmanaged.listing(portal(), actor(), row.id)
@@ -33,10 +33,10 @@ def cluster_foreign(cluster_id: str) -> str:
 
 
 @bp.route("/clusters/<cluster_id>/foreign/<name>", methods=["GET", "POST"])
-@requires(Permission.CLUSTER_MANAGE)
+@requires(CLUSTER_MANAGE)
 def cluster_import(cluster_id: str, name: str) -> AnyResponse:
     one = unmanaged.get(portal(), actor(), cluster_id, name)
-    cluster = clusters.get(actor(), cluster_id, Permission.CLUSTER_MANAGE)
+    cluster = clusters.get(actor(), cluster_id, CLUSTER_MANAGE)
     if request.method == "GET":
         version = "" if one.version == unmanaged.UNKNOWN else one.version
         values = {"name": unmanaged.default_name(one.item.name), "adapter": one.adapter, "version": version, "project": ""}
@@ -55,7 +55,7 @@ def cluster_import(cluster_id: str, name: str) -> AnyResponse:
 def _page(
     cluster: Any, one: unmanaged.Found, values: dict[str, str], errors: dict[str, str] | None = None, status: int = 200
 ) -> Response:
-    choices = tenancy.projects(actor(), Permission.INSTANCE_CREATE)
+    choices = tenancy.projects(actor(), INSTANCE_CREATE)
     several = len({choice.tenant_id for choice in choices}) > 1
     projects = [
         (choice.id, f"{choice.tenant_title} / {choice.title or choice.name}" if several else choice.title or choice.name)
@@ -76,7 +76,7 @@ def _titles() -> dict[str, str]:
 
 
 @bp.post("/instances/<instance_id>/<any(adopt, forget):action>")
-@requires(Permission.INSTANCE_READ)
+@requires(INSTANCE_READ)
 def instance_takeover(instance_id: str, action: str) -> AnyResponse:
     if action == "forget":
         row = unmanaged.forget(portal(), actor(), instance_id)

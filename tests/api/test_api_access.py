@@ -11,9 +11,17 @@ import pytest
 from flask import Flask
 
 from clawportal.api._layer import OPERATIONS
-from clawportal.contracts.permissions import ROLES, Permission
+from clawportal.contracts.core_permissions import (
+    INSTANCE_CREATE,
+    INSTANCE_DELETE,
+    INSTANCE_KILL,
+    INSTANCE_OPERATE,
+    INSTANCE_UPDATE,
+)
+from clawportal.contracts.permissions import Permission
 from clawportal.http.security import MARK
 from tests.conftest import PASSWORD, People, Person, make_cluster, make_provider, portal_of
+from tests.core_roles import ROLES
 
 PUBLIC = {"healthz", "readyz", "trade_password", "get_openapi", "log_in", "refresh_tokens", "verify_otp"}
 BODIES: dict[str, Any] = {
@@ -169,14 +177,14 @@ def what_changed(owner: Person, ids: dict[str, str]) -> list[str]:
 
 
 CHANGES = {
-    "stop_instance": Permission.INSTANCE_OPERATE,
-    "restart_instance": Permission.INSTANCE_OPERATE,
-    "kill_instance": Permission.INSTANCE_KILL,
-    "rekey_instance": Permission.INSTANCE_UPDATE,
-    "change_instance": Permission.INSTANCE_UPDATE,
-    "replace_instance": Permission.INSTANCE_UPDATE,
-    "delete_instance": Permission.INSTANCE_DELETE,
-    "create_instance": Permission.INSTANCE_CREATE,
+    "stop_instance": INSTANCE_OPERATE,
+    "restart_instance": INSTANCE_OPERATE,
+    "kill_instance": INSTANCE_KILL,
+    "rekey_instance": INSTANCE_UPDATE,
+    "change_instance": INSTANCE_UPDATE,
+    "replace_instance": INSTANCE_UPDATE,
+    "delete_instance": INSTANCE_DELETE,
+    "create_instance": INSTANCE_CREATE,
 }
 
 

@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 
 from clawportal.api import _layer
 from clawportal.api._openapi import document
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.permissions import SELF
 from tests.conftest import Person, wait_for
 
 
@@ -191,9 +191,9 @@ def test_an_operation_needs_a_permission_or_a_reason() -> None:
     with pytest.raises(TypeError, match="permission"):
         _layer.op("GET", "/x", tags=("X",), summary="x")
     with pytest.raises(TypeError, match="permission"):
-        _layer.op("GET", "/x", tags=("X",), summary="x", permission=Permission.SELF, public="why")
+        _layer.op("GET", "/x", tags=("X",), summary="x", permission=SELF, public="why")
     with pytest.raises(TypeError, match="do not agree"):
-        _layer.op("GET", "/x/{y}", tags=("X",), summary="x", permission=Permission.SELF)(lambda: None)
+        _layer.op("GET", "/x/{y}", tags=("X",), summary="x", permission=SELF)(lambda: None)
     assert len(_layer.OPERATIONS) == before
 
 

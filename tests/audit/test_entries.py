@@ -11,7 +11,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from clawportal import clock
-from clawportal.contracts.permissions import SYSTEM, Actor, Grant, Permission
+from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant
 from clawportal.db import db, transaction
 from clawportal.models import AuditEntry
 from clawportal.services import practice
@@ -25,7 +25,7 @@ from tests.conftest import People
 from tests.core.world import World
 
 SECRET = "sk-verysecretvalue-0123456789"
-EVERYTHING = frozenset(Permission)
+EVERYTHING = ALL
 
 
 def kim() -> Actor:

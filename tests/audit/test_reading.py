@@ -13,7 +13,8 @@ import pytest
 from flask import Flask
 
 from clawportal import clock
-from clawportal.contracts.permissions import SYSTEM, Actor, Grant, Permission
+from clawportal.contracts.core_permissions import INSTANCE_READ
+from clawportal.contracts.permissions import SYSTEM, Actor, Grant
 from clawportal.errors import Problem
 from clawportal.http import audited
 from clawportal.origin import Origin
@@ -279,7 +280,7 @@ def test_a_flood_of_different_ones_is_bounded() -> None:
 def test_a_flood_hides_nothing_but_itself() -> None:
     """A guest's 260 tries leave room for those of others, of the same tenant and of others; and are counted as the guest's."""
     held = Refusals(lambda: 0.0)
-    team = (Grant(frozenset({Permission.INSTANCE_READ}), tenant_id="t1"),)
+    team = (Grant(frozenset({INSTANCE_READ}), tenant_id="t1"),)
     guest, member = Actor("guest", "guest", grants=team), Actor("kim", "kim", grants=team)
 
     def told(actor: Actor, number: int, address: str = "192.0.2.1") -> list[Pending]:
@@ -296,7 +297,7 @@ def test_a_flood_from_many_addresses_is_bounded() -> None:
     held = Refusals(lambda: 0.0)
     written = sum(len(held.add(refusal(number, f"10.{number // 250}.{number % 250}.1"))) for number in range(5000))
     assert written <= OF_ALL and len(held.add(Pending("x", Actor("kim", "kim", grants=(
-        Grant(frozenset({Permission.INSTANCE_READ}), tenant_id="t1"),)), "x", "1", result=REFUSED, status=404))) == 1  # fmt: skip
+        Grant(frozenset({INSTANCE_READ}), tenant_id="t1"),)), "x", "1", result=REFUSED, status=404))) == 1  # fmt: skip
     assert len(held.due(everything=True)) < 300
 
 

@@ -12,16 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from clawportal.contracts.core_permissions import CATALOG_READ, EVENT_READ, INSTANCE_KILL, INSTANCE_READ, OPERATION_READ
 from clawportal.contracts.permissions import (
-    DESCRIPTIONS,
+    ALL,
     PORTAL_ROLES,
-    ROLES,
     SYSTEM,
     Actor,
     Grant,
     Permission,
     Scope,
-    role_grants,
 )
 from clawportal.db import db, transaction
 from clawportal.errors import Forbidden, NotFound
@@ -31,11 +30,12 @@ from clawportal.services.fleet import instances, operations
 from clawportal.services.fleet.instances import Filters
 from clawportal.services.rights import access
 from tests.core.world import World
+from tests.core_roles import CORE, ROLES
 
 MODELS: tuple[Any, ...] = (Instance, Project, Operation, EventRow)
 READS = {
-    Instance: Permission.INSTANCE_READ, Project: Permission.CATALOG_READ, Operation: Permission.OPERATION_READ,
-    EventRow: Permission.EVENT_READ,
+    Instance: INSTANCE_READ, Project: CATALOG_READ, Operation: OPERATION_READ,
+    EventRow: EVENT_READ,
 }  # fmt: skip
 
 
@@ -108,11 +108,11 @@ def _reach(model: Any, row: Any, actor: Actor, permission: Permission) -> Any:
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("permission", Permission)
+@pytest.mark.parametrize("permission", CORE)
 def test_every_role_and_permission(scene: Scene, role: str, permission: Permission) -> None:
     with scene.world.context():
         tenant = None if role in PORTAL_ROLES else scene.tenants[0]
-        actor = Actor("u", "u", grants=tuple(role_grants(role, tenant, "test")))
+        actor = Actor("u", "u", grants=tuple(CORE.role_grants(role, tenant, "test")))
         agree(actor, permission)
         for index, instance_id in enumerate(scene.instances):
             mine = (index < 4 or role in PORTAL_ROLES) and role != "guest"
@@ -132,9 +132,9 @@ def test_every_role_and_permission(scene: Scene, role: str, permission: Permissi
 
 def test_a_reader_without_the_right_is_told_so_in_words(scene: Scene) -> None:
     with scene.world.context():
-        viewer = Actor("u", "u", grants=tuple(role_grants("viewer", scene.tenants[0], "test")))
+        viewer = Actor("u", "u", grants=tuple(CORE.role_grants("viewer", scene.tenants[0], "test")))
         with pytest.raises(Forbidden, match="End instances at once"):
-            access.get_or_404(Instance, scene.instances[0], viewer, Permission.INSTANCE_KILL)
+            access.get_or_404(Instance, scene.instances[0], viewer, INSTANCE_KILL)
 
 
 grants = st.lists(
@@ -163,7 +163,7 @@ def test_made_up_grants(scene: Scene, wanted: list[tuple[set[Permission], Any, A
 
 def test_operations_of_another_tenant_are_not_listed(scene: Scene) -> None:
     with scene.world.context():
-        mine = Actor("u", "u", grants=tuple(role_grants("operator", scene.tenants[0], "test")))
+        mine = Actor("u", "u", grants=tuple(CORE.role_grants("operator", scene.tenants[0], "test")))
         page = operations.listing(mine)
         assert {row.tenant_id for row in page.items} == {scene.tenants[0], None}
         assert {row.kind for row in page.items if row.tenant_id is None} == {operations.INSTALL}, "installs are of the machine"
@@ -181,18 +181,22 @@ def test_operations_of_another_tenant_are_not_listed(scene: Scene) -> None:
 
 
 def test_every_permission_has_words_and_is_in_a_role() -> None:
-    assert set(DESCRIPTIONS) == set(Permission)
-    assert set().union(*ROLES.values()) == set(Permission)
+    assert all(permission.description for permission in CORE)
+    held = {role: CORE.enumerate(permissions) for role, permissions in ROLES.items()}
+    assert held["portal-admin"] == CORE.declared and ROLES["portal-admin"] is ALL
+    for permission in CORE:
+        inside = [role for role, permissions in held.items() if permission in permissions and role not in PORTAL_ROLES]
+        assert bool(inside) != permission.portal_only, permission
 
 
 def test_a_role_without_a_tenant_gives_nothing() -> None:
     """A membership that lost its tenant must not become one in all of them."""
     for role in ROLES:
-        held = list(role_grants(role, None, "test"))
+        held = list(CORE.role_grants(role, None, "test"))
         assert (len(held) == 1) == (role in PORTAL_ROLES)
-    assert list(role_grants("no-such-role", "t", "test")) == []
+    assert list(CORE.role_grants("no-such-role", "t", "test")) == []
     for role in PORTAL_ROLES:
-        assert list(role_grants(role, "t", "test")) == [], "a membership in a tenant never reaches the whole portal"
+        assert list(CORE.role_grants(role, "t", "test")) == [], "a membership in a tenant never reaches the whole portal"
 
 
 @pytest.mark.parametrize("role", ["viewer", "tenant-admin"])
@@ -215,7 +219,7 @@ def test_an_ambiguous_project_is_asked_back(scene: Scene) -> None:
         with pytest.raises(Invalid, match="use the id"):
             tenancy.project_for_create(SYSTEM, "p0")
         assert tenancy.project_for_create(SYSTEM, scene.projects[0]).id == scene.projects[0]
-        other = Actor("u", "u", grants=tuple(role_grants("tenant-admin", scene.tenants[1], "test")))
+        other = Actor("u", "u", grants=tuple(CORE.role_grants("tenant-admin", scene.tenants[1], "test")))
         assert tenancy.project_for_create(other, "p0").id == scene.projects[2]
         with pytest.raises(Invalid, match="no project"):
             tenancy.project_for_create(other, scene.projects[0])
@@ -224,8 +228,8 @@ def test_an_ambiguous_project_is_asked_back(scene: Scene) -> None:
 
 
 def test_covers_narrows_level_by_level() -> None:
-    everything = Grant(frozenset(Permission))
-    inside = Grant(frozenset(Permission), "t", "p", "i")
+    everything = Grant(ALL)
+    inside = Grant(ALL, "t", "p", "i")
     assert everything.covers(Scope()) and everything.covers(Scope("t", "p", "i"))
     assert inside.covers(Scope("t", "p", "i"))
     for scope in (Scope(), Scope("t"), Scope("t", "p"), Scope("x", "p", "i"), Scope("t", "x", "i")):

@@ -10,7 +10,8 @@ import pluggy
 import pytest
 from sqlalchemy import func, select
 
-from clawportal.contracts.permissions import ROLES, SYSTEM, Actor, Grant, Permission, narrowed
+from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
+from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant, narrowed
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, PolicyRefused
@@ -21,9 +22,10 @@ from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal.services.policies import Rule, Trial
 from clawportal.services.tenancy import tenants
 from tests.core.world import World
+from tests.core_roles import ROLES
 
 NO_ECHO = Rule("no-echo", "adapters", {"allowed": ["nanobot"]}, title="Only nanobot", remedy="Choose nanobot.")
-ANYBODY = Actor("kim", "kim", grants=(Grant(frozenset(Permission)),))
+ANYBODY = Actor("kim", "kim", grants=(Grant(ALL),))
 
 
 def member(tenant_id: str, role: str = "tenant-admin", project_id: str | None = None) -> Actor:
@@ -209,7 +211,7 @@ def test_who_reads_and_who_writes(still: World, role: str) -> None:
     with still.context() as portal:
         actor = member(home(), role)
         row = policies.create(portal, ANYBODY, home(), NO_ECHO)
-        reads, writes = Permission.POLICY_READ in ROLES[role], Permission.POLICY_MANAGE in ROLES[role]
+        reads, writes = POLICY_READ in ROLES[role], POLICY_MANAGE in ROLES[role]
         assert reads == (role != "guest") and writes == (role == "tenant-admin")
         assert policies.listing(actor).total == int(reads)
         if reads:

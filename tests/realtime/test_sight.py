@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from clawportal import clock
+from clawportal.contracts.core_permissions import INSTANCE_LOGS, INSTANCE_READ, OPERATION_READ
 from clawportal.contracts.events import Event
-from clawportal.contracts.permissions import Actor, Grant, Permission
+from clawportal.contracts.permissions import Actor, Grant
 from clawportal.services.live import audience
 from clawportal.services.live.audience import Changed
 
-READ = frozenset({Permission.INSTANCE_READ})
-BOTH = frozenset({Permission.INSTANCE_READ, Permission.OPERATION_READ})
+READ = frozenset({INSTANCE_READ})
+BOTH = frozenset({INSTANCE_READ, OPERATION_READ})
 PROJECTS = {"i1": "p1", "i2": "p2", "i3": "p3"}
 CHANGES = [Changed("a", "i1", "o1"), Changed("a", "i2", "o2"), Changed("b", "i3", "o3"), Changed(None, None, "install")]
 
@@ -27,7 +28,7 @@ CHANGES = [Changed("a", "i1", "o1"), Changed("a", "i2", "o2"), Changed("b", "i3"
         ([Grant(BOTH, None, None, "i3")], ["i3"], ["o3", "install"]),
         ([Grant(BOTH, "a", None, "i3")], [], ["install"]),
         ([Grant(READ, "a", "p1"), Grant(BOTH, "b")], ["i1", "i3"], ["o3", "install"]),
-        ([Grant(frozenset({Permission.INSTANCE_LOGS}))], [], []),
+        ([Grant(frozenset({INSTANCE_LOGS}))], [], []),
     ],
 )
 def test_told(grants: list[Grant], instances: list[str], operations: list[str]) -> None:

@@ -16,12 +16,13 @@ from flask_socketio import ConnectionRefusedError, SocketIOTestClient
 from sqlalchemy import delete, update
 
 from clawportal import clock
-from clawportal.contracts.permissions import ROLES, Permission
+from clawportal.contracts.permissions import Permission
 from clawportal.db import db, transaction
 from clawportal.models import ApiToken, Membership, User, UserSession
 from clawportal.realtime.people import UNAUTHENTICATED
 from clawportal.services.identity import clients
 from tests.conftest import People, Person, make_person, portal_of
+from tests.core_roles import ROLES
 from tests.rights.proofs import ended_cookie, refused, signed_in
 from tests.rights.test_isolation import FAKE, make_ids
 

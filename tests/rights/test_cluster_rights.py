@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from clawportal.contracts.permissions import PORTAL_ROLES, ROLES, Actor, Permission, narrowed, role_grants
+from clawportal.contracts.core_permissions import CLUSTER_MANAGE, CLUSTER_READ
+from clawportal.contracts.permissions import PORTAL_ROLES, Actor, Permission, narrowed
 from clawportal.db import db
 from clawportal.errors import Forbidden, NotFound
 from clawportal.models import Cluster
 from clawportal.services.clusters import clusters
 from clawportal.services.rights import access
 from tests.conftest import People, counted_sql, make_cluster, make_person
+from tests.core_roles import CORE, ROLES
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -21,19 +23,19 @@ def test_lists_and_checks_agree(people: People, role: str) -> None:
         make_cluster(people.owner.app, name, tenants)
     ours = people.owner.get("tenants").get_json()["items"][0]["id"]
     with people.owner.app.app_context():
-        actor = Actor("a", "a", grants=tuple(role_grants(role, None if role in PORTAL_ROLES else ours, "a test")))
+        actor = Actor("a", "a", grants=tuple(CORE.role_grants(role, None if role in PORTAL_ROLES else ours, "a test")))
         for who, meant in ((actor, {"local", "for-all", "ours"}), (narrowed(actor, people.acme), {"local", "for-all", "theirs"})):
             inside = role in PORTAL_ROLES or who is actor
             everywhere = {"local", "for-all", "ours", "theirs", "nobodys"} if role in PORTAL_ROLES and who is actor else meant
-            expected = everywhere if Permission.CLUSTER_READ in ROLES[role] and inside else set()
+            expected = everywhere if CLUSTER_READ in ROLES[role] and inside else set()
             assert {row.name for row in clusters.listing(who).items} == expected, (role, who is actor)
             for row in db.session.scalars(select(Cluster)).all():
-                for permission in (Permission.CLUSTER_READ, Permission.CLUSTER_MANAGE):
+                for permission in (CLUSTER_READ, CLUSTER_MANAGE):
                     _reaches(who, row, permission, row.name in expected)
 
 
 def _reaches(who: Actor, row: Cluster, permission: Permission, seen: bool) -> None:
-    allowed = seen and (permission is Permission.CLUSTER_READ or who.allows(permission, access.scope_of(row)))
+    allowed = seen and (permission == CLUSTER_READ or who.allows(permission, access.scope_of(row)))
     try:
         access.get_or_404(Cluster, row.id, who, permission)
         reached = True

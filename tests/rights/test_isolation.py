@@ -24,6 +24,7 @@ from clawportal.db import db
 from clawportal.models import ApiToken, AuditEntry, Invitation
 from clawportal.models import Operation as OperationRow
 from tests.conftest import People, Person, make_cluster, make_people, make_person, make_provider
+from tests.core_roles import ROLES
 
 NO_THING = {"port", "kind", "path", "filename", "action", "verb", "text", "name", "page"}
 """Parts of a path that name nothing that belongs to a tenant."""
@@ -164,7 +165,6 @@ def test_nobody_and_the_revoked_get_401(people: People) -> None:
 @pytest.mark.parametrize("role", ["guest", "viewer", "auditor", "operator", "developer"])
 def test_lesser_roles_are_told_no_and_change_nothing(people: People, role: str) -> None:
     """Every change that the role has no right to gives 403 or, where they cannot see the thing, 404."""
-    from clawportal.contracts.permissions import ROLES
 
     ids = make_ids(people)
     person = make_person(people.owner.app, "lesser", role, "default")

@@ -6,6 +6,16 @@ from typing import Any
 
 import pytest
 
+from clawportal.contracts.core_permissions import (
+    CATALOG_READ,
+    CLUSTER_READ,
+    INSTANCE_CONSOLE,
+    INSTANCE_CREATE,
+    INSTANCE_READ,
+    INSTANCE_UPDATE,
+    TENANT_READ,
+    TENANT_UPDATE,
+)
 from clawportal.contracts.permissions import SYSTEM, Permission, Scope
 from clawportal.db import db, transaction
 from clawportal.models import Instance
@@ -45,13 +55,13 @@ def with_role(owner: Person, name: str, *rights: Permission) -> Person:
 def cast(people: People) -> dict[str, tuple[Person, bool]]:
     """Everybody who may configure, and whether they may open a console, too."""
     base = (
-        Permission.INSTANCE_READ, Permission.INSTANCE_CREATE, Permission.INSTANCE_UPDATE, Permission.TENANT_READ,
-        Permission.TENANT_UPDATE, Permission.CATALOG_READ, Permission.CLUSTER_READ,
+        INSTANCE_READ, INSTANCE_CREATE, INSTANCE_UPDATE, TENANT_READ,
+        TENANT_UPDATE, CATALOG_READ, CLUSTER_READ,
     )  # fmt: skip
     return {
         "admin": (people.admin, True), "owner": (people.owner, True), "developer": (people.developer, False),
         "clerk": (with_role(people.owner, "clerk", *base), False),
-        "engineer": (with_role(people.owner, "engineer", *base, Permission.INSTANCE_CONSOLE), True),
+        "engineer": (with_role(people.owner, "engineer", *base, INSTANCE_CONSOLE), True),
     }  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from clawportal.contracts.permissions import SYSTEM, Actor, Grant, Permission, Scope, narrowed, without_second_factor
+from clawportal.contracts.core_permissions import INSTANCE_READ
+from clawportal.contracts.permissions import SELF, SYSTEM, Actor, Grant, Scope, narrowed, without_second_factor
 from clawportal.db import db, transaction
 from clawportal.models import Tenant, User
 from clawportal.services.configuration import layers
@@ -151,16 +152,16 @@ def test_the_settings_page_and_the_terminal(people: People, home: str, claw: Any
 
 
 def test_what_is_withheld_follows_from_the_grants_alone() -> None:
-    read = frozenset({Permission.INSTANCE_READ, Permission.SELF})
-    grants = (Grant(read, "a"), Grant(read, "b", "p"), Grant(read), Grant(frozenset({Permission.SELF})))
+    read = frozenset({INSTANCE_READ, SELF})
+    grants = (Grant(read, "a"), Grant(read, "b", "p"), Grant(read), Grant(frozenset({SELF})))
     actor = without_second_factor(Actor("x", "x", grants=grants), frozenset({"a", "c"}))
-    allowed = {tenant: actor.allows(Permission.INSTANCE_READ, Scope(tenant)) for tenant in ("a", "b", "c", "d")}
+    allowed = {tenant: actor.allows(INSTANCE_READ, Scope(tenant)) for tenant in ("a", "b", "c", "d")}
     assert allowed == {"a": False, "b": True, "c": False, "d": True}
-    assert actor.allows(Permission.SELF, Scope()) and actor.asking == ("a", "c")
-    assert all(actor.with_second_factor().allows(Permission.INSTANCE_READ, Scope(tenant)) for tenant in "abcd")
+    assert actor.allows(SELF, Scope()) and actor.asking == ("a", "c")
+    assert all(actor.with_second_factor().allows(INSTANCE_READ, Scope(tenant)) for tenant in "abcd")
     inside = narrowed(actor, "a")
-    assert not inside.allows(Permission.INSTANCE_READ, Scope("a")) and inside.asking == ("a",)
-    assert narrowed(actor, "d").allows(Permission.INSTANCE_READ, Scope("d"))
+    assert not inside.allows(INSTANCE_READ, Scope("a")) and inside.asking == ("a",)
+    assert narrowed(actor, "d").allows(INSTANCE_READ, Scope("d"))
     seen = audience.told(audience.of(actor), [audience.Changed(tenant, f"i-{tenant}") for tenant in ("a", "d")], {})
     assert seen["instances"] == ["i-d"]
 
@@ -175,13 +176,11 @@ def test_on_both_databases(both: World) -> None:
             db.session.get_one(Tenant, tenant.id).require_totp = True
         for row in (user, root):
             actor = identity.actor_of(both.portal, row)
-            assert not actor.allows(Permission.INSTANCE_READ, Scope(tenant.id)) and actor.asking == (tenant.id,)
-        assert identity.actor_of(both.portal, db.session.get_one(User, robot.id)).allows(
-            Permission.INSTANCE_READ, Scope(tenant.id)
-        )
+            assert not actor.allows(INSTANCE_READ, Scope(tenant.id)) and actor.asking == (tenant.id,)
+        assert identity.actor_of(both.portal, db.session.get_one(User, robot.id)).allows(INSTANCE_READ, Scope(tenant.id))
         offer = otp.generate(both.portal, Actor(user.id, user.name))
         otp.enable(both.portal, Actor(user.id, user.name), App(offer.secret).code(), "192.0.2.7")
-        assert identity.actor_of(both.portal, user).allows(Permission.INSTANCE_READ, Scope(tenant.id))
+        assert identity.actor_of(both.portal, user).allows(INSTANCE_READ, Scope(tenant.id))
         layer = {"enforced": {"resources": {"memory": "64Mi"}, "model": {"provider": "openai", "name": "big"}}}
         assert layers.put(both.portal, SYSTEM, tenant.id, layer, "sk-shared-key").changes == 0
         assert layers.of(tenant.id).enforced.resources.memory == "64Mi" and layers.keeps_key(tenant.id)

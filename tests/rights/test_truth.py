@@ -8,21 +8,31 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from clawportal.contracts.permissions import ROLES, Permission, narrowed
+from clawportal.contracts.core_permissions import (
+    EVENT_READ,
+    INSTANCE_KILL,
+    INSTANCE_OPERATE,
+    INSTANCE_READ,
+    MEMBER_READ,
+    OPERATION_CONTROL,
+    TENANT_READ,
+)
+from clawportal.contracts.permissions import SELF, Permission, narrowed
 from clawportal.db import db, transaction
 from clawportal.errors import Forbidden, NotFound
 from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, RoleGrant, Tenant, User
 from clawportal.services.identity import identity
 from clawportal.services.rights import access
 from tests.core.test_access import READS, Scene, scene
+from tests.core_roles import CORE, ROLES
 
 __all__ = ["scene"]
 
 MODELS: tuple[Any, ...] = (Tenant, Project, Instance, Operation, EventRow)
 OWN = {
-    "night-watch": [Permission.INSTANCE_READ, Permission.INSTANCE_OPERATE],
-    "clerk": [Permission.TENANT_READ, Permission.MEMBER_READ, Permission.EVENT_READ],
-    "blind": [Permission.INSTANCE_KILL, Permission.OPERATION_CONTROL],
+    "night-watch": [INSTANCE_READ, INSTANCE_OPERATE],
+    "clerk": [TENANT_READ, MEMBER_READ, EVENT_READ],
+    "blind": [INSTANCE_KILL, OPERATION_CONTROL],
 }
 SCOPES = ("tenant", "project", "instance")
 
@@ -51,19 +61,19 @@ def somebody(scene: Scene, role: str, scope: str, *, service: bool = False) -> A
 def test_lists_and_checks_agree(scene: Scene, role: str, service: bool, scope: str) -> None:
     with scene.world.context():
         actor = somebody(scene, role, scope, service=service)
-        meant = ROLES.get(role) or {*OWN[role], Permission.SELF}
+        meant = set(CORE.enumerate(ROLES[role])) if role in ROLES else {*OWN[role], SELF}
         rows = {model: db.session.scalars(select(model)).all() for model in MODELS}
         for who in (actor, narrowed(actor, scene.tenants[0]), narrowed(actor, scene.tenants[1])):
-            for permission in Permission:
+            for permission in CORE:
                 for model in MODELS:
                     _agree(who, model, permission, rows[model])
-        assert {p for grant in actor.grants for p in grant.permissions} == meant | {Permission.SELF}
+        assert set(CORE.enumerate(*(grant.permissions for grant in actor.grants))) == meant | {SELF}
         for index, instance_id in enumerate(scene.instances):
             inside = index < {"tenant": 4, "project": 2, "instance": 1}[scope]
             row = db.session.get_one(Instance, instance_id)
-            for permission in Permission:
+            for permission in CORE:
                 allowed = actor.allows(permission, access.scope_of(row))
-                assert allowed == (permission is Permission.SELF or (inside and permission in meant)), (index, permission)
+                assert allowed == (permission == SELF or (inside and permission in meant)), (index, permission)
 
 
 def _agree(actor: Any, model: Any, permission: Permission, rows: Sequence[Any]) -> None:
@@ -73,7 +83,7 @@ def _agree(actor: Any, model: Any, permission: Permission, rows: Sequence[Any]) 
         assert (row in listed) == allowed, (model.__name__, permission)
         if model in (EventRow, Operation):
             continue
-        read = READS.get(model, Permission.TENANT_READ)
+        read = READS.get(model, TENANT_READ)
         try:
             access.get_or_404(model, row.id, actor, permission)
             reached = True

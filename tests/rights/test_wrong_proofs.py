@@ -9,12 +9,14 @@ import pytest
 from flask import Flask
 
 from clawportal.api._layer import OPERATIONS
-from clawportal.contracts.permissions import PORTAL_ROLES, ROLES, Permission
+from clawportal.contracts.core_permissions import CATALOG_READ
+from clawportal.contracts.permissions import PORTAL_ROLES, SELF, Permission
 from tests.conftest import People, make_person
+from tests.core_roles import ROLES
 from tests.rights.proofs import ended_cookie, refused, with_token
 from tests.rights.test_isolation import FAKE, METHODS, ask, example, make_ids, said
 
-LIMITED = {Permission.SELF, Permission.CATALOG_READ}
+LIMITED = {SELF, CATALOG_READ}
 
 
 def test_no_operation_takes_a_wrong_proof(people: People, portal_app: Flask) -> None:
@@ -62,11 +64,11 @@ def page_path(rule: str, ids: dict[str, str]) -> str:
 def test_a_limited_token_is_told_no_whatever_exists(people: People) -> None:
     """A token for something else of a person who may do everything: 403, and the same for what does not exist."""
     ids = make_ids(people)
-    made = people.owner.post("tokens", {"name": "narrow", "scopes": sorted(map(str, LIMITED - {Permission.SELF}))})
+    made = people.owner.post("tokens", {"name": "narrow", "scopes": sorted(map(str, LIMITED - {SELF}))})
     narrow = with_token(people.owner, made.get_json()["token"])
     walked = 0
     for operation in OPERATIONS:
-        if operation.permission in (None, Permission.CATALOG_READ):
+        if operation.permission in (None, CATALOG_READ):
             continue
         answer = ask(narrow, operation, ids)
         assert answer.status_code == 403, (operation.method, operation.path, answer.status_code)

@@ -760,7 +760,7 @@ def test_what_came_from_a_provider_says_its_name_of_today(scene: Scene) -> None:
     with scene.app.app_context():
         anna = db.session.scalars(select(User.id).where(User.name == "anna")).one()
         assert [info.through for info in sessions.listing(anna, None)] == ["New SSO"]
-        assert "New SSO" in {right.provider for right in members.rights(SYSTEM, acme)}
+        assert "New SSO" in {right.provider for right in members.rights(portal_of(scene.app), SYSTEM, acme)}
 
 
 # ---- passwords for administrators only

@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 
 from clawportal import clock, folding, origin
-from clawportal.contracts.permissions import SYSTEM, Actor, Permission, Scope
+from clawportal.contracts.core_permissions import AUDIT_READ, PORTAL_ADMIN
+from clawportal.contracts.permissions import SYSTEM, Actor, Scope
 from clawportal.db import BEFORE_COMMIT, db, scratch, transaction
 from clawportal.errors import Conflict, Invalid
 from clawportal.models import AuditEntry, Instance, Membership, User, UserSession
@@ -224,7 +225,7 @@ def tenant_of(actor: Actor) -> str | None:
     """The tenant that what somebody does for themselves is shown in: the one they are in, or their only one."""
     if actor.inside is not None:
         return actor.inside
-    found = {grant.tenant_id for grant in (*actor.grants, *actor.withheld) if grant.permissions - {Permission.SELF}}
+    found = {grant.tenant_id for grant in (*actor.grants, *actor.withheld) if grant.beyond_own_account}
     if not actor.grants and actor.kind in ("user", "token", "service") and actor.id:
         found = set(db.session.scalars(select(Membership.tenant_id).where(Membership.user_id == actor.id)))
     return found.pop() if len(found) == 1 else None
@@ -274,7 +275,7 @@ def listing(actor: Actor, filters: Filters, *, before: int | None = None, limit:
 
 
 def get(actor: Actor, seq: int) -> AuditEntry:
-    return access.get_or_404(AuditEntry, seq, actor, Permission.AUDIT_READ)
+    return access.get_or_404(AuditEntry, seq, actor, AUDIT_READ)
 
 
 def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
@@ -344,7 +345,7 @@ def exported(actor: Actor, filters: Filters, form: str) -> None:
 
 def acknowledge(actor: Actor, why: str) -> chain.Verdict:
     """Go on after a break that somebody looked into. It stays told, and this is an entry; what follows verifies again."""
-    access.require(actor, Permission.PORTAL_ADMIN, Scope())
+    access.require(actor, PORTAL_ADMIN, Scope())
     why = _text(why.strip(), 500)
     if not why:
         raise Invalid.field("why", "Say what was found out about it.", "missing")

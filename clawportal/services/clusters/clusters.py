@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from clawportal import clock, folding, lifecycle, paging, validation
 from clawportal.addresses import carries_credentials
 from clawportal.certificates import certificates
+from clawportal.contracts.core_permissions import CLUSTER_MANAGE, CLUSTER_READ
 from clawportal.contracts.permissions import Actor, Permission, Scope
 from clawportal.contracts.runtimes import Runtime, RuntimeDriver, SendsSecrets
 from clawportal.contracts.specs import Strict
@@ -202,7 +203,7 @@ def everything() -> list[Cluster]:
     return list(db.session.scalars(select(Cluster).order_by(Cluster.name)))
 
 
-def get(actor: Actor, cluster_id: str, permission: Permission = Permission.CLUSTER_READ, *, lock: bool = False) -> Cluster:
+def get(actor: Actor, cluster_id: str, permission: Permission = CLUSTER_READ, *, lock: bool = False) -> Cluster:
     """By id, or by name as people type it."""
     known = db.session.scalar(select(Cluster.id).where(Cluster.name == cluster_id, access.visible(Cluster, actor)))
     return access.get_or_404(Cluster, known or cluster_id, actor, permission, lock=lock)
@@ -210,7 +211,7 @@ def get(actor: Actor, cluster_id: str, permission: Permission = Permission.CLUST
 
 def sees_all(actor: Actor) -> bool:
     """Whether somebody may see how clusters are connected and who uses them, not only that they are there."""
-    return actor.allows(Permission.CLUSTER_READ, Scope())
+    return actor.allows(CLUSTER_READ, Scope())
 
 
 def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> ClusterPage:
@@ -532,7 +533,7 @@ def _refuse(errors: Sequence[FieldError]) -> None:
 
 
 def create(portal: Portal, actor: Actor, wanted: NewCluster) -> Cluster:
-    access.require(actor, Permission.CLUSTER_MANAGE, Scope())
+    access.require(actor, CLUSTER_MANAGE, Scope())
     with transaction():
         errors = _check_words(wanted.title, wanted.labels)
         if not _NAME.fullmatch(wanted.name):
@@ -563,7 +564,7 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
     Refused where somebody else saved since the caller read `generation`. None is for the portal itself: whatever is there.
     """
     with transaction():
-        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         if generation is not None and generation != generation_of(cluster):
             raise PreconditionFailed(f"Somebody saved cluster {cluster.name} since you read it. Read it again and repeat.")
         title = cluster.title if change.title is None else change.title
@@ -627,7 +628,7 @@ def uncordon(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
 
 def _mark(portal: Portal, actor: Actor, cluster_id: str, on: bool) -> Cluster:
     with transaction():
-        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         if cluster.cordoned == on:
             raise Conflict(f"Cluster {cluster.name} {'takes no new instances already' if on else 'takes new instances already'}.")
         cluster.cordoned = on
@@ -639,7 +640,7 @@ def _mark(portal: Portal, actor: Actor, cluster_id: str, on: bool) -> Cluster:
 def pause(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
     """Nothing is done there any more, and everything is shown as it was last seen. Claws run on."""
     with transaction():
-        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         if cluster.paused_at is not None:
             raise Conflict(f"Cluster {cluster.name} is paused already.")
         cluster.paused_at = clock.now()
@@ -650,7 +651,7 @@ def pause(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
 def resume(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
     """Go on. The time that it was paused counts against no deadline."""
     with transaction():
-        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         if cluster.paused_at is None:
             raise Conflict(f"Cluster {cluster.name} is not paused.")
         _shift_deadlines(cluster.id, clock.now() - cluster.paused_at)
@@ -689,7 +690,7 @@ class Losses:
 
 
 def losses(actor: Actor, cluster_id: str) -> Losses:
-    cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+    cluster = get(actor, cluster_id, CLUSTER_MANAGE)
     number, named = _inhabitants(cluster.id)
     return Losses(cluster.name, number, named, secret_names(cluster.id), _refusal(cluster, number, named))
 
@@ -714,7 +715,7 @@ def _refusal(cluster: Cluster, number: int, named: Sequence[str]) -> str:
 def remove(portal: Portal, actor: Actor, cluster_id: str, *, confirm: str) -> None:
     """Forget a cluster and its secrets. What is in the place itself is not touched."""
     with transaction() as after_commit:
-        cluster = get(actor, cluster_id, Permission.CLUSTER_MANAGE, lock=True)
+        cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         number, named = _inhabitants(cluster.id)
         if refusal := _refusal(cluster, number, named):
             raise Conflict(refusal)

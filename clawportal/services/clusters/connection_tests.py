@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clawportal.contracts.core_permissions import CLUSTER_MANAGE
 from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.runtimes import Runtime
 from clawportal.engine.connections import Target, without
 from clawportal.engine.portal import Portal
@@ -38,7 +39,7 @@ class Report:
 
 def try_new(portal: Portal, actor: Actor, kind: str, settings: Mapping[str, Any], secrets: Mapping[str, str | None]) -> Report:
     """With what somebody entered for a new cluster."""
-    access.require(actor, Permission.CLUSTER_MANAGE, Scope())
+    access.require(actor, CLUSTER_MANAGE, Scope())
     return _try(portal, "trial", kind, *_accepted(portal, kind, settings, secrets, {}))
 
 
@@ -47,7 +48,7 @@ def try_stored(
     secrets: Mapping[str, str | None] | None = None,
 ) -> Report:  # fmt: skip
     """With what is stored, or with what somebody is about to change; secrets that they left empty are those that are stored."""
-    cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+    cluster = clusters.get(actor, cluster_id, CLUSTER_MANAGE)
     stored = clusters.open_secrets(portal, cluster.id)
     wanted = (cluster.settings or {}) if settings is None else settings
     found = _accepted(portal, cluster.runtime, wanted, secrets or {}, stored, cluster.settings or {})

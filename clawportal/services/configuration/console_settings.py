@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.core_permissions import INSTANCE_CONSOLE
+from clawportal.contracts.permissions import Actor, Scope
 from clawportal.errors import FieldError
 
 SENTENCES = (
@@ -30,7 +31,7 @@ def marked(model: type[BaseModel]) -> Mapping[str, tuple[Any, ...]]:
 
 
 def may(actor: Actor, scope: Scope) -> bool:
-    return actor.allows(Permission.INSTANCE_CONSOLE, scope)
+    return actor.allows(INSTANCE_CONSOLE, scope)
 
 
 def is_safe(value: Any, safe: tuple[Any, ...]) -> bool:

@@ -18,8 +18,9 @@ from sqlalchemy import or_, select, update
 from clawportal import clock, pasted, validation
 from clawportal.contracts import layers
 from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.core_permissions import TENANT_READ, TENANT_UPDATE
 from clawportal.contracts.layers import DEFAULT, ENFORCED, NOTHING, Effective, Layer
-from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -198,13 +199,13 @@ def reseal(portal: Portal) -> int:
 
 
 def get(actor: Actor, tenant_id: str) -> Shared:
-    tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_READ)
+    tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_READ)
     return Shared(of(tenant.id), keeps_key(tenant.id))
 
 
 def preview(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any], key: str | None = None) -> Impact:
     """What setting it would do. Invalid for what could not be set."""
-    tenant, key = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_UPDATE), _stripped(key)
+    tenant, key = access.get_or_404(Tenant, tenant_id, actor, TENANT_UPDATE), _stripped(key)
     layer = _accepted(portal, tenant, document, key)
     _insist_on_console(portal, actor, tenant, layer)
     return _impact(portal, tenant, layer, key)[0]
@@ -213,7 +214,7 @@ def preview(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str,
 def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any], key: str | None = None) -> Impact:
     """Set the whole layer. `key`: the API key of its model; None keeps what is there, an empty text takes it away."""
     with transaction() as after_commit:
-        tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.TENANT_UPDATE, lock=True)
+        tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_UPDATE, lock=True)
         if tenant.deleting_at is not None:
             raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
         key = _stripped(key)

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import delete, select, text
 
 from clawportal import clock
+from clawportal.contracts.core_permissions import INSTANCE_READ
 from clawportal.contracts.events import Event
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.permissions import Actor
 from clawportal.db import changed_rows, db, scratch, transaction
 from clawportal.engine.portal import Portal
 from clawportal.models import EventRow, IdempotencyKey, Instance
@@ -111,7 +112,7 @@ def feed(
     """
     query = select(EventRow).where(access.visible(EventRow, actor))
     if instance_id:
-        access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
+        access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
         query = query.where(EventRow.instance_id == instance_id)
     if after is not None:
         query = query.where(EventRow.seq > after)

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, not_,
 
 from clawportal import clock, origin, paging, validation
 from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.core_permissions import INSTANCE_DELETE, INSTANCE_KILL, INSTANCE_OPERATE, INSTANCE_READ, INSTANCE_UPDATE
 from clawportal.contracts.permissions import Actor, Grant, Permission, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import UTCDateTime, db, transaction
@@ -137,7 +138,7 @@ def lean_listing(actor: Actor, filters: Filters, which: Which = FIRST_PAGE, *, s
     """`listing` without making objects and without what a list does not show. One statement; two when it is empty, or begins
     far from the start by an offset. Rows have the columns of LEAN, then `tenant_name`, `project_name`, `cluster_name`,
     `project_title`, `cluster_title`, and the total."""
-    grants, order, about = actor.granted(Permission.INSTANCE_READ), _order(sort), _about(filters, sort)
+    grants, order, about = actor.granted(INSTANCE_READ), _order(sort), _about(filters, sort)
     place = paging.place_of(which.cursor, about, order.kinds) if which.cursor else None
     if which.offset >= paging.FLIP and (found := _lean_from_end(grants, filters, sort, which)):
         return found
@@ -261,7 +262,7 @@ CHANGING = (Phase.PENDING, Phase.INSTALLING, Phase.CREATING, Phase.STARTING, Pha
 
 def counts(actor: Actor) -> Counts:
     """How many there are in which state, in one statement."""
-    row = db.session.execute(_counts(actor.granted(Permission.INSTANCE_READ))).one()
+    row = db.session.execute(_counts(actor.granted(INSTANCE_READ))).one()
     return Counts(*(int(number) for number in row))
 
 
@@ -286,7 +287,7 @@ def running_ids(actor: Actor) -> Sequence[str]:
     return db.session.scalars(query.where(access.visible(Instance, actor))).all()
 
 
-def get(actor: Actor, instance_id: str, permission: Permission = Permission.INSTANCE_READ) -> Instance:
+def get(actor: Actor, instance_id: str, permission: Permission = INSTANCE_READ) -> Instance:
     return access.get_or_404(Instance, instance_id, actor, permission)
 
 
@@ -442,7 +443,7 @@ def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
         return None
     if row.request_hash != request_hash:
         raise Conflict("This Idempotency-Key was used for a different request. Use a new key for a new instance.")
-    return access.get_or_404(Instance, row.object_id, actor, Permission.INSTANCE_READ)
+    return access.get_or_404(Instance, row.object_id, actor, INSTANCE_READ)
 
 
 def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog.Wanted) -> Instance:
@@ -545,7 +546,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
     if generation is None:
         raise PreconditionRequired("Send If-Match with the ETag (the generation) that you read, so that no change gets lost.")
     with transaction() as after_commit:
-        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_UPDATE, lock=True)
+        instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_UPDATE, lock=True)
         _refuse_deleted(instance)
         if instance.generation != generation:
             raise PreconditionFailed(
@@ -573,7 +574,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
 def relabel(portal: Portal, actor: Actor, instance_id: str, change: Mapping[str, str | None]) -> Instance:
     """Set labels, and remove those that are None; the rest of the configuration stays as it is."""
     with transaction():
-        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_UPDATE, lock=True)
+        instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_UPDATE, lock=True)
         wanted = labels.changed(instance.labels or {}, change)
         if wanted == (instance.labels or {}):
             raise Conflict(f"{instance.name} has these labels already.")
@@ -583,7 +584,7 @@ def relabel(portal: Portal, actor: Actor, instance_id: str, change: Mapping[str,
 def rekey(portal: Portal, actor: Actor, instance_id: str) -> None:
     """Make new generated secrets (the claw's own access token); the claw restarts with them."""
     with transaction() as after_commit:
-        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_UPDATE, lock=True)
+        instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_UPDATE, lock=True)
         _refuse_deleted(instance)
         if instance.foreign_id:
             raise Conflict(f"{instance.name} has no access tokens of the portal's. {KEEPS}")
@@ -609,7 +610,7 @@ def start(portal: Portal, actor: Actor, instance_id: str) -> Instance:
             instance.restarts_wanted += 1  # failed, completed, or waiting after a crash: try again now
         instance.desired, instance.kill_wanted = Desired.RUNNING, False
 
-    return _want(portal, actor, instance_id, "instance.start", Permission.INSTANCE_OPERATE, want, "start was asked for")
+    return _want(portal, actor, instance_id, "instance.start", INSTANCE_OPERATE, want, "start was asked for")
 
 
 def stop(portal: Portal, actor: Actor, instance_id: str) -> Instance:
@@ -618,7 +619,7 @@ def stop(portal: Portal, actor: Actor, instance_id: str) -> Instance:
             raise Conflict(f"{instance.name} is already {instance.phase}.")
         instance.desired, instance.kill_wanted = Desired.STOPPED, False
 
-    return _want(portal, actor, instance_id, "instance.stop", Permission.INSTANCE_OPERATE, want, "stop was asked for")
+    return _want(portal, actor, instance_id, "instance.stop", INSTANCE_OPERATE, want, "stop was asked for")
 
 
 def restart(portal: Portal, actor: Actor, instance_id: str) -> Instance:
@@ -626,7 +627,7 @@ def restart(portal: Portal, actor: Actor, instance_id: str) -> Instance:
         instance.desired, instance.kill_wanted = Desired.RUNNING, False
         instance.restarts_wanted += 1
 
-    return _want(portal, actor, instance_id, "instance.restart", Permission.INSTANCE_OPERATE, want, "restart was asked for")
+    return _want(portal, actor, instance_id, "instance.restart", INSTANCE_OPERATE, want, "restart was asked for")
 
 
 def kill(portal: Portal, actor: Actor, instance_id: str) -> Instance:
@@ -635,7 +636,7 @@ def kill(portal: Portal, actor: Actor, instance_id: str) -> Instance:
             raise Conflict(f"{instance.name} is not running.")
         instance.desired, instance.kill_wanted = Desired.STOPPED, True
 
-    return _want(portal, actor, instance_id, "instance.kill", Permission.INSTANCE_KILL, want, "kill was asked for", "warning")
+    return _want(portal, actor, instance_id, "instance.kill", INSTANCE_KILL, want, "kill was asked for", "warning")
 
 
 def remove(portal: Portal, actor: Actor, instance_id: str, *, keep_data: bool = False, force: bool = False) -> Instance:
@@ -647,7 +648,7 @@ def remove(portal: Portal, actor: Actor, instance_id: str, *, keep_data: bool = 
         instance.desired, instance.kill_wanted, instance.keep_data = Desired.DELETED, force, keep_data
 
     return _want(
-        portal, actor, instance_id, "instance.delete", Permission.INSTANCE_DELETE, want, "delete was asked for", "warning",
+        portal, actor, instance_id, "instance.delete", INSTANCE_DELETE, want, "delete was asked for", "warning",
         even_deleted=True,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
 
 from clawportal import clock, paging
+from clawportal.contracts.core_permissions import INSTANCE_READ, OPERATION_CONTROL, OPERATION_READ
 from clawportal.contracts.permissions import SYSTEM, Actor, Grant, Permission
 from clawportal.db import changed_rows, db, transaction
 from clawportal.engine.portal import Portal
@@ -202,7 +203,7 @@ def listing(
     """Newest first. Installs belong to no tenant and are shown to everybody who may see operations anywhere."""
     where: list[ColumnElement[bool]] = [_visible(actor)]
     if instance_id:
-        access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
+        access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
         where.append(or_(Operation.instance_id == instance_id, Operation.id.in_(_installs_of(instance_id))))
     if states:
         where.append(Operation.state.in_(states))
@@ -222,7 +223,7 @@ _NEWEST = paging.Order(
 
 def open_count(actor: Actor) -> int:
     """How many are not finished; every page shows that."""
-    return db.session.scalar(_open_count(actor.granted(Permission.OPERATION_READ))) or 0
+    return db.session.scalar(_open_count(actor.granted(OPERATION_READ))) or 0
 
 
 @functools.lru_cache(maxsize=256)
@@ -234,7 +235,7 @@ def _open_count(grants: tuple[Grant, ...]) -> Select[Any]:
 
 def _visible(actor: Actor) -> ColumnElement[bool]:
     condition = access.visible(Operation, actor)
-    if actor.has(Permission.OPERATION_READ):
+    if actor.has(OPERATION_READ):
         condition = or_(condition, Operation.kind == INSTALL)
     return condition
 
@@ -250,7 +251,7 @@ def _installs_of(instance_id: str) -> list[str]:
     return [row.id for row in db.session.execute(query) if row.payload.get("adapter") == instance.adapter]
 
 
-def get(actor: Actor, operation_id: str, permission: Permission = Permission.OPERATION_READ) -> Operation:
+def get(actor: Actor, operation_id: str, permission: Permission = OPERATION_READ) -> Operation:
     row = db.session.get(Operation, operation_id)
     if row is not None and row.kind == INSTALL and actor.has(permission):
         return row
@@ -260,7 +261,7 @@ def get(actor: Actor, operation_id: str, permission: Permission = Permission.OPE
 def cancel(portal: Portal, actor: Actor, operation_id: str) -> Operation:
     """Ask an install to end. What follows an instance is taken back by asking for something else (stop, delete)."""
     with transaction() as after_commit:
-        row = get(actor, operation_id, Permission.OPERATION_CONTROL)
+        row = get(actor, operation_id, OPERATION_CONTROL)
         db.session.refresh(row, with_for_update=True)
         if row.state not in OPEN_STATES:
             raise Conflict(f"This operation has already ended: {row.state}.")
@@ -277,7 +278,7 @@ def cancel(portal: Portal, actor: Actor, operation_id: str) -> Operation:
 def retry(portal: Portal, actor: Actor, operation_id: str) -> Operation:
     """Begin a failed or cancelled install again as a new operation."""
     with transaction():
-        row = get(actor, operation_id, Permission.OPERATION_CONTROL)
+        row = get(actor, operation_id, OPERATION_CONTROL)
         if row.state not in (FAILED, CANCELLED):
             raise Conflict("Only an operation that failed or was cancelled can be tried again.")
         if row.kind != INSTALL:

@@ -17,7 +17,8 @@ from sqlalchemy import select
 
 from clawportal import clock, lifecycle
 from clawportal.contracts.adapters import Adapter, HealthState
-from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.core_permissions import CLUSTER_MANAGE, INSTANCE_CREATE, INSTANCE_DELETE, INSTANCE_READ
+from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.runtimes import RunState, Runtime, UnmanagedWorkload
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
@@ -71,7 +72,7 @@ class Import:
 
 def listing(portal: Portal, actor: Actor, cluster_id: str) -> list[Found]:
     """All of it, what seems to be a claw first."""
-    cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+    cluster = clusters.get(actor, cluster_id, CLUSTER_MANAGE)
     items = _ask(portal, cluster, lambda runtime: runtime.unmanaged())
     found = _found(portal, cluster, items)
     return sorted(found, key=lambda one: (not one.adapter, one.item.name))
@@ -79,7 +80,7 @@ def listing(portal: Portal, actor: Actor, cluster_id: str) -> list[Found]:
 
 def get(portal: Portal, actor: Actor, cluster_id: str, name: str) -> Found:
     """One by name or id, with all that is known of it but its secrets."""
-    cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+    cluster = clusters.get(actor, cluster_id, CLUSTER_MANAGE)
     return _found(portal, cluster, _ask(portal, cluster, lambda runtime: runtime.unmanaged(name)))[0]
 
 
@@ -153,7 +154,7 @@ def import_one(portal: Portal, actor: Actor, cluster_id: str, name: str, wanted:
     """Make it an instance that is only observed. Needs the right to manage the cluster, and to create in the project."""
     found = get(portal, actor, cluster_id, name)
     with transaction() as after_commit:
-        cluster = clusters.get(actor, cluster_id, Permission.CLUSTER_MANAGE)
+        cluster = clusters.get(actor, cluster_id, CLUSTER_MANAGE)
         instance = _insert(portal, actor, cluster, found, wanted)
         after_commit(_tell_runtime, portal, cluster)
         after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
@@ -252,9 +253,9 @@ def _tell_runtime(portal: Portal, cluster: Cluster) -> None:
 def adopt(portal: Portal, actor: Actor, instance_id: str) -> Instance:
     """The portal manages it from now on, as it is: it is neither touched nor made anew by that."""
     with transaction() as after_commit:
-        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ, lock=True)
-        access.require(actor, Permission.CLUSTER_MANAGE, Scope())
-        access.require(actor, Permission.INSTANCE_CREATE, access.scope_of(instance))
+        instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_READ, lock=True)
+        access.require(actor, CLUSTER_MANAGE, Scope())
+        access.require(actor, INSTANCE_CREATE, access.scope_of(instance))
         if instance.managed:
             raise Conflict(f"{instance.name} is managed by the portal already.")
         if instance.destroyed_at is not None or instance.reason == GONE:
@@ -277,8 +278,8 @@ def adopt(portal: Portal, actor: Actor, instance_id: str) -> Instance:
 def forget(portal: Portal, actor: Actor, instance_id: str) -> Instance:
     """Take an imported or adopted instance out of the portal; what runs there runs on and is not touched."""
     with transaction() as after_commit:
-        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ, lock=True)
-        access.require(actor, Permission.INSTANCE_DELETE, access.scope_of(instance))
+        instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_READ, lock=True)
+        access.require(actor, INSTANCE_DELETE, access.scope_of(instance))
         if not instance.foreign_id:
             raise Conflict(f"{instance.name} was made by the portal. Delete it instead.")
         if instance.destroyed_at is not None or instance.desired == Desired.DELETED:

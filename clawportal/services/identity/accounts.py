@@ -10,7 +10,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, select
 
 from clawportal import folding, paging
-from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Permission, Scope
+from clawportal.contracts.core_permissions import MEMBER_MANAGE, USER_MANAGE
+from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Scope
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid, NotFound
@@ -36,7 +37,7 @@ class Account:
 
 
 def _require(actor: Actor) -> None:
-    access.require(actor, Permission.USER_MANAGE, Scope())
+    access.require(actor, USER_MANAGE, Scope())
 
 
 def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> Slice[Account]:
@@ -92,7 +93,7 @@ def create(portal: Portal, actor: Actor, name: str, role: str, tenant_id: str | 
     _require(actor)
     password = secrets.token_urlsafe(12)
     with transaction():
-        tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.MEMBER_MANAGE, lock=True) if tenant_id else None
+        tenant = access.get_or_404(Tenant, tenant_id, actor, MEMBER_MANAGE, lock=True) if tenant_id else None
         user = identity.create_user(portal, actor, name, password, role=role, tenant=tenant, must_change=True)
         if tenant is not None:
             data = {"user_id": user.id, "role": role}

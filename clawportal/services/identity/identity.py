@@ -14,7 +14,7 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from sqlalchemy import bindparam, func, select
 
 from clawportal import clock
-from clawportal.contracts.permissions import PORTAL_ROLES, ROLES, SYSTEM, Actor, Grant, without_second_factor
+from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS, SYSTEM, Actor, Grant, without_second_factor
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
@@ -89,8 +89,8 @@ def check_name(name: str) -> None:
 
 
 def _check_role(role: str, tenant: Tenant | None) -> None:
-    if role not in ROLES and (tenant is None or grants.custom_role(tenant.id, role) is None):
-        raise Invalid.field("role", f"There is no role {role!r}. Known: {', '.join(ROLES)}.", "unknown")
+    if role not in ROLE_WORDS and (tenant is None or grants.custom_role(tenant.id, role) is None):
+        raise Invalid.field("role", f"There is no role {role!r}. Known: {', '.join(ROLE_WORDS)}.", "unknown")
     if role in PORTAL_ROLES and tenant is not None:
         raise Invalid.field("role", f"The role {role} holds in the whole portal, not in one organisation.")
     if role not in PORTAL_ROLES and tenant is None:
@@ -220,7 +220,7 @@ def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
     What a tenant keeps back from people without a second factor is withheld. Programs have none, and need none.
     """
     db.session.info["actor_row"] = user  # held for the rest of the request: the identity map alone would let it go
-    found, asking = grants.of_user(user.id)
+    found, asking = grants.of_user(portal.permissions, user.id)
     found.extend(_granted_by_plugins(portal, user.id))
     kind = "service" if user.service_tenant_id else "token" if token_id else "user"
     given = user.must_change_password
@@ -244,7 +244,7 @@ def create_token(
         raise Invalid.field("name", "Give the token a name of 1 to 100 characters, such as the machine it is for.", "missing")
     if days is not None and not 1 <= days <= 3650:
         raise Invalid.field("days", "A token lives from 1 to 3,650 days.")
-    limits = token_limits.checked(actor, limits, owner)
+    limits = token_limits.checked(portal.permissions, actor, limits, owner)
     expires_at = clock.now() + timedelta(days=days) if days else None
     if owner is None:
         expires_at = token_limits.end_of_own(actor, expires_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clawportal.contracts.permissions import Permission
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.engine.portal import Portal
 from clawportal.errors import PasswordChangeRequired, Unauthenticated
 from clawportal.models import User
@@ -32,7 +32,7 @@ def _administrator(portal: Portal, name: str, password: str) -> User:
         user = identity.authenticate(portal, name, password)
     except Unauthenticated as problem:
         raise Unauthenticated(detail) from problem
-    if not any(Permission.PORTAL_ADMIN in grant.permissions for grant in identity.actor_of(portal, user).grants):
+    if not any(PORTAL_ADMIN in grant.permissions for grant in identity.actor_of(portal, user).grants):
         raise Unauthenticated(detail)
     return user
 

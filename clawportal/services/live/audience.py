@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
+from clawportal.contracts.core_permissions import INSTANCE_READ, OPERATION_READ
 from clawportal.contracts.events import Event
-from clawportal.contracts.permissions import Actor, Grant, Permission, Scope
+from clawportal.contracts.permissions import Actor, Grant, Scope
 from clawportal.db import db
 from clawportal.models import Instance
 
@@ -52,7 +53,7 @@ class Sight:
 
 def of(actor: Actor) -> Sight:
     without = frozenset(tenant for grant in actor.grants for tenant in grant.except_tenants)
-    instances, operations = actor.granted(Permission.INSTANCE_READ), actor.granted(Permission.OPERATION_READ)
+    instances, operations = actor.granted(INSTANCE_READ), actor.granted(OPERATION_READ)
     return Sight(_places(instances), _places(operations), without)
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 
 from clawportal import bounded
 from clawportal.contracts.adapters import ChatEvent
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_CHAT
+from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.log_hub import Masker
 from clawportal.engine.portal import Portal
@@ -88,7 +89,7 @@ def _check(session: str, text: str) -> None:
 
 def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> _Turn:
     """All that needs the database; afterwards none of it is held."""
-    instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CHAT)
+    instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CHAT)
     adapter = plans.adapter_of(portal, instance)
     if instance.foreign_id:
         raise Unsupported(f"{instance.name} was adopted: the portal does not know its access token. Talk to it as before.")

@@ -10,7 +10,8 @@ import secrets as random_words
 import time
 from functools import partial
 
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_CONNECT, INSTANCE_CONSOLE
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import Runtime
 from clawportal.db import db
 from clawportal.engine.console_hub import Console
@@ -26,7 +27,7 @@ from clawportal.services.rights import access
 
 def open_console(portal: Portal, actor: Actor, instance_id: str, columns: int, rows: int) -> Console:
     """A new shell in a running claw."""
-    instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CONSOLE)
+    instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CONSOLE)
     if instance.phase != Phase.RUNNING:
         raise Conflict(f"{instance.name} is not running. Start it to open a console.")
     portal.consoles.room(actor)
@@ -51,7 +52,7 @@ def open_console(portal: Portal, actor: Actor, instance_id: str, columns: int, r
 
 def again(portal: Portal, actor: Actor, instance_id: str, console_id: str) -> Console:
     """The same console after a break: only for who opened it, and while they still may."""
-    access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CONSOLE)
+    access.get_or_404(Instance, instance_id, actor, INSTANCE_CONSOLE)
     console = portal.consoles.get(console_id)
     if console is None or console.instance_id != instance_id or console.actor.id != actor.id:
         raise NotFound("This console is no longer open. Open a new one.")
@@ -60,7 +61,7 @@ def again(portal: Portal, actor: Actor, instance_id: str, console_id: str) -> Co
 
 def still_allowed(actor: Actor, console: Console) -> None:
     """Raises when who sits in front of it may no longer."""
-    access.get_or_404(Instance, console.instance_id, actor, Permission.INSTANCE_CONSOLE)
+    access.get_or_404(Instance, console.instance_id, actor, INSTANCE_CONSOLE)
 
 
 def _closed(portal: Portal, console: Console, code: int | None) -> None:
@@ -81,7 +82,7 @@ def _spoken(seconds: float) -> str:
 
 def port(portal: Portal, actor: Actor, instance_id: str, name: str) -> tuple[str, int]:
     """Where the portal reaches a port of a running claw, by its name or number; noted as an event."""
-    instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CONNECT)
+    instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CONNECT)
     if instance.phase != Phase.RUNNING:
         raise Conflict(f"{instance.name} is not running. Start it to connect to it.")
     given = plans.known_ports(instance)
@@ -100,7 +101,7 @@ def port(portal: Portal, actor: Actor, instance_id: str, name: str) -> tuple[str
 
 def port_allowed(actor: Actor, instance_id: str) -> None:
     """Raises when a connection that lasts may no longer."""
-    access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CONNECT)
+    access.get_or_404(Instance, instance_id, actor, INSTANCE_CONNECT)
 
 
 def _runtime(portal: Portal, instance: Instance) -> Runtime:

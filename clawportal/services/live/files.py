@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_CONSOLE, INSTANCE_FILES_READ, INSTANCE_FILES_WRITE
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import FileEntry, Ref, Runtime
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
@@ -133,14 +134,14 @@ def spot(path: str) -> Spot | None:
 
 
 def listing(portal: Portal, actor: Actor, instance_id: str, path: str = "") -> Folder:
-    instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_FILES_READ)
+    instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_FILES_READ)
     place = spot(path)
     if place is None:
         roots = [Entry(root, root, "folder", None, None) for root in ROOTS]
         return Folder("", roots, len(roots), readable=False, writable=False)
     scope = access.scope_of(instance)
-    inside = place.root == SHARED or actor.allows(Permission.INSTANCE_CONSOLE, scope)
-    writable = inside and actor.allows(Permission.INSTANCE_FILES_WRITE, scope)
+    inside = place.root == SHARED or actor.allows(INSTANCE_CONSOLE, scope)
+    writable = inside and actor.allows(INSTANCE_FILES_WRITE, scope)
     runtime, ref, name = _runtime(portal, instance), plans.ref_of(instance), instance.name
     db.session.rollback()  # the place may take a while
     with _told(name, place):
@@ -190,7 +191,7 @@ def _unsafe() -> Invalid:
 
 def _may_enter(actor: Actor, instance: Instance, place: Spot) -> bool:
     """Whether who asks may see secrets; Forbidden where that is needed."""
-    sees = actor.allows(Permission.INSTANCE_CONSOLE, access.scope_of(instance))
+    sees = actor.allows(INSTANCE_CONSOLE, access.scope_of(instance))
     if place.root != SHARED and not sees:
         raise Forbidden(
             f"The folder {place.root} may hold what the claw keeps secret. It needs the right to open a console as well."
@@ -203,7 +204,7 @@ def _may_enter(actor: Actor, instance: Instance, place: Spot) -> bool:
 
 def download(portal: Portal, actor: Actor, instance_id: str, path: str) -> Download:
     """A file as it is, a folder as a tar archive; noted as an event before anything is handed out."""
-    instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_FILES_READ)
+    instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_FILES_READ)
     place = spot(path)
     if place is None:
         raise Invalid.field("path", "must name a file or folder, such as work/notes.txt", "missing")
@@ -317,7 +318,7 @@ def upload(
     portal: Portal, actor: Actor, instance_id: str, path: str, size: int | None, pieces: Iterable[bytes], *, overwrite: bool
 ) -> Entry:
     """Take in one file; it appears whole or not at all. Folders above it are made."""
-    instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_FILES_WRITE)
+    instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_FILES_WRITE)
     place = spot(path)
     if place is None or not place.inner or path.endswith("/"):
         raise Invalid.field("path", "must name the file, such as work/notes.txt", "missing")

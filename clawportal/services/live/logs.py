@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from clawportal import bounded, clock
 from clawportal.contracts.adapters import LogRecord
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_LOGS
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import LogLine
 from clawportal.db import db
 from clawportal.engine.log_hub import RING_LINES, Line, Masker, Subscription, Upstream, dress, stamp
@@ -100,7 +101,7 @@ def still_allowed(actor: Actor, instance_id: str) -> None:
 
 
 def _readable(actor: Actor, instance_id: str) -> Instance:
-    return access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_LOGS)
+    return access.get_or_404(Instance, instance_id, actor, INSTANCE_LOGS)
 
 
 def _upstream(portal: Portal, instance: Instance) -> Upstream:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import EVENT_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import RuntimeEvent
 from clawportal.db import db
 from clawportal.engine.portal import Portal
@@ -21,7 +22,7 @@ MOST = 200
 
 def read(portal: Portal, actor: Actor, instance_id: str) -> list[RuntimeEvent]:
     """The newest, oldest first, without secrets. Unavailable when the place does not answer."""
-    instance = access.get_or_404(Instance, instance_id, actor, Permission.EVENT_READ)
+    instance = access.get_or_404(Instance, instance_id, actor, EVENT_READ)
     runtime = clusters.connect(portal, plans.cluster_of(instance))
     if "events" not in runtime.capabilities:
         raise Unsupported("The place where this instance runs says nothing about it by itself.")

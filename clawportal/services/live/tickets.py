@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete
 
 from clawportal import clock
-from clawportal.contracts.permissions import Actor, Permission
+from clawportal.contracts.core_permissions import INSTANCE_CONSOLE
+from clawportal.contracts.permissions import Actor
 from clawportal.db import changed_rows, db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Unauthenticated
@@ -48,7 +49,7 @@ class Ticket:
 def issue(portal: Portal, actor: Actor, instance_id: str, bearer: Bearer) -> Ticket:
     """For a console on a running claw that the actor may open."""
     with transaction():
-        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_CONSOLE)
+        instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CONSOLE)
         if instance.phase != Phase.RUNNING:
             raise Conflict(f"{instance.name} is not running. Start it to open a console.")
         number, until = new_id(), clock.now() + LIFE

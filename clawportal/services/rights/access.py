@@ -11,7 +11,17 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
-from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Grant, Permission, Scope
+from clawportal.contracts.core_permissions import (
+    AUDIT_READ,
+    CATALOG_READ,
+    CLUSTER_READ,
+    EVENT_READ,
+    INSTANCE_READ,
+    OPERATION_READ,
+    POLICY_READ,
+    TENANT_READ,
+)
+from clawportal.contracts.permissions import Actor, Grant, Permission, Scope
 from clawportal.contracts.runtimes import SeparationLevel
 from clawportal.db import db
 from clawportal.errors import Conflict, Forbidden, NotFound, TotpRequired
@@ -21,26 +31,19 @@ from clawportal.models.tenancy import OWN_TENANT
 Row = TypeVar("Row", Instance, Operation, Project, EventRow, Tenant, AuditEntry, Policy, Cluster)
 
 _READ: dict[type[Any], Permission] = {
-    Instance: Permission.INSTANCE_READ,
-    Operation: Permission.OPERATION_READ,
-    Project: Permission.CATALOG_READ,
-    EventRow: Permission.EVENT_READ,
-    Tenant: Permission.TENANT_READ,
-    AuditEntry: Permission.AUDIT_READ,
-    Policy: Permission.POLICY_READ,
-    Cluster: Permission.CLUSTER_READ,
+    Instance: INSTANCE_READ,
+    Operation: OPERATION_READ,
+    Project: CATALOG_READ,
+    EventRow: EVENT_READ,
+    Tenant: TENANT_READ,
+    AuditEntry: AUDIT_READ,
+    Policy: POLICY_READ,
+    Cluster: CLUSTER_READ,
 }
 _NAMES: dict[type[Any], str] = {
     Instance: "instance", Operation: "operation", Project: "project", EventRow: "event", Tenant: "organisation",
     AuditEntry: "audit entry", Policy: "rule", Cluster: "cluster",
 }  # fmt: skip
-
-_TOUCHING = frozenset({
-    Permission.INSTANCE_UPDATE, Permission.INSTANCE_OPERATE, Permission.INSTANCE_KILL, Permission.INSTANCE_DELETE,
-    Permission.INSTANCE_CHAT, Permission.INSTANCE_CONSOLE, Permission.INSTANCE_CONNECT,
-    *(permission for permission in Permission if permission.startswith("instance.files.")),
-})  # fmt: skip
-"""What is refused of an instance that the portal only observes, whoever asks."""
 
 
 def visible(model: type[Row], actor: Actor, permission: Permission | None = None) -> ColumnElement[bool]:
@@ -132,13 +135,13 @@ def get_or_404(model: type[Row], row_id: str | int, actor: Actor, permission: Pe
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
     row = db.session.scalars(query).one_or_none()
-    if row is None or (isinstance(row, Instance) and row.destroyed_at is not None and permission is not _READ[Instance]):
+    if row is None or (isinstance(row, Instance) and row.destroyed_at is not None and permission != _READ[Instance]):
         if row is None and actor.withheld and _would_see(model, key == row_id, actor):
             raise TotpRequired
         raise NotFound(f"There is no {_NAMES[model]} with this id, or it is not yours.")
-    if model is not Cluster or permission is not Permission.CLUSTER_READ:  # who sees a cluster follows from who may use it
+    if model is not Cluster or permission != CLUSTER_READ:  # who sees a cluster follows from who may use it
         require(actor, permission, scope_of(row))
-    if isinstance(row, Instance) and not row.managed and permission in _TOUCHING:
+    if isinstance(row, Instance) and not row.managed and permission.touches_workload:
         raise Conflict(
             f"{row.name} is only observed: somebody else made it, and the portal does nothing to it. "
             "Adopt it first, or forget it."
@@ -157,4 +160,4 @@ def require(actor: Actor, permission: Permission, scope: Scope) -> None:
     if not actor.allows(permission, scope):
         if actor.withheld and actor.with_second_factor().allows(permission, scope):
             raise TotpRequired
-        raise Forbidden(f"You lack the right “{DESCRIPTIONS[permission]}” here. Ask an administrator of your organisation.")
+        raise Forbidden(f"You lack the right “{permission.description}” here. Ask an administrator of your organisation.")

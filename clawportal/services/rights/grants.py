@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from sqlalchemy import String, and_, bindparam, cast, func, literal, null, select, union_all
 
-from clawportal.contracts.permissions import PORTAL_ROLES, Grant, Permission, role_grants
+from clawportal.contracts.permissions import PORTAL_ROLES, SELF, Grant, PermissionRegistry
 from clawportal.db import db
 from clawportal.models import CustomRole, Instance, Membership, Otp, Project, RoleGrant, Tenant
 
-OWN_ACCOUNT = Grant(frozenset({Permission.SELF}), source="your own account")
+OWN_ACCOUNT = Grant(frozenset({SELF}), source="your own account")
 """Everybody who can sign in can sign out, also who belongs to no tenant."""
 
 _nothing = cast(null(), String)
@@ -53,22 +53,23 @@ _asking = select(
 _OF_USER = union_all(_memberships, _role_grants, _asking)  # made once: every request begins with it
 
 
-def of_user(user_id: str) -> tuple[list[Grant], frozenset[str]]:
+def of_user(permissions: PermissionRegistry, user_id: str) -> tuple[list[Grant], frozenset[str]]:
     """Everything that the tables grant somebody now, and which tenants ask for a second factor that they do not have."""
     rows = db.session.execute(_OF_USER, {"user_id": user_id}).all()
-    found = [*(grant for row in rows if row[0] != _ASKS for grant in _grants(*row)), OWN_ACCOUNT]
+    found = [*(grant for row in rows if row[0] != _ASKS for grant in _grants(permissions, *row)), OWN_ACCOUNT]
     return found, frozenset(row[2] for row in rows if row[0] == _ASKS)
 
 
 def _grants(
-    kind: str, role: str, tenant_id: str | None, tenant: str | None, custom: Sequence[str] | None, project_id: str | None,
-    instance_id: str | None, place: str | None,
+    permissions: PermissionRegistry, kind: str, role: str, tenant_id: str | None, tenant: str | None,
+    custom: Sequence[str] | None, project_id: str | None, instance_id: str | None, place: str | None,
 ) -> Iterator[Grant]:  # fmt: skip
     if kind == "member":
-        yield from role_grants(role, tenant_id, f"role {role} {f'in {tenant}' if tenant else 'of the whole portal'}", custom)
+        where = f"in {tenant}" if tenant else "of the whole portal"
+        yield from permissions.role_grants(role, tenant_id, f"role {role} {where}", custom)
     elif role not in PORTAL_ROLES and (project_id or instance_id):
         what = "project" if project_id else "instance"
-        for grant in role_grants(role, tenant_id, f"role {role} on the {what} {place} in {tenant}", custom):
+        for grant in permissions.role_grants(role, tenant_id, f"role {role} on the {what} {place} in {tenant}", custom):
             yield replace(grant, project_id=project_id, instance_id=instance_id)
 
 

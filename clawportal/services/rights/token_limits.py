@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from clawportal.contracts.permissions import Actor, Grant
+from clawportal.contracts.permissions import Actor, Grant, Permission, PermissionRegistry
 from clawportal.db import db
 from clawportal.errors import Forbidden, Invalid
 from clawportal.models import ApiToken
@@ -38,11 +38,15 @@ class Limits:
 NO_LIMITS = Limits()
 
 
-def checked(actor: Actor, wanted: Limits, owner: Actor | None = None) -> Limits:
+def checked(permissions: PermissionRegistry, actor: Actor, wanted: Limits, owner: Actor | None = None) -> Limits:
     """The limits in their one form; Invalid for what whoever the token stands for has not, or what cannot be read."""
     if actor.token_id is not None:
         _require_unlimited(actor.token_id)
-    scopes = None if wanted.scopes is None else _scopes(actor if owner is None else owner, wanted.scopes, mine=owner is None)
+    scopes = (
+        None
+        if wanted.scopes is None
+        else _scopes(permissions, actor if owner is None else owner, wanted.scopes, mine=owner is None)
+    )
     return Limits(scopes, None if not wanted.addresses else _networks(wanted.addresses))
 
 
@@ -63,8 +67,8 @@ def _require_unlimited(token_id: str) -> None:
         raise Forbidden("A token that is limited itself cannot make tokens. Sign in with your password instead.")
 
 
-def _scopes(actor: Actor, wanted: Iterable[str], *, mine: bool) -> tuple[str, ...]:
-    own = {str(permission) for grant in actor.grants for permission in grant.permissions}
+def _scopes(permissions: PermissionRegistry, actor: Actor, wanted: Iterable[str], *, mine: bool) -> tuple[str, ...]:
+    own = set(map(str, permissions.enumerate(*(grant.permissions for grant in actor.grants))))
     found = sorted(set(wanted))
     if not found:
         raise Invalid.field("scopes", "Name at least one permission, or leave the limit out.", "missing")
@@ -112,5 +116,8 @@ def narrowed(actor: Actor, scopes: list[str] | None) -> Actor:
 
 
 def _only(grants: Iterable[Grant], wanted: frozenset[str]) -> tuple[Grant, ...]:
-    kept = (replace(grant, permissions=frozenset(p for p in grant.permissions if str(p) in wanted)) for grant in grants)
+    kept = (
+        replace(grant, permissions=frozenset(Permission(name) for name in wanted if name in grant.permissions))
+        for grant in grants
+    )
     return tuple(grant for grant in kept if grant.permissions)

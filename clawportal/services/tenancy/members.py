@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,16 +17,23 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from clawportal import clock, folding, paging
+from clawportal.contracts.core_permissions import (
+    INSTANCE_READ,
+    INSTANCE_SHARE,
+    MEMBER_MANAGE,
+    MEMBER_READ,
+    ROLE_MANAGE,
+    TENANT_READ,
+    USER_MANAGE,
+)
 from clawportal.contracts.permissions import (
-    DESCRIPTIONS,
-    PORTAL_ONLY,
     PORTAL_ROLES,
     ROLE_WORDS,
-    ROLES,
+    SELF,
     Actor,
     Permission,
+    PermissionSet,
     Scope,
-    custom_permissions,
 )
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -51,8 +58,6 @@ from clawportal.services.rights import access, grants
 
 _ROLE_NAME = re.compile(r"^[a-z][a-z0-9-]{1,39}$")
 INVITATION_PREFIX = "cli_"
-GIVABLE = tuple(permission for permission in Permission if permission not in PORTAL_ONLY | {Permission.SELF})
-"""What a role that people make can be made of, in the order of their declaration."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,14 @@ class Member:
 class RoleInfo:
     name: str
     description: str
-    permissions: frozenset[Permission]
+    permissions: tuple[Permission, ...]
     built_in: bool
     members: int
     id: str = ""
     givable: bool = False
     """Whether the one who asks may give it to others."""
+    absent: tuple[str, ...] = ()
+    """Permissions in it that no loaded plugin declares: kept, and without effect until their plugin is back."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ class Right:
     user_id: str
     user: str
     role: str
-    permissions: frozenset[Permission]
+    permissions: PermissionSet
     kind: str
     """`portal`, `member`, `project` or `instance`: how far it reaches."""
     place: str = ""
@@ -140,12 +147,10 @@ def tenant_for(actor: Actor, tenant_id: str, permission: Permission, *, lock: bo
     return tenant
 
 
-def permissions_of(tenant_id: str, role: str) -> frozenset[Permission] | None:
+def permissions_of(portal: Portal, tenant_id: str, role: str) -> PermissionSet | None:
     """What a role means inside a tenant; None for a role that is unknown there."""
-    if role in ROLES:
-        return ROLES[role]
-    own = grants.custom_role(tenant_id, role)
-    return custom_permissions(own.permissions) if own else None
+    own = None if role in ROLE_WORDS else grants.custom_role(tenant_id, role)
+    return portal.permissions.meaning(role, own.permissions if own else None)
 
 
 _WORDS = {
@@ -156,34 +161,38 @@ _WORDS = {
 
 
 def _require_all(actor: Actor, permissions: Iterable[Permission], scope: Scope, doing: str) -> None:
-    lacking = [p for p in permissions if p is not Permission.SELF and not actor.allows(p, scope)]
+    lacking = [p for p in permissions if p != SELF and not actor.allows(p, scope)]
     if lacking:
-        words = "; ".join(DESCRIPTIONS[p] for p in sorted(lacking)[:3]) + (" ..." if len(lacking) > 3 else "")
+        words = "; ".join(p.description for p in sorted(lacking)[:3]) + (" ..." if len(lacking) > 3 else "")
         raise Forbidden(_WORDS[doing] % {"words": words})
 
 
-def check_givable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
+def check_givable(portal: Portal, actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
     """Whether `actor` may give this role in this scope."""
     if role in PORTAL_ROLES:
         raise Invalid.field("role", f"The role {role} holds in the whole portal, not in one organisation.")
-    permissions = permissions_of(tenant_id, role)
+    custom = None if role in ROLE_WORDS else grants.custom_role(tenant_id, role)
+    permissions = portal.permissions.meaning(role, custom.permissions if custom else None)
     if permissions is None:
         own = db.session.scalars(select(CustomRole.name).where(CustomRole.tenant_id == tenant_id).order_by(CustomRole.name))
-        known = ", ".join([*(name for name in ROLES if name not in PORTAL_ROLES), *own])
+        known = ", ".join([*(name for name in ROLE_WORDS if name not in PORTAL_ROLES), *own])
         raise Invalid.field("role", f"There is no role {role!r} here. Known: {known}.", "unknown")
-    _require_all(actor, permissions, scope, "give")
+    # what an absent plugin declares gives nothing now, but will when the plugin is back
+    absent = [Permission(name, name) for name in portal.permissions.absent(custom.permissions if custom else ())]
+    _require_all(actor, [*portal.permissions.enumerate(permissions), *absent], scope, "give")
 
 
-def check_takable(actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
+def check_takable(portal: Portal, actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
     """Whether `actor` may take this role from somebody: only what one could give."""
-    _require_all(actor, permissions_of(tenant_id, role) or (), scope, "take")
+    held = permissions_of(portal, tenant_id, role) or frozenset()
+    _require_all(actor, portal.permissions.enumerate(held), scope, "take")
 
 
 # ---- members
 
 
 def listing(actor: Actor, tenant_id: str, *, text: str = "", which: Which = FIRST_PAGE) -> Slice[Member]:
-    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, MEMBER_READ)
     where: list[ColumnElement[bool]] = [Membership.tenant_id == tenant_id, User.service_tenant_id.is_(None)]
     if text:
         where.append(User.searched.contains(folding.fold(text), autoescape=True))
@@ -202,7 +211,7 @@ def _members(tenant_id: str, found: Sequence[Any]) -> list[Member]:
 
 def names(actor: Actor, tenant_id: str, limit: int = 300) -> list[tuple[str, str]]:
     """Names of members, for choosing one; none for those who may not see who is a member."""
-    if not actor.allows(Permission.MEMBER_READ, Scope(tenant_id)):
+    if not actor.allows(MEMBER_READ, Scope(tenant_id)):
         return []
     query = (
         select(User.name, User.display_name)
@@ -222,7 +231,7 @@ def _member(row: Membership, user: User, count: int) -> Member:
 
 
 def get(actor: Actor, tenant_id: str, user_id: str) -> Member:
-    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, MEMBER_READ)
     row = _membership(tenant_id, user_id)
     user = db.session.get_one(User, user_id)
     return _member(row, user, _grant_counts(tenant_id, [user_id]).get(user_id, 0))
@@ -253,8 +262,8 @@ def create(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str, *
     """A new account as member of this tenant, with a password that has to be changed at the first sign-in."""
     password = secrets.token_urlsafe(12)
     with transaction():
-        tenant = tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
-        check_givable(actor, tenant_id, role, Scope(tenant_id))
+        tenant = tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
+        check_givable(portal, actor, tenant_id, role, Scope(tenant_id))
         if len(display_name.strip()) > 200:
             raise Invalid.field("display_name", "A name may have 200 characters at most.")
         if errors := check_title(display_name.strip(), "display_name"):
@@ -271,10 +280,10 @@ def create(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str, *
 
 def add(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str) -> Member:
     """An account that exists already, by its name. Only for those who manage all accounts: others make an invitation."""
-    access.require(actor, Permission.USER_MANAGE, Scope())
+    access.require(actor, USER_MANAGE, Scope())
     with transaction():
-        tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
-        check_givable(actor, tenant_id, role, Scope(tenant_id))
+        tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
+        check_givable(portal, actor, tenant_id, role, Scope(tenant_id))
         known = db.session.get(User, name)
         user = known if known is not None and known.service_tenant_id is None else person(name)
         if user is None:
@@ -293,10 +302,10 @@ def _join(portal: Portal, actor: Actor, tenant_id: str, user: User, role: str) -
 
 def change_role(portal: Portal, actor: Actor, tenant_id: str, user_id: str, role: str) -> Member:
     with transaction():
-        tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
         row = _membership(tenant_id, user_id, lock=True)
-        check_takable(actor, tenant_id, row.role, Scope(tenant_id))
-        check_givable(actor, tenant_id, role, Scope(tenant_id))
+        check_takable(portal, actor, tenant_id, row.role, Scope(tenant_id))
+        check_givable(portal, actor, tenant_id, role, Scope(tenant_id))
         before, row.role = row.role, role
         row.source, row.source_group, row.source_title = "", "", ""  # by hand from now on: no group changes it any more
         user = db.session.get_one(User, user_id)
@@ -304,7 +313,7 @@ def change_role(portal: Portal, actor: Actor, tenant_id: str, user_id: str, role
             portal, actor, tenant_id, "member.changed", f"{user.name} has the role {role} now, it was {before}.", user_id,
             before=before, after=role,
         )  # fmt: skip
-    return get(actor, tenant_id, user_id) if actor.allows(Permission.MEMBER_READ, Scope(tenant_id)) else _member(row, user, 0)
+    return get(actor, tenant_id, user_id) if actor.allows(MEMBER_READ, Scope(tenant_id)) else _member(row, user, 0)
 
 
 def remove(portal: Portal, actor: Actor, tenant_id: str, user_id: str) -> None:
@@ -312,10 +321,10 @@ def remove(portal: Portal, actor: Actor, tenant_id: str, user_id: str) -> None:
     with transaction():
         leaving = user_id == actor.id
         if not leaving:
-            access.get_or_404(Tenant, tenant_id, actor, Permission.MEMBER_MANAGE, lock=True)
+            access.get_or_404(Tenant, tenant_id, actor, MEMBER_MANAGE, lock=True)
         row = _membership(tenant_id, user_id, lock=True)
         if not leaving:
-            check_takable(actor, tenant_id, row.role, Scope(tenant_id))
+            check_takable(portal, actor, tenant_id, row.role, Scope(tenant_id))
         user = db.session.get_one(User, user_id)
         db.session.execute(delete(RoleGrant).where(RoleGrant.tenant_id == tenant_id, RoleGrant.user_id == user_id))
         db.session.execute(delete(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.created_by_id == user_id))
@@ -333,53 +342,60 @@ def _record(portal: Portal, actor: Actor, tenant_id: str, kind: str, message: st
 # ---- roles
 
 
-def roles(actor: Actor, tenant_id: str) -> list[RoleInfo]:
+def roles(portal: Portal, actor: Actor, tenant_id: str) -> list[RoleInfo]:
     """The roles that can be given in a tenant: built-in ones, then its own."""
-    tenant_for(actor, tenant_id, Permission.TENANT_READ)
+    tenant_for(actor, tenant_id, TENANT_READ)
     query = select(Membership.role, func.count()).where(Membership.tenant_id == tenant_id).group_by(Membership.role)
     counts = {row[0]: row[1] for row in db.session.execute(query)}
     scope = Scope(tenant_id)
 
-    def info(name: str, words: str, permissions: frozenset[Permission], role_id: str = "") -> RoleInfo:
-        givable = all(actor.allows(p, scope) for p in permissions if p is not Permission.SELF)
-        return RoleInfo(name, words, permissions, not role_id, counts.get(name, 0), role_id, givable)
+    def info(name: str, words: str, held: PermissionSet, role_id: str = "", absent: tuple[str, ...] = ()) -> RoleInfo:
+        permissions = known.enumerate(held)
+        givable = all(actor.allows(p, scope) for p in (*permissions, *map(Permission, absent)) if p != SELF)
+        return RoleInfo(name, words, permissions, not role_id, counts.get(name, 0), role_id, givable, absent)
 
-    built_in = [info(name, ROLE_WORDS[name], ROLES[name]) for name in ROLES if name not in PORTAL_ROLES]
+    known = portal.permissions
+    built_in = [info(name, ROLE_WORDS[name], known.roles[name]) for name in ROLE_WORDS if name not in PORTAL_ROLES]
     own = db.session.scalars(select(CustomRole).where(CustomRole.tenant_id == tenant_id).order_by(CustomRole.name))
-    return built_in + [info(row.name, row.description, custom_permissions(row.permissions), row.id) for row in own]
+    return built_in + [
+        info(row.name, row.description, known.custom(row.permissions), row.id, known.absent(row.permissions)) for row in own
+    ]
 
 
 def create_role(
     portal: Portal, actor: Actor, tenant_id: str, name: str, permissions: Iterable[str], description: str = ""
 ) -> CustomRole:
     with transaction():
-        tenant_for(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, ROLE_MANAGE, lock=True)
         if not _ROLE_NAME.fullmatch(name):
             raise Invalid.field("name", "A role's name has 2 to 40 small letters, digits or dashes, and begins with a letter.")
-        if name in ROLES or grants.custom_role(tenant_id, name):
+        if name in ROLE_WORDS or grants.custom_role(tenant_id, name):
             raise Invalid.field("name", f"There is already a role named {name}. Choose another name.", "taken")
-        row = CustomRole(tenant_id=tenant_id, name=name, **_role_content(actor, tenant_id, permissions, description))
+        row = CustomRole(tenant_id=tenant_id, name=name, **_role_content(portal, actor, tenant_id, permissions, description))
         db.session.add(row)
         db.session.flush()
         _record(portal, actor, tenant_id, "role.created", f"The role {name} was made.", after=row.permissions)
     return row
 
 
-def _role_content(actor: Actor, tenant_id: str, permissions: Iterable[str], description: str) -> dict[str, Any]:
-    wanted = list(dict.fromkeys(permissions))
-    known = {str(permission) for permission in GIVABLE}
+def _role_content(
+    portal: Portal, actor: Actor, tenant_id: str, permissions: Iterable[str], description: str, kept: Collection[str] = ()
+) -> dict[str, Any]:
+    """What is stored of a role. `kept`: permissions of absent plugins in it, which stay whatever is wanted."""
+    wanted = [name for name in dict.fromkeys(permissions) if name not in kept]
+    known = {str(permission): permission for permission in portal.permissions.givable}
     errors = [
         FieldError("permissions", f"{name!r} is not a right that a role of an organisation can have.", "unknown")
         for name in wanted if name not in known
     ]  # fmt: skip
-    if not wanted:
+    if not wanted and not kept:
         errors.append(FieldError("permissions", "Choose at least one right.", "missing"))
     if len(description.strip()) > 200:
         errors.append(FieldError("description", "A description may have 200 characters at most."))
     if errors:
         raise Invalid("; ".join(error.message for error in errors[:3]), errors=errors)
-    _require_all(actor, map(Permission, wanted), Scope(tenant_id), "put")
-    return {"permissions": sorted(wanted), "description": description.strip()}
+    _require_all(actor, [known[name] for name in wanted], Scope(tenant_id), "put")
+    return {"permissions": sorted([*wanted, *kept]), "description": description.strip()}
 
 
 def _own_role(tenant_id: str, role_id: str) -> CustomRole:
@@ -395,11 +411,12 @@ def change_permissions(
 ) -> CustomRole:
     """Of a role that the tenant made; whoever has it has the new rights from the next request on."""
     with transaction():
-        tenant_for(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, ROLE_MANAGE, lock=True)
         row = _own_role(tenant_id, role_id)
-        check_takable(actor, tenant_id, row.name, Scope(tenant_id))
+        check_takable(portal, actor, tenant_id, row.name, Scope(tenant_id))
         before = row.permissions
-        content = _role_content(actor, tenant_id, permissions, description)
+        kept = portal.permissions.absent(before)
+        content = _role_content(portal, actor, tenant_id, permissions, description, kept)
         row.permissions, row.description = content["permissions"], content["description"]
         message = f"The role {row.name} was changed."
         _record(portal, actor, tenant_id, "role.changed", message, before=before, after=row.permissions)
@@ -408,9 +425,9 @@ def change_permissions(
 
 def delete_role(portal: Portal, actor: Actor, tenant_id: str, role_id: str) -> None:
     with transaction():
-        tenant_for(actor, tenant_id, Permission.ROLE_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, ROLE_MANAGE, lock=True)
         row = _own_role(tenant_id, role_id)
-        check_takable(actor, tenant_id, row.name, Scope(tenant_id))
+        check_takable(portal, actor, tenant_id, row.name, Scope(tenant_id))
         used = sum(
             db.session.scalar(
                 select(func.count()).select_from(model).where(model.tenant_id == tenant_id, model.role == row.name)
@@ -439,7 +456,7 @@ def give(
         db.session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update())
         if role == "guest":
             raise Invalid.field("role", "A guest has no rights, so there is nothing to give. Choose another role.")
-        check_givable(actor, tenant_id, role, scope)
+        check_givable(portal, actor, tenant_id, role, scope)
         user = _member_named(tenant_id, who)
         row = db.session.scalar(
             select(RoleGrant)
@@ -450,7 +467,7 @@ def give(
             row = RoleGrant(tenant_id=tenant_id, user_id=user.id, project_id=project_id, instance_id=instance_id, role=role)
             db.session.add(row)
         else:
-            check_takable(actor, tenant_id, row.role, scope)
+            check_takable(portal, actor, tenant_id, row.role, scope)
         row.role, row.created_by, row.created_at = role, actor.name, clock.now()
         row.source, row.source_group = "", ""
         db.session.flush()
@@ -461,12 +478,12 @@ def give(
 def _place(actor: Actor, project_id: str | None, instance_id: str | None) -> tuple[Project | Instance, Scope]:
     """Where a role is to hold, if the actor may give roles there."""
     if project_id is not None:
-        project = access.get_or_404(Project, project_id, actor, Permission.MEMBER_MANAGE)
+        project = access.get_or_404(Project, project_id, actor, MEMBER_MANAGE)
         return project, access.scope_of(project)
-    instance = access.get_or_404(Instance, instance_id or "", actor, Permission.INSTANCE_READ)
+    instance = access.get_or_404(Instance, instance_id or "", actor, INSTANCE_READ)
     scope = access.scope_of(instance)
-    if not actor.allows(Permission.MEMBER_MANAGE, scope):
-        access.require(actor, Permission.INSTANCE_SHARE, scope)
+    if not actor.allows(MEMBER_MANAGE, scope):
+        access.require(actor, INSTANCE_SHARE, scope)
     if instance.destroyed_at is not None:
         raise NotFound("There is no instance with this id, or it is not yours.")
     return instance, scope
@@ -495,7 +512,7 @@ def take(portal: Portal, actor: Actor, grant_id: str) -> None:
                 place, scope = _place(actor, row.project_id, row.instance_id)
             except NotFound as error:
                 raise missing from error
-            check_takable(actor, row.tenant_id, row.role, scope)
+            check_takable(portal, actor, row.tenant_id, row.role, scope)
         user = db.session.get_one(User, row.user_id)
         db.session.delete(row)
         _tell_grant(portal, actor, "grant.taken", f"{user.name} lost the role {row.role} on {place.name}.", row, place)
@@ -503,13 +520,13 @@ def take(portal: Portal, actor: Actor, grant_id: str) -> None:
 
 def given(actor: Actor, tenant_id: str) -> list[Given]:
     """All roles on single projects and instances of a tenant."""
-    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, MEMBER_READ)
     return _given(RoleGrant.tenant_id == tenant_id)
 
 
 def shares(actor: Actor, instance_id: str) -> list[Given]:
     """With whom an instance is shared."""
-    access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_READ)
+    access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
     return _given(RoleGrant.instance_id == instance_id)
 
 
@@ -534,9 +551,9 @@ def _given(where: ColumnElement[bool]) -> list[Given]:
 # ---- who can do what here, and why
 
 
-def rights(actor: Actor, tenant_id: str) -> list[Right]:
+def rights(portal: Portal, actor: Actor, tenant_id: str) -> list[Right]:
     """Every reason why anybody may do anything in a tenant: one per person and grant. Three statements."""
-    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, MEMBER_READ)
     query = (
         select(
             User.id, User.name, Membership.role, Membership.tenant_id, CustomRole.permissions, Membership.source_group,
@@ -549,15 +566,16 @@ def rights(actor: Actor, tenant_id: str) -> list[Right]:
     )  # fmt: skip
     found = [
         Right(
-            user_id, name, role, _meaning(role, custom), "member" if inside else "portal", group=group, provider=provider,
+            user_id, name, role, _meaning(portal, role, custom), "member" if inside else "portal", group=group, provider=provider,
         )
         for user_id, name, role, inside, custom, group, provider in db.session.execute(query)
     ]  # fmt: skip
     own = _custom(tenant_id)
     found += [
         Right(
-            row.user_id, row.user, row.role, _meaning(row.role, own.get(row.role)), "project" if row.project_id else "instance",
-            row.place, row.created_by, row.group, row.created_by if row.group else "",
+            row.user_id, row.user, row.role, _meaning(portal, row.role, own.get(row.role)),
+            "project" if row.project_id else "instance", row.place, row.created_by, row.group,
+            row.created_by if row.group else "",
         )
         for row in _given(RoleGrant.tenant_id == tenant_id)
     ]  # fmt: skip
@@ -568,8 +586,8 @@ _REACH = ("portal", "member", "project", "instance")
 """How far a right reaches, farthest first."""
 
 
-def _meaning(role: str, custom: Sequence[str] | None) -> frozenset[Permission]:
-    return ROLES.get(role) or (custom_permissions(custom) if custom is not None else frozenset())
+def _meaning(portal: Portal, role: str, custom: Sequence[str] | None) -> PermissionSet:
+    return portal.permissions.meaning(role, custom) or frozenset()
 
 
 def _custom(tenant_id: str) -> Mapping[str, Sequence[str]]:
@@ -581,7 +599,7 @@ def _custom(tenant_id: str) -> Mapping[str, Sequence[str]]:
 
 
 def invitations(actor: Actor, tenant_id: str) -> list[Invitation]:
-    tenant_for(actor, tenant_id, Permission.MEMBER_READ)
+    tenant_for(actor, tenant_id, MEMBER_READ)
     query = select(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.expires_at > clock.now())
     return list(db.session.scalars(query.order_by(Invitation.created_at.desc(), Invitation.id.desc())))
 
@@ -594,8 +612,8 @@ def invite(portal: Portal, actor: Actor, tenant_id: str, role: str, *, note: str
         raise Invalid.field("note", "A note may have 200 characters at most.")
     text = INVITATION_PREFIX + secrets.token_urlsafe(24)
     with transaction():
-        tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
-        check_givable(actor, tenant_id, role, Scope(tenant_id))
+        tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
+        check_givable(portal, actor, tenant_id, role, Scope(tenant_id))
         row = Invitation(
             tenant_id=tenant_id, role=role, note=note.strip(), token_hash=_digest(text), created_by_id=actor.id,
             created_by=actor.name, expires_at=clock.now() + timedelta(days=days),
@@ -612,11 +630,11 @@ def _digest(text: str) -> str:
 
 def withdraw(portal: Portal, actor: Actor, tenant_id: str, invitation_id: str) -> None:
     with transaction():
-        tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+        tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
         row = db.session.scalar(select(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.id == invitation_id))
         if row is None:
             raise NotFound("There is no such invitation. It may have been used already.")
-        check_takable(actor, tenant_id, row.role, Scope(tenant_id))
+        check_takable(portal, actor, tenant_id, row.role, Scope(tenant_id))
         db.session.delete(row)
         _record(portal, actor, tenant_id, "invitation.withdrawn", f"An invitation with the role {row.role} was withdrawn.")
 
@@ -650,8 +668,8 @@ def _open_invitation(portal: Portal, text: str, *, lock: bool = False) -> tuple[
     tenant = db.session.get_one(Tenant, row.tenant_id)
     by = identity.actor_of(portal, maker)
     try:
-        access.require(by, Permission.MEMBER_MANAGE, Scope(tenant.id))
-        check_givable(by, tenant.id, row.role, Scope(tenant.id))
+        access.require(by, MEMBER_MANAGE, Scope(tenant.id))
+        check_givable(portal, by, tenant.id, row.role, Scope(tenant.id))
     except (Forbidden, Invalid) as error:
         raise NotFound(_INVALID) from error
     if tenant.deleting_at is not None:

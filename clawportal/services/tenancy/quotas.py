@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, or_, select
 
 from clawportal import clock
+from clawportal.contracts.core_permissions import QUOTA_MANAGE, QUOTA_PROJECT, QUOTA_READ
 from clawportal.contracts.layers import Layer, resources_of
-from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.runtimes import TenantLimits
 from clawportal.contracts.specs import parse_quantity
 from clawportal.db import db, transaction
@@ -296,7 +297,7 @@ def _sentence(kind: str, name: str, item: Over) -> str:
 
 def report(portal: Portal, actor: Actor, tenant_id: str, *, biggest: int = 10) -> Report:
     """Quotas and what uses them. Some statements, whatever the number of instances."""
-    access.get_or_404(Tenant, tenant_id, actor, Permission.QUOTA_READ)
+    access.get_or_404(Tenant, tenant_id, actor, QUOTA_READ)
     rows = {row.scope_id: row for row in db.session.scalars(select(Quota).where(Quota.tenant_id == tenant_id))}
     used = usage(portal, Instance.tenant_id == tenant_id)
     query = select(Project).where(Project.tenant_id == tenant_id).order_by(Project.name)
@@ -311,7 +312,7 @@ def report(portal: Portal, actor: Actor, tenant_id: str, *, biggest: int = 10) -
 
 
 def of_project(portal: Portal, actor: Actor, project_id: str) -> tuple[Limits, Amount]:
-    access.get_or_404(Project, project_id, actor, Permission.QUOTA_READ)
+    access.get_or_404(Project, project_id, actor, QUOTA_READ)
     used = usage(portal, Instance.project_id == project_id)
     return _limits(db.session.get(Quota, project_id)), used.get(project_id, Amount())
 
@@ -347,14 +348,14 @@ def _biggest(portal: Portal, tenant_id: str, projects: Mapping[str, str], limit:
 
 def set_tenant(portal: Portal, actor: Actor, tenant_id: str, limits: Limits) -> Limits:
     with transaction():
-        tenant = access.get_or_404(Tenant, tenant_id, actor, Permission.QUOTA_MANAGE)
+        tenant = access.get_or_404(Tenant, tenant_id, actor, QUOTA_MANAGE)
         return _set(portal, actor, tenant.id, None, tenant.title or tenant.name, limits)
 
 
 def set_project(portal: Portal, actor: Actor, project_id: str, limits: Limits) -> Limits:
     with transaction():
-        project = access.get_or_404(Project, project_id, actor, Permission.QUOTA_PROJECT)
-        access.require(actor, Permission.QUOTA_PROJECT, Scope(project.tenant_id, project.id))
+        project = access.get_or_404(Project, project_id, actor, QUOTA_PROJECT)
+        access.require(actor, QUOTA_PROJECT, Scope(project.tenant_id, project.id))
         return _set(portal, actor, project.tenant_id, project.id, project.title or project.name, limits)
 
 

@@ -15,7 +15,8 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, or_, select
 
 from clawportal import clock
-from clawportal.contracts.permissions import DESCRIPTIONS, Actor, Permission, Scope
+from clawportal.contracts.core_permissions import MEMBER_MANAGE, MEMBER_READ
+from clawportal.contracts.permissions import SELF, Actor, Permission, Scope
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound
@@ -63,12 +64,12 @@ class Change:
 
 def listing(actor: Actor, tenant_id: str) -> list[ServiceAccount]:
     """All of a tenant, by name; there are never many. Two statements."""
-    members.tenant_for(actor, tenant_id, Permission.MEMBER_READ)
+    members.tenant_for(actor, tenant_id, MEMBER_READ)
     return _found(tenant_id)
 
 
 def get(actor: Actor, tenant_id: str, account_id: str) -> ServiceAccount:
-    members.tenant_for(actor, tenant_id, Permission.MEMBER_READ)
+    members.tenant_for(actor, tenant_id, MEMBER_READ)
     return _one(tenant_id, account_id)
 
 
@@ -101,11 +102,11 @@ def tokens(actor: Actor, tenant_id: str, account_id: str) -> Sequence[ApiToken]:
     return identity.list_tokens(get(actor, tenant_id, account_id).id)
 
 
-def rights_of(portal: Portal, actor: Actor, tenant_id: str, account_id: str) -> frozenset[Permission]:
+def rights_of(portal: Portal, actor: Actor, tenant_id: str, account_id: str) -> tuple[Permission, ...]:
     """What it may do anywhere in the tenant: what a token of it can be limited to."""
     found = get(actor, tenant_id, account_id)
     as_account = identity.actor_of(portal, db.session.get_one(User, found.id))
-    return frozenset(permission for grant in as_account.grants for permission in grant.permissions)
+    return portal.permissions.enumerate(*(grant.permissions for grant in as_account.grants))
 
 
 # ---- changing
@@ -113,11 +114,11 @@ def rights_of(portal: Portal, actor: Actor, tenant_id: str, account_id: str) -> 
 
 def create(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str, *, description: str = "") -> ServiceAccount:
     with transaction():
-        tenant = members.tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+        tenant = members.tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
         if not _NAME.fullmatch(name):
             rule = "A name has 1 to 36 small letters, digits or dashes, begins with a letter and ends with a letter or digit."
             raise Invalid.field("name", rule)
-        members.check_givable(actor, tenant_id, role, Scope(tenant_id))
+        members.check_givable(portal, actor, tenant_id, role, Scope(tenant_id))
         full = f"{tenant.name}/{name}"
         if db.session.scalar(select(User.id).where(User.name == full)):
             raise Invalid.field("name", f"There is already a service account named {name}. Choose another name.", "taken")
@@ -163,7 +164,7 @@ def _record_switch(portal: Portal, actor: Actor, user: User) -> None:
 
 
 def _change_role(portal: Portal, actor: Actor, tenant_id: str, user: User, role: str) -> None:
-    members.check_givable(actor, tenant_id, role, Scope(tenant_id))
+    members.check_givable(portal, actor, tenant_id, role, Scope(tenant_id))
     row = db.session.scalars(select(Membership).where(Membership.tenant_id == tenant_id, Membership.user_id == user.id)).one()
     if row.role != role:
         before, row.role = row.role, role
@@ -203,7 +204,7 @@ def revoke_token(portal: Portal, actor: Actor, tenant_id: str, account_id: str, 
 
 def _changeable(portal: Portal, actor: Actor, tenant_id: str, account_id: str) -> User:
     """The account, locked, if the actor manages members here and could do all that it can do."""
-    members.tenant_for(actor, tenant_id, Permission.MEMBER_MANAGE, lock=True)
+    members.tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
     query = select(User).where(User.id == account_id, User.service_tenant_id == tenant_id)
     user = db.session.scalar(query.with_for_update().execution_options(populate_existing=True))
     if user is None:
@@ -212,9 +213,10 @@ def _changeable(portal: Portal, actor: Actor, tenant_id: str, account_id: str) -
         raise Forbidden("A service account cannot change itself. Whoever manages the members does that.")
     for grant in identity.actor_of(portal, user).grants:
         scope = Scope(grant.tenant_id, grant.project_id, grant.instance_id)
-        lacking = sorted(p for p in grant.permissions if p is not Permission.SELF and not actor.allows(p, scope))
+        held = portal.permissions.enumerate(grant.permissions)
+        lacking = sorted(p for p in held if p != SELF and not actor.allows(p, scope))
         if lacking:
-            words = "; ".join(DESCRIPTIONS[p] for p in lacking[:3]) + (" ..." if len(lacking) > 3 else "")
+            words = "; ".join(p.description for p in lacking[:3]) + (" ..." if len(lacking) > 3 else "")
             raise Forbidden(f"{user.name} has rights that you do not have here yourself: {words}.")
     return user
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 
+from clawportal.contracts.core_permissions import CATALOG_READ, INSTANCE_CREATE
 from clawportal.contracts.permissions import Actor, Grant, Permission, Scope
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid, NotFound
@@ -70,7 +71,7 @@ def rename_default(title: str) -> None:
         tenant.title = title.strip()
 
 
-def projects(actor: Actor, permission: Permission = Permission.CATALOG_READ) -> list[ProjectChoice]:
+def projects(actor: Actor, permission: Permission = CATALOG_READ) -> list[ProjectChoice]:
     """Projects in which the actor has a permission, with the tenant's names."""
     # columns, not objects: an administrator of the portal sees hundreds of projects, and lists ask for their names
     query = select(*_COLUMNS).join(Tenant, Tenant.id == Project.tenant_id).where(*_usable(actor, permission))
@@ -83,7 +84,7 @@ def _usable(actor: Actor, permission: Permission) -> tuple[ColumnElement[bool], 
 
 def reach(actor: Actor) -> Reach:
     """One statement: every page says where one is, so it must cost the same for one project as for thousands."""
-    count, first, last, *named = db.session.execute(_reach(actor.granted(Permission.CATALOG_READ))).one()
+    count, first, last, *named = db.session.execute(_reach(actor.granted(CATALOG_READ))).one()
     if first != last or not count:
         return Reach(several=bool(count))
     tenant_title, tenant_name, project_title, project_name = named
@@ -96,14 +97,14 @@ def _reach(grants: tuple[Grant, ...]) -> Select[Any]:
     columns = (Project.tenant_id, Tenant.title, Tenant.name, Project.title, Project.name)
     lowest = [func.min(column) for column in columns]
     query: Any = select(func.count(), lowest[0], func.max(Project.tenant_id), *lowest[1:]).select_from(Project)
-    where = _usable(Actor("", "", grants=grants), Permission.CATALOG_READ)
+    where = _usable(Actor("", "", grants=grants), CATALOG_READ)
     found: Select[Any] = query.join(Tenant, Tenant.id == Project.tenant_id).where(*where)
     return found
 
 
 def project_for_create(actor: Actor, wanted: str | None) -> Project:
     """The project named by id or name; without a name the only or the default one."""
-    choices = projects(actor, Permission.INSTANCE_CREATE)
+    choices = projects(actor, INSTANCE_CREATE)
     if wanted:
         choices = [choice for choice in choices if wanted in (choice.id, choice.name)]
         if not choices:
@@ -115,7 +116,7 @@ def project_for_create(actor: Actor, wanted: str | None) -> Project:
     choices.sort(key=lambda choice: (choice.name != "default", choice.tenant_name != "default"))
     chosen = choices[0] if choices else None
     if chosen is None:
-        access.require(actor, Permission.INSTANCE_CREATE, Scope(tenant_id=""))
+        access.require(actor, INSTANCE_CREATE, Scope(tenant_id=""))
         raise NotFound("There is no project yet. Ask an administrator to create one.")
     return db.session.get_one(Project, chosen.id)
 

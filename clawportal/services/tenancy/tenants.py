@@ -15,6 +15,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from clawportal import clock, folding, paging
+from clawportal.contracts.core_permissions import (
+    CATALOG_READ,
+    INSTANCE_CREATE,
+    INSTANCE_UPDATE,
+    PROJECT_MANAGE,
+    TENANT_CREATE,
+    TENANT_DELETE,
+    TENANT_READ,
+    TENANT_UPDATE,
+)
 from clawportal.contracts.permissions import SYSTEM, Actor, Permission, Scope, narrowed
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -130,13 +140,11 @@ def _per_tenant(column: Any, ids: Sequence[str], *where: ColumnElement[bool]) ->
     return {row[0]: row[1] for row in db.session.execute(query)}
 
 
-def get(actor: Actor, tenant_id: str, permission: Permission = Permission.TENANT_READ, *, lock: bool = False) -> Tenant:
+def get(actor: Actor, tenant_id: str, permission: Permission = TENANT_READ, *, lock: bool = False) -> Tenant:
     return access.get_or_404(Tenant, tenant_id, actor, permission, lock=lock)
 
 
-def get_project(
-    actor: Actor, project_id: str, permission: Permission = Permission.CATALOG_READ, *, lock: bool = False
-) -> Project:
+def get_project(actor: Actor, project_id: str, permission: Permission = CATALOG_READ, *, lock: bool = False) -> Project:
     return access.get_or_404(Project, project_id, actor, permission, lock=lock)
 
 
@@ -165,7 +173,7 @@ def projects_of(actor: Actor, tenant_id: str) -> list[ProjectRow]:
 
 def create(portal: Portal, actor: Actor, name: str, title: str = "") -> Tenant:
     """A tenant with its first project. Only for those who may do so in the whole portal."""
-    access.require(actor, Permission.TENANT_CREATE, Scope())
+    access.require(actor, TENANT_CREATE, Scope())
     _check(name, title)
     with transaction():
         if db.session.scalar(select(Tenant.id).where(Tenant.name == name)):
@@ -201,7 +209,7 @@ def _title_errors(title: str) -> list[FieldError]:
 
 def update(portal: Portal, actor: Actor, tenant_id: str, change: TenantChange) -> Tenant:
     with transaction():
-        tenant = get(actor, tenant_id, Permission.TENANT_UPDATE, lock=True)
+        tenant = get(actor, tenant_id, TENANT_UPDATE, lock=True)
         _refuse_deleting(tenant)
         before = _defaults(tenant)
         errors = _title_errors(change.title or "")
@@ -273,7 +281,7 @@ def _refuse_deleting(row: Tenant | Project) -> None:
 def create_project(portal: Portal, actor: Actor, tenant_id: str, name: str, title: str = "") -> Project:
     _check(name, title)
     with transaction():
-        tenant = get(actor, tenant_id, Permission.PROJECT_MANAGE, lock=True)
+        tenant = get(actor, tenant_id, PROJECT_MANAGE, lock=True)
         _refuse_deleting(tenant)
         if db.session.scalar(select(Project.id).where(Project.tenant_id == tenant.id, Project.name == name)):
             raise Invalid.field("name", f"There is already a project named {name}. Choose another name.", "taken")
@@ -289,7 +297,7 @@ def rename_project(portal: Portal, actor: Actor, project_id: str, title: str) ->
     if errors := _title_errors(title):
         raise Invalid(errors[0].message, errors=errors)
     with transaction():
-        project = get_project(actor, project_id, Permission.PROJECT_MANAGE, lock=True)
+        project = get_project(actor, project_id, PROJECT_MANAGE, lock=True)
         _refuse_deleting(project)
         data = {"project_id": project.id, "before": project.title, "after": title.strip()}
         project.title = title.strip()
@@ -301,7 +309,7 @@ def rename_project(portal: Portal, actor: Actor, project_id: str, title: str) ->
 def move_instance(portal: Portal, actor: Actor, instance_id: str, wanted: str) -> Instance:
     """Into another project of the same tenant, named by id or name. The claw does not notice."""
     with transaction():
-        instance = access.get_or_404(Instance, instance_id, actor, Permission.INSTANCE_UPDATE, lock=True)
+        instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_UPDATE, lock=True)
         if instance.desired == Desired.DELETED:
             raise Conflict(f"{instance.name} is being deleted.")
         project = _target(actor, instance.tenant_id, wanted)
@@ -316,7 +324,7 @@ def _target(actor: Actor, tenant_id: str, wanted: str) -> Project:
         Project.tenant_id == tenant_id,
         or_(Project.id == wanted, Project.name == wanted),
         Project.deleting_at.is_(None),
-        access.visible(Project, actor, Permission.INSTANCE_CREATE),
+        access.visible(Project, actor, INSTANCE_CREATE),
     )
     found = db.session.scalars(query.with_for_update(read=True)).first()
     if found is None:
@@ -337,7 +345,7 @@ def _put(portal: Portal, actor: Actor, instance: Instance, project: Project) -> 
 
 
 def tenant_losses(actor: Actor, tenant_id: str) -> Losses:
-    tenant = get(actor, tenant_id, Permission.TENANT_DELETE)
+    tenant = get(actor, tenant_id, TENANT_DELETE)
     number, running, named = _instances(Instance.tenant_id == tenant.id)
     return Losses(
         tenant.name, number, running, named, _count(Project, tenant.id), _count(Membership, tenant.id, _PEOPLE),
@@ -347,11 +355,11 @@ def tenant_losses(actor: Actor, tenant_id: str) -> Losses:
 
 
 def project_losses(actor: Actor, project_id: str) -> Losses:
-    project = get_project(actor, project_id, Permission.PROJECT_MANAGE)
+    project = get_project(actor, project_id, PROJECT_MANAGE)
     number, running, named = _instances(Instance.project_id == project.id)
     query = select(Project.id, Project.title, Project.name).where(
         Project.tenant_id == project.tenant_id, Project.id != project.id, Project.deleting_at.is_(None),
-        access.visible(Project, actor, Permission.INSTANCE_CREATE),
+        access.visible(Project, actor, INSTANCE_CREATE),
     ).order_by(Project.name)  # fmt: skip
     targets = [(row.id, row.title or row.name) for row in db.session.execute(query)]
     return Losses(project.name, number, running, named, refusal=_project_refusal(project), targets=targets)
@@ -395,7 +403,7 @@ def delete_tenant(
     True when it is gone; False while its instances are still being deleted: the rest follows by itself.
     """
     with transaction():
-        tenant = get(actor, tenant_id, Permission.TENANT_DELETE, lock=True)
+        tenant = get(actor, tenant_id, TENANT_DELETE, lock=True)
         _confirmed(tenant.name, confirm, _tenant_refusal(tenant))
         _end_instances(portal, actor, Instance.tenant_id == tenant.id, with_instances, keep_data)
         tenant.deleting_at = clock.now()
@@ -412,10 +420,10 @@ def delete_project(
 ) -> bool:  # fmt: skip
     """Delete a project; its instances are deleted or moved to another one first, as chosen. True when it is gone."""
     with transaction():
-        found = get_project(actor, project_id, Permission.PROJECT_MANAGE)
+        found = get_project(actor, project_id, PROJECT_MANAGE)
         # also the tenant, so that of two last projects deleted at once one stays
         db.session.execute(select(Tenant.id).where(Tenant.id == found.tenant_id).with_for_update())
-        project = get_project(actor, project_id, Permission.PROJECT_MANAGE, lock=True)
+        project = get_project(actor, project_id, PROJECT_MANAGE, lock=True)
         _confirmed(project.name, confirm, _project_refusal(project))
         if move_to:
             _move_all(portal, actor, project, move_to)
@@ -441,7 +449,7 @@ def _move_all(portal: Portal, actor: Actor, project: Project, wanted: str) -> No
         raise Invalid.field("move_to", "Choose another project than the one that is deleted.")
     for instance in _live(Instance.project_id == project.id):
         if instance.desired != Desired.DELETED:
-            access.require(actor, Permission.INSTANCE_UPDATE, access.scope_of(instance))
+            access.require(actor, INSTANCE_UPDATE, access.scope_of(instance))
             _put(portal, actor, instance, target)
             db.session.flush()  # the next one is counted with it
     db.session.flush()
