@@ -17,8 +17,9 @@ from clawportal.app import prepare_rows
 from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
 from clawportal.models import AuditCheckpoint, AuditEntry, AuditHead, EventRow, Tenant
-from clawportal.services.audit import Pending, chain, trail
+from clawportal.services.audit import chain, trail
 from clawportal.services.audit.chain import End
+from clawportal.services.audit.trail import Pending
 from clawportal.services.events import event_log
 from clawportal.services.system import portal_settings
 from tests.audit.conftest import asked, entries

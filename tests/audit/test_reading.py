@@ -18,8 +18,9 @@ from clawportal.contracts.permissions import SYSTEM, Actor, Grant
 from clawportal.errors import Problem
 from clawportal.http import audited
 from clawportal.origin import Origin
+from clawportal.services.audit import exports
 from clawportal.services.audit.refusals import OF_ALL, OF_ONE, REFILL, WINDOW, Refusals
-from clawportal.services.audit.trail import NOBODY, REFUSED, Pending, exports
+from clawportal.services.audit.trail import NOBODY, REFUSED, Pending
 from clawportal.services.fleet import instances
 from tests.audit.conftest import entries
 from tests.conftest import People, Person, counted_sql, portal_of

@@ -18,14 +18,8 @@ from clawportal.engine.dispatcher import Dispatcher, rank_of
 from clawportal.errors import Conflict, GiveUp, Invalid, Retry
 from clawportal.keyring import KeyringError
 from clawportal.models import AuditEntry, Cluster, ClusterSecret
-from clawportal.services.clusters import (
-    ClusterChange,
-    ClusterPolicy,
-    NewCluster,
-    clusters,
-    connection_tests,
-    reachability,
-)
+from clawportal.services.clusters import clusters, connection_tests, reachability
+from clawportal.services.clusters.clusters import ClusterChange, ClusterPolicy, NewCluster
 from clawportal.services.fleet import plans
 from clawportal.testing.places import MemoryDriver, MemoryRuntime, QuietAdapter
 from tests.core.world import World

@@ -19,7 +19,8 @@ from clawportal.contracts.workloads import Context
 from clawportal.db import db, transaction
 from clawportal.engine.dispatcher import Dispatcher
 from clawportal.models import Cluster, EventRow, Instance
-from clawportal.services.clusters.clusters import ClusterChange, NewCluster, clusters
+from clawportal.services.clusters import clusters
+from clawportal.services.clusters.clusters import ClusterChange, NewCluster
 from clawportal.testing.places import MemoryDriver, MemoryRuntime, QuietAdapter, healthy
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually

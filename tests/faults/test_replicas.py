@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from clawportal.contracts.permissions import SYSTEM
-from clawportal.services.clusters import NewCluster, clusters
+from clawportal.services.clusters import clusters
+from clawportal.services.clusters.clusters import NewCluster
 from clawportal.testing.kubeapi import KubeDouble
 from clawportal.testing.places import QuietAdapter
 from tests.core.world import World, eventually

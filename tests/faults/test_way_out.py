@@ -9,7 +9,8 @@ import pytest
 
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.errors import Invalid
-from clawportal.services.clusters import ClusterChange, clusters
+from clawportal.services.clusters import clusters
+from clawportal.services.clusters.clusters import ClusterChange
 from clawportal.testing.certs import Authority
 from tests.core.conftest import Memory
 

@@ -19,7 +19,8 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid
 from clawportal.models import User
 from clawportal.services.audit import trail
-from clawportal.services.clusters import NewCluster, clusters
+from clawportal.services.clusters import clusters
+from clawportal.services.clusters.clusters import NewCluster
 from clawportal.services.identity import accounts, identity, names
 from clawportal.services.tenancy import members, tenants
 from tests.conftest import PASSWORD, People, portal_of
