@@ -30,6 +30,11 @@ from clawportal.settings import Settings, installer_environment
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+    from clawportal.api import Api
+    from clawportal.contracts.features import Feature
+    from clawportal.pluginmanager import Registry
+    from clawportal.web.pages import Page
+
 MAX_BODY = 4 * 1024 * 1024
 KEYRING_FILE = paths.KEYRING_FILE
 
@@ -155,11 +160,23 @@ def _http(app: Flask, portal: Portal) -> None:
 def _ways_in(app: Flask, portal: Portal) -> None:
     from clawportal import api, realtime, web
 
-    app.register_blueprint(api.blueprint())
-    app.register_blueprint(web.blueprint())
+    operations, pages = _collected(portal.registry)
+    app.register_blueprint(api.blueprint(operations))
+    app.register_blueprint(web.blueprint(pages))
     realtime.init_app(app)
     portal.registry.call("register_blueprints", app=app)
     _every_view_declares_its_permission(app)
+
+
+def _collected(registry: Registry) -> tuple[Api, list[Page]]:
+    """Again when a plugin had to be left out: of it, nothing stays."""
+    from clawportal import api, web
+
+    features: tuple[Feature, ...] = ()
+    while registry.features != features:
+        features = registry.features
+        operations, pages = api.collected(registry), web.collected(registry)
+    return operations, pages
 
 
 def _every_view_declares_its_permission(app: Flask) -> None:

@@ -157,3 +157,16 @@ def _lacking(known: dict[str, Feature]) -> list[tuple[Feature, str]]:
                 lost[feature.name] = feature, f"requires {', '.join(missing)}, which is not loaded"
                 again = True
     return list(lost.values())
+
+
+def marked(module: str, mark: str) -> Iterator[Any]:
+    """What the functions of a module carry under a mark, in the order of the module. Broken when it cannot be imported."""
+    try:
+        found = importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # whatever a plugin does when it is imported
+        raise Broken(f"its module {module} cannot be imported: {error!r}") from error
+    seen: set[int] = set()
+    for value in vars(found).values():
+        if getattr(value, "__module__", "") == module and id(value) not in seen:
+            seen.add(id(value))
+            yield from getattr(value, "__dict__", {}).get(mark, ())

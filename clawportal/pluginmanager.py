@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -27,6 +27,8 @@ from clawportal.contracts.stores import FileStore
 from clawportal.errors import Invalid
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BUNDLED = (
     "clawportal_process", "clawportal_kubernetes", "clawportal_docker", "clawportal_localfiles", "clawportal_echo",
@@ -115,6 +117,21 @@ class Registry:
         """Translations of the core, then those that plugins bring."""
         found = (catalogues.folder_of(module) for _, module in self.modules() if isinstance(module, ModuleType))
         return [catalogues.CORE, *(folder for folder in found if folder is not None)]
+
+    def gather(self, what: str, of: Callable[[Feature], Iterable[T]], *, key: Callable[[T], str]) -> list[T]:
+        """What `of` finds in each feature, in order. The plugin of a feature that raises Broken, or whose `key` another has
+        already, is left out, and all are asked anew."""
+        found: dict[str, T] = {}
+        for feature in self.features:
+            try:
+                for item in of(feature):
+                    if key(item) in found:
+                        raise declarations.Broken(f"{key(item)} is there already")
+                    found[key(item)] = item
+            except declarations.Broken as error:
+                self.leave_out(self.owners[feature.name], f"The {what} of the feature {feature.name!r} cannot be used: {error}.")
+                return self.gather(what, of, key=key)
+        return list(found.values())
 
     def report(self, plugin: str, what: str, message: str) -> None:
         """Remember a fault of a plugin; the same again says nothing new."""
@@ -249,7 +266,7 @@ def unload(registry: Registry, name: str) -> None:
 def _import(name: str, point: importlib.metadata.EntryPoint | None) -> ModuleType:
     try:
         module = point.load() if point and name not in BUNDLED else importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"Plugin {name!r} cannot be loaded: {error!r}."
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             raise PluginError(f"{message} Install it, or take its name out of CLAWPORTAL_PLUGINS.") from error

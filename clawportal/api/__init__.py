@@ -1,50 +1,64 @@
-"""The API under /api/v1: one file per noun."""
+"""The API under /api/v1: one file per noun. Features name the modules; each app collects the operations of its own features."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 
-from clawportal.api import (
-    _layer,
-    account,
-    audit,
-    catalog,
-    chat,
-    clusters,
-    events,
-    files,
-    instances,
-    layers,
-    logs,
-    members,
-    metrics,
-    oidc,
-    operations,
-    policies,
-    service_accounts,
-    sign_in,
-    system,
-    tenants,
-    unmanaged,
-)
+from clawportal.api import _layer, _openapi
+from clawportal.contracts.features import ApiTag, Feature
+from clawportal.declarations import marked
 from clawportal.errors import PasswordChangeRequired
 from clawportal.http import security
+from clawportal.pluginmanager import Registry
 
-__all__ = [
-    "account", "audit", "blueprint", "catalog", "chat", "clusters", "events", "files", "instances", "layers", "logs",
-    "members", "metrics", "oidc", "operations", "policies", "service_accounts", "sign_in", "system", "tenants", "unmanaged",
-]  # fmt: skip
+EXTENSION = "clawportal_api"
 
 
-def blueprint() -> Blueprint:
+@dataclass(frozen=True)
+class Api:
+    """The API of one app."""
+
+    operations: tuple[_layer.Operation, ...]
+    """In the order of the document."""
+    tags: tuple[ApiTag, ...]
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """OpenAPI 3.1; made when it is asked for first."""
+        return _openapi.document(self.operations, self.tags)
+
+
+def collected(registry: Registry) -> Api:
+    """The operations of all features. A plugin whose operations cannot be used is left out of the registry."""
+    operations = registry.gather("operations", _of, key=lambda operation: operation.name)
+    tags = sorted((tag for feature in registry.features for tag in feature.api_tags), key=lambda tag: tag.order)
+    return Api(tuple(operations), tuple(tags))
+
+
+def _of(feature: Feature) -> Iterator[_layer.Operation]:
+    for module in feature.api:
+        yield from marked(module, _layer.MARK)
+
+
+def of_app() -> Api:
+    """The API of the app that answers now."""
+    return cast(Api, current_app.extensions[EXTENSION])
+
+
+def blueprint(api: Api) -> Blueprint:
     """Every operation as a route, and what all their answers have in common."""
     made = Blueprint("api", __name__, url_prefix="/api/v1")
-    for operation in _layer.OPERATIONS:
+    for operation in api.operations:
         made.add_url_rule(operation.rule, operation.name, _layer.view_of(operation), methods=[operation.method])
     made.before_request(_own_password_first)
     made.after_request(_challenge)
-    made.record(_outside_the_prefix)
+    made.record(lambda state: _outside_the_blueprint(state, api))
     return made
 
 
@@ -60,11 +74,15 @@ def _own_password_first() -> None:
         raise PasswordChangeRequired
 
 
-def _outside_the_prefix(state: BlueprintSetupState) -> None:
+def _outside_the_blueprint(state: BlueprintSetupState, api: Api) -> None:
     """What supervisors ask at the root as they are used to, and the changes that need neither session nor token."""
-    for name in ("healthz", "readyz"):
-        state.app.add_url_rule(f"/{name}", f"api.{name}", state.app.view_functions[f"api.{name}"], methods=["GET"])
-    state.app.config.setdefault("CSRF_FREE", set()).update(sign_in.CSRF_FREE)
+    state.app.extensions[EXTENSION] = api
+    for operation in api.operations:
+        endpoint = f"api.{operation.name}"
+        if operation.at_root:
+            state.app.add_url_rule(operation.rule, endpoint, state.app.view_functions[endpoint], methods=[operation.method])
+        if operation.csrf_free:
+            state.app.config.setdefault("CSRF_FREE", set()).add(endpoint)
 
 
 def _challenge(answer: Response) -> Response:

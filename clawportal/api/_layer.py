@@ -108,7 +108,9 @@ def paged(found: Slice[Any], query: Paged, items: Sequence[Any]) -> tuple[dict[s
     return document, 200, links(found)
 
 
-# ---- the registry
+# ---- the mark
+
+MARK = "clawportal_operations"
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ class Operation:
     etag: bool
     example: Any
     answer_example: Any
+    csrf_free: bool
+    at_root: bool
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Type of each parameter of the function, by its name."""
 
@@ -145,10 +149,6 @@ class Operation:
     @property
     def rule(self) -> str:
         return re.sub(r"{(\w+)}", r"<\1>", self.path)
-
-
-OPERATIONS: list[Operation] = []
-"""Every operation, in the order of the document. Filled when the modules of `clawportal.api` are imported."""
 
 
 def op(
@@ -168,30 +168,35 @@ def op(
     etag: bool = False,
     example: Any = None,
     answer_example: Any = None,
+    csrf_free: bool = False,
+    at_root: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Make a function an operation. Needs either `permission` or the reason why it is `public`.
+    """Mark a function as an operation. Needs either `permission` or the reason why it is `public`.
 
-    `problems`: statuses that it can answer beside those that follow from its parameters. `produces`: content types of the
-    answer; name SSE for an event stream. `example`: a body to show.
+    Nothing is registered: each app collects the operations of its own features. `problems`: statuses that it can answer beside
+    those that follow from its parameters. `produces`: content types of the answer; name SSE for an event stream. `example`: a
+    body to show. `csrf_free`: it needs neither session nor token, since what proves who asks stands in its body, which no
+    browser adds by itself. `at_root`: also there without the prefix `/api/v1`.
     """
     if (permission is None) == (not public):
         raise TypeError(f"{method} {path} needs either a permission or the reason why it is public")
 
-    def register(handler: Handler) -> Handler:
+    def mark(handler: Handler) -> Handler:
         hints = get_type_hints(handler, include_extras=True)
         shape = returns if returns is not None else hints.pop("return", None)
         hints.pop("return", None)
         operation = Operation(
             method, path, handler, permission, public, tuple(tags), summary, description or inspect.getdoc(handler) or "",
-            status, shape, tuple(produces), tuple(accepts), tuple(problems), etag, example, answer_example, hints,
+            status, shape, tuple(produces), tuple(accepts), tuple(problems), etag, example, answer_example,
+            csrf_free, at_root, hints,
         )  # fmt: skip
         unknown = set(hints) - set(operation.path_names) - set(_GIVEN) - {"query", "body"}
         if unknown or set(operation.path_names) - set(hints):
             raise TypeError(f"{method} {path}: parameters and path do not agree: {unknown or operation.path_names}")
-        OPERATIONS.append(operation)
+        setattr(handler, MARK, (*getattr(handler, MARK, ()), operation))
         return handler
 
-    return register
+    return mark
 
 
 # ---- the view

@@ -1,12 +1,11 @@
-"""The OpenAPI 3.1 document, made from the registry of operations alone."""
+"""The OpenAPI 3.1 document, made from the operations of an app alone."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, cast, get_args, get_origin
 
@@ -14,27 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from clawportal import __version__
-from clawportal.api._layer import OPERATIONS, SSE, Answer, Operation
+from clawportal.api._layer import SSE, Answer, Operation
+from clawportal.contracts.features import ApiTag
 
 PROBLEM = "application/problem+json"
 _BYTES = ("application/octet-stream", "application/x-tar")
-
-TAGS = {
-    "Instances": "Claws under management: what is wanted, and what is.",
-    "Events": "Facts that happened.",
-    "Operations": "Pieces of work with progress.",
-    "Catalogue": "Kinds of claw, runtimes and projects to choose from.",
-    "Clusters": "Where claws run, how these places are reached, and whether they answer.",
-    "Account": "Signing in, the second factor, sessions, and tokens for programs.",
-    "Organisations": "Organisations and their projects, and what they may use.",
-    "Policies": "Rules about what instances may be like and when they may be changed.",
-    "Members": "Who belongs to an organisation, and what each of them may do there.",
-    "Service accounts": "Accounts of programs: they belong to an organisation, and come with API tokens only.",
-    "Accounts": "All accounts of the portal.",
-    "Sign-in providers": "OpenID providers that people sign in with, and what their groups give.",
-    "Audit": "Who did what, and what was refused.",
-    "System": "Health, plugins and this document.",
-}
 
 DESCRIPTION = """\
 Everything that the pages of the portal do can be done by a program.
@@ -135,19 +118,18 @@ def servers(root: str) -> list[dict[str, str]]:
     return [{"url": f"{root}/api/v1", "description": "This portal"}]
 
 
-@functools.cache
-def document() -> dict[str, Any]:
-    """The whole document. The same for every portal of this version: what plugins bring is under `/adapters`."""
-    schemas = _Schemas(OPERATIONS)
+def document(operations: Sequence[Operation], tags: Iterable[ApiTag]) -> dict[str, Any]:
+    """The whole document. The same for every portal with these features."""
+    schemas = _Schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
-    used = {tag for operation in OPERATIONS for tag in operation.tags}
+    used = {tag for operation in operations for tag in operation.tags}
     return {
         "openapi": "3.1.0",
         "info": {"title": "clawportal", "version": __version__, "description": DESCRIPTION, "license": _licence()},
         "servers": servers(""),
-        "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in used],
+        "tags": [{"name": tag.name, "description": tag.description} for tag in tags if tag.name in used],
         "security": [{"bearer": []}, {"cookie": []}],
         "paths": paths,
         "components": {

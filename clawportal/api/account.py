@@ -88,7 +88,8 @@ class Me(Answer):
 
 
 @op(
-    "POST", "/auth/token", public="it is how one signs in", tags=TAGS, summary="Trade name and password for a token",
+    "POST", "/auth/token", public="it is how one signs in", csrf_free=True, tags=TAGS,
+    summary="Trade name and password for a token",
     status=201, problems=(401, 403, 429), example={"name": "kim", "password": "a few words in a row", "token_name": "laptop"},
 )  # fmt: skip
 def trade_password(portal: Portal, body: Credentials) -> NewToken:

@@ -17,8 +17,6 @@ from clawportal.http import security
 from clawportal.services.identity import clients, otp, sessions, sign_in
 
 TAGS = ("Account",)
-CSRF_FREE = {"api.trade_password", "api.log_in", "api.refresh_tokens", "api.verify_otp"}
-"""Endpoints that need neither session nor token: what proves who asks stands in their body, which no browser adds by itself."""
 
 
 class Login(Strict):
@@ -101,7 +99,8 @@ class Ended(Answer):
 
 
 @op(
-    "POST", "/auth/login", public="it is how one signs in", tags=TAGS, summary="Sign in for an access and a refresh token",
+    "POST", "/auth/login", public="it is how one signs in", csrf_free=True, tags=TAGS,
+    summary="Sign in for an access and a refresh token",
     problems=(401, 403, 429), example={"name": "kim", "password": "a few words in a row"},
 )  # fmt: skip
 def log_in(portal: Portal, body: Login) -> TokenPair:
@@ -114,7 +113,7 @@ def log_in(portal: Portal, body: Login) -> TokenPair:
 
 
 @op(
-    "POST", "/auth/otp/verify", public="it is the second step of signing in", tags=TAGS,
+    "POST", "/auth/otp/verify", public="it is the second step of signing in", csrf_free=True, tags=TAGS,
     summary="Sign in: the second step", problems=(401, 403, 429), example={"challenge": "eyJ...", "code": "492039"},
 )  # fmt: skip
 def verify_otp(portal: Portal, body: SecondStep) -> TokenPair:
@@ -125,7 +124,8 @@ def verify_otp(portal: Portal, body: SecondStep) -> TokenPair:
 
 
 @op(
-    "POST", "/auth/refresh", public="the refresh token is the proof", tags=TAGS, summary="Trade a refresh token for new tokens",
+    "POST", "/auth/refresh", public="the refresh token is the proof", csrf_free=True, tags=TAGS,
+    summary="Trade a refresh token for new tokens",
     problems=(401,), example={"refresh_token": "eyJ..."},
 )  # fmt: skip
 def refresh_tokens(portal: Portal, body: RefreshBody) -> TokenPair:

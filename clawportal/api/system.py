@@ -10,6 +10,7 @@ from pydantic import Field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from clawportal import api
 from clawportal.api import _openapi
 from clawportal.api._layer import Answer, as_json, op
 from clawportal.bounded import size_in_words
@@ -65,7 +66,7 @@ class Counts(Answer):
     trouble: int = Field(description="Failed, unhealthy, degraded or out of sync.")
 
 
-@op("GET", "/healthz", public="a supervisor asks it", tags=TAGS, summary="Does the portal live?", returns=Alive)
+@op("GET", "/healthz", public="a supervisor asks it", at_root=True, tags=TAGS, summary="Does the portal live?", returns=Alive)
 def healthz() -> dict[str, str]:
     """Answers as long as the process does; looks at nothing else. Also at `/healthz`."""
     return {"status": "ok"}
@@ -73,7 +74,7 @@ def healthz() -> dict[str, str]:
 
 @op(
     "GET", "/readyz", public="a load balancer asks it", tags=TAGS, summary="Can the portal do its work?", returns=Readiness,
-    problems=(503,),
+    problems=(503,), at_root=True,
 )  # fmt: skip
 def readyz(portal: Portal) -> tuple[Readiness, int]:
     """200 when every part works; 503 names the parts that do not, in the same form. Also at `/readyz`."""
@@ -135,5 +136,5 @@ def get_openapi(portal: Portal) -> Response:
     if not portal.settings.docs_public:
         security.actor()
     return Response(
-        as_json(_openapi.document() | {"servers": _openapi.servers(request.script_root)}), mimetype="application/json"
+        as_json(api.of_app().document | {"servers": _openapi.servers(request.script_root)}), mimetype="application/json"
     )

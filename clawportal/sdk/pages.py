@@ -1,9 +1,31 @@
-"""What plugins add to pages."""
+"""Pages: views marked with `page`, each below `requires(...)` or `public(why)`.
+
+    @page("/skills/<skill_id>")
+    @requires(SKILL_READ)
+    def skill(skill_id: str) -> str:
+        return render_template("skills/skill.html", skill=services.get(actor(), skill_id))
+
+Templates extend `base.html`, set `section` to the `page` of their menu link, and may import `_macros.html`. A view answers the
+whole page, or its live part where `fragment()` says that htmx asks for one. A change answers with `changed(...)` or `moved(...)`.
+"""
 
 from __future__ import annotations
 
 from clawportal.contracts.pages import MenuLink
+from clawportal.http.security import actor, current_actor, portal, public, requires
+from clawportal.web.pages import back, changed, fragment, moved, page, trigger
 
 __all__ = [
     "MenuLink",
+    "actor",
+    "back",
+    "changed",
+    "current_actor",
+    "fragment",
+    "moved",
+    "page",
+    "portal",
+    "public",
+    "requires",
+    "trigger",
 ]

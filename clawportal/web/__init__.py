@@ -1,42 +1,39 @@
-"""The pages: one file per noun."""
+"""The pages: one file per noun. Features name the modules; each app collects the pages of its own features."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from flask import Blueprint
 
+from clawportal.contracts.features import Feature
+from clawportal.declarations import Broken, marked
+from clawportal.http import security
+from clawportal.pluginmanager import Registry
+from clawportal.web.pages import MARK, Page
 
-def blueprint() -> Blueprint:
-    """The blueprint with every page on it."""
-    from clawportal.web import (
-        about,
-        accounts,
-        audit,
-        auth,
-        clusters,
-        context,
-        files,
-        gone,
-        home,
-        instances,
-        layers,
-        members,
-        oidc,
-        operations,
-        plugins,
-        policies,
-        profile,
-        profile_sign_in,
-        providers,
-        service_accounts,
-        spec_form,
-        tenants,
-        unmanaged,
-    )
-    from clawportal.web.pages import bp
 
-    # imported for their views
-    assert all((
-        about, accounts, audit, auth, clusters, context, files, gone, home, instances, layers, members, oidc, operations,
-        plugins, policies, profile, profile_sign_in, providers, service_accounts, spec_form, tenants, unmanaged,
-    ))  # fmt: skip
-    return bp
+def collected(registry: Registry) -> list[Page]:
+    """The pages of all features. A plugin whose pages cannot be used is left out of the registry."""
+    return registry.gather("pages", _of, key=lambda page: page.endpoint)
+
+
+def _of(feature: Feature) -> Iterator[Page]:
+    for module in feature.pages:
+        for page in marked(module, MARK):
+            if not hasattr(page.view, security.MARK):
+                raise Broken(f"the page {page.endpoint} declares no permission: put @requires(...) or @public(why) below @page")
+            yield page
+
+
+def blueprint(pages: Iterable[Page]) -> Blueprint:
+    """The blueprint with these pages, and what all of them share."""
+    from clawportal.web import context, gone
+    from clawportal.web import pages as shared
+
+    made = Blueprint("web", __name__)
+    for page in pages:
+        made.add_url_rule(page.rule, page.endpoint, page.view, methods=list(page.methods))
+    for part in (shared, context, gone):
+        part.init(made)
+    return made

@@ -18,13 +18,13 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.services import practice
 from clawportal.services.clusters import clusters
 from clawportal.web import health_checks, pages
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 
 OPENAPI = "/api/v1/openapi.json"
 
 
-@bp.get("/about")
+@page("/about")
 @requires(PORTAL_READ)
 def about() -> str:
     places = clusters.everything()
@@ -56,7 +56,7 @@ def _licences() -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda entry: entry["package"])
 
 
-@bp.post("/about/practice")
+@page("/about/practice", "POST")
 @requires(PORTAL_ADMIN)
 def practice_model() -> AnyResponse:
     on = request.form.get("practice") == "true"
@@ -70,7 +70,7 @@ def practice_model() -> AnyResponse:
     return pages.moved(_("The practice model is on.") if on else _("The practice model is off."), url_for("web.about"))
 
 
-@bp.get("/api-docs")
+@page("/api-docs")
 @requires(CATALOG_READ)
 def api_docs() -> str:
     return render_template("api/docs.html", openapi_url=request.script_root + OPENAPI)

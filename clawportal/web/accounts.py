@@ -15,11 +15,11 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.paging import whole
 from clawportal.services.identity import accounts as service
 from clawportal.web import auth, pages, rows
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 
 
-@bp.get("/accounts")
+@page("/accounts")
 @requires(USER_MANAGE)
 def accounts() -> Response:
     return _page()
@@ -39,7 +39,7 @@ def _page(status: int = 200, **context: Any) -> Response:
     return answer
 
 
-@bp.post("/accounts")
+@page("/accounts", "POST")
 @requires(USER_MANAGE)
 def account_create() -> Response:
     """The new password is in this answer and never again."""
@@ -50,14 +50,14 @@ def account_create() -> Response:
     return _page(new_member={"name": user.name, "password": password})
 
 
-@bp.post("/accounts/<user_id>/role")
+@page("/accounts/<user_id>/role", "POST")
 @requires(USER_MANAGE)
 def account_role(user_id: str) -> Response:
     user = service.set_portal_role(portal(), actor(), user_id, request.form.get("role", ""))
     return pages.moved(_("The role of %(name)s was changed.", name=user.name), url_for("web.accounts"))
 
 
-@bp.post("/accounts/<user_id>/<any(close, open):verb>")
+@page("/accounts/<user_id>/<any(close, open):verb>", "POST")
 @requires(USER_MANAGE)
 def account_state(user_id: str, verb: str) -> Response:
     user = service.set_active(portal(), actor(), user_id, verb == "open")

@@ -26,7 +26,7 @@ from clawportal.services.audit import trail as service
 from clawportal.services.fleet import instances
 from clawportal.web import audit_words, pages
 from clawportal.web.instances import frame
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
@@ -137,7 +137,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping
 # ---- pages
 
 
-@bp.get("/audit")
+@page("/audit")
 @requires(AUDIT_READ)
 def audit() -> str:
     given = _given()
@@ -153,7 +153,7 @@ def _broken() -> int | None:
     return chain.known_break() if actor().has(PORTAL_ADMIN) else None
 
 
-@bp.post("/audit/acknowledge")
+@page("/audit/acknowledge", "POST")
 @requires(PORTAL_ADMIN)
 def audit_acknowledge() -> AnyResponse:
     verdict = service.acknowledge(actor(), request.form.get("why", ""))
@@ -161,7 +161,7 @@ def audit_acknowledge() -> AnyResponse:
     return pages.moved(said, url_for("web.audit"))
 
 
-@bp.get("/audit/<int:seq>")
+@page("/audit/<int:seq>")
 @requires(AUDIT_READ)
 def audit_entry(seq: int) -> str:
     if seq > service.BIGGEST:
@@ -169,7 +169,7 @@ def audit_entry(seq: int) -> str:
     return render_template("audit/show.html", e=shown(service.get(actor(), seq)))
 
 
-@bp.get("/audit/export")
+@page("/audit/export")
 @requires(AUDIT_READ)
 def audit_export() -> Response:
     filters, form = _filters(_given()), request.args.get("format", "csv")
@@ -181,7 +181,7 @@ def audit_export() -> Response:
     return Response(stream_with_context(text), mimetype=exports.TYPES[form], headers={"Content-Disposition": name})
 
 
-@bp.get("/instances/<instance_id>/changes")
+@page("/instances/<instance_id>/changes")
 @requires(AUDIT_READ)
 def instance_changes(instance_id: str) -> str:
     found = instances.get(actor(), instance_id)

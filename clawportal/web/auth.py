@@ -33,7 +33,7 @@ from clawportal.services.system import portal_settings
 from clawportal.services.tenancy import tenancy
 from clawportal.web import pages, second_step
 from clawportal.web.context import THEME_COOKIE, THEMES
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told as told_words
 
@@ -43,7 +43,7 @@ _YEAR = 365 * 24 * 3600
 # ---- in and out
 
 
-@bp.route("/login", methods=["GET", "POST"])
+@page("/login", "GET", "POST")
 @public("nobody is signed in before it")
 def login() -> AnyResponse:
     wanted = safe_next(request.values.get("next"), "")
@@ -83,7 +83,7 @@ def _login_page(wanted: str, name: str = "", error: str = "", *, typed: bool = F
     )  # fmt: skip
 
 
-@bp.post("/logout")
+@page("/logout", "POST")
 @requires(SELF)
 def logout() -> AnyResponse:
     return redirect(url_for("web.login", out=_signed_out()), 303)
@@ -112,7 +112,7 @@ class _Setup:
     errors: dict[str, str] = field(default_factory=dict)
 
 
-@bp.route("/setup", methods=["GET", "POST"])
+@page("/setup", "GET", "POST")
 @requires(PORTAL_ADMIN)
 def setup() -> AnyResponse:
     if pages.setup_done():
@@ -202,7 +202,7 @@ def _set_up(wanted: _Setup, user_id: str) -> User:
 # ---- language and theme
 
 
-@bp.post("/language")
+@page("/language", "POST")
 @public("people choose their language before they sign in")
 def language() -> AnyResponse:
     wanted = request.form.get("language", "")
@@ -214,7 +214,7 @@ def language() -> AnyResponse:
     return answer
 
 
-@bp.post("/theme")
+@page("/theme", "POST")
 @public("people choose light or dark before they sign in")
 def theme() -> AnyResponse:
     wanted = request.form.get("theme", "")

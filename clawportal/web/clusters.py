@@ -24,7 +24,7 @@ from clawportal.services.clusters import clusters, connection_tests, separation
 from clawportal.services.fleet import instances as service
 from clawportal.services.tenancy import tenants
 from clawportal.web import edit_conflict, pages, rows
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
@@ -107,7 +107,7 @@ def _manages() -> bool:
 # ---- the list and one cluster
 
 
-@bp.get("/clusters", endpoint="clusters")
+@page("/clusters", endpoint="clusters")
 @requires(CLUSTER_READ)
 def clusters_index() -> str:
     who, page, text = actor(), paging(), request.args.get("q", "").strip()[:200]
@@ -123,7 +123,7 @@ def _drivers() -> list[RuntimeDriver]:
     return sorted(portal().registry.runtimes.values(), key=lambda driver: driver.title)
 
 
-@bp.get("/clusters/<cluster_id>")
+@page("/clusters/<cluster_id>")
 @requires(CLUSTER_READ)
 def cluster(cluster_id: str) -> str:
     found = clusters.get(actor(), cluster_id)
@@ -144,14 +144,14 @@ def _context(row: Cluster) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@bp.post("/clusters/<cluster_id>/<any(pause, resume, cordon, uncordon):action>")
+@page("/clusters/<cluster_id>/<any(pause, resume, cordon, uncordon):action>", "POST")
 @requires(CLUSTER_MANAGE)
 def cluster_action(cluster_id: str, action: str) -> AnyResponse:
     row = clusters.ACTIONS[action](portal(), actor(), cluster_id)
     return pages.moved(str(_SAID[action]), url_for("web.cluster", cluster_id=row.id))
 
 
-@bp.post("/clusters/<cluster_id>/test")
+@page("/clusters/<cluster_id>/test", "POST")
 @requires(CLUSTER_MANAGE)
 def cluster_test(cluster_id: str) -> AnyResponse:
     """As it is stored; nothing is changed by it."""
@@ -182,7 +182,7 @@ class Draft:
     """What somebody read before they typed."""
 
 
-@bp.route("/clusters/new", methods=["GET", "POST"])
+@page("/clusters/new", "GET", "POST")
 @requires(CLUSTER_MANAGE)
 def cluster_new() -> AnyResponse:
     known = _drivers()
@@ -198,7 +198,7 @@ def cluster_new() -> AnyResponse:
     return _saved(draft)
 
 
-@bp.route("/clusters/<cluster_id>/edit", methods=["GET", "POST"])
+@page("/clusters/<cluster_id>/edit", "GET", "POST")
 @requires(CLUSTER_MANAGE)
 def cluster_edit(cluster_id: str) -> AnyResponse:
     row = clusters.get(actor(), cluster_id, CLUSTER_MANAGE)
@@ -383,7 +383,7 @@ def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
 # ---- deleting
 
 
-@bp.route("/clusters/<cluster_id>/delete", methods=["GET", "POST"])
+@page("/clusters/<cluster_id>/delete", "GET", "POST")
 @requires(CLUSTER_MANAGE)
 def cluster_delete(cluster_id: str) -> AnyResponse:
     losses = clusters.losses(actor(), cluster_id)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flask import g, has_request_context, request, url_for
+from flask import Blueprint, g, has_request_context, request, url_for
 from werkzeug.local import LocalProxy
 
 from clawportal import __version__
@@ -18,7 +18,6 @@ from clawportal.http.i18n import LANGUAGES, language
 from clawportal.http.security import current_actor, portal
 from clawportal.services.system import proxy_notice
 from clawportal.web import words
-from clawportal.web.pages import bp
 from clawportal.web.rows import Nav, Where
 
 log = logging.getLogger(__name__)
@@ -27,13 +26,15 @@ THEMES = ("light", "dark", "auto")
 THEME_COOKIE = "clawportal_theme"
 
 
-bp.add_app_template_global(words.told, "told")
-bp.add_app_template_global(words.reason, "reason_words")
+def init(blueprint: Blueprint) -> None:
+    for name, value in (("told", words.told), ("reason_words", words.reason), ("url_for", address), ("once", once)):
+        blueprint.add_app_template_global(value, name)
+    blueprint.app_context_processor(_context)
+
 
 _ADDRESSES: dict[tuple[str, str], str] = {}
 
 
-@bp.app_template_global("url_for")
 def address(endpoint: str, **values: Any) -> str:
     """`url_for`, which is asked for each link of each page; most of them are the same for everybody."""
     if values or not has_request_context():
@@ -58,10 +59,6 @@ def once(make: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
-bp.add_app_template_global(once, "once")
-
-
-@bp.app_context_processor
 def _context() -> dict[str, Any]:
     actor = _actor()
     where = Where(actor)

@@ -15,7 +15,7 @@ from clawportal.services.fleet import instances as service
 from clawportal.services.fleet import plans
 from clawportal.services.live import files
 from clawportal.web.instances import frame
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 
 _ABOUT = {
     "work": _l("What the claw works on: its people may look and put things here."),
@@ -30,7 +30,7 @@ class Crumb:
     path: str
 
 
-@bp.get("/instances/<instance_id>/files")
+@page("/instances/<instance_id>/files")
 @requires(INSTANCE_FILES_READ)
 def instance_files(instance_id: str) -> str:
     found = service.get(actor(), instance_id, INSTANCE_FILES_READ)

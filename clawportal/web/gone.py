@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import g, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, g, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
@@ -17,7 +17,6 @@ from clawportal.models import Instance
 from clawportal.services.events import event_log
 from clawportal.services.fleet import instances
 from clawportal.web import pages, rows
-from clawportal.web.pages import bp
 
 _EVENTS = 20
 _ENDINGS = ("instance.delete_requested", "instance.forgotten")
@@ -73,7 +72,10 @@ def refuse(found: Instance) -> Instance:
     return found
 
 
-@bp.errorhandler(NotFound)
+def init(blueprint: Blueprint) -> None:
+    blueprint.register_error_handler(NotFound, _not_found)
+
+
 def _not_found(problem: Problem) -> Response:
     """What needs an instance that is there leads to the page that says that it is not, for those who could see it."""
     instance_id = (request.view_args or {}).get("instance_id")

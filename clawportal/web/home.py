@@ -18,14 +18,14 @@ from clawportal.services.clusters import clusters
 from clawportal.services.events import event_log
 from clawportal.services.fleet import instances, operations
 from clawportal.web import health_checks, rows
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 
 _PROBLEMS, _OPERATIONS, _EVENTS = 8, 6, 10
 _LOOKED_AT = 100
 """Events among which the lines of home are found."""
 
 
-@bp.get("/")
+@page("/")
 @requires(INSTANCE_READ)
 def home() -> str:
     who = actor()

@@ -46,7 +46,7 @@ from clawportal.services.fleet import labels, operations
 from clawportal.services.fleet.labels import selector
 from clawportal.services.live import metrics, runtime_events
 from clawportal.web import gone, pages, policy_warnings, rows
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext, told
 
@@ -75,7 +75,7 @@ _NAMED_FAILURES = 5
 # ---- the list
 
 
-@bp.get("/instances")
+@page("/instances")
 @requires(INSTANCE_READ)
 def instances() -> str:
     who, page = actor(), paging()
@@ -107,7 +107,7 @@ def _filters(given: dict[str, str]) -> service.Filters:
     )
 
 
-@bp.post("/instances/bulk")
+@page("/instances/bulk", "POST")
 @requires(INSTANCE_READ)
 def instances_bulk() -> Response:
     who, action, ids = actor(), request.form.get("action", ""), request.form.getlist("ids")
@@ -175,7 +175,7 @@ def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
 # ---- one instance
 
 
-@bp.get("/instances/<instance_id>")
+@page("/instances/<instance_id>")
 @requires(INSTANCE_READ)
 def instance(instance_id: str) -> str | Response:
     found, part = service.get(actor(), instance_id), request.args.get("part", "") if fragment() else ""
@@ -229,7 +229,7 @@ def _limited_by_kernel(found: Instance) -> bool | None:
     return "limits.kernel" in known if known else None
 
 
-@bp.get("/instances/<instance_id>/logs")
+@page("/instances/<instance_id>/logs")
 @requires(INSTANCE_LOGS)
 def instance_logs(instance_id: str) -> str:
     found = service.get(actor(), instance_id, INSTANCE_LOGS)
@@ -244,7 +244,7 @@ SPANS: dict[str, tuple[timedelta, Any]] = {
 }  # fmt: skip
 
 
-@bp.get("/instances/<instance_id>/metrics")
+@page("/instances/<instance_id>/metrics")
 @requires(INSTANCE_READ)
 def instance_metrics(instance_id: str) -> str:
     found, span = service.get(actor(), instance_id), request.args.get("span", "1h")
@@ -257,7 +257,7 @@ def instance_metrics(instance_id: str) -> str:
     )
 
 
-@bp.get("/instances/<instance_id>/chat")
+@page("/instances/<instance_id>/chat")
 @requires(INSTANCE_CHAT)
 def instance_chat(instance_id: str) -> str:
     found = service.get(actor(), instance_id, INSTANCE_CHAT)
@@ -288,7 +288,7 @@ def _thinks_with_practice(found: Instance) -> bool:
     return adapter is not None and "model" in adapter.capabilities and provider == "practice"
 
 
-@bp.get("/instances/<instance_id>/console")
+@page("/instances/<instance_id>/console")
 @requires(INSTANCE_CONSOLE)
 def instance_console(instance_id: str) -> Response:
     found = service.get(actor(), instance_id, INSTANCE_CONSOLE)
@@ -302,7 +302,7 @@ def _no_console(found: Instance) -> str | None:
     return None
 
 
-@bp.get("/instances/<instance_id>/events")
+@page("/instances/<instance_id>/events")
 @requires(EVENT_READ)
 def instance_events(instance_id: str) -> str:
     found = service.get(actor(), instance_id)
@@ -328,7 +328,7 @@ def _timeline(found: Instance) -> dict[str, Any]:
     }
 
 
-@bp.get("/instances/<instance_id>/place-events")
+@page("/instances/<instance_id>/place-events")
 @requires(EVENT_READ)
 def instance_place_events(instance_id: str) -> str:
     """Asked by the page once it is there: a place that is slow must not keep the portal's own events back."""
@@ -343,7 +343,7 @@ def instance_place_events(instance_id: str) -> str:
     return render_template("instances/events.html", **frame(found), **_timeline(found), place=place)
 
 
-@bp.get("/instances/<instance_id>/config")
+@page("/instances/<instance_id>/config")
 @requires(INSTANCE_READ)
 def instance_config(instance_id: str) -> str:
     found = service.get(actor(), instance_id)
@@ -394,7 +394,7 @@ def _spec_text(found: Instance) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
 
 
-@bp.get("/instances/<instance_id>/operations")
+@page("/instances/<instance_id>/operations")
 @requires(OPERATION_READ)
 def instance_operations(instance_id: str) -> str:
     found, page = service.get(actor(), instance_id), paging()
@@ -410,7 +410,7 @@ def instance_operations(instance_id: str) -> str:
 # ---- what can be done
 
 
-@bp.post("/instances/<instance_id>/<any(start, stop, restart, kill, delete):action>")
+@page("/instances/<instance_id>/<any(start, stop, restart, kill, delete):action>", "POST")
 @requires(INSTANCE_READ)
 def instance_action(instance_id: str, action: str) -> Response:
     who = actor()

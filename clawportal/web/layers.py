@@ -15,14 +15,14 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.services.configuration import layers
 from clawportal.services.tenancy import tenants
 from clawportal.web import auth, pages, rows
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.tenants import tenant_page
 from clawportal.web.words import ngettext
 
 PARTS = ("defaults", "enforced")
 
 
-@bp.route("/tenants/<tenant_id>/layer", methods=["GET", "POST"], endpoint="tenant_layer")
+@page("/tenants/<tenant_id>/layer", "GET", "POST", endpoint="tenant_layer")
 @requires(TENANT_UPDATE)
 def tenant_layer(tenant_id: str) -> Response:
     """POST with `preview` shows what saving would do, and saves nothing."""

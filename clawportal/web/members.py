@@ -26,14 +26,14 @@ from clawportal.services.fleet import instances as service
 from clawportal.services.identity import identity
 from clawportal.services.tenancy import members, service_accounts, tenancy, tenants
 from clawportal.web import auth, gone, pages, policy_warnings, rows
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.tenants import project_page, tenant_page
 from clawportal.web.words import gettext as _
 
 # ---- members
 
 
-@bp.get("/tenants/<tenant_id>/members", endpoint="members")
+@page("/tenants/<tenant_id>/members", endpoint="members")
 @requires(MEMBER_READ)
 def members_index(tenant_id: str) -> Response:
     return members_page(tenant_id)
@@ -50,7 +50,7 @@ def members_page(tenant_id: str, status: int = 200, **context: Any) -> Response:
     )  # fmt: skip
 
 
-@bp.post("/tenants/<tenant_id>/members")
+@page("/tenants/<tenant_id>/members", "POST")
 @requires(MEMBER_MANAGE)
 def member_create(tenant_id: str) -> Response:
     """The new password is in this answer and never again."""
@@ -63,7 +63,7 @@ def member_create(tenant_id: str) -> Response:
     return members_page(tenant_id, new_member={"name": made.user.name, "password": made.password})
 
 
-@bp.post("/tenants/<tenant_id>/members/<user_id>/role")
+@page("/tenants/<tenant_id>/members/<user_id>/role", "POST")
 @requires(MEMBER_MANAGE)
 def member_role(tenant_id: str, user_id: str) -> Response:
     changed = members.change_role(portal(), actor(), tenant_id, user_id, request.form.get("role", ""))
@@ -71,7 +71,7 @@ def member_role(tenant_id: str, user_id: str) -> Response:
     return pages.moved(said, pages.back(url_for("web.members", tenant_id=tenant_id)))
 
 
-@bp.post("/tenants/<tenant_id>/members/<user_id>/remove")
+@page("/tenants/<tenant_id>/members/<user_id>/remove", "POST")
 @requires(SELF)
 def member_remove(tenant_id: str, user_id: str) -> Response:
     leaving = user_id == actor().id
@@ -81,7 +81,7 @@ def member_remove(tenant_id: str, user_id: str) -> Response:
     return pages.moved(_("The member was removed."), url_for("web.members", tenant_id=tenant_id))
 
 
-@bp.post("/tenants/<tenant_id>/invitations")
+@page("/tenants/<tenant_id>/invitations", "POST")
 @requires(MEMBER_MANAGE)
 def invitation_create(tenant_id: str) -> Response:
     """The link is in this answer and never again."""
@@ -92,7 +92,7 @@ def invitation_create(tenant_id: str) -> Response:
     return members_page(tenant_id, new_link=external(url_for("web.invitation", text=made.text)))
 
 
-@bp.post("/tenants/<tenant_id>/invitations/<invitation_id>/withdraw")
+@page("/tenants/<tenant_id>/invitations/<invitation_id>/withdraw", "POST")
 @requires(MEMBER_MANAGE)
 def invitation_withdraw(tenant_id: str, invitation_id: str) -> Response:
     members.withdraw(portal(), actor(), tenant_id, invitation_id)
@@ -102,7 +102,7 @@ def invitation_withdraw(tenant_id: str, invitation_id: str) -> Response:
 # ---- the other end of an invitation
 
 
-@bp.route("/invitations/<text>", methods=["GET", "POST"])
+@page("/invitations/<text>", "GET", "POST")
 @public("who is invited may have no account yet; the link is the secret")
 def invitation(text: str) -> Response:
     offer = members.look_at(portal(), text)
@@ -139,7 +139,7 @@ def _invitation(offer: members.Offer, text: str, errors: dict[str, str] | None =
 # ---- who can do what, and why
 
 
-@bp.get("/tenants/<tenant_id>/rights")
+@page("/tenants/<tenant_id>/rights")
 @requires(MEMBER_READ)
 def rights(tenant_id: str) -> Response:
     return _rights(tenant_id)
@@ -160,7 +160,7 @@ def _rights(tenant_id: str, status: int = 200, **context: Any) -> Response:
     )  # fmt: skip
 
 
-@bp.post("/tenants/<tenant_id>/roles")
+@page("/tenants/<tenant_id>/roles", "POST")
 @requires(ROLE_MANAGE)
 def role_create(tenant_id: str) -> Response:
     form = request.form
@@ -172,7 +172,7 @@ def role_create(tenant_id: str) -> Response:
     return pages.moved(_("The role was saved."), url_for("web.rights", tenant_id=tenant_id))
 
 
-@bp.route("/tenants/<tenant_id>/roles/<role_id>", methods=["GET", "POST"])
+@page("/tenants/<tenant_id>/roles/<role_id>", "GET", "POST")
 @requires(ROLE_MANAGE)
 def role(tenant_id: str, role_id: str) -> Response:
     found = tenants.get(actor(), tenant_id, ROLE_MANAGE)
@@ -195,7 +195,7 @@ def role(tenant_id: str, role_id: str) -> Response:
     )  # fmt: skip
 
 
-@bp.post("/tenants/<tenant_id>/roles/<role_id>/delete")
+@page("/tenants/<tenant_id>/roles/<role_id>/delete", "POST")
 @requires(ROLE_MANAGE)
 def role_delete(tenant_id: str, role_id: str) -> Response:
     members.delete_role(portal(), actor(), tenant_id, role_id)
@@ -205,7 +205,7 @@ def role_delete(tenant_id: str, role_id: str) -> Response:
 # ---- single projects and instances
 
 
-@bp.post("/projects/<project_id>/grants")
+@page("/projects/<project_id>/grants", "POST")
 @requires(MEMBER_MANAGE)
 def project_grant(project_id: str) -> Response:
     form = request.form
@@ -216,14 +216,14 @@ def project_grant(project_id: str) -> Response:
     return pages.moved(_("The role was given."), url_for("web.project", project_id=project_id))
 
 
-@bp.post("/grants/<grant_id>/end")
+@page("/grants/<grant_id>/end", "POST")
 @requires(SELF)
 def grant_end(grant_id: str) -> Response:
     members.take(portal(), actor(), grant_id)
     return pages.moved(_("The role was taken away."), pages.back(url_for("web.home")))
 
 
-@bp.get("/instances/<instance_id>/place")
+@page("/instances/<instance_id>/place")
 @requires(INSTANCE_READ)
 def instance_place(instance_id: str) -> Response:
     return _place(instance_id)
@@ -263,7 +263,7 @@ def _givable(role: str, scope: Scope) -> bool:
     return all(actor().allows(permission, scope) for permission in portal().permissions.enumerate(held) if permission != SELF)
 
 
-@bp.post("/instances/<instance_id>/shares")
+@page("/instances/<instance_id>/shares", "POST")
 @requires(INSTANCE_READ)
 def instance_share(instance_id: str) -> Response:
     form = request.form
@@ -274,7 +274,7 @@ def instance_share(instance_id: str) -> Response:
     return pages.moved(_("The instance is shared."), url_for("web.instance_place", instance_id=instance_id))
 
 
-@bp.post("/instances/<instance_id>/move")
+@page("/instances/<instance_id>/move", "POST")
 @requires(INSTANCE_UPDATE)
 def instance_move(instance_id: str) -> Response:
     try:

@@ -11,7 +11,7 @@ from clawportal.http.security import actor, begin_session, current_actor, place,
 from clawportal.http.site import external
 from clawportal.services import oidc, oidc_providers
 from clawportal.web import auth, pages, profile, second_step
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
@@ -25,7 +25,7 @@ def callback_of(slug: str) -> str:
     return external(url_for("web.oidc_callback", name=slug))
 
 
-@bp.get("/login/oidc/<name>")
+@page("/login/oidc/<name>")
 @public("nobody is signed in before it")
 def oidc_begin(name: str) -> AnyResponse:
     wanted = safe_next(request.args.get("next"), "")[:300]
@@ -58,7 +58,7 @@ def _taken(state: str) -> str:
     return found
 
 
-@bp.get("/login/oidc/<name>/callback")
+@page("/login/oidc/<name>/callback")
 @public("nobody is signed in before it; what it needs is the proof of the provider, and that this browser began")
 def oidc_callback(name: str) -> AnyResponse:
     sealed = _taken(request.args.get("state", ""))
@@ -97,7 +97,7 @@ def _words(name: str, problem: Problem) -> str:
     return told(problem.detail)
 
 
-@bp.get("/login/oidc/<name>/sign-out")
+@page("/login/oidc/<name>/sign-out")
 @public("whoever comes here has just signed out; it only leads on to the provider's own page")
 def oidc_sign_out(name: str) -> AnyResponse:
     url = oidc.sign_out_url(portal(), name, external(url_for("web.login")))
@@ -107,7 +107,7 @@ def oidc_sign_out(name: str) -> AnyResponse:
 # ---- linking
 
 
-@bp.post("/profile/oidc")
+@page("/profile/oidc", "POST")
 @requires(SELF)
 def oidc_link() -> AnyResponse:
     """A page that leads on: browsers hold a form's redirects to `form-action`, and providers redirect wherever they like."""
@@ -123,7 +123,7 @@ def oidc_link() -> AnyResponse:
     return make_response(render_template("auth/going.html", url=begun.url, title=oidc_providers.by_slug(name).title))
 
 
-@bp.post("/profile/oidc/<identity_id>/unlink")
+@page("/profile/oidc/<identity_id>/unlink", "POST")
 @requires(SELF)
 def oidc_unlink(identity_id: str) -> AnyResponse:
     oidc.unlink(portal(), actor(), identity_id)

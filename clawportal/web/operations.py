@@ -15,7 +15,7 @@ from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, SUCCEED
 from clawportal.paging import whole
 from clawportal.services.fleet import operations as service
 from clawportal.web import pages, rows
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 
 STATES: dict[str, tuple[str, ...]] = {
@@ -24,7 +24,7 @@ STATES: dict[str, tuple[str, ...]] = {
 """The tabs of the list, by what stands in the address."""
 
 
-@bp.get("/operations")
+@page("/operations")
 @requires(OPERATION_READ)
 def operations() -> str:
     who, page, state = actor(), paging(), request.args.get("state", "")
@@ -39,7 +39,7 @@ def operations() -> str:
     )
 
 
-@bp.get("/operations/<operation_id>")
+@page("/operations/<operation_id>")
 @requires(OPERATION_READ)
 def operation(operation_id: str) -> str:
     found = service.get(actor(), operation_id)
@@ -50,7 +50,7 @@ def operation(operation_id: str) -> str:
     )
 
 
-@bp.post("/operations/<operation_id>/cancel")
+@page("/operations/<operation_id>/cancel", "POST")
 @requires(OPERATION_CONTROL)
 def operation_cancel(operation_id: str) -> Response:
     row = service.cancel(portal(), actor(), operation_id)
@@ -58,7 +58,7 @@ def operation_cancel(operation_id: str) -> Response:
     return pages.changed(said, url=url_for("web.operation", operation_id=row.id), operations=[row.id])
 
 
-@bp.post("/operations/<operation_id>/retry")
+@page("/operations/<operation_id>/retry", "POST")
 @requires(OPERATION_CONTROL)
 def operation_retry(operation_id: str) -> Response:
     row = service.retry(portal(), actor(), operation_id)

@@ -1,10 +1,11 @@
-"""What all pages share: the blueprint, the first-run gate, and how a change answers browsers with and without scripts."""
+"""What all pages share: the mark, the first-run gate, and how a change answers browsers with and without scripts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, current_app, flash, make_response, redirect, request, url_for
@@ -17,9 +18,37 @@ from clawportal.models import User
 from clawportal.services.system import portal_settings
 from clawportal.web.words import gettext as _
 
-bp = Blueprint("web", __name__)
+View = TypeVar("View", bound=Callable[..., Any])
 
-_ALWAYS = {"static", "web.login", "web.logout", "web.setup", "web.language", "web.theme"}
+MARK = "clawportal_pages"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One address of a page."""
+
+    rule: str
+    methods: tuple[str, ...]
+    endpoint: str
+    view: Callable[..., Any]
+
+
+def page(rule: str, *methods: str, endpoint: str = "") -> Callable[[View], View]:
+    """Mark a view as a page, such as `@page("/skills")` or `@page("/skills/new", "GET", "POST")`; GET if no method is named.
+
+    Nothing is registered: each app collects the pages of its own features. `endpoint`: the name after `web.` if it is not that
+    of the function. Put `@requires(...)` below it.
+    """
+
+    def mark(view: View) -> View:
+        found = Page(rule, methods or ("GET",), endpoint or view.__name__, view)
+        setattr(view, MARK, (*getattr(view, MARK, ()), found))
+        return view
+
+    return mark
+
+
+_ALWAYS = {"static", "web.feature_file", "web.login", "web.logout", "web.setup", "web.language", "web.theme"}
 _MUST_CHANGE = {"web.profile", "web.password"}
 _DONE = "clawportal_setup_done"
 
@@ -42,7 +71,10 @@ def own_user() -> User | None:
     return db.session.get(User, actor.id) if actor else None
 
 
-@bp.before_app_request
+def init(blueprint: Blueprint) -> None:
+    blueprint.before_app_request(_first_things_first)
+
+
 def _first_things_first() -> AnyResponse | None:
     """Nobody gets past the first-run page, nor past a password that has to be changed."""
     if request.endpoint in _ALWAYS or request.endpoint is None or request.path.startswith("/api/"):

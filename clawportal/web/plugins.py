@@ -11,7 +11,7 @@ from clawportal.contracts.runtimes import Capacity
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.clusters import clusters
 from clawportal.web import health_checks, rows
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ClusterRow:
     problem: str
 
 
-@bp.get("/plugins")
+@page("/plugins")
 @requires(CATALOG_READ)
 def plugins() -> str:
     registry = portal().registry

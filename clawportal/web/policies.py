@@ -23,7 +23,7 @@ from clawportal.services.policies import Rule, Trial, Verdict
 from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS
 from clawportal.services.tenancy import tenants
 from clawportal.web import auth, pages, rows
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.tenants import abilities
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
@@ -52,14 +52,14 @@ def _tenant(tenant_id: str) -> Tenant:
 # ---- lists
 
 
-@bp.get("/tenants/<tenant_id>/policies", endpoint="tenant_policies")
+@page("/tenants/<tenant_id>/policies", endpoint="tenant_policies")
 @requires(POLICY_READ)
 def tenant_policies(tenant_id: str) -> Response:
     found = tenants.get(actor(), tenant_id)
     return _page("index", found, policies=[policies.rule_of(row) for row in policies.listing(actor(), tenant_id).items])
 
 
-@bp.get("/policies", endpoint="policies")
+@page("/policies", endpoint="policies")
 @requires(POLICY_READ)
 def portal_policies() -> Response:
     found = policies.listing(actor(), portal_only=True)
@@ -69,7 +69,7 @@ def portal_policies() -> Response:
 # ---- one rule
 
 
-@bp.get("/policies/<policy_id>")
+@page("/policies/<policy_id>")
 @requires(POLICY_READ)
 def policy(policy_id: str) -> Response:
     row = policies.get(actor(), policy_id)
@@ -95,7 +95,7 @@ def _shown(rule: Rule) -> list[tuple[str, str]]:
     return [(schema.get("title", name), texts[name]) for name, schema in properties.items() if texts.get(name)]
 
 
-@bp.post("/policies/<policy_id>/switch")
+@page("/policies/<policy_id>/switch", "POST")
 @requires(POLICY_MANAGE)
 def policy_switch(policy_id: str) -> Response:
     row = policies.update(portal(), actor(), policy_id, {"enabled": request.form.get("enabled") == "true"})
@@ -103,7 +103,7 @@ def policy_switch(policy_id: str) -> Response:
     return pages.moved(said, pages.back(url_for("web.policy", policy_id=policy_id)))
 
 
-@bp.route("/policies/<policy_id>/delete", methods=["GET", "POST"])
+@page("/policies/<policy_id>/delete", "GET", "POST")
 @requires(POLICY_MANAGE)
 def policy_delete(policy_id: str) -> Response:
     row = policies.get(actor(), policy_id, POLICY_MANAGE)
@@ -121,13 +121,13 @@ def _list_url(tenant: Tenant | None) -> str:
 # ---- the form
 
 
-@bp.route("/tenants/<tenant_id>/policies/new", methods=["GET", "POST"])
+@page("/tenants/<tenant_id>/policies/new", "GET", "POST")
 @requires(POLICY_MANAGE)
 def tenant_policy_new(tenant_id: str) -> Response:
     return _new(_tenant(tenant_id))
 
 
-@bp.route("/policies/new", methods=["GET", "POST"])
+@page("/policies/new", "GET", "POST")
 @requires(POLICY_MANAGE)
 def policy_new() -> Response:
     return _new(None)
@@ -159,7 +159,7 @@ def _fresh() -> Rule | None:
     )
 
 
-@bp.route("/policies/<policy_id>/edit", methods=["GET", "POST"])
+@page("/policies/<policy_id>/edit", "GET", "POST")
 @requires(POLICY_MANAGE)
 def policy_edit(policy_id: str) -> Response:
     row = policies.get(actor(), policy_id, POLICY_MANAGE)
@@ -230,7 +230,7 @@ def _pairs(lines: list[str]) -> dict[str, str]:
 # ---- trying
 
 
-@bp.route("/tenants/<tenant_id>/policies/dry-run", methods=["GET", "POST"])
+@page("/tenants/<tenant_id>/policies/dry-run", "GET", "POST")
 @requires(POLICY_READ)
 def tenant_policy_try(tenant_id: str) -> Response:
     """All rules against a change; with the fields of a rule, also that one, in its form again."""
@@ -240,7 +240,7 @@ def tenant_policy_try(tenant_id: str) -> Response:
     return _try_stored(found)
 
 
-@bp.post("/policies/dry-run")
+@page("/policies/dry-run", "POST")
 @requires(POLICY_MANAGE)
 def policy_try() -> Response:
     """A rule of the portal that is not saved yet, against a change in one of the organisations."""

@@ -15,7 +15,7 @@ from clawportal.services import oidc, oidc_providers
 from clawportal.services.identity import identity, otp, sessions, throttle
 from clawportal.services.rights.token_limits import Limits
 from clawportal.web import auth, pages
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
@@ -24,7 +24,7 @@ _PATHS = {"old_password": "current", "new_password": "password", "days": "expire
 LIFETIMES = (30, 90, 365)
 
 
-@bp.get("/profile")
+@page("/profile")
 @requires(SELF)
 def profile() -> Response:
     return page_of()
@@ -75,7 +75,7 @@ def told_errors(problem: Invalid) -> dict[str, str]:
     return {_PATHS.get(path, path): message for path, message in auth.told(problem.errors).items()}
 
 
-@bp.post("/profile/password")
+@page("/profile/password", "POST")
 @requires(SELF)
 def password() -> AnyResponse:
     if actor().kind != "user":
@@ -94,7 +94,7 @@ def password() -> AnyResponse:
     return pages.moved(_("Your password was changed. Other devices are signed out."), url_for("web.profile"))
 
 
-@bp.post("/profile/tokens")
+@page("/profile/tokens", "POST")
 @requires(SELF)
 def tokens() -> Response:
     try:
@@ -124,7 +124,7 @@ def typed() -> dict[str, Any]:
     return {name: request.form.get(name, "") for name in names} | {"scopes": request.form.getlist("scopes")}
 
 
-@bp.post("/profile/tokens/<token_id>/revoke")
+@page("/profile/tokens/<token_id>/revoke", "POST")
 @requires(SELF)
 def token_revoke(token_id: str) -> AnyResponse:
     identity.revoke_token(portal(), actor(), person().id, token_id)

@@ -13,14 +13,14 @@ from clawportal.errors import Invalid
 from clawportal.http.security import actor, current_session, end_session, place, portal, requires
 from clawportal.services.identity import otp, sessions
 from clawportal.web import auth, pages, profile
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext
 
 # ---- sessions
 
 
-@bp.post("/profile/sessions/<session_id>/end")
+@page("/profile/sessions/<session_id>/end", "POST")
 @requires(SELF)
 def session_end(session_id: str) -> AnyResponse:
     if session_id == current_session():
@@ -31,7 +31,7 @@ def session_end(session_id: str) -> AnyResponse:
     return _sessions_changed(_("The session was ended."))
 
 
-@bp.post("/profile/sessions/end-others")
+@page("/profile/sessions/end-others", "POST")
 @requires(SELF)
 def session_end_others() -> AnyResponse:
     ended = sessions.end_others(portal(), actor(), current_session())
@@ -50,7 +50,7 @@ def _sessions_changed(text: str) -> AnyResponse:
 # ---- second factor
 
 
-@bp.get("/second-factor")
+@page("/second-factor")
 @requires(SELF)
 def otp_required() -> AnyResponse:
     """Where somebody is led whom an organisation asks for a second factor."""
@@ -60,7 +60,7 @@ def otp_required() -> AnyResponse:
     return make_response(render_template("profile/otp_required.html", names=found.required_by))
 
 
-@bp.route("/profile/otp", methods=["GET", "POST"])
+@page("/profile/otp", "GET", "POST")
 @requires(SELF)
 def otp_setup() -> AnyResponse:
     """POST makes a secret, GET shows it; reloading the page shows the same again."""
@@ -82,7 +82,7 @@ def _setup_page(offer: otp.Offer, errors: dict[str, str] | None = None) -> Respo
     return answer
 
 
-@bp.post("/profile/otp/enable")
+@page("/profile/otp/enable", "POST")
 @requires(SELF)
 def otp_enable() -> AnyResponse:
     try:
@@ -98,7 +98,7 @@ def _codes_page(codes: list[str]) -> Response:
     return make_response(render_template("profile/otp.html", codes=codes, errors={}))
 
 
-@bp.post("/profile/otp/backup")
+@page("/profile/otp/backup", "POST")
 @requires(SELF)
 def otp_backup() -> AnyResponse:
     try:
@@ -107,7 +107,7 @@ def otp_backup() -> AnyResponse:
         return _refused(problem, "backup_")
 
 
-@bp.post("/profile/otp/disable")
+@page("/profile/otp/disable", "POST")
 @requires(SELF)
 def otp_disable() -> AnyResponse:
     form = request.form

@@ -15,7 +15,7 @@ from clawportal.http.site import external
 from clawportal.services import oidc_providers as service
 from clawportal.services.oidc_providers import Wanted
 from clawportal.web import auth, oidc, pages
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 
 _TEXTS = ("slug", "title", "issuer", "client_id", "scopes", "username_claim", "email_claim", "name_claim", "groups_claim", "role")
@@ -24,7 +24,7 @@ _GROUP_FIELDS = {"role": "group_role", "tenant": "group_tenant", "project": "gro
 """The service's names of fields as the second form of the page spells them."""
 
 
-@bp.get("/providers")
+@page("/providers")
 @requires(PORTAL_ADMIN)
 def providers() -> Response:
     settings = portal().settings
@@ -33,7 +33,7 @@ def providers() -> Response:
     )
 
 
-@bp.route("/providers/new", methods=["GET", "POST"])
+@page("/providers/new", "GET", "POST")
 @requires(PORTAL_ADMIN)
 def provider_new() -> Response:
     service.require(actor())
@@ -46,7 +46,7 @@ def provider_new() -> Response:
     return _moved(_("%(title)s is set up. Say below what its groups give.", title=made.title), made.id)
 
 
-@bp.route("/providers/<provider_id>", methods=["GET", "POST"])
+@page("/providers/<provider_id>", "GET", "POST")
 @requires(PORTAL_ADMIN)
 def provider(provider_id: str) -> Response:
     known = service.get(actor(), provider_id)
@@ -100,7 +100,7 @@ def _form(
     return answer
 
 
-@bp.post("/providers/check")
+@page("/providers/check", "POST")
 @requires(PORTAL_ADMIN)
 def provider_check() -> Response:
     """The part of the page that says what was found; a page of its own without scripts."""
@@ -110,7 +110,7 @@ def provider_check() -> Response:
     return make_response(render_template(template, findings=found))
 
 
-@bp.post("/providers/<provider_id>/remove")
+@page("/providers/<provider_id>/remove", "POST")
 @requires(PORTAL_ADMIN)
 def provider_remove(provider_id: str) -> Response:
     service.remove(portal(), actor(), provider_id)
@@ -121,7 +121,7 @@ def provider_remove(provider_id: str) -> Response:
 # ---- what groups give
 
 
-@bp.post("/providers/<provider_id>/groups")
+@page("/providers/<provider_id>/groups", "POST")
 @requires(PORTAL_ADMIN)
 def provider_group_add(provider_id: str) -> Response:
     form: Any = request.form
@@ -137,7 +137,7 @@ def provider_group_add(provider_id: str) -> Response:
     return _moved(_("The group is mapped. It counts from each person's next sign-in on."), provider_id)
 
 
-@bp.post("/providers/<provider_id>/groups/<group_id>/remove")
+@page("/providers/<provider_id>/groups/<group_id>/remove", "POST")
 @requires(PORTAL_ADMIN)
 def provider_group_remove(provider_id: str, group_id: str) -> Response:
     service.unmap(portal(), actor(), provider_id, group_id)

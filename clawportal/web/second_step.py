@@ -9,7 +9,7 @@ from clawportal.errors import Problem, TooManyRequests, Unauthenticated
 from clawportal.http.security import begin_session, current_actor, place, portal, public, safe_next
 from clawportal.models import User
 from clawportal.services.identity import clients, otp, sessions, sign_in
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 
 _PASSED = "passed_first_step"
@@ -24,7 +24,7 @@ def ask(user: User, wanted: str, source: sessions.Source = sessions.BY_PASSWORD)
     return redirect(url_for("web.login_code", next=wanted or None), 303)
 
 
-@bp.route("/login/code", methods=["GET", "POST"])
+@page("/login/code", "GET", "POST")
 @public("nobody is signed in before it; what it needs is the proof of the first step in the session")
 def login_code() -> AnyResponse:
     wanted = safe_next(request.values.get("next"), "")

@@ -14,12 +14,12 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.services.tenancy import members, service_accounts, tenants
 from clawportal.web import auth, pages, profile
 from clawportal.web.members import members_page
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.tenants import tenant_page
 from clawportal.web.words import gettext as _
 
 
-@bp.post("/tenants/<tenant_id>/service-accounts")
+@page("/tenants/<tenant_id>/service-accounts", "POST")
 @requires(MEMBER_MANAGE)
 def service_account_create(tenant_id: str) -> Response:
     form = request.form
@@ -33,7 +33,7 @@ def service_account_create(tenant_id: str) -> Response:
     return pages.moved(said, url_for("web.service_account", tenant_id=tenant_id, account_id=made.id))
 
 
-@bp.get("/tenants/<tenant_id>/service-accounts/<account_id>", endpoint="service_account")
+@page("/tenants/<tenant_id>/service-accounts/<account_id>", endpoint="service_account")
 @requires(MEMBER_READ)
 def service_account_show(tenant_id: str, account_id: str) -> Response:
     return _show(tenant_id, account_id)
@@ -53,7 +53,7 @@ def _show(tenant_id: str, account_id: str, status: int = 200, **context: Any) ->
     )  # fmt: skip
 
 
-@bp.post("/tenants/<tenant_id>/service-accounts/<account_id>")
+@page("/tenants/<tenant_id>/service-accounts/<account_id>", "POST")
 @requires(MEMBER_MANAGE)
 def service_account_change(tenant_id: str, account_id: str) -> Response:
     form = request.form
@@ -67,14 +67,14 @@ def service_account_change(tenant_id: str, account_id: str) -> Response:
     return pages.moved(said, url_for("web.service_account", tenant_id=tenant_id, account_id=account_id))
 
 
-@bp.post("/tenants/<tenant_id>/service-accounts/<account_id>/delete")
+@page("/tenants/<tenant_id>/service-accounts/<account_id>/delete", "POST")
 @requires(MEMBER_MANAGE)
 def service_account_delete(tenant_id: str, account_id: str) -> Response:
     service_accounts.delete(portal(), actor(), tenant_id, account_id)
     return pages.moved(_("The service account was deleted. Its tokens are refused."), url_for("web.members", tenant_id=tenant_id))
 
 
-@bp.post("/tenants/<tenant_id>/service-accounts/<account_id>/tokens")
+@page("/tenants/<tenant_id>/service-accounts/<account_id>/tokens", "POST")
 @requires(MEMBER_MANAGE)
 def service_token_create(tenant_id: str, account_id: str) -> Response:
     """The new token is in this answer and never again."""
@@ -88,7 +88,7 @@ def service_token_create(tenant_id: str, account_id: str) -> Response:
     return _show(tenant_id, account_id, new_token=made.text)
 
 
-@bp.post("/tenants/<tenant_id>/service-accounts/<account_id>/tokens/<token_id>/revoke")
+@page("/tenants/<tenant_id>/service-accounts/<account_id>/tokens/<token_id>/revoke", "POST")
 @requires(MEMBER_MANAGE)
 def service_token_revoke(tenant_id: str, account_id: str, token_id: str) -> Response:
     service_accounts.revoke_token(portal(), actor(), tenant_id, account_id, token_id)

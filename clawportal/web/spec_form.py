@@ -34,7 +34,7 @@ from clawportal.services.fleet import instances, plans
 from clawportal.services.rights import access
 from clawportal.services.tenancy import tenancy
 from clawportal.web import edit_conflict, pages, policy_warnings, rows
-from clawportal.web.pages import bp, fragment
+from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
@@ -76,7 +76,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 # ---- create
 
 
-@bp.route("/instances/new", methods=["GET", "POST"])
+@page("/instances/new", "GET", "POST")
 @requires(INSTANCE_CREATE)
 def instance_new() -> AnyResponse:
     if request.method == "GET":
@@ -219,7 +219,7 @@ def _key(draft: Draft) -> str:
 # ---- edit
 
 
-@bp.route("/instances/<instance_id>/edit", methods=["GET", "POST"])
+@page("/instances/<instance_id>/edit", "GET", "POST")
 @requires(INSTANCE_UPDATE)
 def instance_edit(instance_id: str) -> AnyResponse:
     instance = instances.get(actor(), instance_id, INSTANCE_UPDATE)

@@ -33,7 +33,7 @@ from clawportal.paging import whole
 from clawportal.services.clusters import clusters
 from clawportal.services.tenancy import members, quotas, tenants
 from clawportal.web import auth, pages, rows
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 
 _CAN = {
@@ -62,7 +62,7 @@ def tenant_page(template: str, tenant: Tenant, tab: str, *, status: int = 200, *
 # ---- the list
 
 
-@bp.get("/tenants", endpoint="tenants")
+@page("/tenants", endpoint="tenants")
 @requires(TENANT_READ)
 def tenants_index() -> Response:
     return _index()
@@ -83,7 +83,7 @@ def _index(status: int = 200, **context: Any) -> Response:
     return answer
 
 
-@bp.post("/tenants")
+@page("/tenants", "POST")
 @requires(TENANT_CREATE)
 def tenant_create() -> Response:
     try:
@@ -93,7 +93,7 @@ def tenant_create() -> Response:
     return pages.moved(_("The organisation was created. Add its first member."), url_for("web.members", tenant_id=made.id))
 
 
-@bp.post("/tenants/<tenant_id>/enter")
+@page("/tenants/<tenant_id>/enter", "POST")
 @requires(TENANT_READ)
 def tenant_enter(tenant_id: str) -> Response:
     if actor().kind != "user":
@@ -103,7 +103,7 @@ def tenant_enter(tenant_id: str) -> Response:
     return pages.moved(_("You work inside %(name)s now.", name=tenant.title or tenant.name), url_for("web.home"))
 
 
-@bp.post("/tenants/leave")
+@page("/tenants/leave", "POST")
 @requires(SELF)
 def tenant_leave() -> Response:
     inside.choose(None)
@@ -113,7 +113,7 @@ def tenant_leave() -> Response:
 # ---- one tenant
 
 
-@bp.get("/tenants/<tenant_id>")
+@page("/tenants/<tenant_id>")
 @requires(TENANT_READ)
 def tenant(tenant_id: str) -> Response:
     return _overview(tenants.get(actor(), tenant_id))
@@ -126,7 +126,7 @@ def _overview(found: Tenant, status: int = 200, **context: Any) -> Response:
     return tenant_page("show", found, "overview", status=status, report=report, shares=shares, projects=projects, **context)
 
 
-@bp.post("/tenants/<tenant_id>/projects")
+@page("/tenants/<tenant_id>/projects", "POST")
 @requires(PROJECT_MANAGE)
 def project_create(tenant_id: str) -> Response:
     try:
@@ -138,7 +138,7 @@ def project_create(tenant_id: str) -> Response:
     return pages.moved(_("The project was created."), url_for("web.project", project_id=made.id))
 
 
-@bp.route("/tenants/<tenant_id>/settings", methods=["GET", "POST"])
+@page("/tenants/<tenant_id>/settings", "GET", "POST")
 @requires(TENANT_UPDATE)
 def tenant_settings(tenant_id: str) -> Response:
     found = tenants.get(actor(), tenant_id, TENANT_UPDATE)
@@ -165,7 +165,7 @@ def _settings(found: Tenant, status: int = 200, **context: Any) -> Response:
     )
 
 
-@bp.post("/tenants/<tenant_id>/quota")
+@page("/tenants/<tenant_id>/quota", "POST")
 @requires(QUOTA_MANAGE)
 def tenant_quota(tenant_id: str) -> Response:
     try:
@@ -184,7 +184,7 @@ def _limits() -> quotas.Limits:
     return quotas.Limits(int(text) if text else None, *sizes)
 
 
-@bp.route("/tenants/<tenant_id>/delete", methods=["GET", "POST"])
+@page("/tenants/<tenant_id>/delete", "GET", "POST")
 @requires(TENANT_DELETE)
 def tenant_delete(tenant_id: str) -> Response:
     losses = tenants.tenant_losses(actor(), tenant_id)
@@ -218,7 +218,7 @@ def _delete_page(losses: tenants.Losses, back: str, problem: Invalid | None = No
 # ---- one project
 
 
-@bp.get("/projects/<project_id>")
+@page("/projects/<project_id>")
 @requires(CATALOG_READ)
 def project(project_id: str) -> Response:
     return project_page(tenants.get_project(actor(), project_id))
@@ -242,7 +242,7 @@ def project_page(found: Project, status: int = 200, **context: Any) -> Response:
     return answer
 
 
-@bp.post("/projects/<project_id>")
+@page("/projects/<project_id>", "POST")
 @requires(PROJECT_MANAGE)
 def project_rename(project_id: str) -> Response:
     try:
@@ -252,7 +252,7 @@ def project_rename(project_id: str) -> Response:
     return pages.moved(_("The settings were saved."), url_for("web.project", project_id=project_id))
 
 
-@bp.post("/projects/<project_id>/quota")
+@page("/projects/<project_id>/quota", "POST")
 @requires(QUOTA_PROJECT)
 def project_quota(project_id: str) -> Response:
     try:
@@ -263,7 +263,7 @@ def project_quota(project_id: str) -> Response:
     return pages.moved(_("The quota was saved."), url_for("web.project", project_id=project_id))
 
 
-@bp.route("/projects/<project_id>/delete", methods=["GET", "POST"])
+@page("/projects/<project_id>/delete", "GET", "POST")
 @requires(PROJECT_MANAGE)
 def project_delete(project_id: str) -> Response:
     found = tenants.get_project(actor(), project_id, PROJECT_MANAGE)

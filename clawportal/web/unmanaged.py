@@ -14,12 +14,12 @@ from clawportal.services.clusters import clusters
 from clawportal.services.fleet import unmanaged
 from clawportal.services.tenancy import tenancy
 from clawportal.web import pages, policy_warnings
-from clawportal.web.pages import bp
+from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
 
-@bp.get("/clusters/<cluster_id>/foreign")
+@page("/clusters/<cluster_id>/foreign")
 @requires(CLUSTER_MANAGE)
 def cluster_foreign(cluster_id: str) -> str:
     """Asks the cluster; one that does not answer says so here."""
@@ -32,7 +32,7 @@ def cluster_foreign(cluster_id: str) -> str:
     return render_template("clusters/unmanaged.html", **context)
 
 
-@bp.route("/clusters/<cluster_id>/foreign/<name>", methods=["GET", "POST"])
+@page("/clusters/<cluster_id>/foreign/<name>", "GET", "POST")
 @requires(CLUSTER_MANAGE)
 def cluster_import(cluster_id: str, name: str) -> AnyResponse:
     one = unmanaged.get(portal(), actor(), cluster_id, name)
@@ -75,7 +75,7 @@ def _titles() -> dict[str, str]:
     return {kind: adapter.title for kind, adapter in portal().registry.adapters.items()}
 
 
-@bp.post("/instances/<instance_id>/<any(adopt, forget):action>")
+@page("/instances/<instance_id>/<any(adopt, forget):action>", "POST")
 @requires(INSTANCE_READ)
 def instance_takeover(instance_id: str, action: str) -> AnyResponse:
     if action == "forget":

@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 from flask import Flask
 
-from clawportal.api._layer import OPERATIONS
 from clawportal.contracts.core_permissions import (
     INSTANCE_CREATE,
     INSTANCE_DELETE,
@@ -20,6 +19,7 @@ from clawportal.contracts.core_permissions import (
 )
 from clawportal.contracts.permissions import Permission
 from clawportal.http.security import MARK
+from tests.api_operations import OPERATIONS
 from tests.conftest import PASSWORD, People, Person, make_cluster, make_provider, portal_of
 from tests.core_roles import ROLES
 

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from clawportal.api._layer import OPERATIONS
+from tests.api_operations import OPERATIONS
 from tests.conftest import PASSWORD, People, Person, make_people
 from tests.rights.test_isolation import make_ids
 

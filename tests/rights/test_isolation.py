@@ -19,10 +19,11 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from clawportal.api._layer import OPERATIONS, Operation
+from clawportal.api._layer import Operation
 from clawportal.db import db
 from clawportal.models import ApiToken, AuditEntry, Invitation
 from clawportal.models import Operation as OperationRow
+from tests.api_operations import OPERATIONS
 from tests.conftest import People, Person, make_cluster, make_people, make_person, make_provider
 from tests.core_roles import ROLES
 

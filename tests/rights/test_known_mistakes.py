@@ -19,8 +19,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import BaseModel
 
-from clawportal.api._layer import OPERATIONS, Page
+from clawportal.api._layer import Page
 from clawportal.contracts.permissions import Permission
+from tests.api_operations import OPERATIONS
 from tests.conftest import PASSWORD, People
 from tests.rights.test_isolation import METHODS, example, make_ids
 from tests.rights.test_wrong_proofs import page_path

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from clawportal.api._layer import OPERATIONS
 from clawportal.contracts.core_permissions import CATALOG_READ
 from clawportal.contracts.permissions import PORTAL_ROLES, SELF, Permission
+from tests.api_operations import OPERATIONS
 from tests.conftest import People, make_person
 from tests.core_roles import ROLES
 from tests.rights.proofs import ended_cookie, refused, with_token

@@ -11,7 +11,6 @@ import pytest
 import socketio
 from flask import Flask
 
-from clawportal.api._layer import OPERATIONS
 from clawportal.client_addresses import network_of
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
@@ -20,6 +19,7 @@ from clawportal.ids import new_id
 from clawportal.models import ApiToken, KnownAddress
 from clawportal.services.identity import identity, throttle
 from clawportal.services.rights import token_limits
+from tests.api_operations import OPERATIONS
 from tests.conftest import PASSWORD, People, Person, make_person, portal_of, serving
 from tests.sign_in.conftest import Browser, Program
 
