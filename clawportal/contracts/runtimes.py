@@ -45,6 +45,10 @@ class Ref:
         return f"{self.name or 'instance'} ({self.instance_id})"
 
 
+GONE = "Gone"
+"""Reason of a `GiveUp`, and of an instance: what somebody else made no longer exists in its place."""
+
+
 class RunState(StrEnum):
     PENDING = "pending"
     """The place has taken it on, but it does not run yet: its image is fetched, or it waits for a machine; see `reason`."""

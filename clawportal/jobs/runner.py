@@ -22,7 +22,7 @@ from clawportal.jobs.cluster_monitor import Keeper
 from clawportal.services.clusters import clusters, reachability
 from clawportal.services.events import event_log
 from clawportal.services.fleet import operations
-from clawportal.services.reconcile import converge
+from clawportal.services.reconcile import converge, leases, passes
 from clawportal.services.tenancy import tenancy
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Runner:
         if exclusive:
             with self.context():
                 leader.release_all()
-                converge.release_all(self.portal)
+                leases.release_all(self.portal)
                 operations.release_all(self.portal)
         settings = self.portal.settings
         self._every(settings.resync_seconds, self._removals, "removals")
@@ -103,7 +103,7 @@ class Runner:
         if self.scheduler.running:  # after the thread that may just be resuming it
             self.scheduler.shutdown(wait=False)
         self._once(self.portal.recorder.flush, "series")
-        self._once(lambda: converge.release_of(self.portal.holder), "release")  # of passes that take longer than the end may
+        self._once(lambda: leases.release_of(self.portal.holder), "release")  # of passes that take longer than the end may
         self._once(lambda: leader.release(LEASE_NAME, self.portal.holder), "release")
 
     def _thread(self, target: Callable[[], None], name: str) -> None:
@@ -137,7 +137,7 @@ class Runner:
 
     def _replace_stuck_workers(self) -> None:
         """A worker that hangs in a call of a cluster cannot be ended; another one takes its place, until it comes back."""
-        limit = converge.APPLY_MAX + self.portal.settings.cluster_timeout_seconds
+        limit = passes.APPLY_MAX + self.portal.settings.cluster_timeout_seconds
         stuck = [w for w in list(self._workers.values()) if w.busy_since and time.monotonic() - w.busy_since > limit]
         for worker in stuck:
             if not worker.replaced and len(self._workers) < 4 * self.portal.settings.reconcile_workers:
@@ -168,7 +168,7 @@ class Runner:
             log.info("this process leads: timers run here")
             self.scheduler.resume()
             if before and before != self.portal.holder:  # it was silent until its lease ended
-                self._once(lambda: converge.release_of(before), "leases of the former leader")
+                self._once(lambda: leases.release_of(before), "leases of the former leader")
         elif self.leading and not held:
             log.warning("another process leads now: timers pause here")
             self.scheduler.pause()
@@ -220,7 +220,7 @@ class Runner:
             return  # the leader moves the times; twice would be a jump of our own
 
         def move() -> None:
-            converge.shift_times(timedelta(seconds=jumped))
+            leases.shift_times(timedelta(seconds=jumped))
             reachability.shift_times(timedelta(seconds=jumped))
             operations.shift_times(timedelta(seconds=jumped))
             event_log.record(

@@ -23,7 +23,8 @@ from clawportal.models import Cluster, Instance, PortAllocation
 from clawportal.runtime_helpers import ALIVE
 from clawportal.services.clusters import clusters, reachability
 from clawportal.services.fleet import plans, storage
-from clawportal.services.reconcile import converge, start_limiter, unmanaged
+from clawportal.services.reconcile import health as health_checks
+from clawportal.services.reconcile import leases, passes, start_limiter, unmanaged
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def _differs(row: Any, seen: Observed | None) -> bool:
             return True
         if seen.state is RunState.PENDING:  # it has fallen back: it does not run any more
             return True
-        return bool(seen.drift) or row.reason == converge.DRIFTED
+        return bool(seen.drift) or row.reason == passes.DRIFTED
     return row.phase in (Phase.STOPPED, Phase.FAILED) and runs
 
 
@@ -166,7 +167,7 @@ class HealthWatch:
 
     def _ask(self, target: _Target) -> Health:
         with self.context():
-            return converge.ask(target.adapter, target.io, target.context)
+            return health_checks.ask(target.adapter, target.io, target.context)
 
     def _judge(self, target: _Target, health: Health) -> bool:
         bad = health.state is not HealthState.HEALTHY
@@ -212,7 +213,7 @@ def sample_cluster(portal: Portal, cluster: Cluster) -> int:
 
 def resync_once(portal: Portal, limit: int = 500) -> Sequence[str]:
     """Hint what is due by the table: hints that were lost, and instances whose worker vanished."""
-    found = converge.due(limit)
+    found = leases.due(limit)
     for due in found:
         portal.dispatcher.hint(due.instance_id, rank=due.rank, cluster=due.cluster_id, tenant=due.tenant_id)
     return [due.instance_id for due in found]

@@ -14,7 +14,7 @@ from clawportal.contracts.adapters import Health, HealthState
 from clawportal.db import db, transaction
 from clawportal.errors import Retry
 from clawportal.models import Instance
-from clawportal.services.reconcile import converge
+from clawportal.services.reconcile import facts, leases, passes
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually
 
@@ -96,7 +96,7 @@ def test_a_claw_that_cannot_be_ended(memory: Memory) -> None:
     memory.world.press("stop", one)
     memory.until(one, lambda s: s.phase == "stopping")
     with memory.world.context(), transaction():
-        db.session.execute(update(Instance).values(phase_deadline=clock.now() - converge.INSIST - timedelta(seconds=1)))
+        db.session.execute(update(Instance).values(phase_deadline=clock.now() - facts.KILL_LIMIT - timedelta(seconds=1)))
     seen = memory.until(one, lambda s: s.phase == "failed")
     assert seen.reason == "StopTimedOut" and "reboot" in seen.next_action and seen.due_at is not None
     assert memory.runtime.calls["kill"] >= 1 or memory.runtime.calls["stop"] >= 1
@@ -111,7 +111,7 @@ def test_a_delete_that_failed_can_be_asked_for_again(memory: Memory) -> None:
     memory.world.press("delete", one)
     memory.until(one, lambda s: s.phase == "stopping")
     with memory.world.context(), transaction():
-        db.session.execute(update(Instance).values(phase_deadline=clock.now() - converge.INSIST - timedelta(seconds=1)))
+        db.session.execute(update(Instance).values(phase_deadline=clock.now() - facts.KILL_LIMIT - timedelta(seconds=1)))
     memory.until(one, lambda s: s.phase == "failed")
     memory.runtime.character.immortal = False
     memory.world.press("delete", one)
@@ -194,7 +194,7 @@ def test_the_lease_of_a_dead_worker_ends(memory: Memory, due: bool) -> None:
     memory.until(one, "stopped")
     with memory.world.context():
         memory.world.portal.holder, mine = "dead:1:beef", memory.world.portal.holder
-        assert converge.claim(memory.world.portal, one)
+        assert leases.claim(memory.world.portal, one)
         memory.world.portal.holder = mine
     memory.world.press("start", one)
     time.sleep(1.0)
@@ -208,12 +208,12 @@ def test_the_lease_of_a_dead_worker_ends(memory: Memory, due: bool) -> None:
 def test_a_pass_that_lost_its_lease_writes_nothing(still: World) -> None:
     one = still.create()
     with still.context() as portal:
-        holder = converge.claim(portal, one)
-        assert holder and converge.claim(portal, one) is None
-        work = converge.Pass(portal, one, holder)
+        holder = leases.claim(portal, one)
+        assert holder and leases.claim(portal, one) is None
+        work = passes.Pass(portal, one, holder)
         with transaction():
             db.session.execute(update(Instance).values(lease_holder=f"{portal.holder}:other"))  # another thread of this process
-        with pytest.raises(converge.LeaseLost):
+        with pytest.raises(leases.LeaseLost):
             work.write("running")
         work.retry(Retry("Some"))
     assert still.see(one).phase == "pending"

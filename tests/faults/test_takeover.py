@@ -13,7 +13,7 @@ from clawportal.app import start_jobs
 from clawportal.db import db, transaction
 from clawportal.engine import leader
 from clawportal.models import Instance, Lease
-from clawportal.services.reconcile import converge
+from clawportal.services.reconcile import leases
 from clawportal.testing.places import MemoryDriver
 from tests.core.conftest import Memory
 from tests.core.world import World, eventually
@@ -49,7 +49,7 @@ def test_what_a_dead_leader_held_is_taken_up_with_its_place(make_memory: Callabl
     one, other = memory.create("one"), memory.create("other")
     with memory.world.context(), transaction():
         for held, holder in ((one, "dead:1:abcd"), (other, "alive:2:abcd")):
-            values = {"lease_holder": holder, "lease_until": clock.now() + converge.LEASE, "due_at": clock.now() + converge.LEASE}
+            values = {"lease_holder": holder, "lease_until": clock.now() + leases.LEASE, "due_at": clock.now() + leases.LEASE}
             db.session.execute(update(Instance).where(Instance.id == held).values(**values))
         db.session.execute(update(Lease).values(expires_at=clock.now() - timedelta(seconds=1)))
     start_jobs(memory.world.app, exclusive=False)

@@ -19,7 +19,7 @@ from clawportal import clock, lifecycle
 from clawportal.contracts.adapters import Adapter, HealthState
 from clawportal.contracts.core_permissions import CLUSTER_MANAGE, INSTANCE_CREATE, INSTANCE_DELETE, INSTANCE_READ
 from clawportal.contracts.permissions import Actor, Scope
-from clawportal.contracts.runtimes import RunState, Runtime, UnmanagedWorkload
+from clawportal.contracts.runtimes import GONE, RunState, Runtime, UnmanagedWorkload
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -32,7 +32,6 @@ from clawportal.services.clusters import clusters, ports
 from clawportal.services.configuration import catalog, secrets
 from clawportal.services.events import event_log
 from clawportal.services.fleet import operations, plans
-from clawportal.services.reconcile.unmanaged import GONE
 from clawportal.services.rights import access
 from clawportal.services.tenancy import quotas, tenancy
 

@@ -21,8 +21,8 @@ from clawportal.engine.portal import Portal
 from clawportal.lifecycle import Desired, Phase
 from clawportal.models import Cluster, Instance
 from clawportal.services.clusters import clusters
+from clawportal.services.reconcile.facts import WAITING
 
-WAITING = "WaitingForTurn"
 LONGEST_PAUSE = 20.0
 """Seconds after which one that waits looks by itself; usually it is called earlier."""
 CALLED = 20
