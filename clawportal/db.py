@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, CursorResult, DateTime, Dialect, Executable, MetaData, Text, create_engine, event, inspect, text
@@ -25,11 +25,17 @@ from clawportal.errors import Conflict
 from clawportal.folding import fold
 from clawportal.messages import as_json, from_json, packed, unpacked
 
+if TYPE_CHECKING:
+    from clawportal.contracts.features import Resource
+
 log = logging.getLogger(__name__)
 
 
 class Base(DeclarativeBase):
     """Base of all tables; the naming convention gives every constraint a name, which migrations on SQLite need."""
+
+    resource: ClassVar[Resource]
+    """What the table holds; every model names one that its feature declares."""
 
     metadata = MetaData(
         naming_convention={

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from clawportal import hookimpl
 from clawportal.contracts import core_permissions as core
+from clawportal.contracts import core_resources
 from clawportal.contracts.features import ApiTag, Feature
 from clawportal.contracts.permissions import SELF
 
@@ -22,6 +23,12 @@ AUDIT = Feature(
     name="audit",
     title="Audit",
     permissions=(core.AUDIT_READ,),
+    resources=(
+        core_resources.AUDIT_ENTRY,
+        core_resources.AUDIT_HEAD,
+        core_resources.AUDIT_SEGMENT,
+        core_resources.AUDIT_CHECKPOINT,
+    ),
     models=("clawportal.models.audit",),
     api_tags=(ApiTag("Audit", "Who did what, and what was refused.", 130),),
     api=("clawportal.api.audit",),
@@ -32,6 +39,7 @@ EVENTS = Feature(
     name="events",
     title="Events",
     permissions=(core.EVENT_READ,),
+    resources=(core_resources.EVENT, core_resources.LEASE, core_resources.IDEMPOTENCY_KEY, core_resources.PORTAL_SETTING),
     models=("clawportal.models.events",),
     api_tags=(ApiTag("Events", "Facts that happened.", 20),),
     api=("clawportal.api.events",),
@@ -42,6 +50,10 @@ IDENTITY = Feature(
     title="Accounts and signing in",
     requires=("audit", "events"),
     permissions=(SELF, core.USER_MANAGE),
+    resources=(
+        core_resources.USER, core_resources.API_TOKEN, core_resources.OTP, core_resources.USER_SESSION,
+        core_resources.BACKUP_CODE, core_resources.KNOWN_ADDRESS, core_resources.WRONG_TRIES,
+    ),
     models=("clawportal.models.identity", "clawportal.models.sign_in"),
     api_tags=(
         ApiTag("Account", "Signing in, the second factor, sessions, and tokens for programs.", 60),
@@ -71,6 +83,16 @@ TENANCY = Feature(
         core.QUOTA_MANAGE,
         core.QUOTA_PROJECT,
     ),
+    resources=(
+        core_resources.TENANT,
+        core_resources.TENANT_SECRET,
+        core_resources.PROJECT,
+        core_resources.MEMBERSHIP,
+        core_resources.CUSTOM_ROLE,
+        core_resources.ROLE_GRANT,
+        core_resources.INVITATION,
+        core_resources.QUOTA,
+    ),
     models=("clawportal.models.tenancy",),
     api_tags=(
         ApiTag("Organisations", "Organisations and their projects, and what they may use.", 70),
@@ -86,6 +108,7 @@ CLUSTERS = Feature(
     title="Clusters",
     requires=("tenancy",),
     permissions=(core.CLUSTER_READ, core.CLUSTER_MANAGE),
+    resources=(core_resources.CLUSTER, core_resources.CLUSTER_SECRET, core_resources.CLUSTER_TENANT),
     models=("clawportal.models.clusters",),
     api_tags=(ApiTag("Clusters", "Where claws run, how these places are reached, and whether they answer.", 50),),
     api=("clawportal.api.clusters",),
@@ -107,6 +130,7 @@ OPERATIONS = Feature(
     title="Operations",
     requires=("tenancy",),
     permissions=(core.OPERATION_READ, core.OPERATION_CONTROL),
+    resources=(core_resources.OPERATION,),
     models=("clawportal.models.operations",),
     api_tags=(ApiTag("Operations", "Pieces of work with progress.", 30),),
     api=("clawportal.api.operations",),
@@ -125,6 +149,12 @@ INSTANCES = Feature(
         core.INSTANCE_KILL,
         core.INSTANCE_DELETE,
         core.INSTANCE_SHARE,
+    ),
+    resources=(
+        core_resources.INSTANCE,
+        core_resources.INSTANCE_SECRET,
+        core_resources.PORT_ALLOCATION,
+        core_resources.SAMPLE_CHUNK,
     ),
     models=("clawportal.models.instances", "clawportal.models.metrics"),
     api_tags=(ApiTag("Instances", "Claws under management: what is wanted, and what is.", 10),),
@@ -159,6 +189,7 @@ POLICIES = Feature(
     title="Policies",
     requires=("instances",),
     permissions=(core.POLICY_READ, core.POLICY_MANAGE),
+    resources=(core_resources.POLICY,),
     models=("clawportal.models.policies",),
     api_tags=(ApiTag("Policies", "Rules about what instances may be like and when they may be changed.", 80),),
     api=("clawportal.api.policies",),
@@ -169,6 +200,7 @@ SINGLE_SIGN_ON = Feature(
     name="single_sign_on",
     title="Single sign-on",
     requires=("tenancy",),
+    resources=(core_resources.OIDC_PROVIDER, core_resources.OIDC_IDENTITY, core_resources.OIDC_GROUP_ROLE),
     models=("clawportal.models.oidc",),
     api_tags=(ApiTag("Sign-in providers", "OpenID providers that people sign in with, and what their groups give.", 120),),
     api=("clawportal.api.oidc",),

@@ -16,24 +16,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resource:
-    """A table whose rows people own, see or change. Where a row belongs follows from the mixin of its model."""
+    """What a table holds, in words and rights; the model names the same object. Where a row belongs follows from the mixin of
+    the model (`clawportal.models.scopes`)."""
 
-    model: str
-    """Name of the model's class, in the models of its feature."""
-    noun: str
-    """What one row is called: "There is no {noun} with this id"."""
+    table: str
+    """Name of the table. Empty for what has none of its own but is told of, such as a service account, which is an account."""
+    noun: str = ""
+    """What one row is called, in lower case: `There is no rule with this id`. Empty for tables that people do not know."""
+    key: str = ""
+    """The noun of its events and audit actions, such as `member` in `member.add`. Empty: the name of the table."""
     read: Permission | None = None
     """Who may see a row. None: only reached through another row."""
-    audited: Collection[str] | None = None
-    """Columns whose changes by people are told in the audit. None: all; empty: none."""
+    audited: Collection[str] = ()
+    """Columns whose changes by people are told in the audit. Empty: all but those that follow by themselves."""
     secret: Collection[str] = ()
-    """Columns of which only is told that they changed."""
+    """Columns of which only is told that they changed, as `secrets.NAME` of what the row belongs to."""
     unaudited: str = ""
-    """Why the audit does not watch this table; then `audited` says nothing."""
+    """Why the audit does not watch this table."""
     keep_days: int | None = None
     """Rows older than this are dropped by retention. None: kept."""
-    shown: bool = True
-    """Whether people know this table by its noun; join tables are not shown."""
+
+    @property
+    def subject(self) -> str:
+        return self.key or self.table
 
 
 @dataclass(frozen=True)

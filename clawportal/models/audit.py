@@ -13,8 +13,10 @@ from sqlalchemy import JSON, BigInteger, Connection, Index, Integer, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
+from clawportal.contracts import core_resources
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH
+from clawportal.models.scopes import InstanceScoped
 
 GENESIS = "0" * 64
 """What stands in place of the hash before the first entry."""
@@ -22,10 +24,11 @@ GENESIS = "0" * 64
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
 
-class AuditEntry(Base):
+class AuditEntry(InstanceScoped, Base):
     """Who did what, when, from where, and what it changed. `seq` has no gaps."""
 
     __tablename__ = "audit_entry"
+    resource = core_resources.AUDIT_ENTRY
     __table_args__ = (
         Index("ix_audit_entry_tenant_id_seq", "tenant_id", "seq"),
         Index("ix_audit_entry_instance_id_seq", "instance_id", "seq"),
@@ -68,6 +71,7 @@ class AuditHead(Base):
     """The one row that says where the chain ends. Whoever appends locks it until the commit."""
 
     __tablename__ = "audit_head"
+    resource = core_resources.AUDIT_HEAD
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(_NUMBER)
@@ -82,6 +86,7 @@ class AuditSegment(Base):
     """The keys of a stretch of the chain, about a day long. The private one is erased when the next segment begins."""
 
     __tablename__ = "audit_segment"
+    resource = core_resources.AUDIT_SEGMENT
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     first_seq: Mapped[int] = mapped_column(_NUMBER)
@@ -105,6 +110,7 @@ class AuditCheckpoint(Base):
     """Up to which entry retention deleted, and the hash that the next one continues from; signed like the head."""
 
     __tablename__ = "audit_checkpoint"
+    resource = core_resources.AUDIT_CHECKPOINT
 
     seq: Mapped[int] = mapped_column(_NUMBER, primary_key=True, autoincrement=False)
     hash: Mapped[str] = mapped_column(String(64))

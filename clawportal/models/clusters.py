@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Connection, ForeignKey, LargeBinary, String, Text, event, false, text, true
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    LargeBinary,
+    String,
+    Text,
+    and_,
+    event,
+    false,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock, folding
+from clawportal.contracts import core_resources
+from clawportal.contracts.permissions import Grant
+from clawportal.contracts.runtimes import SeparationLevel
 from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime
 from clawportal.ids import LENGTH, new_id
+from clawportal.models.scopes import Offered, Offers
+from clawportal.models.tenancy import OWN_TENANT, Tenant
 
 UNKNOWN, HEALTHY, UNREACHABLE = "unknown", "healthy", "unreachable"
 """What is known of a cluster. Unreachable is the open state of its circuit breaker: only the portal's probes still call it."""
 
 
-class Cluster(Base):
+class Cluster(Offered, Base):
     __tablename__ = "cluster"
+    resource = core_resources.CLUSTER
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(63), unique=True)
@@ -63,11 +85,39 @@ class Cluster(Base):
     """What stands between its claws (`types.SeparationLevel`); empty while nobody has looked."""
     separation_findings: Mapped[list[dict[str, Any]]] = mapped_column(MessageJSON, default=list, server_default="[]")
 
+    @classmethod
+    def for_all(cls) -> ColumnElement[bool]:
+        return cls.all_tenants.is_(True)
+
+    @classmethod
+    def offers(cls) -> Offers:
+        return Offers(ClusterTenant.cluster_id, tenant=ClusterTenant.tenant_id)
+
+    @classmethod
+    def usable_by(cls, grant: Grant) -> ColumnElement[bool]:
+        return cls.offered_to([grant.tenant_id] if grant.tenant_id is not None else [])
+
+    @classmethod
+    def offered_to(cls, tenant_ids: Collection[str]) -> ColumnElement[bool]:
+        """SQL condition: the clusters that one of these tenants may use.
+
+        Where nothing keeps claws apart, that is the portal's own organisation, and the others only if somebody said so in
+        words: those that are named, or, where all are meant, those that there were then.
+        """
+        offers, everybody = cls.offers(), cls.for_all()
+        named = cls.id.in_(select(offers.row).where(offers.tenant.in_(tenant_ids)))
+        mine = select(Tenant.id).where(Tenant.id.in_(tenant_ids))
+        own = mine.where(Tenant.name == OWN_TENANT).exists()
+        known = mine.where(Tenant.created_at <= cls.trusted_at).exists()
+        trusted = or_(and_(named, cls.trusted_at.is_not(None)), and_(everybody, known))
+        return or_(and_(or_(everybody, named), or_(cls.separation != SeparationLevel.NONE, own)), trusted)
+
 
 class ClusterSecret(Base):
     """One secret of a connection, encrypted by the key ring and bound to this row's place."""
 
     __tablename__ = "cluster_secret"
+    resource = core_resources.CLUSTER_SECRET
 
     cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
@@ -79,6 +129,7 @@ class ClusterTenant(Base):
     """A tenant that may use a cluster which is not for all."""
 
     __tablename__ = "cluster_tenant"
+    resource = core_resources.CLUSTER_TENANT
 
     cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id", ondelete="CASCADE"), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True, index=True)

@@ -9,12 +9,15 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
+from clawportal.contracts import core_resources
 from clawportal.db import Base, MessageText, UTCDateTime
 from clawportal.ids import LENGTH
+from clawportal.models.scopes import InstanceScoped
 
 
-class EventRow(Base):
+class EventRow(InstanceScoped, Base):
     __tablename__ = "event"
+    resource = core_resources.EVENT
     __table_args__ = (
         Index("ix_event_instance_id_seq", "instance_id", "seq"),
         Index("ix_event_tenant_id_seq", "tenant_id", "seq"),
@@ -37,6 +40,7 @@ class Lease(Base):
     """Who may do a thing that only one may do. `epoch` grows with each change of holder and fences off the former one."""
 
     __tablename__ = "lease"
+    resource = core_resources.LEASE
 
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
     holder: Mapped[str] = mapped_column(String(80))
@@ -48,6 +52,7 @@ class IdempotencyKey(Base):
     """What a create answered, so that a repeated request gets the same answer instead of a second object."""
 
     __tablename__ = "idempotency_key"
+    resource = core_resources.IDEMPOTENCY_KEY
 
     actor_id: Mapped[str] = mapped_column(String(80), primary_key=True)
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
@@ -60,6 +65,7 @@ class PortalSetting(Base):
     """Settings that are changed in the browser. `sealed` holds those that are secret."""
 
     __tablename__ = "portal_setting"
+    resource = core_resources.PORTAL_SETTING
 
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
     value: Mapped[Any] = mapped_column(JSON)

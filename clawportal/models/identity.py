@@ -8,12 +8,14 @@ from sqlalchemy import JSON, Connection, ForeignKey, String, Text, event, inspec
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock, folding
+from clawportal.contracts import core_resources
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
 
 class User(Base):
     __tablename__ = "user_account"
+    resource = core_resources.USER
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(100), unique=True)
@@ -40,6 +42,7 @@ class ApiToken(Base):
     """Only a hash is kept; `prefix` is what a person recognises it by."""
 
     __tablename__ = "api_token"
+    resource = core_resources.API_TOKEN
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), index=True)

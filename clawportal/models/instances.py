@@ -5,18 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text, true
+from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
+from clawportal.contracts import core_resources
 from clawportal.contracts.adapters import HealthState
+from clawportal.contracts.permissions import Scope
 from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 from clawportal.lifecycle import Desired, Phase, Sync
+from clawportal.models.scopes import InstanceScoped
 
 
-class Instance(Base):
+class Instance(InstanceScoped, Base):
     __tablename__ = "instance"
+    resource = core_resources.INSTANCE
     __table_args__ = (
         # a name is free again once its instance is destroyed
         Index(
@@ -116,11 +120,34 @@ class Instance(Base):
     lease_holder: Mapped[str] = mapped_column(String(80), default="")
     lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
+    @classmethod
+    def in_project(cls, project_id: str) -> ColumnElement[bool]:
+        return cls.project_id == project_id
+
+    @classmethod
+    def in_instance(cls, instance_id: str) -> ColumnElement[bool]:
+        return cls.id == instance_id
+
+    def instance(self) -> Instance:
+        return self
+
+    def scope(self) -> Scope:
+        return Scope(self.tenant_id, self.project_id, self.id)
+
+    @property
+    def gone(self) -> bool:
+        return self.destroyed_at is not None
+
+    @property
+    def only_observed(self) -> bool:
+        return not self.managed
+
 
 class InstanceSecret(Base):
     """One secret of an instance, encrypted by the key ring and bound to this row's place."""
 
     __tablename__ = "instance_secret"
+    resource = core_resources.INSTANCE_SECRET
 
     instance_id: Mapped[str] = mapped_column(ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
@@ -135,6 +162,7 @@ class PortAllocation(Base):
     """A port of a shared machine, kept by its instance until that is destroyed."""
 
     __tablename__ = "port_allocation"
+    resource = core_resources.PORT_ALLOCATION
     __table_args__ = (UniqueConstraint("instance_id", "name"),)
 
     cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id", ondelete="CASCADE"), primary_key=True)

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, ForeignKey, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
+from clawportal.contracts import core_resources
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
@@ -19,6 +20,7 @@ class OidcProvider(Base):
     """An OpenID provider that people may sign in with, as an administrator of the portal set it up."""
 
     __tablename__ = "oidc_provider"
+    resource = core_resources.OIDC_PROVIDER
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     slug: Mapped[str] = mapped_column(String(40), unique=True)
@@ -62,6 +64,7 @@ class OidcIdentity(Base):
     """That an account of a provider belongs to somebody here."""
 
     __tablename__ = "oidc_identity"
+    resource = core_resources.OIDC_IDENTITY
     __table_args__ = (UniqueConstraint("provider_id", "subject"), UniqueConstraint("provider_id", "user_id"))
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
@@ -79,6 +82,7 @@ class OidcGroupRole(Base):
     """What belonging to a group of a provider gives here: a role in a tenant, in one project of it, or over the whole portal."""
 
     __tablename__ = "oidc_group_role"
+    resource = core_resources.OIDC_GROUP_ROLE
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     provider_id: Mapped[str] = mapped_column(ForeignKey("oidc_provider.id", ondelete="CASCADE"), index=True)

@@ -10,8 +10,10 @@ from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
+from clawportal.contracts import core_resources
 from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime
 from clawportal.ids import LENGTH, new_id
+from clawportal.models.scopes import InstanceScoped
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
 OPEN_STATES = (QUEUED, RUNNING)
@@ -19,8 +21,9 @@ MAX_STEPS = 100
 _FIGURES = re.compile(r"[0-9][0-9.,]*")
 
 
-class Operation(Base):
+class Operation(InstanceScoped, Base):
     __tablename__ = "operation"
+    resource = core_resources.OPERATION
     __table_args__ = (
         Index("ix_operation_state_created_at", "state", "created_at"),
         Index("ix_operation_created_at_id", "created_at", "id"),

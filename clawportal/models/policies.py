@@ -9,12 +9,15 @@ from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
+from clawportal.contracts import core_resources
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
+from clawportal.models.scopes import TenantScoped
 
 
-class Policy(Base):
+class Policy(TenantScoped, Base):
     __tablename__ = "policy"
+    resource = core_resources.POLICY
     __table_args__ = (
         UniqueConstraint("tenant_id", "name"),
         Index("uq_policy_name_portal", "name", unique=True,

@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock
+from clawportal.contracts import core_resources
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
 
@@ -16,6 +17,7 @@ class UserSession(Base):
     """One place where somebody is signed in: a browser, or a program that trades refresh tokens (`client`)."""
 
     __tablename__ = "user_session"
+    resource = core_resources.USER_SESSION
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
@@ -42,6 +44,7 @@ class Otp(Base):
     """The secret of somebody's authenticator app, sealed. Without `enabled_at` it was only offered."""
 
     __tablename__ = "user_otp"
+    resource = core_resources.OTP
 
     user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
@@ -55,6 +58,7 @@ class BackupCode(Base):
     """A code for the day when the app is lost; works once, only a hash is kept."""
 
     __tablename__ = "backup_code"
+    resource = core_resources.BACKUP_CODE
 
     user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True)
     code_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -65,6 +69,7 @@ class KnownAddress(Base):
     """An address from which somebody has signed in: wrong tries from elsewhere never block it."""
 
     __tablename__ = "known_address"
+    resource = core_resources.KNOWN_ADDRESS
 
     user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True)
     address: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -75,6 +80,7 @@ class WrongTries(Base):
     """How often signing in went wrong, by name, by address, or by both; an empty text stands for all."""
 
     __tablename__ = "wrong_tries"
+    resource = core_resources.WRONG_TRIES
 
     purpose: Mapped[str] = mapped_column(String(10), primary_key=True)
     subject: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     CheckConstraint,
+    ColumnElement,
     Connection,
     ForeignKey,
     Index,
@@ -22,15 +23,19 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal import clock, folding
+from clawportal.contracts import core_resources
+from clawportal.contracts.permissions import Scope
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH, new_id
+from clawportal.models.scopes import ProjectScoped, TenantScoped
 
 OWN_TENANT = "default"
 """Name of the organisation that a portal starts with: the portal's own."""
 
 
-class Tenant(Base):
+class Tenant(TenantScoped, Base):
     __tablename__ = "tenant"
+    resource = core_resources.TENANT
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(63), unique=True)
@@ -48,9 +53,17 @@ class Tenant(Base):
     deleting_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     """Since when it is being deleted. Nothing new comes into it; background work removes it after its last instance."""
 
+    @classmethod
+    def tenant_key(cls) -> Any:
+        return cls.id
 
-class Project(Base):
+    def scope(self) -> Scope:
+        return Scope(self.id)
+
+
+class Project(ProjectScoped, Base):
     __tablename__ = "project"
+    resource = core_resources.PROJECT
     __table_args__ = (UniqueConstraint("tenant_id", "name"),)
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
@@ -60,6 +73,13 @@ class Project(Base):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
     deleting_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
+    @classmethod
+    def in_project(cls, project_id: str) -> ColumnElement[bool]:
+        return cls.id == project_id
+
+    def scope(self) -> Scope:
+        return Scope(self.tenant_id, self.id)
+
 
 class Membership(Base):
     """A role of a user in a tenant, by the name of a built-in role or of one of the tenant's own.
@@ -68,6 +88,7 @@ class Membership(Base):
     """
 
     __tablename__ = "membership"
+    resource = core_resources.MEMBERSHIP
     __table_args__ = (
         UniqueConstraint("user_id", "tenant_id"),
         Index("ix_membership_tenant_id", "tenant_id"),
@@ -91,6 +112,7 @@ class TenantSecret(Base):
     """A secret that claws of a tenant share, such as the API key of its model; sealed."""
 
     __tablename__ = "tenant_secret"
+    resource = core_resources.TENANT_SECRET
 
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
@@ -104,6 +126,7 @@ class CustomRole(Base):
     """A role that a tenant made for itself out of permissions."""
 
     __tablename__ = "custom_role"
+    resource = core_resources.CUSTOM_ROLE
     __table_args__ = (UniqueConstraint("tenant_id", "name"),)
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
@@ -118,6 +141,7 @@ class RoleGrant(Base):
     """A role of a member in one project or on one instance, beside the membership."""
 
     __tablename__ = "role_grant"
+    resource = core_resources.ROLE_GRANT
     __table_args__ = (
         UniqueConstraint("user_id", "project_id"),
         UniqueConstraint("user_id", "instance_id"),
@@ -142,6 +166,7 @@ class Invitation(Base):
     """A link by which somebody joins a tenant; only its hash is kept."""
 
     __tablename__ = "invitation"
+    resource = core_resources.INVITATION
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), index=True)
@@ -159,6 +184,7 @@ class Quota(Base):
     """How much a tenant, or one of its projects, may use; an empty column sets no limit. Its row is locked to count."""
 
     __tablename__ = "quota"
+    resource = core_resources.QUOTA
 
     scope_id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True)
     """Id of the project, or of the tenant where `project_id` is empty."""

@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from clawportal import clock
 from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant
-from clawportal.db import db, transaction
+from clawportal.db import Base, db, transaction
+from clawportal.features import register_features
 from clawportal.models import AuditEntry
 from clawportal.services import practice
 from clawportal.services.audit import row_changes, trail
@@ -204,9 +205,17 @@ def test_differences_are_bounded() -> None:
     assert before == {} and len(after) == 201 and len(json.dumps(after)) < 250_000
 
 
-def test_every_table_is_watched_or_has_a_reason() -> None:
-    known = set(row_changes.WATCHED) | set(row_changes.UNWATCHED)
-    assert {table.name for table in db.metadata.sorted_tables} == known
+def test_every_table_belongs_to_a_resource_of_a_feature() -> None:
+    declared = [resource for feature in register_features() for resource in feature.resources]
+    tables = {resource.table: resource for resource in declared if resource.table}
+    assert len(tables) == len([resource for resource in declared if resource.table]), "two features name the same table"
+    assert {table.name for table in db.metadata.sorted_tables} == set(tables)
+    for mapper in Base.registry.mappers:
+        assert mapper.class_.resource is tables[mapper.class_.__tablename__], mapper.class_
+        assert set(mapper.class_.resource.audited) <= set(mapper.column_attrs.keys()), mapper.class_
+    for resource in declared:
+        assert resource.noun or resource.unaudited, "what the audit tells of has a name"
+        assert not (resource.unaudited and resource.audited), resource
 
 
 ACTIONS = {

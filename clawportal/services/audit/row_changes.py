@@ -18,78 +18,18 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 
 from clawportal import log, origin
+from clawportal.contracts.features import Resource
 from clawportal.db import db, in_transaction, scratch
-from clawportal.models import Instance, User
+from clawportal.models import Instance, Tenant, User
 
 HIDDEN = "********"
 REPLACED = f"{HIDDEN} (changed)"
-_SECRETS = ("instance_secret", "tenant_secret")
 _LONGEST = 1000
 _MOST = 200
 _SECRET = re.compile(
     r"(?i)(^|[_.\- ])(pass(word|wd|phrase)?|secret|token|api_?key|private_?key|credentials?|authorization|hash|sealed)$"
 )
 
-
-@dataclass(frozen=True)
-class Watched:
-    """A table whose changes are told."""
-
-    noun: str
-    only: tuple[str, ...] = ()
-    """Columns that people decide; empty: all but those in `_NOISE`."""
-
-
-_DECIDED = (
-    "name", "adapter", "version", "spec", "labels", "desired", "kill_wanted", "keep_data", "managed", "project_id", "cluster_id",
-)  # fmt: skip
-
-WATCHED: dict[str, Watched] = {
-    "instance": Watched("instance", _DECIDED),
-    "instance_secret": Watched("instance_secret", ("sealed",)),
-    "tenant": Watched("tenant"),
-    "tenant_secret": Watched("tenant_secret", ("sealed",)),
-    "project": Watched("project"),
-    "membership": Watched("member"),
-    "custom_role": Watched("role"),
-    "role_grant": Watched("grant"),
-    "invitation": Watched("invitation"),
-    "quota": Watched("quota"),
-    "policy": Watched("policy"),
-    "user_account": Watched("user"),
-    "api_token": Watched("token"),
-    "user_otp": Watched("otp", ("enabled_at",)),
-    "portal_setting": Watched("setting", ("value", "sealed")),
-    "cluster": Watched(
-        "cluster",
-        ("name", "title", "runtime", "settings", "labels", "all_tenants", "policy", "cordoned", "paused_at", "trusted_by"),
-    ),
-    "cluster_secret": Watched("cluster_secret", ("sealed",)),
-    "oidc_provider": Watched("provider"),
-    "oidc_identity": Watched("identity"),
-    "oidc_group_role": Watched("group_role"),
-}
-SECRETS = ("instance_secret", "cluster_secret")
-"""Tables of which only is told that a value changed."""
-
-UNWATCHED: dict[str, str] = {
-    "event": "it is the feed itself",
-    "operation": "it follows from a change, and its own changes are progress",
-    "cluster_tenant": "the fact of the change names the tenants",
-    "sample_chunk": "background work measures",
-    "lease": "processes hold it, not people",
-    "idempotency_key": "it only repeats an answer",
-    "port_allocation": "background work gives ports out",
-    "user_session": "beginning and ending one is an event of its own; the rest is its last use",
-    "backup_code": "using and making codes are events of their own",
-    "known_address": "every sign-in is an entry with its address",
-    "wrong_tries": "every refused sign-in is an entry of its own",
-    "audit_entry": "it is the audit itself",
-    "audit_head": "it is the audit itself",
-    "audit_checkpoint": "it is the audit itself",
-    "audit_segment": "it is the audit itself",
-}
-"""Why changes of the other tables are not told."""
 
 _NOISE = frozenset({
     "id", "tenant_id", "created_at", "created_by", "created_by_id", "updated_at", "last_login_at", "last_used_at",
@@ -101,7 +41,7 @@ _NOISE = frozenset({
 class Changed:
     """One row: the values of its changed columns before and after the transaction."""
 
-    table: str
+    resource: Resource
     id: str
     name: str
     tenant_id: str | None
@@ -111,11 +51,16 @@ class Changed:
 
     @property
     def noun(self) -> str:
-        return WATCHED[self.table].noun
+        return self.resource.subject
+
+    @property
+    def secret(self) -> bool:
+        """Whether only is told that it changed, as a secret of what it belongs to."""
+        return bool(self.resource.secret)
 
     def paths(self, prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
         """Only what differs, as dotted paths, bounded and without secrets."""
-        if self.table in SECRETS:
+        if self.secret:
             return _secret_paths(self)
         return difference(self.before, self.after, prefix)
 
@@ -130,16 +75,21 @@ def _look(session: Session, _context: object) -> None:
     if origin.current() is None or not in_transaction():
         return
     for row in (*session.new, *session.dirty, *session.deleted):
-        watched = WATCHED.get(getattr(row, "__tablename__", ""))
-        if watched is not None:
-            _note(session, row, watched, new=row in session.new, deleted=row in session.deleted)
+        resource = resource_of(row)
+        if not resource.unaudited:
+            _note(session, row, resource, new=row in session.new, deleted=row in session.deleted)
 
 
 event.listen(db.session, "after_flush", _look)
 
 
-def _note(session: Session, row: Any, watched: Watched, *, new: bool, deleted: bool) -> None:
-    before, after = _values(row, watched, new=new, deleted=deleted)
+def resource_of(row: Any) -> Resource:
+    """What the table of a row holds; where its model does not say, all of it is told."""
+    return getattr(row, "resource", None) or Resource(row.__tablename__)
+
+
+def _note(session: Session, row: Any, resource: Resource, *, new: bool, deleted: bool) -> None:
+    before, after = _values(row, resource, new=new, deleted=deleted)
     if not before and not after:
         return
     found = scratch().setdefault("audit_rows", {})
@@ -151,12 +101,12 @@ def _note(session: Session, row: Any, watched: Watched, *, new: bool, deleted: b
     known.after.update(after)
 
 
-def _values(row: Any, watched: Watched, *, new: bool, deleted: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _values(row: Any, resource: Resource, *, new: bool, deleted: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     state = inspect(row)
     columns = {column.key: column for column in state.mapper.column_attrs}
-    for name in watched.only or [name for name in columns if name not in _NOISE]:
+    for name in resource.audited or [name for name in columns if name not in _NOISE]:
         column = columns[name]
         history = state.attrs[name].history
         if not (new or deleted or history.has_changes()):
@@ -177,14 +127,13 @@ def _shown(value: Any, hidden: bool, *, again: bool = False) -> Any:
 
 
 def _described(session: Session, row: Any) -> Changed:
-    table = row.__tablename__
-    instance_id = row.id if table == "instance" else getattr(row, "instance_id", None)
-    tenant_id = row.id if table == "tenant" else getattr(row, "tenant_id", None)
+    instance_id = row.id if isinstance(row, Instance) else getattr(row, "instance_id", None)
+    tenant_id = row.id if isinstance(row, Tenant) else getattr(row, "tenant_id", None)
     if tenant_id is None and instance_id is not None:
         tenant_id = getattr(session.identity_map.get(identity_key(Instance, instance_id)), "tenant_id", None)
     name = getattr(row, "name", "") or getattr(session.identity_map.get(_user_key(row)), "name", "")
     identity = inspect(row).mapper.primary_key_from_instance(row)
-    return Changed(table, str(identity[0]), str(name), tenant_id, instance_id)
+    return Changed(resource_of(row), str(identity[0]), str(name), tenant_id, instance_id)
 
 
 def _user_key(row: Any) -> Any:

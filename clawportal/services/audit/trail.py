@@ -147,7 +147,7 @@ def _filled(entry: Pending) -> Pending:
     """With what its rows say: what changed, and what it is about where nobody named that."""
     main = _main(entry)
     for row in entry.rows:
-        inner = row is main or row.table in row_changes.SECRETS
+        inner = row is main or row.secret
         before, after = row.paths("" if inner else f"{row.noun}[{row.name or row.id}].")
         entry.before, entry.after = {**before, **entry.before}, {**after, **entry.after}
     if main is not None:

@@ -334,7 +334,7 @@ def allowed(tenant_id: str) -> list[Cluster]:
 
 def usable(tenant_ids: Iterable[str]) -> list[Cluster]:
     """Those that any of these tenants may use, this machine first."""
-    query = select(Cluster).where(access.offered(set(tenant_ids)))
+    query = select(Cluster).where(Cluster.offered_to(set(tenant_ids)))
     return sorted(db.session.scalars(query), key=lambda cluster: (cluster.name != LOCAL, cluster.name))
 
 
