@@ -62,7 +62,7 @@ def _workload() -> Workload:
 
 
 def _serve(pipe: Any, pods: int) -> None:
-    from clawportal.testing.kubeapi import KubeDouble
+    from tests.kubernetes.double.api import KubeDouble
 
     with KubeDouble(idle=True) as double:
         double._controllers.end()

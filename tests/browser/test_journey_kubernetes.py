@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from clawportal.testing.kubeapi import KubeDouble
 from tests.browser import places
+from tests.kubernetes.double.api import KubeDouble
 
 pytestmark = pytest.mark.slow
 IMAGE = "python:3.12-slim"

@@ -103,7 +103,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 LATE = {"kubernetes", "docker", "psycopg", "authlib", "httpx", "boto3", "numpy", "pandas", "pytest", "playwright"}
 """Large packages that a portal needs for some of its clusters, databases and sign-in providers, or never."""
-LATE_PARTS = {"clawportal_kubernetes.runtime", "clawportal_docker.runtime", "clawportal.testing.kubeapi"}
+LATE_PARTS = {"clawportal_kubernetes.runtime", "clawportal_docker.runtime"}
 
 
 def test_a_portal_loads_no_client_of_a_cluster_before_it_has_one(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.services.clusters import clusters
 from clawportal.services.clusters.clusters import NewCluster
-from clawportal.testing.kubeapi import KubeDouble
 from clawportal.testing.places import QuietAdapter
 from tests.core.world import World, eventually
 from tests.faults.child import Child
+from tests.kubernetes.double.api import KubeDouble
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 

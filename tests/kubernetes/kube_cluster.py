@@ -15,10 +15,10 @@ import pytest
 from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.contracts.workloads import Image
 from clawportal.testing.certs import Authority
-from clawportal.testing.kubeapi import KubeDouble
 from clawportal_kubernetes.client import Api
 from clawportal_kubernetes.driver import KubernetesDriver
 from clawportal_kubernetes.settings import KubernetesSettings
+from tests.kubernetes.double.api import KubeDouble
 
 KUBECONFIG = os.environ.get("CLAWPORTAL_TEST_KUBECONFIG", "")
 CONTEXT = os.environ.get("CLAWPORTAL_TEST_CONTEXT", "")

@@ -17,8 +17,8 @@ from kube_cluster import TEST_IMAGE, Cluster
 from clawportal.contracts.runtimes import Observed, Ref, RunState, TenantLimits
 from clawportal.contracts.workloads import Check, File, Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, Invalid, Problem, Retry, Unavailable
-from clawportal.testing.kubeapi import KubeDouble
 from clawportal_kubernetes import explain, names
+from tests.kubernetes.double.api import KubeDouble
 
 SLEEP = Process("main", (sys.executable, "-I", "-S", "-c", "import time; print('ready', flush=True); time.sleep(3600)"))
 WORK = Workload(processes=(SLEEP,), files=(File("a", "one"),), image=TEST_IMAGE, stop_grace=2.0, memory_bytes=256 << 20)

@@ -16,8 +16,8 @@ from test_kubernetes_faults import REF, SLEEP, running
 from clawportal.contracts.workloads import Workload
 from clawportal.errors import Invalid, Problem, Unavailable
 from clawportal.testing.certs import Authority
-from clawportal.testing.kubeapi import KubeDouble
 from clawportal.testing.proxy import ProxyDouble
+from tests.kubernetes.double.api import KubeDouble
 
 WORK = Workload(processes=(SLEEP,), image=TEST_IMAGE, stop_grace=2.0, memory_bytes=256 << 20)
 

@@ -13,9 +13,9 @@ import pytest
 
 from clawportal.contracts.runtimes import Place, Ref, RunState, Runtime
 from clawportal.contracts.workloads import Image, Process, Workload
-from clawportal.testing.kubeapi import KubeDouble
 from clawportal_process.driver import ProcessDriver
 from clawportal_process.launch import NURSERY
+from tests.kubernetes.double.api import KubeDouble
 
 HEARS = (
     "import signal, sys, time; deaf = [str(one) for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM) "

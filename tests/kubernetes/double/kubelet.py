@@ -26,10 +26,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
-from clawportal.testing.kubestore import Json, Refused, amount, matches, now
+from tests.kubernetes.double.store import Json, Refused, amount, matches, now
 
 if TYPE_CHECKING:
-    from clawportal.testing.kubeapi import KubeDouble
+    from tests.kubernetes.double.api import KubeDouble
 
 _SLOWEST = 5.0
 _FORCED = 2.0

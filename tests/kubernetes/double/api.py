@@ -36,8 +36,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from clawportal.testing.certs import Authority
-from clawportal.testing.kubelet import NODE, Container, Controllers, PodWorker, hear_signals, stamp
-from clawportal.testing.kubestore import KINDS, Json, Key, Refused, Store, matches, now
+from tests.kubernetes.double.kubelet import NODE, Container, Controllers, PodWorker, hear_signals, stamp
+from tests.kubernetes.double.store import KINDS, Json, Key, Refused, Store, matches, now
 
 _PYTHON = "/usr/local/bin/python3"
 _PAIR = re.compile(rb"\\\\u[dD][89abAB]")
@@ -599,7 +599,7 @@ class _Handler(BaseHTTPRequestHandler):
         chosen = next((one for one in asked if one in accepted), None)
         if self.headers.get("Upgrade", "").lower() != "websocket" or chosen is None:
             raise Refused(400, "BadRequest", "unable to upgrade: no known protocol was offered")
-        token = base64.b64encode(hashlib.sha1(self.headers["Sec-WebSocket-Key"].encode() + _GUID).digest()).decode()  # noqa: S324  # RFC 6455
+        token = base64.b64encode(hashlib.sha1(self.headers["Sec-WebSocket-Key"].encode() + _GUID).digest()).decode()  # RFC 6455
         self.send_response(101)
         for name, value in (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", token),
                             ("Sec-WebSocket-Protocol", chosen)):  # fmt: skip
