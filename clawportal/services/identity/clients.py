@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import jwt
+from joserfc import jwt
+from joserfc.errors import InvalidKeyIdError, JoseError
+from joserfc.jwk import GuestProtocol, OctKey
 from sqlalchemy import select, update
 
 from clawportal import clock
@@ -64,7 +66,7 @@ def _sign(portal: Portal, use: str, lives: timedelta, claims: dict[str, Any]) ->
     number, now = portal.keyring.current, clock.now()
     key = portal.keyring.derived(number, f"jwt/{use}")
     more = {"iss": _ISSUER, "aud": _audience(use), "iat": now, "exp": now + lives, "jti": new_id()}
-    return jwt.encode(claims | more, key or b"", _ALGORITHM, headers={"kid": str(number)})
+    return jwt.encode({"alg": _ALGORITHM, "kid": str(number)}, claims | more, OctKey.import_key(key or b""), [_ALGORITHM])
 
 
 def _audience(use: str) -> str:
@@ -73,23 +75,30 @@ def _audience(use: str) -> str:
 
 def _read(portal: Portal, use: str, text: str) -> dict[str, Any] | None:
     """The claims of a token of exactly this use; None for anything else."""
-    try:
-        number = jwt.get_unverified_header(text).get("kid", "")
+
+    def key_of(token: GuestProtocol) -> OctKey:
+        number = token.headers().get("kid", "")
         key = portal.keyring.derived(int(number), f"jwt/{use}") if isinstance(number, str) and number.isdecimal() else None
         if key is None:
-            return None
-        claims: dict[str, Any] = jwt.decode(
-            text,
-            key,
-            algorithms=[_ALGORITHM],
-            audience=_audience(use),
-            issuer=_ISSUER,
-            # the portal's own clock decides, which a test can move
-            options={"require": ["exp", "sub", "aud", "iss"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
-        )
-    except (jwt.InvalidTokenError, ValueError):
+            raise InvalidKeyIdError
+        return OctKey.import_key(key)
+
+    try:
+        claims = jwt.decode(text, key_of, [_ALGORITHM]).claims
+        _CLAIMS[use].validate({name: value for name, value in claims.items() if name in _PROVED})
+        lives = bool(claims["exp"] > clock.now().timestamp())  # the portal's own clock decides, which a test can move
+    except (JoseError, ValueError, TypeError, KeyError):
         return None
-    return claims if claims["exp"] > clock.now().timestamp() else None
+    return claims if lives else None
+
+
+_PROVED = ("iss", "aud", "sub")
+_CLAIMS = {
+    use: jwt.JWTClaimsRegistry(
+        iss={"essential": True, "value": _ISSUER}, aud={"essential": True, "value": _audience(use)}, sub={"essential": True}
+    )
+    for use in (ACCESS, REFRESH, CHALLENGE)
+}
 
 
 @dataclass(frozen=True)
