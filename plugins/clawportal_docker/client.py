@@ -28,10 +28,10 @@ class _Trusting(requests.adapters.HTTPAdapter):
         super().__init__(pool_connections=16, pool_maxsize=64)
 
     def init_poolmanager(self, *given: Any, **more: Any) -> None:
-        super().init_poolmanager(*given, ssl_context=self._context, **more)  # type: ignore[no-untyped-call]  # of requests
+        super().init_poolmanager(*given, ssl_context=self._context, **more)
 
     def proxy_manager_for(self, proxy: Any, **more: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **more)  # type: ignore[no-untyped-call]  # as above
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **more)
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         return super().build_connection_pool_key_attributes(request, True, None)
@@ -72,7 +72,7 @@ def _read(answer: requests.Response, budget: bounded.Budget) -> None:
     except BaseException:
         answer.close()
         raise
-    answer._content, answer._content_consumed = body, True  # type: ignore[attr-defined]  # what `content` answers
+    answer._content, answer._content_consumed = body, True  # what `content` answers
 
 
 def whole(pieces: Iterable[bytes], seconds: float) -> bytes:

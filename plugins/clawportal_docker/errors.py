@@ -18,7 +18,7 @@ BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, do
 
 
 @contextmanager
-def told(ref: Ref | None = None, *, absent: str = "") -> Iterator[None]:
+def map_errors(ref: Ref | None = None, *, absent: str = "") -> Iterator[None]:
     """`absent`: the image's reference, where a 404 can only mean that it is missing."""
     who = str(ref) if ref else "The engine"
     try:

@@ -10,10 +10,18 @@ import docker.errors
 
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Progress
-from clawportal_docker.errors import BROKEN, told
+from clawportal_docker.errors import BROKEN, map_errors
 
 _DENIED = ("denied", "unauthorized", "authentication required")
 _ABSENT = ("not found", "manifest unknown", "does not exist", "no such image")
+
+
+def present(client: docker.APIClient, reference: str) -> bool:
+    try:
+        client.inspect_image(reference)
+    except docker.errors.ImageNotFound:
+        return False
+    return True
 
 
 def pull(client: docker.APIClient, reference: str, progress: Progress) -> None:
@@ -22,7 +30,7 @@ def pull(client: docker.APIClient, reference: str, progress: Progress) -> None:
     progress(None, f"Fetching {reference}")
     layers: dict[str, tuple[int, int]] = {}
     try:
-        with told():
+        with map_errors():
             try:
                 stream = client.pull(repository, tag=tag, stream=True, decode=True)
                 for step in stream:

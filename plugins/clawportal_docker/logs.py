@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clawportal.sdk import bounded
 from clawportal.sdk.runtimes import LogLine
-from clawportal_docker.errors import BROKEN, told
+from clawportal_docker.errors import BROKEN, map_errors
 from clawportal_docker.streams import Pump, Stream, frames
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _raw(
     }  # fmt: skip
     if since is not None:
         params["since"] = f"{since.timestamp():.6f}"
-    with told():
+    with map_errors():
         url = client._url("/containers/{0}/logs", container)
         answer = client._get(url, params=params, stream=True, timeout=None if follow else 60)
         client._raise_for_status(answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from clawportal.sdk.runtimes import Layout, Process, Ref, Workload, parse_quantity
@@ -56,6 +56,15 @@ def when(text: str | None) -> datetime | None:
     if not text or text == _NEVER:
         return None
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).replace("Z", "+00:00"))
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def ref(labels: Mapping[str, str]) -> Ref:
+    """The instance that labels tell of."""
+    return Ref(labels[INSTANCE], labels.get(NAME, ""), labels.get(TENANT, ""))
 
 
 def layout(artifacts: Mapping[str, str]) -> Layout:

@@ -132,7 +132,7 @@ def _plain(value: str) -> str:
 
 
 def observed(ref: Ref, client: docker.APIClient) -> Observed:
-    """By its id alone. One that a portal made is no stranger: it is never taken for one."""
+    """By its id alone. One that a portal made is never taken for one."""
     try:
         told = client.inspect_container(ref.unmanaged_id)
     except docker.errors.NotFound:

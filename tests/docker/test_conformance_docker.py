@@ -43,7 +43,7 @@ class TestDocker(RuntimeConformance):
 
     def make_unmanaged_object(self, lab: Lab) -> Callable[[], bool]:
         """A container that somebody else runs."""
-        client = docker.APIClient(lab.runtime.settings.url, version="1.41")  # type: ignore[attr-defined]  # of this runtime
+        client = docker.APIClient(lab.runtime.engine.settings.url, version="1.41")  # type: ignore[attr-defined]  # of this runtime
         made = client.create_container_from_config({"Image": IMAGE, "Entrypoint": ["sleep", "3600"], "NetworkDisabled": True})
         client.start(made["Id"])
 
@@ -70,7 +70,7 @@ class TestDocker(RuntimeConformance):
             lab.close()
 
     def cut_connection(self, lab: Lab) -> None:
-        for stream in list(lab.runtime.streams):  # type: ignore[attr-defined]  # of this runtime
+        for stream in list(lab.runtime.observer.streams):  # type: ignore[attr-defined]  # of this runtime
             stream.close()
 
     practice_bind = "0.0.0.0"  # containers come from their bridge

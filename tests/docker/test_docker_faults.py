@@ -122,7 +122,7 @@ def test_an_engine_that_is_restarted(live_restore: bool, tmp_path: Path, ref: Re
             over: list[bool] = []
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(lambda: heard.extend(filter(None, runtime.watch(lambda: bool(over)))))
-                eventually(lambda: runtime.streams, "it listens")
+                eventually(lambda: runtime.observer.streams, "it listens")
                 daemon.stop()
                 with pytest.raises(Problem):
                     runtime.inspect(ref)
@@ -188,7 +188,7 @@ def test_a_strangers_network_with_our_name_is_not_used(connect: Connect, client:
     from clawportal_docker import naming
 
     runtime = connect()
-    made = client.create_network(naming.network_name("claw", runtime.place, ref), driver="bridge")
+    made = client.create_network(naming.network_name("claw", runtime.engine.place, ref), driver="bridge")
     try:
         with pytest.raises(GiveUp) as caught:
             runtime.apply(ref, WORK, {})

@@ -15,7 +15,7 @@ from clawportal.contracts.workloads import Check, File, Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, Retry
 from clawportal.testing.lab import link, pieces, tar_of
 from clawportal_docker import archives, diagnosis, images, naming
-from clawportal_docker.errors import told
+from clawportal_docker.errors import map_errors
 from clawportal_docker.settings import DockerSettings
 
 REF = Ref("01J0ABCDEF", "Nora's Helper", "01TENANT", "acme")
@@ -235,7 +235,7 @@ def test_an_engines_answer_becomes_a_verdict(status: int, words: str, kind: type
     class _Answer:
         status_code, reason, url = status, "", ""
 
-    with pytest.raises(kind, match=r"\w") as caught, told(REF):
+    with pytest.raises(kind, match=r"\w") as caught, map_errors(REF):
         raise docker.errors.APIError("x", _Answer(), words)
     assert getattr(caught.value, "reason", "") == reason or kind is Conflict
 

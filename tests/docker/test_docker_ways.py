@@ -217,7 +217,7 @@ def test_podmans_own_address(connect: Callable[..., Runtime], ssh: Path, tmp_pat
     with engine(socket.AF_UNIX, there):
         runtime = connect(f"ssh://nora@host.example:2222{there}")
         assert runtime.version()
-        forward = runtime._forward  # type: ignore[attr-defined]  # of this runtime
+        forward = runtime.engine.forward  # type: ignore[attr-defined]  # of this runtime
         assert (
             "-l nora" in ssh.read_text() and "-p 2222" in ssh.read_text() and ssh.read_text().strip().endswith("-- host.example")
         )
