@@ -79,15 +79,15 @@ def _serve(pipe: Any, pods: int) -> None:
 
 def _fill(double: Any, pods: int) -> None:
     """As the runtime itself would make them, with what a kubelet adds: one is made, and copied under other names."""
-    from clawportal_kubernetes import names, render
+    from clawportal_kubernetes import claw_manifests, file_maps, names
     from clawportal_kubernetes.settings import KubernetesSettings
 
     if not pods:
         return
     store, settings, workload = double.store, KubernetesSettings.model_validate({}), _workload()
     ref, space, name = Ref("i-NUMBER", "claw NUMBER", "t-GROUP"), "default", "claw-number"
-    files = render.files_of(settings, ref, name, workload)
-    body = render.stateful_set(settings, _PLACE, ref, space, name, workload, files, "").body
+    files = file_maps.files_of(settings, ref, name, workload)
+    body = claw_manifests.stateful_set(settings, _PLACE, ref, space, name, workload, files, "").body
     owner = store.create(("apps/statefulsets", space, name), body, names.MANAGER, operation="Apply")
     template = owner["spec"]["template"]
     pod = store.create(("/pods", space, f"{name}-0"), {
@@ -160,9 +160,9 @@ def _bare(settings: dict[str, Any]) -> float:
     """CPU of reading the two lists with nothing done about them: what nobody can do without who reads JSON in Python."""
     runtime = _connect(settings, "bench-bare")
     chosen = {"labelSelector": f"clawportal.io/place={_PLACE}"}
-    runtime.api.get("/version")  # connects, and imports the client
+    runtime.cluster.api.get("/version")  # connects, and imports the client
     used = time.process_time()
-    kept = [runtime.api.items(path, **chosen) for path in ("/api/v1/pods", "/apis/apps/v1/statefulsets")]
+    kept = [runtime.cluster.api.items(path, **chosen) for path in ("/api/v1/pods", "/apis/apps/v1/statefulsets")]
     used = time.process_time() - used
     assert [len(items) for items in kept] == [PODS, PODS]
     runtime.close()
@@ -233,7 +233,7 @@ def _changes(runtime: Any, pipe: Any) -> list[dict[str, Any]]:
     thread.start()
     time.sleep(0.5)
     took = []
-    pods = list(runtime.mirror.pods.things.values())
+    pods = list(runtime.cluster.mirror.pods.things.values())
     for number, pod in enumerate(pods[:CHANGES]):
         pipe.send((("/pods", pod.space, pod.name), pod.uid, _status("Running", restarts=number + 1)))
         written = pipe.recv()
@@ -276,8 +276,8 @@ def _creates(where: str, settings: dict[str, Any] | None = None) -> list[dict[st
         rows.append({"what": "requests for each create", "value": round(ours.recv() / CREATES, 1), "unit": ""})
     assert len(runtime.observe()) == CREATES
     if server is None:
-        for one in runtime.api.items("/api/v1/namespaces", labelSelector=f"clawportal.io/place={place}"):
-            runtime.api.delete(f"/api/v1/namespaces/{one['metadata']['name']}")
+        for one in runtime.cluster.api.items("/api/v1/namespaces", labelSelector=f"clawportal.io/place={place}"):
+            runtime.cluster.api.delete(f"/api/v1/namespaces/{one['metadata']['name']}")
     runtime.close()
     if server is not None:
         ours.send(None)

@@ -1,21 +1,17 @@
-"""Reads what Kubernetes says about a pod, and tells it as a state, a reason, a sentence and what a person can do."""
+"""Tells what the cluster says about an instance as a state, a reason, a sentence and what a person can do."""
 
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any, NamedTuple
 
 from clawportal.sdk.runtimes import Observed, Ref, RunState
-from clawportal_kubernetes import names
-from clawportal_kubernetes.client import parse_time
-from clawportal_kubernetes.projection import OWN_MANAGERS
+from clawportal_kubernetes.records import Container, End, Event, Pod, Set
 
-Json = Mapping[str, Any]
+_NODE_EVENT_SLACK = timedelta(seconds=30)
+"""By which the event of a node that went silent may be earlier than what is then said of its pods."""
 
 
 class Told(NamedTuple):
@@ -24,133 +20,6 @@ class Told(NamedTuple):
     reason: str
     message: str
     remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a container ended."""
-
-    code: int | None
-    signal: int | None
-    reason: str
-    message: str
-    at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    name: str
-    state: str
-    """`waiting`, `running`, `terminated`, or empty before the kubelet has seen it."""
-    reason: str
-    message: str
-    started_at: datetime | None
-    restarts: int
-    end: End | None
-    """Of this run where it has ended, or else of the run before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """What the portal keeps of a pod: ten thousand whole ones would not fit."""
-
-    uid: str
-    name: str
-    space: str
-    version: int
-    instance: str
-    tenant: str
-    role: str
-    digest: str
-    node: str
-    ip: str
-    phase: str
-    reason: str
-    message: str
-    deleting: bool
-    created_at: datetime | None
-    unscheduled: str
-    lost: bool
-    unready_at: datetime | None
-    """Since when it is not ready, although it may have told that it runs; None where it is, or never was."""
-    revision: str
-    """Of the StatefulSet's template that it was made from."""
-    init: tuple[Container, ...]
-    containers: tuple[Container, ...]
-    names: tuple[str, ...]
-    """Of its containers, as planned."""
-
-    @property
-    def restarts(self) -> int:
-        return sum(one.restarts for one in self.containers)
-
-
-@dataclass(frozen=True, slots=True)
-class Set:
-    """What the portal keeps of a StatefulSet."""
-
-    uid: str
-    name: str
-    space: str
-    version: int
-    instance: str
-    tenant: str
-    title: str
-    digest: str
-    replicas: int
-    stopped_at: datetime | None
-    drift: str
-    deleting: bool
-    revision: str
-    """Of its template as it is now; empty until the cluster has said so."""
-    remade: bool
-    """Whether others have changed the template that its pods are made from."""
-    foreign: tuple[str, ...]
-    """Revisions that somebody else had made of it, and that the portal took back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    uid: str
-    about: str
-    """Kind and name: `Pod/nora-1a2b3c4d-0`."""
-    at: datetime
-    warning: bool
-    reason: str
-    message: str
-    count: int
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Reading
-
-
-def version_of(found: Json) -> int:
-    """Resource versions are opaque, but for being numbers that grow."""
-    text = found.get("metadata", {}).get("resourceVersion") or "0"
-    return int(text) if text.isdigit() else 0
-
-
-def _container(spec: Json) -> Container:
-    state = spec.get("state") or {}
-    kind = next(iter(state), "")
-    body = state.get(kind) or {}
-    ended = body if kind == "terminated" else (spec.get("lastState") or {}).get("terminated")
-    return Container(
-        sys.intern(spec["name"]), sys.intern(kind), sys.intern(body.get("reason") or ""), body.get("message") or "",
-        parse_time(body.get("startedAt")) if kind == "running" else None, spec.get("restartCount") or 0,
-        _end(ended) if ended else None,
-    )  # fmt: skip
-
-
-def _end(body: Json) -> End:
-    return End(body.get("exitCode"), body.get("signal") or None, sys.intern(body.get("reason") or ""),
-               (body.get("message") or "").strip()[-1000:], parse_time(body.get("finishedAt")))  # fmt: skip
-
-
-_TAINTED = "DeletionByTaintManager"
-_NODE_EVENT_SLACK = timedelta(seconds=30)
-"""By which the event of a node that went silent may be earlier than what is then said of its pods."""
 
 
 def node_lost(found: Pod, events: Iterable[Event]) -> bool:
@@ -165,104 +34,13 @@ def node_lost(found: Pod, events: Iterable[Event]) -> bool:
     return any(one.reason == "NodeNotReady" and one.at >= found.unready_at - _NODE_EVENT_SLACK for one in events)
 
 
-def pod(found: Json) -> Pod:
-    meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
-    labels = meta.get("labels") or {}
-    conditions = {one["type"]: one for one in status.get("conditions") or ()}
-    scheduled, ready = conditions.get("PodScheduled") or {}, conditions.get("Ready") or {}
-    phase = sys.intern(status.get("phase") or "Pending")
-    return Pod(
-        uid=meta["uid"], name=meta["name"], space=sys.intern(meta["namespace"]), version=version_of(found),
-        instance=labels.get(names.INSTANCE, ""), tenant=sys.intern(labels.get(names.TENANT, "")),
-        role=sys.intern(labels.get(names.ROLE, "")),
-        digest=(meta.get("annotations") or {}).get(names.DIGEST, ""), node=sys.intern(spec.get("nodeName") or ""),
-        ip=status.get("podIP") or "", phase=phase, reason=sys.intern(status.get("reason") or ""),
-        message=status.get("message") or "",
-        deleting="deletionTimestamp" in meta, created_at=parse_time(meta.get("creationTimestamp")),
-        unscheduled=(scheduled.get("message") or "no node fits") if scheduled.get("status") == "False" else "",
-        lost=phase == "Unknown" or ready.get("reason") in ("NodeLost", "NodeStatusUnknown") or status.get("reason") == "NodeLost"
-        or _TAINTED in str((conditions.get("DisruptionTarget") or {}).get("reason")),
-        unready_at=parse_time(ready.get("lastTransitionTime")) if ready.get("status") == "False" else None,
-        revision=sys.intern(labels.get("controller-revision-hash") or ""),
-        init=tuple(_container(one) for one in status.get("initContainerStatuses") or ()),
-        containers=tuple(_container(one) for one in status.get("containerStatuses") or ()),
-        names=tuple(sys.intern(one["name"]) for one in spec.get("containers") or ()),
-    )  # fmt: skip
-
-
-def stateful_set(found: Json) -> Set:
-    meta, spec = found["metadata"], found.get("spec") or {}
-    labels, notes = meta.get("labels") or {}, meta.get("annotations") or {}
-    return Set(
-        uid=meta["uid"], name=meta["name"], space=sys.intern(meta["namespace"]), version=version_of(found),
-        instance=labels.get(names.INSTANCE, ""), tenant=sys.intern(labels.get(names.TENANT, "")), title=notes.get(names.NAME, ""),
-        digest=notes.get(names.DIGEST, ""), replicas=spec.get("replicas", 1), stopped_at=parse_time(notes.get(names.STOPPED)),
-        drift=drift(meta.get("managedFields") or ()), deleting="deletionTimestamp" in meta,
-        revision=_revision(meta, found.get("status") or {}),
-        remade=_remade(meta.get("managedFields") or ()), foreign=tuple(notes.get(names.FOREIGN, "").split()),
-    )  # fmt: skip
-
-
-def _revision(meta: Json, status: Json) -> str:
-    """Only what the cluster says of this very version."""
-    current = status.get("observedGeneration") == meta.get("generation")
-    return sys.intern(status.get("updateRevision") or "") if current else ""
-
-
-def event(found: Json) -> Event | None:
-    about = found.get("involvedObject") or found.get("regarding") or {}
-    at = parse_time(found.get("lastTimestamp") or found.get("eventTime") or found.get("metadata", {}).get("creationTimestamp"))
-    if not about.get("name") or at is None:
-        return None
-    series = found.get("series") or {}
-    return Event(
-        found["metadata"].get("uid", ""), f"{about.get('kind', '')}/{about['name']}",
-        parse_time(series.get("lastObservedTime")) or at, found.get("type") == "Warning", sys.intern(found.get("reason") or ""),
-        (found.get("message") or found.get("note") or "")[:1000],
-        series.get("count") or found.get("count") or 1,
-    )  # fmt: skip
-
-
-def drift(managed: Iterable[Json]) -> str:
-    """Which fields somebody else has taken over since the portal applied them, and who."""
-    told = []
-    for entry in managed:
-        spec = (entry.get("fieldsV1") or {}).get("f:spec")
-        if entry.get("manager") in OWN_MANAGERS or entry.get("subresource") == "status" or not spec:
-            continue
-        told.append(f"{entry.get('manager') or 'somebody'} changed {', '.join(islice(_leaves(spec), 5))}")
-    return "; ".join(told)
-
-
-def _remade(managed: Iterable[Json]) -> bool:
-    return any(
-        "f:template" in ((entry.get("fieldsV1") or {}).get("f:spec") or {}) for entry in managed
-        if entry.get("manager") not in OWN_MANAGERS and entry.get("subresource") != "status"
-    )  # fmt: skip
-
-
-def _leaves(fields: Json, path: str = "") -> Iterator[str]:
-    for key, below in fields.items():
-        if key == ".":
-            continue
-        kind, _, name = key.partition(":")
-        word = f".{name}" if kind == "f" else "[" + ",".join(re.findall(r'"name":"([^"]+)"', name)) + "]"
-        within = _leaves(below, path + word)
-        yield next(within, (path + word).lstrip("."))
-        yield from within
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Judging
-
-
 def look(ref: Ref, owner: Set | None, found: Pod | None, events: Iterable[Event] = (), last_end: End | None = None) -> Observed:
     """The state of one instance."""
     if owner is None and found is None:
         return Observed(ref, RunState.ABSENT)
     base: dict[str, Any] = {
         "digest": owner.digest if owner else found.digest if found else "",
-        "drift": (owner.drift or _still_foreign(owner, found)) if owner else "",
+        "drift": (owner.drift or _still_changed(owner, found)) if owner else "",
     }
     if found is None:
         assert owner is not None
@@ -280,17 +58,17 @@ def look(ref: Ref, owner: Set | None, found: Pod | None, events: Iterable[Event]
     return Observed(ref, state, reason=why.reason, message=why.message, remedy=why.remedy, **base)
 
 
-def runs_foreign(owner: Set, found: Pod | None) -> bool:
+def runs_changed(owner: Set, found: Pod | None) -> bool:
     """Whether the pod was made from what somebody else had made of the StatefulSet."""
     if found is None or not found.revision:
         return False
-    known, now = found.revision in owner.foreign, found.revision == owner.revision
+    known, now = found.revision in owner.taken_back, found.revision == owner.revision
     # one that is known and the present one is no change at all: somebody has written what was there before
     return known is not now and (known or owner.remade)
 
 
-def _still_foreign(owner: Set, found: Pod | None) -> str:
-    return "its pod still runs with what somebody changed" if runs_foreign(owner, found) else ""
+def _still_changed(owner: Set, found: Pod | None) -> str:
+    return "its pod still runs with what somebody changed" if runs_changed(owner, found) else ""
 
 
 def started(found: Pod) -> datetime | None:

@@ -13,7 +13,7 @@ import urllib3
 from clawportal.sdk import bounded
 from clawportal.sdk.errors import Problem
 from clawportal.sdk.runtimes import LogLine
-from clawportal_kubernetes import explain
+from clawportal_kubernetes import records
 from clawportal_kubernetes.client import Api, ApiError, parse_time, verdict
 
 _QUIET = 0.9
@@ -33,11 +33,11 @@ _WAITING = (
     "not yet",
 )
 
-Find = Callable[[], "explain.Pod | None"]
+Find = Callable[[], "records.Pod | None"]
 
 
 def read(
-    api: Api, found: explain.Pod, *, tail: int | None, since: datetime | None, previous: bool, stop: Callable[[], bool]
+    api: Api, found: records.Pod, *, tail: int | None, since: datetime | None, previous: bool, stop: Callable[[], bool]
 ) -> Iterator[LogLine]:
     """What was said until now."""
     if tail == 0:
@@ -55,14 +55,14 @@ def read(
         yield line
 
 
-def _containers(found: explain.Pod, previous: bool) -> tuple[str, ...]:
+def _containers(found: records.Pod, previous: bool) -> tuple[str, ...]:
     """The container that places the files counts only where it has failed: what it said is all there is then."""
     failed = tuple(one.name for one in found.init if one.end is not None and one.end.code)
     return failed or found.names
 
 
 def _container(
-    api: Api, found: explain.Pod, name: str, *, tail: int | None, since: datetime | None, previous: bool, follow: bool,
+    api: Api, found: records.Pod, name: str, *, tail: int | None, since: datetime | None, previous: bool, follow: bool,
     hold: Callable[[urllib3.BaseHTTPResponse], None] | None = None,
 ) -> Iterator[LogLine]:  # fmt: skip
     query: dict[str, str] = {"container": name, "timestamps": "true"}

@@ -11,7 +11,7 @@ from typing import Any
 
 from clawportal.sdk.errors import Problem
 from clawportal.sdk.runtimes import Ref, Sample
-from clawportal_kubernetes import explain, names
+from clawportal_kubernetes import explain, names, records
 from clawportal_kubernetes.client import Api, ApiError, Json, parse_time, segment
 
 METRICS = "/apis/metrics.k8s.io/v1beta1"
@@ -38,7 +38,7 @@ class Meter:
         """CPU seconds until a time, by the pod's uid."""
         self._skip = 0
 
-    def sample(self, pods: Mapping[tuple[str, str], explain.Pod]) -> list[Sample]:
+    def sample(self, pods: Mapping[tuple[str, str], records.Pod]) -> list[Sample]:
         """By namespace and name of the pods that count."""
         if not pods:
             return []
@@ -54,7 +54,7 @@ class Meter:
 
     # ---- metrics.k8s.io
 
-    def _from_metrics(self, pods: Mapping[tuple[str, str], explain.Pod]) -> list[Sample] | None:
+    def _from_metrics(self, pods: Mapping[tuple[str, str], records.Pod]) -> list[Sample] | None:
         try:
             answer = self.api.get(f"{METRICS}/pods", labelSelector=names.selector(self.place, role="claw"))
         except ApiError as error:
@@ -70,7 +70,7 @@ class Meter:
         self._used = {uid: kept for uid, kept in self._used.items() if uid in {pod.uid for pod in pods.values()}}
         return found
 
-    def _sample(self, pod: explain.Pod, item: Json) -> Sample:
+    def _sample(self, pod: records.Pod, item: Json) -> Sample:
         parts = [part.get("usage") or {} for part in item.get("containers") or ()]
         rate = sum(quantity(part.get("cpu", "0")) for part in parts)
         memory = sum(quantity(part.get("memory", "0")) for part in parts)
@@ -82,7 +82,7 @@ class Meter:
 
     # ---- kubelets
 
-    def _from_kubelets(self, pods: Mapping[tuple[str, str], explain.Pod]) -> list[Sample]:
+    def _from_kubelets(self, pods: Mapping[tuple[str, str], records.Pod]) -> list[Sample]:
         nodes = sorted({pod.node for pod in pods.values() if pod.node})
         with ThreadPoolExecutor(8, thread_name_prefix="kubelet") as pool:
             answers = list(pool.map(self._summary, nodes))
@@ -96,7 +96,7 @@ class Meter:
             return {}
 
 
-def _of_summary(answer: Json, pods: Mapping[tuple[str, str], explain.Pod]) -> Iterable[Sample]:
+def _of_summary(answer: Json, pods: Mapping[tuple[str, str], records.Pod]) -> Iterable[Sample]:
     for item in answer.get("pods") or ():
         about = item.get("podRef") or {}
         pod = pods.get((about.get("namespace", ""), about.get("name", "")))
@@ -111,7 +111,7 @@ def _of_summary(answer: Json, pods: Mapping[tuple[str, str], explain.Pod]) -> It
         )  # fmt: skip
 
 
-def _ref(pod: explain.Pod) -> Ref:
+def _ref(pod: records.Pod) -> Ref:
     return Ref(pod.instance, tenant=pod.tenant)
 
 

@@ -5,10 +5,7 @@ Everything that is asked often is answered from here, so that ten thousand insta
 
 from __future__ import annotations
 
-import json
-import logging
 import queue
-import random
 import threading
 import time
 from collections import deque
@@ -16,20 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-import urllib3
-
-from clawportal.sdk.bounded import parse_json
 from clawportal.sdk.errors import GiveUp, Retry, Unavailable
 from clawportal.sdk.runtimes import Observed, Ref
-from clawportal_kubernetes import explain, names, projection
+from clawportal_kubernetes import explain, names, projection, records
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
+from clawportal_kubernetes.listwatch import ListWatch
 
-log = logging.getLogger(__name__)
-
-WATCH_SECONDS = 240
-SILENCE = 100.0
-"""Seconds without a word, not even a bookmark, after which a connection is taken for dead."""
-_SLOWEST = 30.0
 _FIRST_LIST = 180.0
 """Seconds that the first list of everything may take in a large cluster."""
 _EVENTS_KEPT = 20
@@ -44,133 +33,6 @@ class _Thing(Protocol):
 
 
 T = TypeVar("T", bound=_Thing)
-
-
-class Stream(threading.Thread):
-    """List, then watch, from the last resource version on; lists again where history has expired."""
-
-    def __init__(
-        self, api: Api, path: str, query: Json, *, fresh: Callable[[list[Json]], None], started: Callable[[], None],
-        done: Callable[[], None], change: Callable[[str, Json], None], read: Callable[[bytes], Json] = json.loads,
-    ) -> None:  # fmt: skip
-        super().__init__(name=f"watch {path}", daemon=True)
-        self.api, self.path, self.query = api, path, query
-        self._fresh, self._begin, self._done, self._change, self._read = fresh, started, done, change, read
-        self.version = ""
-        self.synced = threading.Event()
-        """Set as long as what is kept is as fresh as the connection."""
-        self.attempted = threading.Event()
-        self.failure: Exception | None = None
-        self.ending = threading.Event()
-        self.lists = 0
-        self._answer: urllib3.BaseHTTPResponse | None = None
-
-    def run(self) -> None:
-        pause = 0.5
-        while not self.ending.is_set():
-            try:
-                if not self.version:
-                    self._list()
-                self.failure = None
-                self.synced.set()
-                self.attempted.set()
-                if self._watch():
-                    pause = 0.5
-                elif not self.ending.wait(pause / 2):
-                    pause = min(pause * 2, _SLOWEST)
-            except Exception as error:
-                if self.ending.is_set():
-                    return
-                self._failed(error)
-                self.ending.wait(pause * (0.7 + 0.6 * random.random()))
-                pause = min(pause * 2, _SLOWEST)
-
-    def _failed(self, error: Exception) -> None:
-        if isinstance(error, ApiError) and error.status == 410:
-            self.version = ""  # what is kept may still be told: it is as of a moment ago
-            return
-        if isinstance(error, ApiError):
-            self.version = "" if error.status in (400, 403, 404) else self.version
-        elif not isinstance(error, Unavailable):
-            log.error("watch of %s: %r", self.path, error, exc_info=error)
-            self.version = ""
-        self.failure = error
-        self.synced.clear()
-        self.attempted.set()
-
-    def _list(self) -> None:
-        self._begin()
-        version = ""
-        for page in self.api.pages(self.path, read=self._read, **self.query):
-            self._fresh(page["items"])
-            version = version or page["metadata"]["resourceVersion"]
-        self._done()
-        self.version = version
-        self.lists += 1
-
-    def _watch(self) -> bool:
-        """Until the server ends it in order. Whether anything was heard."""
-        seconds = WATCH_SECONDS + random.randrange(60)
-        heard = False
-        answer = self.api.open_watch(self.path, seconds=seconds, read_timeout=SILENCE, resourceVersion=self.version, **self.query)
-        self._answer = answer
-        lines = _lines(answer)
-        try:
-            while (told := _next(lines)) is not None:
-                heard = True
-                self._take(told)  # a failure here is no cut: it is told, and all is listed again
-        except _CutError:
-            return heard  # whether the server is away is found out by the next connection
-        finally:
-            self._answer = None
-            answer.close()
-        return True
-
-    def _take(self, told: Json) -> None:
-        kind, found = told["type"], told["object"]
-        if kind == "ERROR":
-            raise ApiError(found.get("code", 500), found.get("reason", ""), found.get("message", ""), found)
-        if kind != "BOOKMARK":
-            self._change(kind, found)
-        self.version = found["metadata"]["resourceVersion"]
-
-    def end(self) -> None:
-        self.ending.set()
-        answer = self._answer
-        if answer is not None:
-            try:
-                answer.shutdown()
-            except Exception as error:  # it may just have ended by itself, in many ways
-                log.debug("a watch had ended already: %r", error)
-
-
-_LONGEST = 16 * 1024**2
-
-
-class _CutError(Exception):
-    """The connection broke, or nothing was heard for long: the next one goes on from the same version."""
-
-
-def _next(lines: Iterator[bytes]) -> Json | None:
-    """None where the server has ended it in order."""
-    try:
-        line = next(lines, None)
-        found: Json | None = parse_json(line) if line is not None else None
-        return found
-    except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
-        raise _CutError from error
-
-
-def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    rest = bytearray()
-    for piece in answer.stream(65536):
-        rest += piece
-        if len(rest) > _LONGEST:
-            raise ValueError("one change is larger than any object of a cluster")
-        if b"\n" in piece:
-            *whole, last = bytes(rest).split(b"\n")
-            rest = bytearray(last)
-            yield from (line for line in whole if line)
 
 
 @dataclass
@@ -209,36 +71,36 @@ class Mirror:
     def __init__(self, api: Api, place: str, prefix: str) -> None:
         self.api, self.place, self.prefix = api, place, prefix
         self.lock = threading.RLock()
-        self.pods: Shelf[explain.Pod] = Shelf(explain.pod)
-        self.sets: Shelf[explain.Set] = Shelf(explain.stateful_set)
-        self.pod_by: dict[str, dict[str, explain.Pod]] = {}
+        self.pods: Shelf[records.Pod] = Shelf(records.pod)
+        self.sets: Shelf[records.Set] = Shelf(records.stateful_set)
+        self.pod_by: dict[str, dict[str, records.Pod]] = {}
         """Pods of claws by instance and uid."""
-        self.set_by: dict[str, explain.Set] = {}
+        self.set_by: dict[str, records.Set] = {}
         self.set_named: dict[tuple[str, str], str] = {}
-        self.ends: dict[str, explain.End] = {}
+        self.ends: dict[str, records.End] = {}
         """How the last run of an instance ended, where its pod is gone."""
-        self.events: dict[tuple[str, str], deque[explain.Event]] = {}
+        self.events: dict[tuple[str, str], deque[records.Event]] = {}
         self._watchers: set[queue.SimpleQueue[str]] = set()
-        self._streams: list[Stream] = []
+        self._streams: list[ListWatch] = []
         self._closed = False
 
     # ---- life
 
-    def _start(self) -> list[Stream]:
+    def _start(self) -> list[ListWatch]:
         with self.lock:
             if self._closed:
                 raise Unavailable("The connection to the cluster is closed.")
             if not self._streams:
                 mine = {"labelSelector": names.selector(self.place)}
                 self._streams = [
-                    Stream(self.api, "/api/v1/pods", mine, fresh=self._pods, started=lambda: self._begin(self.pods),
-                           done=lambda: self._finish(self.pods, self._pod_gone), change=self._pod_changed,
-                           read=projection.pods),
-                    Stream(self.api, "/apis/apps/v1/statefulsets", mine, fresh=self._sets, started=lambda: self._begin(self.sets),
-                           done=lambda: self._finish(self.sets, self._set_gone), change=self._set_changed,
-                           read=projection.stateful_sets),
-                    Stream(self.api, "/api/v1/events", {}, fresh=self._take_events, started=lambda: None, done=self._drop_old,
-                           change=self._event_changed),
+                    ListWatch(self.api, "/api/v1/pods", mine, fresh=self._pods, started=lambda: self._begin(self.pods),
+                              done=lambda: self._finish(self.pods, self._pod_gone), change=self._pod_changed,
+                              read=projection.pods),
+                    ListWatch(self.api, "/apis/apps/v1/statefulsets", mine, fresh=self._sets,
+                              started=lambda: self._begin(self.sets), done=lambda: self._finish(self.sets, self._set_gone),
+                              change=self._set_changed, read=projection.stateful_sets),
+                    ListWatch(self.api, "/api/v1/events", {}, fresh=self._take_events, started=lambda: None, done=self._drop_old,
+                              change=self._event_changed),
                 ]  # fmt: skip
                 for stream in self._streams:
                     stream.start()
@@ -310,7 +172,7 @@ class Mirror:
         if was is None or was != now:
             self._tell(now.instance)
 
-    def _pod_gone(self, thing: explain.Pod) -> None:
+    def _pod_gone(self, thing: records.Pod) -> None:
         with self.lock:
             there = self.pod_by.get(thing.instance)
             if there is not None:
@@ -346,14 +208,14 @@ class Mirror:
         if was is None or was != now:
             self._tell(now.instance)
 
-    def forget_set(self, uid: str, thing: explain.Set | None = None) -> None:
+    def forget_set(self, uid: str, thing: records.Set | None = None) -> None:
         with self.lock:
             thing = thing or self.sets.things.get(uid)
             self.sets.forget(uid)
             if thing is not None:
                 self._set_gone(thing)
 
-    def _set_gone(self, thing: explain.Set) -> None:
+    def _set_gone(self, thing: records.Set) -> None:
         with self.lock:
             there = self.set_by.get(thing.instance)
             if there is not None and there.uid == thing.uid:
@@ -370,7 +232,7 @@ class Mirror:
         space = found["metadata"].get("namespace") or ""
         if kind == "DELETED" or not space.startswith(self.prefix):
             return
-        told = explain.event(found)
+        told = records.event(found)
         if told is None:
             return
         with self.lock:
@@ -424,7 +286,7 @@ class Mirror:
             known = self.set_by.keys() | self.pod_by.keys()
         return [self.look(Ref(instance)) for instance in known if instance]
 
-    def pod_of(self, instance: str) -> explain.Pod | None:
+    def pod_of(self, instance: str) -> records.Pod | None:
         """The one that counts: the youngest, where an old one is still ending."""
         there = self.pod_by.get(instance)
         if not there:
@@ -433,11 +295,11 @@ class Mirror:
             return next(iter(there.values()))
         return max(there.values(), key=lambda one: (not one.deleting, one.version))
 
-    def pods_of(self, instance: str) -> list[explain.Pod]:
+    def pods_of(self, instance: str) -> list[records.Pod]:
         with self.lock:
             return list(self.pod_by.get(instance, {}).values())
 
-    def events_of(self, owner: explain.Set) -> list[explain.Event]:
+    def events_of(self, owner: records.Set) -> list[records.Event]:
         """About an instance's StatefulSet, pod and volume claim, oldest first."""
         about = (f"StatefulSet/{owner.name}", f"Pod/{owner.name}-0", f"PersistentVolumeClaim/{owner.name}-data")
         with self.lock:
@@ -464,7 +326,7 @@ class Mirror:
                 self._watchers.discard(mine)
 
 
-def _plain(found: explain.Pod | None) -> bool:
+def _plain(found: records.Pod | None) -> bool:
     """Whether nothing about it needs to be explained by events."""
     return (
         found is not None
@@ -485,4 +347,4 @@ def _tell(failure: Exception) -> None:
 
 
 def newest(items: Iterable[Json]) -> Json | None:
-    return max(items, key=explain.version_of, default=None)
+    return max(items, key=records.version_of, default=None)

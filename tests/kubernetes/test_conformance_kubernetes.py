@@ -112,6 +112,6 @@ class TestKubernetes(RuntimeConformance):
     def cut_connection(self, lab: Lab) -> None:
         if self.cluster.double is not None:
             return self.cluster.double.cut()
-        for stream in lab.runtime.mirror._streams:  # type: ignore[attr-defined]  # of this runtime
+        for stream in lab.runtime.cluster.mirror._streams:  # type: ignore[attr-defined]  # of this runtime
             if stream._answer is not None:
                 stream._answer.shutdown()

@@ -285,13 +285,13 @@ def test_history_that_expired_is_listed_again(cluster: Cluster, double: KubeDoub
     runtime = cluster.connect()
     runtime.apply(REF, WORK, {})
     running(runtime)
-    lists = runtime.mirror.lists()  # type: ignore[attr-defined]  # of this runtime
+    lists = runtime.cluster.mirror.lists()  # type: ignore[attr-defined]  # of this runtime
     double.go_away()
     key = next(("/pods", *one) for one in double.store.objects["/pods"])
     double.store.delete(key, grace=0)
     double.store.compact()
     double.come_back()
-    eventually(lambda: runtime.mirror.lists() >= lists + 2, "it lists again")  # type: ignore[attr-defined]  # as above
+    eventually(lambda: runtime.cluster.mirror.lists() >= lists + 2, "it lists again")  # type: ignore[attr-defined]  # as above
     running(runtime)
 
 
@@ -299,13 +299,13 @@ def test_a_watch_goes_on_where_it_was_cut(cluster: Cluster, double: KubeDouble) 
     runtime = cluster.connect()
     runtime.apply(REF, WORK, {})
     running(runtime)
-    lists = runtime.mirror.lists()  # type: ignore[attr-defined]  # of this runtime
+    lists = runtime.cluster.mirror.lists()  # type: ignore[attr-defined]  # of this runtime
     for _ in range(3):
         double.cut()
         time.sleep(0.2)
     runtime.kill(REF)
     eventually(lambda: runtime.inspect(REF).state is RunState.EXITED, "the end is seen")
-    assert runtime.mirror.lists() == lists, "nothing was listed again"  # type: ignore[attr-defined]  # as above
+    assert runtime.cluster.mirror.lists() == lists, "nothing was listed again"  # type: ignore[attr-defined]  # as above
 
 
 def test_the_steady_state_asks_nothing(cluster: Cluster, double: KubeDouble) -> None:
@@ -325,7 +325,7 @@ def test_a_lost_node_is_left_by_a_kill(cluster: Cluster, double: KubeDouble) -> 
     runtime.apply(REF, WORK, {})
     running(runtime)
     double.silent_node = True
-    runtime.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
+    runtime.ending.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
     runtime.kill(REF)
     assert runtime.inspect(REF).state is RunState.EXITED
 
@@ -497,7 +497,7 @@ def test_a_claw_too_large_for_any_node_passes_its_check_and_tells_of_room(cluste
 def test_a_check_that_finds_no_node_says_so_and_lets_others_go_on(cluster: Cluster, double: KubeDouble) -> None:
     """The next look finds the same pod again."""
     runtime = cluster.connect(node_selector={"disk": "fast"})
-    runtime.check_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
+    runtime.checks.patience = 0.5  # type: ignore[attr-defined]  # of this runtime
     found = set()
     for _ in range(2):
         with pytest.raises(Retry) as caught:
@@ -604,7 +604,7 @@ def test_a_node_without_a_kubelet_is_told_and_left_by_a_kill(cluster: Cluster, d
     assert runtime.inspect(REF).incarnation == first.incarnation
     double.lose_node()
     reason(runtime, "NodeLost")
-    runtime.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
+    runtime.ending.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
     runtime.kill(REF)
     assert runtime.inspect(REF).state is RunState.EXITED
 

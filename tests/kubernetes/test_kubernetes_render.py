@@ -13,7 +13,7 @@ import yaml
 from clawportal.contracts.runtimes import Ref, TenantLimits
 from clawportal.contracts.workloads import File, Image, Probe, Process, Workload
 from clawportal.errors import GiveUp
-from clawportal_kubernetes import names, render
+from clawportal_kubernetes import claw_manifests, file_maps, names, pod_manifests, tenant_manifests
 from clawportal_kubernetes.diagnose import NEEDS
 from clawportal_kubernetes.settings import KubernetesSettings
 
@@ -35,8 +35,8 @@ def settings(**given: object) -> KubernetesSettings:
 
 def whole(**given: object) -> dict[str, object]:
     chosen = settings(**given)
-    files = render.files_of(chosen, REF, "nora", WORK)
-    return render.stateful_set(chosen, "c1", REF, "claw-acme", "nora", WORK, files, "mark").body
+    files = file_maps.files_of(chosen, REF, "nora", WORK)
+    return claw_manifests.stateful_set(chosen, "c1", REF, "claw-acme", "nora", WORK, files, "mark").body
 
 
 def test_nothing_runs_with_more_than_it_needs() -> None:
@@ -82,7 +82,9 @@ def test_the_cluster_decides_about_nodes_and_images() -> None:
 
 def test_a_tenant_is_kept_apart() -> None:
     chosen = settings(blocked_networks=["10.0.0.0/8", "fd00::/8"])
-    found = {item.body["metadata"]["name"]: item.body for item in render.tenant_objects(chosen, "c1", REF, "s", "portal")}
+    found = {
+        item.body["metadata"]["name"]: item.body for item in tenant_manifests.tenant_objects(chosen, "c1", REF, "s", "portal")
+    }
     assert found["claw-deny-all"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     blocks = [rule["to"][0]["ipBlock"] for rule in found["claw-egress"]["spec"]["egress"] if "to" in rule]
     assert [one["except"] for one in blocks] == [["10.0.0.0/8"], ["fd00::/8"]]
@@ -90,7 +92,7 @@ def test_a_tenant_is_kept_apart() -> None:
         "count/statefulsets.apps": "3", "limits.cpu": "4000m", "limits.memory": str(4 << 30), "requests.storage": str(20 << 30),
     }  # fmt: skip
     assert "claw-portal" in found
-    space = render.namespace(chosen, "c1", REF, "s").body["metadata"]["labels"]
+    space = tenant_manifests.namespace(chosen, "c1", REF, "s").body["metadata"]["labels"]
     assert space["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -106,17 +108,17 @@ def test_names_can_be_read_and_fit() -> None:
 
 def test_what_can_never_run_is_refused() -> None:
     chosen = settings()
-    files = render.files_of(chosen, REF, "n", WORK)
+    files = file_maps.files_of(chosen, REF, "n", WORK)
     for bad in (
         Workload(image=Image("x")),
         Workload(processes=WORK.processes),
         Workload(processes=WORK.processes, image=Image("x", uid=0)),
     ):
         with pytest.raises(GiveUp):
-            render.pod_spec(chosen, REF, "n", bad, files)
+            pod_manifests.pod_spec(chosen, REF, "n", bad, files)
     with pytest.raises(GiveUp, match="bytes"):
-        render.files_of(chosen, REF, "n", Workload(files=(File("big", "x" * 1_000_000),)))
-    many = render.files_of(chosen, REF, "n", Workload(files=tuple(File(f"f{n}", "x" * 400_000) for n in range(5))))
+        file_maps.files_of(chosen, REF, "n", Workload(files=(File("big", "x" * 1_000_000),)))
+    many = file_maps.files_of(chosen, REF, "n", Workload(files=tuple(File(f"f{n}", "x" * 400_000) for n in range(5))))
     assert len(many.maps) == 3
 
 

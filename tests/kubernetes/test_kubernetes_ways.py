@@ -201,7 +201,7 @@ def test_a_refused_sign_in_is_told_as_such(
     assert not finding.ok and "proxy wants a sign-in" in finding.message and "certificate" not in finding.message
     assert "wrong" not in finding.message
     with pytest.raises(Unavailable, match="proxy wants a sign-in"):
-        runtime.api.websocket("/x", {}, "v5.channel.k8s.io")  # type: ignore[attr-defined]  # of this runtime
+        runtime.cluster.api.websocket("/x", {}, "v5.channel.k8s.io")  # type: ignore[attr-defined]  # of this runtime
 
 
 def test_a_proxy_that_forbids_and_one_that_is_away(secure: Cluster, proxy: ProxyDouble, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,59 @@
+"""The files of an instance for people: through the pod that runs, or one that lives only for that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from clawportal.sdk.runtimes import FileEntry, Ref, RunState
+from clawportal_kubernetes import files, manifests, scripts
+from clawportal_kubernetes.cluster import Cluster
+from clawportal_kubernetes.commands import Commands
+from clawportal_kubernetes.helper_pods import HelperPods
+
+ROOTS = ("home", "state", "work")
+
+
+class InstanceFiles:
+    def __init__(self, cluster: Cluster, helpers: HelperPods, commands: Commands) -> None:
+        self.cluster, self.helpers, self.commands = cluster, helpers, commands
+
+    def _root(self, ref: Ref, root: str) -> str:
+        if root not in ROOTS:
+            raise FileNotFoundError(f"There is no root {root!r}; there are {', '.join(ROOTS)}.")
+        return str(getattr(manifests.layout(self.cluster.settings, ref, None), root))
+
+    def _way(self, ref: Ref) -> files.Open:
+        """The pod that runs, or one that lives only to hand out files while the claw is stopped."""
+        found = self.commands.begun(ref)
+        if found is not None and self.cluster.mirror.look(ref).state is RunState.RUNNING and found.containers:
+            return self.commands.opener(ref, found)
+        owner, found = self.cluster.look(ref)
+        if owner is None:
+            raise FileNotFoundError(f"{ref} is not in this cluster.")
+        if found is not None or owner.replicas:
+            raise files.not_running(f"{ref} is just starting, so that it")
+        return self.helpers.for_files(ref, owner)
+
+    def entries(self, ref: Ref, root: str, path: str = "") -> list[FileEntry]:
+        folder = self._root(ref, root)
+        scripts.safe(path)
+        with self.cluster.map_errors(ref):
+            return files.list_folder(self._way(ref), folder, path)
+
+    def pull(self, ref: Ref, root: str, path: str = "") -> Iterator[bytes]:
+        folder = self._root(ref, root)
+        scripts.safe(path)
+        with self.cluster.map_errors(ref):
+            yield from files.pull(self._way(ref), folder, path)
+
+    def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
+        folder = self._root(ref, root)
+        scripts.safe(path)
+        with self.cluster.map_errors(ref):
+            files.push(self._way(ref), folder, path, chunks)
+
+    def read(self, ref: Ref, root: str, path: str, limit: int) -> bytes:
+        folder = self._root(ref, root)
+        scripts.safe(path)
+        with self.cluster.map_errors(ref):
+            return files.read(self._way(ref), folder, path, limit)

@@ -1,0 +1,174 @@
+"""Brings an instance to run as planned: its objects, its files, and what somebody else changed of them taken back."""
+
+from __future__ import annotations
+
+import math
+import secrets as random_bytes
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+from clawportal.sdk.errors import Conflict, Retry
+from clawportal.sdk.runtimes import Observed, Ref, RunState, Workload
+from clawportal_kubernetes import claims, claw_manifests, explain, file_maps, files, manifests, names, pod_manifests, records
+from clawportal_kubernetes.client import Json
+from clawportal_kubernetes.cluster import Cluster
+from clawportal_kubernetes.commands import Commands
+from clawportal_kubernetes.ending import Ending
+from clawportal_kubernetes.helper_pods import HelperPods
+from clawportal_kubernetes.objects import Objects
+from clawportal_kubernetes.tenants import Tenants
+
+_SETTLE_SECONDS = 3.0
+
+
+class Starting:
+    def __init__(
+        self, cluster: Cluster, *, tenants: Tenants, objects: Objects, helpers: HelperPods, commands: Commands, ending: Ending
+    ) -> None:
+        self.cluster, self.tenants, self.objects = cluster, tenants, objects
+        self.helpers, self.commands, self.ending = helpers, commands, ending
+
+    def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
+        """A claw that runs something else is not touched: whoever asks has to stop it first, because only they know its grace."""
+        with self.cluster.map_errors(ref):
+            owner, found = self.cluster.look(ref)
+            seen = self.cluster.mirror.look(ref)
+            if found is not None and (owner is None or owner.replicas == 0 or found.deleting):
+                raise Retry("Stopping", f"{ref} is still being stopped.", timedelta(seconds=1))
+            if owner is not None and owner.replicas and seen.state is not RunState.ABSENT:
+                return self._already(ref, owner, workload, secrets, seen)
+            name, claim = claims.of(self.cluster, ref, owner, self.tenants.space(ref))
+            maps = file_maps.files_of(self.cluster.settings, ref, name, workload)
+            values = claw_manifests.secret_values(workload, secrets, ref)
+            pod_manifests.pod_spec(
+                self.cluster.settings, ref, name, workload, maps
+            )  # refuses what can never run before anything is made
+            self.helpers.end(ref)
+            space = self.tenants.prepare(ref)
+            if owner is not None and owner.drift:  # what others added would outlive a restart
+                self._take_back(ref, owner, workload, maps, values, replicas=0)
+            return self._launch(ref, space, name, workload, maps, values, claim)
+
+    def _already(self, ref: Ref, owner: records.Set, workload: Workload, secrets: Mapping[str, str], seen: Observed) -> Observed:
+        """What others changed is taken back, also of a pod that was made from it meanwhile."""
+        if owner.digest != workload.digest():
+            raise Conflict(f"{ref} runs an earlier description of itself. Stop it first, then apply the new one.")
+        if owner.drift:
+            owner = self._settled(ref, owner)
+            maps = file_maps.files_of(self.cluster.settings, ref, owner.name, workload)
+            values = claw_manifests.secret_values(workload, secrets, ref)
+            claim = self.cluster.api.find(f"/api/v1/namespaces/{owner.space}/persistentvolumeclaims/{owner.name}-data")
+            changed = explain.runs_changed(owner, self.cluster.pod(ref))
+            self._take_back(ref, owner, workload, maps, values, replicas=1)
+            seen = self._launch(ref, owner.space, owner.name, workload, maps, values, claim)
+        else:
+            changed = explain.runs_changed(owner, self.cluster.pod(ref))
+        found = self.cluster.pod(ref)
+        if changed and found is not None and not found.deleting:
+            self.ending.end_pod(found, max(1, math.ceil(workload.stop_grace)))  # it is made again from what was planned
+            return self.cluster.mirror.look(ref)
+        return seen
+
+    def _settled(self, ref: Ref, owner: records.Set) -> records.Set:
+        """Once the cluster has said which revision it is that somebody made."""
+        until = time.monotonic() + _SETTLE_SECONDS
+        while owner.remade and not owner.revision:
+            if time.monotonic() > until:
+                raise Retry("Settling", f"The cluster has not taken in yet what was changed of {ref}.", timedelta(seconds=1))
+            time.sleep(0.05)
+            with self.cluster.mirror.lock:
+                owner = self.cluster.mirror.set_by.get(ref.instance_id, owner)
+        return owner
+
+    def _take_back(
+        self,
+        ref: Ref,
+        owner: records.Set,
+        workload: Workload,
+        maps: file_maps.Files,
+        values: Mapping[str, str],
+        *,
+        replicas: int,
+    ) -> None:
+        """Put what was planned in the place of what somebody made of it: an apply would leave what they added.
+
+        The revision that they made is noted with the same write: a pod may run it still, also after a crash of the portal.
+        """
+        item = claw_manifests.stateful_set(
+            self.cluster.settings, self.cluster.place, ref, owner.space, owner.name, workload, maps, claw_manifests.mark(values)
+        )
+        item.body["spec"]["replicas"] = replicas
+        noted = list(dict.fromkeys([*owner.taken_back, *([owner.revision] if owner.remade and owner.revision else [])]))
+        path = names.TAKEN_BACK.replace("~", "~0").replace("/", "~1")
+        steps = [
+            {"op": "test", "path": "/metadata/uid", "value": owner.uid},
+            {"op": "add", "path": f"/metadata/annotations/{path}", "value": " ".join(noted[-5:])},
+            {"op": "replace", "path": "/spec", "value": item.body["spec"]},
+        ]
+        self.cluster.api.json(
+            "PATCH", item.url, query={"fieldManager": names.MANAGER}, body=steps, kind="application/json-patch+json"
+        )
+
+    def _launch(
+        self,
+        ref: Ref,
+        space: str,
+        name: str,
+        workload: Workload,
+        maps: file_maps.Files,
+        values: Mapping[str, str],
+        claim: Json | None,
+    ) -> Observed:
+        for item in file_maps.config_maps(self.cluster.place, ref, space, name, maps):
+            self.objects.create(item, ref)
+        self.objects.apply(claw_manifests.account(self.cluster.place, ref, space, name), ref)
+        if values:
+            self.objects.apply(claw_manifests.secret(self.cluster.place, ref, space, name, values), ref)
+        claims.ensure(self.objects, ref, space, name, workload, claim)
+        self.objects.apply(claw_manifests.service(self.cluster.place, ref, space, name, workload), ref)
+        item = claw_manifests.stateful_set(
+            self.cluster.settings, self.cluster.place, ref, space, name, workload, maps, claw_manifests.mark(values)
+        )
+        with self.cluster.mirror.lock:
+            self.cluster.mirror.ends.pop(ref.instance_id, None)
+        self.cluster.mirror.put_set(self.objects.apply(item, ref))
+        if claim is not None:  # the very first time there can be none of earlier contents
+            self._forget_maps(ref, space, name, maps)
+        return self.cluster.mirror.look(ref)
+
+    def _forget_maps(self, ref: Ref, space: str, name: str, maps: file_maps.Files) -> None:
+        """Those of earlier contents. One that stays behind after a crash is taken away by the next change."""
+        keep = {title for title, _ in maps.maps}
+        path = f"/api/v1/namespaces/{space}/configmaps"
+        for one in self.cluster.api.items(path, labelSelector=names.selector(self.cluster.place, instance=ref.instance_id)):
+            title = one["metadata"]["name"]
+            if title not in keep and title.startswith(f"{name}-files-"):
+                self.cluster.api.delete(f"{path}/{title}", uid=one["metadata"]["uid"])
+
+    def write_files(self, ref: Ref, workload: Workload) -> None:
+        with self.cluster.map_errors(ref):
+            owner, found = self.cluster.look(ref)
+            if owner is None:
+                return
+            maps = file_maps.files_of(self.cluster.settings, ref, owner.name, workload)
+            for item in file_maps.config_maps(self.cluster.place, ref, owner.space, owner.name, maps):
+                self.objects.create(item, ref)
+            if found is not None and self.cluster.mirror.look(ref).state is RunState.RUNNING:
+                scratch = f"{manifests.layout(self.cluster.settings, ref, None).tmp}/.portal-{random_bytes.token_hex(4)}"
+                files.place(self.commands.opener(ref, found), maps.contents, scratch)
+            self._note_files(ref, owner, workload, maps)
+
+    def _note_files(self, ref: Ref, owner: records.Set, workload: Workload, maps: file_maps.Files) -> None:
+        """The pod's template follows, without a restart: only a pod that is deleted is made anew from it."""
+        path = f"/apis/apps/v1/namespaces/{owner.space}/statefulsets/{owner.name}"
+        present = self.cluster.api.find(path)
+        if present is None:
+            return
+        mark = present["spec"]["template"]["metadata"].get("annotations", {}).get("clawportal.io/secrets", "")
+        item = claw_manifests.stateful_set(
+            self.cluster.settings, self.cluster.place, ref, owner.space, owner.name, workload, maps, mark
+        )
+        item.body["spec"]["replicas"] = present["spec"].get("replicas", 1)
+        self.cluster.mirror.put_set(self.objects.apply(item, ref, present))
+        self._forget_maps(ref, owner.space, owner.name, maps)
