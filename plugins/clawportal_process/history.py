@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clawportal.sdk.runtimes import LogLine, RuntimeEvent
-from clawportal_process import logs, supervisor
+from clawportal_process import logs, plain
 
 _ASKED = ("Stopped", "Killed")
 _MOST = 200
@@ -17,7 +17,7 @@ _MOST = 200
 
 def note(run: Path, told: Mapping[str, Any]) -> None:
     """For the end that a supervisor could not write."""
-    supervisor.append_line(str(run / "events"), json.dumps(told))
+    plain.append_line(str(run / "events"), json.dumps(told))
 
 
 def _notes(run: Path) -> list[dict[str, Any]]:

@@ -20,11 +20,11 @@ PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _PLAIN_CALL, _KEEPS_ERRNO = 1, 8
 
 
-class _Long(_ctypes._SimpleCData):  # type: ignore[misc]  # typeshed hides its base
+class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # it cannot be subscribed
     _type_ = "l"
 
 
-class _Byte(_ctypes._SimpleCData):  # type: ignore[misc]
+class _Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]  # as above
     _type_ = "c"
 
 
@@ -49,7 +49,9 @@ def call(name: str, *arguments: int | bytes | None) -> int:
 
 
 def _told(name: str, arguments: tuple[int | bytes | None, ...]) -> str:
-    texts = [os.fsdecode(part) for part in arguments if isinstance(part, bytes) and part.isascii() and part.isprintable()]
+    """What was refused: paths of the arguments, not what else is in bytes."""
+    texts = [os.fsdecode(part) for part in arguments if isinstance(part, bytes)]
+    texts = [text for text in texts if text.isascii() and text.isprintable()]
     return " ".join([name, *texts]) if name != "syscall" else f"system call {arguments[0]!r}"
 
 

@@ -21,7 +21,7 @@ from clawportal.sdk.errors import GiveUp, Retry
 
 _CODE = (
     "import sys; package = type(sys)('clawportal_process'); package.__path__ = [sys.argv.pop(1)];"
-    "sys.modules['clawportal_process'] = package; from clawportal_process import supervisor; supervisor.main()"
+    "sys.modules['clawportal_process'] = package; from clawportal_process import nursery; nursery.main()"
 )
 """The package without its `__init__`, which would load the portal."""
 ANSWER_SECONDS = 30.0
@@ -50,7 +50,7 @@ def _new_enough(path: str) -> bool:
 
 
 def command(mode: str, arguments: Sequence[str]) -> list[str]:
-    """Not `supervisor.py` as a script: a module is compiled once, a script at each start."""
+    """Not `nursery.py` as a script: a module is compiled once, a script at each start."""
     return [python(), "-X", "utf8", "-I", "-S", "-c", _CODE, str(Path(__file__).parent), mode, *arguments]
 
 

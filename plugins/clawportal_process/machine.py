@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import socket
@@ -62,3 +63,16 @@ def addresses() -> tuple[tuple[socket.AddressFamily, str], ...]:
             return (*four, (socket.AF_INET6, "::1"), (socket.AF_INET6, "::"))
     except OSError:
         return four
+
+
+def can_bind(family: socket.AddressFamily, host: str, port: int) -> bool:
+    """SO_REUSEADDR: connections that only linger from a claw that has ended do not count, a listener does."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRNOTAVAIL
+    return True

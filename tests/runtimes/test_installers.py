@@ -27,7 +27,9 @@ from clawportal.contracts.workloads import Artifact
 from clawportal.errors import Cancelled, GiveUp
 from clawportal_process import landlock
 from clawportal_process.driver import ProcessDriver
-from clawportal_process.installers import MARKER, _last_name, _mend_first_lines
+from clawportal_process.install_npm import last_name
+from clawportal_process.install_pip import mend_first_lines
+from clawportal_process.installers import MARKER
 
 
 def make_wheel(
@@ -390,7 +392,7 @@ def test_npm_without_its_node_asks_to_come_again(tmp_path: Path) -> None:
 
 
 def test_npm_progress_reads_what_npm_says(tmp_path: Path) -> None:
-    from clawportal_process.installers import _NpmProgress
+    from clawportal_process.install_npm import NpmProgress
 
     said: list[tuple[float, str]] = []
 
@@ -400,7 +402,7 @@ def test_npm_progress_reads_what_npm_says(tmp_path: Path) -> None:
         def say(self, fraction: float, text: str) -> None:
             said.append((fraction, text))
 
-    watcher = _NpmProgress(Job())  # type: ignore[arg-type]  # only these two are used
+    watcher = NpmProgress(Job())  # type: ignore[arg-type]  # only these two are used
     for line in (
         "npm http fetch GET 200 https://registry.npmjs.org/left-pad 120ms (cache miss)",
         "npm http cache https://registry.npmjs.org/left-pad/-/left-pad-1.3.0.tgz 0ms (cache hit)",
@@ -446,7 +448,7 @@ def test_a_command_in_a_folder_with_odd_letters_starts(tmp_path: Path) -> None:
     script = folder / "tool"
     script.write_text(f"#!/bin/sh\n'''exec' \"{folder}/python3.11\" \"$0\" \"$@\"\n' '''\nimport sys\nprint(sys.argv[1])\n")
     script.chmod(0o755)
-    _mend_first_lines(script)
+    mend_first_lines(script)
     assert subprocess.run([script, "well"], capture_output=True, text=True, check=True).stdout == "well\n"
 
 
@@ -460,4 +462,4 @@ def test_a_command_in_a_folder_with_odd_letters_starts(tmp_path: Path) -> None:
     ],
 )
 def test_a_package_is_called_as_people_write_it(address: str, name: str) -> None:
-    assert _last_name(address) == name
+    assert last_name(address) == name

@@ -19,7 +19,7 @@ from process_helpers import SLEEPER, eventually, exists, exited, python, ready, 
 from clawportal.contracts.runtimes import ExecSession, Ref
 from clawportal.contracts.workloads import Workload
 from clawportal.errors import Conflict, GiveUp
-from clawportal_process import commands, history, supervisor
+from clawportal_process import commands, history, plain
 from clawportal_process.disk import DiskUse
 
 ONE = Ref("one")
@@ -307,8 +307,8 @@ def test_events_are_bounded_and_in_words(runtime: Any) -> None:
     ]
     run = run_folder(runtime)
     for _ in range(3000):
-        supervisor.append_line(str(run / "events"), json.dumps({"at": time.time(), "what": "started", "incarnation": "x" * 40}))
-    assert sum(path.stat().st_size for path in run.glob("events*")) < 3 * supervisor.EVENTS_LIMIT
+        plain.append_line(str(run / "events"), json.dumps({"at": time.time(), "what": "started", "incarnation": "x" * 40}))
+    assert sum(path.stat().st_size for path in run.glob("events*")) < 3 * plain.EVENTS_LIMIT
     assert len(runtime.events(ONE)) == 200
 
 

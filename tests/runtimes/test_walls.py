@@ -17,7 +17,7 @@ import pytest
 from process_helpers import eventually
 
 from clawportal.errors import GiveUp
-from clawportal_process import guarded, identity, landlock, seccomp, views
+from clawportal_process import guarded, identity, kernel, landlock, seccomp, views
 from tests.ordinary_user import no_mounts
 
 needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
@@ -308,3 +308,9 @@ def test_a_confined_tool_ends_with_its_portal(tmp_path: Path) -> None:
     portal.send_signal(signal.SIGKILL)
     portal.wait(10)
     eventually(lambda: not Path(f"/proc/{pid}").exists(), "the tool has ended")
+
+
+def test_what_the_kernel_refuses_is_named_with_its_path() -> None:
+    with pytest.raises(OSError) as refused:
+        kernel.call("umount2", b"/nowhere-at-all", 0)
+    assert refused.value.filename == "umount2 /nowhere-at-all"
