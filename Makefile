@@ -1,5 +1,6 @@
 # make run    start the portal (http://127.0.0.1:8800); everything it needs is installed into .venv
-# make test   the whole test suite
+# make test   the whole test suite, with a list of its slowest tests
+# make prove  the conformance suite on real places: this machine, Docker, Podman, and the cluster that CLAWPORTAL_TEST_KUBECONFIG names
 # make lint   ruff, mypy, import-linter
 # make bench  measure speed and size; writes bench/results
 
@@ -11,7 +12,7 @@ WORKERS ?= 3
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: run test lint format bench docs screenshots translations lock clean
+.PHONY: run test prove lint format bench docs screenshots translations lock clean
 
 run: $(VENV)/.run
 	$(VENV)/bin/clawportal --data-dir "$(DATA)" serve --port $(PORT)
@@ -22,7 +23,16 @@ test: $(VENV)/.dev
 	.ci/redis
 	.ci/docker
 	.ci/podman
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(PY) -m pytest -p tests.slowest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+# what is long, and outside: the conformance suite on every real place there is. Commit docs/conformance.json with its dates
+prove: $(VENV)/.dev
+	.ci/docker
+	.ci/podman
+	$(PY) -m pytest -p clawportal.testing.report --conformance-report docs/conformance.json \
+		tests/runtimes/test_conformance_process.py tests/docker/test_conformance_docker.py tests/docker/test_podman.py \
+		$(if $(CLAWPORTAL_TEST_KUBECONFIG),tests/kubernetes/test_conformance_kubernetes.py) $(ARGS)
+	$(PY) docs/generate.py
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
