@@ -57,7 +57,9 @@ def test_viewers_share_one_reader_which_ends_with_the_last(browser: MakeBrowser,
         one.client.disconnect()
     wait_for(lambda: hub.readers == 0, what="nobody reads")
     count = len(viewers[0].all("lines"))
-    time.sleep(0.6)
+    late = browser("/logs", server.admin)
+    late.say("join", {"instance_id": talker, "tail": 5})
+    wait_for(lambda: len(late.all("lines")) >= 2, what="another hears new lines")
     assert len(viewers[0].all("lines")) == count
 
 
