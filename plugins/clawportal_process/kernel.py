@@ -24,18 +24,30 @@ class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # it cannot be sub
     _type_ = "l"
 
 
+class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # as above
+    _type_ = "i"
+
+
 class _Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]  # as above
     _type_ = "c"
 
 
 class _Function(_ctypes.CFuncPtr):
+    """Answers an `int`: read as a `long`, the -1 of many a function is 4294967295, and its failure passes for success."""
+
+    _flags_ = _PLAIN_CALL | _KEEPS_ERRNO
+    _restype_ = _Int
+
+
+class _LongFunction(_ctypes.CFuncPtr):
     _flags_ = _PLAIN_CALL | _KEEPS_ERRNO
     _restype_ = _Long
 
 
 def _of_c(name: str) -> Any:
     library = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # typeshed does not know that None is this process itself
-    return _Function(_ctypes.dlsym(library, name))
+    kind = _LongFunction if name == "syscall" else _Function
+    return kind(_ctypes.dlsym(library, name))
 
 
 def call(name: str, *arguments: int | bytes | None) -> int:

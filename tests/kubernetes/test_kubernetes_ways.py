@@ -57,7 +57,7 @@ def test_closing_one_connection_leaves_others_with_the_same_ca(secure: Cluster) 
     last = several[2]
     last.apply(REF, WORK, {})
     running(last)
-    last.api._pool.clear()  # type: ignore[attr-defined]  # of this runtime: every connection is made anew from here on
+    last.cluster.api._pool.clear()  # type: ignore[attr-defined]  # of this runtime: every connection is made anew from here on
     assert last.version() and last.observe()
     session = last.exec(REF, ("true",))
     session.close()

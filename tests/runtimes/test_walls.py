@@ -310,7 +310,17 @@ def test_a_confined_tool_ends_with_its_portal(tmp_path: Path) -> None:
     eventually(lambda: not Path(f"/proc/{pid}").exists(), "the tool has ended")
 
 
-def test_what_the_kernel_refuses_is_named_with_its_path() -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("umount2", (b"/nowhere-at-all", 0), "umount2 /nowhere-at-all"),
+        ("mount", (b"none", b"/nowhere-at-all", b"tmpfs", 0, None), "mount none /nowhere-at-all tmpfs"),
+        ("prctl", (99_999, 0, 0, 0, 0), "prctl"),
+        ("syscall", (99_999,), "system call 99999"),
+    ],
+)
+def test_what_the_kernel_refuses_is_raised_and_named(name: str, arguments: tuple[Any, ...], told: str) -> None:
+    """A wall of which a part was refused must not pass for one: not every function answers -1 in the whole register."""
     with pytest.raises(OSError) as refused:
-        kernel.call("umount2", b"/nowhere-at-all", 0)
-    assert refused.value.filename == "umount2 /nowhere-at-all"
+        kernel.call(name, *arguments)
+    assert refused.value.filename == told
