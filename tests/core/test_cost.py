@@ -44,7 +44,7 @@ def steady(memory: Memory, count: int) -> tuple[int, int, int]:
     health = sync.HealthWatch(world.portal, world.cluster("memory").id, world.app.app_context)
     figures = []
     place = world.cluster("memory")
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2, "counted") as pool:
         with world.context():
             health.once(pool)  # the first round gets to know them
         for job in (
@@ -82,7 +82,7 @@ def test_real_claws_in_steady_state_cost_no_write(make_world: Callable[..., Worl
     world.quiet()
     place = world.cluster("local")
     health = sync.HealthWatch(world.portal, place.id, world.app.app_context)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2, "counted") as pool:
         with world.context():
             health.once(pool)
         with world.statements() as told, world.context():

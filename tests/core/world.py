@@ -227,11 +227,12 @@ class World:
 
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
-        """The SQL that is run meanwhile, but for the lease that the leading thread holds by the clock."""
+        """SQL that this thread runs meanwhile, or a pool whose threads are called `counted`; background work does not count."""
         told: list[str] = []
+        caller = threading.current_thread()
 
         def note(*arguments: Any) -> None:
-            if threading.current_thread().name != "leader":
+            if (thread := threading.current_thread()) is caller or thread.name.startswith("counted"):
                 told.append(arguments[2])
 
         with self.context():
