@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 
+from clawportal import secret_settings
 from clawportal.api._layer import Answer, Query, op
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.core_permissions import CATALOG_READ
@@ -105,7 +106,7 @@ def get_adapter(portal: Portal, kind: str, query: AdapterQuery) -> AdapterDocume
     if version not in known:
         raise Invalid.field("version", f"{adapter.title} {version} is not offered. Known: {', '.join(known)}.", "unknown")
     settings = adapter.settings_model(version)
-    own = catalog.secret_fields(settings)
+    own = secret_settings.secret_fields(settings)
     return AdapterDocument(
         **_adapter(adapter),
         version=version,

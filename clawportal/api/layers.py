@@ -13,7 +13,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.services.configuration import layers
-from clawportal.services.fleet import instances
+from clawportal.services.fleet import instances, layer_changes
 
 TAGS = ("Organisations",)
 _PATH = "/tenants/{tenant_id}/layer"
@@ -75,17 +75,17 @@ def get_layer(actor: Actor, tenant_id: str) -> dict[str, Any]:
 def put_layer(actor: Actor, portal: Portal, tenant_id: str, body: LayerBody) -> dict[str, Any]:
     """Instances that it changes are planned anew at once; those that need it are restarted. See `/layer/preview`."""
     document = {"defaults": body.defaults, "enforced": body.enforced}
-    return _impact(layers.put(portal, actor, tenant_id, document, body.model_api_key))
+    return _impact(layer_changes.put(portal, actor, tenant_id, document, body.model_api_key))
 
 
 @op("POST", f"{_PATH}/preview", permission=TENANT_UPDATE, tags=TAGS, returns=ImpactDocument,
     summary="What setting it would do", problems=(404, 409), example=_EXAMPLE)  # fmt: skip
 def preview_layer(actor: Actor, portal: Portal, tenant_id: str, body: LayerBody) -> dict[str, Any]:
     document = {"defaults": body.defaults, "enforced": body.enforced}
-    return _impact(layers.preview(portal, actor, tenant_id, document, body.model_api_key))
+    return _impact(layer_changes.preview(portal, actor, tenant_id, document, body.model_api_key))
 
 
-def _impact(found: layers.Impact) -> dict[str, Any]:
+def _impact(found: layer_changes.Impact) -> dict[str, Any]:
     return found.__dict__ | {"named": list(found.named)}
 
 

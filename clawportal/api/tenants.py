@@ -24,7 +24,8 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.models import Project, Tenant
-from clawportal.services.tenancy import quotas, tenants
+from clawportal.services.fleet import moves, quotas, removals
+from clawportal.services.tenancy import tenants
 
 TAGS = ("Organisations",)
 
@@ -235,14 +236,14 @@ def replace_tenant(actor: Actor, portal: Portal, tenant_id: str, body: TenantPut
 @op("GET", "/tenants/{tenant_id}/losses", permission=TENANT_DELETE, tags=TAGS, returns=LossesDocument,
     summary="What deleting an organisation would take along", problems=(404,))  # fmt: skip
 def get_tenant_losses(actor: Actor, tenant_id: str) -> dict[str, Any]:
-    return _losses(tenants.tenant_losses(actor, tenant_id))
+    return _losses(removals.tenant_losses(actor, tenant_id))
 
 
 @op("DELETE", "/tenants/{tenant_id}", permission=TENANT_DELETE, tags=TAGS, summary="Delete an organisation",
     status=202, returns=DeleteAnswer, problems=(404, 409))  # fmt: skip
 def delete_tenant(actor: Actor, portal: Portal, tenant_id: str, query: DeleteTenantQuery) -> dict[str, str]:
     """Refused while it has instances, unless `instances` says that they are to be deleted first. See `/losses`."""
-    gone = tenants.delete_tenant(
+    gone = removals.delete_tenant(
         portal, actor, tenant_id, confirm=query.confirm, with_instances=query.instances == "delete", keep_data=query.keep_data
     )
     return {"state": "deleted" if gone else "deleting"}
@@ -279,14 +280,14 @@ def replace_project(actor: Actor, portal: Portal, project_id: str, body: Project
 @op("GET", "/projects/{project_id}/losses", permission=PROJECT_MANAGE, tags=TAGS, returns=LossesDocument,
     summary="What deleting a project would take along", problems=(404,))  # fmt: skip
 def get_project_losses(actor: Actor, project_id: str) -> dict[str, Any]:
-    return _losses(tenants.project_losses(actor, project_id))
+    return _losses(removals.project_losses(actor, project_id))
 
 
 @op("DELETE", "/projects/{project_id}", permission=PROJECT_MANAGE, tags=TAGS, summary="Delete a project",
     status=202, returns=DeleteAnswer, problems=(404, 409))  # fmt: skip
 def delete_project(actor: Actor, portal: Portal, project_id: str, query: DeleteProjectQuery) -> dict[str, str]:
     """Refused while it has instances, unless `instances` says that they are to be deleted or moved first. See `/losses`."""
-    gone = tenants.delete_project(
+    gone = removals.delete_project(
         portal, actor, project_id, confirm=query.confirm, with_instances=query.instances == "delete", keep_data=query.keep_data,
         move_to=query.move_to if query.instances == "move" else "",
     )  # fmt: skip
@@ -297,7 +298,7 @@ def delete_project(actor: Actor, portal: Portal, project_id: str, query: DeleteP
     summary="Move to another project", problems=(404, 409))  # fmt: skip
 def move_instance(actor: Actor, portal: Portal, instance_id: str, body: MoveBody) -> None:
     """Of the same organisation; the claw does not notice."""
-    tenants.move_instance(portal, actor, instance_id, body.project)
+    moves.move_instance(portal, actor, instance_id, body.project)
 
 
 # ---- quotas
@@ -342,7 +343,7 @@ def _project(row: Project) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ProjectDocument.model_fields} | {"title": row.title or row.name}
 
 
-def _losses(found: tenants.Losses) -> dict[str, Any]:
+def _losses(found: removals.Losses) -> dict[str, Any]:
     known = {name: getattr(found, name) for name in LossesDocument.model_fields if name != "move_targets"}
     return known | {"move_targets": [{"id": project_id, "title": title} for project_id, title in found.targets]}
 

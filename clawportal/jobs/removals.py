@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from clawportal.engine.portal import Portal
-from clawportal.services.tenancy import tenants
+from clawportal.services.fleet import removals
 
 
 def remove_once(portal: Portal) -> None:
-    tenants.finish_once(portal)
+    removals.finish_once(portal)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 
-from clawportal import addresses, clock, pasted
+from clawportal import addresses, clock, pasted, secret_settings
 from clawportal.contracts.core_permissions import MEMBER_MANAGE, PORTAL_ADMIN, TENANT_READ, USER_MANAGE
 from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Scope
@@ -18,7 +18,6 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid, NotFound
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Project, RoleGrant, Tenant, UserSession
 from clawportal.models.oidc import SOURCE
-from clawportal.services.configuration import destinations
 from clawportal.services.events import event_log
 from clawportal.services.identity import accounts
 from clawportal.services.oidc_calls import ProviderCalls, Setup, check_address
@@ -203,7 +202,7 @@ def _check_secret_stays(row: OidcProvider, wanted: Wanted) -> None:
     """The stored secret goes to the issuer that it was entered for, and to nobody who only looks like it."""
     was, there = addresses.endpoint(row.issuer), addresses.endpoint(wanted.issuer.strip())
     if row.sealed is not None and wanted.secret is None and was != there:
-        error = destinations.asked_again("secret", was, there)
+        error = secret_settings.asked_again("secret", was, there)
         raise Invalid(f"{error.path}: {error.message}", errors=[error])
 
 

@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, func, or_, select
 
-from clawportal import clock, paging, validation
+from clawportal import clock, paging, secret_settings, validation
 from clawportal.contracts.core_permissions import INSTANCE_READ, POLICY_MANAGE, POLICY_READ, TENANT_READ
-from clawportal.contracts.layers import Layer
+from clawportal.contracts.layers import NOTHING, Layer
 from clawportal.contracts.permissions import SYSTEM, Actor, Permission, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
@@ -258,7 +258,7 @@ def _effective(adapter: Any, version: str, spec: Mapping[str, Any]) -> dict[str,
     except Exception as error:  # a validator of a plugin may raise anything
         log.debug("settings cannot be judged: %r", error)
         return dict(spec)
-    hidden = catalog.secret_fields(model)
+    hidden = secret_settings.secret_fields(model)
     return {**spec, "settings": {name: value for name, value in settings.items() if name not in hidden}}
 
 
@@ -484,7 +484,7 @@ def _facts_of(portal: Portal, actor: Actor, action: str, rows: Sequence[Any]) ->
     return [
         _described(
             portal, actor, action, now, row, tenants.get(row.tenant_id, nothing), projects.get(row.project_id, nothing),
-            places.get(row.cluster_id, ("", "")), layer_of.get(row.tenant_id, layers.NOTHING),
+            places.get(row.cluster_id, ("", "")), layer_of.get(row.tenant_id, NOTHING),
         )
         for row in rows
     ]  # fmt: skip

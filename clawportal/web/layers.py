@@ -13,6 +13,7 @@ from clawportal.contracts.layers import Part
 from clawportal.errors import Invalid, SettingForbidden
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.configuration import layers
+from clawportal.services.fleet import layer_changes
 from clawportal.services.tenancy import tenants
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import page
@@ -33,8 +34,10 @@ def tenant_layer(tenant_id: str) -> Response:
     try:
         document = {strength: _part(strength) for strength in PARTS}
         if request.form.get("preview"):
-            return _page(tenant_id, found, request.form, impact=layers.preview(portal(), actor(), tenant_id, document, key))
-        done = layers.put(portal(), actor(), tenant_id, document, key)
+            return _page(
+                tenant_id, found, request.form, impact=layer_changes.preview(portal(), actor(), tenant_id, document, key)
+            )
+        done = layer_changes.put(portal(), actor(), tenant_id, document, key)
     except (Invalid, SettingForbidden) as problem:
         return _page(tenant_id, found, request.form, problem.status, errors=auth.told(problem.errors))
     said = ngettext("Saved. %(num)s claw changes.", "Saved. %(num)s claws change.", done.changes)

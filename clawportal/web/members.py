@@ -23,6 +23,7 @@ from clawportal.http.security import actor, begin_session, current_actor, portal
 from clawportal.http.site import external
 from clawportal.paging import whole
 from clawportal.services.fleet import instances as service
+from clawportal.services.fleet import moves
 from clawportal.services.identity import identity
 from clawportal.services.tenancy import members, service_accounts, tenancy, tenants
 from clawportal.web import auth, gone, pages, policy_warnings, rows
@@ -278,7 +279,7 @@ def instance_share(instance_id: str) -> Response:
 @requires(INSTANCE_UPDATE)
 def instance_move(instance_id: str) -> Response:
     try:
-        policy_warnings.tell(tenants.move_instance(portal(), actor(), instance_id, request.form.get("project", "")))
+        policy_warnings.tell(moves.move_instance(portal(), actor(), instance_id, request.form.get("project", "")))
     except Invalid as problem:
         return _place(instance_id, 422, errors=auth.told(problem.errors), values=request.form)
     return pages.moved(_("The instance was moved."), url_for("web.instance_place", instance_id=instance_id))

@@ -31,7 +31,8 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.models import Project, Tenant
 from clawportal.paging import whole
 from clawportal.services.clusters import clusters
-from clawportal.services.tenancy import members, quotas, tenants
+from clawportal.services.fleet import quotas, removals
+from clawportal.services.tenancy import members, tenants
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
@@ -187,11 +188,11 @@ def _limits() -> quotas.Limits:
 @page("/tenants/<tenant_id>/delete", "GET", "POST")
 @requires(TENANT_DELETE)
 def tenant_delete(tenant_id: str) -> Response:
-    losses = tenants.tenant_losses(actor(), tenant_id)
+    losses = removals.tenant_losses(actor(), tenant_id)
     if request.method == "GET":
         return _delete_page(losses, url_for("web.tenant", tenant_id=tenant_id), tenant=True)
     try:
-        gone = tenants.delete_tenant(
+        gone = removals.delete_tenant(
             portal(), actor(), tenant_id, confirm=request.form.get("confirm", ""),
             with_instances=request.form.get("instances") == "delete", keep_data=request.form.get("keep_data") == "true",
         )  # fmt: skip
@@ -206,7 +207,7 @@ def _gone_or_going(gone: bool) -> str:
     return _("It was deleted.") if gone else _("It is being deleted. The rest follows by itself after its last instance.")
 
 
-def _delete_page(losses: tenants.Losses, back: str, problem: Invalid | None = None, *, tenant: bool) -> Response:
+def _delete_page(losses: removals.Losses, back: str, problem: Invalid | None = None, *, tenant: bool) -> Response:
     errors = auth.told(problem.errors) if problem else {}
     answer = make_response(
         render_template("tenants/delete.html", losses=losses, back=back, errors=errors, values=request.form, is_tenant=tenant)
@@ -267,11 +268,11 @@ def project_quota(project_id: str) -> Response:
 @requires(PROJECT_MANAGE)
 def project_delete(project_id: str) -> Response:
     found = tenants.get_project(actor(), project_id, PROJECT_MANAGE)
-    losses, tenant_id, choice = tenants.project_losses(actor(), project_id), found.tenant_id, request.form.get("instances", "")
+    losses, tenant_id, choice = removals.project_losses(actor(), project_id), found.tenant_id, request.form.get("instances", "")
     if request.method == "GET":
         return _delete_page(losses, url_for("web.project", project_id=project_id), tenant=False)
     try:
-        gone = tenants.delete_project(
+        gone = removals.delete_project(
             portal(), actor(), project_id, confirm=request.form.get("confirm", ""), with_instances=choice == "delete",
             keep_data=request.form.get("keep_data") == "true", move_to=choice.removeprefix("move:") if ":" in choice else "",
         )  # fmt: skip

@@ -17,7 +17,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, PolicyRefused
 from clawportal.models import EventRow, Instance, InstanceSecret, Operation, Policy, Project, Tenant
 from clawportal.services import policies
-from clawportal.services.fleet import instances
+from clawportal.services.fleet import instances, moves
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal.services.policies import Rule, Trial
 from clawportal.services.tenancy import tenants
@@ -94,7 +94,7 @@ def test_each_action_meets_the_rules(both: World) -> None:
         with pytest.raises(PolicyRefused):
             instances.update(portal, ANYBODY, one, InstanceChange(labels={}), generation=row.generation)
         with pytest.raises(PolicyRefused):
-            tenants.move_instance(portal, ANYBODY, one, shop)
+            moves.move_instance(portal, ANYBODY, one, shop)
         db.session.expire_all()
         row = instances.get(ANYBODY, one)
         assert (row.desired, row.generation, row.labels, row.project_id == shop) == ("stopped", 1, {"team": "x"}, False)
@@ -364,7 +364,7 @@ def test_plugins_are_still_asked(still: World) -> None:
         with pytest.raises(Conflict, match="plugin says no"):
             instances.start(portal, ANYBODY, row.id)
         shop = tenants.create_project(portal, SYSTEM, home(), "shop").id
-        tenants.move_instance(portal, ANYBODY, row.id, shop)
+        moves.move_instance(portal, ANYBODY, row.id, shop)
         instances.remove(portal, ANYBODY, row.id)
     assert asked == ["instance.create", "instance.start", "instance.move", "instance.delete"]
 

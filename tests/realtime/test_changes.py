@@ -11,6 +11,7 @@ from sqlalchemy import select
 from clawportal.contracts.permissions import SYSTEM, Permission
 from clawportal.db import db, transaction
 from clawportal.models import Membership, Tenant, User
+from clawportal.services.fleet import moves
 from clawportal.services.identity import identity
 from clawportal.services.tenancy import members, tenants
 from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
@@ -110,7 +111,7 @@ def test_who_hears_of_a_claw_moves_with_it(browser: MakeBrowser, server: Server)
     server.admin.reaches(claw, "stopped")
     assert claw not in ids(of_night)
     with server.app.app_context():
-        tenants.move_instance(portal, SYSTEM, claw, "night")
+        moves.move_instance(portal, SYSTEM, claw, "night")
     wait_for(lambda: claw in ids(of_night), what="the night hears of what was moved to it")
     before = len(of_day.all("changed"))
     server.admin.post(f"instances/{claw}/start")

@@ -17,10 +17,9 @@ from clawportal.contracts.specs import parse_quantity
 from clawportal.db import db, transaction
 from clawportal.errors import OverQuota
 from clawportal.models import Instance, Tenant
-from clawportal.services.fleet import instances
+from clawportal.services.fleet import instances, moves, quotas
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
-from clawportal.services.tenancy import quotas
-from clawportal.services.tenancy.quotas import Limits
+from clawportal.services.fleet.quotas import Limits
 from tests.conftest import People
 from tests.core.world import World
 
@@ -87,9 +86,9 @@ def test_start_and_resize_and_move_are_checked(both: World) -> None:
         without = InstanceChange(spec={"resources": {"memory": "64Mi"}})
         with pytest.raises(OverQuota, match="give the instance a CPU limit"):
             instances.update(portal, SYSTEM, one, without, generation=1)
-        tenants.move_instance(portal, SYSTEM, one, "shop")
+        moves.move_instance(portal, SYSTEM, one, "shop")
         with pytest.raises(OverQuota, match="project"):
-            tenants.move_instance(portal, SYSTEM, two, "shop")
+            moves.move_instance(portal, SYSTEM, two, "shop")
         instances.stop(portal, SYSTEM, two)
         instances.start(portal, SYSTEM, three)
 
@@ -175,8 +174,8 @@ def test_a_project_has_a_quota_of_storage_too(still: World) -> None:
         )
         for one in (big, none):
             with pytest.raises(OverQuota, match="project"):
-                tenants.move_instance(portal, SYSTEM, one, "shop")
-        tenants.move_instance(portal, SYSTEM, small, "shop")
+                moves.move_instance(portal, SYSTEM, one, "shop")
+        moves.move_instance(portal, SYSTEM, small, "shop")
         bars = {bar.resource: bar for bar in quotas.report(portal, SYSTEM, tenant).shares[-1].bars}
         assert (bars["storage"].used, bars["storage"].allowed, bars["storage"].percent) == ("5Gi", "5Gi", 100.0)
 

@@ -12,6 +12,7 @@ from clawportal.contracts.permissions import SELF, SYSTEM, Actor, Grant, Scope, 
 from clawportal.db import db, transaction
 from clawportal.models import Tenant, User
 from clawportal.services.configuration import layers
+from clawportal.services.fleet import layer_changes
 from clawportal.services.identity import identity, otp
 from clawportal.services.live import audience
 from clawportal.services.tenancy import service_accounts
@@ -182,5 +183,5 @@ def test_on_both_databases(both: World) -> None:
         otp.enable(both.portal, Actor(user.id, user.name), App(offer.secret).code(), "192.0.2.7")
         assert identity.actor_of(both.portal, user).allows(INSTANCE_READ, Scope(tenant.id))
         layer = {"enforced": {"resources": {"memory": "64Mi"}, "model": {"provider": "openai", "name": "big"}}}
-        assert layers.put(both.portal, SYSTEM, tenant.id, layer, "sk-shared-key").changes == 0
+        assert layer_changes.put(both.portal, SYSTEM, tenant.id, layer, "sk-shared-key").changes == 0
         assert layers.of(tenant.id).enforced.resources.memory == "64Mi" and layers.keeps_key(tenant.id)

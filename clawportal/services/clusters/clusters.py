@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
-from clawportal import clock, folding, lifecycle, paging, validation
+from clawportal import clock, folding, lifecycle, paging, secret_settings, validation
 from clawportal.addresses import carries_credentials
 from clawportal.certificates import certificates
 from clawportal.contracts.core_permissions import CLUSTER_MANAGE, CLUSTER_READ
@@ -25,11 +25,11 @@ from clawportal.db import db, transaction
 from clawportal.engine.connections import Target
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, Retry
+from clawportal.labels import check_labels
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.clusters import separation
-from clawportal.services.configuration import catalog, destinations
 from clawportal.services.events import event_log
 from clawportal.services.identity import names
 from clawportal.services.rights import access
@@ -456,7 +456,7 @@ def accept(
     `before`: the settings that the stored secrets were entered with. They are kept for the address in there only.
     """
     model = driver_of(portal, kind).settings_model()
-    names = catalog.secret_fields(model)
+    names = secret_settings.secret_fields(model)
     errors = [
         FieldError(f"secrets.{name}", f"is not a secret of this kind. Known: {', '.join(names) or 'none'}.", "unknown")
         for name in secrets
@@ -465,12 +465,12 @@ def accept(
     given = {key: str(value) for key, value in settings.items() if key in names and value} | dict(secrets)
     kept = {name: value for name, value in stored.items() if name in names and given.get(name, "") is not None}
     values = kept | {name: value.replace("\r\n", "\n") for name, value in given.items() if value}
-    errors += catalog.header_flaws(model, values)
+    errors += secret_settings.header_flaws(model, values)
     document = {key: value for key, value in settings.items() if key not in names} | values
     found, flaws = validation.judge(model, document, "settings")
     if found is None:
         return None, errors + [_at_secret(item, names) for item in flaws]
-    errors += catalog.credentials_inside("settings", {key: value for key, value in settings.items() if key not in names})
+    errors += secret_settings.credentials_inside("settings", {key: value for key, value in settings.items() if key not in names})
     kept_on = {name for name in kept if values.get(name) == stored[name] and not given.get(name)}
     errors += _moved(model, dict(before or {}) | dict(stored), found, kept_on) if before is not None else []
     if errors:
@@ -487,7 +487,7 @@ def _moved(model: type[BaseModel], before: dict[str, Any], found: BaseModel, kep
         return []
     if not isinstance(known, SendsSecrets) or not isinstance(found, SendsSecrets):
         return []
-    return list(destinations.moved({k: v for k, v in known.secrets_go_to().items() if k in kept}, found.secrets_go_to(), ()))
+    return list(secret_settings.moved({k: v for k, v in known.secrets_go_to().items() if k in kept}, found.secrets_go_to(), ()))
 
 
 def _at_secret(error: FieldError, names: Sequence[str]) -> FieldError:
@@ -520,7 +520,7 @@ def _checked_tenants(wanted: Sequence[str], errors: list[FieldError]) -> list[st
 def _check_words(title: str, labels: Mapping[str, str]) -> list[FieldError]:
     errors = [FieldError("title", "A title may have 200 characters at most.")] if len(title.strip()) > 200 else []
     errors += names.check_title(title.strip(), "title")
-    return errors + catalog.check_labels(labels)
+    return errors + check_labels(labels)
 
 
 def _refuse(errors: Sequence[FieldError]) -> None:

@@ -5,26 +5,25 @@ Checking is offline and complete: every problem of a document is told at once, w
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
-from clawportal import addresses, pasted, validation
+from clawportal import pasted, validation
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid
 from clawportal.ids import looks_like_id
 from clawportal.models import Instance
+from clawportal.secret_settings import credentials_inside, long_secrets, secret_fields
 from clawportal.services.configuration import secrets
 
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
-_LABEL = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$")
 _SECRET = re.compile(r"^[a-z][a-z0-9_]{0,79}$")
 MODEL_KEY = "model_api_key"
 
@@ -46,12 +45,6 @@ def default_version(adapter: Adapter) -> str:
     return next((version.version for version in versions if version.default), versions[0].version)
 
 
-@functools.lru_cache(maxsize=256)
-def secret_fields(model: type[BaseModel]) -> tuple[str, ...]:
-    """Names of the settings that are secrets: they are taken out of the spec and kept encrypted."""
-    return tuple(name for name, schema in model.model_json_schema().get("properties", {}).items() if schema.get("x-secret"))
-
-
 def check_name(name: str) -> list[FieldError]:
     if not name:
         return [FieldError("name", "Give the instance a name.", "missing")]
@@ -62,30 +55,6 @@ def check_name(name: str) -> list[FieldError]:
         # things may be named by id or by name; nobody must catch what is meant for another one
         return [FieldError("name", "This looks like an id. Choose another name.")]
     return []
-
-
-MOST_LABELS = 64
-
-
-def check_labels(labels: Mapping[str, str]) -> list[FieldError]:
-    if len(labels) > MOST_LABELS:
-        return [FieldError("labels", f"There may be {MOST_LABELS} labels at most.")]
-    bad = [key for key, value in labels.items() if not _LABEL.fullmatch(key) or (value and not _LABEL.fullmatch(value))]
-    return [FieldError(f"labels.{key}", "Labels have letters, digits and . _ / - inside, 63 characters at most.") for key in bad]
-
-
-def credentials_inside(prefix: str, document: Any) -> Iterator[FieldError]:
-    """Addresses in what people typed that have a user or a password inside."""
-    if isinstance(document, str):
-        if addresses.carries_credentials(document):
-            words = "must not have a user or a password inside; enter the key in its own field, where it is kept encrypted"
-            yield FieldError(prefix, words, "credentials")
-    elif isinstance(document, Mapping):
-        for name, value in document.items():
-            yield from credentials_inside(f"{prefix}.{name}" if prefix else str(name), value)
-    elif isinstance(document, list | tuple):
-        for value in document:
-            yield from credentials_inside(prefix, value)
 
 
 def check(
@@ -176,7 +145,7 @@ def _take_secrets(
     model: type[BaseModel], document: dict[str, Any], given: dict[str, str], errors: list[FieldError], notes: list[str]
 ) -> dict[str, str]:
     """Move secret settings out of the spec. They may stand in either place; the spec never keeps them."""
-    known, long = (MODEL_KEY, *secret_fields(model)), _long_secrets(model)
+    known, long = (MODEL_KEY, *secret_fields(model)), long_secrets(model)
     settings = document.get("settings")
     if isinstance(settings, Mapping):
         document["settings"] = {key: value for key, value in settings.items() if key not in known}
@@ -195,23 +164,6 @@ def _take_secrets(
             notes += [tidied.note] if tidied.note else []
             errors += [FieldError(f"secrets.{name}", flaw)] if (flaw := pasted.flaw_in_header(tidied.text)) else []
     return given
-
-
-@functools.lru_cache(maxsize=256)
-def _long_secrets(model: type[BaseModel]) -> frozenset[str]:
-    """Secrets of several lines, such as certificates; all others end in the header of a request, mostly."""
-    properties = model.model_json_schema().get("properties", {})
-    return frozenset(name for name, schema in properties.items() if schema.get("x-widget") == "textarea")
-
-
-def header_flaws(model: type[BaseModel], values: dict[str, str]) -> list[FieldError]:
-    """Takes blanks around keys and tokens off in `values`; finds letters inside that no request can carry."""
-    errors = []
-    for name in values.keys() - _long_secrets(model):
-        values[name] = pasted.key(values[name], name).text
-        if flaw := pasted.flaw_in_header(values[name]):
-            errors.append(FieldError(f"secrets.{name}", flaw))
-    return errors
 
 
 def _called(model: type[BaseModel], name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from clawportal import addresses
+from clawportal import addresses, secret_settings
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.runtimes import SendsSecrets
 from clawportal.contracts.specs import ModelChoice
@@ -42,18 +42,4 @@ def _of_settings(adapter: Adapter, version: str, settings: Mapping[str, Any]) ->
 
 def moved(stored: Mapping[str, str | None], now: Mapping[str, str], given: Collection[str]) -> Iterator[FieldError]:
     """Stored secrets that would go to another address than they were entered for, and were not entered again."""
-    for name, before in stored.items():
-        there = now.get(name, before)
-        if name not in given and before is not None and there not in (before, PRACTICE):
-            yield asked_again(f"secrets.{name}", before, there or "")
-
-
-def asked_again(path: str, before: str, now: str) -> FieldError:
-    was, goes = _called(before), _called(now)
-    return FieldError(path, f"was entered for {was}, and this goes to {goes}. Enter the one for there.", "moved")
-
-
-def _called(destination: str) -> str:
-    """The address; with the provider in front where that alone says it."""
-    provider, _, address = destination.partition(" ")
-    return address or provider or "another address"
+    return secret_settings.moved(stored, now, given, free=(PRACTICE,))

@@ -7,38 +7,28 @@ taking it away leaves every instance as its owner described it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-from sqlalchemy import or_, select, update
+from sqlalchemy import select
 
-from clawportal import clock, pasted, validation
+from clawportal import secret_settings
 from clawportal.contracts import layers
 from clawportal.contracts.adapters import Adapter
-from clawportal.contracts.core_permissions import TENANT_READ, TENANT_UPDATE
-from clawportal.contracts.layers import DEFAULT, ENFORCED, NOTHING, Effective, Layer
-from clawportal.contracts.permissions import Actor, Scope
+from clawportal.contracts.core_permissions import TENANT_READ
+from clawportal.contracts.layers import NOTHING, Effective, Layer
+from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
-from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, SettingForbidden
-from clawportal.lifecycle import Desired, Phase
+from clawportal.errors import FieldError
 from clawportal.models import Instance, InstanceSecret, Tenant, TenantSecret
-from clawportal.services.clusters import clusters
-from clawportal.services.configuration import catalog, console_settings, destinations, secrets
+from clawportal.services.configuration import destinations, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
-from clawportal.services.events import event_log
-from clawportal.services.fleet import plans
 from clawportal.services.rights import access
 
 log = logging.getLogger(__name__)
-
-_BATCH = 200
-NAMED = 20
-"""So many instances are named; of more the number is told."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +37,6 @@ class Shared:
 
     layer: Layer
     has_key: bool
-
-
-@dataclass(frozen=True)
-class Impact:
-    """What a change of the layer would do to what exists."""
-
-    changes: int = 0
-    restarts: int = 0
-    """Of those, how many running claws would be restarted."""
-    refused: int = 0
-    """Of those, how many claws would not accept it; they run on as they are."""
-    named: Sequence[str] = ()
 
 
 # ---- laying it over an instance
@@ -93,7 +71,7 @@ def _built_in(adapter: Adapter, version: str) -> dict[str, Any]:
         model = adapter.settings_model(version)
     except (LookupError, ValueError):  # what somebody else made may be of any version
         return {}
-    hidden = catalog.secret_fields(model)
+    hidden = secret_settings.secret_fields(model)
     shown = {name: item for name, item in model.model_fields.items() if name not in hidden}
     found = {name: item.get_default(call_default_factory=True) for name, item in shown.items() if not item.is_required()}
     return {**dict.fromkeys(shown), **model.model_construct(**found).model_dump(mode="json", include=set(shown), warnings=False)}
@@ -102,7 +80,7 @@ def _built_in(adapter: Adapter, version: str) -> dict[str, Any]:
 def key_of(portal: Portal, instance: Instance) -> str:
     """The shared API key, if this instance gets it; otherwise empty."""
     row = db.session.get(TenantSecret, (instance.tenant_id, MODEL_KEY))
-    return portal.keyring.open(row.sealed, _place(row.tenant_id)) if row is not None and _shares_key(instance, row) else ""
+    return portal.keyring.open(row.sealed, place_of_key(row.tenant_id)) if row is not None and _shares_key(instance, row) else ""
 
 
 def has_key(instance: Instance) -> bool:
@@ -142,7 +120,7 @@ def note_all_destinations(portal: Portal) -> None:
     """Once after an upgrade: from then on every stored key has the address that it was entered for."""
     with transaction():
         for tenant_id in db.session.scalars(select(TenantSecret.tenant_id).where(TenantSecret.goes_to.is_(None))).all():
-            _note_destination(db.session.get_one(Tenant, tenant_id))
+            note_destination(db.session.get_one(Tenant, tenant_id))
         old = select(InstanceSecret.instance_id).where(InstanceSecret.goes_to.is_(None), InstanceSecret.generated.is_(False))
         for row in db.session.scalars(select(Instance).where(Instance.id.in_(old), Instance.destroyed_at.is_(None))).all():
             note_destinations(portal, row)
@@ -156,12 +134,12 @@ def moved_secrets(
     merged = effective(layer, adapter, version, spec.model_dump(mode="json"))
     now, until = destinations.of(adapter, version, merged.spec), destinations_of(portal, instance)
     stored = {info.name: info.goes_to or until.get(info.name) for info in secrets.listing(instance.id) if not info.generated}
-    if _model_of_layer(layer, merged) and keeps_key(instance.tenant_id):
+    if uses_model_of(layer, merged) and keeps_key(instance.tenant_id):
         stored.pop(MODEL_KEY, None)  # the organisation has one for there
     return list(destinations.moved(stored, now, given))
 
 
-def _place(tenant_id: str) -> str:
+def place_of_key(tenant_id: str) -> str:
     return f"tenant:{tenant_id}/secret:{MODEL_KEY}"
 
 
@@ -191,7 +169,9 @@ def reseal(portal: Portal) -> int:
     with transaction():
         stale = [row for row in db.session.scalars(select(TenantSecret)) if not portal.keyring.is_current(row.sealed)]
         for row in stale:
-            row.sealed = portal.keyring.seal(portal.keyring.open(row.sealed, _place(row.tenant_id)), _place(row.tenant_id))
+            row.sealed = portal.keyring.seal(
+                portal.keyring.open(row.sealed, place_of_key(row.tenant_id)), place_of_key(row.tenant_id)
+            )
     return len(stale)
 
 
@@ -203,223 +183,11 @@ def get(actor: Actor, tenant_id: str) -> Shared:
     return Shared(of(tenant.id), keeps_key(tenant.id))
 
 
-def preview(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any], key: str | None = None) -> Impact:
-    """What setting it would do. Invalid for what could not be set."""
-    tenant, key = access.get_or_404(Tenant, tenant_id, actor, TENANT_UPDATE), _stripped(key)
-    layer = _accepted(portal, tenant, document, key)
-    _insist_on_console(portal, actor, tenant, layer)
-    return _impact(portal, tenant, layer, key)[0]
-
-
-def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any], key: str | None = None) -> Impact:
-    """Set the whole layer. `key`: the API key of its model; None keeps what is there, an empty text takes it away."""
-    with transaction() as after_commit:
-        tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_UPDATE, lock=True)
-        if tenant.deleting_at is not None:
-            raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
-        key = _stripped(key)
-        layer = _accepted(portal, tenant, document, key)
-        _insist_on_console(portal, actor, tenant, layer)
-        impact, changed, restarting = _impact(portal, tenant, layer, key)
-        _note_destination(tenant)
-        tenant.layer = None if layer == NOTHING else layer.model_dump(mode="json")
-        _keep_key(portal, tenant, layer, key)
-        _take_up(changed, restarting)
-        title = tenant.title or tenant.name
-        message = f"What {title} says about its claws was changed; {impact.changes} of them change."
-        event_log.record(portal, "tenant.layer_changed", actor=actor, tenant_id=tenant.id, message=message)
-        for instance_id in changed[:_BATCH]:  # the others come with the next look at what is due
-            after_commit(partial(portal.dispatcher.hint, instance_id, tenant=tenant.id))
-    return impact
-
-
-def _note_destination(tenant: Tenant) -> None:
+def note_destination(tenant: Tenant) -> None:
     """Of a key that is older than the note of where it goes: the model that it is with until now."""
     row, before = db.session.get(TenantSecret, (tenant.id, MODEL_KEY)), of(tenant.id).model
     if row is not None and row.goes_to is None and before is not None:
         row.goes_to = destinations.of_model(before)
-
-
-def _keep_key(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> None:
-    row = db.session.get(TenantSecret, (tenant.id, MODEL_KEY))
-    if row is not None and (key == "" or layer.model is None):
-        db.session.delete(row)
-    elif key:
-        if row is None:
-            row = TenantSecret(tenant_id=tenant.id, name=MODEL_KEY)
-            db.session.add(row)
-        assert layer.model is not None
-        row.sealed, row.updated_at = portal.keyring.seal(key, _place(tenant.id)), clock.now()
-        row.goes_to = destinations.of_model(layer.model)
-
-
-def _take_up(changed: Sequence[str], restarting: frozenset[str]) -> None:
-    """Have them planned anew: a new generation each, in bounded statements; starts wait for their turn as always."""
-    for start in range(0, len(changed), _BATCH):
-        some = changed[start : start + _BATCH]
-        anew = {"generation": Instance.generation + 1, "due_at": clock.now(), "updated_at": clock.now()}
-        db.session.execute(update(Instance).where(Instance.id.in_(some)).values(anew), execution_options=_APART)
-        again = [one for one in some if one in restarting]
-        if again:
-            more = {"restarts_wanted": Instance.restarts_wanted + 1}
-            db.session.execute(update(Instance).where(Instance.id.in_(again)).values(more), execution_options=_APART)
-
-
-_APART = {"synchronize_session": False}
-
-
-# ---- what is wrong with it
-
-
-def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: str | None) -> Layer:
-    tidied, flaws = _tidied(document)
-    try:
-        layer = Layer.model_validate(tidied)
-    except ValidationError as error:
-        errors = validation.field_errors(error)
-        raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors) from error
-    errors = [
-        *flaws,
-        *_key_errors(layer, key),
-        *_key_moved(tenant, layer, key),
-        *(finding for kind in _kinds(portal, layer) for finding in kind),
-    ]
-    for strength, part in (("defaults", layer.defaults), ("enforced", layer.enforced)):
-        errors += _model_errors(portal, strength, part)
-        errors += [replace(item, path=f"{strength}.{item.path}") for item in catalog.check_labels(part.labels)]
-        errors += _settings_errors(portal, tenant, strength, part)
-        errors += catalog.credentials_inside(strength, part.model_dump(include={"model", "settings"}))
-    if errors:
-        raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors)
-    return layer
-
-
-def _insist_on_console(portal: Portal, actor: Actor, tenant: Tenant, layer: Layer) -> None:
-    """For settings by which claws run commands, as for a single instance. What was set before stays."""
-    before = of(tenant.id)
-    errors: dict[str, FieldError] = {}
-    for strength in ("defaults", "enforced"):
-        known = getattr(before, strength).settings
-        for kind, settings in getattr(layer, strength).settings.items():
-            adapter, prefix = portal.registry.adapter(kind), f"{strength}.settings.{kind}"
-            for version in _versions(tenant, adapter):
-                model, said = adapter.settings_model(version), known.get(kind)
-                found = console_settings.refused(actor, Scope(tenant.id), model, settings, said, prefix=prefix)
-                errors |= {item.path: item for item in found}
-    if errors:
-        raise SettingForbidden(console_settings.NEEDS_CONSOLE, errors=errors.values())
-
-
-def _key_errors(layer: Layer, key: str | None) -> list[FieldError]:
-    if not key:
-        return []
-    if layer.model is None:
-        return [FieldError(MODEL_KEY, "A key goes with a model. Say which model it is for.")]
-    if len(key.encode()) > secrets.MAX_BYTES:
-        return [FieldError(MODEL_KEY, f"may have {secrets.MAX_BYTES:,} bytes at most.")]
-    flaw = pasted.flaw_in_header(key)
-    return [FieldError(MODEL_KEY, flaw)] if flaw else []
-
-
-def _tidied(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
-    """With the addresses of its models as they were meant."""
-    found, errors = dict(document), []
-    for strength in ("defaults", "enforced"):
-        if isinstance(found.get(strength), Mapping):
-            part = dict(found[strength])
-            if flaw := catalog.tidy_address(part, []):
-                errors.append(FieldError(f"{strength}.model.base_url", flaw))
-            found[strength] = part
-    return found, errors
-
-
-def _stripped(key: str | None) -> str | None:
-    return key and pasted.key(key, "").text
-
-
-def _key_moved(tenant: Tenant, layer: Layer, key: str | None) -> list[FieldError]:
-    """The stored key goes with the address that it was entered for."""
-    row = db.session.get(TenantSecret, (tenant.id, MODEL_KEY))
-    if row is None or key is not None or layer.model is None:
-        return []
-    before = of(tenant.id).model
-    entered = row.goes_to or (destinations.of_model(before) if before else "")
-    there = destinations.of_model(layer.model)
-    moved = entered and there not in (entered, destinations.PRACTICE)
-    return [destinations.asked_again(MODEL_KEY, entered, there)] if moved else []
-
-
-def _kinds(portal: Portal, layer: Layer) -> Iterator[list[FieldError]]:
-    known = ", ".join(sorted(portal.registry.adapters))
-    for strength, part in (("defaults", layer.defaults), ("enforced", layer.enforced)):
-        yield [
-            FieldError(f"{strength}.settings.{kind}", f"There is no kind of claw {kind!r}. Known: {known}.", "unknown")
-            for kind in part.settings if kind not in portal.registry.adapters
-        ]  # fmt: skip
-
-
-def _model_errors(portal: Portal, strength: str, part: layers.Part) -> list[FieldError]:
-    choice = part.model
-    if choice is None or choice.provider == "practice":
-        return []
-    errors = []
-    if not choice.name:
-        errors.append(FieldError(f"{strength}.model.name", "is needed: the model's name as the provider spells it", "missing"))
-    if choice.provider == "openai-compatible" and not choice.base_url:
-        message = "is needed for an OpenAI-compatible provider, with /v1 at its end"
-        errors.append(FieldError(f"{strength}.model.base_url", message, "missing"))
-    return errors
-
-
-def _settings_errors(portal: Portal, tenant: Tenant, strength: str, part: layers.Part) -> list[FieldError]:
-    """Each kind's own opinion, for every version that the tenant allows: a setting must be good for all of them."""
-    errors: dict[tuple[str, str], FieldError] = {}
-    for kind, settings in part.settings.items():
-        adapter = portal.registry.adapters.get(kind)
-        if adapter is None:
-            continue
-        for version in _versions(tenant, adapter):
-            for item in _setting_errors(adapter, version, settings):
-                errors.setdefault((item.path, item.message), replace(item, path=f"{strength}.settings.{kind}.{item.path}"))
-    return list(errors.values())
-
-
-def _versions(tenant: Tenant, adapter: Adapter) -> list[str]:
-    """Those that the tenant allows."""
-    return (tenant.allowed_adapters or {}).get(adapter.kind) or [entry.version for entry in adapter.versions()]
-
-
-def _setting_errors(adapter: Adapter, version: str, settings: Mapping[str, Any]) -> list[FieldError]:
-    model = adapter.settings_model(version)
-    hidden = [name for name in settings if name in catalog.secret_fields(model)]
-    errors = [FieldError(name, "is a secret; secrets stay with the instance.") for name in hidden]
-    _accepted, found = validation.judge(model, {name: value for name, value in settings.items() if name not in hidden})
-    return errors + [item for item in found if item.code != "missing"]  # what is needed may come from the instance
-
-
-# ---- what it would do
-
-
-def _impact(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> tuple[Impact, list[str], frozenset[str]]:
-    """With the ids of all that change, and of those that must restart since only their environment has the new key."""
-    before = of(tenant.id)
-    rekeyed = key is not None or (layer.model != before.model and keeps_key(tenant.id))
-    changed: list[Instance] = []
-    keyed: set[str] = set()
-    for row in _live(tenant.id):
-        adapter = portal.registry.adapters.get(row.adapter)
-        old, new = (effective(one, adapter, row.version, row.spec or {}, row.labels) for one in (before, layer))
-        uses = rekeyed and _model_of_layer(layer, new) and _running(row)
-        if uses:
-            keyed.add(row.id)
-        if uses or (old.spec, old.labels) != (new.spec, new.labels):
-            changed.append(row)
-    restarts = refused = 0
-    for row in changed:
-        verdict = "restart" if row.id in keyed else _verdict(portal, row, layer, key)
-        restarts, refused = restarts + (verdict == "restart"), refused + (verdict == "refused")
-    names = tuple(row.name for row in changed[:NAMED])
-    return Impact(len(changed), restarts, refused, names), [row.id for row in changed], frozenset(keyed)
 
 
 def keeps_key(tenant_id: str) -> bool:
@@ -427,52 +195,8 @@ def keeps_key(tenant_id: str) -> bool:
     return db.session.get(TenantSecret, (tenant_id, MODEL_KEY)) is not None
 
 
-def _model_of_layer(layer: Layer, new: Effective) -> bool:
+def uses_model_of(layer: Layer, new: Effective) -> bool:
     model = new.spec.get("model", {})
     return layer.model is not None and (model.get("provider"), model.get("base_url")) == (
         layer.model.provider, layer.model.base_url,
     )  # fmt: skip
-
-
-def _live(tenant_id: str) -> list[Instance]:
-    query = select(Instance).where(
-        Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None), Instance.foreign_id == "",
-        or_(Instance.desired != Desired.DELETED, Instance.desired.is_(None)),
-    )  # fmt: skip
-    return list(db.session.scalars(query.order_by(Instance.name)))
-
-
-def _running(row: Instance) -> bool:
-    return row.desired == Desired.RUNNING and row.workload is not None and row.phase != Phase.STOPPED
-
-
-def _verdict(portal: Portal, row: Instance, layer: Layer, key: str | None) -> str:
-    """What a claw does with it: `none`, `hot`, `restart`, or `refused`."""
-    adapter = portal.registry.adapters.get(row.adapter)
-    if adapter is None:
-        return "none"
-    merged = effective(layer, adapter, row.version, row.spec or {}, row.labels)
-    try:
-        spec = InstanceSpec.model_validate(merged.spec)
-        own = usable(adapter, row.version, merged.spec, secrets.listing(row.id))
-        shared = {MODEL_KEY} if _model_of_layer(layer, merged) and (key or (key is None and keeps_key(row.tenant_id))) else set()
-        if adapter.validate(spec, frozenset(own | shared)):
-            return "refused"
-        if not _running(row):
-            return "none"
-        cluster = plans.cluster_of(row)
-        runtime = clusters.connect(portal, cluster)
-        context = plans.context_of(portal, row, adapter, runtime, plans.ports_of(runtime, row), layer=layer)
-        planned = plans.workload_of(adapter, context, runtime, clusters.policy_of(cluster))
-        return str(adapter.change(plans.workload_from(row.workload or {}), planned).action)
-    except (GiveUp, Problem, OSError):
-        return "restart"  # it cannot be asked just now; rather one too many is announced
-    except Exception as error:  # an adapter may raise anything
-        log.warning("a change of %s cannot be judged: %r", row.id, error)
-        return "refused"
-
-
-__all__ = [
-    "DEFAULT", "ENFORCED", "MODEL_KEY", "NOTHING", "Impact", "Shared", "effective", "get", "has_key", "keeps_key", "key_of", "of",
-    "of_instance", "open_secrets", "preview", "put", "reseal",
-]  # fmt: skip

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, not_,
 from clawportal import clock, origin, paging, validation
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.core_permissions import INSTANCE_DELETE, INSTANCE_KILL, INSTANCE_OPERATE, INSTANCE_READ, INSTANCE_UPDATE
+from clawportal.contracts.layers import NOTHING
 from clawportal.contracts.permissions import Actor, Grant, Permission, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import UTCDateTime, db, transaction
@@ -31,6 +32,7 @@ from clawportal.errors import (
     Problem,
     SettingForbidden,
 )
+from clawportal.labels import check_labels
 from clawportal.lifecycle import CRASH_LOOP_AFTER, PRIORITIES, Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.paging import FIRST_PAGE, Slice, Which
@@ -39,11 +41,11 @@ from clawportal.services.audit import refusals, trail
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import catalog, console_settings, layers, secrets
 from clawportal.services.events import event_log
-from clawportal.services.fleet import labels, operations, plans
+from clawportal.services.fleet import labels, operations, plans, quotas
 from clawportal.services.fleet.labels import Term
 from clawportal.services.rights import access
 from clawportal.services.system import disk_guard
-from clawportal.services.tenancy import quotas, tenancy
+from clawportal.services.tenancy import tenancy
 
 SORTS: dict[str, ColumnElement[Any]] = {
     "name": Instance.name.expression,
@@ -334,7 +336,7 @@ def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catal
         portal, adapter=wanted.adapter, version=wanted.version, spec=wanted.spec, secret_values=wanted.secrets,
         known_secrets=known, lay=layer,
     )  # fmt: skip
-    errors = catalog.check_name(wanted.name) + catalog.check_labels(wanted.labels) + errors
+    errors = catalog.check_name(wanted.name) + check_labels(wanted.labels) + errors
     try:
         project = tenancy.project_for_create(actor, wanted.project)
     except Invalid as problem:
@@ -402,9 +404,9 @@ def _laid(actor: Actor, project: str | None) -> tuple[Lay | None, list[str]]:
 def _lay_of(tenant_id: str) -> tuple[Lay | None, list[str]]:
     """How to lay the layer of a tenant over a spec, and the names of the secrets that come with it."""
     layer = layers.of(tenant_id)
-    if layer == layers.NOTHING:
+    if layer == NOTHING:
         return None, []
-    known = [layers.MODEL_KEY] if layers.keeps_key(tenant_id) else []
+    known = [catalog.MODEL_KEY] if layers.keeps_key(tenant_id) else []
     return lambda adapter, version, spec: layers.effective(layer, adapter, version, spec).spec, known
 
 
@@ -511,7 +513,7 @@ def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> 
         errors = errors + tenancy.check_allowed(instance.tenant_id, instance.adapter, change.version)
     if accepted is not None:
         errors = errors + layers.moved_secrets(portal, instance, accepted.version, accepted.spec, accepted.secrets)
-    return accepted, errors + catalog.check_labels(change.labels or {})
+    return accepted, errors + check_labels(change.labels or {})
 
 
 _FREE = ("restart", "priority")
@@ -537,7 +539,7 @@ def _check_foreign_change(
     after = spec.model_dump(mode="json")
     changed = [name for name in after if name not in _FREE and after[name] != before[name]]
     errors += [FieldError(f"spec.{name}", KEEPS, "adopted") for name in changed]
-    errors += catalog.check_labels(change.labels or {})
+    errors += check_labels(change.labels or {})
     return catalog.Wanted(portal.registry.adapter(instance.adapter), instance.version, spec, {}), errors
 
 

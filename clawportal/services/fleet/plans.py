@@ -23,10 +23,10 @@ from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.models import Cluster, Instance, Tenant
 from clawportal.services import practice
 from clawportal.services.clusters import clusters, egress, ports
-from clawportal.services.configuration import secrets
+from clawportal.services.configuration import layers, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
 from clawportal.services.configuration.destinations import BASE_URLS
-from clawportal.services.tenancy import quotas
+from clawportal.services.fleet import quotas
 
 _LARGEST = 1_000_000
 """Of one answer of a claw to a plain question, bytes."""
@@ -79,8 +79,6 @@ def context_of(
     layer: Layer | None = None,
 ) -> Context:  # fmt: skip
     """All that the adapter may know; secrets by name only. `layer`: in place of what the organisation says now."""
-    from clawportal.services.configuration import layers
-
     said = layers.effective(
         layers.of(instance.tenant_id) if layer is None else layer, adapter, instance.version, instance.spec or {}
     )
@@ -242,9 +240,6 @@ class InstanceIO:
 
     def secret(self, name: str) -> str:
         if self._secrets is None:
-            from clawportal.db import db
-            from clawportal.services.configuration import layers
-
             row = db.session.get(Instance, self._instance_id)
             self._secrets = layers.secrets_for(self._portal, row) if row else {}
         return self._secrets.get(name, "")

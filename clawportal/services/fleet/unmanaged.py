@@ -24,6 +24,7 @@ from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Retry, Unavailable, Unsupported
+from clawportal.labels import check_labels
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance
 from clawportal.models.operations import CANCELLED
@@ -31,9 +32,9 @@ from clawportal.services import policies
 from clawportal.services.clusters import clusters, ports
 from clawportal.services.configuration import catalog, secrets
 from clawportal.services.events import event_log
-from clawportal.services.fleet import operations, plans
+from clawportal.services.fleet import operations, plans, quotas
 from clawportal.services.rights import access
-from clawportal.services.tenancy import quotas, tenancy
+from clawportal.services.tenancy import tenancy
 
 T = TypeVar("T")
 UNKNOWN = "unknown"
@@ -170,7 +171,7 @@ def _insert(portal: Portal, actor: Actor, cluster: Cluster, found: Found, wanted
         raise Invalid.field("adapter", f"Nothing tells which kind of claw this is. Say it: {known}.", "missing")
     adapter = portal.registry.adapter(kind)
     name, version = wanted.name.strip() or default_name(found.item.name), wanted.version.strip() or found.version
-    errors = catalog.check_name(name) + catalog.check_labels(wanted.labels)
+    errors = catalog.check_name(name) + check_labels(wanted.labels)
     if not _VERSION.fullmatch(version):
         errors.append(FieldError("version", "A version has letters, digits and . _ + - inside, 60 characters at most."))
     if _taken(project.tenant_id, name):

@@ -30,7 +30,7 @@ from clawportal.services.events import event_log
 from clawportal.services.rights import access
 
 SIZES = ("cpu", "memory", "storage")
-"""What is a quantity, in the order of `Amount`, `Limits` and `layering.resources_of`."""
+"""What is a quantity, in the order of `Amount`, `Limits` and `contracts.layers.resources_of`."""
 RESOURCES = ("instances", *SIZES)
 MOST_INSTANCES = 1_000_000
 _ZERO = Decimal(0)
