@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from clawportal import hookimpl
 from clawportal.contracts import core_permissions as core
 from clawportal.contracts import core_resources
+from clawportal.contracts.extensions import ADMISSION, ADMISSION_PREVIEW, MODEL_SERVICES, SIGN_IN_WAYS
 from clawportal.contracts.features import ApiTag, Feature
 from clawportal.contracts.permissions import SELF
 
@@ -194,6 +195,10 @@ POLICIES = Feature(
     api_tags=(ApiTag("Policies", "Rules about what instances may be like and when they may be changed.", 80),),
     api=("clawportal.api.policies",),
     pages=("clawportal.web.policies",),
+    extra={
+        ADMISSION: ("clawportal.services.policies:admit",),
+        ADMISSION_PREVIEW: ("clawportal.services.policies:preview",),
+    },
 )
 
 SINGLE_SIGN_ON = Feature(
@@ -205,12 +210,14 @@ SINGLE_SIGN_ON = Feature(
     api_tags=(ApiTag("Sign-in providers", "OpenID providers that people sign in with, and what their groups give.", 120),),
     api=("clawportal.api.oidc",),
     pages=("clawportal.web.oidc", "clawportal.web.providers"),
+    extra={SIGN_IN_WAYS: ("clawportal.services.oidc_providers:sign_in_ways",)},
 )
 
 PRACTICE = Feature(
     name="practice",
     title="Practice model",
     requires=("instances",),
+    extra={MODEL_SERVICES: ("clawportal.services.practice:model_service",)},
 )
 
 

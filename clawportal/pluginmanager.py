@@ -106,6 +106,10 @@ class Registry:
     def feature(self, name: str) -> Feature | None:
         return next((one for one in self.features if one.name == name), None)
 
+    def targets(self, point: str) -> list[Callable[..., Any]]:
+        """What features give to an extension point by `Feature.extra`, in the order of the features."""
+        return [declarations.resolve(target) for feature in self.features for target in feature.extra.get(point, ())]
+
     def adapter(self, kind: str, path: str = "adapter") -> Adapter:
         """The adapter of a kind; an unknown kind is the caller's mistake at `path`."""
         if kind not in self.adapters:

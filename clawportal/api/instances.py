@@ -32,9 +32,8 @@ from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, Precondi
 from clawportal.http import security
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance, Project, Tenant
-from clawportal.services import policies
 from clawportal.services.configuration import catalog, secrets
-from clawportal.services.fleet import instances, plans
+from clawportal.services.fleet import admission, instances, plans
 from clawportal.services.fleet.labels import selector
 from clawportal.services.live import tickets
 
@@ -579,8 +578,8 @@ def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
         for info in secrets.listing(instance.id)
     ]
     document["warnings"] = [
-        {"id": verdict.rule.id, "name": verdict.rule.name, "title": verdict.rule.called, "sentence": verdict.sentence}
-        for verdict in policies.warnings_of(instance)
+        {**{name: warned.as_document()[name] for name in ("id", "name", "title")}, "sentence": warned.sentence}
+        for warned in admission.warnings_of(instance)
     ]
     document["notes"] = list(catalog.notes_of(instance))
     return document

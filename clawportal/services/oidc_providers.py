@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from clawportal import addresses, clock, pasted, secret_settings
 from clawportal.contracts.core_permissions import MEMBER_MANAGE, PORTAL_ADMIN, TENANT_READ, USER_MANAGE
 from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.extensions import SignInWay
 from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Scope
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -133,6 +134,10 @@ def buttons() -> list[Button]:
     """Providers that anybody may try, for the sign-in page."""
     query = select(OidcProvider.slug, OidcProvider.title).where(OidcProvider.enabled).order_by(OidcProvider.title)
     return [Button(slug, title) for slug, title in db.session.execute(query)]
+
+
+def sign_in_ways(portal: Portal) -> list[SignInWay]:
+    return [SignInWay(button.slug, button.title) for button in buttons()]
 
 
 def _row(provider_id: str, *, lock: bool = False) -> OidcProvider:

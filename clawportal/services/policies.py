@@ -13,15 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, func, or_, select
 
 from clawportal import clock, paging, secret_settings, validation
 from clawportal.contracts.core_permissions import INSTANCE_READ, POLICY_MANAGE, POLICY_READ, TENANT_READ
+from clawportal.contracts.extensions import InstanceChange
 from clawportal.contracts.layers import NOTHING, Layer
-from clawportal.contracts.permissions import SYSTEM, Actor, Permission, Scope
+from clawportal.contracts.permissions import Actor, Permission, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
@@ -140,47 +140,32 @@ def _hit(rule: Rule, facts: Facts) -> Hit | None:
 
 # ---- the transaction of a change
 
-_warned: WeakKeyDictionary[Instance, tuple[Verdict, ...]] = WeakKeyDictionary()
 
-
-def warnings_of(instance: Instance) -> tuple[Verdict, ...]:
-    """What rules in warning mode said to the change of this row just now; for the answer to it."""
-    return _warned.get(instance, ())
-
-
-def admit(
-    portal: Portal, actor: Actor, kind: str, instance: Instance, *, action: str = "", project: Project | None = None
-) -> None:
-    """Refuse with 409 what a rule or a plugin does not allow. Called inside the transaction of the change.
-
-    `kind`: as plugins know it, such as `instance.create`. `action`: as rules know it, where that differs. `project`: where the
-    instance shall come to.
-    """
-    _warned.pop(instance, None)
-    if actor.kind != SYSTEM.kind:  # the portal finishes what was admitted when somebody asked for it
-        _check(portal, actor, action or kind.partition(".")[2], instance, project)
-    portal.registry.call("admit", actor=actor, change={"kind": kind, "instance": instance})
-
-
-def _check(portal: Portal, actor: Actor, action: str, instance: Instance, project: Project | None) -> None:
+def admit(portal: Portal, actor: Actor, change: InstanceChange) -> tuple[Verdict, ...]:
+    """Refuse with 409 what a rule does not allow; otherwise what rules in warning mode say, which is recorded as well."""
+    instance = change.instance
     with db.session.no_autoflush:
-        rules = [rule for rule in _binding(instance.tenant_id) if _asked(rule, action)]
+        rules = [rule for rule in _binding(instance.tenant_id) if _asked(rule, change.action)]
         if not rules:
-            return
-        facts = _facts(portal, actor, action, instance, project_id=project.id if project else instance.project_id)
+            return ()
+        facts = _facts(portal, actor, change.action, instance, project_id=change.project_id)
     verdicts = judge(rules, [facts])[0]
     refusing = [verdict for verdict in verdicts if verdict.outcome == REFUSES]
     if refusing:
         raise refusal(refusing)
     warning = tuple(verdict for verdict in verdicts if verdict.outcome == WARNS)
     if warning:
-        _warned[instance] = warning
-        message = f"{instance.name}: " + " ".join(verdict.sentence for verdict in warning)
-        data = {"policies": [verdict.as_document() for verdict in warning]}
-        event_log.record(
-            portal, "instance.policy_warned", actor=actor, instance=instance, level="warning", reason="PolicyWarning",
-            message=message[:2000], data=data,
-        )  # fmt: skip
+        _record_warnings(portal, actor, instance, warning)
+    return warning
+
+
+def _record_warnings(portal: Portal, actor: Actor, instance: Instance, warning: tuple[Verdict, ...]) -> None:
+    message = f"{instance.name}: " + " ".join(verdict.sentence for verdict in warning)
+    data = {"policies": [verdict.as_document() for verdict in warning]}
+    event_log.record(
+        portal, "instance.policy_warned", actor=actor, instance=instance, level="warning", reason="PolicyWarning",
+        message=message[:2000], data=data,
+    )  # fmt: skip
 
 
 def _asked(rule: Rule, action: str) -> bool:
@@ -200,15 +185,12 @@ def refusal(verdicts: Sequence[Verdict]) -> PolicyRefused:
     return problem
 
 
-def preview(portal: Portal, actor: Actor, instance: Instance, action: str) -> list[FieldError]:
-    """What rules would say to a change that is not stored; for forms that are checked while one types.
-
-    `instance`: a row that was never added to the session.
-    """
-    rules = [rule for rule in _binding(instance.tenant_id) if _asked(rule, action)]
+def preview(portal: Portal, actor: Actor, change: InstanceChange) -> list[FieldError]:
+    """What rules would say to a change that is not stored; for forms that are checked while one types."""
+    rules = [rule for rule in _binding(change.instance.tenant_id) if _asked(rule, change.action)]
     if not rules:
         return []
-    verdicts = judge(rules, [_facts(portal, actor, action, instance)])[0]
+    verdicts = judge(rules, [_facts(portal, actor, change.action, change.instance)])[0]
     return list(refusal(found).errors) if (found := [verdict for verdict in verdicts if verdict.outcome == REFUSES]) else []
 
 

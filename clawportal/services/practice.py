@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 
+from clawportal.contracts.extensions import ModelService
 from clawportal.contracts.permissions import Actor
 from clawportal.db import transaction
 from clawportal.engine.portal import Portal
 from clawportal.services.events import event_log
 from clawportal.services.system import portal_settings
-from clawportal.testing.practice_model import PracticeModel
+from clawportal.testing.practice_model import MODEL, PracticeModel
 
 log = logging.getLogger(__name__)
+
+PROVIDER = "practice"
+"""By which a spec chooses it."""
 
 
 def enabled() -> bool:
@@ -73,6 +77,10 @@ def expected_url(portal: Portal) -> str:
     wanted = portal.settings.practice_model_port
     port = _chosen(wanted) or wanted
     return portal.practice_url or (f"http://127.0.0.1:{port}/v1" if port else "")
+
+
+def model_service(portal: Portal, provider: str) -> ModelService | None:
+    return ModelService(PROVIDER, expected_url(portal), MODEL) if provider == PROVIDER else None
 
 
 def moved(portal: Portal) -> bool:

@@ -1,17 +1,17 @@
-"""What rules in warning mode said to a change that went through, and what was put right of it: for the message that follows."""
+"""What was remarked on a change that went through, and what was put right of it: for the message that follows."""
 
 from __future__ import annotations
 
 from flask import flash
 
 from clawportal.models import Instance
-from clawportal.services import policies
 from clawportal.services.configuration import catalog
+from clawportal.services.fleet import admission
 from clawportal.web.words import told
 
 
 def words(instance: Instance) -> str:
-    said = (*(verdict.sentence for verdict in policies.warnings_of(instance)), *catalog.notes_of(instance))
+    said = (*(verdict.sentence for verdict in admission.warnings_of(instance)), *catalog.notes_of(instance))
     return " ".join(map(told, said))
 
 

@@ -17,7 +17,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, PolicyRefused
 from clawportal.models import EventRow, Instance, InstanceSecret, Operation, Policy, Project, Tenant
 from clawportal.services import policies
-from clawportal.services.fleet import instances, moves
+from clawportal.services.fleet import admission, instances, moves
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal.services.policies import Rule, Trial
 from clawportal.services.tenancy import tenants
@@ -136,13 +136,14 @@ def test_a_warning_lets_through_and_is_told(both: World) -> None:
     with both.context() as portal:
         policies.create(portal, ANYBODY, home(), Rule("soft", "adapters", {"allowed": ["x"]}, mode="warn", remedy="Think."))
         row = new(portal)
-        [verdict] = policies.warnings_of(row)
+        [verdict] = admission.warnings_of(row)
+        assert isinstance(verdict, policies.Verdict)
         assert verdict.rule.name == "soft" and "warns" in verdict.sentence and verdict.sentence.endswith("Think.")
         event = db.session.scalars(select(EventRow).where(EventRow.kind == "instance.policy_warned")).one()
         assert event.level == "warning" and event.instance_id == row.id and event.data["policies"][0]["name"] == "soft"
         assert [o.warning for o in instances.bulk(portal, ANYBODY, "start", [row.id])] == [verdict.sentence]
         policies.update(portal, ANYBODY, verdict.rule.id, {"enabled": False})
-        assert policies.warnings_of(instances.stop(portal, ANYBODY, row.id)) == ()
+        assert admission.warnings_of(instances.stop(portal, ANYBODY, row.id)) == ()
 
 
 @pytest.mark.parametrize("expression", ['instance.labels.none == "x"', "instance.name"])

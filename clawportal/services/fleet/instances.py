@@ -36,12 +36,11 @@ from clawportal.labels import check_labels
 from clawportal.lifecycle import CRASH_LOOP_AFTER, PRIORITIES, Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.paging import FIRST_PAGE, Slice, Which
-from clawportal.services import policies
 from clawportal.services.audit import refusals, trail
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import catalog, console_settings, layers, secrets
 from clawportal.services.events import event_log
-from clawportal.services.fleet import labels, operations, plans, quotas
+from clawportal.services.fleet import admission, labels, operations, plans, quotas
 from clawportal.services.fleet.labels import Term
 from clawportal.services.rights import access
 from clawportal.services.system import disk_guard
@@ -327,7 +326,7 @@ def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldEr
         return errors
     project = tenancy.project_for_create(actor, wanted.project)
     cluster = clusters.for_create(project.tenant_id, wanted.cluster, tenancy.default_cluster(project.tenant_id))
-    return policies.preview(portal, actor, _row(actor, wanted, accepted, project, cluster.id), "create")
+    return admission.preview(portal, actor, "instance.create", _row(actor, wanted, accepted, project, cluster.id))
 
 
 def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catalog.Wanted | None, list[FieldError]]:
@@ -457,7 +456,7 @@ def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog
     db.session.flush()
     secrets.store(portal, instance.id, accepted.secrets, go_to=layers.destinations_of(portal, instance))
     quotas.check(portal, instance)
-    policies.admit(portal, actor, "instance.create", instance)
+    admission.admit(portal, actor, "instance.create", instance)
     operations.open_for_instance(actor, "instance.create", instance)
     event_log.record(portal, "instance.created", actor=actor, instance=instance, message=f"{instance.name} was created.")
     return instance
@@ -680,7 +679,7 @@ def bulk(
 def _one(portal: Portal, actor: Actor, action: str, instance_id: str, change: Mapping[str, str | None]) -> Outcome:
     try:
         row = relabel(portal, actor, instance_id, change) if change else ACTIONS[action](portal, actor, instance_id)
-        return Outcome(instance_id, row.name, warning=" ".join(verdict.sentence for verdict in policies.warnings_of(row)))
+        return Outcome(instance_id, row.name, warning=" ".join(verdict.sentence for verdict in admission.warnings_of(row)))
     except Problem as problem:
         _refused(portal, actor, action, instance_id, problem)
         return Outcome(instance_id, "", problem.detail)
@@ -736,7 +735,7 @@ def _changed(
     instance.not_before, instance.attempts = None, 0
     if before is not None:
         quotas.check(portal, instance, before)
-    policies.admit(portal, actor, kind, instance, action=action)
+    admission.admit(portal, actor, kind, instance, action=action)
     operation = operations.open_for_instance(actor, kind, instance)
     verb = kind.split(".")[1]
     event_log.record(

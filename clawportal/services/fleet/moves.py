@@ -12,9 +12,8 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid
 from clawportal.lifecycle import Desired
 from clawportal.models import Instance, Project
-from clawportal.services import policies
 from clawportal.services.events import event_log
-from clawportal.services.fleet import quotas
+from clawportal.services.fleet import admission, quotas
 from clawportal.services.rights import access
 
 
@@ -46,7 +45,7 @@ def target(actor: Actor, tenant_id: str, wanted: str) -> Project:
 
 def put(portal: Portal, actor: Actor, instance: Instance, project: Project) -> None:
     quotas.check_move(portal, instance, project.id)
-    policies.admit(portal, actor, "instance.move", instance, project=project)
+    admission.admit(portal, actor, "instance.move", instance, project=project)
     data = {"before": instance.project_id, "after": project.id}
     instance.project_id, instance.updated_at = project.id, clock.now()
     message = f"{instance.name} was moved to {project.title or project.name}."

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from clawportal import bounded
 from clawportal.contracts.adapters import Adapter, HttpAnswer
+from clawportal.contracts.extensions import MODEL_SERVICES, ModelService
 from clawportal.contracts.layers import Layer
 from clawportal.contracts.runtimes import Ref, Runtime
 from clawportal.contracts.specs import InstanceSpec, parse_quantity
@@ -21,7 +22,6 @@ from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.models import Cluster, Instance, Tenant
-from clawportal.services import practice
 from clawportal.services.clusters import clusters, egress, ports
 from clawportal.services.configuration import layers, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
@@ -106,13 +106,19 @@ def _bind_host(runtime: Runtime, spec: InstanceSpec) -> str:
 
 def _model(portal: Portal, spec: InstanceSpec, adapter: Adapter, runtime: Runtime, cluster_id: str) -> Model:
     choice = spec.model
-    if choice.provider == "practice":
-        url = practice.expected_url(portal)  # claws need no restart for a practice model that comes a moment later
+    if served := _served(portal, choice.provider):
+        url = served.base_url  # claws need no restart for a service that comes a moment later
         if "model" in adapter.capabilities and "allocated-ports" not in runtime.capabilities:
             url = _from_afar(url, db.session.get_one(Cluster, cluster_id))
-        return Model("practice", url, choice.name or "practice", "openai", MODEL_KEY)
+        return Model(served.provider, url, choice.name or served.model, "openai", MODEL_KEY)
     api = "anthropic" if choice.provider == "anthropic" else "openai"
     return Model(choice.provider, choice.base_url or BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
+
+
+def _served(portal: Portal, provider: str) -> ModelService | None:
+    """The service of this portal that a provider stands for, if it does."""
+    found = (target(portal, provider) for target in portal.registry.targets(MODEL_SERVICES))
+    return next((service for service in found if service is not None), None)
 
 
 def _from_afar(url: str, cluster: Cluster) -> str:

@@ -28,11 +28,10 @@ from clawportal.labels import check_labels
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.models import Cluster, Instance
 from clawportal.models.operations import CANCELLED
-from clawportal.services import policies
 from clawportal.services.clusters import clusters, ports
 from clawportal.services.configuration import catalog, secrets
 from clawportal.services.events import event_log
-from clawportal.services.fleet import operations, plans, quotas
+from clawportal.services.fleet import admission, operations, plans, quotas
 from clawportal.services.rights import access
 from clawportal.services.tenancy import tenancy
 
@@ -192,7 +191,7 @@ def _insert(portal: Portal, actor: Actor, cluster: Cluster, found: Found, wanted
     db.session.add(instance)
     db.session.flush()
     quotas.check(portal, instance)
-    policies.admit(portal, actor, "instance.import", instance, action="create")
+    admission.admit(portal, actor, "instance.import", instance, action="create")
     operations.open_for_instance(actor, "instance.import", instance)
     event_log.record(
         portal, "instance.imported", actor=actor, instance=instance,
@@ -264,7 +263,7 @@ def adopt(portal: Portal, actor: Actor, instance_id: str) -> Instance:
         instance.generation += 1
         instance.updated_at = instance.due_at = clock.now()
         instance.crashes = instance.attempts = 0
-        policies.admit(portal, actor, "instance.adopt", instance, action="create")
+        admission.admit(portal, actor, "instance.adopt", instance, action="create")
         operations.open_for_instance(actor, "instance.adopt", instance)
         event_log.record(
             portal, "instance.adopted", actor=actor, instance=instance,
@@ -284,7 +283,7 @@ def forget(portal: Portal, actor: Actor, instance_id: str) -> Instance:
             raise Conflict(f"{instance.name} was made by the portal. Delete it instead.")
         if instance.destroyed_at is not None or instance.desired == Desired.DELETED:
             raise Conflict(f"{instance.name} is being deleted, or is gone already.")
-        policies.admit(portal, actor, "instance.forget", instance, action="delete")
+        admission.admit(portal, actor, "instance.forget", instance, action="delete")
         instance.generation += 1
         now = clock.now()
         gone: dict[str, Any] = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from clawportal.contracts.core_permissions import PORTAL_ADMIN
+from clawportal.contracts.extensions import SIGN_IN_WAYS, SignInWay
 from clawportal.engine.portal import Portal
 from clawportal.errors import PasswordChangeRequired, Unauthenticated
 from clawportal.models import User
-from clawportal.services import oidc_providers
 from clawportal.services.identity import clients, devices, identity, otp, throttle
 from clawportal.services.identity.otp import OtpRequired
 
@@ -21,8 +21,13 @@ def first_step(portal: Portal, name: str, password: str, address: str, kept: str
 
 
 def passwords_for_all(portal: Portal) -> bool:
-    """Whether everybody may sign in with a password. Without a provider that is switched on there is no other way."""
-    return portal.settings.password_sign_in or not oidc_providers.buttons()
+    """Whether everybody may sign in with a password. They may where there is no other way just now."""
+    return portal.settings.password_sign_in or not other_ways(portal)
+
+
+def other_ways(portal: Portal) -> list[SignInWay]:
+    """How people can sign in without a password of this portal just now."""
+    return [way for target in portal.registry.targets(SIGN_IN_WAYS) for way in target(portal)]
 
 
 def _administrator(portal: Portal, name: str, password: str) -> User:

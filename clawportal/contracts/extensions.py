@@ -1,0 +1,65 @@
+"""Extension points of the core: names under which a feature gives targets in `Feature.extra`, and what passes through them.
+
+`Registry.targets(point)` has all of them, in the order of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+SIGN_IN_WAYS = "sign_in_ways"
+"""Called with the portal: the `SignInWay`s beside a password that people can use just now."""
+
+MODEL_SERVICES = "model_services"
+"""Called with the portal and the id of a model provider: the `ModelService` if that one is served by the portal, else None."""
+
+ADMISSION = "admission"
+"""Called with the portal, the actor and an `InstanceChange`, inside the transaction of the change: raises a `Problem` to refuse
+it, and returns `Warned`s for whoever asked for it. Not called for what the portal finishes by itself."""
+
+ADMISSION_PREVIEW = "admission_preview"
+"""Called like `ADMISSION` for a change that is not stored: returns the `FieldError`s with which it would be refused."""
+
+
+@dataclass(frozen=True)
+class SignInWay:
+    name: str
+    """For programs, such as a part of an address."""
+    title: str
+
+
+@dataclass(frozen=True)
+class ModelService:
+    """A model that the portal itself serves to claws."""
+
+    provider: str
+    base_url: str
+    """As the portal's own machine reaches it; the same whether it answers just now or not. Empty: nobody knows yet."""
+    model: str
+    """The name that is used where nobody chose one."""
+
+
+@dataclass(frozen=True)
+class InstanceChange:
+    """What somebody is about to change."""
+
+    kind: str
+    """As events call it, such as `instance.create`."""
+    action: str
+    """The verb that rules are written for: `create`, `update`, `move`, `delete` ..."""
+    instance: Any
+    """The row, as it will be."""
+    project_id: str
+    """Where it shall be."""
+
+
+class Warned(Protocol):
+    """A remark on a change that is admitted all the same."""
+
+    @property
+    def sentence(self) -> str: ...
+
+    def as_document(self) -> Mapping[str, Any]:
+        """With `id`, `name` and `title` of what warns, at least."""
