@@ -28,7 +28,7 @@ ASKERS = 4
 """Claws of a cluster that are asked for their health at a time."""
 
 
-class Keeper:
+class ClusterMonitor:
     """The watch, the rounds and the health checks of one cluster at one revision of its row. Runs on the leader only."""
 
     def __init__(self, portal: Portal, context: sync.AppContext, cluster: Cluster) -> None:
@@ -71,7 +71,7 @@ class Keeper:
         since = self._asked_at
         limit = self.portal.settings.cluster_timeout_seconds
         if since is not None and time.monotonic() - since > limit and self.breaker.trip():
-            self._tell_silent("ClusterUnreachable", f"The cluster does not answer: a question is open for {limit:.0f} s.")
+            self._report_silent("ClusterUnreachable", f"The cluster does not answer: a question is open for {limit:.0f} s.")
 
     # ---- rounds
 
@@ -93,7 +93,7 @@ class Keeper:
         settings, now = self.portal.settings, time.monotonic()
         cluster = db.session.get(Cluster, self.cluster_id, populate_existing=True)
         if cluster is None or cluster.paused_at is not None or cluster.revision != self.revision:
-            self._next["sync"] = now + 1.0  # whoever started this keeper ends it soon
+            self._next["sync"] = now + 1.0  # whoever started this monitor ends it soon
             return
         if self.breaker.failures or now >= self._next["sync"]:
             self._next["sync"] = now + settings.resync_seconds * (1 + 0.1 * random.random())
@@ -146,13 +146,13 @@ class Keeper:
     def _failed(self, error: Exception) -> None:
         if self.stopped():
             return
-        reason, message = told(error)
+        reason, message = reason_of(error)
         log.log(logging.WARNING if not self.breaker.open else logging.DEBUG, "cluster %s: %s", self.name, message)
         self.breaker.bad()
         if self.breaker.open:
-            self._tell_silent(reason, message)
+            self._report_silent(reason, message)
 
-    def _tell_silent(self, reason: str, message: str) -> None:
+    def _report_silent(self, reason: str, message: str) -> None:
         with self.context():
             if reachability.silent(self.portal, self.cluster_id, reason, message, self.last_contact):
                 log.warning("cluster %s does not answer any more; it is only probed from now on: %s", self.name, message)
@@ -169,7 +169,7 @@ class Keeper:
             except Exception as error:
                 if self.stopped():
                     return
-                log.warning("watching cluster %s ended: %s", self.name, told(error)[1])
+                log.warning("watching cluster %s ended: %s", self.name, reason_of(error)[1])
                 self._look.set()  # what was missed meanwhile, and whether it answers at all
             failures = 0 if time.monotonic() - began > 60 else failures + 1
             self._stop.wait(min(30.0, 0.5 * 2 ** min(failures, 6)) * (1 + 0.2 * random.random()))
@@ -206,7 +206,7 @@ class Keeper:
                 log.exception("cluster %s: %s failed", self.name, name)
 
 
-def told(error: Exception) -> tuple[str, str]:
+def reason_of(error: Exception) -> tuple[str, str]:
     """Why a cluster does not answer, as reason and sentence."""
     if isinstance(error, Retry | GiveUp):
         remedy = getattr(error, "remedy", "")

@@ -18,7 +18,7 @@ from clawportal.contracts.permissions import SYSTEM
 from clawportal.engine import leader, metric_history
 from clawportal.engine.portal import Portal
 from clawportal.jobs import installs, removals, retention, sync
-from clawportal.jobs.cluster_monitor import Keeper
+from clawportal.jobs.cluster_monitor import ClusterMonitor
 from clawportal.services.clusters import clusters, reachability
 from clawportal.services.events import event_log
 from clawportal.services.fleet import operations
@@ -60,7 +60,7 @@ class Runner:
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 30}
         )
         self._threads: list[threading.Thread] = []
-        self._keepers: dict[str, Keeper] = {}
+        self._monitors: dict[str, ClusterMonitor] = {}
         self._workers: dict[int, _Worker] = {}
         self._numbers = itertools.count()
         self._paused: set[str] = set()
@@ -93,13 +93,13 @@ class Runner:
         self.portal.stopping.set()
         self.portal.dispatcher.close()
         self.portal.clusters_news.set()
-        for keeper in list(self._keepers.values()):
-            keeper.stop()
+        for monitor in list(self._monitors.values()):
+            monitor.stop()
         end = time.monotonic() + JOIN_SECONDS
         for thread in self._threads:
             thread.join(timeout=max(0.0, end - time.monotonic()))
-        for keeper in list(self._keepers.values()):
-            keeper.join(end)
+        for monitor in list(self._monitors.values()):
+            monitor.join(end)
         if self.scheduler.running:  # after the thread that may just be resuming it
             self.scheduler.shutdown(wait=False)
         self._once(self.portal.recorder.flush, "series")
@@ -181,7 +181,7 @@ class Runner:
     # ---- clusters
 
     def _look_after_clusters(self) -> None:
-        """A keeper for each cluster while this process leads; looks at once when the table was changed here."""
+        """A monitor for each cluster while this process leads; looks at once when the table was changed here."""
         while not self.portal.stopping.is_set():
             self._once(self._keep_clusters, "clusters")
             self._replace_stuck_workers()
@@ -195,16 +195,16 @@ class Runner:
         self.portal.dispatcher.share = max(1, workers - max(1, workers // 4)) if len(everything) > 1 else None
         self.portal.dispatcher.shared = tenancy.several()
         rows = {cluster.id: cluster for cluster in everything} if self.leading else {}
-        for cluster_id, keeper in list(self._keepers.items()):
+        for cluster_id, monitor in list(self._monitors.items()):
             row = rows.get(cluster_id)
-            if row is None or row.revision != keeper.revision:
-                keeper.stop()
-                del self._keepers[cluster_id]
+            if row is None or row.revision != monitor.revision:
+                monitor.stop()
+                del self._monitors[cluster_id]
             else:
-                keeper.check_deadline()
-        for cluster_id in rows.keys() - self._keepers.keys():
-            self._keepers[cluster_id] = Keeper(self.portal, self.context, rows[cluster_id])
-            self._keepers[cluster_id].start()
+                monitor.check_deadline()
+        for cluster_id in rows.keys() - self._monitors.keys():
+            self._monitors[cluster_id] = ClusterMonitor(self.portal, self.context, rows[cluster_id])
+            self._monitors[cluster_id].start()
         paused = {cluster.id for cluster in known if cluster.paused_at is not None}
         if self.leading and self._paused - paused:
             sync.resync_once(self.portal)

@@ -1,11 +1,15 @@
-"""What the passes over one instance cost in statements and in calls to its runtime: figures that may fall, and never rise."""
+"""What a create and the passes over one instance cost in statements and in calls to its runtime: figures that never rise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.services.fleet import instances
+from clawportal.services.fleet.instances import NewInstance
 from clawportal.services.reconcile import converge
 from tests.core.conftest import Memory
+from tests.core.world import World
 
 MOST: dict[str, tuple[int, dict[str, int]]] = {
     "create": (69, {"inspect": 1, "check": 1, "apply": 1}),
@@ -49,3 +53,17 @@ def test_a_life_costs_no_more_than_it_did(make_memory: Callable[..., Memory]) ->
         most, allowed = MOST[what]
         assert calls == allowed, what
         assert statements <= most, what
+
+
+def test_a_create_looks_up_where_to_once(still: World) -> None:
+    with still.context() as portal:
+        wanted = NewInstance(name="once", adapter="echo")
+        assert instances.check_new(portal, SYSTEM, wanted) == []
+        with still.statements() as told:
+            instances.create(portal, SYSTEM, wanted)
+    asked = {
+        "the project": sum("JOIN tenant" in text and "ORDER BY tenant.name, project.name" in text for text in told),
+        "the clusters": sum("FROM cluster" in text and "cordoned" in text for text in told),
+        "the default cluster": sum(text.startswith("SELECT tenant.default_cluster_id") for text in told),
+    }
+    assert asked == dict.fromkeys(asked, 1), told

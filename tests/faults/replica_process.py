@@ -22,7 +22,7 @@ def main() -> None:
     for line in sys.stdin:
         method, positional, named = json.loads(line)
         if method == "keeps":  # the clusters that are watched from here
-            answer: Any = sorted(keeper.name for keeper in runner._keepers.values() if not keeper.stopped())
+            answer: Any = sorted(monitor.name for monitor in runner._monitors.values() if not monitor.stopped())
         else:
             answer = getattr(world, method)(*positional, **named)
         print(json.dumps(answer if isinstance(answer, (str, int, list, type(None))) else str(answer)), flush=True)

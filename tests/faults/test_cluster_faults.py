@@ -144,7 +144,7 @@ def test_a_paused_cluster_is_left_alone(memory: Memory) -> None:
     memory.world.quiet()
     with memory.world.context() as portal:
         clusters.pause(portal, SYSTEM, row(memory.world, "memory").id)
-    eventually(lambda: not [t for t in threading.enumerate() if t.name == "round-memory"], "its keeper ended")
+    eventually(lambda: not [t for t in threading.enumerate() if t.name == "round-memory"], "its monitor ended")
     memory.runtime.exit(one, 1)
     memory.world.press("restart", one)
     calls = memory.runtime.calls.total()

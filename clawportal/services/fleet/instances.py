@@ -17,7 +17,6 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, not_,
 from clawportal import clock, origin, paging, validation
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.core_permissions import INSTANCE_DELETE, INSTANCE_KILL, INSTANCE_OPERATE, INSTANCE_READ, INSTANCE_UPDATE
-from clawportal.contracts.layers import NOTHING
 from clawportal.contracts.permissions import Actor, Grant, Permission, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import UTCDateTime, db, transaction
@@ -37,11 +36,11 @@ from clawportal.lifecycle import CRASH_LOOP_AFTER, PRIORITIES, Desired, Phase
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.audit import refusals, trail
-from clawportal.services.clusters import clusters
 from clawportal.services.configuration import catalog, console_settings, layers, secrets
 from clawportal.services.events import event_log
-from clawportal.services.fleet import admission, labels, operations, plans, quotas
+from clawportal.services.fleet import admission, labels, operations, placement, plans, quotas
 from clawportal.services.fleet.labels import Term
+from clawportal.services.fleet.placement import Placement
 from clawportal.services.rights import access
 from clawportal.services.system import disk_guard
 from clawportal.services.tenancy import tenancy
@@ -320,40 +319,41 @@ def find(actor: Actor, name_or_id: str) -> Instance:
 
 def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldError]:
     """Everything that would be wrong with a create; for forms that are checked while one types."""
-    accepted, errors = _check_new(portal, actor, wanted)
-    errors = errors + refused_new(portal, actor, wanted)
+    placed = placement.resolve(actor, wanted.project, wanted.cluster)
+    accepted, errors = _check_new(portal, wanted, placed)
+    errors = errors + _refused_new(portal, actor, wanted, placed)
     if errors or accepted is None:
         return errors
-    project = tenancy.project_for_create(actor, wanted.project)
-    cluster = clusters.for_create(project.tenant_id, wanted.cluster, tenancy.default_cluster(project.tenant_id))
-    return admission.preview(portal, actor, "instance.create", _row(actor, wanted, accepted, project, cluster.id))
+    return admission.preview(portal, actor, "instance.create", _row(actor, wanted, accepted, *placed.settled()))
 
 
-def _check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> tuple[catalog.Wanted | None, list[FieldError]]:
-    layer, known = _laid(actor, wanted.project)
+def _check_new(portal: Portal, wanted: NewInstance, placed: Placement) -> tuple[catalog.Wanted | None, list[FieldError]]:
     accepted, errors = catalog.check(
         portal, adapter=wanted.adapter, version=wanted.version, spec=wanted.spec, secret_values=wanted.secrets,
-        known_secrets=known, lay=layer,
+        known_secrets=placed.shared_secrets, lay=placed.lay,
     )  # fmt: skip
     errors = catalog.check_name(wanted.name) + check_labels(wanted.labels) + errors
-    try:
-        project = tenancy.project_for_create(actor, wanted.project)
-    except Invalid as problem:
-        return accepted, errors + list(problem.errors)
-    if _name_taken(project.tenant_id, wanted.name):
+    if placed.project is not None:
+        errors += _check_tenant(placed.project.tenant_id, wanted, accepted)
+    if placed.cluster is not None and accepted is not None:
+        errors += plans.check_place(placed.cluster, accepted.adapter, accepted.version, accepted.spec)
+    return accepted, errors + list(placed.errors)
+
+
+def _check_tenant(tenant_id: str, wanted: NewInstance, accepted: catalog.Wanted | None) -> list[FieldError]:
+    errors = []
+    if _name_taken(tenant_id, wanted.name):
         errors.append(FieldError("name", f"There is already an instance named {wanted.name}. Choose another name.", "taken"))
-    if accepted is not None:
-        errors += tenancy.check_allowed(project.tenant_id, accepted.adapter.kind, accepted.version)
-    return accepted, errors + _check_place(project, wanted, accepted)
+    return errors + (tenancy.check_allowed(tenant_id, accepted.adapter.kind, accepted.version) if accepted is not None else [])
 
 
-def refused_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldError]:
+def _refused_new(portal: Portal, actor: Actor, wanted: NewInstance, placed: Placement) -> list[FieldError]:
     """Settings that the actor may not set so in the project that is meant; what cannot be found is told elsewhere."""
-    try:
-        project, adapter = tenancy.project_for_create(actor, wanted.project), portal.registry.adapter(wanted.adapter)
-    except Problem:
+    adapter = portal.registry.adapters.get(wanted.adapter)
+    if placed.project is None or adapter is None:
         return []
-    return _beyond(actor, access.scope_of(project), adapter, wanted.version or catalog.default_version(adapter), wanted.spec)
+    version = wanted.version or catalog.default_version(adapter)
+    return _beyond(actor, access.scope_of(placed.project), adapter, version, wanted.spec)
 
 
 def refused_change(portal: Portal, actor: Actor, instance: Instance, change: InstanceChange) -> list[FieldError]:
@@ -374,39 +374,9 @@ def _beyond(
     return console_settings.refused(actor, scope, adapter.settings_model(version), settings, before)
 
 
-def _insist_on_console(errors: Sequence[FieldError]) -> None:
+def _require_console(errors: Sequence[FieldError]) -> None:
     if errors:
         raise SettingForbidden(errors[0].message, errors=errors)
-
-
-def _check_place(project: Project, wanted: NewInstance, accepted: catalog.Wanted | None) -> list[FieldError]:
-    """Whether there is a cluster for it, and one where it can run."""
-    try:
-        cluster = clusters.for_create(project.tenant_id, wanted.cluster, tenancy.default_cluster(project.tenant_id))
-    except Invalid as problem:
-        return list(problem.errors)
-    return plans.check_place(cluster, accepted.adapter, accepted.version, accepted.spec) if accepted is not None else []
-
-
-Lay = Callable[[Adapter, str, Mapping[str, Any]], Mapping[str, Any]]
-
-
-def _laid(actor: Actor, project: str | None) -> tuple[Lay | None, list[str]]:
-    """What the organisation of a project says of its claws; nothing where there is no such project, which is told elsewhere."""
-    try:
-        tenant_id = tenancy.project_for_create(actor, project).tenant_id
-    except Problem:
-        return None, []
-    return _lay_of(tenant_id)
-
-
-def _lay_of(tenant_id: str) -> tuple[Lay | None, list[str]]:
-    """How to lay the layer of a tenant over a spec, and the names of the secrets that come with it."""
-    layer = layers.of(tenant_id)
-    if layer == NOTHING:
-        return None, []
-    known = [catalog.MODEL_KEY] if layers.keeps_key(tenant_id) else []
-    return lambda adapter, version, spec: layers.effective(layer, adapter, version, spec).spec, known
 
 
 def _name_taken(tenant_id: str, name: str) -> bool:
@@ -420,11 +390,12 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
         if key and (earlier := _earlier(actor, key, request_hash)):
             return earlier
         disk_guard.ensure(portal)
-        accepted, errors = _check_new(portal, actor, wanted)
+        placed = placement.resolve(actor, wanted.project, wanted.cluster, hold=True)
+        accepted, errors = _check_new(portal, wanted, placed)
         if errors or accepted is None:
             raise Invalid("The instance was not created: " + _summary(errors), errors=errors)
-        _insist_on_console(refused_new(portal, actor, wanted))
-        instance = _insert(portal, actor, wanted, accepted)
+        _require_console(_refused_new(portal, actor, wanted, placed))
+        instance = _insert(portal, actor, wanted, accepted, placed)
         catalog.note(instance, accepted)
         if key:
             db.session.add(IdempotencyKey(actor_id=actor.id, key=key, request_hash=request_hash, object_id=instance.id))
@@ -447,11 +418,8 @@ def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
     return access.get_or_404(Instance, row.object_id, actor, INSTANCE_READ)
 
 
-def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog.Wanted) -> Instance:
-    project = tenancy.project_for_create(actor, wanted.project)
-    default_cluster = tenancy.hold(project)
-    cluster = clusters.for_create(project.tenant_id, wanted.cluster, default_cluster)
-    instance = _row(actor, wanted, accepted, project, cluster.id)
+def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog.Wanted, placed: Placement) -> Instance:
+    instance = _row(actor, wanted, accepted, *placed.settled())
     db.session.add(instance)
     db.session.flush()
     secrets.store(portal, instance.id, accepted.secrets, go_to=layers.destinations_of(portal, instance))
@@ -462,11 +430,11 @@ def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog
     return instance
 
 
-def _row(actor: Actor, wanted: NewInstance, accepted: catalog.Wanted, project: Project, cluster_id: str) -> Instance:
+def _row(actor: Actor, wanted: NewInstance, accepted: catalog.Wanted, project: Project, cluster: Cluster) -> Instance:
     return Instance(
         tenant_id=project.tenant_id,
         project_id=project.id,
-        cluster_id=cluster_id,
+        cluster_id=cluster.id,
         name=wanted.name,
         labels=dict(wanted.labels),
         adapter=accepted.adapter.kind,
@@ -498,7 +466,7 @@ def check_change_by(portal: Portal, actor: Actor, instance: Instance, change: In
 def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> tuple[catalog.Wanted | None, list[FieldError]]:
     if instance.foreign_id:
         return _check_foreign_change(portal, instance, change)
-    layer, known = _lay_of(instance.tenant_id)
+    layer, known = placement.shared_configuration(instance.tenant_id)
     accepted, errors = catalog.check(
         portal,
         adapter=instance.adapter,
@@ -557,7 +525,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         accepted, errors = check_change(portal, instance, change)
         if errors or accepted is None:
             raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
-        _insist_on_console(refused_change(portal, actor, instance, change))
+        _require_console(refused_change(portal, actor, instance, change))
         action = "version" if accepted.version != instance.version else ""
         layers.note_destinations(portal, instance)
         catalog.note(instance, accepted)
