@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 from sqlalchemy import delete, select
 
@@ -32,27 +32,40 @@ def ensure(portal: Portal, runtime: Runtime, cluster_id: str, instance_id: str, 
     have = allocated(instance_id)
     if all(spec.name in have for spec in specs):
         return have
-    with transaction():
-        clusters.lock(cluster_id)
-        taken = set(db.session.scalars(select(PortAllocation.port).where(PortAllocation.cluster_id == cluster_id)))
-        for spec in specs:
-            if spec.name not in have:
-                have[spec.name] = _free(portal, runtime, taken)
-                taken.add(have[spec.name])
-                db.session.add(
-                    PortAllocation(cluster_id=cluster_id, port=have[spec.name], instance_id=instance_id, name=spec.name)
-                )
+    missing = [spec.name for spec in specs if spec.name not in have]
+    free = _free(portal, runtime)
+    while missing:
+        offered = list(islice(free, len(missing)))  # looked for before the transaction: a machine may be far away
+        if not offered:
+            raise _none_left(portal)
+        given = _give(cluster_id, instance_id, missing, offered)
+        have |= given
+        missing = [name for name in missing if name not in given]
     return have
 
 
-def _free(portal: Portal, runtime: Runtime, taken: set[int]) -> int:
+def _give(cluster_id: str, instance_id: str, names: Sequence[str], offered: Sequence[int]) -> dict[str, int]:
+    """Gives those of the offered ports that no other instance has; returns what was given to which name."""
+    with transaction():
+        clusters.lock(cluster_id)
+        taken = set(db.session.scalars(select(PortAllocation.port).where(PortAllocation.cluster_id == cluster_id)))
+        given = dict(zip(names, (port for port in offered if port not in taken), strict=False))
+        for name, port in given.items():
+            db.session.add(PortAllocation(cluster_id=cluster_id, port=port, instance_id=instance_id, name=name))
+    return given
+
+
+def _free(portal: Portal, runtime: Runtime) -> Iterator[int]:
+    """Ports on which nobody listens."""
     first, last = portal.settings.port_bounds
     # from a random point: two portals on one machine, each with its own table, then seldom meet
     start = random.randint(first, last)
-    for port in chain(range(start, last + 1), range(first, start)):
-        if port not in taken and runtime.port_free(port):
-            return port
-    raise GiveUp(
+    return (port for port in chain(range(start, last + 1), range(first, start)) if runtime.port_free(port))
+
+
+def _none_left(portal: Portal) -> GiveUp:
+    first, last = portal.settings.port_bounds
+    return GiveUp(
         "NoFreePort",
         f"All ports from {first} to {last} are taken.",
         "Delete instances that are not needed, or widen CLAWPORTAL_PORT_RANGE and restart the portal.",
