@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -66,13 +67,46 @@ def rights_table() -> str:
 
 
 def rights_page() -> str:
-    """The page is written by hand; only its tables come from the code."""
-    text = (FOLDER / "rights.md").read_text(encoding="utf-8")
-    for name, table in {"roles": roles_table(), "rights": rights_table()}.items():
-        start, end = f"<!-- generated: {name} -->\n", f"<!-- /generated: {name} -->"
-        text = re.sub(
-            f"{start}.*?{end}", lambda _found, table=table, start=start, end=end: f"{start}{table}\n{end}", text, flags=re.S
-        )
+    return _filled("rights.md", {"roles": roles_table(), "rights": rights_table()})
+
+
+def capabilities_picture() -> str:
+    """Which capability imports from which, without what follows from other lines."""
+    root = FOLDER.parent / "clawportal" / "services"
+    uses: dict[str, set[str]] = {folder.name: set() for folder in sorted(root.iterdir()) if (folder / "__init__.py").exists()}
+    for name, found in uses.items():
+        for file in (root / name).rglob("*.py"):
+            found |= _imported(file) & (uses.keys() - {name})
+    lines = [f"  {name} --> {other}" for name in uses for other in sorted(uses[name]) if not _follows(uses, name, other)]
+    return "\n".join(["```mermaid", "graph TD", *lines, "```"])
+
+
+def _imported(file: Path) -> set[str]:
+    """The capabilities that a module imports from."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    named = (node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return {name.split(".")[2] for name in named if name.startswith("clawportal.services.")}
+
+
+def _follows(uses: dict[str, set[str]], name: str, other: str) -> bool:
+    """Whether one leads to the other over a third."""
+    reached, open_ = set[str](), uses[name] - {other}
+    while open_:
+        reached |= open_
+        open_ = {further for one in open_ for further in uses[one]} - reached
+    return other in reached
+
+
+def architecture_page() -> str:
+    return _filled("architecture.md", {"capabilities": capabilities_picture()})
+
+
+def _filled(name: str, parts: dict[str, str]) -> str:
+    """A page that is written by hand; only the parts between marks come from the code."""
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    for part, found in parts.items():
+        start, end = f"<!-- generated: {part} -->\n", f"<!-- /generated: {part} -->"
+        text = re.sub(f"{start}.*?{end}", lambda _, found=found, start=start, end=end: f"{start}{found}\n{end}", text, flags=re.S)
     return text
 
 
@@ -91,6 +125,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "openapi.json": openapi_document(),
         FOLDER / "rights.md": rights_page(),
         FOLDER / "conformance.md": conformance_page(),
+        FOLDER / "architecture.md": architecture_page(),
     }
 
 

@@ -23,7 +23,7 @@ def _generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "openapi.json", "rights.md", "conformance.md"])
+@pytest.mark.parametrize("name", ["settings.md", "openapi.json", "rights.md", "conformance.md", "architecture.md"])
 def test_generated_document_is_fresh(name: str) -> None:
     pages = {file.name: text for file, text in _generator().pages().items()}
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages[name], "run `make docs`"
@@ -39,7 +39,9 @@ def test_the_conformance_table_knows_every_behaviour() -> None:
     assert "process" in found
 
 
-@pytest.mark.parametrize("document", ["README.md", "plugins/README.md", "bench/README.md", "docs/rights.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "plugins/README.md", "bench/README.md", "docs/rights.md", "docs/architecture.md"]
+)
 def test_links_to_files_lead_somewhere(document: str) -> None:
     file = ROOT / document
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", file.read_text(encoding="utf-8"))
