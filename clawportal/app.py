@@ -35,13 +35,23 @@ if TYPE_CHECKING:
     from clawportal.pluginmanager import Registry
     from clawportal.web.pages import Page
 
+
+class UnfinishedRestore(Exception):
+    """The data folder is only half there; the message says what to do."""
+
+
 MAX_BODY = 4 * 1024 * 1024
 KEYRING_FILE = paths.KEYRING_FILE
 
 
-def create_app(settings: Settings | None = None) -> Flask:
-    """The portal as a WSGI application. Its tables must exist: `clawportal db upgrade` makes them, and `serve` sees to it."""
+def create_app(settings: Settings | None = None, *, restoring: bool = False) -> Flask:
+    """The portal as a WSGI application. Its tables must exist: `clawportal db upgrade` makes them, and `serve` sees to it.
+
+    `restoring`: by the restore that is under way in its data folder, where nobody else may begin.
+    """
     settings = settings or Settings()
+    if not restoring and (unfinished := paths.unfinished_restore(settings.data_dir)):
+        raise UnfinishedRestore(unfinished)
     log.configure(settings.log_level, settings.log_format)
     _private_folder(settings.data_dir)
     DiskRoom(settings.data_dir, settings.reserve_mib << 20).make_way()  # what was killed on a full disk starts all the same

@@ -8,6 +8,8 @@ from pathlib import Path
 
 KEYRING_FILE = "keys/keyring.json"
 """In the data folder: the keys that secrets are sealed with."""
+UNFINISHED_RESTORE = "restore-unfinished.json"
+"""In the data folder while a restore is under way: no portal starts there until it is done."""
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -32,3 +34,13 @@ def add_bundled_plugins() -> None:
     folder = _PACKAGE.parent / "plugins"
     if folder.is_dir() and str(folder) not in sys.path:
         sys.path.append(str(folder))
+
+
+def unfinished_restore(data_dir: Path) -> str:
+    """Why no portal can start there; empty where no restore was interrupted."""
+    if not (data_dir / UNFINISHED_RESTORE).exists():
+        return ""
+    return (
+        f"A restore into {data_dir} is under way or was interrupted. Run `clawportal restore` again, which begins anew; or empty "
+        "the folder and the database."
+    )

@@ -20,7 +20,7 @@ LOW_DISK = 2 * 1024**3
 def examine(settings: Settings) -> list[DoctorResult]:
     """All findings; a check that fails by itself is a finding too."""
     findings: list[DoctorResult] = []
-    for check in (_folder, _disk, _keys, _tables, _audit, _address, _proxies, _plugins, _clusters):
+    for check in (_folder, _disk, _keys, _tables, _audit, _backups, _address, _proxies, _plugins, _clusters):
         try:
             findings += check(settings)
         except Exception as error:
@@ -118,6 +118,26 @@ def _audit(settings: Settings) -> Iterator[DoctorResult]:
     hours = found.get("ahead", 0.0) / 3600
     went = f"{hours:.0f} hours further than this portal saw pass; nothing is deleted" if hours else "as this portal saw time pass"
     yield DoctorResult("clock", not hours, went, "Correct the clock; or, if it is right, run: clawportal audit confirm-clock")
+
+
+def _backups(settings: Settings) -> Iterator[DoctorResult]:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from clawportal.services.backup import making
+
+    if not settings.database_url and not (settings.data_dir / "clawportal.db").exists():
+        return
+    engine = create_engine(settings.database_address)
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(text("SELECT value FROM portal_setting WHERE name = :name"), {"name": making.LAST_BACKUP})
+            value = found.scalar()
+    except SQLAlchemyError:
+        return  # told by the look at the tables
+    finally:
+        engine.dispose()
+    yield DoctorResult("backup", *making.judged(json.loads(value) if isinstance(value, str) else value))
 
 
 def _address(settings: Settings) -> Iterator[DoctorResult]:

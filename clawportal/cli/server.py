@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import audit, keys, oidc, startup_errors
+from clawportal.cli import audit, backup, keys, oidc, startup_errors
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -115,6 +115,7 @@ def _account() -> str:
 cli.add_command(audit.commands(_portal))
 cli.add_command(oidc.commands(_portal))
 cli.add_command(keys.commands(_portal, _keyring_file))
+cli.add_command(backup.commands(_portal, lambda: _existing().data_dir))
 
 
 @cli.command()
@@ -204,6 +205,33 @@ def downgrade(revision: str) -> None:
     folder = _migrate(app)
     with app.app_context():
         run(directory=folder, revision=revision)
+
+
+@contextmanager
+def _restored(settings: Settings) -> Iterator[Any]:
+    """The portal of a restore that is under way, with the tables of this version."""
+    from flask_migrate import upgrade as run
+
+    from clawportal import origin
+    from clawportal.app import create_app, stop_jobs
+
+    app = create_app(settings, restoring=True)
+    folder = _migrate(app)
+    with app.app_context(), origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")):
+        run(directory=folder)
+        try:
+            yield app.extensions["clawportal"]
+        finally:
+            stop_jobs(app)
+
+
+def _known_revisions() -> set[str]:
+    from clawportal.cli import serving
+
+    return serving.revisions()
+
+
+cli.add_command(backup.restore_command(_settings, _restored, _known_revisions))
 
 
 @db.command()

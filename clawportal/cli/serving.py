@@ -36,6 +36,8 @@ def serve(settings: Settings) -> NoReturn:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     DiskRoom(settings.data_dir, settings.reserve_mib << 20).make_way()
     _lock(settings.data_dir)
+    if unfinished := paths.unfinished_restore(settings.data_dir):
+        raise Unusable(unfinished)
     _check_keys(settings)
     _may_listen(settings)
     if not _tables_ready(settings):
@@ -116,12 +118,21 @@ def _tables_ready(settings: Settings) -> bool:
     return version is not None and version[0] == newest_revision() and users[0] > 0
 
 
+def revisions() -> set[str]:
+    """All that the tables of a portal may be at."""
+    found = (re.search(r"^revision = ['\"](\w+)['\"]", text, re.MULTILINE) for text in _migrations())
+    return {one[1] for one in found if one}
+
+
+def _migrations() -> list[str]:
+    return [file.read_text() for file in (paths.resource("migrations") / "versions").glob("*.py")]
+
+
 def newest_revision() -> str:
     """The head of the migrations: the one that no other follows."""
-    texts = [file.read_text() for file in (paths.resource("migrations") / "versions").glob("*.py")]
-    revisions = {found[1] for text in texts if (found := re.search(r"^revision = ['\"](\w+)['\"]", text, re.MULTILINE))}
+    texts = _migrations()
     followed = {found[1] for text in texts if (found := re.search(r"^down_revision = ['\"](\w+)['\"]", text, re.MULTILINE))}
-    heads = revisions - followed
+    heads = revisions() - followed
     if len(heads) != 1:
         raise click.ClickException(f"The migrations have {len(heads)} ends; there must be one. Install clawportal again.")
     return heads.pop()

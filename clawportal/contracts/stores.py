@@ -18,3 +18,10 @@ class FileStore(Protocol):
     def open(self, key: str) -> Iterator[bytes]: ...
     def delete(self, key: str) -> None: ...
     def keys(self, prefix: str = "") -> Iterator[str]: ...
+
+
+@runtime_checkable
+class KeepsInDataFolder(FileStore, Protocol):
+    """What a store may say besides: its files lie in the data folder, so that a backup of the portal takes them along."""
+
+    in_data_folder: bool

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from clawportal.contracts.stores import FileStore
+from clawportal.contracts.stores import FileStore, KeepsInDataFolder
 
 __all__ = [
     "FileStore",
+    "KeepsInDataFolder",
 ]

@@ -52,6 +52,7 @@ _WORDS = {
     "portal.practice_model": _l("Switch the practice model"), "audit.export": _l("Export the audit"),
     "audit.acknowledge": _l("Acknowledge a break of the audit"),
     "audit.confirm_clock": _l("Confirm the clock"), "keys.rotate": _l("Rotate the keys"),
+    "backup.create": _l("Make a backup"), "backup.restore": _l("Restore from a backup"),
     "many": _l("Many different attempts"),
 }  # fmt: skip
 

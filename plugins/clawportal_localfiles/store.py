@@ -23,6 +23,7 @@ class LocalFiles:
     """See `contracts.stores.FileStore`. Keys: letters, digits and `._@+=,-`, parts separated by `/`, none starting with a dot."""
 
     kind = "local"
+    in_data_folder = True
 
     def __init__(self, data_dir: str) -> None:
         self.root = Path(data_dir) / "files"

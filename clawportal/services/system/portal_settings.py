@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import delete
+
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.models import PortalSetting
@@ -25,3 +27,8 @@ def write(name: str, value: Any) -> None:
             row = PortalSetting(name=name)
             db.session.add(row)
         row.value, row.updated_at = value, clock.now()
+
+
+def forget(name: str) -> None:
+    with transaction():
+        db.session.execute(delete(PortalSetting).where(PortalSetting.name == name))
