@@ -12,7 +12,7 @@ WORKERS ?= 3
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: run test prove lint format bench docs screenshots translations lock clean
+.PHONY: run test prove lint format bench binary docs screenshots translations lock clean
 
 run: $(VENV)/.run
 	$(VENV)/bin/clawportal --data-dir "$(DATA)" serve --port $(PORT)
@@ -47,6 +47,10 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(PY) -m bench $(ARGS)
 
+# the portal as one file, in dist/
+binary: $(VENV)/.binary
+	$(PY) deploy/binary/build.py dist
+
 # settings, OpenAPI and other documents that are generated from the code
 docs: $(VENV)/.dev
 	$(PY) docs/generate.py
@@ -74,6 +78,10 @@ $(VENV)/.dev: pyproject.toml .ci/constraints.txt .ci/venv
 	.ci/venv $(VENV)
 	$(VENV)/bin/pip install -q -c .ci/constraints.txt -e . --group dev
 	touch $@ $(VENV)/.run
+
+$(VENV)/.binary: $(VENV)/.dev
+	$(VENV)/bin/pip install -q -c .ci/constraints.txt --group binary
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

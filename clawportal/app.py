@@ -87,7 +87,7 @@ def _secret_files(settings: Settings) -> list[Path]:
 
 
 def _portal(settings: Settings) -> Portal:
-    registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
+    registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders)
     ring = _ring(settings)
     connections = Connections(registry, settings.data_dir, installer_environment(settings), _secret_files(settings))
     return Portal(settings, registry, ring, connections)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,11 @@ KEYRING_FILE = "keys/keyring.json"
 """In the data folder: the keys that secrets are sealed with."""
 UNFINISHED_RESTORE = "restore-unfinished.json"
 """In the data folder while a restore is under way: no portal starts there until it is done."""
+
+RUN_MODULE, RUN_FILE = "--run-module", "--run-file"
+"""First argument of a program of one file that is to run one of `MODULES`, or a file of Python that it brought along."""
+MODULES = ("clawportal.cli.server", "clawportal.cli.master")
+"""Programs that the portal starts of itself."""
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -22,10 +28,30 @@ def resource(name: str) -> Path:
     raise FileNotFoundError(f"{name}/ is missing beside {_PACKAGE}: the installation is incomplete, install clawportal again")
 
 
+def frozen() -> bool:
+    """Whether this is the portal of one file: then `sys.executable` is no Python."""
+    return bool(getattr(sys, "frozen", False))
+
+
+def program(module: str, *words: str) -> list[str]:
+    """The command that runs one of `MODULES`."""
+    return [sys.executable, RUN_MODULE if frozen() else "-m", module, *words]
+
+
+def script(file: Path) -> list[str]:
+    """The command that runs a file of this installation with the portal's own Python, and nothing of its environment."""
+    return [sys.executable, RUN_FILE if frozen() else "-I", str(file)]
+
+
+def script_environment() -> dict[str, str]:
+    """What `script` needs of the portal's environment: where a program of one file has unpacked itself."""
+    return {name: value for name, value in os.environ.items() if frozen() and name.startswith("_PYI_")}
+
+
 def command(data_dir: Path, *words: str) -> str:
     """A line for a shell that runs `clawportal` on this portal, whatever the search path and the folder."""
     beside = Path(sys.executable).parent / "clawportal"
-    program = [str(beside)] if beside.exists() else [sys.executable, "-m", "clawportal.cli.server"]
+    program = [sys.executable] if frozen() else [str(beside)] if beside.exists() else [sys.executable, "-m", MODULES[0]]
     return shlex.join([*program, "--data-dir", str(data_dir), *words])
 
 

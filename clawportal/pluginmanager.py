@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -244,10 +245,11 @@ class _Unusable(Exception):
         self.plugin, self.message = plugin, message
 
 
-def load(names: Iterable[str] = (), data_dir: str = "") -> Registry:
-    """Import and register the plugins: those named, or the bundled and all installed ones. PluginError for a bundled plugin that
-    is broken, and for a name that nobody knows."""
+def load(names: Iterable[str] = (), data_dir: str = "", folders: Iterable[Path] = ()) -> Registry:
+    """Import and register the plugins: those named, or the bundled and all installed ones, also in these folders. PluginError for
+    a bundled plugin that is broken, for a name that nobody knows, and for a folder that does not exist."""
     paths.add_bundled_plugins()
+    _look_into(folders)
     registry = Registry(data_dir)
     points = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
     for name in dict.fromkeys(names) or (*BUNDLED, *sorted(set(points) - set(BUNDLED))):
@@ -258,6 +260,15 @@ def load(names: Iterable[str] = (), data_dir: str = "") -> Registry:
     registry.settle()
     registry.plugins[:] = [_info(registry, name, module, points.get(name)) for name, module in registry.modules()]
     return registry
+
+
+def _look_into(folders: Iterable[Path]) -> None:
+    """After all else: a plugin replaces no module of the portal or of what it uses."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise PluginError(f"CLAWPORTAL_PLUGIN_PATH names {folder}, which is no folder.")
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
 
 
 def unload(registry: Registry, name: str) -> None:

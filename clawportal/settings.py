@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     plugins: str = Field(
         "", description="Comma-separated names of the plugins to load. Empty: the bundled ones and all that are installed."
     )
+    plugin_path: str = Field(
+        "",
+        description="Folders with further plugins, with colons between: what `pip install --target FOLDER` put there is found "
+        "like an installed one. For the portal of one file, and where nothing can be installed. Nobody else may write there.",
+    )
     log_level: str = Field("info", description="Of debug, info, warning, error.")
     log_format: str = Field("text", description="text for people, json for a log collector.")
     jobs: bool = Field(True, description="Whether this process runs background work. Off for a process that only serves pages.")
@@ -268,6 +273,10 @@ class Settings(BaseSettings):
     @property
     def plugin_names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.plugins.split(",") if name.strip())
+
+    @property
+    def plugin_folders(self) -> tuple[Path, ...]:
+        return tuple(Path(name).expanduser() for name in self.plugin_path.split(":") if name.strip())
 
     @classmethod
     def settings_customise_sources(

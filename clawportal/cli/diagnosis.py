@@ -169,7 +169,7 @@ def _plugins(settings: Settings) -> Iterator[DoctorResult]:
     from clawportal import pluginmanager
 
     try:
-        registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
+        registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders)
     except pluginmanager.PluginError as error:
         yield DoctorResult("plugins", False, str(error))
         return

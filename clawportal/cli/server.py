@@ -36,7 +36,7 @@ class Commands(click.Group):
 
         settings = _settings()
         try:
-            registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir))
+            registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders)
         except pluginmanager.PluginError as error:
             raise click.ClickException(str(error)) from error
         registry.call("register_commands", cli=self)
@@ -326,7 +326,7 @@ def plugins() -> None:
     from clawportal import pluginmanager
 
     settings = _settings()
-    for plugin in pluginmanager.load(settings.plugin_names, str(settings.data_dir)).plugins:
+    for plugin in pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders).plugins:
         origin = "bundled" if plugin.bundled else "installed"
         click.echo(f"{plugin.name:28} {plugin.version:10} {origin:10} {', '.join(plugin.hooks)}")
 

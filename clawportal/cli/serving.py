@@ -51,7 +51,7 @@ def serve(settings: Settings) -> NoReturn:
         "hops": settings.trusted_proxies,
         "exclusive": settings.database.startswith("sqlite"),
     }
-    os.execv(sys.executable, [sys.executable, "-m", "clawportal.cli.master", json.dumps(plan)])
+    os.execv(sys.executable, paths.program("clawportal.cli.master", json.dumps(plan)))
 
 
 def _may_listen(settings: Settings) -> None:
@@ -139,7 +139,7 @@ def newest_revision() -> str:
 
 
 def _prepare() -> None:
-    done = subprocess.run([sys.executable, "-m", "clawportal.cli.server", "db", "upgrade", "--first-start"], check=False)
+    done = subprocess.run(paths.program("clawportal.cli.server", "db", "upgrade", "--first-start"), check=False)
     if done.returncode == UNUSABLE:
         sys.exit(UNUSABLE)  # it said why
     if done.returncode:

@@ -14,13 +14,14 @@ import json
 import logging
 import selectors
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from clawportal import paths
 
 log = logging.getLogger(__name__)
 
@@ -185,8 +186,8 @@ class Evaluator:
 def _start() -> subprocess.Popen[bytes]:
     """Without the portal's environment, session and folder: nothing of the portal is there to be found."""
     return subprocess.Popen(
-        [sys.executable, "-I", str(_WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, start_new_session=True,
+        paths.script(_WORKER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **paths.script_environment()}, start_new_session=True,
     )  # fmt: skip
 
 

@@ -213,9 +213,10 @@ def _run(walls: Walls, method: Method, own: Own, targets: list[Target]) -> Trial
     place = own.folder / "tmp"
     wanted = [*targets, (OWN, "make", str(place))]
     safefiles.write(place, "targets.json", json.dumps(wanted).encode())
-    program = str(Path(__file__).with_name("attack.py"))
+    # the program travels, too: the portal's own files may be out of reach behind the wall
+    safefiles.write(place, "attack.py", Path(__file__).with_name("attack.py").read_bytes())
     outcome = guarded.run(
-        [launch.python(), "-I", "-S", program, str(place / "targets.json")], env={"HOME": str(place)}, cwd=place,
+        [launch.python(), "-I", "-S", str(place / "attack.py"), str(place / "targets.json")], env={"HOME": str(place)}, cwd=place,
         wall=walls.wall(own, method), timeout=_PATIENCE, lines=10_000,
     )  # fmt: skip
     tried = tuple(_told(line) for line in outcome.lines if line.startswith("{"))

@@ -37,9 +37,9 @@ Step = tuple[Any, ...]
 def software() -> tuple[str, ...]:
     """Folders of the system and of the Python that the portal and its virtual environments use, as real paths."""
     here = Path(os.path.realpath(launch.python()))
-    prefixes = {str(here.parents[1]), str(Path(__file__).parents[1])}
-    if not getattr(sys, "frozen", False):
-        prefixes |= {sys.prefix, sys.base_prefix}
+    prefixes = {str(here.parents[1])}
+    if not getattr(sys, "frozen", False):  # what a program of one file has unpacked is of no use to a claw
+        prefixes |= {str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix}
     wanted = {os.path.realpath(path) for path in (*_SYSTEM, *prefixes) if os.path.isdir(path)} - {"/"}
     return tuple(sorted(path for path in wanted if not any(path.startswith(f"{other}/") for other in wanted)))
 

@@ -56,6 +56,8 @@ class PortalProcess:
         self.first_password = ""
         self.through: tuple[str, ...] = ()
         """A program of Python, with its arguments, that starts the portal as somebody else."""
+        self.program: tuple[str, ...] = ()
+        """What is started instead of the portal of this checkout, such as one of a single file."""
         self._token = ""
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -79,10 +81,7 @@ class PortalProcess:
         begun = time.monotonic()
         command = [
             *self.before,
-            sys.executable,
-            *self.through,
-            "-m",
-            "clawportal.cli.server",
+            *(self.program or (sys.executable, *self.through, "-m", "clawportal.cli.server")),
             "--data-dir",
             str(self.folder),
             "serve",

@@ -1,0 +1,5 @@
+"""Where the portal of one file begins."""
+
+from clawportal.cli.binary import main
+
+main()
