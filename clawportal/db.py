@@ -185,6 +185,17 @@ def transaction() -> Iterator[AfterCommit]:
             log.exception("after the commit, %s failed", getattr(function, "__qualname__", function))
 
 
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """What this thread begins on a connection of its own begins as a writer does. For migrations; not with `transaction()`."""
+    with _write_lock:
+        before, _state.writing = _state.writing, True
+        try:
+            yield
+        finally:
+            _state.writing = before
+
+
 def changed_rows(statement: Executable) -> int:
     """Execute an UPDATE or DELETE and say how many rows it met."""
     return cast("CursorResult[Any]", db.session.execute(statement)).rowcount

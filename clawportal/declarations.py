@@ -54,6 +54,8 @@ def _problems(feature: Feature) -> Iterator[str]:
     yield from (
         f"permissions holds {one!r}; declare it with permission(...)." for one in feature.permissions if not _declared(one)
     )
+    if feature.models and feature.package and not feature.migrations:
+        yield "it has models without migrations; name the folder of its history, such as migrations."
     for name in MODULES:
         yield from (f"{name} names {one!r}, which is no module." for one in getattr(feature, name) if not _is(_MODULE, one))
     yield from (

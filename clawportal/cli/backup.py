@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,9 @@ def commands(portal: OpenPortal, data_dir: Callable[[], Path]) -> click.Group:
 
 
 def restore_command(
-    settings: Callable[[], Settings], upgraded: Callable[[Settings], AbstractContextManager[Any]], known: Callable[[], set[str]]
+    settings: Callable[[], Settings],
+    upgraded: Callable[[Settings], AbstractContextManager[Any]],
+    known: Callable[[], Mapping[str, set[str]]],
 ) -> click.Command:
     """With ways to the settings, to a portal whose tables have been brought up to this version, and to the versions it knows."""
 

@@ -69,24 +69,32 @@ def _keys(settings: Settings) -> Iterator[DoctorResult]:
 
 
 def _tables(settings: Settings) -> Iterator[DoctorResult]:
-    from sqlalchemy import create_engine, text
+    from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
-    from clawportal.cli.serving import newest_revision
+    from clawportal import histories
+    from clawportal.cli import database
+    from clawportal.services.system import legacy_tables, migrations
 
-    if not settings.database_url and not (settings.data_dir / "clawportal.db").exists():
+    if not settings.database_url and not settings.database_file.exists():
         yield DoctorResult("database", True, "will be made at the first start")
         return
     try:
         engine = create_engine(settings.database_address)
         with engine.connect() as connection:
-            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            found, old = migrations.versions_in(connection), legacy_tables.present(connection)
         engine.dispose()
     except SQLAlchemyError as error:
         yield DoctorResult("database", False, str(error).splitlines()[0], "Start the server, or correct CLAWPORTAL_DATABASE_URL.")
         return
-    fresh = version == newest_revision()
-    yield DoctorResult("database", fresh, f"tables at {version}", "Run: clawportal db upgrade")
+    known = histories.of(database.features_of(settings))
+    states = migrations.states(known, found)
+    told = ", ".join(f"{state.name} at {state.at or 'nothing'}" for state in states)
+    fresh = not old and all(state.fresh for state in states)
+    yield DoctorResult("database", fresh, f"tables of {told}", "Run: clawportal db upgrade")
+    kept = migrations.absent(known, found)
+    if kept:
+        yield DoctorResult("tables of absent plugins", True, f"{', '.join(kept)}: kept as they are until the plugin is back")
 
 
 def _audit(settings: Settings) -> Iterator[DoctorResult]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import audit, backup, keys, oidc, startup_errors
+from clawportal.cli import audit, backup, database, keys, oidc, startup_errors
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -116,6 +116,7 @@ cli.add_command(audit.commands(_portal))
 cli.add_command(oidc.commands(_portal))
 cli.add_command(keys.commands(_portal, _keyring_file))
 cli.add_command(backup.commands(_portal, lambda: _existing().data_dir))
+cli.add_command(database.commands(_app, _existing))
 
 
 @cli.command()
@@ -153,96 +154,31 @@ def worker() -> None:
     stop_jobs(app)
 
 
-@cli.group()
-def db() -> None:
-    """Look after the tables."""
-
-
-def _migrate(app: Flask) -> str:
-    from flask_migrate import Migrate
-
-    from clawportal import paths
-    from clawportal.db import db as database
-
-    folder = str(paths.resource("migrations"))
-    Migrate(app, database, directory=folder, render_as_batch=True)
-    return folder
-
-
-@db.command()
-@click.option("--first-start", is_flag=True, hidden=True, help="Also make the first user, and print the password.")
-def upgrade(first_start: bool) -> None:
-    """Bring the tables up to this version; makes them when there are none."""
-    from flask_migrate import upgrade as run
-
-    app = _app()
-    folder = _migrate(app)
-    with app.app_context():
-        run(directory=folder)
-        if first_start:
-            _first_start(app)
-
-
-def _first_start(app: Flask) -> None:
-    from clawportal.app import prepare_rows
-    from clawportal.services.identity import identity
-
-    prepare_rows()
-    password = identity.first_start(app.extensions["clawportal"])
-    if password is not None:
-        rule = "=" * 72
-        words = f"  Sign in as      admin\n  with password   {password}\n  It is shown this once. You will be asked to change it."
-        click.echo(f"\n{rule}\n{words}\n{rule}\n")
-
-
-@db.command()
-@click.argument("revision", default="-1")
-def downgrade(revision: str) -> None:
-    """Take the tables back to an earlier version (default: the one before)."""
-    from flask_migrate import downgrade as run
-
-    app = _app(_existing())
-    folder = _migrate(app)
-    with app.app_context():
-        run(directory=folder, revision=revision)
-
-
 @contextmanager
 def _restored(settings: Settings) -> Iterator[Any]:
     """The portal of a restore that is under way, with the tables of this version."""
-    from flask_migrate import upgrade as run
-
-    from clawportal import origin
+    from clawportal import histories, origin
     from clawportal.app import create_app, stop_jobs
+    from clawportal.services.system import migrations
 
     app = create_app(settings, restoring=True)
-    folder = _migrate(app)
+    portal = app.extensions["clawportal"]
     with app.app_context(), origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")):
-        run(directory=folder)
+        migrations.upgrade(histories.of(portal.registry.features))
         try:
-            yield app.extensions["clawportal"]
+            yield portal
         finally:
             stop_jobs(app)
 
 
-def _known_revisions() -> set[str]:
-    from clawportal.cli import serving
+def _known_revisions() -> dict[str, set[str]]:
+    from clawportal import histories
+    from clawportal.services.system import migrations
 
-    return serving.revisions()
+    return migrations.known_revisions(histories.of(database.features_of(_settings())))
 
 
 cli.add_command(backup.restore_command(_settings, _restored, _known_revisions))
-
-
-@db.command()
-def current() -> None:
-    """Show the version of the tables."""
-    from flask_migrate import current as run
-
-    app = _app(_existing())
-    folder = _migrate(app)
-    with app.app_context():
-        run(directory=folder, verbose=False)
 
 
 @cli.group()

@@ -10,19 +10,17 @@ import errno
 import fcntl
 import json
 import os
-import re
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from clawportal import client_addresses, paths
+from clawportal.cli import tables_ready
 from clawportal.cli.startup_errors import UNUSABLE, Unusable
 from clawportal.disk_reserve import DiskRoom
 from clawportal.settings import Settings
@@ -40,7 +38,7 @@ def serve(settings: Settings) -> NoReturn:
         raise Unusable(unfinished)
     _check_keys(settings)
     _may_listen(settings)
-    if not _tables_ready(settings):
+    if not tables_ready.ready(settings):
         _prepare()
     place = f"{client_addresses.bracketed(settings.host)}:{settings.port}"
     click.echo(f"clawportal listens on http://{place}   data: {settings.data_dir}   stop: Ctrl+C", err=True)
@@ -98,44 +96,10 @@ def _lock(folder: Path) -> None:
 def _check_keys(settings: Settings) -> None:
     """Here for SQLite, where nothing else would look before the server is up; otherwise making the tables does."""
     file = settings.data_dir / paths.KEYRING_FILE
-    if not file.exists() and _tables_ready(settings):
+    if not file.exists() and tables_ready.ready(settings):
         from clawportal.keyring import missing
 
         raise Unusable(str(missing(file)))
-
-
-def _tables_ready(settings: Settings) -> bool:
-    """Whether tables and first user are there, told without loading the portal. Only SQLite can be asked so cheaply."""
-    file = settings.data_dir / "clawportal.db"
-    if settings.database_url or not file.exists():
-        return False
-    try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
-            version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-            users = connection.execute("SELECT count(*) FROM user_account").fetchone()
-    except sqlite3.Error:
-        return False
-    return version is not None and version[0] == newest_revision() and users[0] > 0
-
-
-def revisions() -> set[str]:
-    """All that the tables of a portal may be at."""
-    found = (re.search(r"^revision = ['\"](\w+)['\"]", text, re.MULTILINE) for text in _migrations())
-    return {one[1] for one in found if one}
-
-
-def _migrations() -> list[str]:
-    return [file.read_text() for file in (paths.resource("migrations") / "versions").glob("*.py")]
-
-
-def newest_revision() -> str:
-    """The head of the migrations: the one that no other follows."""
-    texts = _migrations()
-    followed = {found[1] for text in texts if (found := re.search(r"^down_revision = ['\"](\w+)['\"]", text, re.MULTILINE))}
-    heads = revisions() - followed
-    if len(heads) != 1:
-        raise click.ClickException(f"The migrations have {len(heads)} ends; there must be one. Install clawportal again.")
-    return heads.pop()
 
 
 def _prepare() -> None:

@@ -48,7 +48,7 @@ def words_of(error: Exception) -> str:
         )
     if "SQLAlchemyError" in kind:
         return _database(error)
-    if {"KeyringError", "PluginError", "Unreadable", "UnfinishedRestore"} & kind:
+    if {"KeyringError", "PluginError", "Unreadable", "UnfinishedRestore", "NoCopy", "Refused"} & kind:
         return _line(error)
     if isinstance(error, OSError):
         return _file(error)

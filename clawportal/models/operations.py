@@ -49,7 +49,7 @@ class Operation(InstanceScoped, Base):
     error: Mapped[str] = mapped_column(MessageText, default="")
     lines: Mapped[list[str]] = mapped_column(JSON, default=list)
     """Last words of the tool that failed, or steps taken."""
-    steps: Mapped[list[dict[str, str]]] = mapped_column(MessageJSON, default=list)
+    steps: Mapped[list[dict[str, str]]] = mapped_column(MessageJSON, default=list, server_default="[]")
     """What was done and since when, oldest first: `at` (RFC 3339) and `message`. See `say`."""
     attempts: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 NAMED_IN_STRINGS = ("engineio.async_drivers.threading", "gunicorn.glogging", "psycopg", "psycopg_binary", "redis")
 """Of other packages, by themselves."""
-WITH_DATA = ("flask_migrate", "limits", "openapi_spec_validator")
+WITH_DATA = ("limits", "openapi_spec_validator")
 WITHOUT_STANDARD = ("antigravity", "ensurepip", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo", "venv")
 WITHOUT = ("tkinter", "pytest", "_pytest", "IPython", "hypothesis", "playwright", "numpy", "PIL", "mypy", "pip", "setuptools")
 

@@ -8,11 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask_migrate import Migrate, downgrade, upgrade
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import DatabaseError
 
-from clawportal import paths
 from clawportal.app import prepare_rows
 from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
@@ -21,8 +19,9 @@ from clawportal.services.audit import chain, trail
 from clawportal.services.audit.chain import End
 from clawportal.services.audit.trail import Pending
 from clawportal.services.events import event_log
-from clawportal.services.system import portal_settings
+from clawportal.services.system import migrations, portal_settings
 from tests.audit.conftest import asked, entries
+from tests.core.migrating import legacy, upgrade_all
 from tests.core.world import World
 
 KIM = Actor(id="kim", name="kim")
@@ -259,8 +258,6 @@ def test_background_work_writes_none(both: World) -> None:
 
 def test_migrations_make_the_same_triggers(make_world: Callable[..., World], database_url: str) -> None:
     world = make_world(start=False, create=False, database_url=database_url)
-    folder = str(paths.resource("migrations"))
-    Migrate(world.app, db, directory=folder, render_as_batch=True)
 
     def triggers() -> set[tuple[str, ...]]:
         sqlite = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"
@@ -279,15 +276,19 @@ def test_migrations_make_the_same_triggers(make_world: Callable[..., World], dat
         db.session.remove()
         db.drop_all()
         assert triggers() == set()
-        upgrade(directory=folder)
+        legacy("upgrade", "0004")
+        assert triggers() == wanted
+        legacy("downgrade", "0003")
+        assert triggers() == set()
+        upgrade_all(world.app)
         assert triggers() == wanted
     write(world, 3)
     assert verify(world).entries == 3
     with world.context():
         db.session.remove()
-        downgrade(directory=folder, revision="0003")
+        migrations.downgrade(upgrade_all(world.app), "", "base")
         assert triggers() == set()
-        upgrade(directory=folder)
+        upgrade_all(world.app)
         assert triggers() == wanted
         prepare_rows()
     write(world, 1)

@@ -14,12 +14,12 @@ from flask import Flask
 from sqlalchemy import inspect, text
 
 from clawportal.app import create_app, prepare_rows, stop_jobs
-from clawportal.cli.server import _migrate
 from clawportal.db import db
 from clawportal.services.backup import recovery
 from clawportal.settings import Settings
 from tests.conftest import make_people, portal_of
 from tests.core.conftest import database_url, postgres
+from tests.core.migrating import upgrade_all
 
 __all__ = ["database_url", "postgres"]
 
@@ -40,12 +40,9 @@ class Portal:
 
 
 def migrated(folder: Path, url: str = "") -> Flask:
-    from flask_migrate import upgrade
-
     app = create_app(Settings(data_dir=folder, database_url=url, jobs=False, log_level="warning", practice_model_port=0))
-    where = _migrate(app)
     with app.app_context():
-        upgrade(directory=where)
+        upgrade_all(app)
         prepare_rows()
     return app
 

@@ -164,7 +164,7 @@ def test_refusals(portal: Portal, tmp_path: Path, second: str) -> None:
 
 def test_a_newer_portal_made_it(portal: Portal, second: str, tmp_path: Path) -> None:
     with portal.app.app_context(), db.engine.begin() as connection:
-        connection.execute(db.text("UPDATE alembic_version SET version_num = 'ffff'"))
+        connection.execute(db.text("UPDATE alembic_version_core SET version_num = 'ffff'"))
     made = back_up(portal, tmp_path / "x.backup")
     done = clawportal(
         "restore", str(made.path), "--recovery-key-file", "-", folder=tmp_path / "second", stdin=portal.secret,

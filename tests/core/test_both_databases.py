@@ -1,4 +1,4 @@
-"""What a portal does all day, on SQLite and on PostgreSQL; and the migrations of both."""
+"""What a portal does all day, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flask_migrate import Migrate, downgrade, upgrade
-from sqlalchemy import inspect
 
-from clawportal import paths
-from clawportal.app import prepare_rows
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
 from clawportal.jobs import retention
@@ -20,31 +16,6 @@ from clawportal.services.fleet import instances, operations
 from clawportal.services.fleet.instances import Filters
 from clawportal.services.identity import identity
 from tests.core.world import World
-
-
-def test_up_check_down_up(make_world: Callable[..., World], database_url: str) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    world = make_world(start=False, create=False, database_url=database_url)
-    folder = str(paths.resource("migrations"))
-    Migrate(world.app, db, directory=folder, render_as_batch=True)
-
-    def differences() -> object:
-        with db.engine.connect() as connection:
-            return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), db.metadata)
-
-    with world.context():
-        upgrade(directory=folder)
-        assert differences() == [], "models and migrations are the same"
-        prepare_rows()
-        identity.first_start(world.portal)
-        upgrade(directory=folder)  # once more is no harm
-        downgrade(directory=folder, revision="base")
-        assert set(inspect(db.engine).get_table_names()) <= {"alembic_version"}
-        upgrade(directory=folder)
-        assert differences() == []
-        prepare_rows()
 
 
 def test_a_life(make_world: Callable[..., World], database_url: str) -> None:

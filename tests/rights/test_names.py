@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask_migrate import Migrate, downgrade, upgrade
 from sqlalchemy import select, text
 
-from clawportal import folding, paths
+from clawportal import folding
 from clawportal.app import prepare_rows
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
@@ -24,6 +23,7 @@ from clawportal.services.clusters.clusters import NewCluster
 from clawportal.services.identity import accounts, identity, names
 from clawportal.services.tenancy import members, tenants
 from tests.conftest import PASSWORD, People, portal_of
+from tests.core.migrating import legacy, upgrade_all
 from tests.core.world import World
 
 
@@ -119,14 +119,12 @@ def test_an_address_links_only_itself() -> None:
 
 def test_twins_from_before_stay_and_are_named(make_world: Callable[..., World], database_url: str) -> None:
     world = make_world(start=False, create=False, database_url=database_url)
-    folder = str(paths.resource("migrations"))
-    Migrate(world.app, db, directory=folder, render_as_batch=True)
     row = (
         "INSERT INTO user_account (id, name, display_name, password_hash, session_epoch, must_change_password, active, language, "
         "theme, created_at) VALUES (:id, :name, '', :hash, 1, :no, :yes, '', '', '2026-01-0{n} 00:00:00')"
     )
     with world.context() as portal:
-        upgrade(directory=folder, revision="0061")
+        legacy("upgrade", "0061")
         with db.engine.begin() as connection:
             for number, name in enumerate(("Ärger", "ärger", "kim"), 1):
                 values: dict[str, Any] = {
@@ -135,7 +133,9 @@ def test_twins_from_before_stay_and_are_named(make_world: Callable[..., World], 
                     "hash": identity._hasher.hash(f"{name} {PASSWORD}"),
                 }
                 connection.execute(text(row.format(n=number)), values | {"no": False, "yes": True})
-        upgrade(directory=folder)
+        for step in (("upgrade", "head"), ("downgrade", "0061")):
+            legacy(*step)
+        upgrade_all(world.app)
         found = dict(db.session.execute(select(User.name, User.folded)).tuples().all())
         assert found == {"Ärger": "ärger", "ärger": "ärger#user-2", "kim": "kim"}
         assert names.twins() == ["ärger"]
@@ -143,10 +143,6 @@ def test_twins_from_before_stay_and_are_named(make_world: Callable[..., World], 
             assert identity.authenticate(portal, name, f"{name} {PASSWORD}").name == name, "each with their own password"
         with pytest.raises(Invalid):
             make(portal, "ÄRGER")
-        db.session.remove()
-        downgrade(directory=folder, revision="0061")
-        upgrade(directory=folder)
-        assert names.twins() == ["ärger"]
         prepare_rows()
 
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flask_migrate import Migrate, downgrade, upgrade
 from sqlalchemy import text
 
-from clawportal import paths
 from clawportal.app import prepare_rows
 from clawportal.db import db
+from tests.core.migrating import legacy, upgrade_all
 from tests.core.world import World
 
 
 def test_rows_survive_up_and_down(make_world: Callable[..., World], database_url: str) -> None:
     world = make_world(start=False, create=False, database_url=database_url)
-    folder = str(paths.resource("migrations"))
-    Migrate(world.app, db, directory=folder, render_as_batch=True)
     with world.context():
-        upgrade(directory=folder, revision="0001")
+        legacy("upgrade", "0001")
         with db.engine.begin() as connection:
             for sql in (
                 "INSERT INTO tenant (id, name, title, created_at) VALUES ('t1', 'default', 'Mine', '2026-01-01 00:00:00')",
@@ -30,11 +27,11 @@ def test_rows_survive_up_and_down(make_world: Callable[..., World], database_url
                 "INSERT INTO membership (id, user_id, tenant_id, role) VALUES ('m2', 'u1', NULL, 'portal-admin')",
             ):
                 connection.execute(text(sql))
-        upgrade(directory=folder)
+        legacy("upgrade", "head")
         assert counted() == (1, 1, 1, 2)
-        downgrade(directory=folder, revision="0001")
+        legacy("downgrade", "0001")
         assert counted() == (1, 1, 1, 2)
-        upgrade(directory=folder)
+        upgrade_all(world.app)
         assert counted() == (1, 1, 1, 2)
         prepare_rows()
 

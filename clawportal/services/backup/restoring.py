@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +65,8 @@ class Restore:
 # ---- what is looked at before anything is written
 
 
-def prepare(reader: Reader, here: Settings, summary: Summary, known: Iterable[str]) -> Restore:
-    """`here`: the settings of this machine, before. `known`: revisions of tables that this portal can go on from."""
+def prepare(reader: Reader, here: Settings, summary: Summary, known: Mapping[str, set[str]]) -> Restore:
+    """`here`: the settings of this machine, before. `known`: revisions that this portal can go on from, by table of versions."""
     streams = reader.streams()
     text = b"".join(next(streams).pieces).decode("utf-8-sig")
     theirs = tomllib.loads(text).get("database_url", "") if text else ""
@@ -74,7 +74,7 @@ def prepare(reader: Reader, here: Settings, summary: Summary, known: Iterable[st
     settings = here if given else here.model_copy(update={"database_url": Settings(database_url=theirs).database_url})
     found = Restore(reader, settings, (here.data_dir / CONFIG_FILE).exists())
     _right_kind(found)
-    _known_versions(reader, set(known))
+    _known_versions(reader, known)
     _enough(found, summary)
     return found
 
@@ -91,10 +91,11 @@ def _right_kind(restore: Restore) -> None:
         )
 
 
-def _known_versions(reader: Reader, known: set[str]) -> None:
+def _known_versions(reader: Reader, known: Mapping[str, set[str]]) -> None:
+    """Those of a plugin that is not loaded here are kept as they are."""
     for table, revisions in reader.header.heads.items():
-        strange = [revision for revision in revisions if revision not in known]
-        if strange and table == making.VERSIONS:
+        strange = [revision for revision in revisions if revision not in known.get(table, revisions)]
+        if strange:
             raise BackupError(
                 f"This backup was made by clawportal {reader.header.portal}, whose tables are at {', '.join(strange)}; "
                 "this portal does not know that version. Use the clawportal that made it, or a newer one."
