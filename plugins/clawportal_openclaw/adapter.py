@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from signal import SIGABRT
@@ -31,7 +29,6 @@ from clawportal.sdk.adapters import (
     PortSpec,
     Probe,
     Process,
-    Usage,
     Version,
     Workload,
     change_by_paths,
@@ -44,6 +41,7 @@ from clawportal.sdk.adapters import (
     plain,
 )
 from clawportal.sdk.errors import FieldError, Unavailable
+from clawportal_openclaw import turns
 from clawportal_openclaw.settings import OpenClawSettings
 
 TOKEN = "openclaw_token"
@@ -52,7 +50,6 @@ _SILENCE = 330.0
 """Seconds without a byte after which a turn is given up; an agent that uses tools may be quiet for long."""
 _BESIDE_HEAP = 400 * 1024**2
 _CONFIG_REFUSED = 78
-_SESSION = re.compile(r"^[a-z0-9_-]{1,64}$")
 _HIDDEN = "__OPENCLAW_REDACTED__"
 _RPC_TIME = 3.0
 """Seconds for one of its own calls; it answers in a tenth of one while it has nothing else to do."""
@@ -181,7 +178,7 @@ class OpenClawAdapter:
         headers = {
             "Authorization": f"Bearer {io.secret(TOKEN)}",
             "Content-Type": "application/json",
-            "X-OpenClaw-Session-Key": _session_key(session),
+            "X-OpenClaw-Session-Key": turns.session_key(session),
         }
         budget = bounded.Budget(bounded.TURN, bounded.STREAM, silence=_SILENCE)
         connection = bounded.HTTPConnection(*io.address("gateway"), budget)
@@ -189,9 +186,9 @@ class OpenClawAdapter:
             connection.request("POST", "/v1/chat/completions", json.dumps(request).encode(), headers)
             answer = connection.getresponse()
             if answer.status != 200:
-                yield ChatEvent("error", _refusal(answer.status, answer.read(100_000)))
+                yield ChatEvent("error", turns.refusal(answer.status, answer.read(100_000)))
                 return
-            yield from _turn(answer, context.model.name)
+            yield from turns.events(answer, context.model.name)
         except (OSError, http.client.HTTPException) as error:
             yield ChatEvent("error", f"The chat broke off: {error or type(error).__name__}.")
         finally:
@@ -199,7 +196,7 @@ class OpenClawAdapter:
 
     def parse_log(self, line: str) -> LogRecord:
         text = plain(line)
-        entry = _json_object(text)
+        entry = turns.json_object(text)
         if entry is None or "message" not in entry:
             return LogRecord("error" if text.startswith(("FATAL ERROR", "Uncaught")) else "", text)
         message = str(entry["message"])
@@ -242,7 +239,7 @@ def _rpc(io: AdapterIO, method: str) -> dict[str, Any]:
     try:
         connection.request("POST", "/api/v1/admin/rpc", json.dumps({"method": method, "params": {}}), headers)
         answer = connection.getresponse()
-        found = _json_object(answer.read(_RPC_ANSWER).decode("utf-8", "replace")) if answer.status == 200 else None
+        found = turns.json_object(answer.read(_RPC_ANSWER).decode("utf-8", "replace")) if answer.status == 200 else None
     except http.client.HTTPException as error:
         raise OSError(f"this is no HTTP answer: {error!r}") from error
     finally:
@@ -381,66 +378,3 @@ def _secret_env(context: Context) -> dict[str, str]:
     if context.model.key_secret in context.secrets:
         names["CLAWPORTAL_MODEL_KEY"] = context.model.key_secret
     return names
-
-
-def _session_key(session: str) -> str:
-    """Session keys do not tell capitals apart and some beginnings are reserved, so anything unusual is hashed."""
-    return f"agent:main:portal-{session if _SESSION.match(session) else hashlib.sha256(session.encode()).hexdigest()[:32]}"
-
-
-def _turn(answer: http.client.HTTPResponse, model: str) -> Iterator[ChatEvent]:
-    """The events of one streamed answer, up to its `[DONE]`."""
-    said: list[str] = []
-    for line in bounded.lines(answer):
-        data = line.decode("utf-8", "replace").strip().removeprefix("data:").strip()
-        if data == "[DONE]":
-            yield ChatEvent("final", "".join(said))
-            return
-        event = _json_object(data)
-        if event is None:
-            continue  # an empty line or a comment that keeps the connection open
-        if event.get("error"):
-            yield ChatEvent("error", _failure(_words_of(event)))
-            return
-        yield from _pieces(event, said, model)
-    yield ChatEvent("error", "The claw ended its answer half way.")
-
-
-def _pieces(event: dict[str, Any], said: list[str], model: str) -> Iterator[ChatEvent]:
-    for choice in event.get("choices") or []:
-        part = (choice.get("delta") or {}).get("content")
-        if isinstance(part, str) and part:
-            said.append(part)
-            yield ChatEvent("delta", part)
-    used = event.get("usage")
-    if isinstance(used, dict):
-        yield ChatEvent("usage", usage=Usage(int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0), model))
-
-
-def _failure(words: str) -> str:
-    if "upstream provider" in words or "LLM request failed" in words:
-        return f"The model did not answer ({words}). Check its address, its name and its key."
-    return f"The claw could not finish its answer: {words}."
-
-
-def _refusal(status: int, body: bytes) -> str:
-    words = _words_of(_json_object(body.decode("utf-8", "replace")) or {})
-    if status == 503:
-        return f"The claw takes no messages right now: {words}."
-    return f"The claw refused the message with status {status}: {words}."
-
-
-def _words_of(answer: dict[str, Any]) -> str:
-    error = answer.get("error")
-    words = error.get("message") if isinstance(error, dict) else error
-    return str(words or "it gave no reason").rstrip(".")
-
-
-def _json_object(text: str) -> dict[str, Any] | None:
-    if not text.startswith("{"):
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
