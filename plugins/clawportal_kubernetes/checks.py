@@ -55,12 +55,8 @@ class Checks:
     def _judge(self, ref: Ref, workload: Workload) -> Iterator[files.Open]:
         """The running pod, where it runs the same image; otherwise a pod that lives only for this."""
         owner, found = self.cluster.look(ref)
-        if (
-            owner is not None
-            and found is not None
-            and self.cluster.mirror.look(ref).state is RunState.RUNNING
-            and not found.deleting
-        ):
+        runs = self.cluster.mirror.look(ref).state is RunState.RUNNING
+        if owner is not None and found is not None and runs and not found.deleting:
             template = self.cluster.api.find(f"/api/v1/namespaces/{found.space}/pods/{found.name}")
             image = (template or {}).get("spec", {}).get("containers", [{}])[0].get("image")
             if workload.image is not None and image == workload.image.reference:

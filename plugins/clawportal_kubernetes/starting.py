@@ -6,6 +6,7 @@ import math
 import secrets as random_bytes
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 from clawportal.sdk.errors import Conflict, Retry
@@ -20,6 +21,18 @@ from clawportal_kubernetes.objects import Objects
 from clawportal_kubernetes.tenants import Tenants
 
 _SETTLE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to run, as the objects are made of it."""
+
+    name: str
+    """Of the objects."""
+    workload: Workload
+    maps: file_maps.Files
+    values: Mapping[str, str]
+    """Of its secrets; empty where only files are written."""
 
 
 class Starting:
@@ -39,16 +52,24 @@ class Starting:
             if owner is not None and owner.replicas and seen.state is not RunState.ABSENT:
                 return self._already(ref, owner, workload, secrets, seen)
             name, claim = claims.of(self.cluster, ref, owner, self.tenants.space(ref))
-            maps = file_maps.files_of(self.cluster.settings, ref, name, workload)
-            values = claw_manifests.secret_values(workload, secrets, ref)
-            pod_manifests.pod_spec(
-                self.cluster.settings, ref, name, workload, maps
-            )  # refuses what can never run before anything is made
+            plan = self._planned(ref, name, workload, secrets)
+            # refuses what can never run before anything is made
+            pod_manifests.pod_spec(self.cluster.settings, ref, name, workload, plan.maps)
             self.helpers.end(ref)
             space = self.tenants.prepare(ref)
             if owner is not None and owner.drift:  # what others added would outlive a restart
-                self._take_back(ref, owner, workload, maps, values, replicas=0)
-            return self._launch(ref, space, name, workload, maps, values, claim)
+                self._take_back(ref, owner, plan, replicas=0)
+            return self._launch(ref, space, plan, claim)
+
+    def _planned(self, ref: Ref, name: str, workload: Workload, secrets: Mapping[str, str]) -> _Plan:
+        maps = file_maps.files_of(self.cluster.settings, ref, name, workload)
+        return _Plan(name, workload, maps, claw_manifests.secret_values(workload, secrets, ref))
+
+    def _set(self, ref: Ref, space: str, plan: _Plan, mark: str | None = None) -> manifests.Named:
+        """`mark`: of the secrets, where they are not at hand."""
+        mark = claw_manifests.mark(plan.values) if mark is None else mark
+        cluster = self.cluster
+        return claw_manifests.stateful_set(cluster.settings, cluster.place, ref, space, plan.name, plan.workload, plan.maps, mark)
 
     def _already(self, ref: Ref, owner: records.Set, workload: Workload, secrets: Mapping[str, str], seen: Observed) -> Observed:
         """What others changed is taken back, also of a pod that was made from it meanwhile."""
@@ -56,12 +77,11 @@ class Starting:
             raise Conflict(f"{ref} runs an earlier description of itself. Stop it first, then apply the new one.")
         if owner.drift:
             owner = self._settled(ref, owner)
-            maps = file_maps.files_of(self.cluster.settings, ref, owner.name, workload)
-            values = claw_manifests.secret_values(workload, secrets, ref)
+            plan = self._planned(ref, owner.name, workload, secrets)
             claim = self.cluster.api.find(f"/api/v1/namespaces/{owner.space}/persistentvolumeclaims/{owner.name}-data")
             changed = explain.runs_changed(owner, self.cluster.pod(ref))
-            self._take_back(ref, owner, workload, maps, values, replicas=1)
-            seen = self._launch(ref, owner.space, owner.name, workload, maps, values, claim)
+            self._take_back(ref, owner, plan, replicas=1)
+            seen = self._launch(ref, owner.space, plan, claim)
         else:
             changed = explain.runs_changed(owner, self.cluster.pod(ref))
         found = self.cluster.pod(ref)
@@ -81,23 +101,12 @@ class Starting:
                 owner = self.cluster.mirror.set_by.get(ref.instance_id, owner)
         return owner
 
-    def _take_back(
-        self,
-        ref: Ref,
-        owner: records.Set,
-        workload: Workload,
-        maps: file_maps.Files,
-        values: Mapping[str, str],
-        *,
-        replicas: int,
-    ) -> None:
+    def _take_back(self, ref: Ref, owner: records.Set, plan: _Plan, *, replicas: int) -> None:
         """Put what was planned in the place of what somebody made of it: an apply would leave what they added.
 
         The revision that they made is noted with the same write: a pod may run it still, also after a crash of the portal.
         """
-        item = claw_manifests.stateful_set(
-            self.cluster.settings, self.cluster.place, ref, owner.space, owner.name, workload, maps, claw_manifests.mark(values)
-        )
+        item = self._set(ref, owner.space, plan)
         item.body["spec"]["replicas"] = replicas
         noted = list(dict.fromkeys([*owner.taken_back, *([owner.revision] if owner.remade and owner.revision else [])]))
         path = names.TAKEN_BACK.replace("~", "~0").replace("/", "~1")
@@ -110,40 +119,29 @@ class Starting:
             "PATCH", item.url, query={"fieldManager": names.MANAGER}, body=steps, kind="application/json-patch+json"
         )
 
-    def _launch(
-        self,
-        ref: Ref,
-        space: str,
-        name: str,
-        workload: Workload,
-        maps: file_maps.Files,
-        values: Mapping[str, str],
-        claim: Json | None,
-    ) -> Observed:
-        for item in file_maps.config_maps(self.cluster.place, ref, space, name, maps):
+    def _launch(self, ref: Ref, space: str, plan: _Plan, claim: Json | None) -> Observed:
+        place, name, mirror = self.cluster.place, plan.name, self.cluster.mirror
+        for item in file_maps.config_maps(place, ref, space, name, plan.maps):
             self.objects.create(item, ref)
-        self.objects.apply(claw_manifests.account(self.cluster.place, ref, space, name), ref)
-        if values:
-            self.objects.apply(claw_manifests.secret(self.cluster.place, ref, space, name, values), ref)
-        claims.ensure(self.objects, ref, space, name, workload, claim)
-        self.objects.apply(claw_manifests.service(self.cluster.place, ref, space, name, workload), ref)
-        item = claw_manifests.stateful_set(
-            self.cluster.settings, self.cluster.place, ref, space, name, workload, maps, claw_manifests.mark(values)
-        )
-        with self.cluster.mirror.lock:
-            self.cluster.mirror.ends.pop(ref.instance_id, None)
-        self.cluster.mirror.put_set(self.objects.apply(item, ref))
+        self.objects.apply(claw_manifests.account(place, ref, space, name), ref)
+        if plan.values:
+            self.objects.apply(claw_manifests.secret(place, ref, space, name, plan.values), ref)
+        claims.ensure(self.objects, ref, space, name, plan.workload, claim)
+        self.objects.apply(claw_manifests.service(place, ref, space, name, plan.workload), ref)
+        with mirror.lock:
+            mirror.ends.pop(ref.instance_id, None)
+        mirror.put_set(self.objects.apply(self._set(ref, space, plan), ref))
         if claim is not None:  # the very first time there can be none of earlier contents
-            self._forget_maps(ref, space, name, maps)
-        return self.cluster.mirror.look(ref)
+            self._forget_maps(ref, space, plan)
+        return mirror.look(ref)
 
-    def _forget_maps(self, ref: Ref, space: str, name: str, maps: file_maps.Files) -> None:
+    def _forget_maps(self, ref: Ref, space: str, plan: _Plan) -> None:
         """Those of earlier contents. One that stays behind after a crash is taken away by the next change."""
-        keep = {title for title, _ in maps.maps}
+        keep = {title for title, _ in plan.maps.maps}
         path = f"/api/v1/namespaces/{space}/configmaps"
         for one in self.cluster.api.items(path, labelSelector=names.selector(self.cluster.place, instance=ref.instance_id)):
             title = one["metadata"]["name"]
-            if title not in keep and title.startswith(f"{name}-files-"):
+            if title not in keep and title.startswith(f"{plan.name}-files-"):
                 self.cluster.api.delete(f"{path}/{title}", uid=one["metadata"]["uid"])
 
     def write_files(self, ref: Ref, workload: Workload) -> None:
@@ -151,24 +149,22 @@ class Starting:
             owner, found = self.cluster.look(ref)
             if owner is None:
                 return
-            maps = file_maps.files_of(self.cluster.settings, ref, owner.name, workload)
-            for item in file_maps.config_maps(self.cluster.place, ref, owner.space, owner.name, maps):
+            plan = _Plan(owner.name, workload, file_maps.files_of(self.cluster.settings, ref, owner.name, workload), {})
+            for item in file_maps.config_maps(self.cluster.place, ref, owner.space, owner.name, plan.maps):
                 self.objects.create(item, ref)
             if found is not None and self.cluster.mirror.look(ref).state is RunState.RUNNING:
                 scratch = f"{manifests.layout(self.cluster.settings, ref, None).tmp}/.portal-{random_bytes.token_hex(4)}"
-                files.place(self.commands.opener(ref, found), maps.contents, scratch)
-            self._note_files(ref, owner, workload, maps)
+                files.place(self.commands.opener(ref, found), plan.maps.contents, scratch)
+            self._note_files(ref, owner, plan)
 
-    def _note_files(self, ref: Ref, owner: records.Set, workload: Workload, maps: file_maps.Files) -> None:
+    def _note_files(self, ref: Ref, owner: records.Set, plan: _Plan) -> None:
         """The pod's template follows, without a restart: only a pod that is deleted is made anew from it."""
         path = f"/apis/apps/v1/namespaces/{owner.space}/statefulsets/{owner.name}"
         present = self.cluster.api.find(path)
         if present is None:
             return
         mark = present["spec"]["template"]["metadata"].get("annotations", {}).get("clawportal.io/secrets", "")
-        item = claw_manifests.stateful_set(
-            self.cluster.settings, self.cluster.place, ref, owner.space, owner.name, workload, maps, mark
-        )
+        item = self._set(ref, owner.space, plan, mark)
         item.body["spec"]["replicas"] = present["spec"].get("replicas", 1)
         self.cluster.mirror.put_set(self.objects.apply(item, ref, present))
-        self._forget_maps(ref, owner.space, owner.name, maps)
+        self._forget_maps(ref, owner.space, plan)
