@@ -14,6 +14,7 @@ from clawportal.contracts.runtimes import Runtime
 from clawportal.errors import GiveUp
 from clawportal.testing.trial import Trial, text_of
 from clawportal_echo import EchoAdapter
+from tests.conftest import wait_for
 
 
 def make_trial(runtime: Runtime, **settings: Any) -> Trial:
@@ -112,7 +113,7 @@ def test_it_ignores_being_asked_to_stop_when_told_to(runtime: Runtime) -> None:
 def test_it_floods_its_log_when_told_to(runtime: Runtime) -> None:
     with make_trial(runtime, flood=500, log_every=0.2) as trial:
         trial.start()
-        time.sleep(1.0)
+        wait_for(lambda: sum("flood line" in line for line in trial.lines()) > 50, what="many lines")
         records = [trial.adapter.parse_log(line) for line in trial.lines()]
         assert len([record for record in records if record.message.startswith("flood line")]) > 50
         assert {record.level for record in records} <= {"debug", "info", ""}

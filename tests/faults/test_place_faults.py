@@ -26,8 +26,9 @@ def test_an_unreachable_place_is_unknown_not_stopped(memory: Memory) -> None:
     seen = memory.until(one, lambda s: s.sync == "unknown")
     assert (seen.phase, seen.health, seen.reason) == ("running", "unknown", "ClusterUnreachable")
     assert "does not answer" in seen.message
+    asked = memory.runtime.calls.total()
     memory.world.press("stop", one)
-    time.sleep(0.5)
+    eventually(lambda: memory.runtime.calls.total() > asked + 1, "the place was asked again")
     assert memory.world.see(one).phase == "running" and memory.world.open_ops(one) == ["instance.stop"]
     memory.runtime.character.reachable = True
     memory.until(one, "stopped")
