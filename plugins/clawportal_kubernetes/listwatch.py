@@ -39,13 +39,13 @@ class ListWatch(threading.Thread):
         """Set as long as what is kept is as fresh as the connection."""
         self.attempted = threading.Event()
         self.failure: Exception | None = None
-        self.ending = threading.Event()
+        self.terminator = threading.Event()
         self.lists = 0
         self._answer: urllib3.BaseHTTPResponse | None = None
 
     def run(self) -> None:
         pause = 0.5
-        while not self.ending.is_set():
+        while not self.terminator.is_set():
             try:
                 if not self.version:
                     self._list()
@@ -54,13 +54,13 @@ class ListWatch(threading.Thread):
                 self.attempted.set()
                 if self._watch():
                     pause = 0.5
-                elif not self.ending.wait(pause / 2):
+                elif not self.terminator.wait(pause / 2):
                     pause = min(pause * 2, _SLOWEST)
             except Exception as error:
-                if self.ending.is_set():
+                if self.terminator.is_set():
                     return
                 self._failed(error)
-                self.ending.wait(pause * (0.7 + 0.6 * random.random()))
+                self.terminator.wait(pause * (0.7 + 0.6 * random.random()))
                 pause = min(pause * 2, _SLOWEST)
 
     def _failed(self, error: Exception) -> None:
@@ -113,7 +113,7 @@ class ListWatch(threading.Thread):
         self.version = found["metadata"]["resourceVersion"]
 
     def end(self) -> None:
-        self.ending.set()
+        self.terminator.set()
         answer = self._answer
         if answer is not None:
             try:

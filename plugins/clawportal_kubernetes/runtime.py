@@ -35,13 +35,13 @@ from clawportal_kubernetes.checks import Checks
 from clawportal_kubernetes.client import ApiError
 from clawportal_kubernetes.cluster import WHOLE, Cluster
 from clawportal_kubernetes.commands import Commands
-from clawportal_kubernetes.ending import Ending
 from clawportal_kubernetes.helper_pods import HelperPods
 from clawportal_kubernetes.instance_files import InstanceFiles
+from clawportal_kubernetes.launcher import Launcher
 from clawportal_kubernetes.objects import Objects
 from clawportal_kubernetes.ports import Ports
-from clawportal_kubernetes.starting import Starting
 from clawportal_kubernetes.tenants import Tenants
+from clawportal_kubernetes.terminator import Terminator
 
 if TYPE_CHECKING:
     from clawportal.sdk.runtimes import Place
@@ -68,9 +68,14 @@ class KubernetesRuntime(Without):
         self.helpers = HelperPods(self.cluster, objects, self.commands)
         self.checks = Checks(self.cluster, tenants, objects, self.helpers, self.commands)
         self.ports = Ports(self.cluster)
-        self.ending = Ending(self.cluster, objects=objects, helpers=self.helpers, checks=self.checks, ports=self.ports)
-        self.starting = Starting(
-            self.cluster, tenants=tenants, objects=objects, helpers=self.helpers, commands=self.commands, ending=self.ending
+        self.terminator = Terminator(self.cluster, objects=objects, helpers=self.helpers, checks=self.checks, ports=self.ports)
+        self.launcher = Launcher(
+            self.cluster,
+            tenants=tenants,
+            objects=objects,
+            helpers=self.helpers,
+            commands=self.commands,
+            terminator=self.terminator,
         )
         self.files = InstanceFiles(self.cluster, self.helpers, self.commands)
 
@@ -141,19 +146,19 @@ class KubernetesRuntime(Without):
         self.checks.check(ref, workload, secrets)
 
     def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
-        return self.starting.apply(ref, workload, secrets)
+        return self.launcher.apply(ref, workload, secrets)
 
     def write_files(self, ref: Ref, workload: Workload) -> None:
-        self.starting.write_files(ref, workload)
+        self.launcher.write_files(ref, workload)
 
     def stop(self, ref: Ref, grace: float) -> None:
-        self.ending.stop(ref, grace)
+        self.terminator.stop(ref, grace)
 
     def kill(self, ref: Ref) -> None:
-        self.ending.kill(ref)
+        self.terminator.kill(ref)
 
     def remove(self, ref: Ref, *, keep_data: bool) -> None:
-        self.ending.remove(ref, keep_data=keep_data)
+        self.terminator.remove(ref, keep_data=keep_data)
 
     # ---- commands, files and ports
 

@@ -37,16 +37,16 @@ from clawportal.sdk.runtimes import (
     Workload,
 )
 from clawportal_process import cgroups, control, history, launch, logs, machine, record, safefiles
-from clawportal_process.ending import Ending
 from clawportal_process.errors import map_errors
 from clawportal_process.folders import Folders
 from clawportal_process.installers import Installer
+from clawportal_process.launcher import Launcher
 from clawportal_process.meter import Meter
 from clawportal_process.methods import ROOTS
 from clawportal_process.observer import Observer
+from clawportal_process.sandbox import Sandbox
 from clawportal_process.separation import Separator
-from clawportal_process.starting import Starting
-from clawportal_process.surroundings import Surroundings
+from clawportal_process.terminator import Terminator
 from clawportal_process.walls import Walls
 
 if TYPE_CHECKING:
@@ -83,9 +83,11 @@ class ProcessRuntime(Without):
         self.folders = Folders(self.base, self.separator)
         self.observer = Observer(self.folders)
         self.meter = Meter(self.observer, self.groups)
-        self.ending = Ending(self.folders, mark=self.mark, groups=self.groups, observer=self.observer, meter=self.meter)
-        around = Surroundings(settings, self.mark, self.installer, self.separator)
-        self.starting = Starting(self.folders, around=around, groups=self.groups, observer=self.observer, ending=self.ending)
+        self.terminator = Terminator(self.folders, mark=self.mark, groups=self.groups, observer=self.observer, meter=self.meter)
+        sandbox = Sandbox(settings, self.mark, self.installer, self.separator)
+        self.launcher = Launcher(
+            self.folders, sandbox=sandbox, groups=self.groups, observer=self.observer, terminator=self.terminator
+        )
 
     def _mark(self) -> str:
         """A word by which the processes of this place are found again, whatever portal asks."""
@@ -130,22 +132,22 @@ class ProcessRuntime(Without):
         return Layout(home, state, work, tmp, {artifact.name: str(self.installer.folder(artifact)) for artifact in artifacts})
 
     def check(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> None:
-        self.starting.check(ref, workload, secrets)
+        self.launcher.check(ref, workload, secrets)
 
     def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
-        return self.starting.apply(ref, workload, secrets)
+        return self.launcher.apply(ref, workload, secrets)
 
     def write_files(self, ref: Ref, workload: Workload) -> None:
-        self.starting.write_files(ref, workload)
+        self.launcher.write_files(ref, workload)
 
     def stop(self, ref: Ref, grace: float) -> None:
-        self.ending.stop(ref, grace)
+        self.terminator.stop(ref, grace)
 
     def kill(self, ref: Ref) -> None:
-        self.ending.kill(ref)
+        self.terminator.kill(ref)
 
     def remove(self, ref: Ref, *, keep_data: bool) -> None:
-        self.ending.remove(ref, keep_data=keep_data)
+        self.terminator.remove(ref, keep_data=keep_data)
 
     # ---- its words, commands and files
 

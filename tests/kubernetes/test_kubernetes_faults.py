@@ -325,7 +325,7 @@ def test_a_lost_node_is_left_by_a_kill(cluster: Cluster, double: KubeDouble) -> 
     runtime.apply(REF, WORK, {})
     running(runtime)
     double.silent_node = True
-    runtime.ending.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
+    runtime.terminator.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
     runtime.kill(REF)
     assert runtime.inspect(REF).state is RunState.EXITED
 
@@ -604,7 +604,7 @@ def test_a_node_without_a_kubelet_is_told_and_left_by_a_kill(cluster: Cluster, d
     assert runtime.inspect(REF).incarnation == first.incarnation
     double.lose_node()
     reason(runtime, "NodeLost")
-    runtime.ending.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
+    runtime.terminator.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
     runtime.kill(REF)
     assert runtime.inspect(REF).state is RunState.EXITED
 

@@ -17,9 +17,9 @@ from clawportal_process.observer import Observer
 from clawportal_process.record import Record
 
 
-class Ending:
-    def __init__(self, places: Folders, *, mark: str, groups: cgroups.Groups, observer: Observer, meter: Meter) -> None:
-        self.folders, self.mark, self.groups, self.observer, self.meter = places, mark, groups, observer, meter
+class Terminator:
+    def __init__(self, instance_folders: Folders, *, mark: str, groups: cgroups.Groups, observer: Observer, meter: Meter) -> None:
+        self.folders, self.mark, self.groups, self.observer, self.meter = instance_folders, mark, groups, observer, meter
 
     def stop(self, ref: Ref, grace: float) -> None:
         self._ask(ref, f"stop {max(grace, 0.0):.3f}\n", "Stopped")

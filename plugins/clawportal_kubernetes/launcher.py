@@ -15,10 +15,10 @@ from clawportal_kubernetes import claims, claw_manifests, explain, file_maps, fi
 from clawportal_kubernetes.client import Json
 from clawportal_kubernetes.cluster import Cluster
 from clawportal_kubernetes.commands import Commands
-from clawportal_kubernetes.ending import Ending
 from clawportal_kubernetes.helper_pods import HelperPods
 from clawportal_kubernetes.objects import Objects
 from clawportal_kubernetes.tenants import Tenants
+from clawportal_kubernetes.terminator import Terminator
 
 _SETTLE_SECONDS = 3.0
 
@@ -35,12 +35,19 @@ class _Plan:
     """Of its secrets; empty where only files are written."""
 
 
-class Starting:
+class Launcher:
     def __init__(
-        self, cluster: Cluster, *, tenants: Tenants, objects: Objects, helpers: HelperPods, commands: Commands, ending: Ending
+        self,
+        cluster: Cluster,
+        *,
+        tenants: Tenants,
+        objects: Objects,
+        helpers: HelperPods,
+        commands: Commands,
+        terminator: Terminator,
     ) -> None:
         self.cluster, self.tenants, self.objects = cluster, tenants, objects
-        self.helpers, self.commands, self.ending = helpers, commands, ending
+        self.helpers, self.commands, self.terminator = helpers, commands, terminator
 
     def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
         """A claw that runs something else is not touched: whoever asks has to stop it first, because only they know its grace."""
@@ -86,7 +93,7 @@ class Starting:
             changed = explain.runs_changed(owner, self.cluster.pod(ref))
         found = self.cluster.pod(ref)
         if changed and found is not None and not found.deleting:
-            self.ending.end_pod(found, max(1, math.ceil(workload.stop_grace)))  # it is made again from what was planned
+            self.terminator.end_pod(found, max(1, math.ceil(workload.stop_grace)))  # it is made again from what was planned
             return self.cluster.mirror.look(ref)
         return seen
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clawportal_process.settings import ProcessSettings
 
 
-class Surroundings:
+class Sandbox:
     def __init__(self, settings: ProcessSettings, mark: str, installer: Installer, separator: Separator) -> None:
         self.settings, self.mark, self.installer, self.separator = settings, mark, installer, separator
 

@@ -12,19 +12,25 @@ from typing import Any
 from clawportal.sdk.errors import Conflict, GiveUp, Retry
 from clawportal.sdk.runtimes import Observed, Process, Ref, Workload, secret_env
 from clawportal_process import cgroups, folders, launch, planned_files, proc, record, safefiles
-from clawportal_process.ending import Ending
 from clawportal_process.errors import map_errors
 from clawportal_process.folders import Folders
 from clawportal_process.observer import Observer
 from clawportal_process.record import Record
-from clawportal_process.surroundings import Surroundings
+from clawportal_process.sandbox import Sandbox
+from clawportal_process.terminator import Terminator
 
 
-class Starting:
+class Launcher:
     def __init__(
-        self, places: Folders, *, around: Surroundings, groups: cgroups.Groups, observer: Observer, ending: Ending
+        self, instance_folders: Folders, *, sandbox: Sandbox, groups: cgroups.Groups, observer: Observer, terminator: Terminator
     ) -> None:
-        self.folders, self.around, self.groups, self.observer, self.ending = places, around, groups, observer, ending
+        self.folders, self.sandbox, self.groups, self.observer, self.terminator = (
+            instance_folders,
+            sandbox,
+            groups,
+            observer,
+            terminator,
+        )
 
     def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
         """A claw that runs something else is not touched: whoever asks has to stop it first, because only they know its grace."""
@@ -37,7 +43,7 @@ class Starting:
                     return self._already(ref, last, workload)
                 if last is not None and last.end is not None:
                     proc.wait_gone(last.pid, last.start, 1.0)  # it has written its end, and is about to go
-                self.ending.leftovers(ref, last)
+                self.terminator.leftovers(ref, last)
                 self.folders.hand_over(folder, uid, final=True)
                 planned_files.write(folder, workload.files)
                 folders.empty(folder / "tmp")
@@ -56,15 +62,15 @@ class Starting:
     def _launch(self, ref: Ref, folder: Path, workload: Workload, secrets: Mapping[str, str]) -> Observed:
         if not workload.processes:
             raise GiveUp("NothingToRun", f"The workload of {ref} names no process.")
-        settings = self.around.settings
+        settings = self.sandbox.settings
         spec = {
             "processes": [self._process(ref, folder, workload, process, secrets) for process in workload.processes],
-            "wall": self.around.wall(ref, folder, workload), "separation": self.folders.separator.measure().level.value,
+            "wall": self.sandbox.wall(ref, folder, workload), "separation": self.folders.separator.measure().level.value,
             "digest": workload.digest(), "memory_bytes": workload.memory_bytes, "grace": float(workload.stop_grace),
             "boot": proc.boot_id(), "open_files": settings.open_files, "log_bytes": settings.log_file_mb * 1_000_000,
             "log_files": settings.log_files, "log_rate": settings.log_lines_per_second,
         }  # fmt: skip
-        spec["cgroup"] = self.groups.make(ref.instance_id, self.around.limits(workload))
+        spec["cgroup"] = self.groups.make(ref.instance_id, self.sandbox.limits(workload))
         answer = launch.start(folder / "run", spec)
         if "errno" in answer:
             self._refuse(ref, answer["errno"], answer["error"])
@@ -79,7 +85,7 @@ class Starting:
     def _process(
         self, ref: Ref, folder: Path, workload: Workload, process: Process, secrets: Mapping[str, str]
     ) -> dict[str, Any]:
-        own = self.around.environment(ref, folder, workload.artifacts)
+        own = self.sandbox.environment(ref, folder, workload.artifacts)
         environment = {**own, **process.env, **secret_env(process.secret_env, secrets, ref)}
         _no_nul(process.name, [*process.argv, *environment.values()])
         return {"name": process.name, "argv": list(process.argv), "env": environment, "cwd": str(folder / process.cwd)}
@@ -94,7 +100,7 @@ class Starting:
                 if last is not None and last.running():
                     note = {"incarnation": last.incarnation, "digest": workload.digest(), "memory_bytes": workload.memory_bytes}
                     safefiles.write(folder / "run", "applied.json", json.dumps(note).encode())
-                    self.groups.limit(ref.instance_id, self.around.limits(workload))
+                    self.groups.limit(ref.instance_id, self.sandbox.limits(workload))
 
     def check(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> None:
         from clawportal_process import candidate  # late: it is needed when something is started
@@ -107,9 +113,9 @@ class Starting:
             last = record.read(folder / "run")
             self.folders.hand_over(folder, uid, final=last is None or not last.running())
             values = secret_env(workload.check.secret_env, secrets, ref)
-            environment = self.around.environment(ref, folder, workload.artifacts)
+            environment = self.sandbox.environment(ref, folder, workload.artifacts)
             with candidate.scratch(folder, uid) as scratch:
-                wall = self.around.wall(ref, folder, workload, scratch.name)
+                wall = self.sandbox.wall(ref, folder, workload, scratch.name)
                 candidate.judge(workload.check, workload.files, scratch, {**environment, **values}, wall, secrets)
 
 

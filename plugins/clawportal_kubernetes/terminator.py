@@ -17,7 +17,7 @@ from clawportal_kubernetes.objects import Objects
 from clawportal_kubernetes.ports import Ports
 
 
-class Ending:
+class Terminator:
     kill_patience = 20.0
     """Seconds for a node to end what is killed."""
 
