@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from clawportal import catalogues
 from clawportal.catalogues import Catalogues
+from clawportal.contracts.permissions import Actor
 from clawportal.http.security import current_actor
 from clawportal.pluginmanager import Registry
 
@@ -72,12 +73,19 @@ class Words:
 
 
 def language() -> str:
-    """Of whoever gets the answer of the present request; English outside of one."""
+    """Of whoever gets the answer of the present request; English outside of one. Within one it changes only with who asks."""
     if not has_request_context():
         return catalogues.SOURCE_LANGUAGE
     if request.path.startswith("/api/"):
         return _of_program()
     actor = current_actor()
+    kept: tuple[Actor | None, str] | None = g.get("language")
+    if kept is None or kept[0] is not actor:
+        kept = g.language = actor, _language(actor)
+    return kept[1]
+
+
+def _language(actor: Actor | None) -> str:
     for wanted in (actor.language if actor else "", request.cookies.get(COOKIE, "")):
         if wanted in LANGUAGES:
             return wanted

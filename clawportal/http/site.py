@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Flask, Response, g, request, url_for
 
 from clawportal.http import security
+
+_PLACE = frozenset({"part", "offset", "cursor"})
+"""Arguments that say where in a list one is, and what part of a page was asked for."""
+_KEPT_AS_THEY_ARE = "!$'()*,/:;?@"
+"""As `url_for` writes them."""
 
 
 def external(path: str) -> str:
@@ -20,8 +29,19 @@ def here() -> str:
     return request.script_root + request.full_path.rstrip("?")
 
 
+def page_url(changes: Mapping[str, Any]) -> str:
+    """The page that is asked for, from its beginning, with other arguments; None leaves one out. A list has a dozen of these."""
+    if "page_url" not in g:
+        path = url_for(request.endpoint or "", **(request.view_args or {}))
+        g.page_url = path, {name: values for name, values in request.args.lists() if name not in _PLACE}
+    path, given = g.page_url
+    wanted = {name: value for name, value in {**given, **changes}.items() if value is not None}
+    query = urlencode(wanted, doseq=True, safe=_KEPT_AS_THEY_ARE)
+    return f"{path}?{query}" if query else path
+
+
 def init_app(app: Flask) -> None:
-    app.jinja_env.globals.update(here=here, external=external)
+    app.jinja_env.globals.update(here=here, external=external, page_url=page_url)
     app.after_request(_under_prefix)
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from flask import Blueprint, g, has_request_context, request, url_for
+from flask import Blueprint, current_app, g, has_request_context, request, url_for
+from flask_babel import get_locale
+from jinja2 import Template
+from markupsafe import Markup
 from werkzeug.local import LocalProxy
 
 from clawportal import __version__
@@ -27,7 +31,14 @@ THEME_COOKIE = "clawportal_theme"
 
 
 def init(blueprint: Blueprint) -> None:
-    for name, value in (("told", words.told), ("reason_words", words.reason), ("url_for", address), ("once", once)):
+    parts: dict[str, Callable[..., Any]] = {
+        "told": words.told,
+        "reason_words": words.reason,
+        "url_for": address,
+        "once": once,
+        "kept": kept,
+    }
+    for name, value in parts.items():
         blueprint.add_app_template_global(value, name)
     blueprint.app_context_processor(_context)
 
@@ -59,20 +70,30 @@ def once(make: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
+_KEPT: dict[tuple[str, str], tuple[Template, Markup]] = {}
+
+
+def kept(name: str) -> Markup:
+    """A template that needs no context and shows everybody the same: made once for each language, again when its file changes."""
+    template, key = current_app.jinja_env.get_template(name), (name, str(get_locale()))
+    found = _KEPT.get(key)
+    if found is None or found[0] is not template:
+        found = _KEPT[key] = template, Markup(template.render())  # noqa: S704 - a template escapes what it shows
+    return found[1]
+
+
 def _context() -> dict[str, Any]:
     actor = _actor()
-    where = Where(actor)
     return {
         "actor": actor,
         "language": language(),
         "languages": list(LANGUAGES.items()),
         "theme": theme(actor),
-        "tenant_name": LocalProxy(where.tenant),
-        "project_name": LocalProxy(where.project),
+        "where": Where(actor),
         "practice": bool(portal().practice_url),
         "version": __version__,
         "nav": Nav(actor),
-        "menu_links": LocalProxy(lambda: menu_links(actor)),
+        "menu_links": partial(menu_links, actor),
         "unknown_proxy": LocalProxy(lambda: unknown_proxy(actor)),
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from flask import g
 from flask_babel import lazy_gettext as _l
@@ -76,8 +77,7 @@ _TITLES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceRow:
+class InstanceRow(NamedTuple):
     """One instance as lists and its own pages show it."""
 
     id: str
@@ -112,24 +112,21 @@ class InstanceRow:
     managed: bool = True
     conditions: Sequence[Mapping[str, Any]] = ()
     endpoints: Sequence[instances.Endpoint] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = MappingProxyType({})
     cluster_name: str = ""
     """In lists only."""
     cpu_spark: Drawn | None = None
     """In lists only."""
     memory_spark: Drawn | None = None
+    since_iso: str = ""
 
     @property
     def tile(self) -> str:
         return self.adapter_title[:1]
 
     @property
-    def since_iso(self) -> str:
-        return self.phase_since.isoformat()
-
-    @property
     def since_text(self) -> str:
-        return self.phase_since.isoformat(" ")[:19]
+        return self.since_iso[:19].replace("T", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +254,8 @@ def instance_rows(actor: Actor, found: Iterable[Any], *, sparks: bool = False) -
     """Rows of a list, out of instances or of the columns that `lean_listing` gives. `sparks`: with lines of the last hours, and
     without what can be done: the menu of a row asks for that when it is opened."""
     names, listed = project_names(actor), list(found)
-    drawn, pen = (metric_history.sparks([instance.id for instance in listed]), Pen()) if sparks else ({}, None)
+    drawn = metric_history.sparks([instance.id for instance in listed]) if sparks else {}
+    pen = Pen() if drawn else None
     return [_instance_row(actor, instance, names, spark=drawn.get(instance.id), pen=pen, lean=sparks) for instance in listed]
 
 
@@ -269,8 +267,8 @@ def _instance_row(
     actor: Actor, instance: Any, names: Mapping[str, str], *, full: bool = False, spark: metric_history.Spark | None = None,
     pen: Pen | None = None, lean: bool = False,
 ) -> InstanceRow:  # fmt: skip
-    adapter = portal().registry.adapters.get(instance.adapter)
-    usage = portal().samples.now(instance)
+    here = portal()
+    adapter, usage = here.registry.adapters.get(instance.adapter), here.samples.now(instance)
     workload = instance.workload if full and instance.workload else {}
     cores = workload.get("cpu_cores")
     return InstanceRow(
@@ -286,6 +284,7 @@ def _instance_row(
         message=instance.message,
         next_action=instance.next_action,
         phase_since=instance.phase_since,
+        since_iso=instance.phase_since.isoformat(),
         desired=instance.desired,
         restart_count=instance.restart_count,
         created_at=instance.created_at,
@@ -305,7 +304,7 @@ def _instance_row(
         foreign_id=instance.foreign_id or "",
         managed=instance.managed is not False,
         conditions=_conditions(instance) if full else (),
-        endpoints=instances.endpoints(portal(), instance) if full else (),
+        endpoints=instances.endpoints(here, instance) if full else (),
         cpu_spark=pen.cpu(spark) if spark and pen else None,
         memory_spark=pen.memory(spark) if spark and pen else None,
     )
@@ -499,6 +498,9 @@ class Where:
     def _reach(self) -> tenancy.Reach:
         """Asked once per request."""
         if "web_reach" not in g:
-            g.web_reach = tenancy.reach(self.actor) if self.actor else tenancy.Reach()
+            g.web_reach = tenancy.reach_of(g.web_projects) if "web_projects" in g else self._asked()
         found: tenancy.Reach = g.web_reach
         return found
+
+    def _asked(self) -> tenancy.Reach:
+        return tenancy.reach(self.actor) if self.actor else tenancy.Reach()
