@@ -20,7 +20,7 @@ from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.models import Cluster
 from clawportal.paging import Which
-from clawportal.services.clusters import clusters, connection_tests, separation
+from clawportal.services.clusters import claw_proxy, clusters, connection_tests, separation
 from clawportal.services.fleet import instances as service
 from clawportal.services.tenancy import tenants
 from clawportal.web import edit_conflict, pages, rows
@@ -342,7 +342,7 @@ def _fields(
         "title": title, "labels": ", ".join(f"{key}={value}" for key, value in sorted(labels.items())),
         "tenants": _("every organisation") if some is None else ", ".join(sorted(some)),
         **{f"settings.{key}": value for key, value in settings.items()},
-        **{f"policy.{key}": value for key, value in _whole_policy(policy).items()},
+        **{f"policy.{key}": value for key, value in _whole_policy(policy).items() if key != claw_proxy.LOGIN},
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from clawportal.labels import check_labels
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.paging import FIRST_PAGE, Slice, Which
-from clawportal.services.clusters import separation
+from clawportal.services.clusters import claw_proxy, separation
 from clawportal.services.events import event_log
 from clawportal.services.identity import names
 from clawportal.services.rights import access
@@ -75,6 +75,11 @@ class ClusterPolicy(Strict):
         "", title="Proxy of claws", max_length=300, json_schema_extra={"x-placeholder": "http://proxy.example.internal:3128"},
         description="By which claws there reach their model and what else is outside. Empty: directly.",
     )  # fmt: skip
+    claw_proxy_login: bool = Field(
+        False, title="Sign-in at the proxy", json_schema_extra={"x-secret": True, "x-placeholder": "user:password"},
+        description="User and password with a colon between them, where the proxy asks. Claws get them in their environment.",
+    )  # fmt: skip
+    """Whether one is stored; never what it is. Set by what is stored, whatever a document says."""
     claw_no_proxy: str = Field(
         "", title="Without the proxy", max_length=2000, json_schema_extra={"x-placeholder": "llm.example.internal,10.0.0.0/8"},
         description="Hosts, domains and networks that claws reach directly, with commas between them.",
@@ -107,7 +112,7 @@ class ClusterPolicy(Strict):
             return value
         if carries_credentials(value):
             raise ValueError(
-                "must not have a user or a password inside: claws could read them. Let the proxy know them by address"
+                "must not have a user or a password inside; enter them in their own field, where they are kept encrypted"
             )
         if not _PROXY.fullmatch(value):
             raise ValueError("must be such as http://proxy.example.internal:3128")
@@ -397,8 +402,10 @@ def _place(cluster_id: str, name: str) -> str:
 
 
 def open_secrets(portal: Portal, cluster_id: str) -> dict[str, str]:
-    """The values; only for a driver."""
-    rows = db.session.scalars(select(ClusterSecret).where(ClusterSecret.cluster_id == cluster_id))
+    """The values; only for a driver. What is for claws is not among them."""
+    rows = db.session.scalars(
+        select(ClusterSecret).where(ClusterSecret.cluster_id == cluster_id, ClusterSecret.name != claw_proxy.LOGIN)
+    )
     return {row.name: portal.keyring.open(row.sealed, _place(cluster_id, row.name)) for row in rows}
 
 
@@ -457,6 +464,7 @@ def accept(
     """
     model = driver_of(portal, kind).settings_model()
     names = secret_settings.secret_fields(model)
+    secrets = {name: value for name, value in secrets.items() if name != claw_proxy.LOGIN}
     errors = [
         FieldError(f"secrets.{name}", f"is not a secret of this kind. Known: {', '.join(names) or 'none'}.", "unknown")
         for name in secrets
@@ -542,7 +550,9 @@ def create(portal: Portal, actor: Actor, wanted: NewCluster) -> Cluster:
         elif db.session.scalar(select(Cluster.id).where(Cluster.name == wanted.name)):
             errors.append(FieldError("name", f"There is already a cluster named {wanted.name}. Choose another name.", "taken"))
         accepted, more = accept(portal, wanted.runtime, wanted.settings, wanted.secrets, {})
-        policy = _checked_policy(wanted.policy, errors)
+        said, typed = claw_proxy.apart(wanted.policy, wanted.secrets.get(claw_proxy.LOGIN))
+        policy = _checked_policy(said, errors)
+        login = claw_proxy.judge(policy, typed, "", errors)
         tenants = _checked_tenants(wanted.tenants, errors) if wanted.tenants is not None else []
         _refuse([*errors, *more])
         assert accepted is not None
@@ -553,6 +563,7 @@ def create(portal: Portal, actor: Actor, wanted: NewCluster) -> Cluster:
         db.session.add(cluster)
         db.session.flush()
         _store_secrets(portal, cluster.id, accepted.secrets)
+        cluster.policy = claw_proxy.store(portal, cluster.id, policy, login)
         db.session.add_all(ClusterTenant(cluster_id=cluster.id, tenant_id=tenant_id) for tenant_id in tenants)
         _told(portal, actor, cluster, "created", "was connected")
     return cluster
@@ -573,7 +584,7 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
         stored = open_secrets(portal, cluster.id)
         settings = (cluster.settings or {}) if change.settings is None else change.settings
         accepted, more = accept(portal, cluster.runtime, settings, change.secrets, stored, cluster.settings or {})
-        policy = cluster.policy if change.policy is None else _checked_policy(change.policy, errors)
+        policy, login = _new_policy(portal, cluster, change, errors)
         tenants = _checked_tenants(change.tenants, errors) if change.tenants is not None else None
         audience = None if change.for_all else tenants if tenants is not None else separation.audience(cluster)
         errors += separation.unconfirmed(cluster, audience, change.confirm_unseparated)
@@ -583,7 +594,8 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
             cluster.revision += 1
             cluster.settings = accepted.settings
             _store_secrets(portal, cluster.id, accepted.secrets)
-        cluster.title, cluster.labels, cluster.policy = title.strip(), dict(labels), policy
+        cluster.title, cluster.labels = title.strip(), dict(labels)
+        cluster.policy = claw_proxy.store(portal, cluster.id, policy, login)
         cluster.updated_at = max(clock.now(), (cluster.updated_at or _EPOCH) + _TICK)  # never twice the same, however clocks go
         before, confirmed = _audience(cluster), separation.trust(actor, cluster, audience, change.confirm_unseparated)
         if tenants is not None or change.for_all:
@@ -593,6 +605,17 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
             words = "is offered to others though nothing keeps claws apart there"
             _told(portal, actor, cluster, "shared_unseparated", words, {"to": _audience(cluster)}, level="warning")
     return cluster
+
+
+def _new_policy(portal: Portal, cluster: Cluster, change: ClusterChange, errors: list[FieldError]) -> tuple[dict[str, Any], str]:
+    """The policy, and what is sealed of the sign-in at its proxy."""
+    now, sealed = cluster.policy or {}, claw_proxy.stored(portal, cluster.id)
+    if change.policy is None and claw_proxy.LOGIN not in change.secrets:
+        return now, sealed
+    wanted = now if change.policy is None else change.policy
+    said, typed = claw_proxy.apart(wanted, change.secrets.get(claw_proxy.LOGIN, ""))
+    policy = _checked_policy(said, errors)
+    return policy, claw_proxy.judge(policy, typed, sealed, errors)
 
 
 def _set_tenants(cluster: Cluster, tenants: Sequence[str] | None) -> None:

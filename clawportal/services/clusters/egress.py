@@ -5,10 +5,16 @@ Nothing is added where the policy says nothing: what runs stays as it was planne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeVar
 
-from clawportal.contracts.workloads import Check, Context, File, Workload
+from clawportal.contracts.workloads import Check, Context, File, Process, Workload
+from clawportal.services.clusters import claw_proxy
 from clawportal.services.clusters.clusters import ClusterPolicy
+
+Told = TypeVar("Told", Process, Check)
+NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 CA_FILE = ".clawportal-ca.pem"
 NEVER = ("localhost", "127.0.0.1", "::1")
@@ -20,10 +26,18 @@ def applied(plan: Workload, context: Context, policy: ClusterPolicy) -> Workload
     told = variables(context, policy)
     if not told:
         return plan
-    processes = tuple(replace(one, env={**told, **one.env}) for one in plan.processes)
-    check: Check | None = replace(plan.check, env={**told, **plan.check.env}) if plan.check else None
+    processes = tuple(_with(one, told, policy) for one in plan.processes)
+    check: Check | None = _with(plan.check, told, policy) if plan.check else None
     files = (*plan.files, File(CA_FILE, policy.claw_ca, mode=0o644)) if policy.claw_ca else plan.files
     return replace(plan, processes=processes, check=check, files=files)
+
+
+def _with(one: Told, told: Mapping[str, str], policy: ClusterPolicy) -> Told:
+    """A proxy that asks for a sign-in has it in its address, which is then a secret and no plain variable."""
+    hidden = dict.fromkeys(NAMES, claw_proxy.URL) if policy.claw_proxy_login else {}
+    plain = {name: value for name, value in told.items() if name not in hidden and name not in one.secret_env}
+    secret = {name: value for name, value in hidden.items() if name not in one.env}
+    return replace(one, env={**plain, **one.env}, secret_env={**secret, **one.secret_env})
 
 
 def variables(context: Context, policy: ClusterPolicy) -> dict[str, str]:

@@ -7,7 +7,7 @@ taking it away leaves every instance as its owner described it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError
 from clawportal.models import Instance, InstanceSecret, Tenant, TenantSecret
+from clawportal.services.clusters import claw_proxy
 from clawportal.services.configuration import destinations, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
 from clawportal.services.rights import access
@@ -145,8 +146,13 @@ def place_of_key(tenant_id: str) -> str:
 
 def open_secrets(portal: Portal, instance: Instance) -> dict[str, str]:
     """All values that a claw may know, to hide them: its own and, with the model of its organisation, the key of that."""
-    found, shared = secrets.open_all(portal, instance.id), key_of(portal, instance)
+    found, shared = _own(portal, instance), key_of(portal, instance)
     return {**found, MODEL_KEY: shared} if shared else found
+
+
+def _own(portal: Portal, instance: Instance, names: Collection[str] | None = None) -> dict[str, str]:
+    """With the sign-in at the proxy of its cluster, which belongs to no claw alone."""
+    return {**secrets.open_all(portal, instance.id, names), **claw_proxy.values(portal, instance.cluster_id)}
 
 
 def secrets_for(portal: Portal, instance: Instance) -> dict[str, str]:
@@ -154,7 +160,7 @@ def secrets_for(portal: Portal, instance: Instance) -> dict[str, str]:
     adapter = portal.registry.adapters.get(instance.adapter)
     said = of_instance(portal, instance).spec
     mine = usable(adapter, instance.version, said, secrets.listing(instance.id))
-    own, shared = secrets.open_all(portal, instance.id, mine), key_of(portal, instance)
+    own, shared = _own(portal, instance, mine), key_of(portal, instance)
     return {**own, MODEL_KEY: shared} if shared else own
 
 
