@@ -260,3 +260,19 @@ def test_a_restart_in_place_obeys_the_policy(make_memory: Callable[..., Memory])
     assert memory.until(never, "failed").reason
     assert memory.until(failing, "stopped").reason == "Completed"
     assert memory.runtime.running() == []
+
+
+def test_what_the_policy_leaves_down_stays_down_though_it_ends_slowly(make_memory: Callable[..., Memory]) -> None:
+    memory = make_restarting(make_memory)
+    one = memory.create("never", restart="never")
+    memory.until(one, "running")
+    memory.runtime.character.stubborn = True
+    memory.runtime.restart_in_place(one, 1)
+    asked = memory.runtime.calls["stop"]
+    eventually(lambda: memory.runtime.calls["stop"] > asked + 2, "several passes ask it to end")
+    assert memory.world.see(one).phase == "stopping"
+    memory.runtime.character.stubborn = False
+    seen = memory.until(one, "failed")
+    assert "restart policy" in seen.next_action and memory.runtime.calls["apply"] == 1
+    memory.world.press("start", one)
+    memory.until(one, "running")
