@@ -22,8 +22,9 @@ from clawportal.models import Cluster
 from clawportal.paging import Which
 from clawportal.services.clusters import claw_proxy, clusters, connection_tests, separation
 from clawportal.services.fleet import instances as service
+from clawportal.services.fleet.labels import selector
 from clawportal.services.tenancy import tenants
-from clawportal.web import edit_conflict, pages, rows
+from clawportal.web import edit_conflict, label_fields, pages, rows
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
@@ -110,11 +111,11 @@ def _manages() -> bool:
 @page("/clusters", endpoint="clusters")
 @requires(CLUSTER_READ)
 def clusters_index() -> str:
-    who, page, text = actor(), paging(), request.args.get("q", "").strip()[:200]
-    found = clusters.listing(who, text=text, which=page)
+    who, page, text, wanted = actor(), paging(), request.args.get("q", "").strip()[:200], request.args.get("labels", "")[:1000]
+    found = clusters.listing(who, text=text, labels=selector(wanted), which=page)
     full = clusters.sees_all(who)
     views = [view_of(row, found.instances.get(row.id, 0), found.tenants.get(row.id, ()), full=full) for row in found.items]
-    context = {"clusters": views, "page": rows.paged(found.found, page), "q": text, "full": full}
+    context = {"clusters": views, "page": rows.paged(found.found, page), "q": text, "labels": wanted.strip(), "full": full}
     template = "clusters/_rows.html" if fragment() else "clusters/index.html"
     return render_template(template, **context, manages=_manages(), drivers=_drivers())
 
@@ -212,7 +213,7 @@ def cluster_edit(cluster_id: str) -> AnyResponse:
 
 
 def _empty(driver: RuntimeDriver) -> Draft:
-    values = {"name": "", "title": "", "labels": "", "for_all": True, "tenants": [], "settings": {}, "policy": {}}
+    values = {"name": "", "title": "", "labels": [], "for_all": True, "tenants": [], "settings": {}, "policy": {}}
     return Draft(driver, driver.settings_model().model_json_schema(), values)
 
 
@@ -220,7 +221,7 @@ def _stored(row: Cluster) -> Draft:
     driver = clusters.driver_of(portal(), row.runtime)
     schema = driver.settings_model().model_json_schema()
     values = {
-        "name": row.name, "title": row.title, "labels": "\n".join(f"{key}={value}" for key, value in (row.labels or {}).items()),
+        "name": row.name, "title": row.title, "labels": sorted((row.labels or {}).items()),
         "for_all": row.all_tenants, "tenants": [tenant_id for tenant_id, _title in clusters.tenants_of([row.id]).get(row.id, [])],
         "settings": forms.shown(row.settings or {}, schema), "policy": forms.shown(row.policy or {}, _POLICY),
     }  # fmt: skip
@@ -232,10 +233,11 @@ def _read(draft: Draft) -> Draft:
     settings, policy = forms.read(form, "settings", draft.schema), forms.read(form, "policy", _POLICY)
     draft.settings, draft.policy = settings.document, policy.document
     draft.secrets = forms.read_secrets(form)
-    draft.labels, wrong = _labels(form.get("labels", ""))
-    draft.errors = settings.errors | policy.errors | wrong
+    pairs, wrong = label_fields.read(form) or (draft.values["labels"], "")
+    draft.labels = dict(pairs)
+    draft.errors = settings.errors | policy.errors | ({"labels": wrong} if wrong else {})
     draft.values |= {
-        "title": form.get("title", ""), "labels": form.get("labels", ""), "for_all": form.get("audience") != "some",
+        "title": form.get("title", ""), "labels": pairs, "for_all": form.get("audience") != "some",
         "tenants": form.getlist("tenants"), "settings": settings.typed, "policy": policy.typed,
         separation.FIELD: form.get(separation.FIELD, "").strip(),
     }  # fmt: skip
@@ -243,13 +245,6 @@ def _read(draft: Draft) -> Draft:
         draft.values["name"] = form.get("name", "").strip()
     draft.generation = edit_conflict.read_generation(digits=17)
     return draft
-
-
-def _labels(text: str) -> tuple[dict[str, str], dict[str, str]]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if any("=" not in line for line in lines):
-        return {}, {"labels": _("Write one label a line, such as region=eu")}
-    return {line.partition("=")[0].strip(): line.partition("=")[2].strip() for line in lines}, {}
 
 
 def _tested(draft: Draft) -> AnyResponse:
@@ -362,7 +357,7 @@ def _names(draft: Draft) -> dict[str, str]:
 
 
 def _note(draft: Draft, errors: Sequence[FieldError]) -> None:
-    for error in errors:
+    for error in label_fields.note(draft.errors, errors):
         draft.errors.setdefault(error.path, told(error.message))
 
 

@@ -33,7 +33,7 @@ from clawportal.services.events import event_log
 from clawportal.services.fleet import instances, plans
 from clawportal.services.rights import access
 from clawportal.services.tenancy import tenancy
-from clawportal.web import edit_conflict, pages, policy_warnings, rows
+from clawportal.web import edit_conflict, label_fields, pages, policy_warnings, rows
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
@@ -157,16 +157,13 @@ def _read_spec(draft: Draft, version: str, stored: Mapping[str, Any]) -> None:
 
 
 def _read_labels(draft: Draft) -> None:
-    """Pairs of fields; a pair that is empty says nothing. What was typed is kept as it stands."""
-    typed = list(zip(request.form.getlist("labels.name"), request.form.getlist("labels.value"), strict=False))
-    if not typed:
+    found = label_fields.read(request.form)
+    if found is None:
         return
-    pairs = [(name.strip(), value.strip()) for name, value in typed if name.strip() or value.strip()]
-    draft.values["labels"], draft.labels = pairs, dict(pairs)
-    if "" in draft.labels:
-        draft.errors["labels"] = _("Give each label a name, such as team=research.")
-    elif len(draft.labels) < len(pairs):
-        draft.errors["labels"] = _("A label can have one value only; you named one twice.")
+    draft.values["labels"], wrong = found
+    draft.labels = dict(found[0])
+    if wrong:
+        draft.errors["labels"] = wrong
 
 
 def _wanted(draft: Draft) -> instances.NewInstance:
@@ -299,19 +296,8 @@ def _what_happened(draft: Draft, now: Instance) -> edit_conflict.Stale:
 
 def _note_errors(draft: Draft, errors: list[FieldError] | tuple[FieldError, ...]) -> None:
     """What the service found, beside what could not even be read; the latter says more about its field."""
-    for error in errors:
-        if error.path.startswith("labels."):
-            _note_label(draft, error)
-        else:
-            draft.errors.setdefault(_PATHS.get(error.path, error.path), told(error.message))
-
-
-def _note_label(draft: Draft, error: FieldError) -> None:
-    """All labels are one field of the form, so that what is missing has a place, too."""
-    name, said = error.path.removeprefix("labels."), told(error.message)
-    said = said if f" {name} " in f" {said} " else f"{name}: {said}"
-    before = draft.errors.get("labels", "")
-    draft.errors["labels"] = before if said in before else f"{before} {said}".strip()
+    for error in label_fields.note(draft.errors, errors):
+        draft.errors.setdefault(_PATHS.get(error.path, error.path), told(error.message))
 
 
 def _context(draft: Draft) -> dict[str, Any]:

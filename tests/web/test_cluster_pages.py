@@ -55,7 +55,8 @@ def lab(portal_app: Flask) -> None:
 
 
 FORM: dict[str, Any] = {
-    "runtime": "lab", "name": "lab-1", "title": "Lab one", "labels": "region=eu", "settings.address": "lab.example",
+    "runtime": "lab", "name": "lab-1", "title": "Lab one", "labels.name": "region", "labels.value": "eu",
+    "settings.address": "lab.example",
     "settings.verify": "true", "secrets.key": "wrong-key-value", "audience": "all", "policy.max_concurrent_starts": "3",
     "policy.repair_drift": "true",
 }  # fmt: skip
@@ -76,7 +77,8 @@ def test_who_saves_second_is_shown_what_the_first_saved(admin: Person, browse: C
         "generation": read,
         "title": "Theirs",
         "settings.address": "other.example",
-        "labels": "",
+        "labels.name": "",
+        "labels.value": "",
         "policy.repair_drift": "",
     }
     assert browser.post(edit, first | {"secrets.key": "another-key-value"}).status_code == 303
@@ -129,6 +131,26 @@ def test_from_the_first_test_to_deleting(admin: Person, browse: Callable[[Person
     assert browser.post(f"{where}/delete", {"confirm": "no"}).status_code == 422
     assert browser.post(f"{where}/delete", {"confirm": "lab-1"}).status_code == 303
     assert browser.get(where).status_code == 404
+
+
+@pytest.mark.usefixtures("lab")
+def test_labels_are_pairs_of_fields_and_filter_the_list(admin: Person, browse: Callable[[Person], Browser]) -> None:
+    browser = browse(admin)
+    for names, values, words in (
+        (["region", "region"], ["eu", "us"], "one value only"), ([""], ["lost"], "Give each label a name"),
+        (["ä", "-b"], ["x", ""], "-b: Labels have letters"),
+    ):  # fmt: skip
+        text = browser.post("/clusters/new", FORM | {"labels.name": names, "labels.value": values}).get_data(as_text=True)
+        assert words in text and all(f'name="labels.name" value="{name}"' in text for name in names)
+    browser.post("/clusters/new", FORM | {"labels.name": ["region", "gpu", ""], "labels.value": ["eu", "", ""]})
+    assert admin.get("clusters/lab-1").get_json()["labels"] == {"region": "eu", "gpu": ""}
+    page = browser.page("/clusters")
+    assert 'href="/clusters?labels=region%3Deu"' in page.replace("=eu", "%3Deu") and 'title="gpu"' in page
+    for asked, found in (("region%3Deu", True), ("region%3Dus", False), ("!gpu", False), ("gpu,region+in+(eu,us)", True)):
+        page = browser.page(f"/clusters?labels={asked}")
+        assert ("Lab one" in page) is found, asked
+        assert "Clear the filters" in page
+    assert browser.get("/clusters?labels=%3D%3D").status_code == 422
 
 
 def test_this_machine_cannot_be_deleted(admin: Person, browse: Callable[[Person], Browser]) -> None:

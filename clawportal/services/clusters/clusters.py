@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from sqlalchemy import ColumnElement, delete, func, or_, select
@@ -64,7 +64,7 @@ class ClusterPolicy(Strict):
     )  # fmt: skip
     images: dict[str, str] = Field(
         default_factory=dict, title="Images of your own", max_length=50,
-        json_schema_extra={"x-placeholder": '{"nanobot": "registry.example.internal/claws/nanobot:{version}"}'},
+        json_schema_extra={"x-placeholder": "nanobot=registry.example.internal/claws/nanobot:{version}"},
         description="Kind of claw and the image to run for it; {version} is the version of the claw.",
     )  # fmt: skip
     portal_host: str = Field(
@@ -219,14 +219,20 @@ def sees_all(actor: Actor) -> bool:
     return actor.allows(CLUSTER_READ, Scope())
 
 
-def listing(actor: Actor, *, text: str = "", which: Which = FIRST_PAGE) -> ClusterPage:
+class Selects(Protocol):
+    """One part of a selector of labels."""
+
+    def on(self, labels: Any) -> ColumnElement[bool]: ...
+
+
+def listing(actor: Actor, *, text: str = "", labels: tuple[Selects, ...] = (), which: Which = FIRST_PAGE) -> ClusterPage:
     """One page and the true total; four statements, whatever the number."""
-    where: list[ColumnElement[bool]] = [access.visible(Cluster, actor)]
+    where: list[ColumnElement[bool]] = [access.visible(Cluster, actor), *(term.on(Cluster.labels) for term in labels)]
     if text:
         where.append(Cluster.searched.contains(folding.fold(text), autoescape=True))
     total = db.session.scalar(select(func.count()).select_from(Cluster).where(*where)) or 0
     found = paging.page(
-        select(Cluster).where(*where), paging.by_name(Cluster), which, about=("clusters", text), total=total,
+        select(Cluster).where(*where), paging.by_name(Cluster), which, about=("clusters", text, labels), total=total,
         fetch=lambda query: list(db.session.scalars(query)),
     )  # fmt: skip
     ids = [row.id for row in found.items]
