@@ -119,7 +119,7 @@ def features_of(settings: Settings) -> Iterable[Feature]:
     from clawportal import features, pluginmanager
 
     try:
-        return pluginmanager.load(settings.plugin_names, str(settings.data_dir)).features
+        return pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders).features
     except pluginmanager.PluginError:
         return features.register_features()
 

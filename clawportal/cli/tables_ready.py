@@ -83,12 +83,22 @@ def _unpacked(place: Path) -> bool:
 
 def _made_of(settings: Settings, places: Iterable[str]) -> list[Any]:
     """What decides which histories there are: the version, the plugins that are wanted and installed, and their files."""
-    installed = sorted(
-        [point.name, point.value, point.dist.version if point.dist else ""]
-        for point in importlib.metadata.entry_points(group="clawportal")
-    )
     program = _files(Path(sys.executable))
-    return [__version__, program, list(settings.plugin_names), installed, [_files(Path(place)) for place in places]]
+    return [
+        __version__, program, list(settings.plugin_names), _installed(settings), [_files(Path(place)) for place in places],
+    ]  # fmt: skip
+
+
+def _installed(settings: Settings) -> list[list[str]]:
+    """Plugins by entry point, also in the folders that are looked into only when plugins load."""
+    folders = [str(folder) for folder in settings.plugin_folders]
+    found = {
+        (point.name, point.value, distribution.version)
+        for distribution in importlib.metadata.distributions(path=[*folders, *(item for item in sys.path if item not in folders)])
+        for point in distribution.entry_points
+        if point.group == "clawportal"
+    }
+    return [list(one) for one in sorted(found)]
 
 
 def _files(place: Path) -> list[list[Any]]:

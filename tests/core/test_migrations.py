@@ -487,6 +487,15 @@ def test_a_ready_database_is_told_without_loading_anything(local: Bare) -> None:
         tables_ready.note(settings, registry, migrations.versions())
         assert tables_ready.ready(settings)
         assert not tables_ready.ready(settings.model_copy(update={"plugins": "clawportal_echo"})), "others are wanted"
+        plugin = settings.data_dir / "plugins" / "parrots-1.0.dist-info"
+        plugin.mkdir(parents=True)
+        (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: parrots\nVersion: 1.0\n")
+        (plugin / "entry_points.txt").write_text("[clawportal]\nparrots = clawportal_parrots\n")
+        with_folder = settings.model_copy(update={"plugin_path": str(plugin.parent)})
+        assert not tables_ready.ready(with_folder), "there is one more in a folder"
+        tables_ready.note(with_folder, registry, migrations.versions())
+        assert tables_ready.ready(with_folder) and not tables_ready.ready(settings)
+        tables_ready.note(settings, registry, migrations.versions())
         migrations.downgrade(known, "policies", "base")
         assert not tables_ready.ready(settings), "the database says otherwise"
         migrations.upgrade(known)
