@@ -30,6 +30,7 @@ from clawportal.contracts.permissions import Permission
 from clawportal.errors import BadRequest, FieldError, Invalid, NotFound, PreconditionRequired, Problem
 from clawportal.http import i18n, security
 from clawportal.http.paging import MAX_LIMIT, MAX_OFFSET, agreed, links
+from clawportal.http.revalidation import revalidated
 from clawportal.paging import Slice, Which
 from clawportal.validation import field_errors
 
@@ -135,12 +136,18 @@ class Operation:
     answer_example: Any
     csrf_free: bool
     at_root: bool
+    keep: bool
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Type of each parameter of the function, by its name."""
 
     @property
     def name(self) -> str:
         return self.handler.__name__
+
+    @property
+    def revalidates(self) -> bool:
+        """Whether a reader who has the answer already is told so with 304."""
+        return self.method == "GET" and self.produces == (JSON,) and self.status == HTTPStatus.OK and not self.etag
 
     @property
     def path_names(self) -> tuple[str, ...]:
@@ -170,13 +177,15 @@ def op(
     answer_example: Any = None,
     csrf_free: bool = False,
     at_root: bool = False,
+    keep: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Mark a function as an operation. Needs either `permission` or the reason why it is `public`.
 
     Nothing is registered: each app collects the operations of its own features. `problems`: statuses that it can answer beside
     those that follow from its parameters. `produces`: content types of the answer; name SSE for an event stream. `example`: a
     body to show. `csrf_free`: it needs neither session nor token, since what proves who asks stands in its body, which no
-    browser adds by itself. `at_root`: also there without the prefix `/api/v1`.
+    browser adds by itself. `at_root`: also there without the prefix `/api/v1`. `keep`: nothing in the answer is private, so that
+    browsers may keep it as long as they ask whether it is still true.
     """
     if (permission is None) == (not public):
         raise TypeError(f"{method} {path} needs either a permission or the reason why it is public")
@@ -188,7 +197,7 @@ def op(
         operation = Operation(
             method, path, handler, permission, public, tuple(tags), summary, description or inspect.getdoc(handler) or "",
             status, shape, tuple(produces), tuple(accepts), tuple(problems), etag, example, answer_example,
-            csrf_free, at_root, hints,
+            csrf_free, at_root, keep, hints,
         )  # fmt: skip
         unknown = set(hints) - set(operation.path_names) - set(_GIVEN) - {"query", "body"}
         if unknown or set(operation.path_names) - set(hints):
@@ -204,11 +213,12 @@ def op(
 
 def view_of(operation: Operation) -> Callable[..., Response]:
     """The Flask view of an operation, with its permission declared."""
-    handler, status = operation.handler, operation.status
+    handler, status, keep = operation.handler, operation.status, operation.keep
     readers = [(name, _reader(operation, name, kind)) for name, kind in operation.parameters.items()]
 
     def view(**path: str) -> Response:
-        return _answer(handler(**{name: read(path) for name, read in readers}), status)
+        made = _answer(handler(**{name: read(path) for name, read in readers}), status)
+        return revalidated(made, keep=keep) if operation.revalidates else made
 
     view.__name__ = operation.name
     if operation.permission is None:

@@ -88,6 +88,11 @@ _HEADERS = {
         "schema": {"type": "string"},
         "example": '"3"',
     },
+    "Tag": {
+        "description": "Of what is said here. Send it as If-None-Match next time: 304 means that nothing changed.",
+        "schema": {"type": "string"},
+        "example": 'W/"5e1c7f0a9d3b24680f11a2c3"',
+    },
     "Location": {"description": "Path of what was created.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
     "WWW-Authenticate": {"description": "How to sign in.", "schema": {"type": "string"}},
@@ -113,6 +118,17 @@ _HEADER_PARAMETERS = {
 }
 
 
+_UNCHANGED = "Unchanged"
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of the answer that you have, or several. If nothing changed since, 304 comes without a body.",
+    "schema": {"type": "string"},
+    "example": 'W/"5e1c7f0a9d3b24680f11a2c3"',
+}
+
+
 def servers(root: str) -> list[dict[str, str]]:
     """`root` is the path that a portal is served under, where there is one."""
     return [{"url": f"{root}/api/v1", "description": "This portal"}]
@@ -134,7 +150,10 @@ def document(operations: Sequence[Operation], tags: Iterable[ApiTag]) -> dict[st
         "paths": paths,
         "components": {
             "schemas": schemas.definitions,
-            "responses": {_response_name(status): _problem(status) for status in PROBLEMS},
+            "responses": {
+                _UNCHANGED: {"description": "Nothing changed since the answer that If-None-Match names."},
+                **{_response_name(status): _problem(status) for status in PROBLEMS},
+            },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API token, or an access token of /auth/login."},
                 "cookie": {
@@ -261,7 +280,8 @@ def _parameters(operation: Operation, schemas: _Schemas) -> list[dict[str, Any]]
         made += [
             _query_parameter(name, item) for name, item in schemas.query(operation.parameters["query"])["properties"].items()
         ]
-    return made + [parameter for name, parameter in _HEADER_PARAMETERS.items() if name in operation.parameters]
+    made += [parameter for name, parameter in _HEADER_PARAMETERS.items() if name in operation.parameters]
+    return [*made, _IF_NONE_MATCH] if operation.revalidates else made
 
 
 _PATH_WORDS = {"kind": "Kind of claw.", "name": "Name.", "seq": "Place in the chain of the audit."}
@@ -296,6 +316,9 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     if headers:
         good["headers"] = {name: _HEADERS[name] for name in headers}
     made = {str(operation.status): good}
+    if operation.revalidates:
+        good["headers"] = {"ETag": _HEADERS["Tag"]}
+        made["304"] = {"$ref": f"#/components/responses/{_UNCHANGED}"}
     for status in sorted(_statuses(operation)):
         made[str(status)] = {"$ref": f"#/components/responses/{_response_name(status)}"}
     if operation.name == "readyz":

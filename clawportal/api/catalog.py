@@ -90,12 +90,12 @@ class Projects(Answer):
     items: list[ProjectItem]
 
 
-@op("GET", "/adapters", permission=CATALOG_READ, tags=TAGS, summary="Kinds of claw")
+@op("GET", "/adapters", permission=CATALOG_READ, tags=TAGS, summary="Kinds of claw", keep=True)
 def list_adapters(portal: Portal) -> Adapters:
     return Adapters(items=[AdapterItem(**_adapter(adapter)) for adapter in portal.registry.adapters.values()])
 
 
-@op("GET", "/adapters/{kind}", permission=CATALOG_READ, tags=TAGS, summary="One kind of claw, with its schemas",
+@op("GET", "/adapters/{kind}", permission=CATALOG_READ, tags=TAGS, summary="One kind of claw, with its schemas", keep=True,
     problems=(404,))  # fmt: skip
 def get_adapter(portal: Portal, kind: str, query: AdapterQuery) -> AdapterDocument:
     adapter = portal.registry.adapters.get(kind)
@@ -146,7 +146,7 @@ def _spec_schema(settings: type[BaseModel]) -> dict[str, Any]:
     return spec.model_json_schema()
 
 
-@op("GET", "/runtimes", permission=CATALOG_READ, tags=TAGS, summary="Kinds of place to run claws in")
+@op("GET", "/runtimes", permission=CATALOG_READ, tags=TAGS, summary="Kinds of place to run claws in", keep=True)
 def list_runtimes(portal: Portal) -> Runtimes:
     return Runtimes(
         items=[

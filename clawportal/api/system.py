@@ -129,7 +129,7 @@ def get_plugin(portal: Portal, name: str) -> Plugin:
     return Plugin.model_validate(found, from_attributes=True)
 
 
-@op("GET", "/openapi.json", public="its setting decides", tags=TAGS, summary="This document", problems=(401,),
+@op("GET", "/openapi.json", public="its setting decides", tags=TAGS, summary="This document", problems=(401,), keep=True,
     returns=dict[str, Any])  # fmt: skip
 def get_openapi(portal: Portal) -> Response:
     """OpenAPI 3.1, made from the code. Needs a sign-in unless the portal's `docs_public` setting says otherwise."""
