@@ -80,9 +80,9 @@ def test_a_claw_of_a_portal_of_one_file(portal: PortalProcess, tmp_path: Path) -
     portal.set_up(practice=False)
     one = portal.running("one")["id"]
     rule = {"name": "teams", "kind": "expression", "parameters": {"expression": "'team' in instance.labels"}}
-    portal.api("POST", "policies", {**rule, "title": "Every claw has a team"}, 201)
-    refused = portal.api("POST", "instances", {"name": "two", "adapter": "echo"}, 403)
-    assert "team" in str(refused), "the program that judges expressions runs, too"
+    portal.api("POST", "policies", {**rule, "tenant": None}, 201)
+    refused = portal.api("POST", "instances", {"name": "two", "adapter": "echo"}, 409)
+    assert refused["policies"][0]["name"] == "teams", "the program that judges expressions runs, too"
 
     cluster = portal.api("GET", "clusters/local")
     assert cluster["separation"] == separation_here(tmp_path / "here"), cluster["separation_findings"]
