@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -182,6 +184,51 @@ def test_a_proxy_with_a_sign_in(secure: Cluster, proxy: ProxyDouble, monkeypatch
     session.close()
     assert len(proxy.tunnels) > before, "the stream went through it"
     assert set(proxy.tunnels) == {"api.cluster.example.internal"}
+
+
+def test_a_port_of_a_claw_through_a_proxy(secure: Cluster, proxy: ProxyDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent comes through whole, each connection signs in by itself, and a proxy that says no ends only that one."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://nora:p%40ss%3Aw%C3%B6rd@127.0.0.1:{proxy.port}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    runtime = secure.connect(kubeconfig=far_away(secure), reach="tunnel")
+    runtime.apply(REF, WORK, {})
+    running(runtime)
+    with socket.create_server(("127.0.0.1", 0)) as claw:
+        answering = threading.Thread(target=_give_back, args=(claw, 2), daemon=True)
+        answering.start()
+        near = runtime.open_port(REF, claw.getsockname()[1])
+        before = len(proxy.tunnels)
+        for sent in (b"hello", os.urandom(200_000)):
+            with socket.create_connection(near, 10) as one:
+                one.sendall(sent)
+                assert _read(one, len(sent)) == sent
+        answering.join(10)
+        assert len(proxy.tunnels) == before + 2 and set(proxy.tunnels) == {"api.cluster.example.internal"}
+        proxy.refuses = 403
+        with socket.create_connection(near, 10) as one:
+            assert one.recv(1) == b"", "it ends, and does not wait for ever"
+        proxy.refuses = 0
+        threading.Thread(target=_give_back, args=(claw, 1), daemon=True).start()
+        with socket.create_connection(near, 10) as one:
+            one.sendall(b"again")
+            assert _read(one, 5) == b"again"
+
+
+def _give_back(listener: socket.socket, times: int) -> None:
+    """So many connections, one after the other: each gets back what it sends."""
+    for _ in range(times):
+        one, _where = listener.accept()
+        with one:
+            while data := one.recv(65_536):
+                one.sendall(data)
+
+
+def _read(one: socket.socket, count: int) -> bytes:
+    found = b""
+    while len(found) < count and (data := one.recv(65_536)):
+        found += data
+    return found
 
 
 @pytest.mark.parametrize("way", ["environment", "kubeconfig"])
