@@ -428,6 +428,42 @@ def types_(output: str) -> None:
 
 @cli.command()
 @_output("json")
+def overview(output: str) -> None:
+    """Say how all your instances are, and what they take together."""
+    from clawportal.cli import show
+
+    found = remote.signed_in().call("GET", "/metrics/overview")
+    if output == "json":
+        return show.as_json(found)
+    many = found["instances"]
+    show.fields([
+        ("instances", many["total"]), ("running", many["running"]), ("stopped", many["stopped"]),
+        ("in progress", many["changing"]), ("need attention", many["trouble"]), ("operations", found["operations_open"]),
+        ("CPU", f"{found['cpu_percent']:.0f}%"), ("memory", show.size(found["memory_bytes"])),
+        ("disk", show.size(found["disk_bytes"])), ("measured", f"{found['measured']} of {many['running']} that run"),
+    ])  # fmt: skip
+    return None
+
+
+@cli.command()
+@click.argument("name", required=False)
+@_output("json")
+def plugins(name: str | None, output: str) -> None:
+    """List the plugins of the portal, or show the one with this NAME."""
+    from clawportal.cli import show
+
+    found = remote.signed_in().call("GET", f"/plugins/{_segment(name)}" if name else "/plugins")
+    if output == "json":
+        return show.as_json(found)
+    if name:
+        show.fields((key, ", ".join(value) if isinstance(value, list) else value) for key, value in found.items())
+    else:
+        show.table(("NAME", "VERSION", "SUMMARY"), [(item["name"], item["version"], item["summary"]) for item in found["items"]])
+    return None
+
+
+@cli.command()
+@_output("json")
 def version(output: str) -> None:
     """Show versions, and whether the portal can be reached and is ready."""
     from clawportal import __version__

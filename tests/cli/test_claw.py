@@ -278,6 +278,9 @@ def test_events_operations_types_and_version(quiet: Terminal) -> None:
     operation = quiet.json("operations", "e")["items"][0]
     assert quiet("cancel", operation["id"]).exit_code == 6 and quiet("retry", "../tokens").exit_code == 3
     assert "echo" in quiet("types").stdout
+    assert quiet.json("overview")["instances"]["total"] == 1 and "0 of 0 that run" in quiet("overview").stdout
+    assert "clawportal_echo" in quiet("plugins").stdout and "echo" in quiet("plugins", "clawportal_echo").stdout
+    assert quiet("plugins", "no/such").exit_code == 3
     facts = quiet.json("version")
     assert facts["status"] == "ok" and facts["claw"] == facts["portal_version"]
 
