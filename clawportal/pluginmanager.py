@@ -21,8 +21,8 @@ import pluggy
 from clawportal import catalogues, declarations, features, hookcalls, paths
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.doctor import DoctorResult
-from clawportal.contracts.features import Feature
-from clawportal.contracts.permissions import PermissionRegistry
+from clawportal.contracts.features import EventKind, Feature
+from clawportal.contracts.permissions import Permission, PermissionRegistry
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Invalid
@@ -80,6 +80,9 @@ class Registry:
     permissions: PermissionRegistry = field(default_factory=lambda: PermissionRegistry(()))
     """Those that the loaded features declare."""
     manager: pluggy.PluginManager = field(init=False)
+    rights_of_events: frozenset[Permission] = frozenset()
+    """Those that single kinds of event ask of whoever is told of them."""
+    _event_kinds: dict[str, EventKind] = field(default_factory=dict)
     _modules: dict[str, object] = field(default_factory=dict)
     _faults: dict[tuple[str, str], Fault] = field(default_factory=dict)
 
@@ -103,6 +106,10 @@ class Registry:
     def items(self, hook: str, **arguments: object) -> list[Any]:
         """The answers of a hook that gives lists, as one list."""
         return [item for answer in self.call(hook, **arguments) for item in answer]
+
+    def event_kind(self, name: str) -> EventKind | None:
+        """What a loaded feature declares about a kind of event."""
+        return self._event_kinds.get(name)
 
     def feature(self, name: str) -> Feature | None:
         return next((one for one in self.features if one.name == name), None)
@@ -190,6 +197,8 @@ class Registry:
             self.stores = self._by_kind("register_file_stores", "file store", data_dir=self.data_dir)
             self.features = self._features()
             self.permissions = self._permissions()
+            self._event_kinds = {kind.name: kind for feature in self.features for kind in feature.events}
+            self.rights_of_events = frozenset(kind.read for kind in self._event_kinds.values() if kind.read)
         except _Unusable as fault:
             self.leave_out(fault.plugin, fault.message)
 

@@ -24,3 +24,11 @@ class Event:
     message: str
     actor: str
     data: Mapping[str, Any] = field(default_factory=dict)
+    project_id: str | None = None
+    person_id: str | None = None
+    """The account that it concerns."""
+    subject_type: str = ""
+    """The noun of what it is about, such as `member`; `subject_id` is the id of that."""
+    subject_id: str = ""
+    read_permission: str = ""
+    """A right that whoever is told of it needs beside seeing where it happened; `self`: only the person that it concerns."""

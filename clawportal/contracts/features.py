@@ -50,7 +50,8 @@ class EventKind:
     title: str
     """What happened, in the list of kinds and in the audit."""
     read: Permission | None = None
-    """Who may be told, beside those who see the subject. None: whoever sees the instance or tenant that it is about."""
+    """A right that whoever is told of it needs, in the place where it happened and beside the one to read events. None: no other.
+    With `SELF` it is for the person that it concerns only."""
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,11 @@ class Grant:
         """Whether it gives more than the use of one's own account."""
         return isinstance(self.permissions, Everything) or bool(self.permissions - {SELF})
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether it is narrowed to nothing at all."""
+        return not (self.tenant_id or self.project_id or self.instance_id or self.except_tenants)
+
     def covers(self, scope: Scope) -> bool:
         return (
             self.tenant_id in (None, scope.tenant_id)
@@ -229,6 +234,13 @@ class Actor:
 
     def allows(self, permission: Permission, scope: Scope) -> bool:
         return any(permission in grant.permissions and grant.covers(scope) for grant in self.grants)
+
+    def holds(self, name: str, scope: Scope) -> bool:
+        """The same for a name that is stored with a row. The right to one's own account is no reason to read rows of others."""
+        held = (grant for grant in self.grants if grant.covers(scope))
+        if name == SELF:
+            return any(isinstance(grant.permissions, Everything) for grant in held)
+        return any(name in grant.permissions for grant in held)
 
     def with_second_factor(self) -> Actor:
         """The same person, had they set up what is asked for. Only for telling why something is refused."""

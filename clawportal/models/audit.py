@@ -16,7 +16,7 @@ from clawportal import clock
 from clawportal.contracts import core_resources
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH
-from clawportal.models.scopes import InstanceScoped
+from clawportal.models.scopes import Recorded
 
 GENESIS = "0" * 64
 """What stands in place of the hash before the first entry."""
@@ -24,7 +24,7 @@ GENESIS = "0" * 64
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
 
-class AuditEntry(InstanceScoped, Base):
+class AuditEntry(Recorded, Base):
     """Who did what, when, from where, and what it changed. `seq` has no gaps."""
 
     __tablename__ = "audit_entry"

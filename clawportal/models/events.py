@@ -12,10 +12,10 @@ from clawportal import clock
 from clawportal.contracts import core_resources
 from clawportal.db import Base, MessageText, UTCDateTime
 from clawportal.ids import LENGTH
-from clawportal.models.scopes import InstanceScoped
+from clawportal.models.scopes import Recorded
 
 
-class EventRow(InstanceScoped, Base):
+class EventRow(Recorded, Base):
     __tablename__ = "event"
     resource = core_resources.EVENT
     __table_args__ = (
@@ -29,6 +29,9 @@ class EventRow(InstanceScoped, Base):
     at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now, index=True)
     tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"))
     instance_id: Mapped[str | None] = mapped_column(String(LENGTH))
+    subject_type: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    """The noun of what it is about: `instance`, `member`, `policy` ..."""
+    subject_id: Mapped[str] = mapped_column(String(100), default="", server_default="")
     level: Mapped[str] = mapped_column(String(10), default="info")
     reason: Mapped[str] = mapped_column(String(80), default="")
     message: Mapped[str] = mapped_column(MessageText, default="")

@@ -13,7 +13,7 @@ from clawportal import clock
 from clawportal.contracts import core_resources
 from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime
 from clawportal.ids import LENGTH, new_id
-from clawportal.models.scopes import InstanceScoped
+from clawportal.models.scopes import Recorded
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
 OPEN_STATES = (QUEUED, RUNNING)
@@ -21,7 +21,7 @@ MAX_STEPS = 100
 _FIGURES = re.compile(r"[0-9][0-9.,]*")
 
 
-class Operation(InstanceScoped, Base):
+class Operation(Recorded, Base):
     __tablename__ = "operation"
     resource = core_resources.OPERATION
     __table_args__ = (
@@ -37,6 +37,9 @@ class Operation(InstanceScoped, Base):
     cluster_id: Mapped[str | None] = mapped_column(ForeignKey("cluster.id", ondelete="CASCADE"))
     subject: Mapped[str] = mapped_column(String(200), default="")
     """What it is about, for people: the instance's name, or the artifact."""
+    subject_type: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    """The noun of what it works on, such as `instance`."""
+    subject_id: Mapped[str] = mapped_column(String(100), default="", server_default="")
     dedup: Mapped[str] = mapped_column(String(200), default="", index=True)
     """Work that many wait for is done once: `artifact:<cluster>:<key>`."""
     payload: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import ColumnElement, and_, column, false, inspect, or_, select, table, true
+from sqlalchemy import ColumnElement, String, and_, column, false, inspect, or_, select, table, true
+from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal.contracts.features import Resource
-from clawportal.contracts.permissions import Actor, Grant, Permission, Scope
+from clawportal.contracts.permissions import SELF, Actor, Everything, Grant, Permission, Scope
 from clawportal.db import db
+from clawportal.ids import LENGTH
 
 _INSTANCE = table("instance", column("id"), column("tenant_id"), column("project_id"))
 _PROJECT = table("project", column("id"), column("tenant_id"))
@@ -146,6 +148,52 @@ class InstanceScoped(_Located):
         # of an instance that is gone the id is still known, and grants may name it
         row: Any = self
         return instance.scope() if instance else Scope(row.tenant_id, None, row.instance_id)
+
+
+class Recorded(InstanceScoped):
+    """Rows that record what happened or is being done: of an instance, wherever it is moved; else of a project; else of a tenant
+    or of the portal. A row may ask for a right beside the one to read rows of its kind, which has to hold in the same place;
+    with the right to one's own account it is for one person only."""
+
+    project_id: Mapped[str | None] = mapped_column(String(LENGTH))
+    person_id: Mapped[str | None] = mapped_column(String(LENGTH))
+    """The account that it concerns."""
+    read_permission: Mapped[str] = mapped_column(String(80), default="", server_default="")
+    """A right that whoever reads it needs, too; empty: none."""
+
+    @classmethod
+    def in_project(cls, project_id: str) -> ColumnElement[bool]:
+        row: Any = cls
+        return or_(super().in_project(project_id), and_(row.instance_id.is_(None), row.project_id == project_id))
+
+    @classmethod
+    def visible_to(cls, actor: Actor, permission: Permission) -> ColumnElement[bool]:
+        found = super().visible_to(actor, permission)
+        if any(isinstance(grant.permissions, Everything) and grant.everywhere for grant in actor.grants):
+            return found
+        return and_(found, cls._readable_by(actor))
+
+    @classmethod
+    def _readable_by(cls, actor: Actor) -> ColumnElement[bool]:
+        asked = cls.read_permission
+        found = [asked == "", and_(asked == str(SELF), cls.person_id == actor.id)]
+        for grant in actor.grants:
+            if isinstance(grant.permissions, Everything):
+                found.append(cls.covered_by(grant))
+            elif names := sorted(map(str, grant.permissions - {SELF})):
+                found.append(and_(asked.in_(names), cls.covered_by(grant)))
+        return or_(*found)
+
+    def scope(self) -> Scope:
+        row: Any = self
+        return super().scope() if row.instance_id else Scope(row.tenant_id, row.project_id)
+
+    def reached_by(self, actor: Actor, permission: Permission) -> bool:
+        if not super().reached_by(actor, permission):
+            return False
+        if self.read_permission == SELF and self.person_id == actor.id:
+            return True
+        return not self.read_permission or actor.holds(self.read_permission, self.scope())
 
 
 class PersonScoped(_Located):

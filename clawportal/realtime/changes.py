@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from clawportal.contracts.events import Event
 from clawportal.contracts.permissions import SELF, Actor
@@ -30,6 +31,7 @@ class Changes:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._sights: dict[str, Sight] = {}
+        self._persons: dict[str, str] = {}
         self._thread: threading.Thread | None = None
         people.namespace(NAMESPACE, self, SELF)
         people.portal.listeners.append(self.on_event)
@@ -47,7 +49,8 @@ class Changes:
     # ---- who sees what
 
     def seen(self, viewer: Viewer, actor: Actor) -> None:
-        now = audience.of(actor)
+        now = audience.of(actor, self.people.portal.registry.rights_of_events)
+        self._persons[viewer.sid] = actor.id
         if self._sights.get(viewer.sid) == now:
             return
         self._leave_room(viewer)
@@ -59,6 +62,7 @@ class Changes:
         self._start()
 
     def gone(self, viewer: Viewer) -> None:
+        self._persons.pop(viewer.sid, None)
         self._sights.pop(viewer.sid, None)  # Socket.IO itself takes who leaves out of all rooms
 
     def _leave_room(self, viewer: Viewer) -> None:
@@ -91,11 +95,24 @@ class Changes:
         with self._lock:
             changes, self._pending = list(self._pending), {}
             sights = set(self._sights.copy().values())
-        projects = self._projects_of(changes) if any(one.by_project for one in sights) else {}
+        personal = [change for change in changes if audience.personal(change)]
+        changes = [change for change in changes if not audience.personal(change)]
+        projects = self._projects_of([*changes, *personal]) if any(one.by_project for one in sights) else {}
         for one in sights:
-            told = audience.told(one, changes, projects)
-            if told["instances"] or told["operations"]:
-                self.people.socketio.server.emit("changed", told, room=_room(one), namespace=NAMESPACE)
+            self._emit(audience.told(one, changes, projects), _room(one))
+        if personal:
+            self._tell_persons(personal, projects)
+
+    def _tell_persons(self, changes: Sequence[Changed], projects: Mapping[str, str]) -> None:
+        wanted = {change.person_id for change in changes}
+        for sid, person in self._persons.copy().items():
+            one = self._sights.get(sid)
+            if person in wanted and one is not None:
+                self._emit(audience.told(one, changes, projects, person), sid)
+
+    def _emit(self, told: dict[str, Any], room: str) -> None:
+        if any(told.values()):
+            self.people.socketio.server.emit("changed", told, room=room, namespace=NAMESPACE)
 
     def _projects_of(self, changes: Iterable[Changed]) -> dict[str, str]:
         """Looked up for each batch: an instance can be moved, and from then on other people are told of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -72,10 +72,31 @@ def test_a_chain_verifies(both: World) -> None:
     assert verify(both, verdict.end).broken is None
 
 
+BEFORE_0101 = {
+    "seq": 7, "at": datetime(2026, 11, 24, 8, 30, 1, 250, tzinfo=UTC), "actor_id": "kim", "actor_name": "Kim",
+    "actor_kind": "user",
+    "token_id": "", "tenant_id": "t1", "instance_id": None, "action": "thing.change", "object_type": "thing", "object_id": "t7",
+    "object_name": "é😀", "summary": "Changed.", "via": "api", "address": "192.0.2.7", "agent": "", "request_id": "r1",
+    "result": "ok",
+    "status": 0, "reason": "", "times": 1, "before": {"a": 1}, "after": {"a": 1.5, "ü": "x"}, "prev_hash": "0" * 64,
+}  # fmt: skip
+"""An entry as it was before entries said which project and person they are about, and the hash that it was given then."""
+HASH_BEFORE_0101 = "9fe8141addda55014224f0b825cfe02f3fc9da655f456ef80d3e3521635cb335"
+
+
+def test_entries_from_before_keep_their_hash() -> None:
+    added = {"project_id": None, "person_id": None, "read_permission": ""}
+    assert chain.digest({**BEFORE_0101, **added}) == HASH_BEFORE_0101
+    for name in added:
+        assert chain.digest({**BEFORE_0101, **added, name: "x"}) != HASH_BEFORE_0101, f"{name} is covered where it is set"
+
+
 TAMPERED = {
     "UPDATE audit_entry SET actor_name = 'lee' WHERE seq = 3": 3,
     "UPDATE audit_entry SET after = '{}' WHERE seq = 4": 4,
     "UPDATE audit_entry SET tenant_id = 'x' WHERE seq = 1": 1,
+    "UPDATE audit_entry SET read_permission = 'portal.admin' WHERE seq = 2": 2,
+    "UPDATE audit_entry SET project_id = 'p' WHERE seq = 4": 4,
     "UPDATE audit_entry SET at = '2020-01-01 00:00:00.000000' WHERE seq = 5": 5,
     "DELETE FROM audit_entry WHERE seq = 2": 2,
     "DELETE FROM audit_entry WHERE seq = 5": 5,

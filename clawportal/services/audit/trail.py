@@ -49,6 +49,16 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _BATCH = 500
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where something happened, whom it concerns, and which right its readers need beside the one to read the audit."""
+
+    tenant_id: str | None = None
+    project_id: str | None = None
+    person_id: str | None = None
+    read_permission: str = ""
+
+
 @dataclass
 class Pending:
     """An entry that waits for the end of the transaction."""
@@ -67,6 +77,9 @@ class Pending:
     times: int = 1
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
+    project_id: str | None = None
+    person_id: str | None = None
+    read_permission: str = ""
     origin: origin.Origin | None = None
     """Where it came from, when that is not the present one."""
     rows: list[Changed] = field(default_factory=list)
@@ -90,16 +103,15 @@ def _unclaimed_rows(entries: Sequence[Pending]) -> list[Changed]:
     return [row for row in row_changes.changes() if id(row) not in claimed]
 
 
-def told(
-    actor: Actor, kind: str, *, message: str, instance: Instance | None, tenant_id: str | None, data: Mapping[str, Any]
-) -> None:
+def told(actor: Actor, kind: str, *, message: str, instance: Instance | None, place: Place, data: Mapping[str, Any]) -> None:
     """A fact was recorded; an entry, unless it is one that the portal brought about by itself."""
     if actor.kind == SYSTEM.kind and (origin.current() is None or kind.startswith(_BACKGROUND)):
         return
     if kind in _UNTOLD:
         return
     noun = kind.partition(".")[0]
-    entry = Pending(action_of(kind), actor, noun, summary=message, tenant_id=tenant_id)
+    entry = Pending(action_of(kind), actor, noun, summary=message, tenant_id=place.tenant_id)
+    entry.project_id, entry.person_id, entry.read_permission = place.project_id, place.person_id, place.read_permission
     entry.object_id, entry.object_name = str(data.get(f"{noun}_id", "")), str(data.get(f"{noun}_name", ""))
     if instance is not None:
         entry.tenant_id, entry.instance_id = instance.tenant_id, instance.id
@@ -198,6 +210,9 @@ def _row(entry: Pending) -> dict[str, Any]:
         "status": entry.status,
         "reason": _text(row_changes.hide(entry.reason), 500),
         "times": entry.times,
+        "project_id": entry.project_id,
+        "person_id": entry.person_id,
+        "read_permission": _text(entry.read_permission, 80),
         "before": _document(entry.before),
         "after": _document(entry.after),
     }

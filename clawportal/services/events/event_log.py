@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, text
 from clawportal import clock
 from clawportal.contracts.core_permissions import INSTANCE_READ
 from clawportal.contracts.events import Event
-from clawportal.contracts.permissions import Actor
+from clawportal.contracts.permissions import Actor, Permission
 from clawportal.db import changed_rows, db, scratch, transaction
 from clawportal.engine.portal import Portal
 from clawportal.models import EventRow, IdempotencyKey, Instance
@@ -30,11 +30,19 @@ def record(
     level: str = "info",
     reason: str = "",
     data: Mapping[str, Any] | None = None,
+    project_id: str | None = None,
+    person_id: str | None = None,
+    read: Permission | None = None,
 ) -> EventRow:
     """Append a fact inside the running transaction; listeners and plugins hear of it after the commit.
 
-    What somebody brought about becomes an entry of the audit with it.
+    What somebody brought about becomes an entry of the audit with it. What it is about is the instance, or the id that `data`
+    has for the noun of `kind`. `read`: a right that readers need beside the one to read events, where the kind declares none.
     """
+    declared = portal.registry.event_kind(kind)
+    read = (declared.read if declared else None) or read
+    about, concerns = dict(data or {}), instance.project_id if instance else project_id
+    noun = kind.partition(".")[0]
     with transaction() as after_commit:
         row = EventRow(
             kind=kind,
@@ -45,12 +53,18 @@ def record(
             reason=reason,
             message=message,
             actor=actor.name,
-            data=dict(data or {}),
+            data=about,
+            project_id=concerns,
+            person_id=person_id,
+            subject_type=noun,
+            subject_id=str(about.get(f"{noun}_id") or (instance.id if instance and noun == "instance" else "")),
+            read_permission=str(read or ""),
         )
         _announce()
         db.session.add(row)
         db.session.flush()
-        trail.told(actor, kind, message=message, instance=instance, tenant_id=tenant_id, data=data or {})
+        place = trail.Place(tenant_id, concerns, person_id, row.read_permission)
+        trail.told(actor, kind, message=message, instance=instance, place=place, data=about)
         after_commit(portal.publish, as_event(row))
     return row
 
@@ -92,8 +106,10 @@ def _settled() -> int | None:
 
 def as_event(row: EventRow) -> Event:
     return Event(
-        row.seq, row.kind, row.at, row.tenant_id, row.instance_id, row.level, row.reason, row.message, row.actor, row.data
-    )
+        row.seq, row.kind, row.at, row.tenant_id, row.instance_id, row.level, row.reason, row.message, row.actor, row.data,
+        project_id=row.project_id, person_id=row.person_id, subject_type=row.subject_type, subject_id=row.subject_id,
+        read_permission=row.read_permission,
+    )  # fmt: skip
 
 
 def feed(

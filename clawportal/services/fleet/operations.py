@@ -38,9 +38,12 @@ def open_for_instance(actor: Actor, kind: str, instance: Instance) -> Operation:
         operation = Operation(
             kind=kind,
             tenant_id=instance.tenant_id,
+            project_id=instance.project_id,
             instance_id=instance.id,
             cluster_id=instance.cluster_id,
             subject=instance.name,
+            subject_type="instance",
+            subject_id=instance.id,
             generation=instance.generation,
             created_by=actor.name,
             due_at=None,
@@ -66,7 +69,14 @@ def ensure_install(
         )
         if found is None:
             found = Operation(
-                kind=INSTALL, cluster_id=cluster_id, subject=title, dedup=dedup, payload=payload, created_by=SYSTEM.name
+                kind=INSTALL,
+                cluster_id=cluster_id,
+                subject=title,
+                subject_type="cluster",
+                subject_id=cluster_id,
+                dedup=dedup,
+                payload=payload,
+                created_by=SYSTEM.name,
             )
             db.session.add(found)
             db.session.flush()
@@ -223,13 +233,13 @@ _NEWEST = paging.Order(
 
 def open_count(actor: Actor) -> int:
     """How many are not finished; every page shows that."""
-    return db.session.scalar(_open_count(actor.granted(OPERATION_READ))) or 0
+    return db.session.scalar(_open_count(actor.id, actor.grants)) or 0
 
 
 @functools.lru_cache(maxsize=256)
-def _open_count(grants: tuple[Grant, ...]) -> Select[Any]:
+def _open_count(actor_id: str, grants: tuple[Grant, ...]) -> Select[Any]:
     """Kept, because making a statement takes longer than running it."""
-    visible = _visible(Actor("", "", grants=grants))
+    visible = _visible(Actor(actor_id, "", grants=grants))
     return select(func.count()).select_from(Operation).where(visible, Operation.state.in_(OPEN_STATES))
 
 

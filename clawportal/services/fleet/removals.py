@@ -202,7 +202,7 @@ def _finish_project(portal: Portal, project: Project, actor: Actor) -> bool:
     db.session.flush()
     event_log.record(
         portal, "project.deleted", actor=actor, tenant_id=tenant_id, message=f"Project {name} was deleted.",
-        data={"project_id": project_id},
+        data={"project_id": project_id}, project_id=project_id,
     )  # fmt: skip
     return True
 

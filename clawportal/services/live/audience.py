@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 
-from clawportal.contracts.core_permissions import INSTANCE_READ, OPERATION_READ
+from clawportal.contracts.core_permissions import EVENT_READ, INSTANCE_READ, OPERATION_READ
 from clawportal.contracts.events import Event
-from clawportal.contracts.permissions import Actor, Grant, Scope
+from clawportal.contracts.permissions import SELF, Actor, Grant, Permission, Scope
 from clawportal.db import db
 from clawportal.models import Instance
 
@@ -29,6 +30,14 @@ class Changed:
     tenant_id: str | None = None
     instance_id: str | None = None
     operation_id: str | None = None
+    project_id: str | None = None
+    """Of what belongs to no instance; an instance is where it is now."""
+    subject: tuple[str, str] | None = None
+    """Noun and id of what else it is about."""
+    read_permission: str = ""
+    """A right that is needed beside those of the place."""
+    person_id: str | None = None
+    """The only one who may be told, where that right is the one to one's own account."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +46,38 @@ class Sight:
 
     instances: frozenset[Where]
     operations: frozenset[Where]
+    events: frozenset[Where] = frozenset()
+    asked: frozenset[tuple[str, frozenset[Where]]] = frozenset()
+    """Where rights are held that single events ask for."""
     without: frozenset[str] = frozenset()
     """Tenants that are left out, though the rest of the portal is seen."""
 
     @property
     def name(self) -> str:
         """Short, and different for different sights."""
-        raw = repr([sorted(map(repr, places)) for places in (self.instances, self.operations, self.without)])
+        raw = repr(
+            [sorted(map(repr, places)) for places in (self.instances, self.operations, self.events, self.asked, self.without)]
+        )
         return hashlib.sha256(raw.encode()).hexdigest()[:32]
 
     @property
     def by_project(self) -> bool:
-        return any(project for _, project, _ in self.instances | self.operations)
+        return any(project for _, project, _ in self.instances | self.operations | self.events)
+
+    def reads(self, change: Changed, scope: Scope) -> bool:
+        """Whether the right is held there that a change asks for."""
+        return not change.read_permission or any(
+            name == change.read_permission and _sees(places, scope) for name, places in self.asked
+        )
 
 
-def of(actor: Actor) -> Sight:
+def of(actor: Actor, asked: Iterable[Permission] = ()) -> Sight:
+    """`asked`: the rights that events of the loaded features may ask for."""
     without = frozenset(tenant for grant in actor.grants for tenant in grant.except_tenants)
     instances, operations = actor.granted(INSTANCE_READ), actor.granted(OPERATION_READ)
-    return Sight(_places(instances), _places(operations), without)
+    events = _places(actor.granted(EVENT_READ))
+    held = frozenset((str(one), _places(actor.granted(one))) for one in asked)
+    return Sight(_places(instances), _places(operations), events, held, without)
 
 
 def _places(grants: Iterable[Grant]) -> frozenset[Where]:
@@ -65,25 +88,45 @@ def _places(grants: Iterable[Grant]) -> frozenset[Where]:
 def changed(event: Event) -> Changed | None:
     """What an event is about; None where no live page shows it."""
     operation_id = event.data.get("operation_id")
-    if event.instance_id is None and operation_id is None:
+    known = event.subject_type not in ("", "instance", "operation") and event.subject_id
+    subject = (event.subject_type, event.subject_id) if known else None
+    if event.instance_id is None and operation_id is None and subject is None:
         return None
-    return Changed(event.tenant_id, event.instance_id, str(operation_id) if operation_id else None)
+    return Changed(
+        event.tenant_id, event.instance_id, str(operation_id) if operation_id else None, event.project_id, subject,
+        event.read_permission, event.person_id,
+    )  # fmt: skip
 
 
-def told(sight: Sight, changes: Iterable[Changed], projects: Mapping[str, str]) -> dict[str, list[str]]:
-    """The ids that may be told, each once, in the order of `changes`."""
+def told(sight: Sight, changes: Iterable[Changed], projects: Mapping[str, str], person_id: str = "") -> dict[str, Any]:
+    """The ids that may be told, each once, in the order of `changes`. What is for one person is told with `person_id` only.
+
+    `subjects` has what is neither instance nor operation, by noun; it is left out where there is none.
+    """
+    subjects: dict[str, dict[str, None]] = {}
     instances: dict[str, None] = {}
     operations: dict[str, None] = {}
     for change in changes:
         if change.tenant_id in sight.without:
             continue
-        scope = Scope(change.tenant_id, projects.get(change.instance_id or ""), change.instance_id)
+        project = projects.get(change.instance_id) if change.instance_id else change.project_id
+        scope = Scope(change.tenant_id, project, change.instance_id)
+        if not (change.person_id == person_id if personal(change) else sight.reads(change, scope)):
+            continue
         if change.instance_id and _sees(sight.instances, scope):
             instances[change.instance_id] = None
         # installations belong to no tenant: whoever may see operations anywhere sees them, as in services.operations
         if change.operation_id and (_sees(sight.operations, scope) or (change.tenant_id is None and sight.operations)):
             operations[change.operation_id] = None
-    return {"instances": list(instances), "operations": list(operations)}
+        if change.subject and _sees(sight.events, scope):
+            subjects.setdefault(change.subject[0], {})[change.subject[1]] = None
+    found: dict[str, Any] = {"instances": list(instances), "operations": list(operations)}
+    return found | ({"subjects": {noun: list(ids) for noun, ids in subjects.items()}} if subjects else {})
+
+
+def personal(change: Changed) -> bool:
+    """Whether it is for one person only."""
+    return change.read_permission == SELF and change.person_id is not None
 
 
 def _sees(places: frozenset[Where], scope: Scope) -> bool:

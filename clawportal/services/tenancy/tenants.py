@@ -256,7 +256,9 @@ def create_project(portal: Portal, actor: Actor, tenant_id: str, name: str, titl
         db.session.add(project)
         db.session.flush()
         message, data = f"Project {title.strip() or name} was created.", {"project_id": project.id}
-        event_log.record(portal, "project.created", actor=actor, tenant_id=tenant.id, message=message, data=data)
+        event_log.record(
+            portal, "project.created", actor=actor, tenant_id=tenant.id, message=message, data=data, project_id=project.id
+        )
     return project
 
 
@@ -269,7 +271,9 @@ def rename_project(portal: Portal, actor: Actor, project_id: str, title: str) ->
         data = {"project_id": project.id, "before": project.title, "after": title.strip()}
         project.title = title.strip()
         message = f"Project {project.name} is called {project.title or project.name} now."
-        event_log.record(portal, "project.changed", actor=actor, tenant_id=project.tenant_id, message=message, data=data)
+        event_log.record(
+            portal, "project.changed", actor=actor, tenant_id=project.tenant_id, message=message, data=data, project_id=project.id
+        )
     return project
 
 
