@@ -15,6 +15,7 @@ SYSTEM = Feature(
     name="system",
     title="Portal",
     permissions=(core.PORTAL_READ, core.PORTAL_ADMIN),
+    resources=(core_resources.PORTAL,),
     api_tags=(ApiTag("System", "Health, plugins and this document.", 140),),
     api=("clawportal.api.system",),
     pages=("clawportal.web.home", "clawportal.web.about", "clawportal.web.plugins"),
@@ -29,6 +30,7 @@ AUDIT = Feature(
         core_resources.AUDIT_HEAD,
         core_resources.AUDIT_SEGMENT,
         core_resources.AUDIT_CHECKPOINT,
+        core_resources.AUDIT,
     ),
     models=("clawportal.models.audit",),
     api_tags=(ApiTag("Audit", "Who did what, and what was refused.", 130),),
@@ -51,10 +53,8 @@ IDENTITY = Feature(
     title="Accounts and signing in",
     requires=("audit", "events"),
     permissions=(SELF, core.USER_MANAGE),
-    resources=(
-        core_resources.USER, core_resources.API_TOKEN, core_resources.OTP, core_resources.USER_SESSION,
-        core_resources.BACKUP_CODE, core_resources.KNOWN_ADDRESS, core_resources.WRONG_TRIES,
-    ),
+    resources=(core_resources.USER, core_resources.API_TOKEN, core_resources.OTP, core_resources.USER_SESSION,
+        core_resources.BACKUP_CODE, core_resources.KNOWN_ADDRESS, core_resources.WRONG_TRIES, core_resources.ACCOUNT),
     models=("clawportal.models.identity", "clawportal.models.sign_in"),
     api_tags=(
         ApiTag("Account", "Signing in, the second factor, sessions, and tokens for programs.", 60),
@@ -93,6 +93,7 @@ TENANCY = Feature(
         core_resources.ROLE_GRANT,
         core_resources.INVITATION,
         core_resources.QUOTA,
+        core_resources.SERVICE_ACCOUNT,
     ),
     models=("clawportal.models.tenancy",),
     api_tags=(
@@ -121,6 +122,7 @@ CONFIGURATION = Feature(
     title="Configuration",
     requires=("clusters",),
     permissions=(core.CATALOG_READ,),
+    resources=(core_resources.LAYER,),
     api_tags=(ApiTag("Catalogue", "Kinds of claw, runtimes and projects to choose from.", 40),),
     api=("clawportal.api.catalog", "clawportal.api.layers"),
     pages=("clawportal.web.layers",),
@@ -181,6 +183,7 @@ LIVE = Feature(
         core.INSTANCE_FILES_READ,
         core.INSTANCE_FILES_WRITE,
     ),
+    resources=(core_resources.FILE,),
     api=("clawportal.api.logs", "clawportal.api.metrics", "clawportal.api.files", "clawportal.api.chat"),
     pages=("clawportal.web.files",),
 )

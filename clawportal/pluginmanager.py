@@ -80,6 +80,8 @@ class Registry:
     permissions: PermissionRegistry = field(default_factory=lambda: PermissionRegistry(()))
     """Those that the loaded features declare."""
     manager: pluggy.PluginManager = field(init=False)
+    nouns: dict[str, str] = field(default_factory=dict)
+    """What people call the subjects of events and of the audit, by their names in programs."""
     rights_of_events: frozenset[Permission] = frozenset()
     """Those that single kinds of event ask of whoever is told of them."""
     _event_kinds: dict[str, EventKind] = field(default_factory=dict)
@@ -110,6 +112,9 @@ class Registry:
     def event_kind(self, name: str) -> EventKind | None:
         """What a loaded feature declares about a kind of event."""
         return self._event_kinds.get(name)
+
+    def event_kinds(self) -> Iterable[EventKind]:
+        return self._event_kinds.values()
 
     def feature(self, name: str) -> Feature | None:
         return next((one for one in self.features if one.name == name), None)
@@ -198,6 +203,7 @@ class Registry:
             self.features = self._features()
             self.permissions = self._permissions()
             self._event_kinds = {kind.name: kind for feature in self.features for kind in feature.events}
+            self.nouns = {one.subject: one.noun for feature in self.features for one in feature.resources if one.noun}
             self.rights_of_events = frozenset(kind.read for kind in self._event_kinds.values() if kind.read)
         except _Unusable as fault:
             self.leave_out(fault.plugin, fault.message)

@@ -81,3 +81,12 @@ POLICY = Resource("policy", _m("rule"), read=POLICY_READ)
 OIDC_PROVIDER = Resource("oidc_provider", _m("sign-in provider"), key="provider")
 OIDC_IDENTITY = Resource("oidc_identity", _m("linked account"), key="identity")
 OIDC_GROUP_ROLE = Resource("oidc_group_role", _m("role by group"), key="group_role")
+
+# ---- what has no table of its own, and is told of in events and the audit
+
+SERVICE_ACCOUNT = Resource("", _m("service account"), key="service_account")
+ACCOUNT = Resource("", _m("account"), key="account")
+AUDIT = Resource("", _m("audit"), key="audit")
+FILE = Resource("", _m("file"), key="file")
+LAYER = Resource("", _m("shared configuration"), key="layer")
+PORTAL = Resource("", _m("portal"), key="portal")

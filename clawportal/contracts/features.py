@@ -48,7 +48,10 @@ class EventKind:
     name: str
     """Such as `skills.published`."""
     title: str
-    """What happened, in the list of kinds and in the audit."""
+    """What happened, in the list of kinds."""
+    action: str = ""
+    """What somebody did, as the audit names it, with `{thing}` for what they did it to: `Publish {thing}`. Empty: in the words of
+    its verb, as for created, changed, deleted ..."""
     read: Permission | None = None
     """A right that whoever is told of it needs, in the place where it happened and beside the one to read events. None: no other.
     With `SELF` it is for the person that it concerns only."""

@@ -106,7 +106,7 @@ ALL: Final = Everything()
 PermissionSet = frozenset[Permission] | Everything
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PermissionRegistry:
     """The permissions of the features that are loaded, and what the built-in roles hold of them. Each app has its own."""
 

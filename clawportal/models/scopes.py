@@ -31,7 +31,7 @@ class Scoped(Protocol):
 
     @classmethod
     def visible_to(cls, actor: Actor, permission: Permission) -> ColumnElement[bool]:
-        """SQL condition: the rows on which somebody has a permission."""
+        """SQL condition: the rows on which somebody has a permission. It follows from their id and grants alone, and is kept."""
 
     def scope(self) -> Scope:
         """Where this row is, as a grant is held against it."""

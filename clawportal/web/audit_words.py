@@ -17,6 +17,7 @@ from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
 from clawportal.http.security import portal
 from clawportal.models import AuditEntry, Cluster, Project, Tenant, User
+from clawportal.services.audit.trail import action_of
 from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
@@ -36,17 +37,6 @@ _VERBS = {
     "reset": _l("Reset {thing}"), "unlock": _l("Unlock {thing}"), "link": _l("Link {thing}"),
     "enable": _l("Switch on {thing}"), "disable": _l("Switch off {thing}"), "leave": _l("Leave {thing}"),
 }  # fmt: skip
-_NOUNS = {
-    "instance": _l("instance"), "cluster": _l("cluster"), "setting": _l("setting"), "tenant": _l("organisation"),
-    "project": _l("project"), "member": _l("member"), "role": _l("role"), "grant": _l("shared access"),
-    "invitation": _l("invitation"), "quota": _l("quota"), "policy": _l("rule"), "user": _l("account"), "token": _l("token"),
-    "otp": _l("two-step sign-in"), "provider": _l("sign-in provider"), "identity": _l("linked account"),
-    "group_role": _l("role by group"), "service_account": _l("service account"), "portal": _l("portal"),
-    "audit": _l("audit"), "operation": _l("operation"), "session": _l("session"), "file": _l("file"),
-    "layer": _l("shared configuration"),
-    "account": _l("account"), "instance_secret": _l("secret"), "cluster_secret": _l("secret"), "tenant_secret": _l("secret"),
-}  # fmt: skip
-
 FIELDS = {
     "spec.model.name": _l("Model"), "spec.model.provider": _l("Model provider"),
     "spec.model.base_url": _l("Address of the model"), "spec.persona": _l("Persona"), "spec.resources.cpu": _l("CPU"),
@@ -91,15 +81,21 @@ def names_in(entries: Iterable[AuditEntry]) -> dict[str, str]:
 def action(name: str, thing: str) -> str:
     """`cluster.create` and `edge` as "Create cluster edge"; empty where nobody gave the verb words."""
     noun, _dot, verb = name.partition(".")
-    words = _VERBS.get(verb)
-    if words is None:
+    words = _VERBS.get(verb) or _declared(name)
+    if not words:
         return ""
     return str(words).replace("{thing}", _thing(noun, thing))
 
 
+def _declared(action: str) -> str:
+    """What the feature that tells of it says, in the language of whoever reads."""
+    kinds = portal().registry.event_kinds()
+    return next((told(kind.action) for kind in kinds if kind.action and action_of(kind.name) == action), "")
+
+
 def _thing(noun: str, name: str) -> str:
     shown = f"“{_as_words(name)}”" if noun == "setting" and name else name  # settings are named by programs
-    return " ".join(filter(None, (str(_NOUNS.get(noun, _as_words(noun))), shown)))
+    return " ".join(filter(None, (told(portal().registry.nouns.get(noun) or _as_words(noun)), shown)))
 
 
 def field(path: str) -> str:

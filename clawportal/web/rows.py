@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,22 +18,12 @@ from clawportal.contracts.core_permissions import (
     AUDIT_READ,
     CLUSTER_MANAGE,
     CLUSTER_READ,
-    INSTANCE_CHAT,
-    INSTANCE_CONNECT,
-    INSTANCE_CONSOLE,
     INSTANCE_CREATE,
     INSTANCE_DELETE,
-    INSTANCE_FILES_READ,
-    INSTANCE_FILES_WRITE,
-    INSTANCE_KILL,
-    INSTANCE_LOGS,
-    INSTANCE_OPERATE,
-    INSTANCE_SHARE,
-    INSTANCE_UPDATE,
     OPERATION_CONTROL,
     OPERATION_READ,
 )
-from clawportal.contracts.permissions import Actor, Permission, Scope
+from clawportal.contracts.permissions import Actor, Permission, PermissionRegistry, Scope
 from clawportal.contracts.specs import parse_quantity
 from clawportal.db import db
 from clawportal.engine import metric_history
@@ -54,20 +45,21 @@ _BAD_WHEN_TRUE = frozenset({"Drifted"})
 _TAKES_TIME = frozenset({"ConfigRead"})
 """What is not so yet, and nothing bad."""
 
-_CAN: dict[str, Permission] = {
-    "logs": INSTANCE_LOGS, "chat": INSTANCE_CHAT, "console": INSTANCE_CONSOLE,
-    "files": INSTANCE_FILES_READ, "upload": INSTANCE_FILES_WRITE,
-    "connect": INSTANCE_CONNECT, "operate": INSTANCE_OPERATE,
-    "kill": INSTANCE_KILL, "update": INSTANCE_UPDATE, "delete": INSTANCE_DELETE,
-    "changes": AUDIT_READ,
-    "share": INSTANCE_SHARE,
-}  # fmt: skip
+_SHORT = {"files.read": "files", "files.write": "upload"}
+
+
+@functools.lru_cache(maxsize=16)
+def _abilities_there_are(known: PermissionRegistry) -> dict[str, Permission]:
+    """What pages ask for, such as `logs`, and the permission it needs: those on instances, of every feature, and the audit."""
+    found = {str(one).removeprefix("instance."): one for one in known if one.startswith("instance.")}
+    return {_SHORT.get(name, name): one for name, one in found.items()} | {"changes": AUDIT_READ}
+
 
 _KEPT = ("logs", "changes")
 """What can be read of an instance that is gone."""
 
-_OBSERVED, _NOT_ADOPTED = frozenset({"logs", "changes", "share"}), frozenset({"update", "chat", "files", "upload"})
-"""Of what somebody else made: what can be done while it is only observed, and what cannot once it was adopted."""
+_NOT_ADOPTED = frozenset({"update", "chat", "files", "upload"})
+"""What cannot be done with what somebody else made, once it was adopted."""
 
 _TITLES = {
     "instance.import": _l("Import %(name)s"), "instance.adopt": _l("Adopt %(name)s"),
@@ -371,7 +363,8 @@ def _abilities(actor: Actor, instance: Any, adapter: Adapter | None) -> frozense
     """What this actor may do with this instance; from the grants alone, without a query."""
     scope = Scope(instance.tenant_id, instance.project_id, instance.id)
     gone = instance.phase == Phase.DESTROYED
-    found = {name for name, permission in _CAN.items() if actor.allows(permission, scope) and (name in _KEPT or not gone)}
+    abilities = _abilities_there_are(portal().permissions)
+    found = {name for name, permission in abilities.items() if (name in _KEPT or not gone) and actor.allows(permission, scope)}
     if adapter is None or "chat" not in adapter.capabilities:
         found.discard("chat")
     if instance.foreign_id and not gone:
@@ -379,9 +372,13 @@ def _abilities(actor: Actor, instance: Any, adapter: Adapter | None) -> frozense
     return frozenset(found)
 
 
+def _touches(name: str) -> bool:
+    return _abilities_there_are(portal().permissions)[name].touches_workload
+
+
 def _of_others(actor: Actor, scope: Scope, found: set[str], managed: bool) -> set[str]:
     """What can be done with what somebody else made: little while it is only observed, and never a new configuration."""
-    kept = found - _NOT_ADOPTED if managed else found & _OBSERVED
+    kept = found - _NOT_ADOPTED if managed else {one for one in found if not _touches(one)}
     if actor.allows(INSTANCE_DELETE, scope):
         kept.add("forget")
     if not managed and actor.allows(CLUSTER_MANAGE, Scope()) and actor.allows(INSTANCE_CREATE, scope):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from flask import Flask
 
+from clawportal import hookimpl
+from clawportal.contracts.features import EventKind, Feature, Resource
 from clawportal.http import forms
 from clawportal.web import audit_words, words
+from tests.conftest import portal_of
 
 
 @pytest.mark.parametrize(
@@ -48,6 +53,26 @@ def test_a_value_is_told_as_people_say_it(portal_app: Flask, raw: object, said: 
 def test_an_action_has_a_verb(portal_app: Flask, action: str, said: str) -> None:
     with portal_app.test_request_context():
         assert audit_words.action(action, "edge") == said
+
+
+class Notes:
+    @hookimpl
+    def register_features(self) -> Iterable[Feature]:
+        note = Resource("", "note", key="note")
+        events = (EventKind("note.pinned", "A note was pinned", action="Pin {thing} to the wall"),)
+        return [Feature(name="notes", title="Notes", resources=(note,), events=events)]
+
+
+def test_a_feature_brings_its_nouns_and_actions(portal_app: Flask) -> None:
+    registry = portal_of(portal_app).registry
+    with portal_app.test_request_context():
+        assert audit_words.action("note.pinned", "milk") == "" and audit_words.action("note.create", "milk") == "Create Note milk"
+        registry.add("notes", Notes())
+        registry.settle()
+        assert audit_words.action("note.pinned", "milk") == "Pin note milk to the wall"
+        assert audit_words.action("note.create", "milk") == "Create note milk"
+        registry.without("notes")
+        assert audit_words.action("note.pinned", "milk") == ""
 
 
 def test_a_reason_is_two_words(portal_app: Flask) -> None:

@@ -1,0 +1,55 @@
+"""Tables, and how rows are reached: the base of models, mixins that say where rows belong, transactions, lists and the check.
+
+A model takes `Base` and one mixin, and names the resource that its feature declares:
+
+    class Note(TenantScoped, Base):
+        __tablename__ = "notes_note"
+        resource = NOTE
+"""
+
+from __future__ import annotations
+
+from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime, db, transaction
+from clawportal.ids import LENGTH, new_id
+from clawportal.models.scopes import (
+    InstanceScoped,
+    Offered,
+    Offers,
+    PersonScoped,
+    ProjectScoped,
+    Recorded,
+    Scoped,
+    TenantScoped,
+)
+from clawportal.paging import FIRST_PAGE, Order, Slice, Which, by_name
+from clawportal.services.rights.access import get_or_404, require, scope_of, visible
+from clawportal.services.rights.lists import listing
+
+__all__ = [
+    "FIRST_PAGE",
+    "LENGTH",
+    "Base",
+    "InstanceScoped",
+    "MessageJSON",
+    "MessageText",
+    "Offered",
+    "Offers",
+    "Order",
+    "PersonScoped",
+    "ProjectScoped",
+    "Recorded",
+    "Scoped",
+    "Slice",
+    "TenantScoped",
+    "UTCDateTime",
+    "Which",
+    "by_name",
+    "db",
+    "get_or_404",
+    "listing",
+    "new_id",
+    "require",
+    "scope_of",
+    "transaction",
+    "visible",
+]
