@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from sqlalchemy import String, and_, bindparam, cast, func, literal, null, selec
 
 from clawportal.contracts.permissions import PORTAL_ROLES, SELF, Grant, PermissionRegistry
 from clawportal.db import db
+from clawportal.messages import Message, _m
 from clawportal.models import CustomRole, Instance, Membership, Otp, Project, RoleGrant, Tenant
 
 OWN_ACCOUNT = Grant(frozenset({SELF}), source="your own account")
@@ -65,12 +67,24 @@ def _grants(
     custom: Sequence[str] | None, project_id: str | None, instance_id: str | None, place: str | None,
 ) -> Iterator[Grant]:  # fmt: skip
     if kind == "member":
-        where = f"in {tenant}" if tenant else "of the whole portal"
-        yield from permissions.role_grants(role, tenant_id, f"role {role} {where}", custom)
+        yield from permissions.role_grants(role, tenant_id, _as_member(role, tenant), custom)
     elif role not in PORTAL_ROLES and (project_id or instance_id):
-        what = "project" if project_id else "instance"
-        for grant in permissions.role_grants(role, tenant_id, f"role {role} on the {what} {place} in {tenant}", custom):
+        source = _on(role, tenant, "project" if project_id else "instance", place)
+        for grant in permissions.role_grants(role, tenant_id, source, custom):
             yield replace(grant, project_id=project_id, instance_id=instance_id)
+
+
+@functools.lru_cache(maxsize=2048)  # every request makes those of its actor
+def _as_member(role: str, tenant: str | None) -> Message:
+    if tenant is None:
+        return _m("role %(role)s of the whole portal", role=role)
+    return _m("role %(role)s in %(tenant)s", role=role, tenant=tenant)
+
+
+@functools.lru_cache(maxsize=2048)
+def _on(role: str, tenant: str | None, what: str, place: str | None) -> Message:
+    kind = _m("project") if what == "project" else _m("instance")
+    return _m("role %(role)s on the %(what)s %(place)s in %(tenant)s", role=role, what=kind, place=place, tenant=tenant)
 
 
 def custom_role(tenant_id: str, name: str) -> CustomRole | None:
