@@ -113,7 +113,7 @@ def notes(still: World) -> World:
                 for p in ("1", "2"):
                     db.session.add(Project(id=t + p, tenant_id=t, name=p))
                     db.session.flush()
-                    place = {"tenant_id": t, "project_id": t + p, "cluster_id": cluster.id}
+                    place = {"tenant_id": t, "project_id": t + p, "cluster_id": cluster.id, "spec": {}}
                     db.session.add(Instance(id=f"i{t}{p}", name=f"i{t}{p}", adapter="echo", version="1", **place))
                     db.session.add(OfProject(name=f"project-{t}{p}", tenant_id=t, project_id=t + p))
                     db.session.add(OfInstance(name=f"claw-{t}{p}", tenant_id=t, instance_id=f"i{t}{p}"))
