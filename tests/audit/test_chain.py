@@ -72,7 +72,7 @@ def test_a_chain_verifies(both: World) -> None:
     assert verify(both, verdict.end).broken is None
 
 
-BEFORE_0101 = {
+BEFORE_0002 = {
     "seq": 7, "at": datetime(2026, 11, 24, 8, 30, 1, 250, tzinfo=UTC), "actor_id": "kim", "actor_name": "Kim",
     "actor_kind": "user",
     "token_id": "", "tenant_id": "t1", "instance_id": None, "action": "thing.change", "object_type": "thing", "object_id": "t7",
@@ -81,14 +81,14 @@ BEFORE_0101 = {
     "status": 0, "reason": "", "times": 1, "before": {"a": 1}, "after": {"a": 1.5, "ü": "x"}, "prev_hash": "0" * 64,
 }  # fmt: skip
 """An entry as it was before entries said which project and person they are about, and the hash that it was given then."""
-HASH_BEFORE_0101 = "9fe8141addda55014224f0b825cfe02f3fc9da655f456ef80d3e3521635cb335"
+HASH_BEFORE_0002 = "9fe8141addda55014224f0b825cfe02f3fc9da655f456ef80d3e3521635cb335"
 
 
 def test_entries_from_before_keep_their_hash() -> None:
     added = {"project_id": None, "person_id": None, "read_permission": ""}
-    assert chain.digest({**BEFORE_0101, **added}) == HASH_BEFORE_0101
+    assert chain.digest({**BEFORE_0002, **added}) == HASH_BEFORE_0002
     for name in added:
-        assert chain.digest({**BEFORE_0101, **added, name: "x"}) != HASH_BEFORE_0101, f"{name} is covered where it is set"
+        assert chain.digest({**BEFORE_0002, **added, name: "x"}) != HASH_BEFORE_0002, f"{name} is covered where it is set"
 
 
 TAMPERED = {
