@@ -21,6 +21,14 @@ from clawportal.messages import Message
 TRANSLATIONS = Path(clawportal.__file__).parent / "translations"
 
 SENTENCES = (
+    # what the bundled plugins say of themselves
+    "Runs claws as plain processes of this machine: no container engine, no root, nothing to install first.",
+    "Kubernetes: claws as StatefulSets, tenants as namespaces.",
+    "Docker: claws as containers of a Docker Engine, or of Podman through its compatible socket.",
+    "Keeps whole files, such as uploads, exports and backups, in a folder of the portal's machine.",
+    "An adapter to copy: everything that a new kind of claw needs, for a claw that only repeats what it is told.",
+    "nanobot: a small personal agent in Python, installed from PyPI and run as its gateway.",
+    "OpenClaw: the large personal agent in Node.js, installed from npm and run as one gateway for each instance.",
     # conditions of an instance
     "Configuration accepted",
     "New configuration taken up",
