@@ -10,17 +10,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from clawportal.messages import _m
+
 _NAME = re.compile(r"^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*){0,3}$")
 
 ROLE_WORDS: dict[str, str] = {
-    "guest": "Sees only what is shared with them",
-    "viewer": "Looks at everything, changes nothing",
-    "developer": "Creates, changes, starts and stops claws and talks to them",
-    "operator": "Keeps claws running: starts, stops, kills, reads logs",
-    "auditor": "Reads everything including logs and who may do what, changes nothing",
-    "tenant-admin": "Does everything inside the organisation, members included",
-    "portal-auditor": "Reads everything in every organisation, changes nothing",
-    "portal-admin": "Does everything everywhere",
+    "guest": _m("Sees only what is shared with them"),
+    "viewer": _m("Looks at everything, changes nothing"),
+    "developer": _m("Creates, changes, starts and stops claws and talks to them"),
+    "operator": _m("Keeps claws running: starts, stops, kills, reads logs"),
+    "auditor": _m("Reads everything including logs and who may do what, changes nothing"),
+    "tenant-admin": _m("Does everything inside the organisation, members included"),
+    "portal-auditor": _m("Reads everything in every organisation, changes nothing"),
+    "portal-admin": _m("Does everything everywhere"),
 }
 """The built-in roles. Which permissions they hold follows from the features that are loaded: see `PermissionRegistry`."""
 
@@ -81,7 +83,9 @@ def permission(
     return made
 
 
-SELF: Final = permission("self", "Use one's own account: sign out, tokens, language, theme", roles=set(ROLE_WORDS) - PORTAL_ROLES)
+SELF: Final = permission(
+    "self", _m("Use one's own account: sign out, tokens, language, theme"), roles=set(ROLE_WORDS) - PORTAL_ROLES
+)
 """Everybody has it; it says nothing about what else somebody may do."""
 
 
