@@ -33,9 +33,10 @@ def plan(portal: Portal, row: Instance, runtime: Runtime) -> Planned:
     adapter = plans.adapter_of(portal, row)
     given = ports.ensure(portal, runtime, row.cluster_id, row.id, adapter.ports(row.version))
     secrets.generate_missing(portal, row.id, adapter.generated_secrets(row.version))
+    cluster = plans.cluster_of(row)  # kept at hand: the session forgets a row that nobody holds, and would read it again
     try:
         context = plans.context_of(portal, row, adapter, runtime, given)
-        workload = plans.workload_of(adapter, context, runtime, clusters.policy_of(plans.cluster_of(row)))
+        workload = plans.workload_of(adapter, context, runtime, clusters.policy_of(cluster))
     except (ValueError, Problem) as error:
         raise GiveUp(
             "ConfigInvalid", f"The configuration cannot be used: {error}", "Edit the instance and correct it."
