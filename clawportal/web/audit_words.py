@@ -22,7 +22,8 @@ from clawportal.web.words import gettext as _
 from clawportal.web.words import told
 
 _VERBS = {
-    "create": _l("Create {thing}"), "update": _l("Change {thing}"), "delete": _l("Delete {thing}"),
+    "create": _l("Create {thing}"), "update": _l("Change {thing}"), "change": _l("Change {thing}"),
+    "delete": _l("Delete {thing}"),
     "remove": _l("Remove {thing}"), "revoke": _l("Revoke {thing}"), "import": _l("Import {thing}"),
     "export": _l("Export {thing}"), "test": _l("Test {thing}"), "start": _l("Start {thing}"),
     "stop": _l("Stop {thing}"), "restart": _l("Restart {thing}"), "kill": _l("Kill {thing}"),
@@ -51,6 +52,7 @@ FIELDS = {
     "enabled_at": _l("Switched on"), "addresses": _l("Only from these addresses"), "scopes": _l("Rights"),
     "kill_wanted": _l("End at once"), "keep_data": _l("Keep its data"), "managed": _l("Managed by the portal"),
     "spec.priority": _l("Priority"), "spec.expose": _l("Reachable from the network"), "tenant_id": _l("Organisation"),
+    "language": _l("Language"), "theme": _l("Theme"),
     "sealed": _l("Secret"), "parameters": _l("Settings of the rule"), "actions": _l("When it looks"), "mode": _l("What it does"),
 }  # fmt: skip
 """Names of fields in people's words, in the order in which they are shown."""
@@ -108,6 +110,8 @@ def field(path: str) -> str:
     known = FIELDS.get(path)
     if known is not None:
         return str(known)
+    if path.startswith("labels."):
+        return f"{FIELDS['labels']}: {path.removeprefix('labels.')}"
     found = _titles(portal().settings.data_dir.as_posix()).get(path)
     return told(found) if found else _as_words(_ENTRY.sub(r" \1\2", path.rpartition("settings.")[2] or path))
 

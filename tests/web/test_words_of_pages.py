@@ -18,6 +18,7 @@ from tests.conftest import portal_of
     ("path", "title"),
     [
         ("spec.model.name", "Model"), ("name", "Name"), ("labels", "Labels"), ("user_id", "Account"),
+        ("labels.a.b/c_d", "Labels: a.b/c_d"), ("language", "Language"),
         ("spec.settings.greeting", "Greeting"), ("settings.tls_ca", "CA certificate"),
         ("tenant[default].title", "Organisation default · Title"), ("setting[setup_done].value", "Setting “Setup done” · Value"),
         ("some_unknown.thing_of_ours", "Some unknown thing of ours"),
@@ -48,6 +49,7 @@ def test_a_value_is_told_as_people_say_it(portal_app: Flask, raw: object, said: 
     [
         ("cluster.create", "Create cluster edge"), ("member.remove", "Remove member edge"), ("policy.update", "Change rule edge"),
         ("file.upload", "Upload to file edge"), ("nobody.frobnicate", ""),
+        ("user.change", "Change account edge"),
     ],
 )  # fmt: skip
 def test_an_action_has_a_verb(portal_app: Flask, action: str, said: str) -> None:
