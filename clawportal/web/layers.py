@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from flask import request, url_for
+from flask import flash, request, url_for
 from werkzeug.wrappers import Response
 
 from clawportal.contracts.core_permissions import TENANT_UPDATE
@@ -18,7 +18,7 @@ from clawportal.services.tenancy import tenants
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import page
 from clawportal.web.tenants import tenant_page
-from clawportal.web.words import ngettext
+from clawportal.web.words import ngettext, told
 
 PARTS = ("defaults", "enforced")
 
@@ -40,6 +40,8 @@ def tenant_layer(tenant_id: str) -> Response:
         done = layer_changes.put(portal(), actor(), tenant_id, document, key)
     except (Invalid, SettingForbidden) as problem:
         return _page(tenant_id, found, request.form, problem.status, errors=auth.told(problem.errors))
+    for note in layer_changes.corrections(document, key):
+        flash(told(note), "info")
     said = ngettext("Saved. %(num)s claw changes.", "Saved. %(num)s claws change.", done.changes)
     return pages.moved(said, url_for("web.tenant_layer", tenant_id=tenant_id))
 

@@ -193,3 +193,17 @@ def test_from_a_terminal(people: People, home: str, claw: Any, tmp_path: Path) -
     assert "1 claws change" in owner("tenant", "layer", "-f", str(file)).output
     assert "64Mi" in owner("tenant", "layer").output
     claw(people.viewer)("tenant", "layer", "-f", str(file), code=4)
+
+
+def test_a_corrected_address_is_told_after_saving(people: People, home: str) -> None:
+    """As in the form of a claw: what was typed was meant otherwise, and somebody should know."""
+    browser = Browser(people.owner)
+    typed = {"defaults.model.provider": "openai-compatible", "defaults.model.name": "big", "model_api_key": f" {KEY} "}
+    where = browser.done(
+        f"/tenants/{home}/layer", **typed, **{"defaults.model.base_url": "https://llm.example/v1/chat/completions"}
+    )
+    page = browser.page(where)
+    assert "The address of the model was taken as https://llm.example/v1: a claw adds" in page and "Saved." in page
+    assert KEY not in page, "the note about the key does not have it"
+    where = browser.done(f"/tenants/{home}/layer", **typed, **{"defaults.model.base_url": "https://llm.example/v1"})
+    assert "was taken as" not in browser.page(where)

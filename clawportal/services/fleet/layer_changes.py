@@ -172,6 +172,16 @@ def _tidied(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldErro
     return found, errors
 
 
+def corrections(document: Mapping[str, Any], key: str | None) -> list[str]:
+    """What `put` takes otherwise than it was typed, in sentences for whoever typed it."""
+    notes: list[str] = []
+    for strength in ("defaults", "enforced"):
+        if isinstance(document.get(strength), Mapping):
+            catalog.tidy_address(dict(document[strength]), notes)
+    tidied = pasted.key(key, "the API key").note if key else ""
+    return [*dict.fromkeys(notes), *([tidied] if tidied else [])]
+
+
 def _stripped(key: str | None) -> str | None:
     return key and pasted.key(key, "").text
 
