@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
 
-from clawportal import keyring, log, paths, pluginmanager
+from clawportal import declarations, keyring, log, paths, pluginmanager, sections
 from clawportal.db import configure_engine, db, in_use
 from clawportal.disk_reserve import DiskRoom
 from clawportal.engine.connections import Connections
@@ -19,12 +19,8 @@ from clawportal.engine.portal import Portal
 from clawportal.http import assets, audited, headers, i18n, problems, security, site, uploads
 from clawportal.http.front import Front
 from clawportal.jobs.runner import Runner
-from clawportal.services import practice
-from clawportal.services.audit import chain, refusals
-from clawportal.services.clusters import clusters
-from clawportal.services.configuration import layers
+from clawportal.services.audit import chain
 from clawportal.services.system import proxy_notice
-from clawportal.services.tenancy import tenancy
 from clawportal.settings import Settings, installer_environment
 
 if TYPE_CHECKING:
@@ -89,8 +85,18 @@ def _secret_files(settings: Settings) -> list[Path]:
 def _portal(settings: Settings) -> Portal:
     registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders)
     ring = _ring(settings)
+    _sections(settings, registry)
     connections = Connections(registry, settings.data_dir, installer_environment(settings), _secret_files(settings))
     return Portal(settings, registry, ring, connections)
+
+
+def _sections(settings: Settings, registry: Registry) -> None:
+    having = [feature for feature in registry.features if feature.settings]
+    for name in sections.unknown(settings, [feature.name for feature in having]):
+        logging.getLogger(__name__).warning("nothing reads the section [%s] of clawportal.toml", name)
+    for feature in having:
+        model = declarations.resolve(feature.settings)
+        registry.sections[model] = sections.read(settings, feature.name, model)
 
 
 def _ring(settings: Settings) -> keyring.Keyring:
@@ -164,7 +170,8 @@ def _http(app: Flask, portal: Portal) -> None:
     security.init_app(app)
     problems.init_app(app)
     i18n.init_app(app, portal.registry)
-    assets.init_app(app, paths.resource("static"))
+    features = cast(Portal, app.extensions["clawportal"]).registry.features
+    assets.init_app(app, paths.resource("static"), {one.name: folder for one in features if (folder := declarations.folder(one))})
 
 
 def _ways_in(app: Flask, portal: Portal) -> None:
@@ -174,7 +181,6 @@ def _ways_in(app: Flask, portal: Portal) -> None:
     app.register_blueprint(api.blueprint(operations))
     app.register_blueprint(web.blueprint(pages))
     realtime.init_app(app)
-    portal.registry.call("register_blueprints", app=app)
     _every_view_declares_its_permission(app)
 
 
@@ -204,10 +210,22 @@ def _every_view_declares_its_permission(app: Flask) -> None:
 
 def prepare_rows() -> None:
     """Rows that every portal has: the default tenant and project, and this machine. Can be called at every start."""
-    tenancy.ensure_default()
     portal = cast(Portal, current_app.extensions["clawportal"])
-    clusters.ensure_local(portal)
-    layers.note_all_destinations(portal)
+    for feature in portal.registry.features:
+        _run(portal, feature, feature.prepare)
+
+
+def _run(portal: Portal, feature: Feature, targets: Iterable[str]) -> None:
+    """What fails of a plugin is named, and the portal goes on without it."""
+    for target in targets:
+        try:
+            declarations.resolve(target)(portal)
+        except Exception as error:
+            owner = portal.registry.owners[feature.name]
+            if portal.registry.bundled(owner):
+                raise
+            logging.getLogger(__name__).exception("%s of plugin %s failed", target, owner)
+            portal.registry.report(owner, target, f"{target} failed: {error!r}.")
 
 
 def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:
@@ -215,8 +233,8 @@ def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:
     portal = cast(Portal, app.extensions["clawportal"])
     with app.app_context():
         prepare_rows()
-        if practice.enabled():
-            practice.start(portal)
+        for feature in portal.registry.features:
+            _run(portal, feature, feature.on_start)
     if not portal.settings.jobs:
         return None
     runner = Runner(portal, app.app_context)
@@ -226,15 +244,6 @@ def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:
     return runner
 
 
-def _tell_refusals(app: Flask, portal: Portal) -> None:
-    """Write down what was counted in the present minute."""
-    try:
-        with app.app_context():
-            refusals.write(portal.part(refusals.Refusals).due(everything=True))
-    except Exception:
-        logging.getLogger(__name__).exception("refused attempts of the last minute could not be written into the audit")
-
-
 def stop_jobs(app: Flask) -> None:
     """End background work; claws keep running."""
     runner = app.extensions.pop("clawportal_runner", None)
@@ -242,8 +251,12 @@ def stop_jobs(app: Flask) -> None:
         runner.stop()
     portal = cast(Portal, app.extensions["clawportal"])
     portal.stopping.set()
-    _tell_refusals(app, portal)
     portal.logs.close()
-    practice.stop(portal)
+    for feature in reversed(portal.registry.features):
+        try:
+            with app.app_context():
+                _run(portal, feature, feature.on_stop)
+        except Exception:  # each feature for itself: the others end all the same
+            logging.getLogger(__name__).exception("%s could not be ended in order", feature.name)
     portal.close_parts()
     portal.connections.close()

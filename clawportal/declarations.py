@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from clawportal.contracts.features import Feature
@@ -16,8 +18,10 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _TARGET = re.compile(rf"{_MODULE.pattern}:[A-Za-z_]\w*")
 MODULES = ("models", "api", "pages", "sockets")
 """Fields of a feature that name modules."""
-TARGETS = ("settings", "forget", "on_start", "on_stop", "commands", "client_commands", "doctor")
+TARGETS = ("settings", "forget", "prepare", "on_start", "on_stop", "commands", "client_commands", "doctor")
 """Fields of a feature that name functions or classes."""
+ENDPOINTS = ("nav", "instance_tabs")
+"""Fields of a feature whose parts lead to pages."""
 PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "cards": ("render",), "metrics": ("read",),
          "policy_facts": ("read",)}  # fmt: skip
 """Fields of a feature that hold parts, and which fields of these name functions."""
@@ -123,6 +127,12 @@ def resolve(target: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise Broken(f"{target} cannot be found: {error}") from error
+
+
+def folder(feature: Feature) -> Path | None:
+    """Where its `templates`, `static` and `migrations` lie; None for the core, whose folders are the portal's."""
+    spec = importlib.util.find_spec(feature.package) if feature.package else None
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
 Left = Callable[[Feature, str], None]

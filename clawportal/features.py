@@ -3,27 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from clawportal import hookimpl
 from clawportal.contracts import core_permissions as core
 from clawportal.contracts import core_resources
 from clawportal.contracts.extensions import ADMISSION, ADMISSION_PREVIEW, MODEL_SERVICES, SIGN_IN_WAYS
-from clawportal.contracts.features import ApiTag, Feature
-from clawportal.contracts.permissions import SELF
+from clawportal.contracts.features import ApiTag, Feature, Job, NavLink, Tab
+from clawportal.contracts.permissions import SELF, Grant
+from clawportal.messages import _m
+
+if TYPE_CHECKING:
+    from clawportal.contracts.events import Event
+
+_OWN_ACCOUNT = Grant(frozenset({SELF}), source="your own account")
 
 SYSTEM = Feature(
     name="system",
-    title="Portal",
+    title=_m("Portal"),
     permissions=(core.PORTAL_READ, core.PORTAL_ADMIN),
     resources=(core_resources.PORTAL,),
     api_tags=(ApiTag("System", "Health, plugins and this document.", 140),),
     api=("clawportal.api.system",),
     pages=("clawportal.web.home", "clawportal.web.about", "clawportal.web.plugins"),
+    jobs=(
+        Job("retention", "clawportal.jobs.retention:forget_once", every=3600),
+        Job("room", "clawportal.jobs.upkeep:keep_room", every=10, on="each"),  # each process for its own disk
+    ),
+    nav=(
+        NavLink(_m("Home"), "web.home", icon="home", order=10, key="h"),
+        NavLink(_m("Plugins"), "web.plugins", icon="puzzle", section="system", order=50, key="p"),
+        NavLink(_m("API"), "web.api_docs", icon="api", section="system", order=60, key="a", page="api"),
+        NavLink(
+            _m("Health of the portal"),
+            "web.about",
+            icon="heartbeat",
+            permission=core.PORTAL_READ,
+            section="system",
+            order=80,
+            key="d",
+        ),
+    ),
+    commands=(
+        "clawportal.cli.keys:register",
+        "clawportal.cli.database:register",
+        "clawportal.cli.backup:register",
+        "clawportal.cli.restoring:register",
+    ),
+    client_commands=("clawportal.cli.history:register",),
+    doctor=(
+        "clawportal.cli.diagnosis:folder",
+        "clawportal.cli.diagnosis:disk",
+        "clawportal.cli.diagnosis:keys",
+        "clawportal.cli.diagnosis:tables",
+        "clawportal.cli.diagnosis:backups",
+        "clawportal.cli.diagnosis:address",
+        "clawportal.cli.diagnosis:proxies",
+    ),
 )
 
 AUDIT = Feature(
     name="audit",
-    title="Audit",
+    title=_m("Audit"),
     permissions=(core.AUDIT_READ,),
     resources=(
         core_resources.AUDIT_ENTRY,
@@ -36,21 +77,32 @@ AUDIT = Feature(
     api_tags=(ApiTag("Audit", "Who did what, and what was refused.", 130),),
     api=("clawportal.api.audit",),
     pages=("clawportal.web.audit",),
+    forget=("clawportal.services.audit.trail:forget_old_of",),
+    on_stop=("clawportal.services.audit.refusals:write_rest",),
+    nav=(NavLink(_m("Audit"), "web.audit", icon="shield-lock", permission=core.AUDIT_READ, section="system", order=70),),
+    instance_tabs=(
+        Tab("changes", _m("Changes"), "web.instance_changes", "shield-lock", core.AUDIT_READ, order=100, can="changes"),
+    ),
+    commands=("clawportal.cli.audit:register",),
+    doctor=("clawportal.cli.diagnosis:audit",),
 )
 
 EVENTS = Feature(
     name="events",
-    title="Events",
+    title=_m("Events"),
     permissions=(core.EVENT_READ,),
     resources=(core_resources.EVENT, core_resources.LEASE, core_resources.IDEMPOTENCY_KEY, core_resources.PORTAL_SETTING),
     models=("clawportal.models.events",),
     api_tags=(ApiTag("Events", "Facts that happened.", 20),),
     api=("clawportal.api.events",),
+    forget=("clawportal.services.events.event_log:forget_old",),
+    instance_tabs=(Tab("events", _m("Events"), "web.instance_events", "history", core.INSTANCE_READ, order=70),),
+    sockets=("clawportal.realtime.changes",),
 )
 
 IDENTITY = Feature(
     name="identity",
-    title="Accounts and signing in",
+    title=_m("Accounts and signing in"),
     requires=("audit", "events"),
     permissions=(SELF, core.USER_MANAGE),
     resources=(core_resources.USER, core_resources.API_TOKEN, core_resources.OTP, core_resources.USER_SESSION,
@@ -65,11 +117,19 @@ IDENTITY = Feature(
         "clawportal.web.auth", "clawportal.web.second_step", "clawportal.web.profile", "clawportal.web.profile_sign_in",
         "clawportal.web.accounts",
     ),
+    forget=("clawportal.services.identity.sessions:forget_old", "clawportal.services.identity.throttle:forget_old"),
+    nav=(
+        NavLink(
+            _m("Accounts"), "web.accounts", icon="user", permission=core.USER_MANAGE,
+            section="system", order=20, only_everywhere=True,
+        ),
+    ),
+    client_commands=("clawportal.cli.tokens:register",),
 )  # fmt: skip
 
 TENANCY = Feature(
     name="tenancy",
-    title="Organisations, projects and members",
+    title=_m("Organisations, projects and members"),
     requires=("identity",),
     permissions=(
         core.TENANT_READ,
@@ -103,11 +163,15 @@ TENANCY = Feature(
     ),
     api=("clawportal.api.tenants", "clawportal.api.members", "clawportal.api.service_accounts"),
     pages=("clawportal.web.tenants", "clawportal.web.members", "clawportal.web.service_accounts"),
+    prepare=("clawportal.services.tenancy.tenancy:prepare",),
+    jobs=(Job("removals", "clawportal.jobs.removals:remove_once", every="resync_seconds"),),
+    nav=(NavLink(_m("Organisation"), "web.tenants", icon="building", permission=core.TENANT_READ, section="system", order=10),),
+    client_commands=("clawportal.cli.people:register", "clawportal.cli.service_accounts:register"),
 )
 
 CLUSTERS = Feature(
     name="clusters",
-    title="Clusters",
+    title=_m("Clusters"),
     requires=("tenancy",),
     permissions=(core.CLUSTER_READ, core.CLUSTER_MANAGE),
     resources=(core_resources.CLUSTER, core_resources.CLUSTER_SECRET, core_resources.CLUSTER_TENANT),
@@ -115,22 +179,27 @@ CLUSTERS = Feature(
     api_tags=(ApiTag("Clusters", "Where claws run, how these places are reached, and whether they answer.", 50),),
     api=("clawportal.api.clusters",),
     pages=("clawportal.web.clusters",),
+    prepare=("clawportal.services.clusters.clusters:ensure_local",),
+    nav=(NavLink(_m("Clusters"), "web.clusters", icon="server", permission=core.CLUSTER_READ, section="system", order=30),),
+    client_commands=("clawportal.cli.clusters:register",),
+    doctor=("clawportal.cli.diagnosis:clusters",),
 )
 
 CONFIGURATION = Feature(
     name="configuration",
-    title="Configuration",
+    title=_m("Configuration"),
     requires=("clusters",),
     permissions=(core.CATALOG_READ,),
     resources=(core_resources.LAYER,),
     api_tags=(ApiTag("Catalogue", "Kinds of claw, runtimes and projects to choose from.", 40),),
     api=("clawportal.api.catalog", "clawportal.api.layers"),
     pages=("clawportal.web.layers",),
+    prepare=("clawportal.services.configuration.layers:note_all_destinations",),
 )
 
 OPERATIONS = Feature(
     name="operations",
-    title="Operations",
+    title=_m("Operations"),
     requires=("tenancy",),
     permissions=(core.OPERATION_READ, core.OPERATION_CONTROL),
     resources=(core_resources.OPERATION,),
@@ -138,11 +207,25 @@ OPERATIONS = Feature(
     api_tags=(ApiTag("Operations", "Pieces of work with progress.", 30),),
     api=("clawportal.api.operations",),
     pages=("clawportal.web.operations",),
+    forget=("clawportal.services.fleet.operations:forget_old",),
+    nav=(
+        NavLink(
+            _m("Operations"),
+            "web.operations",
+            icon="list-check",
+            order=30,
+            key="o",
+            count="clawportal.web.operations:in_progress",
+            count_title=_m("in progress"),
+            count_tone="busy",
+        ),
+    ),
+    instance_tabs=(Tab("operations", _m("Operations"), "web.instance_operations", "list-check", core.INSTANCE_READ, order=90),),
 )
 
 INSTANCES = Feature(
     name="instances",
-    title="Instances",
+    title=_m("Instances"),
     requires=("configuration", "operations"),
     permissions=(
         core.INSTANCE_READ,
@@ -163,17 +246,36 @@ INSTANCES = Feature(
     api_tags=(ApiTag("Instances", "Claws under management: what is wanted, and what is.", 10),),
     api=("clawportal.api.instances", "clawportal.api.unmanaged"),
     pages=("clawportal.web.instances", "clawportal.web.spec_form", "clawportal.web.unmanaged"),
+    jobs=(Job("measurements", "clawportal.jobs.upkeep:write_measurements", every=60),),  # so much of them a crash costs
+    forget=("clawportal.jobs.removed_instances:forget_old", "clawportal.engine.metric_history:forget_old"),
+    nav=(
+        NavLink(
+            _m("Instances"),
+            "web.instances",
+            icon="stack-2",
+            order=20,
+            key="i",
+            count="clawportal.web.instances:needing_attention",
+            count_title=_m("need attention"),
+            count_tone="bad",
+        ),
+    ),
+    instance_tabs=(
+        Tab("overview", _m("Overview"), "web.instance", "activity", core.INSTANCE_READ, order=10),
+        Tab("config", _m("Configuration"), "web.instance_config", "adjustments", core.INSTANCE_READ, order=80),
+    ),
+    client_commands=("clawportal.cli.unmanaged:register",),
 )
 
 RECONCILE = Feature(
     name="reconcile",
-    title="Bringing instances to what is wanted",
+    title=_m("Bringing instances to what is wanted"),
     requires=("instances",),
 )
 
 LIVE = Feature(
     name="live",
-    title="Logs, consoles, files and chat",
+    title=_m("Logs, consoles, files and chat"),
     requires=("reconcile",),
     permissions=(
         core.INSTANCE_LOGS,
@@ -186,11 +288,20 @@ LIVE = Feature(
     resources=(core_resources.FILE,),
     api=("clawportal.api.logs", "clawportal.api.metrics", "clawportal.api.files", "clawportal.api.chat"),
     pages=("clawportal.web.files",),
+    instance_tabs=(
+        Tab("logs", _m("Logs"), "web.instance_logs", "file-text", core.INSTANCE_LOGS, order=20, can="logs"),
+        Tab("metrics", _m("Metrics"), "web.instance_metrics", "chart-line", core.INSTANCE_READ, order=30),
+        Tab("chat", _m("Chat"), "web.instance_chat", "message-circle", core.INSTANCE_CHAT, order=40, can="chat"),
+        Tab("console", _m("Console"), "web.instance_console", "terminal-2", core.INSTANCE_CONSOLE, order=50, can="console"),
+        Tab("files", _m("Files"), "web.instance_files", "folder", core.INSTANCE_FILES_READ, order=60, can="files"),
+    ),
+    client_commands=("clawportal.cli.files:register", "clawportal.cli.terminal:register"),
+    sockets=("clawportal.realtime.logs", "clawportal.realtime.metrics", "clawportal.realtime.console"),
 )
 
 POLICIES = Feature(
     name="policies",
-    title="Policies",
+    title=_m("Policies"),
     requires=("instances",),
     permissions=(core.POLICY_READ, core.POLICY_MANAGE),
     resources=(core_resources.POLICY,),
@@ -203,11 +314,12 @@ POLICIES = Feature(
         ADMISSION: ("clawportal.services.policies:admit",),
         ADMISSION_PREVIEW: ("clawportal.services.policies:preview",),
     },
+    client_commands=("clawportal.cli.policies:register",),
 )
 
 SINGLE_SIGN_ON = Feature(
     name="single_sign_on",
-    title="Single sign-on",
+    title=_m("Single sign-on"),
     requires=("tenancy",),
     resources=(core_resources.OIDC_PROVIDER, core_resources.OIDC_IDENTITY, core_resources.OIDC_GROUP_ROLE),
     models=("clawportal.models.oidc",),
@@ -216,13 +328,27 @@ SINGLE_SIGN_ON = Feature(
     api=("clawportal.api.oidc",),
     pages=("clawportal.web.oidc", "clawportal.web.providers"),
     extra={SIGN_IN_WAYS: ("clawportal.services.oidc_providers:sign_in_ways",)},
+    nav=(
+        NavLink(
+            _m("Sign-in"),
+            "web.providers",
+            icon="key",
+            permission=core.PORTAL_ADMIN,
+            section="system",
+            order=40,
+            only_everywhere=True,
+        ),
+    ),
+    commands=("clawportal.cli.oidc:register",),
 )
 
 PRACTICE = Feature(
     name="practice",
-    title="Practice model",
+    title=_m("Practice model"),
     requires=("instances",),
     extra={MODEL_SERVICES: ("clawportal.services.practice:model_service",)},
+    on_start=("clawportal.services.practice:resume",),
+    on_stop=("clawportal.services.practice:stop",),
 )
 
 
@@ -232,3 +358,14 @@ def register_features() -> Iterable[Feature]:
         SYSTEM, AUDIT, EVENTS, IDENTITY, TENANCY, CLUSTERS, CONFIGURATION, OPERATIONS, INSTANCES, RECONCILE, LIVE,
         POLICIES, SINGLE_SIGN_ON, PRACTICE,
     )  # fmt: skip
+
+
+@hookimpl
+def actor_grants(actor_id: str) -> Iterable[Grant]:
+    """Everybody who can sign in can sign out, also who belongs to no tenant."""
+    return (_OWN_ACCOUNT,)
+
+
+@hookimpl
+def on_event(portal: Any, event: Event) -> None:
+    portal.logs.changed(event.instance_id)

@@ -20,6 +20,8 @@ PROJECT = "clawportal"
 _MARK = f"{PROJECT}_impl"
 _MEANT = (Problem, Retry, GiveUp)
 """What plugins raise on purpose."""
+_REGISTER = "register_"
+"""How hooks begin that are asked once: what fails there costs the plugin."""
 _LISTS = frozenset(
     name
     for name, spec in vars(hookspecs).items()
@@ -32,7 +34,7 @@ Failed = Callable[[str, str, Exception], None]
 
 
 class HookFailed(Exception):
-    """A plugin failed where going on without its answer would be wrong."""
+    """A plugin failed while it registered, or around the answers of others."""
 
     def __init__(self, plugin: str, hook: str, error: Exception) -> None:
         super().__init__(f"Plugin {plugin!r} failed in {hook}: {error!r}.")
@@ -115,7 +117,7 @@ def _guarded_answer(name: str, hook: str, function: Callable[..., Any], failed: 
         except _MEANT:
             raise
         except Exception as error:
-            if hook in hookspecs.NEEDED or hook.startswith("register_"):
+            if hook.startswith(_REGISTER):
                 raise HookFailed(name, hook, error) from error
             failed(name, hook, error)
             return None

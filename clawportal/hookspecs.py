@@ -1,7 +1,8 @@
 """Where a plugin can join. Each hook is used by the core or a bundled plugin; `plugins/README.md` documents all of them.
 
 Hooks are called in the order of loading, the core first, then bundled plugins, unless an implementation says `tryfirst` or
-`trylast`. A plugin that fails is named in the log, and nobody else notices, unless the hook says otherwise.
+`trylast`. A plugin that fails is named in the log, and nobody else notices. `portal` is a
+`clawportal.engine.portal.Portal`.
 """
 
 from __future__ import annotations
@@ -12,22 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    import click
-    from flask import Flask
-
     from clawportal.contracts.adapters import Adapter
     from clawportal.contracts.doctor import DoctorResult
     from clawportal.contracts.events import Event
     from clawportal.contracts.features import Feature
-    from clawportal.contracts.pages import MenuLink
-    from clawportal.contracts.permissions import Actor, Grant
+    from clawportal.contracts.permissions import Grant
     from clawportal.contracts.runtimes import RuntimeDriver
     from clawportal.contracts.stores import FileStore
 
 hookspec = pluggy.HookspecMarker("clawportal")
-
-NEEDED = frozenset({"admit"})
-"""Hooks without whose answer nothing may go on: a failure ends what called them."""
 
 
 @hookspec
@@ -51,29 +45,8 @@ def register_file_stores(data_dir: str) -> Iterable[FileStore]:  # type: ignore[
 
 
 @hookspec
-def register_blueprints(app: Flask) -> None:
-    """Add pages or API routes. Each view must declare its permission with `clawportal.http.security.requires`."""
-
-
-@hookspec
-def register_commands(cli: click.Group) -> None:
-    """Add commands to `clawportal`."""
-
-
-@hookspec
 def actor_grants(actor_id: str) -> Iterable[Grant]:  # type: ignore[empty-body]  # a specification has no body
     """Grants of a user beside those from memberships. Grants add up; nothing can take one away."""
-
-
-@hookspec
-def admit(actor: Actor, change: dict[str, Any]) -> None:
-    """Called inside the transaction of each change; raise a `Problem` to refuse it, and nothing is stored.
-    Any other exception refuses it too."""
-
-
-@hookspec
-def menu_links(actor: Actor) -> Iterable[MenuLink]:  # type: ignore[empty-body]  # a specification has no body
-    """Links for the side menu."""
 
 
 @hookspec
@@ -82,5 +55,5 @@ def doctor_checks(data_dir: str) -> Iterable[DoctorResult]:  # type: ignore[empt
 
 
 @hookspec
-def on_event(event: Event) -> None:
+def on_event(portal: Any, event: Event) -> None:
     """A fact that happened, after the commit. An exception is logged and goes no further."""

@@ -26,16 +26,12 @@ from clawportal.contracts.permissions import Permission, PermissionRegistry
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Invalid
+from clawportal.pluginnames import BUNDLED, GROUP
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BUNDLED = (
-    "clawportal_process", "clawportal_kubernetes", "clawportal_docker", "clawportal_localfiles", "clawportal_echo",
-    "clawportal_nanobot", "clawportal_openclaw",
-)  # fmt: skip
-GROUP = "clawportal"
 CORE = "clawportal"
 """Name under which the core's own declarations are registered."""
 REMEDY = "Repair the plugin, or leave it out with CLAWPORTAL_PLUGINS."
@@ -79,6 +75,8 @@ class Registry:
     stores: dict[str, FileStore] = field(default_factory=dict)
     permissions: PermissionRegistry = field(default_factory=lambda: PermissionRegistry(()))
     """Those that the loaded features declare."""
+    sections: dict[type[Any], Any] = field(default_factory=dict)
+    """Sections of the settings by their model."""
     manager: pluggy.PluginManager = field(init=False)
     nouns: dict[str, str] = field(default_factory=dict)
     """What people call the subjects of events and of the audit, by their names in programs."""
@@ -101,8 +99,8 @@ class Registry:
         return [DoctorResult(f"plugin {fault.plugin}", False, fault.message, REMEDY) for fault in self.faults]
 
     def call(self, hook: str, **arguments: object) -> list[Any]:
-        """The answers of all plugins, in the order of loading. One that fails is logged and named in `faults`, and is left out;
-        for the hooks in `hookspecs.NEEDED`, HookFailed is raised."""
+        """The answers of all plugins, in the order of loading. One that fails is logged and named in `faults`, and is left out.
+        HookFailed where a wrapper fails."""
         return hookcalls.call(self.manager, hook, arguments)
 
     def items(self, hook: str, **arguments: object) -> list[Any]:
@@ -156,6 +154,10 @@ class Registry:
             log.error("plugin %s: %s", plugin, message)
         self._faults[plugin, what] = Fault(plugin, message)
 
+    def bundled(self, name: str) -> bool:
+        """Whether it comes with the portal; what is wrong with it is a fault of the portal."""
+        return name in (*BUNDLED, CORE)
+
     def add(self, name: str, plugin: object) -> None:
         """Take a plugin in, after those that are there. One that does not fit is left out and named in `faults`."""
         if any(plugin is known for known in self._modules.values()):
@@ -169,7 +171,7 @@ class Registry:
 
     def leave_out(self, name: str, message: str) -> None:
         """Take a plugin and all it registered out, because of a fault; PluginError if it is a bundled one."""
-        if name in (*BUNDLED, CORE):
+        if self.bundled(name):
             raise PluginError(message)
         self.report(name, "plugin", f"{message} {REMEDY}")
         self.without(name)
@@ -260,14 +262,17 @@ class _Unusable(Exception):
         self.plugin, self.message = plugin, message
 
 
-def load(names: Iterable[str] = (), data_dir: str = "", folders: Iterable[Path] = ()) -> Registry:
-    """Import and register the plugins: those named, or the bundled and all installed ones, also in these folders. PluginError for
-    a bundled plugin that is broken, for a name that nobody knows, and for a folder that does not exist."""
+def load(names: Iterable[str] = (), data_dir: str = "", folders: Iterable[Path] = (), *, core_only: bool = False) -> Registry:
+    """Import and register the plugins: those named, or the bundled and all installed ones, also in these folders; none with
+    `core_only`.
+
+    PluginError for a bundled plugin that is broken, for a name that nobody knows, and for a folder that does not exist."""
     paths.add_bundled_plugins()
     _look_into(folders)
     registry = Registry(data_dir)
     points = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
-    for name in dict.fromkeys(names) or (*BUNDLED, *sorted(set(points) - set(BUNDLED))):
+    wanted = () if core_only else dict.fromkeys(names) or (*BUNDLED, *sorted(set(points) - set(BUNDLED)))
+    for name in wanted:
         try:
             registry.add(name, _import(name, points.get(name)))
         except _Unusable as fault:

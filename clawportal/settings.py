@@ -23,11 +23,14 @@ class Unreadable(ValueError):
 
 
 class _File(TomlConfigSettingsSource):
-    """`clawportal.toml`, as editors of all systems save it."""
+    """`clawportal.toml`, as editors of all systems save it. Its tables are the sections of features."""
+
+    tables = False
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         try:
-            return tomllib.loads(file_path.read_bytes().decode("utf-8-sig"))
+            document = tomllib.loads(file_path.read_bytes().decode("utf-8-sig"))
+            return {name: value for name, value in document.items() if isinstance(value, dict) == self.tables}
         except UnicodeDecodeError as error:
             raise Unreadable(f"{file_path} is no text in UTF-8; save it as such") from error
         except tomllib.TOMLDecodeError as error:
@@ -289,6 +292,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         given = init_settings().get("data_dir") or os.environ.get("CLAWPORTAL_DATA_DIR") or DEFAULT_DATA_DIR
         return init_settings, env_settings, _File(settings_cls, toml_file=_file_in(str(given)))
+
+
+class _Tables(_File):
+    tables = True
+
+
+def tables_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """The sections in the file of settings."""
+    file = folder / CONFIG_FILE
+    return _Tables(Settings, toml_file=file)._read_file(file) if file.is_file() else {}
 
 
 def _file_in(folder: str) -> Path | None:

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from clawportal.cli import opening
+
 if TYPE_CHECKING:
     from clawportal.services.audit.chain import End
 
 OpenPortal = Callable[[], AbstractContextManager[Any]]
+
+
+def register(cli: click.Group) -> None:
+    """Add the commands to `clawportal`."""
+    cli.add_command(commands(opening.portal))
 
 
 def commands(portal: OpenPortal) -> click.Group:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clawportal.cli import opening
 from clawportal.cli.startup_errors import Unusable
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ secret_file = click.option(
     "--recovery-key-file", type=click.Path(dir_okay=False, path_type=Path),
     help="File with the recovery key; - for standard input. Without it you are asked.",
 )  # fmt: skip
+
+
+def register(cli: click.Group) -> None:
+    """Add the commands to `clawportal`."""
+    cli.add_command(commands(opening.portal, lambda: opening.existing().data_dir))
 
 
 def commands(portal: OpenPortal, data_dir: Callable[[], Path]) -> click.Group:

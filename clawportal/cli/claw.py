@@ -12,19 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import (
-    arguments,
-    clusters,
-    files,
-    history,
-    people,
-    policies,
-    remote,
-    service_accounts,
-    terminal,
-    tokens,
-    unmanaged,
-)
+from clawportal.cli import arguments, remote
+from clawportal.cli.extending import Extended, plugins_from_environment
 from clawportal.cli.remote import clean
 
 if TYPE_CHECKING:
@@ -43,7 +32,10 @@ TRANSITIONAL_HINT = "It goes on by itself; `claw status NAME --wait` waits for i
 Command = Callable[..., Any]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+@click.group(
+    cls=Extended, program="client_commands", plugins=plugins_from_environment,
+    context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG,
+)  # fmt: skip
 @click.option("--url", help="Address of the portal, instead of the one that was signed in to.")
 @click.pass_context
 def cli(ctx: click.Context, url: str | None) -> None:
@@ -918,17 +910,6 @@ def _conversation(portal: Remote, path: str, name: str, session: str) -> None:
                 raise
             click.echo()
             failure.show()
-
-
-files.register(cli)
-people.register(cli)
-policies.register(cli)
-tokens.register(cli)
-service_accounts.register(cli)
-history.register(cli)
-clusters.register(cli)
-unmanaged.register(cli)
-terminal.register(cli)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import startup_errors, tables_ready
+from clawportal.cli import opening, startup_errors, tables_ready
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from clawportal.settings import Settings
 
 _FEATURE = click.option("--feature", "name", default="", metavar="NAME", help="Only the tables of this feature.")
+
+
+def register(cli: click.Group) -> None:
+    """Add the commands to `clawportal`."""
+    cli.add_command(commands(opening.app, opening.existing))
 
 
 def commands(open_app: Callable[..., Flask], existing: Callable[[], Settings]) -> click.Group:

@@ -7,31 +7,43 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from clawportal import client_addresses, paths
+from clawportal import client_addresses, declarations, paths
 from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.features import Feature
+from clawportal.declarations import resolve
 from clawportal.settings import Settings
+
+if TYPE_CHECKING:
+    from clawportal.pluginmanager import Registry
 
 LOW_DISK = 2 * 1024**3
 
 
 def examine(settings: Settings) -> list[DoctorResult]:
     """All findings; a check that fails by itself is a finding too."""
-    findings: list[DoctorResult] = []
-    for check in (_folder, _disk, _keys, _tables, _audit, _backups, _address, _proxies, _plugins, _clusters):
-        try:
-            findings += check(settings)
-        except Exception as error:
-            findings.append(DoctorResult(check.__name__.strip("_"), False, f"the check itself failed: {error}"))
-    return findings
+    from clawportal import pluginmanager
+
+    try:
+        registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders)
+        told = _plugins(registry, settings)
+    except pluginmanager.PluginError as error:
+        registry = pluginmanager.load((), str(settings.data_dir), core_only=True)
+        told = [DoctorResult("plugins", False, str(error))]
+    checks = ((feature, target) for feature in registry.features for target in feature.doctor)
+    return [*(finding for feature, target in checks for finding in _found(feature, target, settings)), *told]
 
 
-Check = Callable[[Settings], Iterator[DoctorResult]]
+def _found(feature: Feature, target: str, settings: Settings) -> list[DoctorResult]:
+    try:
+        return list(resolve(target)(settings))
+    except Exception as error:
+        return [DoctorResult(feature.name, False, f"the check itself failed: {error}")]
 
 
-def _folder(settings: Settings) -> Iterator[DoctorResult]:
+def folder(settings: Settings) -> Iterator[DoctorResult]:
     folder = settings.data_dir
     if not folder.exists():
         yield DoctorResult("data folder", True, f"{folder} will be made at the first start")
@@ -41,7 +53,7 @@ def _folder(settings: Settings) -> Iterator[DoctorResult]:
     yield DoctorResult("data folder mode", not mode & 0o066, f"{mode:o}", f"Others can look inside; run: chmod 700 {folder}")
 
 
-def _disk(settings: Settings) -> Iterator[DoctorResult]:
+def disk(settings: Settings) -> Iterator[DoctorResult]:
     folder = settings.data_dir if settings.data_dir.exists() else settings.data_dir.parent
     while not folder.exists():
         folder = folder.parent
@@ -51,7 +63,7 @@ def _disk(settings: Settings) -> Iterator[DoctorResult]:
     )
 
 
-def _keys(settings: Settings) -> Iterator[DoctorResult]:
+def keys(settings: Settings) -> Iterator[DoctorResult]:
     from clawportal import keyring
     from clawportal.db import in_use
 
@@ -68,7 +80,7 @@ def _keys(settings: Settings) -> Iterator[DoctorResult]:
         yield DoctorResult("key ring", False, str(error))
 
 
-def _tables(settings: Settings) -> Iterator[DoctorResult]:
+def tables(settings: Settings) -> Iterator[DoctorResult]:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -97,7 +109,7 @@ def _tables(settings: Settings) -> Iterator[DoctorResult]:
         yield DoctorResult("tables of absent plugins", True, f"{', '.join(kept)}: kept as they are until the plugin is back")
 
 
-def _audit(settings: Settings) -> Iterator[DoctorResult]:
+def audit(settings: Settings) -> Iterator[DoctorResult]:
     """Only what the rows say by themselves; walking the whole chain is `clawportal audit verify`."""
     from sqlalchemy import create_engine, text
     from sqlalchemy.exc import SQLAlchemyError
@@ -128,7 +140,7 @@ def _audit(settings: Settings) -> Iterator[DoctorResult]:
     yield DoctorResult("clock", not hours, went, "Correct the clock; or, if it is right, run: clawportal audit confirm-clock")
 
 
-def _backups(settings: Settings) -> Iterator[DoctorResult]:
+def backups(settings: Settings) -> Iterator[DoctorResult]:
     from sqlalchemy import create_engine, text
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -148,7 +160,7 @@ def _backups(settings: Settings) -> Iterator[DoctorResult]:
     yield DoctorResult("backup", *making.judged(json.loads(value) if isinstance(value, str) else value))
 
 
-def _address(settings: Settings) -> Iterator[DoctorResult]:
+def address(settings: Settings) -> Iterator[DoctorResult]:
     shown = f"{client_addresses.bracketed(settings.host)}:{settings.port}"
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -160,7 +172,7 @@ def _address(settings: Settings) -> Iterator[DoctorResult]:
             yield DoctorResult("address", True, f"{shown} is in use, by this portal if it runs")
 
 
-def _proxies(settings: Settings) -> Iterator[DoctorResult]:
+def proxies(settings: Settings) -> Iterator[DoctorResult]:
     from clawportal.services.system import proxy_notice
 
     seen = proxy_notice.seen(settings.data_dir)
@@ -173,20 +185,33 @@ def _proxies(settings: Settings) -> Iterator[DoctorResult]:
     )  # fmt: skip
 
 
-def _plugins(settings: Settings) -> Iterator[DoctorResult]:
-    from clawportal import pluginmanager
+def _plugins(registry: Registry, settings: Settings) -> list[DoctorResult]:
+    from clawportal import sections
 
-    try:
-        registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders)
-    except pluginmanager.PluginError as error:
-        yield DoctorResult("plugins", False, str(error))
-        return
-    yield DoctorResult("plugins", True, ", ".join(plugin.name for plugin in registry.plugins))
-    yield from registry.items("doctor_checks", data_dir=str(settings.data_dir))
-    yield from registry.findings()
+    loaded = DoctorResult("plugins", True, ", ".join(plugin.name for plugin in registry.plugins))
+    unread = sections.unknown(settings, [feature.name for feature in registry.features if feature.settings])
+    remedy = "Correct the name, or load the plugin that it belongs to."
+    unknown = [
+        DoctorResult("settings", False, f"nothing reads the section [{name}] of clawportal.toml", remedy) for name in unread
+    ]
+    asked = registry.items("doctor_checks", data_dir=str(settings.data_dir))
+    return [loaded, *unknown, *asked, *registry.findings(), *_missing(registry)]
 
 
-def _clusters(settings: Settings) -> Iterator[DoctorResult]:
+def _missing(registry: Registry) -> Iterator[DoctorResult]:
+    """What third-party features name and is not there; that of the portal is tested."""
+    from clawportal.pluginmanager import REMEDY
+
+    for feature in registry.features:
+        owner = registry.owners[feature.name]
+        for field, target in () if registry.bundled(owner) else declarations.targets(feature):
+            try:
+                resolve(target)
+            except Exception as error:
+                yield DoctorResult(f"plugin {owner}", False, f"{field} of the feature {feature.name!r}: {error}", REMEDY)
+
+
+def clusters(settings: Settings) -> Iterator[DoctorResult]:
     """What stands between the claws of each cluster, as the running portal measured it last."""
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError

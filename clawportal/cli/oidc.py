@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
+from clawportal.cli import opening
+
 OpenPortal = Callable[[], AbstractContextManager[Any]]
+
+
+def register(cli: click.Group) -> None:
+    """Add the commands to `clawportal`."""
+    cli.add_command(commands(opening.portal))
 
 
 def commands(portal: OpenPortal) -> click.Group:

@@ -4,119 +4,34 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from clawportal.cli import audit, backup, database, keys, oidc, startup_errors
+from clawportal.cli import opening, startup_errors
+from clawportal.cli.extending import Extended
 
 if TYPE_CHECKING:
-    from flask import Flask
-
-    from clawportal.settings import Settings
+    pass
 
 EPILOG = "Settings come from the environment (CLAWPORTAL_*) and <data-dir>/clawportal.toml; see `clawportal settings`."
 
 
-class Commands(click.Group):
-    """The commands below, and those that plugins bring. Plugins are loaded only when a command is asked for that is not ours."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        found = super().get_command(ctx, cmd_name)
-        if found is None:
-            self._load_plugins()
-            found = super().get_command(ctx, cmd_name)
-        return found
-
-    def _load_plugins(self) -> None:
-        from clawportal import pluginmanager
-
-        settings = _settings()
-        try:
-            registry = pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders)
-        except pluginmanager.PluginError as error:
-            raise click.ClickException(str(error)) from error
-        registry.call("register_commands", cli=self)
+def _plugins() -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    settings = opening.settings()
+    return settings.plugin_names, settings.plugin_folders
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+@click.group(
+    cls=Extended, program="commands", plugins=_plugins, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG
+)
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder of this portal [CLAWPORTAL_DATA_DIR].")
 @click.version_option(package_name="clawportal", prog_name="clawportal")
 def cli(data_dir: Path | None) -> None:
     """Run a portal for agent gateways: create, start, watch and share claws."""
     if data_dir is not None:
         os.environ["CLAWPORTAL_DATA_DIR"] = str(data_dir)
-
-
-def _settings() -> Settings:
-    from clawportal.settings import Settings
-
-    with startup_errors.told():
-        return Settings()
-
-
-def _app(settings: Settings | None = None) -> Flask:
-    """The app with tables as new as the code."""
-    from clawportal.app import create_app
-
-    with startup_errors.told():
-        return create_app(settings or _settings())
-
-
-def _existing() -> Settings:
-    """Of a portal that is there; a command that looks for one in the wrong place must not make another."""
-    settings = _settings()
-    if not settings.database_url and not settings.database_file.exists():
-        raise startup_errors.Unusable(
-            f"There is no portal in {settings.data_dir}. Say with --data-dir where it is; `clawportal serve` or "
-            "`clawportal db upgrade` makes a new one."
-        )
-    return settings
-
-
-def _keyring_file() -> Path:
-    from clawportal import paths
-
-    return _existing().data_dir / paths.KEYRING_FILE
-
-
-@contextmanager
-def _portal() -> Iterator[Any]:
-    """The portal inside an app context, with problems as plain words."""
-    from clawportal import origin
-    from clawportal.errors import Problem
-
-    app = _app(_existing())
-    with (
-        startup_errors.told(),
-        app.app_context(),
-        origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")),
-    ):
-        try:
-            yield app.extensions["clawportal"]
-        except Problem as problem:
-            details = "".join(f"\n  {item.path}: {item.message}" for item in problem.errors)
-            raise click.ClickException(problem.detail + details) from problem
-
-
-def _account() -> str:
-    """Who is signed in to this machine, for the audit."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, as in containers
-        return f"user {os.getuid()}"
-
-
-cli.add_command(audit.commands(_portal))
-cli.add_command(oidc.commands(_portal))
-cli.add_command(keys.commands(_portal, _keyring_file))
-cli.add_command(backup.commands(_portal, lambda: _existing().data_dir))
-cli.add_command(database.commands(_app, _existing))
 
 
 @cli.command()
@@ -129,7 +44,7 @@ def serve(host: str | None, port: int | None) -> None:
     for name, value in (("HOST", host), ("PORT", port)):
         if value is not None:
             os.environ[f"CLAWPORTAL_{name}"] = str(value)
-    serving.serve(_settings())
+    serving.serve(opening.settings())
 
 
 @cli.command()
@@ -140,45 +55,18 @@ def worker() -> None:
 
     from clawportal.app import start_jobs, stop_jobs
 
-    settings = _settings()
+    settings = opening.settings()
     if settings.database.startswith("sqlite"):
         raise click.ClickException(
             "A separate worker needs PostgreSQL: set CLAWPORTAL_DATABASE_URL. With SQLite, `serve` works by itself."
         )
-    app = _app(settings)
+    app = opening.app(settings)
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
     start_jobs(app, exclusive=False)
     done.wait()
     stop_jobs(app)
-
-
-@contextmanager
-def _restored(settings: Settings) -> Iterator[Any]:
-    """The portal of a restore that is under way, with the tables of this version."""
-    from clawportal import histories, origin
-    from clawportal.app import create_app, stop_jobs
-    from clawportal.services.system import migrations
-
-    app = create_app(settings, restoring=True)
-    portal = app.extensions["clawportal"]
-    with app.app_context(), origin.during(origin.Origin("command", agent=f"clawportal, run by {_account()}")):
-        migrations.upgrade(histories.of(portal.registry.features))
-        try:
-            yield portal
-        finally:
-            stop_jobs(app)
-
-
-def _known_revisions() -> dict[str, set[str]]:
-    from clawportal import histories
-    from clawportal.services.system import migrations
-
-    return migrations.known_revisions(histories.of(database.features_of(_settings())))
-
-
-cli.add_command(backup.restore_command(_settings, _restored, _known_revisions))
 
 
 @cli.group()
@@ -202,7 +90,7 @@ def create(name: str, role: str, password_stdin: bool, hash_stdin: bool) -> None
     from clawportal.services.tenancy import tenancy
 
     password = _read_password(password_stdin or hash_stdin)
-    with _portal() as portal:
+    with opening.portal() as portal:
         from clawportal.db import db as database
 
         if role not in ROLE_WORDS:
@@ -222,7 +110,7 @@ def set_password(name: str, password_stdin: bool, end_tokens: bool) -> None:
     from clawportal.services.identity import identity
 
     password = _read_password(password_stdin)
-    with _portal() as portal:
+    with opening.portal() as portal:
         identity.set_password(portal, SYSTEM, identity.find_user(name).id, password, end_tokens=end_tokens)
     click.echo(f"The password of {name} was changed.")
 
@@ -234,7 +122,7 @@ def reset_otp(name: str) -> None:
     from clawportal.contracts.permissions import SYSTEM
     from clawportal.services.identity import otp
 
-    with _portal() as portal:
+    with opening.portal() as portal:
         done = otp.reset(portal, SYSTEM, name)
     click.echo(f"{name} signs in with the password alone now." if done else f"{name} has no second factor.")
 
@@ -245,7 +133,7 @@ def unlock(name: str) -> None:
     """Let a user try again at once who has to wait after wrong sign-ins."""
     from clawportal.services.identity import identity, throttle
 
-    with _portal() as portal:
+    with opening.portal() as portal:
         waiting = throttle.unlock(portal, identity.find_user(name).name)
     click.echo(f"{name} can try again." if waiting else f"{name} did not have to wait; the wrong tries were forgotten.")
 
@@ -261,7 +149,7 @@ def plugins() -> None:
     """List the plugins that load, and what each brings."""
     from clawportal import pluginmanager
 
-    settings = _settings()
+    settings = opening.settings()
     for plugin in pluginmanager.load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders).plugins:
         origin = "bundled" if plugin.bundled else "installed"
         click.echo(f"{plugin.name:28} {plugin.version:10} {origin:10} {', '.join(plugin.hooks)}")
@@ -272,7 +160,7 @@ def doctor() -> None:
     """Look for what is wrong on this machine. Exits with 1 when something is."""
     from clawportal.cli import diagnosis
 
-    findings = diagnosis.examine(_settings())
+    findings = diagnosis.examine(opening.settings())
     for finding in findings:
         mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red")
         click.echo(f"{mark}  {finding.name}: {finding.message}")
@@ -286,7 +174,7 @@ def settings() -> None:
     """Show every setting, its value here, and what it means."""
     from clawportal.settings import Settings
 
-    current = _settings()
+    current = opening.settings()
     for name, field in Settings.model_fields.items():
         value = getattr(current, name)
         shown = "***" if name == "database_url" and "@" in str(value) else value

@@ -34,7 +34,7 @@ class Resource:
     unaudited: str = ""
     """Why the audit does not watch this table."""
     keep_days: int | None = None
-    """Rows older than this are dropped by retention. None: kept."""
+    """Rows older than this, by their column `created_at`, are dropped by retention. None: kept."""
 
     @property
     def subject(self) -> str:
@@ -87,10 +87,13 @@ class NavLink:
     """A link of the side menu."""
 
     title: str
-    endpoint: str
+    endpoint: str = ""
     """Of a page, such as `web.skills`."""
-    icon: str
-    permission: Permission
+    href: str = ""
+    """Instead of `endpoint`: a path of the portal or an address with http or https."""
+    icon: str = "puzzle"
+    permission: Permission | None = None
+    """None: everybody who is signed in."""
     section: Literal["work", "system"] = "work"
     order: int = 100
     """Smaller comes first; the core's stand at 10, 20 ..."""
@@ -121,8 +124,8 @@ class Tab:
     """Smaller comes first; the core's stand at 10, 20 ..."""
     only_managed: bool = False
     """Not for what the portal only observes."""
-    gone: bool = False
-    """Also for instances that were deleted."""
+    can: str = ""
+    """What must be possible with the instance just now, such as `chat`; empty: `permission` alone decides."""
     when: str = ""
     """Target that says whether it is shown; called with the portal and the instance. Empty: always."""
 
@@ -185,14 +188,15 @@ class Feature:
     jobs: tuple[Job, ...] = ()
     forget: tuple[str, ...] = ()
     """Targets that drop what is too old; called with the portal by retention, while the clock is believed."""
+    prepare: tuple[str, ...] = ()
+    """Targets that see to rows which every portal has; called with the portal, inside an app context, at each start."""
     on_start: tuple[str, ...] = ()
-    """Targets that are called with the portal, inside an app context, before background work begins: rows that must be there,
-    threads. They may be called again."""
+    """Targets that are called with the portal, inside an app context, before background work begins."""
     on_stop: tuple[str, ...] = ()
-    """Targets that are called with the portal at the end of the process."""
-    commands: str = ""
-    """Target of a function that adds to `clawportal`; called with the click group. Import what is heavy inside the commands."""
-    client_commands: str = ""
+    """Targets that are called with the portal, inside an app context, at the end of the process; of later features first."""
+    commands: tuple[str, ...] = ()
+    """Targets that add to `clawportal`; called with the click group. Import what is heavy inside the commands."""
+    client_commands: tuple[str, ...] = ()
     """The same for `claw`."""
     nav: tuple[NavLink, ...] = ()
     instance_tabs: tuple[Tab, ...] = ()

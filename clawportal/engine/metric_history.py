@@ -272,7 +272,8 @@ def _condense_stretch(tier: Tier, start: int) -> None:
     _upsert(tier, rows)
 
 
-def forget_old() -> None:
+def forget_old(portal: object = None) -> None:
+    """How long they are kept is the same for all portals."""
     with transaction():
         for tier in TIERS.values():
             limit = int((clock.now() - tier.kept).timestamp()) - tier.stretch

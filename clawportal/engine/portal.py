@@ -71,6 +71,10 @@ class Portal:
                 self._parts[kind] = kind()
             return cast(P, self._parts[kind])
 
+    def section(self, kind: type[P]) -> P:
+        """A feature's section of the settings, by its model."""
+        return cast(P, self.registry.sections[kind])
+
     def put(self, kind: type[P], part: P) -> None:
         """Use another object of a kind from now on."""
         with self._parts_lock:
@@ -94,4 +98,4 @@ class Portal:
     def publish(self, event: Event) -> None:
         for listener in tuple(self.listeners):
             listener(event)
-        self.registry.call("on_event", event=event)
+        self.registry.call("on_event", portal=self, event=event)

@@ -1,13 +1,23 @@
-"""Static files by content hash: they may be cached for ever, and a new version is a new address."""
+"""Static files by content hash: they may be cached for ever, and a new version is a new address.
+
+The core's lie in `static/`, those of a feature in its package, at `/static/<feature>/`. Templates of a feature lie in
+`templates/<feature>/` of its package and are named so; none can take the place of one of the core.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from flask import Flask, Response, g, request, url_for
+from flask import Flask, Response, abort, g, request, send_from_directory, url_for
+from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
 from markupsafe import Markup
 
+from clawportal.http.security import public
+
+FEATURE_FILE = "web.feature_file"
+_ENDPOINTS = ("static", FEATURE_FILE)
 _ICON = Markup('<svg class="ico {}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>')
 
 
@@ -17,27 +27,30 @@ class Assets:
     MOST = 5_000
     """Addresses that are kept: a proxy in front may name any prefix."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, features: Mapping[str, Path]) -> None:
+        self._folder, self._features = folder, features
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
         """By name and prefix: the file's time, and its address."""
         self._icons: dict[tuple[str, str, str], Markup] = {}
 
     def url(self, name: str) -> str:
+        """Of `app.css`, or of `skills:skills.css` for a file of a feature."""
         kept: dict[str, str] = g.setdefault("assets", {})
         if name not in kept:  # a page shows the same icons hundreds of times
             kept[name] = self._url(name)
         return kept[name]
 
     def _url(self, name: str) -> str:
-        file, key = self._folder / name, (name, request.script_root)
+        feature, _, inside = name.rpartition(":")
+        file, key = (self._features[feature] if feature else self._folder) / inside, (name, request.script_root)
         changed = file.stat().st_mtime
         known = self._known.get(key)
         if known is None or known[0] != changed:
             if len(self._known) >= self.MOST:
                 self._known.clear()
             version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-            known = self._known[key] = (changed, url_for("static", filename=name, v=version))
+            where = {"endpoint": FEATURE_FILE, "feature": feature} if feature else {"endpoint": "static"}
+            known = self._known[key] = (changed, url_for(**where, filename=inside, v=version))
         return known[1]
 
     def icon(self, name: str, class_: str = "") -> Markup:
@@ -51,13 +64,33 @@ class Assets:
         return found
 
 
-def init_app(app: Flask, folder: Path) -> None:
-    assets = Assets(folder)
+def init_app(app: Flask, folder: Path, packages: Mapping[str, Path]) -> None:
+    """`packages`: folder of the package of each feature that has one."""
+    features = {name: package / "static" for name, package in packages.items() if (package / "static").is_dir()}
+    assets = Assets(folder, features)
     app.jinja_env.globals.update(asset=assets.url, icon=assets.icon)
+    _templates(app, packages)
+
+    @public("scripts and styles say nothing")
+    def feature_file(feature: str, filename: str) -> Response:
+        if feature not in features:
+            abort(404)
+        return send_from_directory(features[feature], filename)
+
+    if features:
+        app.add_url_rule(f"/static/<any({', '.join(sorted(features))}):feature>/<path:filename>", FEATURE_FILE, feature_file)
 
     @app.after_request
     def _cache(answer: Response) -> Response:
-        if request.endpoint == "static":
+        if request.endpoint in _ENDPOINTS:
             fresh = "public, max-age=31536000, immutable" if "v" in request.args else "public, max-age=300"
             answer.headers["Cache-Control"] = fresh
         return answer
+
+
+def _templates(app: Flask, packages: Mapping[str, Path]) -> None:
+    folders = {name: package / "templates" / name for name, package in packages.items()}
+    own: dict[str, BaseLoader] = {name: FileSystemLoader(folder) for name, folder in folders.items() if folder.is_dir()}
+    core = app.jinja_loader
+    if own and core is not None:
+        app.jinja_loader = ChoiceLoader([core, PrefixLoader(own)])

@@ -1,4 +1,4 @@
-"""Drops what is older than the settings say: events, finished operations, rows of deleted instances, sessions that ended."""
+"""Drops what is older than it is to be kept, feature by feature."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from datetime import timedelta
 from sqlalchemy import delete
 
 from clawportal import clock
+from clawportal.contracts.features import Feature
 from clawportal.db import db, transaction
-from clawportal.engine import metric_history
+from clawportal.declarations import resolve
 from clawportal.engine.portal import Portal
-from clawportal.models import Instance
-from clawportal.services.audit import chain, trail
-from clawportal.services.events import event_log
-from clawportal.services.fleet import operations
-from clawportal.services.identity import sessions, throttle
 from clawportal.services.system import trusted_clock
 
 log = logging.getLogger(__name__)
@@ -23,16 +19,25 @@ log = logging.getLogger(__name__)
 
 def forget_once(portal: Portal) -> None:
     """Nothing goes while the clock is not believed: by a wrong one, everything is old."""
-    chain.turn()
     if ahead := trusted_clock.look():
         log.warning("%s Correct the clock, or run: clawportal audit confirm-clock", trusted_clock.sentence(ahead))
         return
-    event_log.forget_old(portal)
-    operations.forget_old(portal)
-    trail.forget_old(portal.settings.audit_days)
-    sessions.forget_old()
-    throttle.forget_old()
-    metric_history.forget_old()
+    for feature in portal.registry.features:
+        try:
+            _forget(portal, feature)
+        except Exception:  # each feature for itself
+            log.exception("what is too old of %s could not be dropped", feature.name)
+
+
+def _forget(portal: Portal, feature: Feature) -> None:
+    for target in feature.forget:
+        resolve(target)(portal)
+    for resource in feature.resources:
+        if resource.keep_days is not None:
+            _forget_rows(resource.table, resource.keep_days)
+
+
+def _forget_rows(name: str, days: int) -> None:
+    table = db.metadata.tables[name]
     with transaction():
-        limit = clock.now() - timedelta(days=portal.settings.destroyed_days)
-        db.session.execute(delete(Instance).where(Instance.destroyed_at < limit))
+        db.session.execute(delete(table).where(table.c.created_at < clock.now() - timedelta(days=days)))

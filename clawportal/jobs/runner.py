@@ -8,16 +8,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from clawportal import clock
+from clawportal.contracts.features import Job
 from clawportal.contracts.permissions import SYSTEM
-from clawportal.engine import leader, metric_history
+from clawportal.declarations import resolve
+from clawportal.engine import leader
 from clawportal.engine.portal import Portal
-from clawportal.jobs import installs, removals, retention, sync
+from clawportal.jobs import installs, sync
 from clawportal.jobs.cluster_monitor import ClusterMonitor
 from clawportal.services.clusters import clusters, reachability
 from clawportal.services.events import event_log
@@ -27,10 +29,6 @@ from clawportal.services.tenancy import tenancy
 
 log = logging.getLogger(__name__)
 
-SERIES_SECONDS = 60
-"""How often measurements are written: so much of them a crash costs."""
-ROOM_EVERY = 10.0
-"""Seconds between two looks at the disk."""
 LEASE_NAME = "leader"
 INSTALL_WORKERS = 2
 JOIN_SECONDS = 3.0
@@ -75,13 +73,11 @@ class Runner:
                 leader.release_all()
                 leases.release_all(self.portal)
                 operations.release_all(self.portal)
-        settings = self.portal.settings
-        self._every(settings.resync_seconds, self._removals, "removals")
-        self._every(3600, self._retention, "retention")
-        self._every(SERIES_SECONDS, self._series, "series")
-        self._thread(self._keep_room, "room")
+        for feature in self.portal.registry.features:
+            for job in feature.jobs:
+                self._add_job(f"{feature.name}.{job.name}", job)
         self.scheduler.start(paused=True)
-        for _ in range(settings.reconcile_workers):
+        for _ in range(self.portal.settings.reconcile_workers):
             self._add_worker()
         for number in range(INSTALL_WORKERS):
             self._thread(self._installs, f"install-{number}")
@@ -111,8 +107,23 @@ class Runner:
         self._threads.append(thread)
         thread.start()
 
-    def _every(self, seconds: float, job: Callable[[], None], name: str) -> None:
-        self.scheduler.add_job(job, "interval", seconds=seconds, jitter=max(0, int(seconds * 0.1)) or None, id=name)
+    def _add_job(self, name: str, job: Job) -> None:
+        seconds = getattr(self.portal.settings, job.every) if isinstance(job.every, str) else job.every
+
+        def once() -> None:
+            self._once(lambda: resolve(job.run)(self.portal), name)
+
+        if job.on == "each":
+            self._thread(lambda: self._repeat(once, seconds, job.at_start), name)
+            return
+        first = {"next_run_time": datetime.now(UTC)} if job.at_start else {}
+        self.scheduler.add_job(once, "interval", seconds=seconds, jitter=max(0, int(seconds * 0.1)) or None, id=name, **first)
+
+    def _repeat(self, once: Callable[[], None], seconds: float, at_start: bool) -> None:
+        if at_start:
+            once()
+        while not self.portal.stopping.wait(seconds):
+            once()
 
     # ---- threads
 
@@ -229,26 +240,6 @@ class Runner:
             )  # fmt: skip
 
         self._once(move, "clock")
-
-    def _keep_room(self) -> None:
-        """Each process for its own disk, not the leader alone; not at once, since most that begins is soon over in tests."""
-        while not self.portal.stopping.wait(ROOM_EVERY):
-            self._once(self.portal.room.keep, "room")
-
-    # ---- timers
-
-    def _removals(self) -> None:
-        self._once(lambda: removals.remove_once(self.portal), "removals")
-
-    def _series(self) -> None:
-        def keep() -> None:
-            self.portal.recorder.flush()
-            metric_history.condense_once(self.portal.recorder)
-
-        self._once(keep, "series")
-
-    def _retention(self) -> None:
-        self._once(lambda: retention.forget_once(self.portal), "retention")
 
     def _once(self, work: Callable[[], Any], name: str) -> Any:
         """One piece of work with its own session and its own `except`: nothing may end a thread."""

@@ -6,6 +6,7 @@ each request and at intervals: what was taken back ends within a minute.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable
 from typing import Any, cast
@@ -16,7 +17,7 @@ from flask_socketio import SocketIO
 from clawportal.engine.portal import Portal
 from clawportal.http import streams
 from clawportal.http.front import own_origin
-from clawportal.realtime import changes, console, logs, metrics, plain
+from clawportal.realtime import plain
 from clawportal.realtime.guard import Guard
 from clawportal.realtime.people import People
 from clawportal.realtime.recheck import Recheck
@@ -38,10 +39,8 @@ def init_app(app: Flask) -> SocketIO:
         max_http_buffer_size=MAX_MESSAGE, logger=_quiet("clawportal.socketio"), engineio_logger=_quiet("clawportal.engineio"),
     )  # fmt: skip
     people = People(app, socketio, portal)
-    changes.Changes(people)
-    logs.Logs(people)
-    metrics.Metrics(people)
-    console.Terminals(people)
+    for name in (name for feature in portal.registry.features for name in feature.sockets):
+        importlib.import_module(name).init_sockets(people)
     recheck = app.extensions["clawportal_recheck"] = Recheck(people)
     app.extensions["clawportal_people"] = people
     app.wsgi_app = Guard(app, app.wsgi_app, counted, recheck.start)  # type: ignore[method-assign]  # Flask's documented way
@@ -69,4 +68,3 @@ def _quiet(name: str) -> logging.Logger:
 def _join_hub(app: Flask, portal: Portal) -> None:
     portal.logs.context = portal.consoles.context = app.app_context
     portal.logs.stopping = portal.consoles.stopping = portal.stopping.is_set
-    portal.listeners.append(lambda event: portal.logs.changed(event.instance_id))

@@ -122,3 +122,7 @@ class Changes:
 
 def _room(one: Sight) -> str:
     return f"sight:{one.name}"
+
+
+def init_sockets(people: People) -> None:
+    Changes(people)

@@ -152,3 +152,7 @@ def size(data: Any) -> tuple[int, int]:
             raise Invalid.field(name, f"{name} must be a whole number.")
         found.append(min(max(number, 2), most))
     return found[0], found[1]
+
+
+def init_sockets(people: People) -> None:
+    Terminals(people)

@@ -152,3 +152,7 @@ def _wanted(data: Any) -> tuple[str, int, datetime | None]:
     if since is not None and not isinstance(since, str):
         raise Invalid.field("since", "since must be a time such as 2026-11-23T08:30:00Z.")
     return instance_id, min(tail, RING_LINES), logs.parse_since(since) if since else None
+
+
+def init_sockets(people: People) -> None:
+    Logs(people)

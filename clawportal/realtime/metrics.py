@@ -122,3 +122,7 @@ def _instance_id(data: Any) -> str:
     if not isinstance(found, str) or not 1 <= len(found) <= 64:
         raise Invalid.field("instance_id", "Say which instance: {instance_id: ...}.", "missing")
     return found
+
+
+def init_sockets(people: People) -> None:
+    Metrics(people)

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from clawportal.contracts.extensions import (
+    ADMISSION,
+    ADMISSION_PREVIEW,
+    MODEL_SERVICES,
+    SIGN_IN_WAYS,
+    InstanceChange,
+    ModelService,
+    SignInWay,
+    Warned,
+)
 from clawportal.contracts.features import (
     ApiTag,
     Card,
@@ -16,14 +26,22 @@ from clawportal.contracts.features import (
 )
 
 __all__ = [
+    "ADMISSION",
+    "ADMISSION_PREVIEW",
+    "MODEL_SERVICES",
+    "SIGN_IN_WAYS",
     "ApiTag",
     "Card",
     "EventKind",
     "Feature",
+    "InstanceChange",
     "Job",
     "Metric",
+    "ModelService",
     "NavLink",
     "PolicyFact",
     "Resource",
+    "SignInWay",
     "Tab",
+    "Warned",
 ]

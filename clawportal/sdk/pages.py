@@ -11,12 +11,10 @@ whole page, or its live part where `fragment()` says that htmx asks for one. A c
 
 from __future__ import annotations
 
-from clawportal.contracts.pages import MenuLink
 from clawportal.http.security import actor, current_actor, portal, public, requires
 from clawportal.web.pages import back, changed, fragment, moved, page, trigger
 
 __all__ = [
-    "MenuLink",
     "actor",
     "back",
     "changed",

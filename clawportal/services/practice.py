@@ -22,6 +22,12 @@ def enabled() -> bool:
     return bool(portal_settings.read(portal_settings.PRACTICE_MODEL, False))
 
 
+def resume(portal: Portal) -> None:
+    """Listen again, where it was switched on before."""
+    if enabled():
+        start(portal)
+
+
 def switch(portal: Portal, actor: Actor, on: bool) -> None:
     """Remember the choice, and start or stop the model in this process."""
     with transaction():

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from flask import Blueprint
 
-from clawportal.contracts.features import Feature
-from clawportal.declarations import Broken, marked
+from clawportal.contracts.features import Feature, NavLink, Tab
+from clawportal.declarations import ENDPOINTS, Broken, marked
 from clawportal.http import security
 from clawportal.pluginmanager import Registry
 from clawportal.web.pages import MARK, Page
@@ -15,7 +15,18 @@ from clawportal.web.pages import MARK, Page
 
 def collected(registry: Registry) -> list[Page]:
     """The pages of all features. A plugin whose pages cannot be used is left out of the registry."""
-    return registry.gather("pages", _of, key=lambda page: page.endpoint)
+    pages = registry.gather("pages", _of, key=lambda page: page.endpoint)
+    known = {f"web.{page.endpoint}" for page in pages}
+    for feature in registry.features:
+        for part in (part for name in ENDPOINTS for part in getattr(feature, name)):
+            if part.endpoint not in known and not _leads_elsewhere(part):
+                message = f"The feature {feature.name!r} leads to {part.endpoint!r}, which is no page."
+                registry.leave_out(registry.owners[feature.name], message)
+    return pages
+
+
+def _leads_elsewhere(part: NavLink | Tab) -> bool:
+    return isinstance(part, NavLink) and not part.endpoint and part.href.startswith(("/", "https://", "http://"))
 
 
 def _of(feature: Feature) -> Iterator[Page]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, current_app, g, has_request_context, request, url_for
@@ -16,13 +14,13 @@ from werkzeug.local import LocalProxy
 
 from clawportal import __version__
 from clawportal.contracts.core_permissions import PORTAL_ADMIN
-from clawportal.contracts.pages import MenuLink
 from clawportal.contracts.permissions import Actor
 from clawportal.http.i18n import LANGUAGES, language
 from clawportal.http.security import current_actor, portal
 from clawportal.services.system import proxy_notice
 from clawportal.web import words
-from clawportal.web.rows import Nav, Where
+from clawportal.web.menu import Menu
+from clawportal.web.rows import Where
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +90,7 @@ def _context() -> dict[str, Any]:
         "where": Where(actor),
         "practice": bool(portal().practice_url),
         "version": __version__,
-        "nav": Nav(actor),
-        "menu_links": partial(menu_links, actor),
+        "menu": Menu(actor),
         "unknown_proxy": LocalProxy(lambda: unknown_proxy(actor)),
     }
 
@@ -120,15 +117,3 @@ def unknown_proxy(actor: Actor | None) -> str:
     if actor is None or not actor.has(PORTAL_ADMIN) or portal().settings.trusted_proxies:
         return ""
     return proxy_notice.seen(portal().settings.data_dir)
-
-
-def _under_prefix(link: MenuLink) -> MenuLink:
-    return replace(link, href=request.script_root + link.href) if link.href.startswith("/") else link
-
-
-def menu_links(actor: Actor | None) -> list[MenuLink]:
-    """Links of plugins, as far as they point to pages and not into scripts."""
-    if actor is None:
-        return []
-    links: list[MenuLink] = portal().registry.items("menu_links", actor=actor)
-    return [_under_prefix(link) for link in links if link.href.startswith(("/", "https://", "http://"))]

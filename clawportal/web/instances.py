@@ -45,7 +45,7 @@ from clawportal.services.fleet import instances as service
 from clawportal.services.fleet import labels, operations
 from clawportal.services.fleet.labels import selector
 from clawportal.services.live import metrics, runtime_events
-from clawportal.web import gone, pages, policy_warnings, rows
+from clawportal.web import gone, menu, pages, policy_warnings, rows
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext, told
@@ -172,6 +172,10 @@ def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
     return said if name in said else f"{name}: {said}"
 
 
+def needing_attention(who: Actor) -> int:
+    return rows.tally(who).attention
+
+
 # ---- one instance
 
 
@@ -203,7 +207,8 @@ def frame(found: Instance) -> dict[str, Any]:
     if who.has(OPERATION_READ):
         doing = operations.listing(who, states=OPEN_STATES, instance_id=found.id, which=Which(1)).items
         current = rows.operation_row(who, doing[0]) if doing else None
-    return {"i": rows.instance_row(who, found), "current_operation": current}
+    row = rows.instance_row(who, found)
+    return {"i": row, "current_operation": current, "tabs": menu.tabs_of(found, row)}
 
 
 def _overview(found: Instance) -> dict[str, Any]:

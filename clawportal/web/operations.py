@@ -8,6 +8,7 @@ from flask import render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from clawportal.contracts.core_permissions import OPERATION_CONTROL, OPERATION_READ
+from clawportal.contracts.permissions import Actor
 from clawportal.errors import Invalid
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
@@ -67,3 +68,7 @@ def operation_retry(operation_id: str) -> Response:
     if fragment() and urlsplit(request.headers.get("HX-Current-URL", "")).path == old:
         return pages.moved(said, url)  # the page shows the old one, which will not move again
     return pages.changed(said, url=url, operations=[operation_id, row.id])
+
+
+def in_progress(who: Actor) -> int:
+    return service.open_count(who) if who.has(OPERATION_READ) else 0

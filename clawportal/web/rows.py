@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ from clawportal.contracts.core_permissions import (
     INSTANCE_CREATE,
     INSTANCE_DELETE,
     OPERATION_CONTROL,
-    OPERATION_READ,
 )
 from clawportal.contracts.permissions import Actor, Permission, PermissionRegistry, Scope
 from clawportal.contracts.specs import parse_quantity
@@ -455,26 +454,6 @@ def adapter_cards() -> list[AdapterCard]:
     """Real claws first, the lightest before the others, as it is what a newcomer gets; the one for trying things out last."""
     cards = [adapter_card(adapter) for adapter in portal().registry.adapters.values()]
     return sorted(cards, key=lambda card: ("model" not in card.capabilities, parse_quantity(card.suggested_memory or "0")))
-
-
-@dataclass
-class Nav:
-    """Marks in the menu, asked only by pages that have a menu."""
-
-    actor: Actor | None
-    _cache: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def problems(self) -> int:
-        return tally(self.actor).attention if self.actor else 0
-
-    @property
-    def operations(self) -> int:
-        if self.actor is None or not self.actor.has(OPERATION_READ):
-            return 0
-        if "operations" not in self._cache:
-            self._cache["operations"] = operations.open_count(self.actor)
-        return self._cache["operations"]
 
 
 @dataclass

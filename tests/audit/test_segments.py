@@ -314,7 +314,7 @@ def test_compromised_keys_end_everything(clawportal: Run, tmp_path: Path) -> Non
             portal.keyring.open((1).to_bytes(4, "big") + b"x" * 40, "somewhere")
         db.engine.dispose()
     clawportal("audit", "verify")
-    assert next(iter(diagnosis._keys(portal.settings))).ok
+    assert next(iter(diagnosis.keys(portal.settings))).ok
 
 
 def test_forging_with_a_retired_key_is_found(both: World) -> None:

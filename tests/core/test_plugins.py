@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from clawportal import hookimpl, hookspecs, pluginmanager
+from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.features import Feature
-from clawportal.contracts.pages import MenuLink
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Forbidden
@@ -25,8 +25,6 @@ from tests.core.world import World
 
 ROOT = Path(__file__).parents[2]
 HOOKS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "clawportal_spec"))
-UNUSED_BY_BUNDLED = {"register_blueprints", "register_commands", "actor_grants", "admit", "menu_links", "on_event"}
-"""Proved by the example in tests/plugin_example alone. Whoever makes a bundled plugin use one takes it out here."""
 
 
 @pytest.fixture(scope="session")
@@ -61,12 +59,12 @@ def test_it_is_loaded_listed_and_unloaded(site: Path) -> None:
     assert [plugin.name for plugin in registry.plugins] == [*pluginmanager.BUNDLED, "parrot"]
     info = registry.plugins[-1]
     assert (info.version, info.bundled) == ("1.2.3", False) and "parrot" in info.summary
-    assert {"register_adapters", "menu_links", "doctor_checks", "on_event"} <= set(info.hooks)
+    assert {"register_adapters", "register_features", "doctor_checks", "on_event"} <= set(info.hooks)
     assert registry.adapters["parrot"].title == "Parrot" and list(registry.adapters)[-1] == "parrot"
     pluginmanager.unload(registry, "parrot")
     assert "parrot" not in registry.adapters and "echo" in registry.adapters
     assert [plugin.name for plugin in registry.plugins] == list(pluginmanager.BUNDLED)
-    assert registry.items("menu_links", actor=None) == []
+    assert registry.feature("parrot") is None and registry.feature("instances")
     with pytest.raises(PluginError, match="parrot"):
         pluginmanager.unload(registry, "parrot")
 
@@ -83,7 +81,8 @@ def test_its_claw_runs_and_every_hook_is_called(site: Path, make_world: Callable
     world.until(one, "stopped")
     assert {"instance.created", "instance.phase_changed", "instance.stop_requested"} <= set(parrot.heard)
     registry = world.portal.registry
-    assert [link.title for link in registry.items("menu_links", actor=None)] == ["Parrot handbook"]
+    parrot_feature = registry.feature("parrot")
+    assert parrot_feature and [link.title for link in parrot_feature.nav] == ["Parrot handbook"]
     found = registry.items("doctor_checks", data_dir=str(world.folder))
     assert any(result.name == "parrot" and result.ok for result in found)
     with world.context():
@@ -127,8 +126,8 @@ BROKEN = {
     """, r"misspelt: .*register_adaptors.*README"),
     "arguments": ("""
         @hookimpl
-        def menu_links(person): return []
-    """, r"arguments: .*menu_links.*README"),
+        def doctor_checks(person): return []
+    """, r"arguments: .*doctor_checks.*README"),
     "unimportable": ("1 / 0", r"unimportable: .*division.*CLAWPORTAL_PLUGINS"),
     "failing": ("""
         @hookimpl
@@ -200,32 +199,28 @@ class Answers:
         self.title = title
 
     @hookimpl
-    def menu_links(self, actor: object) -> Iterator[MenuLink]:
-        yield MenuLink(self.title, "/")
+    def doctor_checks(self, data_dir: str) -> Iterator[DoctorResult]:
+        yield DoctorResult(self.title, True, "")
 
 
 class Fails:
     @hookimpl
-    def menu_links(self) -> Iterator[MenuLink]:
-        yield MenuLink("half", "/")
+    def doctor_checks(self) -> Iterator[DoctorResult]:
+        yield DoctorResult("half", True, "")
         raise RuntimeError("half-way")
-
-    @hookimpl
-    def admit(self, change: dict[str, object]) -> None:
-        raise RuntimeError("no database")
 
 
 class First:
     @hookimpl(tryfirst=True)
-    def menu_links(self) -> list[MenuLink]:
-        return [MenuLink("first", "/")]
+    def doctor_checks(self) -> list[DoctorResult]:
+        return [DoctorResult("first", True, "")]
 
 
 class Around:
     @hookimpl(wrapper=True)
-    def menu_links(self, actor: object) -> Generator[None, list[list[MenuLink]], list[list[MenuLink]]]:
+    def doctor_checks(self, data_dir: str) -> Generator[None, list[list[DoctorResult]], list[list[DoctorResult]]]:
         answers = yield
-        return [*answers, [MenuLink(f"around {len(answers)}", "/")]]
+        return [*answers, [DoctorResult(f"around {len(answers)}", True, "")]]
 
 
 def registry_of(**plugins: object) -> pluginmanager.Registry:
@@ -238,16 +233,27 @@ def registry_of(**plugins: object) -> pluginmanager.Registry:
 
 def test_hooks_are_called_in_the_order_of_loading_inside_wrappers() -> None:
     registry = registry_of(one=Answers("one"), two=Answers("two"), three=First(), four=Around())
-    assert [link.title for link in registry.items("menu_links", actor=None)] == ["first", "one", "two", "around 3"]
+    assert [found.name for found in registry.items("doctor_checks", data_dir="/")] == ["first", "one", "two", "around 3"]
 
 
 def test_one_that_fails_is_named_and_the_others_answer(caplog: pytest.LogCaptureFixture) -> None:
     registry = registry_of(one=Answers("one"), bad=Fails(), two=Answers("two"))
     for _ in range(3):
-        assert [link.title for link in registry.items("menu_links", actor=None)] == ["one", "two"]
-    assert re.match(r"bad: It failed in menu_links: RuntimeError\('half-way'\)", only_fault(registry))
-    with pytest.raises(HookFailed, match=r"Plugin 'bad' failed in admit: .*no database"):
-        registry.call("admit", actor=None, change={})
+        assert [found.name for found in registry.items("doctor_checks", data_dir="/")] == ["one", "two"]
+    assert re.match(r"bad: It failed in doctor_checks: RuntimeError\('half-way'\)", only_fault(registry))
+
+
+class FailsAround:
+    @hookimpl(wrapper=True)
+    def doctor_checks(self) -> Generator[None, list[list[DoctorResult]], list[list[DoctorResult]]]:
+        yield
+        raise RuntimeError("around all")
+
+
+def test_a_wrapper_that_fails_is_named() -> None:
+    registry = registry_of(one=Answers("one"), around=FailsAround())
+    with pytest.raises(HookFailed, match=r"Plugin 'around' failed in doctor_checks: .*around all"):
+        registry.items("doctor_checks", data_dir="/")
 
 
 def test_features_come_after_what_they_require() -> None:
@@ -286,4 +292,4 @@ def test_every_hook_is_documented_and_proved(hook: str, site: Path) -> None:
     registry = pluginmanager.load()
     users = {implementation.plugin_name for implementation in getattr(registry.manager.hook, hook).get_hookimpls()}
     assert users, "a hook that nobody uses"
-    assert (users & {*pluginmanager.BUNDLED, pluginmanager.CORE} == set()) == (hook in UNUSED_BY_BUNDLED)
+    assert users & {*pluginmanager.BUNDLED, pluginmanager.CORE}, "a hook that only others use"

@@ -6,11 +6,13 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-import pluggy
 import pytest
 from sqlalchemy import func, select
 
+from clawportal import hookimpl
 from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
+from clawportal.contracts.extensions import ADMISSION, InstanceChange
+from clawportal.contracts.features import Feature
 from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant, narrowed
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -347,18 +349,25 @@ def test_forms_hear_of_it_while_one_types(still: World) -> None:
         assert found["version"] == {"echo 1": "v"} and found["provider"] == {"practice": "p", "anthropic": "p"}
 
 
+ASKED: list[str] = []
+
+
+def ask(portal: Portal, actor: Actor, change: InstanceChange) -> tuple[()]:
+    ASKED.append(change.kind)
+    if change.kind == "instance.start":
+        raise Conflict("The plugin says no.")
+    return ()
+
+
+class Asker:
+    @hookimpl
+    def register_features(self) -> list[Feature]:
+        return [Feature("asker", "Asker", extra={ADMISSION: (f"{__name__}:ask",)})]
+
+
 def test_plugins_are_still_asked(still: World) -> None:
-    asked: list[str] = []
-    hookimpl = pluggy.HookimplMarker("clawportal")
-
-    class Plugin:
-        @hookimpl
-        def admit(self, actor: Actor, change: dict[str, Any]) -> None:
-            asked.append(change["kind"])
-            if change["kind"] == "instance.start":
-                raise Conflict("The plugin says no.")
-
-    still.portal.registry.add("asker", Plugin())
+    ASKED.clear()
+    still.portal.registry.add("asker", Asker())
     still.portal.registry.settle()
     with still.context() as portal:
         row = new(portal)
@@ -367,7 +376,7 @@ def test_plugins_are_still_asked(still: World) -> None:
         shop = tenants.create_project(portal, SYSTEM, home(), "shop").id
         moves.move_instance(portal, ANYBODY, row.id, shop)
         instances.remove(portal, ANYBODY, row.id)
-    assert asked == ["instance.create", "instance.start", "instance.move", "instance.delete"]
+    assert ASKED == ["instance.create", "instance.start", "instance.move", "instance.delete"]
 
 
 def test_a_rule_holds_for_those_who_hurry(both: World) -> None:

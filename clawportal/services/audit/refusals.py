@@ -15,6 +15,7 @@ from typing import Protocol
 
 from clawportal import client_addresses
 from clawportal.db import transaction
+from clawportal.engine.portal import Portal
 from clawportal.services.audit import trail
 from clawportal.services.audit.trail import REFUSED, Pending
 
@@ -143,6 +144,11 @@ def _many(entry: Pending) -> Pending:
         "many", entry.actor, result=REFUSED, summary="More refused attempts than can be told one by one.",
         reason="Too many different attempts at a time.", tenant_id=entry.tenant_id or _tenant(entry) or None, origin=entry.origin,
     )  # fmt: skip
+
+
+def write_rest(portal: Portal) -> None:
+    """What was counted in the present minute, at the end of the process."""
+    write(portal.part(Refusals).due(everything=True))
 
 
 def write(entries: list[Pending]) -> None:

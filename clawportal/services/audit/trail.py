@@ -19,6 +19,7 @@ from clawportal import clock, folding, origin
 from clawportal.contracts.core_permissions import AUDIT_READ, PORTAL_ADMIN
 from clawportal.contracts.permissions import SYSTEM, Actor, Scope
 from clawportal.db import BEFORE_COMMIT, db, scratch, transaction
+from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid
 from clawportal.models import AuditEntry, Instance, Membership, User, UserSession
 from clawportal.services.audit import chain, row_changes
@@ -375,6 +376,12 @@ def acknowledge(actor: Actor, why: str) -> chain.Verdict:
 
 
 # ---- retention
+
+
+def forget_old_of(portal: Portal) -> None:
+    """A segment of the chain may end; then what is older than the portal's setting goes."""
+    chain.turn()
+    forget_old(portal.settings.audit_days)
 
 
 def forget_old(days: int) -> int:

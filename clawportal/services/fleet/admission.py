@@ -27,7 +27,6 @@ def admit(
         said = tuple(one for target in portal.registry.targets(ADMISSION) for one in target(portal, actor, change))
         if said:
             _warned[instance] = said
-    portal.registry.call("admit", actor=actor, change={"kind": kind, "instance": instance})
 
 
 def preview(portal: Portal, actor: Actor, kind: str, instance: Instance, *, action: str = "") -> list[FieldError]:

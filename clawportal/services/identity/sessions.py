@@ -206,7 +206,8 @@ def require_person(actor: Actor) -> None:
         raise Forbidden("An API token cannot do this. Sign in with your password instead.")
 
 
-def forget_old() -> None:
+def forget_old(portal: object = None) -> None:
+    """How long they are kept is the same for all portals."""
     with transaction():
         limit = clock.now() - _KEPT
         db.session.execute(delete(UserSession).where((UserSession.expires_at < limit) | (UserSession.ended_at < limit)))

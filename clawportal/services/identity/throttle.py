@@ -180,7 +180,8 @@ def unlock(portal: Portal, name: str) -> int:
     return waiting
 
 
-def forget_old() -> None:
+def forget_old(portal: object = None) -> None:
+    """How long they are kept is the same for all portals."""
     with transaction():
         now = clock.now()
         db.session.execute(delete(WrongTries).where(WrongTries.last_at < now - timedelta(days=1)))

@@ -8,13 +8,10 @@ from dataclasses import replace
 
 from sqlalchemy import String, and_, bindparam, cast, func, literal, null, select, union_all
 
-from clawportal.contracts.permissions import PORTAL_ROLES, SELF, Grant, PermissionRegistry
+from clawportal.contracts.permissions import PORTAL_ROLES, Grant, PermissionRegistry
 from clawportal.db import db
 from clawportal.messages import Message, _m
 from clawportal.models import CustomRole, Instance, Membership, Otp, Project, RoleGrant, Tenant
-
-OWN_ACCOUNT = Grant(frozenset({SELF}), source="your own account")
-"""Everybody who can sign in can sign out, also who belongs to no tenant."""
 
 _nothing = cast(null(), String)
 _memberships = (
@@ -58,7 +55,7 @@ _OF_USER = union_all(_memberships, _role_grants, _asking)  # made once: every re
 def of_user(permissions: PermissionRegistry, user_id: str) -> tuple[list[Grant], frozenset[str]]:
     """Everything that the tables grant somebody now, and which tenants ask for a second factor that they do not have."""
     rows = db.session.execute(_OF_USER, {"user_id": user_id}).all()
-    found = [*(grant for row in rows if row[0] != _ASKS for grant in _grants(permissions, *row)), OWN_ACCOUNT]
+    found = [grant for row in rows if row[0] != _ASKS for grant in _grants(permissions, *row)]
     return found, frozenset(row[2] for row in rows if row[0] == _ASKS)
 
 

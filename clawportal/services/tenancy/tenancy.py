@@ -43,6 +43,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+def prepare(portal: object) -> None:
+    ensure_default()
+
+
 def ensure_default() -> Project:
     """The tenant and project that a portal starts with."""
     with transaction():

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
-from flask import Blueprint, Flask
 from pydantic import BaseModel, ConfigDict, Field
 
 from clawportal.sdk import hookimpl
@@ -34,7 +33,7 @@ from clawportal.sdk.adapters import (
     json_file,
 )
 from clawportal.sdk.errors import FieldError, Forbidden
-from clawportal.sdk.pages import MenuLink
+from clawportal.sdk.features import ADMISSION, Feature, InstanceChange, NavLink
 from clawportal.sdk.runtimes import DoctorResult
 
 heard: list[str] = []
@@ -111,12 +110,13 @@ def register_adapters() -> Iterable[Adapter]:
 
 
 @hookimpl
-def register_blueprints(app: Flask) -> None:
-    app.register_blueprint(Blueprint("parrot", __name__))
+def register_features() -> Iterable[Feature]:
+    handbook = NavLink("Parrot handbook", href="https://parrot.example/handbook", icon="book")
+    return [Feature("parrot", "Parrot", nav=(handbook,), commands=("clawportal_parrot:add_commands",),
+                    extra={ADMISSION: ("clawportal_parrot:admit",)})]  # fmt: skip
 
 
-@hookimpl
-def register_commands(cli: click.Group) -> None:
+def add_commands(cli: click.Group) -> None:
     @cli.command("parrot")
     def say() -> None:
         """Let the parrot speak."""
@@ -128,15 +128,10 @@ def actor_grants(actor_id: str) -> Iterable[Any]:
     return []
 
 
-@hookimpl
-def admit(actor: Any, change: dict[str, Any]) -> None:
-    if change["instance"].name == "cat":
+def admit(portal: Any, actor: Any, change: InstanceChange) -> tuple[()]:
+    if change.instance.name == "cat":
         raise Forbidden("No cats near the parrot. Choose another name.")
-
-
-@hookimpl
-def menu_links(actor: Any) -> Iterable[MenuLink]:
-    return [MenuLink("Parrot handbook", "https://parrot.example/handbook")]
+    return ()
 
 
 @hookimpl

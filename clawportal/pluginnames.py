@@ -1,0 +1,10 @@
+"""Which plugins come with the portal, and how others are found."""
+
+from __future__ import annotations
+
+BUNDLED = (
+    "clawportal_process", "clawportal_kubernetes", "clawportal_docker", "clawportal_localfiles", "clawportal_echo",
+    "clawportal_nanobot", "clawportal_openclaw",
+)  # fmt: skip
+GROUP = "clawportal"
+"""Group of entry points."""

@@ -1,0 +1,76 @@
+"""The side menu and the tabs of an instance, as the features of this app declare them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from flask import request, url_for
+
+from clawportal.contracts.features import NavLink, Tab
+from clawportal.contracts.permissions import Actor, Scope
+from clawportal.declarations import resolve
+from clawportal.http.security import actor, portal
+from clawportal.models import Instance
+from clawportal.web.rows import InstanceRow
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of the menu, as the template shows it."""
+
+    title: str
+    href: str
+    icon: str
+    key: str
+    page: str
+    count: int
+    count_title: str
+    count_tone: str
+
+
+@dataclass
+class Menu:
+    """Asked only by pages that have a menu."""
+
+    actor: Actor | None
+    _shown: dict[str, list[Link]] = field(default_factory=dict)
+
+    def section(self, name: str) -> list[Link]:
+        if name not in self._shown:
+            self._shown[name] = [self._link(link) for link in self._visible(name)]
+        return self._shown[name]
+
+    def _visible(self, section: str) -> Iterator[NavLink]:
+        links = (link for feature in portal().registry.features for link in feature.nav if link.section == section)
+        for link in sorted(links, key=lambda link: link.order):
+            allowed = link.permission is None or (self.actor is not None and self.actor.has(link.permission))
+            if allowed and not (link.only_everywhere and self.actor and self.actor.inside):
+                yield link
+
+    def _link(self, link: NavLink) -> Link:
+        count = resolve(link.count)(self.actor) if link.count and self.actor else 0
+        page = link.page or link.endpoint.rpartition(".")[2]
+        return Link(link.title, _address(link), link.icon, link.key, page, count, link.count_title, link.count_tone)
+
+
+def _address(link: NavLink) -> str:
+    if link.endpoint:
+        return url_for(link.endpoint)
+    return request.script_root + link.href if link.href.startswith("/") else link.href
+
+
+def tabs_of(found: Instance, row: InstanceRow) -> list[Tab]:
+    """The tabs that who asks may open on the page of an instance."""
+    tabs = (tab for feature in portal().registry.features for tab in feature.instance_tabs)
+    return [tab for tab in sorted(tabs, key=lambda tab: tab.order) if _shown(tab, found, row)]
+
+
+def _shown(tab: Tab, found: Instance, row: InstanceRow) -> bool:
+    if tab.only_managed and not row.managed:
+        return False
+    if tab.can and tab.can not in row.can:
+        return False
+    if not actor().allows(tab.permission, Scope(found.tenant_id, found.project_id, found.id)):
+        return False
+    return not tab.when or bool(resolve(tab.when)(portal(), found))
