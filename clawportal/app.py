@@ -59,10 +59,11 @@ def create_app(settings: Settings | None = None, *, restoring: bool = False) -> 
     )
     portal = _portal(settings)
     app.extensions["clawportal"] = portal
+    operations, pages = _collected(portal.registry)  # before anything is made of what has to be left out
     _configure(app, portal)
     _database(app)
     _http(app, portal)
-    _ways_in(app, portal)
+    _ways_in(app, operations, pages)
     _follow_session_key(app, portal)
     _behind_proxies(app, settings)
     return app
@@ -95,8 +96,12 @@ def _sections(settings: Settings, registry: Registry) -> None:
     for name in sections.unknown(settings, [feature.name for feature in having]):
         logging.getLogger(__name__).warning("nothing reads the section [%s] of clawportal.toml", name)
     for feature in having:
-        model = declarations.resolve(feature.settings)
-        registry.sections[model] = sections.read(settings, feature.name, model)
+        try:
+            model = declarations.resolve(feature.settings)
+        except declarations.Broken as error:
+            registry.leave_out(registry.owners[feature.name], f"The settings of the feature {feature.name!r}: {error}.")
+        else:
+            registry.sections[model] = sections.read(settings, feature.name, model)
 
 
 def _ring(settings: Settings) -> keyring.Keyring:
@@ -174,10 +179,9 @@ def _http(app: Flask, portal: Portal) -> None:
     assets.init_app(app, paths.resource("static"), {one.name: folder for one in features if (folder := declarations.folder(one))})
 
 
-def _ways_in(app: Flask, portal: Portal) -> None:
+def _ways_in(app: Flask, operations: Api, pages: Iterable[Page]) -> None:
     from clawportal import api, realtime, web
 
-    operations, pages = _collected(portal.registry)
     app.register_blueprint(api.blueprint(operations))
     app.register_blueprint(web.blueprint(pages))
     realtime.init_app(app)

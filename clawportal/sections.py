@@ -35,8 +35,8 @@ def read(settings: Settings, feature: str, model: type[BaseModel]) -> BaseModel:
     config = SettingsConfigDict(env_prefix=prefix(feature), extra="forbid", frozen=True)
     kind: Any = type(model.__name__, (model, _FromBoth), {"model_config": config, "__module__": model.__module__})
     try:
-        made: BaseModel = kind(**tables_of(settings.data_dir).get(feature, {}))
-        return made
+        made = kind(**tables_of(settings.data_dir).get(feature, {}))
+        return model.model_construct(**{name: getattr(made, name) for name in model.model_fields})
     except ValidationError as error:
         raise Unreadable("; ".join(_said(feature, item) for item in error.errors())) from error
 

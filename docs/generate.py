@@ -28,7 +28,29 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         default = f"`{field.default}`" if str(field.default) else ""
         lines.append(f"| `CLAWPORTAL_{name.upper()}` | {default} | {field.description} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *sections_of_features()]) + "\n"
+
+
+def sections_of_features() -> list[str]:
+    """A table for each feature that has settings of its own."""
+    from clawportal import declarations, pluginmanager, sections
+
+    lines = []
+    for feature in pluginmanager.load(pluginmanager.BUNDLED).features:
+        if feature.settings:
+            lines += [
+                "",
+                f"## {feature.title}",
+                "",
+                f"In the file: section `[{feature.name}]`.",
+                "",
+                "| name | default | meaning |",
+            ]
+            lines.append("|---|---|---|")
+            for name, field in declarations.resolve(feature.settings).model_fields.items():
+                default = f"`{field.get_default(call_default_factory=True)}`"
+                lines.append(f"| `{sections.prefix(feature.name)}{name.upper()}` | {default} | {field.description} |")
+    return lines
 
 
 def openapi_document() -> str:

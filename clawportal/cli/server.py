@@ -13,7 +13,11 @@ from clawportal.cli import opening, startup_errors
 from clawportal.cli.extending import Extended
 
 if TYPE_CHECKING:
-    pass
+    from pydantic import BaseModel
+
+    from clawportal.contracts.features import Feature
+    from clawportal.settings import Settings
+
 
 EPILOG = "Settings come from the environment (CLAWPORTAL_*) and <data-dir>/clawportal.toml; see `clawportal settings`."
 
@@ -172,6 +176,7 @@ def doctor() -> None:
 @cli.command()
 def settings() -> None:
     """Show every setting, its value here, and what it means."""
+    from clawportal import sections
     from clawportal.settings import Settings
 
     current = opening.settings()
@@ -179,6 +184,17 @@ def settings() -> None:
         value = getattr(current, name)
         shown = "***" if name == "database_url" and "@" in str(value) else value
         click.echo(f"CLAWPORTAL_{name.upper()}={shown}\n    {field.description}")
+    for feature, model in _sections(current):
+        section = sections.read(current, feature.name, model)
+        for name, field in model.model_fields.items():
+            click.echo(f"{sections.prefix(feature.name)}{name.upper()}={getattr(section, name)}\n    {field.description}")
+
+
+def _sections(current: Settings) -> list[tuple[Feature, type[BaseModel]]]:
+    from clawportal import declarations, pluginmanager
+
+    registry = pluginmanager.load(current.plugin_names, str(current.data_dir), current.plugin_folders)
+    return [(feature, declarations.resolve(feature.settings)) for feature in registry.features if feature.settings]
 
 
 def main() -> None:

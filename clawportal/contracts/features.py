@@ -132,7 +132,7 @@ class Tab:
 
 @dataclass(frozen=True)
 class Card:
-    """A card on the home page or in another named place, made by a function that gives HTML or nothing."""
+    """A card on the home page or in another named place. `render` is called with the actor and gives Markup, or nothing."""
 
     name: str
     render: str

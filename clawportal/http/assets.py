@@ -49,8 +49,9 @@ class Assets:
             if len(self._known) >= self.MOST:
                 self._known.clear()
             version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-            where = {"endpoint": FEATURE_FILE, "feature": feature} if feature else {"endpoint": "static"}
-            known = self._known[key] = (changed, url_for(**where, filename=inside, v=version))
+            owner = {"feature": feature} if feature else {}
+            address = url_for(FEATURE_FILE if feature else "static", filename=inside, v=version, **owner)  # type: ignore[arg-type]  # names of the rule
+            known = self._known[key] = (changed, address)
         return known[1]
 
     def icon(self, name: str, class_: str = "") -> Markup:

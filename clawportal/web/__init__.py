@@ -18,11 +18,15 @@ def collected(registry: Registry) -> list[Page]:
     pages = registry.gather("pages", _of, key=lambda page: page.endpoint)
     known = {f"web.{page.endpoint}" for page in pages}
     for feature in registry.features:
-        for part in (part for name in ENDPOINTS for part in getattr(feature, name)):
-            if part.endpoint not in known and not _leads_elsewhere(part):
-                message = f"The feature {feature.name!r} leads to {part.endpoint!r}, which is no page."
-                registry.leave_out(registry.owners[feature.name], message)
+        lost = next((part for part in _parts(feature) if part.endpoint not in known and not _leads_elsewhere(part)), None)
+        if lost is not None:
+            why = f"The feature {feature.name!r} leads to {lost.endpoint!r}, which is no page."
+            registry.leave_out(registry.owners[feature.name], why)
     return pages
+
+
+def _parts(feature: Feature) -> Iterator[NavLink | Tab]:
+    return (part for name in ENDPOINTS for part in getattr(feature, name))
 
 
 def _leads_elsewhere(part: NavLink | Tab) -> bool:

@@ -17,7 +17,7 @@ from clawportal.paging import Which
 from clawportal.services.clusters import clusters
 from clawportal.services.events import event_log
 from clawportal.services.fleet import instances, operations
-from clawportal.web import health_checks, rows
+from clawportal.web import health_checks, menu, rows
 from clawportal.web.pages import fragment, page
 
 _PROBLEMS, _OPERATIONS, _EVENTS = 8, 6, 10
@@ -31,7 +31,12 @@ def home() -> str:
     who = actor()
     live = fragment() and request.args.get("part") == "now"
     counts = rows.tally(who)
-    context = {"counts": counts, "adapters": rows.adapter_cards(), "checks": health_checks.wrong(who)}
+    context = {
+        "counts": counts,
+        "adapters": rows.adapter_cards(),
+        "checks": health_checks.wrong(who),
+        "cards": menu.cards("home"),
+    }
     context |= _now(who) if counts.total else {"silent": clusters.silent(who)}
     return render_template("home/_now.html" if live and counts.total else "home/index.html", **context)
 

@@ -1,11 +1,13 @@
-"""The side menu and the tabs of an instance, as the features of this app declare them."""
+"""The side menu, the tabs of an instance and cards, as the features of this app declare them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from flask import request, url_for
+from markupsafe import Markup, escape
 
 from clawportal.contracts.features import NavLink, Tab
 from clawportal.contracts.permissions import Actor, Scope
@@ -13,6 +15,8 @@ from clawportal.declarations import resolve
 from clawportal.http.security import actor, portal
 from clawportal.models import Instance
 from clawportal.web.rows import InstanceRow
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,20 @@ def _address(link: NavLink) -> str:
     if link.endpoint:
         return url_for(link.endpoint)
     return request.script_root + link.href if link.href.startswith("/") else link.href
+
+
+def cards(place: str) -> list[Markup]:
+    """The cards that features show in a place; one that fails is left out and named."""
+    registry, who = portal().registry, actor()
+    found = [(feature, card) for feature in registry.features for card in feature.cards if card.place == place]
+    made = []
+    for feature, card in sorted(found, key=lambda one: one[1].order):
+        try:
+            made.append(escape(resolve(card.render)(who) or "") if who.has(card.permission) else Markup())
+        except Exception as error:
+            log.exception("the card %s of %s failed", card.name, feature.name)
+            registry.report(registry.owners[feature.name], f"card {card.name}", f"Its card {card.name!r} failed: {error!r}.")
+    return [card for card in made if card]
 
 
 def tabs_of(found: Instance, row: InstanceRow) -> list[Tab]:

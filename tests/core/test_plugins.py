@@ -16,11 +16,14 @@ import pytest
 from clawportal import hookimpl, hookspecs, pluginmanager
 from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.features import Feature
+from clawportal.contracts.permissions import ALL, Actor, Grant
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Forbidden
 from clawportal.hookcalls import HookFailed
 from clawportal.pluginmanager import PluginError
+from clawportal.services.fleet import instances
+from clawportal.services.fleet.instances import NewInstance
 from tests.core.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -75,8 +78,8 @@ def test_its_claw_runs_and_every_hook_is_called(site: Path, make_world: Callable
     parrot.heard.clear()
     one = world.create("polly", adapter="parrot")
     world.until(one, "running")
-    with pytest.raises(Forbidden, match="No cats"):
-        world.create("cat", adapter="parrot")
+    with world.context() as portal, pytest.raises(Forbidden, match="No cats"):
+        instances.create(portal, SOMEBODY, NewInstance(name="cat", adapter="parrot", start=True, spec={}, secrets={}))
     world.press("stop", one)  # the plugin fails on this event, and nobody else notices
     world.until(one, "stopped")
     assert {"instance.created", "instance.phase_changed", "instance.stop_requested"} <= set(parrot.heard)
@@ -109,9 +112,45 @@ def test_the_command_line_lists_it(installed: Path, tmp_path: Path) -> None:
     assert "1.2.3" in line and "installed" in line and "on_event" in line
     narrowed = run("plugins", CLAWPORTAL_PLUGINS="clawportal_echo")
     assert "parrot" not in narrowed.stdout and "clawportal_echo" in narrowed.stdout
+    assert run("parrot").stdout == "Polly\n" and "parrot" in run("--help").stdout
+    assert "No such command" in run("parrot", CLAWPORTAL_PLUGINS="clawportal_echo").stderr
     missing = run("plugins", CLAWPORTAL_PLUGINS="clawportal_echo,no_such_plugin")
     assert missing.returncode != 0 and "no_such_plugin" in missing.stderr and "CLAWPORTAL_PLUGINS" in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+def test_a_broken_plugin_takes_no_command_and_no_check_down(tmp_path: Path) -> None:
+    (tmp_path / "crooked.py").write_text("def register_features(): ...\n1 / 0")
+    (tmp_path / "halved.py").write_text(textwrap.dedent("""
+        from clawportal.sdk import hookimpl
+        from clawportal.sdk.features import Feature
+        @hookimpl
+        def register_features():
+            return [Feature("halved", "Halved", commands=("halved:absent",), on_start=("halved:absent",))]
+    """))  # fmt: skip
+    environment = {
+        **os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'plugins'}", "CLAWPORTAL_DATA_DIR": str(tmp_path / "data"),
+        "CLAWPORTAL_PLUGINS": "clawportal_echo,crooked,halved",
+    }  # fmt: skip
+
+    def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", f"clawportal.cli.{program}", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    for program, own in (("server", "doctor"), ("claw", "whoami")):
+        help_ = run(program, "--help")
+        assert help_.returncode == 0 and own in help_.stdout and "'crooked'" in help_.stderr, help_.stderr
+    found = run("server", "doctor")
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    failed = [line.removeprefix("FAIL").strip() for line in found.stdout.splitlines() if line.startswith("FAIL")]
+    assert any(line.startswith("plugin crooked: Plugin 'crooked' cannot be loaded: ZeroDivisionError") for line in failed)
+    assert any(
+        line.startswith("plugin halved: on_start of the feature 'halved': halved:absent cannot be found") for line in failed
+    )
+    assert any(line.startswith("ok") and "free disk" in line for line in found.stdout.splitlines())
+
+
+SOMEBODY = Actor("u-0", "somebody", "user", (Grant(ALL),))
 
 
 def only_fault(registry: pluginmanager.Registry) -> str:

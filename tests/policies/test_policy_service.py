@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from clawportal import hookimpl
+from clawportal.contracts import extensions
 from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
-from clawportal.contracts.extensions import ADMISSION, InstanceChange
 from clawportal.contracts.features import Feature
 from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant, narrowed
 from clawportal.db import db, transaction
@@ -352,7 +352,7 @@ def test_forms_hear_of_it_while_one_types(still: World) -> None:
 ASKED: list[str] = []
 
 
-def ask(portal: Portal, actor: Actor, change: InstanceChange) -> tuple[()]:
+def ask(portal: Portal, actor: Actor, change: extensions.InstanceChange) -> tuple[()]:
     ASKED.append(change.kind)
     if change.kind == "instance.start":
         raise Conflict("The plugin says no.")
@@ -362,7 +362,7 @@ def ask(portal: Portal, actor: Actor, change: InstanceChange) -> tuple[()]:
 class Asker:
     @hookimpl
     def register_features(self) -> list[Feature]:
-        return [Feature("asker", "Asker", extra={ADMISSION: (f"{__name__}:ask",)})]
+        return [Feature("asker", "Asker", extra={extensions.ADMISSION: (f"{__name__}:ask",)})]
 
 
 def test_plugins_are_still_asked(still: World) -> None:
