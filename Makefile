@@ -55,16 +55,13 @@ binary: $(VENV)/.binary
 docs: $(VENV)/.dev
 	$(PY) docs/generate.py
 
-# what people read in the pages: find it, bring the catalogues up to date, new sentences are left to translate
 # the pictures of the README, from a real portal with real claws
 screenshots: $(VENV)/.dev
 	$(PY) docs/screenshots.py
 
-WORDS := clawportal/translations
+# what people read: find it, bring the catalogues up to date; new sentences are left to translate
 translations: $(VENV)/.dev
-	$(VENV)/bin/pybabel -q extract -F $(WORDS)/babel.cfg -k lazy_gettext -k _m -k _mn:1,2 --add-location file --sort-output -w 130 -o $(WORDS)/messages.pot .
-	$(VENV)/bin/pybabel -q update --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date -w 130 -i $(WORDS)/messages.pot -d $(WORDS)
-	rm $(WORDS)/messages.pot
+	$(PY) docs/translations.py
 
 lock: $(VENV)/.dev
 	$(VENV)/bin/pip freeze --exclude-editable > .ci/constraints.txt

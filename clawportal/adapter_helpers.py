@@ -16,6 +16,7 @@ from clawportal.contracts.adapters import Change, ExitVerdict
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.contracts.workloads import File, Workload
 from clawportal.errors import FieldError
+from clawportal.messages import _m, _n
 
 Level = Literal["debug", "info", "warning", "error", ""]
 
@@ -47,7 +48,7 @@ def json_file(
 def key_missing(spec: InstanceSpec, secrets: frozenset[str], secret: str = "model_api_key") -> list[FieldError]:
     """The finding that a provider which always wants a key has none."""
     if spec.model.provider in ("openai", "anthropic") and secret not in secrets:
-        return [FieldError(f"secrets.{secret}", "is needed: paste the API key of the provider.", "missing")]
+        return [FieldError(f"secrets.{secret}", _m("is needed: paste the API key of the provider."), "missing")]
     return []
 
 
@@ -62,18 +63,20 @@ def exit_verdict(code: int | None, signal: int | None, lines: Iterable[str]) -> 
     lines = tuple(lines)
     said = last_words(lines)
     if signal == Signals.SIGKILL:
-        remedy = "If nobody killed it, it ran out of memory: raise its memory limit."
-        return ExitVerdict("Killed", "It was killed from outside, by a person or for want of memory.", remedy=remedy)
+        remedy = _m("If nobody killed it, it ran out of memory: raise its memory limit.")
+        return ExitVerdict(_n("Killed"), _m("It was killed from outside, by a person or for want of memory."), remedy=remedy)
     if signal is not None:
-        return ExitVerdict("Killed", f"It was ended by signal {_signal_name(signal)}.")
+        return ExitVerdict(_n("Killed"), _m("It was ended by signal %(_signal_name)s.", _signal_name=_signal_name(signal)))
     taken = next((line.strip() for line in map(plain, lines) if _TAKEN.search(line)), "")
     if code != 0 and taken:
-        remedy = "End the other program, or give the instance another port."
-        return ExitVerdict("PortTaken", f"Another program listens on its port: {taken}", remedy=remedy)
+        remedy = _m("End the other program, or give the instance another port.")
+        return ExitVerdict(_n("PortTaken"), _m("Another program listens on its port: %(taken)s", taken=taken), remedy=remedy)
     if code == 0:
-        return ExitVerdict("Exited", "It ended by itself without an error.")
-    number = "an unknown code" if code is None else f"code {code}"
-    return ExitVerdict("Crashed", f"It ended with {number}." + (f" Its last words:\n{said}" if said else ""))
+        return ExitVerdict(_n("Exited"), _m("It ended by itself without an error."))
+    how = _m("It ended with an unknown code.") if code is None else _m("It ended with code %(code)s.", code=code)
+    if said:
+        how = _m("%(how)s Its last words:\n%(lines)s", how=how, lines=said)
+    return ExitVerdict(_n("Crashed"), how)
 
 
 def _signal_name(number: int) -> str:
@@ -90,14 +93,14 @@ def change_by_paths(old: Workload, new: Workload, hot: Callable[[str], bool]) ->
     its path (`SOUL.md`); inside a JSON file each differing value is named by file and dotted key (`config.json:gateway.port`).
     """
     if _running_part(old) != _running_part(new):
-        return Change("restart", "What is started has changed.")
+        return Change("restart", _m("What is started has changed."))
     changed = sorted(_changed(_files(old), _files(new)))
     if not changed:
         return Change("none")
     cold = [name for name in changed if not hot(name)]
     if cold:
-        return Change("restart", f"It reads {_listed(cold)} only when it starts.")
-    return Change("hot", f"It notices {_listed(changed)} while it runs.")
+        return Change("restart", _m("It reads %(_listed)s only when it starts.", _listed=_listed(cold)))
+    return Change("hot", _m("It notices %(_listed)s while it runs.", _listed=_listed(changed)))
 
 
 def _running_part(workload: Workload) -> Workload:

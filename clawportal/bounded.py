@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from clawportal.messages import _m
+
 T = TypeVar("T")
 
 KIB, MIB = 1024, 1024**2
@@ -47,13 +49,13 @@ class Budget:
         """How long the next byte may take, seconds."""
         left = self._until - time.monotonic()
         if left <= 0:
-            raise TooSlow(f"no whole answer within {self.seconds:g} s")
+            raise TooSlow(_m("no whole answer within %(seconds)s s", seconds=f"{self.seconds:g}"))
         return left if self.silence is None else min(left, self.silence)
 
     def took(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise TooMuch(f"the answer is larger than {size_in_words(self.most)}")
+            raise TooMuch(_m("the answer is larger than %(size_in_words)s", size_in_words=size_in_words(self.most)))
 
 
 def size_in_words(size: int) -> str:
@@ -69,7 +71,7 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(_m("it is nested too deeply")) from error
 
 
 # ---- sockets and HTTP
@@ -129,7 +131,7 @@ def lines(answer: http.client.HTTPResponse, most: int = LINE) -> Iterator[bytes]
     """Line by line; `TooMuch` for one that does not end."""
     while line := answer.readline(most + 1):
         if len(line) > most:
-            raise TooMuch(f"one line of the answer is longer than {size_in_words(most)}")
+            raise TooMuch(_m("one line of the answer is longer than %(size_in_words)s", size_in_words=size_in_words(most)))
         yield line
 
 

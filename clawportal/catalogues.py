@@ -50,6 +50,7 @@ class Catalogues:
                 more = Translations.load(folder, [language])
                 if isinstance(more, Translations):
                     found.merge(more)
+                    found.plural = more.plural
             self._loaded[language] = found
         return found
 

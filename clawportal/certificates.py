@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from clawportal.messages import _m
+
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _LAYERS = 3
 """So often something may have been encoded on top of itself: once as planned, and what scripts add by mistake."""
@@ -35,21 +37,21 @@ def pem(text: str) -> str:
             found = data.decode("utf-8").strip().lstrip("\ufeff")
         except UnicodeDecodeError:
             break
-    raise ValueError("is neither PEM nor base64 of it: it must begin with -----BEGIN")
+    raise ValueError(_m("is neither PEM nor base64 of it: it must begin with -----BEGIN"))
 
 
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError("is neither PEM nor base64 of it: it must begin with -----BEGIN") from error
+        raise ValueError(_m("is neither PEM nor base64 of it: it must begin with -----BEGIN")) from error
 
 
 def _from_der(data: bytes) -> str:
     try:
         return x509.load_der_x509_certificate(data).public_bytes(serialization.Encoding.PEM).decode("ascii")
     except ValueError as error:
-        raise ValueError("is binary, but no certificate: it must begin with -----BEGIN") from error
+        raise ValueError(_m("is binary, but no certificate: it must begin with -----BEGIN")) from error
 
 
 def certificates(text: str) -> str:
@@ -61,13 +63,13 @@ def certificates(text: str) -> str:
     chosen = [match[0] for match in _BLOCK.finditer(found) if match[1] in ("CERTIFICATE", "X509 CERTIFICATE")]
     if not chosen:
         if any("PRIVATE KEY" in kind for kind in kinds):
-            raise ValueError("is a private key, where a certificate is needed")
-        raise ValueError("is cut off: it needs a line -----BEGIN CERTIFICATE----- and a line -----END CERTIFICATE-----")
+            raise ValueError(_m("is a private key, where a certificate is needed"))
+        raise ValueError(_m("is cut off: it needs a line -----BEGIN CERTIFICATE----- and a line -----END CERTIFICATE-----"))
     whole = "\n".join(chosen) + "\n"
     try:
         x509.load_pem_x509_certificates(whole.encode("ascii"))
     except (ValueError, UnicodeEncodeError) as error:
-        raise ValueError("holds a damaged certificate: copy it again, as a whole") from error
+        raise ValueError(_m("holds a damaged certificate: copy it again, as a whole")) from error
     return whole
 
 
@@ -77,13 +79,13 @@ def private_key(text: str) -> str:
     if not found:
         return ""
     if "PRIVATE KEY-----" not in found:
-        raise ValueError("is no private key: it must begin with -----BEGIN PRIVATE KEY----- or its like")
+        raise ValueError(_m("is no private key: it must begin with -----BEGIN PRIVATE KEY----- or its like"))
     try:
         serialization.load_pem_private_key(found.encode("ascii"), None)
     except TypeError as error:
-        raise ValueError("is locked with a password. Enter it without: openssl pkey -in key.pem -out open.pem") from error
+        raise ValueError(_m("is locked with a password. Enter it without: openssl pkey -in key.pem -out open.pem")) from error
     except (ValueError, UnicodeEncodeError) as error:
-        raise ValueError("holds a damaged key: copy it again, as a whole") from error
+        raise ValueError(_m("holds a damaged key: copy it again, as a whole")) from error
     return found
 
 
@@ -107,7 +109,9 @@ def context(ca: str = "", certificate: str = "", key: str = "", *, verify: bool 
             with _for_openssl(pair) as path:
                 made.load_cert_chain(path)
         except ssl.SSLError as error:
-            raise ValueError("does not belong to its key: enter the certificate and the key that were made together") from error
+            raise ValueError(
+                _m("does not belong to its key: enter the certificate and the key that were made together")
+            ) from error
     return made
 
 

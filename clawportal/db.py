@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 
 from clawportal.errors import Conflict
 from clawportal.folding import fold
-from clawportal.messages import as_json, from_json, packed, unpacked
+from clawportal.messages import _m, as_json, from_json, packed, unpacked
 
 if TYPE_CHECKING:
     from clawportal.contracts.features import Resource
@@ -218,7 +218,7 @@ def _as_conflict(error: IntegrityError) -> Conflict:
     """The one place where a violated constraint becomes words."""
     log.info("constraint: %s", error.orig)
     return Conflict(
-        "Something with the same name or number exists already, or what this refers to is gone. Reload and try again."
+        _m("Something with the same name or number exists already, or what this refers to is gone. Reload and try again.")
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from clawportal.messages import clipped
+from clawportal.messages import _m, clipped
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def _shown(errors: Iterable[FieldError]) -> tuple[FieldError, ...]:
         for item in found[:MOST_ERRORS]
     ]
     if (left := len(found) - MOST_ERRORS) > 0:
-        kept.append(FieldError("", f"and {left:,} more", "more"))
+        kept.append(FieldError("", _m("and %(left)s more", left=f"{left:,}"), "more"))
     return tuple(kept)
 
 
@@ -46,7 +46,7 @@ class Problem(Exception):
     """Something the caller did or met, told with an HTTP status (RFC 9457)."""
 
     status = 500
-    title = "Something went wrong"
+    title: str = _m("Something went wrong")
     code = "error"
 
     def __init__(self, detail: str, *, errors: Iterable[FieldError] = (), headers: Mapping[str, str] | None = None) -> None:
@@ -61,7 +61,7 @@ class Problem(Exception):
 class Invalid(Problem):
     """The document cannot be accepted; `errors` says which fields and why. Nothing was stored."""
 
-    status, title, code = 422, "Please check what you entered", "invalid"
+    status, title, code = 422, _m("Please check what you entered"), "invalid"
 
     @classmethod
     def field(cls, path: str, message: str, code: str = "invalid") -> Invalid:
@@ -69,21 +69,21 @@ class Invalid(Problem):
 
 
 class BadRequest(Problem):
-    status, title, code = 400, "The request cannot be read", "bad_request"
+    status, title, code = 400, _m("The request cannot be read"), "bad_request"
 
 
 class Unauthenticated(Problem):
-    status, title, code = 401, "Please sign in", "unauthenticated"
+    status, title, code = 401, _m("Please sign in"), "unauthenticated"
 
 
 class Forbidden(Problem):
-    status, title, code = 403, "You may not do this", "forbidden"
+    status, title, code = 403, _m("You may not do this"), "forbidden"
 
 
 class PasswordChangeRequired(Forbidden):
     """Whoever made the account knows its password still, and could make tokens with it that last."""
 
-    title, code = "Choose a password of your own first", "password_change_required"
+    title, code = _m("Choose a password of your own first"), "password_change_required"
 
     def __init__(self) -> None:
         super().__init__("This password was given to you. Sign in to the portal in a browser and choose one of your own.")
@@ -92,11 +92,11 @@ class PasswordChangeRequired(Forbidden):
 class TotpRequired(Forbidden):
     """The organisation asks for a second factor, and this person has none."""
 
-    title, code = "A second factor is asked for here", "totp_required"
+    title, code = _m("A second factor is asked for here"), "totp_required"
 
     def __init__(self) -> None:
         super().__init__("This organisation asks everybody for a second factor. Set up an authenticator app first.")
-        remedy = "Sign in with your password, set up an app on your account page or with /auth/otp/generate, and try again."
+        remedy = _m("Sign in with your password, set up an app on your account page or with /auth/otp/generate, and try again.")
         self.extra = {"remedy": remedy}
 
 
@@ -107,49 +107,49 @@ class SettingForbidden(Forbidden):
 class NotFound(Problem):
     """Also the answer for what exists but is not yours: the two must not be told apart."""
 
-    status, title, code = 404, "There is no such thing here", "not_found"
+    status, title, code = 404, _m("There is no such thing here"), "not_found"
 
 
 class Conflict(Problem):
-    status, title, code = 409, "This does not fit the present state", "conflict"
+    status, title, code = 409, _m("This does not fit the present state"), "conflict"
 
 
 class OverQuota(Conflict):
     """`extra["quota"]` says what is asked, used and allowed."""
 
-    title, code = "This is more than the quota allows", "over_quota"
+    title, code = _m("This is more than the quota allows"), "over_quota"
 
 
 class PolicyRefused(Conflict):
     """`extra["policies"]` names every rule that was hit, with its words and remedy."""
 
-    title, code = "A rule does not allow this", "policy"
+    title, code = _m("A rule does not allow this"), "policy"
 
 
 class PreconditionFailed(Problem):
     """Somebody else changed the object since the caller read it."""
 
-    status, title, code = 412, "Somebody else changed this meanwhile", "stale"
+    status, title, code = 412, _m("Somebody else changed this meanwhile"), "stale"
 
 
 class PreconditionRequired(Problem):
-    status, title, code = 428, "Say which version you are changing", "precondition_required"
+    status, title, code = 428, _m("Say which version you are changing"), "precondition_required"
 
 
 class TooManyRequests(Problem):
-    status, title, code = 429, "Too many attempts", "too_many_requests"
+    status, title, code = 429, _m("Too many attempts"), "too_many_requests"
 
 
 class Unavailable(Problem):
     """A part that is needed does not answer; trying again later may help."""
 
-    status, title, code = 503, "This does not answer right now", "unavailable"
+    status, title, code = 503, _m("This does not answer right now"), "unavailable"
 
 
 class Unsupported(Problem):
     """The adapter or the runtime cannot do this at all."""
 
-    status, title, code = 409, "This kind of claw or runtime cannot do this", "unsupported"
+    status, title, code = 409, _m("This kind of claw or runtime cannot do this"), "unsupported"
 
 
 @dataclass

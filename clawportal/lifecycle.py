@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 
+from clawportal.messages import _m
+
 
 class Phase(StrEnum):
     PENDING = "pending"
@@ -20,6 +22,14 @@ class Phase(StrEnum):
     FAILED = "failed"
     DELETING = "deleting"
     DESTROYED = "destroyed"
+
+
+PHASE_WORDS: dict[str, str] = {
+    Phase.PENDING: _m("pending"), Phase.INSTALLING: _m("installing"), Phase.CREATING: _m("creating"),
+    Phase.STARTING: _m("starting"), Phase.RUNNING: _m("running"), Phase.STOPPING: _m("stopping"), Phase.STOPPED: _m("stopped"),
+    Phase.FAILED: _m("failed"), Phase.DELETING: _m("deleting"), Phase.DESTROYED: _m("destroyed"),
+}  # fmt: skip
+"""Inside of a sentence."""
 
 
 class Desired(StrEnum):
@@ -59,15 +69,15 @@ DEADLINES: dict[Phase, timedelta] = {
 """How long a phase may last. Starting and Stopping are replaced by what the adapter and the workload say."""
 
 NEXT_ACTION: dict[Phase, str] = {
-    Phase.PENDING: "The portal takes it up by itself.",
-    Phase.INSTALLING: "Wait for the installation; its progress is under Operations.",
-    Phase.CREATING: "The portal goes on by itself.",
-    Phase.STARTING: "Wait until the claw reports healthy; its log shows what it does.",
+    Phase.PENDING: _m("The portal takes it up by itself."),
+    Phase.INSTALLING: _m("Wait for the installation; its progress is under Operations."),
+    Phase.CREATING: _m("The portal goes on by itself."),
+    Phase.STARTING: _m("Wait until the claw reports healthy; its log shows what it does."),
     Phase.RUNNING: "",
-    Phase.STOPPING: "Wait until it has ended, or kill it.",
-    Phase.STOPPED: "Start it when you need it; its data is kept.",
-    Phase.FAILED: "Read the reason, correct it, then start again.",
-    Phase.DELETING: "The portal goes on by itself.",
+    Phase.STOPPING: _m("Wait until it has ended, or kill it."),
+    Phase.STOPPED: _m("Start it when you need it; its data is kept."),
+    Phase.FAILED: _m("Read the reason, correct it, then start again."),
+    Phase.DELETING: _m("The portal goes on by itself."),
     Phase.DESTROYED: "",
 }
 

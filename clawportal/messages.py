@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Union
 
 Parameter = Union[str, int, float, bool, None, "Message", list["Parameter"]]
@@ -70,14 +70,22 @@ class Message(str):
         return found | {"plural": self.plural} if self.plural else found
 
 
-def _m(id: str, /, **parameters: object) -> Message:
-    """A message: `_m("%(name)s was created.", name=row.name)`. The id stands in the call, so that it is found for translation."""
+def _m(id: str, /, **parameters: object) -> str:
+    """A `Message`: `_m("%(name)s was created.", name=row.name)`. The id stands in the call, so that it is found for translation.
+
+    Told to type checkers as the text that it is, so that it fits wherever text does.
+    """
     return _checked(Message(id, parameters))
 
 
-def _mn(one: str, many: str, n: int, /, **parameters: object) -> Message:
+def _mn(one: str, many: str, n: int, /, **parameters: object) -> str:
     """A message about `n` things: `_mn("%(n)s file", "%(n)s files", len(files))`."""
     return _checked(Message(one, {**parameters, _COUNT: n}, many))
+
+
+def _n(text: str, /) -> str:
+    """A word for programs that people read as well, such as a reason: stored as it is, looked up where it is shown."""
+    return text
 
 
 def _checked(message: Message) -> Message:
@@ -116,6 +124,12 @@ def _mapped(value: Parameter, change: Callable[[str], str]) -> Parameter:
 def mapped(text: str, change: Callable[[str], str]) -> str:
     """`change` of a text; of a message, of what fills its gaps."""
     return text.mapped(change) if isinstance(text, Message) else change(text)
+
+
+def joined(parts: Iterable[object], separator: str = " ") -> str:
+    """Several sentences or words as one message, each in its own right."""
+    values = {f"p{place}": part for place, part in enumerate(parts)}
+    return Message(separator.join(f"%({name})s" for name in values), values)
 
 
 def clipped(text: str, most: int, end: str = "") -> str:

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Select, bindparam, tuple_
 
 from clawportal.errors import Invalid
+from clawportal.messages import _m
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -26,7 +27,7 @@ AFTER, BEFORE, END = "after", "before", "end"
 FLIP = 200
 """From this offset on it is worth to count first, and to read from the nearer end."""
 _LONGEST = 1000
-_BROKEN = "This cursor is broken, or belongs to other filters or another order. Begin again with the first page, without it."
+_BROKEN = _m("This cursor is broken, or belongs to other filters or another order. Begin again with the first page, without it.")
 
 
 @dataclass(frozen=True)

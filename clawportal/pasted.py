@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from clawportal import addresses
+from clawportal.messages import _m
 
 _INVISIBLE = frozenset("\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _QUOTES = "\"'`<>«»‹›„“”‚‘’"
@@ -18,7 +19,7 @@ _ENDING = re.compile(
     re.IGNORECASE,
 )
 _HOST = re.compile(r"(?:[^\s/?#@\[\]:]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?=[/?#]|$)")
-_NOT_HTTP = "must start with http:// or https:// and name a host"
+_NOT_HTTP = _m("must start with http:// or https:// and name a host")
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,24 @@ class Tidied:
 def key(text: str, name: str) -> Tidied:
     """Without what stands around it and can be no part of a key. `name`: as people know the field."""
     found = _stripped(text)
-    return Tidied(found, f"Blanks or invisible letters around {name} were left out." if found != text else "")
+    return Tidied(found, _m("Blanks or invisible letters around %(name)s were left out.", name=name) if found != text else "")
 
 
 def flaw_in_header(text: str) -> str:
     """What is wrong with a text that an HTTP header has to carry, with the place of the letter; empty where nothing is."""
     for place, letter in enumerate(text, 1):
         if not " " <= letter <= "~":
-            return f"has {_called(letter)} as letter number {place}, which no request can carry; paste it again without that"
+            return _m(
+                "has %(letter)s as letter number %(place)s, which no request can carry; paste it again without that",
+                letter=_called(letter),
+                place=place,
+            )
     return ""
 
 
 def _called(letter: str) -> str:
     if letter in "\r\n":
-        return "a line break"
+        return _m("a line break")
     name = unicodedata.name(letter, "a control character").lower()
     shown = f"“{letter}”, " if letter.isprintable() and letter not in _INVISIBLE else ""
     return f"{shown}{name} (U+{ord(letter):04X})"
@@ -76,7 +81,7 @@ def address(text: str) -> Tidied:
     if not found:
         return Tidied("")
     if any(_is_around(letter) or unicodedata.category(letter) == "Cc" for letter in found):
-        raise ValueError("has a blank or an invisible letter inside; copy the address once more")
+        raise ValueError(_m("has a blank or an invisible letter inside; copy the address once more"))
     if addresses.carries_credentials(found):
         return Tidied(found)  # refused elsewhere, in words of its own
     scheme, rest = _scheme_of(found)
@@ -91,9 +96,11 @@ def address(text: str) -> Tidied:
 
 def _note(found: str, tidied: str, endings: str) -> str:
     if endings:
-        return f"The address of the model was taken as {tidied}: a claw adds {endings} itself."
+        return _m(
+            "The address of the model was taken as %(address)s: a claw adds %(endings)s itself.", address=tidied, endings=endings
+        )
     if found.rstrip("/") != tidied:
-        return f"The address of the model was taken as {tidied}."
+        return _m("The address of the model was taken as %(address)s.", address=tidied)
     return ""
 
 

@@ -317,5 +317,5 @@ def _info(registry: Registry, name: str, module: object, point: importlib.metada
     manager = registry.manager
     hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(manager.get_plugin(name)) or ()))
     version = point.dist.version if point and point.dist else __version__
-    summary = (module.__doc__ or "").strip().split("\n")[0]
+    summary = getattr(module, "SUMMARY", "") or (module.__doc__ or "").strip().split("\n")[0]
     return PluginInfo(name, version, name in BUNDLED, summary, hooks)

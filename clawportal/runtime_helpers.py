@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 from clawportal.contracts.doctor import DoctorResult
@@ -19,6 +20,7 @@ from clawportal.contracts.runtimes import (
     UnmanagedWorkload,
 )
 from clawportal.errors import GiveUp, Unsupported
+from clawportal.messages import _m, _n, mapped
 
 ALIVE = (RunState.RUNNING, RunState.PENDING)
 """States in which there is something to stop."""
@@ -57,7 +59,7 @@ IN_CONTAINERS = Separation(SeparationLevel.CONTAINER)
 class Without:
     """The optional half of `clawportal.contracts.runtimes.Runtime`, for a runtime that has none of it."""
 
-    title = "This place"
+    title = _m("This place")
 
     def exec(self, ref: Ref, argv: Sequence[str], *, tty: bool = False, columns: int = 80, rows: int = 24) -> ExecSession:
         self._cannot("run commands in an instance")
@@ -91,14 +93,16 @@ class Without:
 
     def separation(self) -> Separation:
         """A place that cannot prove that it separates its claws is taken for one that does not."""
-        words = "This place does not say how it keeps its claws apart."
-        return Separation(SeparationLevel.NONE, (DoctorResult("separation", False, words, "Use it for one organisation only."),))
+        words = _m("This place does not say how it keeps its claws apart.")
+        return Separation(
+            SeparationLevel.NONE, (DoctorResult(_m("separation"), False, words, _m("Use it for one organisation only.")),)
+        )
 
     def version(self) -> str:
         return ""
 
     def _cannot(self, what: str) -> NoReturn:
-        raise Unsupported(f"{self.title} cannot {what}.")
+        raise Unsupported(_m("%(title)s cannot %(what)s.", title=self.title, what=what))
 
 
 # ---- what every place does with secrets and with the words of a claw
@@ -120,17 +124,21 @@ def masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
     """Lines without any secret value."""
     text = list(lines)
     for secret in secret_forms(values):
-        text = [line.replace(secret, MASK) for line in text]
+        text = [mapped(line, partial(_without, secret)) for line in text]
     return tuple(text)
+
+
+def _without(secret: str, text: str) -> str:
+    return text.replace(secret, MASK)
 
 
 def config_refused(code: int, lines: tuple[str, ...]) -> GiveUp:
     """The verdict on a candidate that the claw itself refused; `lines` are its words, without secrets."""
     words = "\n".join(lines[-_SHOWN:]) or f"It said nothing and ended with code {code}."
     return GiveUp(
-        "ConfigRefused",
-        f"The claw refuses this configuration: {words}",
-        "Correct the setting that it names, then save again.",
+        _n("ConfigRefused"),
+        _m("The claw refuses this configuration: %(words)s", words=words),
+        _m("Correct the setting that it names, then save again."),
         lines,
     )
 
@@ -141,7 +149,9 @@ def secret_values(names: Iterable[str], secrets: Mapping[str, str], ref: Ref) ->
     missing = [name for name in wanted if name not in secrets]
     if missing:
         raise GiveUp(
-            "SecretMissing", f"{ref} needs the secret {', '.join(missing)}.", "Enter it in the configuration of the instance."
+            _n("SecretMissing"),
+            _m("%(ref)s needs the secret %(join)s.", ref=ref, join=", ".join(missing)),
+            _m("Enter it in the configuration of the instance."),
         )
     return {name: secrets[name] for name in wanted}
 

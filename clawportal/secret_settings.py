@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from clawportal import addresses, pasted
 from clawportal.errors import FieldError
+from clawportal.messages import _m
 
 
 @functools.lru_cache(maxsize=256)
@@ -29,7 +30,7 @@ def credentials_inside(prefix: str, document: Any) -> Iterator[FieldError]:
     """Addresses in what people typed that have a user or a password inside."""
     if isinstance(document, str):
         if addresses.carries_credentials(document):
-            words = "must not have a user or a password inside; enter the key in its own field, where it is kept encrypted"
+            words = _m("must not have a user or a password inside; enter the key in its own field, where it is kept encrypted")
             yield FieldError(prefix, words, "credentials")
     elif isinstance(document, Mapping):
         for name, value in document.items():
@@ -64,7 +65,9 @@ def moved(
 
 def asked_again(path: str, before: str, now: str) -> FieldError:
     was, goes = _called(before), _called(now)
-    return FieldError(path, f"was entered for {was}, and this goes to {goes}. Enter the one for there.", "moved")
+    return FieldError(
+        path, _m("was entered for %(was)s, and this goes to %(goes)s. Enter the one for there.", was=was, goes=goes), "moved"
+    )
 
 
 def _called(destination: str) -> str:

@@ -7,6 +7,8 @@ import functools
 import re
 from zoneinfo import available_timezones
 
+from clawportal.messages import _m
+
 _OFFSET = re.compile(r"(?:utc|gmt|etc/gmt|z)?\s*([+-])\s*(\d{1,2})(?::?(\d\d))?")
 _PARTS_OF_HOURS = {
     "+3:30": "Asia/Tehran", "+4:30": "Asia/Kabul", "+5:30": "Asia/Kolkata", "+5:45": "Asia/Kathmandu", "+6:30": "Asia/Yangon",
@@ -50,8 +52,8 @@ def check(name: str) -> str:
         return name
     meant = suggestion(name)
     if meant:
-        raise ValueError(f"is not the name of a time zone; did you mean {meant}?")
-    raise ValueError("is not the name of a time zone; write for example UTC, Asia/Shanghai or Europe/Berlin")
+        raise ValueError(_m("is not the name of a time zone; did you mean %(meant)s?", meant=meant))
+    raise ValueError(_m("is not the name of a time zone; write for example UTC, Asia/Shanghai or Europe/Berlin"))
 
 
 def suggestion(name: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from clawportal.errors import FieldError
+from clawportal.messages import Message, _m
 
 log = logging.getLogger(__name__)
 
@@ -21,26 +22,26 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _CODES = {"missing": "missing", "extra_forbidden": "unknown"}
 _WORDS = {
-    "missing": "is needed",
-    "extra_forbidden": "is not a known field; remove it or correct its name",
-    "string_type": "must be a text",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_parsing_size": "is too large a number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "finite_number": "must be a number that is not infinite",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "list_type": "must be a list",
-    "tuple_type": "must be a list",
-    "dict_type": "must be an object with names and values",
-    "model_type": "must be an object with names and values",
-    "model_attributes_type": "must be an object with names and values",
-    "none_required": "must be empty",
-    "string_unicode": "has half of a character that cannot be stored; paste it again",
-    "recursion_loop": "is nested too deeply",
+    "missing": _m("is needed"),
+    "extra_forbidden": _m("is not a known field; remove it or correct its name"),
+    "string_type": _m("must be a text"),
+    "int_type": _m("must be a whole number"),
+    "int_parsing": _m("must be a whole number"),
+    "int_from_float": _m("must be a whole number"),
+    "int_parsing_size": _m("is too large a number"),
+    "float_type": _m("must be a number"),
+    "float_parsing": _m("must be a number"),
+    "finite_number": _m("must be a number that is not infinite"),
+    "bool_type": _m("must be true or false"),
+    "bool_parsing": _m("must be true or false"),
+    "list_type": _m("must be a list"),
+    "tuple_type": _m("must be a list"),
+    "dict_type": _m("must be an object with names and values"),
+    "model_type": _m("must be an object with names and values"),
+    "model_attributes_type": _m("must be an object with names and values"),
+    "none_required": _m("must be empty"),
+    "string_unicode": _m("has half of a character that cannot be stored; paste it again"),
+    "recursion_loop": _m("is nested too deeply"),
 }
 """By pydantic's kind of error; its own English speaks of strings, inputs and dictionaries."""
 
@@ -79,7 +80,7 @@ def _culprit(model: type[BaseModel], document: Any) -> str:
 
 
 def _unjudged(path: str, error: Exception) -> FieldError:
-    return FieldError(path, f"cannot be judged ({type(error).__name__}); enter another value")
+    return FieldError(path, _m("cannot be judged (%(__name__)s); enter another value", __name__=type(error).__name__))
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:
@@ -99,6 +100,9 @@ def _sentence(item: ErrorDetails) -> str:
         return _WORDS[kind]
     if kind in _COUNTED:
         return _COUNTED[kind](given, item["input"])
+    raised = given.get("error")
+    if isinstance(raised, Exception) and raised.args and isinstance(raised.args[0], Message):
+        return raised.args[0]  # as the validator said it; pydantic's own text is only English
     return item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
@@ -108,29 +112,29 @@ Given = Mapping[str, Any]
 def _text_too_long(given: Given, value: Any) -> str:
     most = given["max_length"]
     if isinstance(value, str):
-        return f"may have {most:,} characters at most; these are {len(value):,}"
-    return f"may have {most:,} characters at most"
+        return _m("may have %(MAX_TEXT)s characters at most; these are %(len)s", MAX_TEXT=f"{most:,}", len=f"{len(value):,}")
+    return _m("may have %(most)s characters at most", most=f"{most:,}")
 
 
 def _text_too_short(given: Given, value: Any) -> str:
     least = given["min_length"]
-    return "must not be empty" if least == 1 else f"needs at least {least:,} characters"
+    return _m("must not be empty") if least == 1 else _m("needs at least %(least)s characters", least=f"{least:,}")
 
 
 def _list_too_long(given: Given, value: Any) -> str:
-    return f"may have {given['max_length']:,} entries at most"
+    return _m("may have %(most)s entries at most", most=f"{given['max_length']:,}")
 
 
 def _list_too_short(given: Given, value: Any) -> str:
-    return f"needs at least {given['min_length']:,} entries"
+    return _m("needs at least %(least)s entries", least=f"{given['min_length']:,}")
 
 
 def _pattern(given: Given, value: Any) -> str:
-    return f"does not have the form that is asked for here ({given['pattern']})"
+    return _m("does not have the form that is asked for here (%(pattern)s)", pattern=given["pattern"])
 
 
 def _choice(given: Given, value: Any) -> str:
-    return f"must be one of {given['expected']}"
+    return _m("must be one of %(choices)s", choices=given["expected"])
 
 
 _COUNTED: dict[str, Callable[[Given, Any], str]] = {
@@ -142,8 +146,8 @@ _COUNTED: dict[str, Callable[[Given, Any], str]] = {
     "string_pattern_mismatch": _pattern,
     "literal_error": _choice,
     "enum": _choice,
-    "greater_than_equal": lambda given, value: f"must be {given['ge']} or more",
-    "less_than_equal": lambda given, value: f"must be {given['le']} or less",
-    "greater_than": lambda given, value: f"must be more than {given['gt']}",
-    "less_than": lambda given, value: f"must be less than {given['lt']}",
+    "greater_than_equal": lambda given, value: _m("must be %(limit)s or more", limit=given["ge"]),
+    "less_than_equal": lambda given, value: _m("must be %(limit)s or less", limit=given["le"]),
+    "greater_than": lambda given, value: _m("must be more than %(limit)s", limit=given["gt"]),
+    "less_than": lambda given, value: _m("must be less than %(limit)s", limit=given["lt"]),
 }

@@ -31,6 +31,7 @@ from clawportal.errors import BadRequest, FieldError, Invalid, NotFound, Precond
 from clawportal.http import i18n, security
 from clawportal.http.paging import MAX_LIMIT, MAX_OFFSET, agreed, links
 from clawportal.http.revalidation import revalidated
+from clawportal.messages import _m, joined
 from clawportal.paging import Slice, Which
 from clawportal.validation import field_errors
 
@@ -48,12 +49,15 @@ MOST_VALUES = 20_000
 def agreed_generation(in_body: int | None, if_match: int | None) -> int | None:
     """What the caller read, by the header or the body; Invalid where these differ."""
     if if_match is not None and in_body is not None and in_body != if_match:
-        raise Invalid.field("generation", f"is {in_body}, but If-Match says {if_match}; send one of them")
+        raise Invalid.field(
+            "generation",
+            _m("is %(in_body)s, but If-Match says %(if_match)s; send one of them", in_body=in_body, if_match=if_match),
+        )
     return if_match if if_match is not None else in_body
 
 
 class UnsupportedMediaType(Problem):
-    status, title, code = 415, "The body is in a form that is not understood", "unsupported_media_type"
+    status, title, code = 415, _m("The body is in a form that is not understood"), "unsupported_media_type"
 
 
 # ---- what documents are made of
@@ -242,10 +246,10 @@ def _reader(operation: Operation, name: str, kind: Any) -> Reader:
 
 def _path_value(name: str, kind: Any, text: str) -> Any:
     if "\0" in text:
-        raise NotFound("There is nothing with this address.")
+        raise NotFound(_m("There is nothing with this address."))
     choices = get_args(kind) if get_origin(kind) is typing.Literal else ()
     if choices and text not in choices:
-        raise NotFound(f"There is nothing here called {text!r}. Known: {', '.join(choices)}.")
+        raise NotFound(_m("There is nothing here called %(text)s. Known: %(join)s.", text=repr(text), join=", ".join(choices)))
     return text
 
 
@@ -253,9 +257,9 @@ def _query(model: type[BaseModel], repeated: frozenset[str]) -> BaseModel:
     values: dict[str, Any] = {}
     for name, given in request.args.lists():
         if any("\0" in text for text in given):
-            raise Invalid.field(name, "must not have a NUL character inside")
+            raise Invalid.field(name, _m("must not have a NUL character inside"))
         if name not in repeated and len(given) > 1:
-            raise Invalid.field(name, "may be given only once")
+            raise Invalid.field(name, _m("may be given only once"))
         values[name] = given if name in repeated else given[0]
     try:
         return model.model_validate(values)
@@ -266,7 +270,11 @@ def _query(model: type[BaseModel], repeated: frozenset[str]) -> BaseModel:
 def _body(model: type[BaseModel], accepts: tuple[str, ...]) -> BaseModel:
     if request.mimetype not in accepts:
         raise UnsupportedMediaType(
-            f"Send the body as {' or '.join(accepts)}, not as {request.mimetype or 'nothing in particular'}."
+            _m(
+                "Send the body as %(join)s, not as %(mimetype)s.",
+                join=" or ".join(accepts),
+                mimetype=request.mimetype or _m("nothing in particular"),
+            )
         )
     document = _parsed(request.get_data())
     try:
@@ -277,16 +285,16 @@ def _body(model: type[BaseModel], accepts: tuple[str, ...]) -> BaseModel:
 
 def _parsed(raw: bytes) -> Any:
     if not raw.strip():
-        raise BadRequest("The body is empty; send a JSON document.")
+        raise BadRequest(_m("The body is empty; send a JSON document."))
     try:
         document = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
-        raise BadRequest(f"The body is not JSON: {error}.") from error
+        raise BadRequest(_m("The body is not JSON: %(error)s.", error=error)) from error
     if _count(document, MOST_VALUES) > MOST_VALUES:
-        raise BadRequest(f"The document has more than {MOST_VALUES:,} values.")
+        raise BadRequest(_m("The document has more than %(MOST_VALUES)s values.", MOST_VALUES=f"{MOST_VALUES:,}"))
     errors = list(_unstorable(document, ""))
     if errors:
-        raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors)
+        raise Invalid(joined((joined((item.path, item.message), ": ") for item in errors[:3]), "; "), errors=errors)
     return document
 
 
@@ -304,10 +312,10 @@ def _unstorable(value: Any, path: str) -> Iterator[FieldError]:
     """What JSON can say and no database can keep: NUL characters and numbers without end (1e999)."""
     if isinstance(value, str):
         if "\0" in value:
-            yield FieldError(path, "must not have a NUL character inside")
+            yield FieldError(path, _m("must not have a NUL character inside"))
     elif isinstance(value, float):
         if math.isinf(value):
-            yield FieldError(path, "is too large a number")
+            yield FieldError(path, _m("is too large a number"))
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _unstorable(key, path)
@@ -320,7 +328,7 @@ def _unstorable(value: Any, path: str) -> Iterator[FieldError]:
 def invalid(error: ValidationError, prefix: str = "") -> Invalid:
     """Pydantic's findings as a problem that names every field."""
     errors = field_errors(error, prefix)
-    told = "; ".join(f"{item.path or 'document'}: {item.message}" for item in errors[:3])
+    told = joined((joined((item.path or "document", item.message), ": ") for item in errors[:3]), "; ")
     return Invalid(told, errors=errors)
 
 
@@ -329,17 +337,17 @@ def _if_match(path: Mapping[str, str]) -> int | None:
     if not text:
         return None
     if text == "*":
-        raise PreconditionRequired("If-Match: * would overwrite what others changed. Send the ETag that you read.")
+        raise PreconditionRequired(_m("If-Match: * would overwrite what others changed. Send the ETag that you read."))
     found = re.fullmatch(r'(?:"(\d{1,18})"|(\d{1,18}))', text)
     if not found:
-        raise BadRequest('If-Match must be the ETag that you read, such as "3".')
+        raise BadRequest(_m('If-Match must be the ETag that you read, such as "3".'))
     return int(found[1] or found[2])
 
 
 def _idempotency_key(path: Mapping[str, str]) -> str:
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > 200 or not key.isprintable():
-        raise Invalid.field("Idempotency-Key", "must be 1 to 200 printable characters, new for each new object")
+        raise Invalid.field("Idempotency-Key", _m("must be 1 to 200 printable characters, new for each new object"))
     return key
 
 

@@ -13,6 +13,7 @@ from clawportal.contracts.core_permissions import AUDIT_READ
 from clawportal.contracts.permissions import Actor
 from clawportal.errors import NotFound
 from clawportal.http.paging import MAX_LIMIT, link_header
+from clawportal.messages import _m
 from clawportal.models import AuditEntry
 from clawportal.services.audit import exports, trail
 
@@ -101,7 +102,7 @@ def export_audit(actor: Actor, query: ExportQuery) -> Response:
 @op("GET", "/audit/{seq}", permission=AUDIT_READ, tags=TAGS, summary="One entry", returns=Entry, problems=(404,))
 def get_audit(actor: Actor, seq: str) -> dict[str, Any]:
     if not (seq.isascii() and seq.isdigit() and len(seq) < 18):
-        raise NotFound("There is no audit entry with this number.")
+        raise NotFound(_m("There is no audit entry with this number."))
     return _document(trail.get(actor, int(seq)))
 
 

@@ -14,6 +14,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid, NotFound
+from clawportal.messages import _m
 from clawportal.services.configuration import catalog
 from clawportal.services.tenancy import tenancy
 
@@ -100,11 +101,26 @@ def list_adapters(portal: Portal) -> Adapters:
 def get_adapter(portal: Portal, kind: str, query: AdapterQuery) -> AdapterDocument:
     adapter = portal.registry.adapters.get(kind)
     if adapter is None:
-        raise NotFound(f"There is no kind of claw {kind!r}. Known: {', '.join(sorted(portal.registry.adapters))}.")
+        raise NotFound(
+            _m(
+                "There is no kind of claw %(kind)s. Known: %(join)s.",
+                kind=repr(kind),
+                join=", ".join(sorted(portal.registry.adapters)),
+            )
+        )
     version = query.version or catalog.default_version(adapter)
     known = [entry.version for entry in adapter.versions()]
     if version not in known:
-        raise Invalid.field("version", f"{adapter.title} {version} is not offered. Known: {', '.join(known)}.", "unknown")
+        raise Invalid.field(
+            "version",
+            _m(
+                "%(title)s %(version)s is not offered. Known: %(join)s.",
+                title=adapter.title,
+                version=version,
+                join=", ".join(known),
+            ),
+            "unknown",
+        )
     settings = adapter.settings_model(version)
     own = secret_settings.secret_fields(settings)
     return AdapterDocument(

@@ -16,6 +16,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.errors import PreconditionRequired
+from clawportal.messages import _m
 from clawportal.models import Cluster
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.services.clusters import clusters, connection_tests
@@ -235,7 +236,7 @@ def change_cluster(actor: Actor, portal: Portal, cluster_id: str, body: ClusterP
     """
     generation = agreed_generation(body.generation, if_match)
     if generation is None:
-        raise PreconditionRequired("Send If-Match with the ETag (the generation) that you read, so that no change gets lost.")
+        raise PreconditionRequired(_m("Send If-Match with the ETag (the generation) that you read, so that no change gets lost."))
     change = clusters.ClusterChange(
         title=body.title, settings=body.settings, secrets=body.secrets, labels=body.labels, tenants=body.tenants,
         for_all="tenants" in body.model_fields_set and body.tenants is None,

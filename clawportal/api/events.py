@@ -14,6 +14,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid
 from clawportal.http.paging import MAX_LIMIT, link_header
+from clawportal.messages import _m
 from clawportal.models import EventRow
 from clawportal.services.events import event_log
 from clawportal.services.live import runtime_events
@@ -96,7 +97,7 @@ def list_runtime_events(actor: Actor, portal: Portal, instance_id: str) -> dict[
 
 def _feed(actor: Actor, query: InstanceFeedQuery, instance_id: str | None) -> Any:
     if query.after is not None and query.before is not None:
-        raise Invalid.field("before", "cannot be given together with after")
+        raise Invalid.field("before", _m("cannot be given together with after"))
     rows = event_log.feed(
         actor,
         instance_id=instance_id,

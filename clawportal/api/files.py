@@ -15,11 +15,12 @@ from clawportal.contracts.core_permissions import INSTANCE_FILES_READ, INSTANCE_
 from clawportal.contracts.permissions import Actor
 from clawportal.engine.portal import Portal
 from clawportal.http import streams
+from clawportal.messages import _m
 from clawportal.services.live import files
 
 TAGS = ("Instances",)
 BYTES, TAR = "application/octet-stream", "application/x-tar"
-_PATH = "Where, such as `work/notes.txt`. The folders of a claw are `work`, `state` and `home`."
+_PATH = _m("Where, such as `work/notes.txt`. The folders of a claw are `work`, `state` and `home`.")
 
 
 class FileEntry(Answer):
@@ -86,7 +87,9 @@ def put_instance_file(actor: Actor, portal: Portal, instance_id: str, query: Upl
     """The body is the file; it appears whole or not at all, and folders above it are made. `state` and `home` need the permission
     `instance.console`, too; what the portal writes itself cannot be replaced. Each upload is an event and stands in the audit."""
     if request.mimetype not in ("", BYTES):
-        raise UnsupportedMediaType(f"Send the file itself as {BYTES}, not as {request.mimetype}.")
+        raise UnsupportedMediaType(
+            _m("Send the file itself as %(BYTES)s, not as %(mimetype)s.", BYTES=BYTES, mimetype=request.mimetype)
+        )
     counted = streams.counted()
     try:
         size = request.content_length

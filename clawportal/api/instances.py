@@ -31,6 +31,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, PreconditionFailed
 from clawportal.http import security
 from clawportal.lifecycle import Desired, Phase, Sync
+from clawportal.messages import _m
 from clawportal.models import Cluster, Instance, Project, Tenant
 from clawportal.services.configuration import catalog, secrets
 from clawportal.services.fleet import admission, instances, plans
@@ -411,11 +412,16 @@ def change_instance(actor: Actor, portal: Portal, instance_id: str, body: PatchB
     """A JSON merge patch on `version`, `labels`, `spec` and `secrets`. Needs If-Match, or `generation` in the body."""
     generation = agreed_generation(body.generation, if_match)
     if "version" in body.model_fields_set and body.version is None:
-        raise Invalid.field("version", "cannot be removed")
+        raise Invalid.field("version", _m("cannot be removed"))
     instance = instances.get(actor, instance_id, INSTANCE_UPDATE)
     if generation is not None and instance.generation != generation:
         raise PreconditionFailed(
-            f"{instance.name} is at generation {instance.generation} now, you changed {generation}. Read it again and repeat."
+            _m(
+                "%(name)s is at generation %(generation)s now, you changed %(generation2)s. Read it again and repeat.",
+                name=instance.name,
+                generation=instance.generation,
+                generation2=generation,
+            )
         )
     given = body.model_fields_set
     change = instances.InstanceChange(
@@ -522,7 +528,7 @@ def bulk_instances(actor: Actor, portal: Portal, body: BulkBody) -> dict[str, An
     """Each succeeds or fails for itself, by the rights one has on it, and each answer says so."""
     needed = _NEEDED.get(body.action, INSTANCE_OPERATE)
     if not actor.has(needed):
-        raise Forbidden(f"You lack the right “{needed.description}”. Ask an administrator.")
+        raise Forbidden(_m("You lack the right “%(description)s”. Ask an administrator.", description=needed.description))
     outcomes = instances.bulk(portal, actor, body.action, body.ids, body.labels)
     items = [
         {

@@ -14,6 +14,7 @@ from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict
 from clawportal.http import security
+from clawportal.messages import _m
 from clawportal.services.identity import clients, otp, sessions, sign_in
 
 TAGS = ("Account",)
@@ -142,7 +143,7 @@ def log_out(actor: Actor) -> None:
     """Ends the session that this request belongs to; its access and refresh tokens are refused from now on."""
     current = security.current_session()
     if current is None:
-        raise Conflict("An API token has no session. Revoke it under /tokens instead.")
+        raise Conflict(_m("An API token has no session. Revoke it under /tokens instead."))
     sessions.close(current)
 
 

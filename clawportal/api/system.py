@@ -20,6 +20,7 @@ from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import NotFound
 from clawportal.http import security
+from clawportal.messages import _m
 from clawportal.services.fleet import instances
 
 log = logging.getLogger(__name__)
@@ -90,25 +91,32 @@ def _database() -> Part:
         # the words of the driver may hold addresses and names; they are for the log only
         log.exception("the database does not answer")
         db.session.rollback()
-        return Part(ok=False, message="The database does not answer, or its tables are missing. The portal's log says more.")
-    return Part(ok=True, message="answers")
+        return Part(ok=False, message=_m("The database does not answer, or its tables are missing. The portal's log says more."))
+    return Part(ok=True, message=_m("answers"))
 
 
 def _disk(portal: Portal) -> Part:
     room = portal.room.make_way()
     free, kept = size_in_words(room.free), size_in_words(room.reserve)
     if room.low:
-        return Part(ok=False, message=f"{free} are left, and {kept} are to be kept free. Delete files or instances, or add room.")
-    return Part(ok=True, message=f"{free} are left")
+        return Part(
+            ok=False,
+            message=_m(
+                "%(free)s are left, and %(kept)s are to be kept free. Delete files or instances, or add room.",
+                free=free,
+                kept=kept,
+            ),
+        )
+    return Part(ok=True, message=_m("%(free)s are left", free=free))
 
 
 def _jobs(portal: Portal) -> Part:
     if not portal.settings.jobs:
-        return Part(ok=True, message="run elsewhere, by the settings of this process")
+        return Part(ok=True, message=_m("run elsewhere, by the settings of this process"))
     runner: Any = current_app.extensions.get("clawportal_runner")
     if runner is None or not runner.scheduler.running:
-        return Part(ok=False, message="Background work does not run in this process.")
-    return Part(ok=True, message="run here")
+        return Part(ok=False, message=_m("Background work does not run in this process."))
+    return Part(ok=True, message=_m("run here"))
 
 
 @op("GET", "/counts", permission=INSTANCE_READ, tags=("Instances",), summary="How many in which state")
@@ -125,7 +133,7 @@ def list_plugins(portal: Portal) -> Plugins:
 def get_plugin(portal: Portal, name: str) -> Plugin:
     found = next((plugin for plugin in portal.registry.plugins if plugin.name == name), None)
     if found is None:
-        raise NotFound(f"There is no plugin {name!r}. `GET /plugins` tells which are loaded.")
+        raise NotFound(_m("There is no plugin %(name)s. `GET /plugins` tells which are loaded.", name=repr(name)))
     return Plugin.model_validate(found, from_attributes=True)
 
 

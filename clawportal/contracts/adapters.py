@@ -14,6 +14,7 @@ from clawportal.bounded import parse_json
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.contracts.workloads import Artifact, Context, Image, PortSpec, Probe, Workload
 from clawportal.errors import FieldError
+from clawportal.messages import _n
 
 
 class HealthState(StrEnum):
@@ -120,6 +121,12 @@ class HttpAnswer:
             return parse_json(self.body)
         except ValueError:
             return None
+
+
+ADAPTER_CAPABILITIES = (
+    _n("model"), _n("model-query"), _n("chat"), _n("persona"), _n("check"), _n("hot-config"),
+)  # fmt: skip
+"""What an adapter may say of itself in `capabilities`."""
 
 
 class Adapter(Protocol):

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from clawportal.contracts.specs import InstanceSpec, ModelChoice, Resources, Strict
+from clawportal.messages import _m
 
 INSTANCE, DEFAULT, ENFORCED = "instance", "default", "enforced"
 _NO_MODEL = ModelChoice.model_validate({}).model_dump()
@@ -23,10 +24,10 @@ _NO_RESOURCES = Resources.model_validate({}).model_dump()
 class Part(Strict):
     """A partial description; what is empty is not said."""
 
-    model: ModelChoice | None = Field(None, description="Provider, address and model, as a whole.")
+    model: ModelChoice | None = Field(None, description=_m("Provider, address and model, as a whole."))
     resources: Resources = Field(default_factory=lambda: Resources.model_validate({}))
     settings: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, max_length=100, description='Settings of each kind of claw, such as `{"nanobot": {...}}`.'
+        default_factory=dict, max_length=100, description=_m('Settings of each kind of claw, such as `{"nanobot": {...}}`.')
     )
     labels: dict[str, str] = Field(default_factory=dict, max_length=50)
 

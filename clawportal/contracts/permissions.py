@@ -26,9 +26,22 @@ ROLE_WORDS: dict[str, str] = {
 }
 """The built-in roles. Which permissions they hold follows from the features that are loaded: see `PermissionRegistry`."""
 
+_ROLE_NAMES: dict[str, str] = {
+    name: name
+    for name in (
+        _m("guest"), _m("viewer"), _m("developer"), _m("operator"), _m("auditor"), _m("tenant-admin"), _m("portal-auditor"),
+        _m("portal-admin"),
+    )
+}  # fmt: skip
+
 EVERYWHERE = "portal-admin"
 PORTAL_ROLES = frozenset({EVERYWHERE, "portal-auditor"})
 """Built-in roles that are granted for all tenants; the others hold inside one."""
+
+
+def role_name(role: str) -> str:
+    """A role inside of a sentence; one that an organisation made keeps its name."""
+    return _ROLE_NAMES.get(role, role)
 
 
 class Permission(str):

@@ -12,6 +12,7 @@ from typing import Any
 
 from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.errors import Problem, Retry
+from clawportal.messages import _m, _n
 from clawportal.pluginmanager import Registry
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,9 @@ class Connections:
         if (runtime := line.runtime) is not None and line.revision >= target.revision:
             return runtime
         if not line.lock.acquire(timeout=WAIT_FOR_CONNECT):
-            raise Retry("ClusterUnreachable", f"Cluster {target.name} does not answer: connecting takes very long.")
+            raise Retry(
+                _n("ClusterUnreachable"), _m("Cluster %(name)s does not answer: connecting takes very long.", name=target.name)
+            )
         try:
             if line.runtime is None or line.revision < target.revision:
                 old, line.runtime = line.runtime, None
@@ -82,7 +85,12 @@ class Connections:
         driver = self._registry.runtimes.get(target.kind)
         if driver is None:
             raise Retry(
-                "RuntimeMissing", f"No loaded plugin brings the runtime {target.kind!r} that cluster {target.name} needs."
+                _n("RuntimeMissing"),
+                _m(
+                    "No loaded plugin brings the runtime %(kind)s that cluster %(name)s needs.",
+                    kind=repr(target.kind),
+                    name=target.name,
+                ),
             )
         values: Mapping[str, str] = {}
         try:
@@ -94,7 +102,9 @@ class Connections:
         except Exception as error:
             words = without(error.detail if isinstance(error, Problem) else str(error), values)
             log.warning("cluster %s cannot be connected: %s", target.name, type(error).__name__)
-            raise Retry("ClusterUnreachable", f"Cluster {target.name} cannot be reached: {words}") from error
+            raise Retry(
+                _n("ClusterUnreachable"), _m("Cluster %(name)s cannot be reached: %(words)s", name=target.name, words=words)
+            ) from error
 
     def drop(self, cluster_id: str) -> None:
         """Close the connection of a cluster that is gone or paused; the next `get` makes a new one."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import ExecSession
 from clawportal.errors import Conflict, TooManyRequests
+from clawportal.messages import _m
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Console:
             before, self._output, self._ended, self.left = self._ended, output, ended, None
             kept = b"".join(self._kept)
         if before is not None:
-            before(None, "This console was opened in another window.")
+            before(None, _m("This console was opened in another window."))
         return kept
 
     def detach(self, output: Output) -> None:
@@ -78,7 +79,7 @@ class Console:
             try:
                 self.session.send(data)
             except OSError as error:
-                raise Conflict("The shell has ended. Open a new console.") from error
+                raise Conflict(_m("The shell has ended. Open a new console.")) from error
             self.typed = max(self.typed, number)
 
     def resize(self, columns: int, rows: int) -> None:
@@ -104,9 +105,9 @@ class Console:
     def overdue(self, now: float) -> str:
         """Why it should be closed; empty when it should not."""
         if now - self.touched > IDLE_SECONDS:
-            return f"Nobody typed for {IDLE_SECONDS / 60:.0f} minutes, so the console was closed."
+            return _m("Nobody typed for %(minutes)s minutes, so the console was closed.", minutes=f"{IDLE_SECONDS / 60:.0f}")
         if self.left is not None and now - self.left > DETACHED_SECONDS:
-            return "Nobody came back to the console."
+            return _m("Nobody came back to the console.")
         return ""
 
 
@@ -124,9 +125,9 @@ class ConsoleHub:
         """TooManyRequests when there is none for another one."""
         with self._lock:
             if len(self._open) >= MAX_OPEN:
-                raise TooManyRequests("Too many consoles are open in this portal. Close one, or try again later.")
+                raise TooManyRequests(_m("Too many consoles are open in this portal. Close one, or try again later."))
             if sum(one.actor.id == actor.id for one in self._open.values()) >= MAX_OF_ONE:
-                raise TooManyRequests(f"You have {MAX_OF_ONE} consoles open. Close one first.")
+                raise TooManyRequests(_m("You have %(MAX_OF_ONE)s consoles open. Close one first.", MAX_OF_ONE=MAX_OF_ONE))
 
     def start(self, console: Console, closed: Callable[[Console, int | None], None]) -> None:
         """Begin to read it; `closed` is called when its shell has ended, with the exit code."""
@@ -150,13 +151,13 @@ class ConsoleHub:
                 piece = console.session.receive(1.0)
                 if piece is not None:
                     console.show(piece[1])
-                reason = "The portal is being stopped." if self.stopping() else console.overdue(time.monotonic())
+                reason = _m("The portal is being stopped.") if self.stopping() else console.overdue(time.monotonic())
                 if reason:
                     self.close(console, reason)
         except EOFError:
             code = console.session.exit_code
         except Exception as error:
-            console.reason = console.reason or f"The connection to the shell broke: {error}"
+            console.reason = console.reason or _m("The connection to the shell broke: %(error)s", error=error)
         with self._lock:
             self._open.pop(console.id, None)
         with suppress(Exception):  # it has ended, one way or another

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from clawportal import paths
+from clawportal.messages import _m
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ BATCH_SECONDS = 3.0
 _PATIENCE = 30.0
 """By the clock: only for a machine that is too busy to compute at all."""
 _WORKER = Path(__file__).with_name("_cel_worker.py")
-MISSING = "Expressions are not available on this machine: the package cel-expr-python is not installed."
-UNSTARTED = "The helper process for expressions cannot be started; the portal's log says why."
+MISSING = _m("Expressions are not available on this machine: the package cel-expr-python is not installed.")
+UNSTARTED = _m("The helper process for expressions cannot be started; the portal's log says why.")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,11 @@ class Flaw:
     column: int = 0
 
     def __str__(self) -> str:
-        return f"Line {self.line}, column {self.column}: {self.message}." if self.line else f"{self.message}."
+        return (
+            _m("Line %(line)s, column %(column)s: %(flaw)s.", line=self.line, column=self.column, flaw=self.message)
+            if self.line
+            else f"{self.message}."
+        )
 
 
 class _Gone(Exception):
@@ -99,7 +104,7 @@ class Evaluator:
                 return [[Result(None, str(problem))] * wide for _ in documents]
         found = [Result(answer.get("value"), answer.get("message", "")) for answer in answers]
         if len(found) < wide * len(documents):
-            found.append(Result(None, f"It takes more than {seconds:g} s or too much memory."))
+            found.append(Result(None, _m("It takes more than %(seconds)s s or too much memory.", seconds=f"{seconds:g}")))
         rest = Result(None, "Another expression used up the time.")
         found += [rest] * (wide * len(documents) - len(found))
         return [found[at : at + wide] for at in range(0, len(found), wide)]

@@ -22,6 +22,7 @@ from clawportal import clock
 from clawportal.adapter_helpers import plain
 from clawportal.contracts.adapters import LogRecord
 from clawportal.contracts.runtimes import LogLine
+from clawportal.messages import _m
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ class Channel:
                 self._failures += 1
                 log.warning("the log of %s cannot be read: %r", self.key, error, exc_info=self._failures == 1)
                 if self._failures == 1:
-                    self._say(f"The log cannot be read right now: {error}. The portal keeps trying.")
+                    self._say(_m("The log cannot be read right now: %(error)s. The portal keeps trying.", error=error))
             self.stopped.wait(min(RETRY_MAX, RETRY_FIRST * 2 ** max(0, self._failures - 1)))
         self.wake()
 

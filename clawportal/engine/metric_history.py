@@ -23,6 +23,7 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.engine.live_samples import Usage
 from clawportal.errors import Invalid
+from clawportal.messages import _m
 from clawportal.models import Instance, SampleChunk
 
 _POINT = struct.Struct("<IHHfffff")
@@ -303,9 +304,9 @@ def read(
     until = until or clock.now()
     since = since or until - timedelta(hours=1)
     if since >= until:
-        raise Invalid.field("since", "must be earlier than `until`")
+        raise Invalid.field("since", _m("must be earlier than `until`"))
     if resolution not in ("auto", *TIERS):
-        raise Invalid.field("resolution", f"must be auto, {', '.join(TIERS)}")
+        raise Invalid.field("resolution", _m("must be auto, %(join)s", join=", ".join(TIERS)))
     tier = _fitting(since, until) if resolution == "auto" else TIERS[resolution]
     told = _between(tier, instance_id, int(since.timestamp()), int(until.timestamp()))
     if tier is RAW:
@@ -429,7 +430,7 @@ def utc(moment: datetime | None) -> datetime | None:
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError as error:
-        raise Invalid.field("since", "is outside of the calendar") from error
+        raise Invalid.field("since", _m("is outside of the calendar")) from error
 
 
 def columns(series: Series) -> dict[str, list[Any]]:

@@ -119,7 +119,9 @@ def translate(text: str) -> str:
 def translate_label(text: str) -> str:
     """A text of our code that came as a plain one, such as the title of a field in a JSON Schema, in the reader's language."""
     wanted = language()
-    return text if wanted == catalogues.SOURCE_LANGUAGE else _catalogues().label(text, wanted)
+    if wanted == catalogues.SOURCE_LANGUAGE or isinstance(text, Markup):  # what a template translated already
+        return text
+    return _catalogues().label(text, wanted)
 
 
 def localised(value: Any) -> Any:

@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from flask_limiter import Limiter, RateLimitExceeded, RequestLimit
 
 from clawportal.errors import TooManyRequests
+from clawportal.messages import _m
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def init_app(app: Flask, asking: Callable[[], str]) -> None:
     @app.errorhandler(RateLimitExceeded)
     def _exceeded(_error: RateLimitExceeded) -> ResponseReturnValue:
         seconds = _seconds(limiter.current_limit) if limiter.current_limit else 60
-        words = f"That were too many requests. Wait {seconds} seconds, then go on more slowly."
+        words = _m("That were too many requests. Wait %(seconds)s seconds, then go on more slowly.", seconds=seconds)
         return app.handle_user_exception(TooManyRequests(words, headers={"Retry-After": str(seconds)}))
 
     @app.after_request
@@ -62,7 +63,7 @@ def _patience(storage: str) -> dict[str, Any]:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ImportError as error:
-        raise ValueError("CLAWPORTAL_RATE_LIMIT_STORAGE names a Redis: install clawportal[redis].") from error
+        raise ValueError(_m("CLAWPORTAL_RATE_LIMIT_STORAGE names a Redis: install clawportal[redis].")) from error
     return {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS, "retry": Retry(NoBackoff(), 0)}
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from flask import request
 
 from clawportal.errors import Invalid
+from clawportal.messages import _m
 from clawportal.paging import Slice, Which
 
 MAX_LIMIT = 200
@@ -23,7 +24,7 @@ def paging(default: int = 50) -> Which:
 def agreed(which: Which) -> Which:
     """Invalid where a cursor and an offset were given: each says where a page begins."""
     if which.cursor and which.offset:
-        raise Invalid.field("offset", "cannot be given together with cursor; each of them says where the page begins")
+        raise Invalid.field("offset", _m("cannot be given together with cursor; each of them says where the page begins"))
     return which
 
 
@@ -32,7 +33,7 @@ def _number(name: str, default: int, low: int, high: int) -> int:
     if not text:
         return default
     if not (text.isascii() and text.isdigit()) or not low <= int(text[:20]) <= high:
-        raise Invalid.field(name, f"must be a whole number from {low:,} to {high:,}")
+        raise Invalid.field(name, _m("must be a whole number from %(low)s to %(high)s", low=f"{low:,}", high=f"{high:,}"))
     return int(text)
 
 

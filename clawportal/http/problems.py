@@ -16,6 +16,7 @@ from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Problem, Retry, TotpRequired, Unauthenticated
 from clawportal.http import i18n, site
+from clawportal.messages import _m
 from clawportal.services.system import disk_guard
 
 log = logging.getLogger(__name__)
@@ -26,15 +27,15 @@ _PAGES = (403, 404, 500)
 
 
 _SAID = {
-    400: ("This request cannot be read", "A part of it is missing or broken. Go back, reload the page and try again."),
-    404: ("There is no such page", "The address is wrong, or what was here is gone."),
-    405: ("This cannot be done here", "The address is right, but it takes other kinds of requests only."),
-    406: ("There is no such form of this", "Ask for HTML or JSON."),
-    408: ("This took too long", "The request did not arrive in time. Try again."),
-    413: ("This is too large", "The portal takes less than that at a time. Send it in smaller parts."),
-    414: ("This address is too long", "Shorten what is searched for, and try again."),
-    415: ("This kind of content is not taken here", "Send JSON, or what the form of the page sends."),
-    416: ("There is no such part of this", "Ask for a part that lies inside of it."),
+    400: (_m("This request cannot be read"), _m("A part of it is missing or broken. Go back, reload the page and try again.")),
+    404: (_m("There is no such page"), _m("The address is wrong, or what was here is gone.")),
+    405: (_m("This cannot be done here"), _m("The address is right, but it takes other kinds of requests only.")),
+    406: (_m("There is no such form of this"), _m("Ask for HTML or JSON.")),
+    408: (_m("This took too long"), _m("The request did not arrive in time. Try again.")),
+    413: (_m("This is too large"), _m("The portal takes less than that at a time. Send it in smaller parts.")),
+    414: (_m("This address is too long"), _m("Shorten what is searched for, and try again.")),
+    415: (_m("This kind of content is not taken here"), _m("Send JSON, or what the form of the page sends.")),
+    416: (_m("There is no such part of this"), _m("Ask for a part that lies inside of it.")),
 }  # fmt: skip
 """What HTTP itself says no to, in words of people instead of those of the framework."""
 
@@ -137,19 +138,21 @@ def _http(error: HTTPException) -> Response:
 def _too_large() -> str:
     most, sent = request.max_content_length, request.content_length
     if most is not None and (sent is None or sent > most):
-        return f"{size_in_words(most)} can be sent at most here" + (f"; this was {size_in_words(sent)}." if sent else ".")
-    return f"One field may have {size_in_words(request.max_form_memory_size or 0)} at most."
+        if not sent:
+            return _m("%(most)s can be sent at most here.", most=size_in_words(most))
+        return _m("%(most)s can be sent at most here; this was %(sent)s.", most=size_in_words(most), sent=size_in_words(sent))
+    return _m("One field may have %(most)s at most.", most=size_in_words(request.max_form_memory_size or 0))
 
 
 def _csrf(error: CSRFError) -> Response:
-    problem = Problem("This page was open for too long or came from elsewhere. Reload it and try again.")
-    problem.status, problem.title, problem.code = 400, "Please reload the page", "csrf"
+    problem = Problem(_m("This page was open for too long or came from elsewhere. Reload it and try again."))
+    problem.status, problem.title, problem.code = 400, _m("Please reload the page"), "csrf"
     return answer(problem)
 
 
 def _background(error: Retry | GiveUp) -> Response:
     problem = Problem(str(error))
-    problem.status, problem.title, problem.code = 503, "This does not answer right now", "unavailable"
+    problem.status, problem.title, problem.code = 503, _m("This does not answer right now"), "unavailable"
     return answer(problem)
 
 
@@ -166,6 +169,8 @@ def _unexpected(error: Exception) -> Response:
     if disk_guard.is_full(error):
         return _no_room(error)
     log.exception("request %s %s failed", request.method, request.path)
-    problem = Problem(f"This is the portal's fault. Its log has the details under request {g.get('request_id', '')}.")
+    problem = Problem(
+        _m("This is the portal's fault. Its log has the details under request %(get)s.", get=g.get("request_id", ""))
+    )
     problem.code = "internal_error"
     return answer(problem)

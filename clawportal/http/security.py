@@ -20,6 +20,7 @@ from clawportal.contracts.permissions import Actor, Permission
 from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits, uploads
+from clawportal.messages import _m
 from clawportal.models import User
 from clawportal.services.identity import clients, devices, identity, sessions
 from clawportal.services.identity.sessions import Place
@@ -131,7 +132,9 @@ def actor() -> Actor:
     """Who asks; Unauthenticated for nobody. Views behind `requires` call this."""
     found = current_actor()
     if found is None:
-        raise Unauthenticated("The token is unknown, expired or revoked." if _bearer_text() is not None else "Sign in to go on.")
+        raise Unauthenticated(
+            _m("The token is unknown, expired or revoked.") if _bearer_text() is not None else _m("Sign in to go on.")
+        )
     return found
 
 
@@ -144,7 +147,9 @@ def requires(permission: Permission) -> Callable[[Callable[P, R]], Callable[P, R
             if not actor().has(permission):
                 if actor().with_second_factor().has(permission):
                     raise TotpRequired
-                raise Forbidden(f"You lack the right “{permission.description}”. Ask an administrator.")
+                raise Forbidden(
+                    _m("You lack the right “%(description)s”. Ask an administrator.", description=permission.description)
+                )
             return view(*args, **kwargs)
 
         setattr(guarded, MARK, permission)
@@ -168,12 +173,12 @@ def _protect() -> None:
     if request.method in ("GET", "HEAD", "OPTIONS") or _bearer_text() is not None:
         return
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        raise Forbidden("This request came from another site and was refused.")
+        raise Forbidden(_m("This request came from another site and was refused."))
     if request.endpoint in csrf_free():
         return
     if needs_somebody() and current_actor() is None:
         # the token went with the session: "sign in" says more than "reload the page"
-        raise Unauthenticated("Sign in to go on.")
+        raise Unauthenticated(_m("Sign in to go on."))
     csrf.protect()
 
 

@@ -22,6 +22,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.errors import TooManyRequests, Unavailable
 from clawportal.http import security
+from clawportal.messages import _m
 from clawportal.models import Tenant
 
 RETRY_AFTER = 15
@@ -73,7 +74,7 @@ class Viewers:
         with self._lock:
             if len(self._places) >= self.limit:
                 raise Unavailable(
-                    "Too many live pages are open at the moment. Try again in a moment, or close some.", headers=_AGAIN
+                    _m("Too many live pages are open at the moment. Try again in a moment, or close some."), headers=_AGAIN
                 )
             if who is None:
                 self._check_unknown(place)
@@ -108,15 +109,16 @@ class Viewers:
         unknown = [one.address for one in self._places if not one.person]
         together = max(self.limit // 10, FEW)
         if len(unknown) >= together or unknown.count(place.address) >= max(together // 2, FEW):
-            raise TooManyRequests("Too many connections wait to say who they are. Try again in a moment.", headers=_AGAIN)
+            raise TooManyRequests(_m("Too many connections wait to say who they are. Try again in a moment."), headers=_AGAIN)
 
     def _name(self, place: Place, who: Actor, alone: bool) -> None:
         tenant = _tenant_of(who)
         if self._persons[who.id] >= self.each:
-            raise TooManyRequests("You have too many live pages open. Close some, then try again.", headers=_AGAIN)
+            raise TooManyRequests(_m("You have too many live pages open. Close some, then try again."), headers=_AGAIN)
         if tenant and self._tenants[tenant] >= max(self.limit * 2 // 3, FEW) and not alone:
             raise TooManyRequests(
-                "Your organisation has too many live pages open at the moment. Try again later, or close some.", headers=_AGAIN
+                _m("Your organisation has too many live pages open at the moment. Try again later, or close some."),
+                headers=_AGAIN,
             )
         place.person, place.tenant = who.id, tenant
         self._persons[who.id] += 1

@@ -17,6 +17,7 @@ from clawportal.engine.breaker import Breaker
 from clawportal.engine.portal import Portal
 from clawportal.errors import Cancelled, GiveUp, Problem, Retry
 from clawportal.jobs import sync
+from clawportal.messages import _m, _n
 from clawportal.models import Cluster
 from clawportal.services.clusters import clusters, reachability
 
@@ -71,7 +72,10 @@ class ClusterMonitor:
         since = self._asked_at
         limit = self.portal.settings.cluster_timeout_seconds
         if since is not None and time.monotonic() - since > limit and self.breaker.trip():
-            self._report_silent("ClusterUnreachable", f"The cluster does not answer: a question is open for {limit:.0f} s.")
+            self._report_silent(
+                _n("ClusterUnreachable"),
+                _m("The cluster does not answer: a question is open for %(limit)s s.", limit=f"{limit:.0f}"),
+            )
 
     # ---- rounds
 

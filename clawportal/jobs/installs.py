@@ -11,6 +11,7 @@ from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import Cancelled, GiveUp, Problem, Retry
 from clawportal.lifecycle import backoff
+from clawportal.messages import _m, _n, joined
 from clawportal.models import Cluster, Operation
 from clawportal.models.operations import CANCELLED, FAILED, SUCCEEDED
 from clawportal.services.clusters import clusters
@@ -30,7 +31,9 @@ def install_once(portal: Portal) -> int:
             _install(portal, operation_id)
         except Exception as error:
             log.exception("operation %s failed", operation_id)
-            operations.finish(portal, operation_id, FAILED, error=f"The portal met an error it did not expect: {error!r}")
+            operations.finish(
+                portal, operation_id, FAILED, error=_m("The portal met an error it did not expect: %(error)s", error=repr(error))
+            )
     return len(taken)
 
 
@@ -44,15 +47,17 @@ def _install(portal: Portal, operation_id: str) -> None:
         db.session.rollback()  # minutes may pass: hold no snapshot of the database meanwhile
         runtime.prepare(artifact, _reporter(portal, operation_id))
     except Cancelled:
-        return operations.finish(portal, operation_id, CANCELLED, message="Cancelled; nothing was left behind")
+        return operations.finish(portal, operation_id, CANCELLED, message=_m("Cancelled; nothing was left behind"))
     except GiveUp as verdict:
-        error = f"{verdict} {verdict.remedy}".strip()
+        error = joined(filter(None, (str(verdict), verdict.remedy)))
         return operations.finish(portal, operation_id, FAILED, error=error, lines=verdict.lines)
     except (Retry, Problem) as later:
         if attempts < MAX_ATTEMPTS:
-            return operations.retry_later(portal, operation_id, backoff(attempts + 2), f"Trying again soon: {later}")
+            return operations.retry_later(
+                portal, operation_id, backoff(attempts + 2), _m("Trying again soon: %(why)s", why=later)
+            )
         return operations.finish(portal, operation_id, FAILED, error=str(later))
-    operations.finish(portal, operation_id, SUCCEEDED, message="Installed")
+    operations.finish(portal, operation_id, SUCCEEDED, message=_m("Installed"))
 
 
 def _artifact(portal: Portal, operation: Operation, runtime: Runtime, policy: clusters.ClusterPolicy) -> Artifact:
@@ -60,12 +65,16 @@ def _artifact(portal: Portal, operation: Operation, runtime: Runtime, policy: cl
     payload = operation.payload
     adapter = portal.registry.adapters.get(payload["adapter"])
     if adapter is None:
-        raise GiveUp("AdapterMissing", f"No loaded plugin knows the kind of claw {payload['adapter']!r}.")
+        raise GiveUp(
+            _n("AdapterMissing"), _m("No loaded plugin knows the kind of claw %(payload)s.", payload=repr(payload["adapter"]))
+        )
     for artifact in plans.software(adapter, payload["version"], runtime, policy):
         if artifact.key == payload["artifact"]:
             return artifact
     raise GiveUp(
-        "ArtifactUnknown", "The plugin no longer offers this software.", "Start the instance again with a newer version."
+        _n("ArtifactUnknown"),
+        _m("The plugin no longer offers this software."),
+        _m("Start the instance again with a newer version."),
     )
 
 

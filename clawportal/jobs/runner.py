@@ -21,6 +21,7 @@ from clawportal.engine import leader
 from clawportal.engine.portal import Portal
 from clawportal.jobs import installs, sync
 from clawportal.jobs.cluster_monitor import ClusterMonitor
+from clawportal.messages import _m, _n
 from clawportal.services.clusters import clusters, reachability
 from clawportal.services.events import event_log
 from clawportal.services.fleet import operations
@@ -235,9 +236,15 @@ class Runner:
             reachability.shift_times(timedelta(seconds=jumped))
             operations.shift_times(timedelta(seconds=jumped))
             event_log.record(
-                self.portal, "portal.clock_jumped", actor=SYSTEM, level="warning", reason="ClockJumped",
-                message=f"The clock of this machine jumped by {jumped:+.0f} s. Deadlines were moved along.",
-            )  # fmt: skip
+                self.portal,
+                "portal.clock_jumped",
+                actor=SYSTEM,
+                level="warning",
+                reason=_n("ClockJumped"),
+                message=_m(
+                    "The clock of this machine jumped by %(jumped)s s. Deadlines were moved along.", jumped=f"{jumped:+.0f}"
+                ),
+            )
 
         self._once(move, "clock")
 

@@ -20,6 +20,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.console_hub import Console
 from clawportal.errors import Invalid, NotFound, Problem
+from clawportal.messages import _m
 from clawportal.realtime.people import People, Viewer, words
 from clawportal.services.live import consoles
 
@@ -95,10 +96,10 @@ class Terminals:
     def input(self, viewer: Viewer, actor: Actor, data: Any) -> None:
         raw = data.get("data") if isinstance(data, dict) else None
         if not isinstance(raw, (str, bytes)):
-            raise Invalid.field("data", "Say what was typed: {data: ...}.", "missing")
+            raise Invalid.field("data", _m("Say what was typed: {data: ...}."), "missing")
         number = data.get("number", 0)
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**53:
-            raise Invalid.field("number", "Number the pieces 1, 2, 3 ..., or leave it out.")
+            raise Invalid.field("number", _m("Number the pieces 1, 2, 3 ..., or leave it out."))
         self._seat(viewer, actor).console.type(raw.encode() if isinstance(raw, str) else raw, number)
 
     def resize(self, viewer: Viewer, actor: Actor, data: Any) -> None:
@@ -110,7 +111,7 @@ class Terminals:
     def _seat(self, viewer: Viewer, actor: Actor) -> _Seat:
         seat = self._seats.get(viewer.sid)
         if seat is None or seat.console.actor.id != actor.id:
-            raise NotFound("No console is open here. Open one first.")
+            raise NotFound(_m("No console is open here. Open one first."))
         return seat
 
     def _leave(self, seat: _Seat) -> None:
@@ -139,7 +140,7 @@ class Terminals:
 def _text(data: Any, name: str) -> str:
     found = data.get(name) if isinstance(data, dict) else None
     if not isinstance(found, str) or not 1 <= len(found) <= 64:
-        raise Invalid.field(name, f"Say which: {{{name}: ...}}.", "missing")
+        raise Invalid.field(name, _m("Say which: {%(name)s: ...}.", name=name), "missing")
     return found
 
 
@@ -149,7 +150,7 @@ def size(data: Any) -> tuple[int, int]:
     for name, usual, most in (("columns", 80, WIDEST), ("rows", 24, HIGHEST)):
         number = data.get(name, usual) if isinstance(data, dict) else usual
         if not isinstance(number, int) or isinstance(number, bool):
-            raise Invalid.field(name, f"{name} must be a whole number.")
+            raise Invalid.field(name, _m("%(name)s must be a whole number.", name=name))
         found.append(min(max(number, 2), most))
     return found[0], found[1]
 

@@ -12,6 +12,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.log_hub import RING_LINES, Batch, Subscription
 from clawportal.errors import Invalid, Problem
+from clawportal.messages import _m
 from clawportal.realtime.people import People, Viewer, words
 from clawportal.services.live import logs
 
@@ -47,7 +48,10 @@ class Logs:
         instance_id, tail, since = _wanted(data)
         watched = self._watched.get(viewer.sid, {})
         if len(watched.keys() | {instance_id}) > MAX_WATCHED:
-            raise Invalid.field("instance_id", f"One page can follow {MAX_WATCHED} logs at most. Leave another one first.")
+            raise Invalid.field(
+                "instance_id",
+                _m("One page can follow %(MAX_WATCHED)s logs at most. Leave another one first.", MAX_WATCHED=MAX_WATCHED),
+            )
         subscription = logs.watch(self.people.portal, actor, instance_id, tail=tail, since=since)
         with self._lock:
             here = self.people.here(viewer)
@@ -140,7 +144,7 @@ class Logs:
 def _instance_id(data: Any) -> str:
     found = data.get("instance_id") if isinstance(data, dict) else None
     if not isinstance(found, str) or not 1 <= len(found) <= 64:
-        raise Invalid.field("instance_id", "Say which instance: {instance_id: ...}.", "missing")
+        raise Invalid.field("instance_id", _m("Say which instance: {instance_id: ...}."), "missing")
     return found
 
 
@@ -148,9 +152,9 @@ def _wanted(data: Any) -> tuple[str, int, datetime | None]:
     instance_id = _instance_id(data)
     tail, since = data.get("tail", logs.DEFAULT_TAIL), data.get("since")
     if not isinstance(tail, int) or isinstance(tail, bool) or not 0 <= tail <= logs.MAX_TAIL:
-        raise Invalid.field("tail", f"tail must be a whole number from 0 to {logs.MAX_TAIL:,}.")
+        raise Invalid.field("tail", _m("tail must be a whole number from 0 to %(MAX_TAIL)s.", MAX_TAIL=f"{logs.MAX_TAIL:,}"))
     if since is not None and not isinstance(since, str):
-        raise Invalid.field("since", "since must be a time such as 2026-11-23T08:30:00Z.")
+        raise Invalid.field("since", _m("since must be a time such as 2026-11-23T08:30:00Z."))
     return instance_id, min(tail, RING_LINES), logs.parse_since(since) if since else None
 
 

@@ -13,6 +13,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.db import db
 from clawportal.engine.live_samples import Usage
 from clawportal.errors import Invalid, Problem
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.realtime.people import People, Viewer
 from clawportal.services.rights import access
@@ -50,7 +51,10 @@ class Metrics:
                 return
             watched = self._watched.setdefault(viewer.sid, set())
             if len(watched | {instance_id}) > MAX_WATCHED:
-                raise Invalid.field("instance_id", f"One page can watch {MAX_WATCHED} instances at most. Leave one first.")
+                raise Invalid.field(
+                    "instance_id",
+                    _m("One page can watch %(MAX_WATCHED)s instances at most. Leave one first.", MAX_WATCHED=MAX_WATCHED),
+                )
             watched.add(instance_id)
             self._start()
 
@@ -120,7 +124,7 @@ def sample(instance_id: str, usage: Usage) -> dict[str, Any]:
 def _instance_id(data: Any) -> str:
     found = data.get("instance_id") if isinstance(data, dict) else None
     if not isinstance(found, str) or not 1 <= len(found) <= 64:
-        raise Invalid.field("instance_id", "Say which instance: {instance_id: ...}.", "missing")
+        raise Invalid.field("instance_id", _m("Say which instance: {instance_id: ...}."), "missing")
     return found
 
 

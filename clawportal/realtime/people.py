@@ -16,6 +16,7 @@ from clawportal.contracts.permissions import Actor, Permission
 from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, GiveUp, Problem, Retry, Unauthenticated
 from clawportal.http import i18n, inside, security, streams
+from clawportal.messages import _m
 from clawportal.realtime.guard import PLACE
 from clawportal.services.identity import clients, identity, sessions
 
@@ -109,9 +110,9 @@ class People:
     def _actor(self, viewer: Viewer, permission: Permission) -> Actor:
         actor = viewer.identity.actor(self.portal)
         if actor is None:
-            raise Unauthenticated("Your session has ended. Sign in again.")
+            raise Unauthenticated(_m("Your session has ended. Sign in again."))
         if not actor.has(permission):
-            raise Forbidden(f"You lack the right “{permission.description}”. Ask an administrator.")
+            raise Forbidden(_m("You lack the right “%(description)s”. Ask an administrator.", description=permission.description))
         return actor
 
     # ---- coming and going
@@ -187,7 +188,7 @@ def words(error: Exception) -> str:
     if isinstance(error, Retry | GiveUp):
         return str(error)
     log.error("a socket handler failed", exc_info=error)
-    return "This is the portal's fault. Its log has the details."
+    return _m("This is the portal's fault. Its log has the details.")
 
 
 def _sid() -> str:

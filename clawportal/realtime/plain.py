@@ -35,6 +35,7 @@ from clawportal.errors import BadRequest, Forbidden, Problem, Unavailable
 from clawportal.http import security
 from clawportal.http.front import own_origin
 from clawportal.http.security import requires
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.realtime.console import size
 from clawportal.realtime.metrics import sample
@@ -167,7 +168,7 @@ def connect_stream(instance_id: str, port: str) -> Response:
     try:
         line = socket.create_connection(address, timeout=10)
     except OSError as error:
-        raise Unavailable(f"The claw does not answer on its port {port}: {error}") from error
+        raise Unavailable(_m("The claw does not answer on its port %(port)s: %(error)s", port=port, error=error)) from error
     server = _accept(MAX_PIECE)
     if server is None:
         line.close()
@@ -217,7 +218,7 @@ class _Watch:
 def _whole(name: str) -> int:
     text = request.args.get(name, "")
     if not text.isascii() or not text.isdigit() or len(text) > 6:
-        raise BadRequest(f"{name} must be a whole number.")
+        raise BadRequest(_m("%(name)s must be a whole number.", name=name))
     return int(text)
 
 
@@ -231,7 +232,7 @@ def _json(text: str) -> Any:
 def _tail() -> int:
     text = request.args.get("tail", "100")
     if not text.isascii() or not text.isdigit() or int(text[:9]) > logs.MAX_TAIL:
-        raise BadRequest(f"tail must be a whole number from 0 to {logs.MAX_TAIL:,}.")
+        raise BadRequest(_m("tail must be a whole number from 0 to %(MAX_TAIL)s.", MAX_TAIL=f"{logs.MAX_TAIL:,}"))
     return int(text)
 
 
@@ -258,10 +259,10 @@ def _serve(portal: Portal, messages: Callable[[Callable[[Any], None]], None], al
 def _ready() -> None:
     """Refuse what cannot become a stream, while there still can be an answer."""
     if request.headers.get("Upgrade", "").lower() != "websocket":
-        raise BadRequest("This address speaks WebSocket only.")
+        raise BadRequest(_m("This address speaks WebSocket only."))
     origin = request.headers.get("Origin", "")
     if origin and not own_origin(origin, request.environ, security.portal().settings.public_url):
-        raise Forbidden("A page of another site may not open this stream.")
+        raise Forbidden(_m("A page of another site may not open this stream."))
 
 
 def _accept(longest: int) -> Server | None:

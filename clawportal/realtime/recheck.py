@@ -10,12 +10,13 @@ import time
 
 from clawportal.contracts.permissions import Actor
 from clawportal.db import db
+from clawportal.messages import _m
 from clawportal.realtime.people import Identity, People, Viewer
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 20.0
-ENDED = "Your session has ended. Sign in again."
+ENDED = _m("Your session has ended. Sign in again.")
 
 
 class Recheck:

@@ -7,6 +7,6 @@ everything else in the package may change between minor versions.
 from __future__ import annotations
 
 from clawportal import __version__, hookimpl
-from clawportal.messages import Message, _m, _mn
+from clawportal.messages import Message, _m, _mn, _n, as_json, clipped, joined, mapped
 
-__all__ = ["Message", "__version__", "_m", "_mn", "hookimpl"]
+__all__ = ["Message", "__version__", "_m", "_mn", "_n", "as_json", "clipped", "hookimpl", "joined", "mapped"]

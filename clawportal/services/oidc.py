@@ -22,6 +22,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from clawportal.ids import looks_like_id
 from clawportal.keyring import KeyringError
+from clawportal.messages import _m
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Tenant, User, UserSession
 from clawportal.models.identity import TWIN
 from clawportal.models.oidc import SOURCE
@@ -42,7 +43,7 @@ _PLACE = "oidc/flow"
 class NotAllowed(Forbidden):
     """The provider vouches for somebody whom the portal does not let in."""
 
-    title, code = "You cannot sign in here", "not_allowed"
+    title, code = _m("You cannot sign in here"), "not_allowed"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def begin(portal: Portal, slug: str, redirect_uri: str, *, wanted: str = "", use
     """Where to send somebody. Nothing is stored: the flow travels in the browser's session, sealed."""
     provider = by_slug(slug)
     if not provider.enabled:
-        raise NotFound(f"There is no sign-in provider named {slug!r}.")
+        raise NotFound(_m("There is no sign-in provider named %(slug)s.", slug=repr(slug)))
     flow = Flow(
         provider.id, secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(48), clock.now().timestamp(),
         wanted[:300], user_id,
@@ -120,7 +121,7 @@ def begin(portal: Portal, slug: str, redirect_uri: str, *, wanted: str = "", use
 
 
 def _strange() -> NotProved:
-    return NotProved("This sign-in did not begin in this browser, or it took too long. Begin again.")
+    return NotProved(_m("This sign-in did not begin in this browser, or it took too long. Begin again."))
 
 
 def _opened(portal: Portal, sealed: str, state: str) -> Flow:
@@ -166,7 +167,7 @@ def _finish(
     if flow.provider_id != provider.id or not provider.enabled:
         raise _strange()
     if flow.user_id and (current is None or current.id != flow.user_id or current.kind != "user"):
-        raise NotProved("You are signed in as somebody else by now. Sign in again, then link the account.")
+        raise NotProved(_m("You are signed in as somebody else by now. Sign in again, then link the account."))
     _check_answer(provider, given)
     names = (provider.username_claim, provider.email_claim, provider.name_claim, _groups_claim(provider))
     wanted = [name for name in names if name]
@@ -185,12 +186,12 @@ def _groups_claim(provider: OidcProvider) -> str:
 
 def _check_answer(provider: OidcProvider, given: Mapping[str, str]) -> None:
     if given.get("iss", provider.issuer) != provider.issuer:  # RFC 9207: an answer of another provider than was asked
-        raise NotProved("The answer came from another provider than the one that was asked. Begin again.")
+        raise NotProved(_m("The answer came from another provider than the one that was asked. Begin again."))
     error = given.get("error", "")
     if error == "access_denied":
-        raise NotAllowed(f"{provider.title} did not let you in, or you changed your mind.")
+        raise NotAllowed(_m("%(title)s did not let you in, or you changed your mind.", title=provider.title))
     if error:
-        raise NotProved(f"{provider.title} refused the sign-in ({_plain(error, 100)}).")
+        raise NotProved(_m("%(title)s refused the sign-in (%(_plain)s).", title=provider.title, _plain=_plain(error, 100)))
     if not given.get("code"):
         raise _strange()
 
@@ -218,7 +219,7 @@ def _let_in(portal: Portal, flow: Flow, proof: Proof) -> Arrived:
         link = _link_to(portal, provider, person, flow.user_id) if flow.user_id else _known(portal, provider, person)
         user = db.session.get_one(User, link.user_id, with_for_update=True)
         if not user.active:
-            raise NotAllowed("Your account here is closed. Ask an administrator.")
+            raise NotAllowed(_m("Your account here is closed. Ask an administrator."))
         link.email = person.email
         if not flow.user_id:
             link.last_login_at = user.last_login_at = clock.now()
@@ -291,23 +292,32 @@ def _check_enough(provider: OidcProvider, proof: Proof) -> None:
         needed += [provider.username_claim, provider.email_claim if provider.link_by_email else ""]
     lacking = [name for name in dict.fromkeys(needed) if name and claim(proof.claims, name) is None]
     if lacking:
-        raise ProviderDown(f"{proof.unread} The ID token alone does not say {', '.join(lacking)}.")
+        raise ProviderDown(
+            _m("%(unread)s The ID token alone does not say %(join)s.", unread=proof.unread, join=", ".join(lacking))
+        )
 
 
 def _check_domain(provider: OidcProvider, person: _Person) -> None:
     if not provider.email_domains:
         return
     if person.email.rpartition("@")[2].lower() not in provider.email_domains:
-        raise NotAllowed("People with your email address cannot sign in here. Ask an administrator.")
+        raise NotAllowed(_m("People with your email address cannot sign in here. Ask an administrator."))
     if not person.confirmed:
-        raise NotAllowed(f"{provider.title} has not confirmed your email address, so it does not count here.")
+        raise NotAllowed(_m("%(title)s has not confirmed your email address, so it does not count here.", title=provider.title))
 
 
 def _follow(portal: Portal, provider: OidcProvider, user: User, person: _Person) -> None:
     if person.too_many and _groups_claim(provider):
-        raise NotAllowed(f"{provider.title} left your groups out, since there are too many. Ask an administrator.")
+        raise NotAllowed(
+            _m("%(title)s left your groups out, since there are too many. Ask an administrator.", title=provider.title)
+        )
     if person.no_groups_claim and (wanted := _groups_claim(provider)):
-        message = f"{provider.title} sent no {wanted} for {user.name}, so none of its groups gives anything."
+        message = _m(
+            "%(title)s sent no %(wanted)s for %(name)s, so none of its groups gives anything.",
+            title=provider.title,
+            wanted=wanted,
+            name=user.name,
+        )
         data = {"user_id": user.id, "provider": provider.slug}
         event_log.record(
             portal, "user.groups_missing", actor=Actor(user.id, user.name), level="warning", message=message, data=data
@@ -330,8 +340,10 @@ def _known(portal: Portal, provider: OidcProvider, person: _Person) -> OidcIdent
         user = _create(portal, provider, person)
     if user is None:
         raise NotAllowed(
-            "There is no account for you here yet. Ask an administrator for one, or sign in with your password and link this "
-            "account on the page of your account."
+            _m(
+                "There is no account for you here yet. Ask an administrator for one, or sign in with your password and link this "
+                "account on the page of your account."
+            )
         )
     return _link(portal, provider, person, user)
 
@@ -365,7 +377,7 @@ def _end_other_ways_in(portal: Portal, user: User) -> None:
         identity.revoke_token(portal, actor, user.id, token.id)
     user.password_hash, user.must_change_password = identity.NO_PASSWORD, False
     user.session_epoch += 1
-    message = f"The password of {user.name} was changed."
+    message = _m("The password of %(name)s was changed.", name=user.name)
     event_log.record(portal, "user.password_changed", actor=actor, level="warning", message=message)
     db.session.flush()
 
@@ -385,14 +397,14 @@ def _create(portal: Portal, provider: OidcProvider, person: _Person) -> User:
     db.session.add(user)
     db.session.flush()
     actor = Actor(user.id, user.name)
-    message = f"User {user.name} was created by signing in through {provider.title}."
+    message = _m("User %(name)s was created by signing in through %(title)s.", name=user.name, title=provider.title)
     event_log.record(portal, "user.created", actor=actor, message=message, data={"user_id": user.id})
     tenant = db.session.get(Tenant, provider.tenant_id) if provider.tenant_id else None
     if tenant is not None and tenant.deleting_at is None and members.permissions_of(portal, tenant.id, provider.role):
         given = {"source": provider.source, "source_title": provider.title}
         db.session.add(Membership(user_id=user.id, tenant_id=tenant.id, role=provider.role, **given))
         data = {"user_id": user.id, "role": provider.role}
-        joined = f"{user.name} joined with the role {provider.role}."
+        joined = _m("%(name)s joined with the role %(role)s.", name=user.name, role=provider.role)
         event_log.record(portal, "member.added", actor=actor, tenant_id=tenant.id, message=joined, data=data)
     return user
 
@@ -417,9 +429,9 @@ def _link_to(portal: Portal, provider: OidcProvider, person: _Person, user_id: s
     """Somebody who is signed in says: this account at the provider is mine too."""
     found = _of_subject(provider, person)
     if found is not None and found.user_id != user_id:
-        raise NotAllowed(f"This account of {provider.title} belongs to somebody else here.")
+        raise NotAllowed(_m("This account of %(title)s belongs to somebody else here.", title=provider.title))
     if found is None and _of_user(provider.id, user_id) is not None:
-        raise NotAllowed(f"Another account of {provider.title} is linked to yours already. Unlink that first.")
+        raise NotAllowed(_m("Another account of %(title)s is linked to yours already. Unlink that first.", title=provider.title))
     return found or _link(portal, provider, person, db.session.get_one(User, user_id))
 
 
@@ -427,7 +439,7 @@ def _link(portal: Portal, provider: OidcProvider, person: _Person, user: User) -
     row = OidcIdentity(provider_id=provider.id, subject=person.subject, user_id=user.id, email=person.email)
     db.session.add(row)
     db.session.flush()
-    message = f"{user.name} can sign in through {provider.title} now."
+    message = _m("%(name)s can sign in through %(title)s now.", name=user.name, title=provider.title)
     data = {"identity_id": row.id, "provider": provider.slug}
     event_log.record(portal, "identity.linked", actor=Actor(user.id, user.name), message=message, level="warning", data=data)
     return row
@@ -471,11 +483,13 @@ def unlink(portal: Portal, actor: Actor, identity_id: str) -> None:
         user = db.session.get_one(User, actor.id, with_for_update=True)
         row = db.session.get(OidcIdentity, identity_id)
         if row is None or row.user_id != user.id:
-            raise NotFound("There is no such linked account.")
+            raise NotFound(_m("There is no such linked account."))
         if user.password_hash == identity.NO_PASSWORD and len(mine(user.id)) == 1:
-            raise Conflict("You have no password here, so this is your only way in. Ask an administrator for a password first.")
+            raise Conflict(
+                _m("You have no password here, so this is your only way in. Ask an administrator for a password first.")
+            )
         provider = db.session.get_one(OidcProvider, row.provider_id)
-        message = f"{user.name} cannot sign in through {provider.title} any more."
+        message = _m("%(name)s cannot sign in through %(title)s any more.", name=user.name, title=provider.title)
         data = {"identity_id": row.id, "provider": provider.slug}
         event_log.record(portal, "identity.unlinked", actor=actor, message=message, level="warning", data=data)
         oidc_groups.follow(portal, provider, user, ())
@@ -504,9 +518,15 @@ def provider_of_session(session_id: str) -> OidcProvider | None:
 
 def _tell_refusal(portal: Portal, slug: str, problem: Problem, current: Actor | None) -> None:
     """Coming back is a GET, which the audit of refused requests does not look at."""
-    title = db.session.scalar(select(OidcProvider.title).where(OidcProvider.slug == slug)) or "an unknown provider"
+    title = db.session.scalar(select(OidcProvider.title).where(OidcProvider.slug == slug)) or _m("an unknown provider")
     entry = Pending(
-        "sign_in", current or NOBODY, "user", summary=f"Signing in through {title} was refused.", result=REFUSED,
-        status=problem.status, reason=problem.detail, origin=origin.current(),
-    )  # fmt: skip
+        "sign_in",
+        current or NOBODY,
+        "user",
+        summary=_m("Signing in through %(title)s was refused.", title=title),
+        result=REFUSED,
+        status=problem.status,
+        reason=problem.detail,
+        origin=origin.current(),
+    )
     refusals.write(portal.part(refusals.Refusals).add(entry))

@@ -21,6 +21,7 @@ from clawportal import __version__, clock
 from clawportal.bounded import Budget, parse_json
 from clawportal.contracts.doctor import DoctorResult
 from clawportal.errors import Invalid, Unauthenticated, Unavailable
+from clawportal.messages import _m
 
 if TYPE_CHECKING:
     import httpx
@@ -42,13 +43,13 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ProviderDown(Unavailable):
-    title, code = "The sign-in provider does not answer", "provider_down"
+    title, code = _m("The sign-in provider does not answer"), "provider_down"
 
 
 class NotProved(Unauthenticated):
     """What came from the provider does not prove who signed in."""
 
-    title, code = "The sign-in could not be proved", "not_proved"
+    title, code = _m("The sign-in could not be proved"), "not_proved"
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ def check_address(address: str, path: str) -> str:
     except ValueError:
         parts, port_is_right = urlsplit(""), False
     if not parts.hostname or not port_is_right or parts.username is not None or any(letter.isspace() for letter in address):
-        raise Invalid.field(path, "This is no address such as https://sso.example.com/realms/main.")
+        raise Invalid.field(path, _m("This is no address such as https://sso.example.com/realms/main."))
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise Invalid.field(path, "The address must begin with https://, since passwords and secrets travel there.")
+        raise Invalid.field(path, _m("The address must begin with https://, since passwords and secrets travel there."))
     return address
 
 
@@ -189,7 +190,7 @@ class ProviderCalls:
         claims = self._checked(setup, found, token, nonce)
         subject = claims.get("sub")
         if not isinstance(subject, str) or not 1 <= len(subject) <= 255 or not subject.isprintable():
-            raise NotProved("The provider did not say whose account it is.")
+            raise NotProved(_m("The provider did not say whose account it is."))
         access, unread = token.get("access_token"), ""
         asked = found.userinfo_endpoint and isinstance(access, str) and any(claim(claims, name) is None for name in wanted)
         if asked:
@@ -216,7 +217,9 @@ class ProviderCalls:
         except OAuth2Error as error:
             raise _refusal(str(error.error or "")) from error
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, UnicodeError) as error:
-            raise ProviderDown(f"The provider at {setup.issuer} did not answer: {_words(error)}.") from error
+            raise ProviderDown(
+                _m("The provider at %(issuer)s did not answer: %(_words)s.", issuer=setup.issuer, _words=_words(error))
+            ) from error
 
     def _client(self, setup: Setup, found: Discovery, redirect_uri: str) -> Any:
         return _oauth_client()(
@@ -236,7 +239,7 @@ class ProviderCalls:
 
         text = token.get("id_token")
         if not isinstance(text, str):
-            raise NotProved("The provider sent no ID token. Its client must use OpenID Connect, with the scope `openid`.")
+            raise NotProved(_m("The provider sent no ID token. Its client must use OpenID Connect, with the scope `openid`."))
         try:
             decoded = self._decoded(found, text)
             claims = CodeIDToken(
@@ -247,7 +250,7 @@ class ProviderCalls:
             )
             claims.validate(now=int(clock.now().timestamp()), leeway=LEEWAY)
         except (JoseError, ValueError, TypeError, KeyError) as error:
-            raise NotProved(f"The ID token of the provider is not good: {_words(error)}.") from error
+            raise NotProved(_m("The ID token of the provider is not good: %(_words)s.", _words=_words(error))) from error
         return dict(claims)
 
     def _decoded(self, found: Discovery, text: str, algorithms: Sequence[str] = ()) -> Any:
@@ -268,7 +271,7 @@ class ProviderCalls:
         accepted = "application/json, application/jwt;q=0.9"
         more = self._account(setup, found, self._ask(url, {"Authorization": f"Bearer {access}", "Accept": accepted}))
         if more.get("sub") != subject:
-            raise NotProved("The provider told about another account than the one that signed in.")
+            raise NotProved(_m("The provider told about another account than the one that signed in."))
         return more
 
     def _account(self, setup: Setup, found: Discovery, body: bytes) -> dict[str, Any]:
@@ -276,20 +279,22 @@ class ProviderCalls:
 
         text = body.strip()
         if not text:
-            raise ProviderDown("The provider's account page answers with nothing.")
+            raise ProviderDown(_m("The provider's account page answers with nothing."))
         if text.count(b".") == 4 and _JWT.fullmatch(text):
-            raise ProviderDown("The provider's account page answers in encrypted form, which the portal does not read.")
+            raise ProviderDown(_m("The provider's account page answers in encrypted form, which the portal does not read."))
         if not _JWT.fullmatch(text):
             return _object(found.userinfo_endpoint, text)
         try:
             claims = dict(self._decoded(found, text.decode(), ALGORITHMS).claims)
         except (JoseError, ValueError, TypeError, KeyError) as error:
-            raise NotProved(f"What the provider signed about the account is not good: {_words(error)}.") from error
+            raise NotProved(
+                _m("What the provider signed about the account is not good: %(_words)s.", _words=_words(error))
+            ) from error
         audience = claims.get("aud", setup.client_id)
         if claims.get("iss", found.issuer) != found.issuer or setup.client_id not in (
             audience if isinstance(audience, list) else [audience]
         ):
-            raise NotProved("What the provider signed about the account is meant for somebody else.")
+            raise NotProved(_m("What the provider signed about the account is meant for somebody else."))
         return claims
 
     def end_session_url(self, setup: Setup, back: str) -> str:
@@ -312,9 +317,9 @@ class ProviderCalls:
         try:
             found = self.discovery(check_address(setup.issuer, "issuer"))
         except (Unavailable, Invalid) as problem:
-            remedy = "Enter the issuer as the provider names it, and see that the portal reaches it."
-            return [DoctorResult("Provider", False, problem.detail, remedy)]
-        results = [DoctorResult("Provider", True, f"{found.issuer} answers."), self._examined_keys(found)]
+            remedy = _m("Enter the issuer as the provider names it, and see that the portal reaches it.")
+            return [DoctorResult(_m("Provider"), False, problem.detail, remedy)]
+        results = [DoctorResult(_m("Provider"), True, _m("%(issuer)s answers.", issuer=found.issuer)), self._examined_keys(found)]
         results += [_flow(found), _pkce(found), _scopes(setup, found), *_claims(claims, found)]
         results += [_account_page(found), *_last(self._seen.get(found.issuer), claims)]
         return [*results, self._credentials(setup, found, redirect_uri), _sign_out(found)]
@@ -323,24 +328,26 @@ class ProviderCalls:
         try:
             keys = self._keys(found)
         except Unavailable as problem:
-            return DoctorResult("Keys", False, problem.detail, "See that the portal reaches the provider's jwks_uri.")
+            return DoctorResult(_m("Keys"), False, problem.detail, _m("See that the portal reaches the provider's jwks_uri."))
         if not _algorithms(found):
-            message = "Its ID tokens are signed in no way that the portal accepts."
-            return DoctorResult("Keys", False, message, "Let the provider sign ID tokens with RS256 or ES256.")
-        return DoctorResult("Keys", True, f"Keys to check signatures with: {len(keys.keys)}.")
+            message = _m("Its ID tokens are signed in no way that the portal accepts.")
+            return DoctorResult(_m("Keys"), False, message, _m("Let the provider sign ID tokens with RS256 or ES256."))
+        return DoctorResult(_m("Keys"), True, _m("Keys to check signatures with: %(len)s.", len=len(keys.keys)))
 
     def _credentials(self, setup: Setup, found: Discovery, redirect_uri: str) -> DoctorResult:
         """A code that cannot be good: whoever refuses only the code has accepted client id and secret."""
         try:
             self._exchange(setup, found, redirect_uri, f"made-up-{secrets.token_hex(8)}", secrets.token_urlsafe(48))
         except Unavailable as problem:
-            return DoctorResult("Client", False, problem.detail, "See that the portal reaches the provider's token_endpoint.")
+            return DoctorResult(
+                _m("Client"), False, problem.detail, _m("See that the portal reaches the provider's token_endpoint.")
+            )
         except ClientRefused:
-            message = "The provider refuses the client id or the secret."
-            return DoctorResult("Client", False, message, "Copy both from the provider's settings once more.")
+            message = _m("The provider refuses the client id or the secret.")
+            return DoctorResult(_m("Client"), False, message, _m("Copy both from the provider's settings once more."))
         except NotProved:
             pass
-        return DoctorResult("Client", True, "The provider accepts client id and secret.")
+        return DoctorResult(_m("Client"), True, _m("The provider accepts client id and secret."))
 
     # ---- the network
 
@@ -356,9 +363,11 @@ class ProviderCalls:
             answer.raise_for_status()
             return bytes(answer.content)
         except httpx.HTTPStatusError as error:
-            raise ProviderDown(f"{url} answers with the status {error.response.status_code}.") from error
+            raise ProviderDown(
+                _m("%(url)s answers with the status %(status_code)s.", url=url, status_code=error.response.status_code)
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise ProviderDown(f"{url} does not answer: {_words(error)}.") from error
+            raise ProviderDown(_m("%(url)s does not answer: %(_words)s.", url=url, _words=_words(error))) from error
 
     def _http(self, url: str) -> httpx.Client:
         """Proxies and certificates of the environment are honoured, but nobody needs a proxy to reach this machine."""
@@ -383,19 +392,19 @@ class ClientRefused(NotProved):
 
 def _refusal(error: str) -> NotProved:
     if error in ("invalid_client", "unauthorized_client"):
-        return ClientRefused("The provider refuses the portal's client id or secret. An administrator has to correct it.")
+        return ClientRefused(_m("The provider refuses the portal's client id or secret. An administrator has to correct it."))
     if error == "invalid_grant":
-        return NotProved("This sign-in is too old or was used already. Begin again.")
-    return NotProved(f"The provider refused to finish the sign-in ({error[:100]}).")
+        return NotProved(_m("This sign-in is too old or was used already. Begin again."))
+    return NotProved(_m("The provider refused to finish the sign-in (%(error)s).", error=error[:100]))
 
 
 def _object(url: str, body: bytes) -> dict[str, Any]:
     try:
         found = parse_json(body)
     except ValueError as error:
-        raise ProviderDown(f"{url} does not answer with JSON.") from error
+        raise ProviderDown(_m("%(url)s does not answer with JSON.", url=url)) from error
     if not isinstance(found, dict):
-        raise ProviderDown(f"{url} does not answer with a JSON object.")
+        raise ProviderDown(_m("%(url)s does not answer with a JSON object.", url=url))
     return found
 
 
@@ -435,17 +444,25 @@ def _oauth_client() -> Any:
 def _understood(issuer: str, document: dict[str, Any]) -> Discovery:
     said = document.get("issuer")
     if said != issuer:
-        raise ProviderDown(f"The provider calls itself {str(said)[:200]}, not {issuer}. Enter exactly that as issuer.")
+        raise ProviderDown(
+            _m(
+                "The provider calls itself %(str)s, not %(issuer)s. Enter exactly that as issuer.",
+                str=str(said)[:200],
+                issuer=issuer,
+            )
+        )
     needed = {name: document.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
     offered = {name: document.get(name) or "" for name in ("userinfo_endpoint", "end_session_endpoint")}
     missing = [name for name, value in needed.items() if not value]
     if missing:
-        raise ProviderDown(f"The provider does not name its {', '.join(missing)}.")
+        raise ProviderDown(_m("The provider does not name its %(join)s.", join=", ".join(missing)))
     for name, value in {**needed, **offered}.items():
         try:
             check_address(str(value), name) if value else None
         except Invalid as error:
-            raise ProviderDown(f"The provider's {name} cannot be used: {error.detail}") from error
+            raise ProviderDown(
+                _m("The provider's %(name)s cannot be used: %(detail)s", name=name, detail=error.detail)
+            ) from error
     return Discovery(issuer, **{name: str(value) for name, value in {**needed, **offered}.items()}, document=document)
 
 
@@ -463,7 +480,7 @@ def _key_set(document: dict[str, Any]) -> KeySet:
             except (JoseError, ValueError, TypeError, KeyError):
                 continue
     if not keys:
-        raise ProviderDown("The provider shows no keys that signatures can be checked with.")
+        raise ProviderDown(_m("The provider shows no keys that signatures can be checked with."))
     return KeySet(keys)
 
 
@@ -521,26 +538,26 @@ def _paths(claims: Mapping[str, Any], depth: int = 4) -> Iterator[str]:
 
 def _flow(found: Discovery) -> DoctorResult:
     if "code" in found.listed("response_types_supported", ("code",)):
-        return DoctorResult("Sign-in with a code", True, "The provider offers it.")
-    remedy = "Allow the authorization code flow at the provider."
-    return DoctorResult("Sign-in with a code", False, "The provider does not offer it.", remedy)
+        return DoctorResult(_m("Sign-in with a code"), True, _m("The provider offers it."))
+    remedy = _m("Allow the authorization code flow at the provider.")
+    return DoctorResult(_m("Sign-in with a code"), False, _m("The provider does not offer it."), remedy)
 
 
 def _pkce(found: Discovery) -> DoctorResult:
     said = found.listed("code_challenge_methods_supported")
     if said and "S256" not in said:
-        return DoctorResult("PKCE", False, "The provider refuses S256.", "Allow PKCE with S256 for this client.")
-    message = "The provider checks it." if said else "The provider does not say; it is sent all the same."
-    return DoctorResult("PKCE", True, message)
+        return DoctorResult(_m("PKCE"), False, _m("The provider refuses S256."), _m("Allow PKCE with S256 for this client."))
+    message = _m("The provider checks it.") if said else _m("The provider does not say; it is sent all the same.")
+    return DoctorResult(_m("PKCE"), True, message)
 
 
 def _scopes(setup: Setup, found: Discovery) -> DoctorResult:
     said = found.listed("scopes_supported")
     lacking = [scope for scope in setup.scopes.split() if said and scope not in said]
     if not lacking:
-        return DoctorResult("Scopes", True, "The provider knows all of them.")
-    message = f"The provider does not list {', '.join(lacking)}."
-    return DoctorResult("Scopes", False, message, "Take these scopes out, or make them at the provider.")
+        return DoctorResult(_m("Scopes"), True, _m("The provider knows all of them."))
+    message = _m("The provider does not list %(join)s.", join=", ".join(lacking))
+    return DoctorResult(_m("Scopes"), False, message, _m("Take these scopes out, or make them at the provider."))
 
 
 def _claims(wanted: Sequence[str], found: Discovery) -> list[DoctorResult]:
@@ -549,8 +566,10 @@ def _claims(wanted: Sequence[str], found: Discovery) -> list[DoctorResult]:
     lacking = [name for name in wanted if said and name and not any(_begins(name, one) for one in said)]
     if not lacking:
         return []
-    message = f"The provider does not list {', '.join(lacking)}. It may send them all the same; sign in once to see."
-    return [DoctorResult("Claims", True, message)]
+    message = _m(
+        "The provider does not list %(join)s. It may send them all the same; sign in once to see.", join=", ".join(lacking)
+    )
+    return [DoctorResult(_m("Claims"), True, message)]
 
 
 def _begins(name: str, listed: str) -> bool:
@@ -559,8 +578,12 @@ def _begins(name: str, listed: str) -> bool:
 
 def _account_page(found: Discovery) -> DoctorResult:
     if not found.userinfo_endpoint:
-        return DoctorResult("Account page", True, "The provider has none (userinfo_endpoint); the ID token says everything.")
-    return DoctorResult("Account page", True, "It is asked for what the ID token lacks; where that fails, the ID token counts.")
+        return DoctorResult(
+            _m("Account page"), True, _m("The provider has none (userinfo_endpoint); the ID token says everything.")
+        )
+    return DoctorResult(
+        _m("Account page"), True, _m("It is asked for what the ID token lacks; where that fails, the ID token counts.")
+    )
 
 
 def _last(seen: Seen | None, wanted: Sequence[str]) -> list[DoctorResult]:
@@ -569,18 +592,18 @@ def _last(seen: Seen | None, wanted: Sequence[str]) -> list[DoctorResult]:
         return []
     results = []
     if seen.account_page:
-        remedy = "Let the provider put the claims into the ID token, or allow its userinfo_endpoint for this client."
-        message = f"At the last sign-in: {seen.account_page}"
-        results.append(DoctorResult("Account page at the last sign-in", seen.usable, message, remedy))
+        remedy = _m("Let the provider put the claims into the ID token, or allow its userinfo_endpoint for this client.")
+        message = _m("At the last sign-in: %(account_page)s", account_page=seen.account_page)
+        results.append(DoctorResult(_m("Account page at the last sign-in"), seen.usable, message, remedy))
     lacking = [name for name in wanted if name and not any(name in (path, _pointer(path)) for path in seen.claims)]
     lacking = [name for name in lacking if not any(_begins(path, name) for path in seen.claims)]
     there = ", ".join(seen.claims[:30])
     if lacking:
-        message = f"The last sign-in had no {', '.join(lacking)}. It had: {there}."
-        remedy = "Correct the names of the claims, or let the provider send them."
-        results.append(DoctorResult("Claims of the last sign-in", False, message, remedy))
+        message = _m("The last sign-in had no %(join)s. It had: %(there)s.", join=", ".join(lacking), there=there)
+        remedy = _m("Correct the names of the claims, or let the provider send them.")
+        results.append(DoctorResult(_m("Claims of the last sign-in"), False, message, remedy))
     else:
-        results.append(DoctorResult("Claims of the last sign-in", True, f"The last sign-in had: {there}."))
+        results.append(DoctorResult(_m("Claims of the last sign-in"), True, _m("The last sign-in had: %(there)s.", there=there)))
     return results
 
 
@@ -590,5 +613,5 @@ def _pointer(path: str) -> str:
 
 def _sign_out(found: Discovery) -> DoctorResult:
     if found.end_session_endpoint:
-        return DoctorResult("Sign-out", True, "Who signs out here is offered to sign out of the provider too.")
-    return DoctorResult("Sign-out", True, "The provider has no page for it; who signs out here stays signed in there.")
+        return DoctorResult(_m("Sign-out"), True, _m("Who signs out here is offered to sign out of the provider too."))
+    return DoctorResult(_m("Sign-out"), True, _m("The provider has no page for it; who signs out here stays signed in there."))

@@ -11,6 +11,7 @@ from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor
 from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict
+from clawportal.messages import _m
 from clawportal.models import Invitation, Membership, OidcGroupRole, OidcProvider, Project, RoleGrant, Tenant, User
 from clawportal.services.events import event_log
 from clawportal.services.identity import accounts
@@ -115,7 +116,13 @@ def _memberships(one: _Follow, wanted: Mapping[str, _Given]) -> None:
 
 def _join(one: _Follow, tenant_id: str, given: _Given) -> None:
     db.session.add(_membership(one, tenant_id, given))
-    message = f"{one.user.name} joined with the role {given.role}, through the group {given.group} of {one.provider.title}."
+    message = _m(
+        "%(name)s joined with the role %(role)s, through the group %(group)s of %(title)s.",
+        name=one.user.name,
+        role=given.role,
+        group=given.group,
+        title=one.provider.title,
+    )
     _tell(one, "member.added", tenant_id, message, role=given.role)
 
 
@@ -129,7 +136,14 @@ def _membership(one: _Follow, tenant_id: str | None, given: _Given) -> Membershi
 def _move(one: _Follow, row: Membership, given: _Given) -> None:
     before, row.role, row.source_group = row.role, given.role, given.group
     title = one.provider.title
-    message = f"{one.user.name} has the role {given.role} now, it was {before}, through the group {given.group} of {title}."
+    message = _m(
+        "%(name)s has the role %(role)s now, it was %(before)s, through the group %(group)s of %(title)s.",
+        name=one.user.name,
+        role=given.role,
+        before=before,
+        group=given.group,
+        title=title,
+    )
     _tell(one, "member.changed", row.tenant_id, message, before=before, after=given.role)
 
 
@@ -143,7 +157,12 @@ def _leave(one: _Follow, row: Membership) -> None:
     db.session.execute(delete(Invitation).where(*mine))
     db.session.delete(row)
     group = row.source_group
-    message = f"{one.user.name} is no member any more: {one.provider.title} does not name the group {group}."
+    message = _m(
+        "%(name)s is no member any more: %(title)s does not name the group %(group)s.",
+        name=one.user.name,
+        title=one.provider.title,
+        group=group,
+    )
     _tell(one, "member.removed", row.tenant_id, message, before=row.role)
 
 
@@ -172,8 +191,10 @@ def _follow_portal_role(one: _Follow, row: Membership, given: _Given | None) -> 
         try:
             accounts.keep_an_admin({one.user.id})
         except Conflict:
-            message = (
-                f"{one.user.name} stays the last administrator of the portal, although {one.provider.title} does not say so."
+            message = _m(
+                "%(name)s stays the last administrator of the portal, although %(title)s does not say so.",
+                name=one.user.name,
+                title=one.provider.title,
             )
             event_log.record(one.portal, "user.role_kept", actor=one.actor, level="warning", message=message)
             return
@@ -188,9 +209,14 @@ def _follow_portal_role(one: _Follow, row: Membership, given: _Given | None) -> 
 def _tell_portal_role(one: _Follow, before: str, after: str) -> None:
     name, title = one.user.name, one.provider.title
     if after:
-        message = f"{name} has the role {after} in the whole portal now, as {title} names the groups."
+        message = _m(
+            "%(name)s has the role %(after)s in the whole portal now, as %(title)s names the groups.",
+            name=name,
+            after=after,
+            title=title,
+        )
     else:
-        message = f"{name} has no role in the whole portal any more, as {title} names the groups."
+        message = _m("%(name)s has no role in the whole portal any more, as %(title)s names the groups.", name=name, title=title)
     data = {"user_id": one.user.id, "before": before, "after": after}
     event_log.record(one.portal, "user.role_changed", actor=one.actor, level="warning", message=message, data=data)
 
@@ -210,11 +236,26 @@ def _projects(one: _Follow, wanted: Mapping[str, tuple[str | None, _Given]]) -> 
             continue
         row.role, row.source, row.source_group = given.role, one.provider.source, given.group
         db.session.add(row)
-        _tell_project(one, "grant.given", row, f"{one.user.name} has the role {given.role} on {_name(project_id)} now.")
+        _tell_project(
+            one,
+            "grant.given",
+            row,
+            _m("%(name)s has the role %(role)s on %(place)s now.", name=one.user.name, role=given.role, place=_name(project_id)),
+        )
     for row in present.values():
         if row.source == one.provider.source and row.project_id not in wanted:
             db.session.delete(row)
-            _tell_project(one, "grant.taken", row, f"{one.user.name} lost the role {row.role} on {_name(row.project_id)}.")
+            _tell_project(
+                one,
+                "grant.taken",
+                row,
+                _m(
+                    "%(name)s lost the role %(role)s on %(place)s.",
+                    name=one.user.name,
+                    role=row.role,
+                    place=_name(row.project_id),
+                ),
+            )
 
 
 def _name(project_id: str | None) -> str:

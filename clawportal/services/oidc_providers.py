@@ -17,6 +17,7 @@ from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Sc
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid, NotFound
+from clawportal.messages import _m, joined
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Project, RoleGrant, Tenant, UserSession
 from clawportal.models.oidc import SOURCE
 from clawportal.services.events import event_log
@@ -126,7 +127,7 @@ def get(actor: Actor, provider_id: str) -> Known:
 def by_slug(slug: str) -> OidcProvider:
     row = db.session.scalar(select(OidcProvider).where(OidcProvider.slug == slug))
     if row is None:
-        raise NotFound(f"There is no sign-in provider named {slug!r}.")
+        raise NotFound(_m("There is no sign-in provider named %(slug)s.", slug=repr(slug)))
     return row
 
 
@@ -143,7 +144,7 @@ def sign_in_ways(portal: Portal) -> list[SignInWay]:
 def _row(provider_id: str, *, lock: bool = False) -> OidcProvider:
     row = db.session.get(OidcProvider, provider_id, with_for_update=True if lock else None, populate_existing=lock)
     if row is None:
-        raise NotFound("There is no such sign-in provider.")
+        raise NotFound(_m("There is no such sign-in provider."))
     return row
 
 
@@ -169,13 +170,15 @@ def create(portal: Portal, actor: Actor, wanted: Wanted) -> Known:
     with transaction():
         wanted = _checked(portal, actor, wanted)
         if db.session.scalar(select(OidcProvider.id).where(OidcProvider.slug == wanted.slug)):
-            raise Invalid.field("slug", f"There is already a sign-in provider named {wanted.slug!r}.", "taken")
+            raise Invalid.field(
+                "slug", _m("There is already a sign-in provider named %(slug)s.", slug=repr(wanted.slug)), "taken"
+            )
         row = OidcProvider(slug=wanted.slug)
         _take(row, wanted)
         db.session.add(row)
         db.session.flush()
         _seal(portal, row, wanted.secret)
-        message = f"The sign-in provider {row.title} was set up."
+        message = _m("The sign-in provider %(title)s was set up.", title=row.title)
         event_log.record(portal, "provider.created", actor=actor, message=message, level="warning", data={"provider_id": row.id})
         return get(actor, row.id)
 
@@ -187,7 +190,9 @@ def change(portal: Portal, actor: Actor, provider_id: str, wanted: Wanted) -> Kn
         row = _row(provider_id, lock=True)
         wanted = _checked(portal, actor, replace(wanted, slug=row.slug))
         if wanted.issuer != row.issuer and _has_people(row.id):
-            raise Invalid.field("issuer", "People are linked to this issuer. Set up a second provider for another one.", "used")
+            raise Invalid.field(
+                "issuer", _m("People are linked to this issuer. Set up a second provider for another one."), "used"
+            )
         _check_secret_stays(row, wanted)
         if row.enabled and not wanted.enabled:
             _end_sessions(row.id)
@@ -195,7 +200,7 @@ def change(portal: Portal, actor: Actor, provider_id: str, wanted: Wanted) -> Kn
         _seal(portal, row, wanted.secret)
         _name_source(row)
         row.updated_at = clock.now()
-        message = f"The sign-in provider {row.title} was changed."
+        message = _m("The sign-in provider %(title)s was changed.", title=row.title)
         event_log.record(portal, "provider.changed", actor=actor, message=message, level="warning", data={"provider_id": row.id})
         db.session.flush()
         known = get(actor, row.id)
@@ -238,7 +243,7 @@ def remove(portal: Portal, actor: Actor, provider_id: str) -> None:
         _keep_an_admin(row.id)
         _delete_all(select(Membership).where(Membership.source == row.source))
         _delete_all(select(RoleGrant).where(RoleGrant.source == row.source))
-        message = f"The sign-in provider {row.title} was removed."
+        message = _m("The sign-in provider %(title)s was removed.", title=row.title)
         event_log.record(portal, "provider.removed", actor=actor, message=message, level="warning", data={"provider_id": row.id})
         db.session.delete(row)
 
@@ -267,39 +272,39 @@ def _checked(portal: Portal, actor: Actor, wanted: Wanted) -> Wanted:
     })  # fmt: skip
     errors = [*_errors(tidy), *_errors_of_place(portal, actor, tidy)]
     if errors:
-        raise Invalid("; ".join(error.message for error in errors[:3]), errors=errors)
+        raise Invalid(joined((error.message for error in errors[:3]), "; "), errors=errors)
     return tidy
 
 
 def _errors(wanted: Wanted) -> Iterator[FieldError]:
     if not _SLUG.match(wanted.slug):
-        yield FieldError("slug", "A short name has 2 to 40 small letters, digits or dashes, and begins with a letter.")
+        yield FieldError("slug", _m("A short name has 2 to 40 small letters, digits or dashes, and begins with a letter."))
     if not 1 <= len(wanted.title) <= 100:
-        yield FieldError("title", "Give it a title of 1 to 100 characters; it stands on the button.", "missing")
+        yield FieldError("title", _m("Give it a title of 1 to 100 characters; it stands on the button."), "missing")
     try:
         check_address(wanted.issuer, "issuer")
     except Invalid as problem:
         yield from problem.errors
     if len(wanted.issuer) > 500 or "?" in wanted.issuer or "#" in wanted.issuer:
-        yield FieldError("issuer", "An issuer has 500 characters at most, and no ? or # in it.")
+        yield FieldError("issuer", _m("An issuer has 500 characters at most, and no ? or # in it."))
     if not 1 <= len(wanted.client_id) <= 200 or not wanted.client_id.isprintable():
-        yield FieldError("client_id", "Enter the client id that the provider gave to the portal.", "missing")
+        yield FieldError("client_id", _m("Enter the client id that the provider gave to the portal."), "missing")
     if wanted.secret and len(wanted.secret) > 1000:
-        yield FieldError("secret", "A client secret has 1,000 plain characters at most.")
+        yield FieldError("secret", _m("A client secret has 1,000 plain characters at most."))
     elif flaw := pasted.flaw_in_header(wanted.secret or ""):
         yield FieldError("secret", flaw)
     scopes = wanted.scopes.split()
     if "openid" not in scopes or len(wanted.scopes) > 500 or not all(map(_SCOPE.match, scopes)):
-        yield FieldError("scopes", "Scopes are words with spaces between, and openid is one of them.")
+        yield FieldError("scopes", _m("Scopes are words with spaces between, and openid is one of them."))
     for name in ("username_claim", "email_claim", "name_claim", "groups_claim"):
         text = getattr(wanted, name)
         if len(text) > 100 or not text.isprintable() or " " in text:
-            yield FieldError(name, "A claim's name has 100 characters at most, without spaces.")
+            yield FieldError(name, _m("A claim's name has 100 characters at most, without spaces."))
     if len(wanted.email_domains) > 100:
-        yield FieldError("email_domains", "Name 100 domains at most.")
+        yield FieldError("email_domains", _m("Name 100 domains at most."))
     for name in wanted.email_domains:
         if not _DOMAIN.match(name):
-            yield FieldError("email_domains", f"{name[:100]!r} is no domain such as example.com.")
+            yield FieldError("email_domains", _m("%(name)s is no domain such as example.com.", name=repr(name[:100])))
             return
 
 
@@ -310,7 +315,7 @@ def _errors_of_place(portal: Portal, actor: Actor, wanted: Wanted) -> Iterator[F
     try:
         members.tenant_for(actor, wanted.tenant_id, TENANT_READ)
     except NotFound:
-        yield FieldError("tenant", "There is no such organisation.", "unknown")
+        yield FieldError("tenant", _m("There is no such organisation."), "unknown")
         return
     try:
         members.check_givable(portal, actor, wanted.tenant_id, wanted.role, Scope(wanted.tenant_id))
@@ -350,7 +355,7 @@ def tenant_named(actor: Actor, text: str) -> str:
     require(actor)
     found = db.session.scalar(select(Tenant.id).where(or_(Tenant.id == text.strip(), Tenant.name == text.strip())))
     if found is None:
-        raise Invalid.field("tenant", f"There is no organisation named {text.strip()!r}.", "unknown")
+        raise Invalid.field("tenant", _m("There is no organisation named %(strip)s.", strip=repr(text.strip())), "unknown")
     return found
 
 
@@ -396,7 +401,7 @@ def map_group(
     require(actor)
     group = group.strip()
     if not 1 <= len(group) <= 255 or not group.isprintable():
-        raise Invalid.field("group", "Enter the group as the provider sends it, with 1 to 255 characters.", "missing")
+        raise Invalid.field("group", _m("Enter the group as the provider sends it, with 1 to 255 characters."), "missing")
     with transaction():
         provider = _row(provider_id, lock=True)
         project_id = project_id or None
@@ -404,10 +409,12 @@ def map_group(
         mapped = OidcGroupRole(provider_id=provider.id, group=group, tenant_id=tenant_id, project_id=project_id, role=role)
         same = (OidcGroupRole.group == group, OidcGroupRole.tenant_id == tenant_id, OidcGroupRole.project_id == project_id)
         if db.session.scalar(select(OidcGroupRole.id).where(OidcGroupRole.provider_id == provider.id, *same)):
-            raise Invalid.field("group", "This group gives a role there already. Take that away first.", "taken")
+            raise Invalid.field("group", _m("This group gives a role there already. Take that away first."), "taken")
         db.session.add(mapped)
         db.session.flush()
-        message = f"The group {group} of {provider.title} gives the role {role} now."
+        message = _m(
+            "The group %(group)s of %(title)s gives the role %(role)s now.", group=group, title=provider.title, role=role
+        )
         _tell(portal, actor, "group_role.created", message, mapped)
         return next(found for found in groups(actor, provider.id) if found.id == mapped.id)
 
@@ -417,16 +424,16 @@ def _place_of(portal: Portal, actor: Actor, role: str, tenant_id: str | None, pr
     if project_id is not None:
         project = access.get_or_404(Project, project_id, actor, MEMBER_MANAGE)
         if tenant_id not in (None, project.tenant_id):
-            raise Invalid.field("project", "This project belongs to another organisation.")
+            raise Invalid.field("project", _m("This project belongs to another organisation."))
         tenant_id = project.tenant_id
     if tenant_id is None:
         if role not in PORTAL_ROLES:
-            raise Invalid.field("tenant", f"The role {role} holds inside an organisation; name one.", "missing")
+            raise Invalid.field("tenant", _m("The role %(role)s holds inside an organisation; name one.", role=role), "missing")
         return None
     members.tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
     members.check_givable(portal, actor, tenant_id, role, Scope(tenant_id, project_id))
     if project_id is not None and role == "guest":
-        raise Invalid.field("role", "A guest has no rights, so there is nothing to give. Choose another role.")
+        raise Invalid.field("role", _m("A guest has no rights, so there is nothing to give. Choose another role."))
     return tenant_id
 
 
@@ -439,11 +446,13 @@ def map_named(
     project_id = None
     if project.strip():
         if tenant_id is None:
-            raise Invalid.field("tenant", "Name the organisation of the project too.", "missing")
+            raise Invalid.field("tenant", _m("Name the organisation of the project too."), "missing")
         named = or_(Project.id == project.strip(), Project.name == project.strip())
         project_id = db.session.scalar(select(Project.id).where(Project.tenant_id == tenant_id, named))
         if project_id is None:
-            raise Invalid.field("project", f"There is no project named {project.strip()!r} there.", "unknown")
+            raise Invalid.field(
+                "project", _m("There is no project named %(strip)s there.", strip=repr(project.strip())), "unknown"
+            )
     return map_group(portal, actor, provider_id, group, role, tenant_id=tenant_id, project_id=project_id)
 
 
@@ -454,9 +463,14 @@ def unmap(portal: Portal, actor: Actor, provider_id: str, mapping_id: str) -> No
         provider = _row(provider_id, lock=True)
         mapped = db.session.get(OidcGroupRole, mapping_id)
         if mapped is None or mapped.provider_id != provider.id:
-            raise NotFound("There is no such group here.")
+            raise NotFound(_m("There is no such group here."))
         _take_back(provider, mapped)
-        message = f"The group {mapped.group} of {provider.title} gives the role {mapped.role} no more."
+        message = _m(
+            "The group %(group)s of %(title)s gives the role %(role)s no more.",
+            group=mapped.group,
+            title=provider.title,
+            role=mapped.role,
+        )
         _tell(portal, actor, "group_role.removed", message, mapped)
         db.session.delete(mapped)
 

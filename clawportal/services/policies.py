@@ -27,6 +27,7 @@ from clawportal.db import db, transaction
 from clawportal.engine.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, PolicyRefused
+from clawportal.messages import Message, _m, _n, clipped, joined
 from clawportal.models import Cluster, Instance, Policy, Project, Tenant
 from clawportal.paging import Slice, Which
 from clawportal.services.configuration import catalog, layers
@@ -76,6 +77,10 @@ def rule_of(row: Policy) -> Rule:
     return Rule(**(given | {"actions": tuple(row.actions or ())}))
 
 
+_REFUSED = _n("The rule “%(rule)s” refuses this: %(reason)s")
+_WARNED = _n("The rule “%(rule)s” warns: %(reason)s")
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What one rule says about one change."""
@@ -89,9 +94,9 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """What is told to whoever asked for the change: the words of whoever wrote the rule, if there are any."""
-        verb = "refuses this" if self.outcome == REFUSES else "warns"
-        said = f"The rule “{self.rule.called}” {verb}: {self.rule.message or self.reason}"
-        return f"{said} {self.rule.remedy}".strip()
+        values = {"rule": self.rule.called, "reason": self.rule.message or self.reason}
+        said = Message(_REFUSED if self.outcome == REFUSES else _WARNED, values)
+        return joined((said, self.rule.remedy)) if self.rule.remedy else said
 
     def as_document(self) -> dict[str, Any]:
         rule = self.rule
@@ -127,15 +132,19 @@ def _verdict(rule: Rule, facts: Facts, result: Any) -> Verdict:
 
 def _expression_hit(result: Any) -> Hit | None:
     if result is None or result.value is None:
-        return Hit(f"Its expression cannot be evaluated: {result.error if result else 'nothing answered'}")
-    return None if result.value else Hit("Its condition is not met.")
+        return Hit(
+            _m("Its expression cannot be evaluated: %(result)s", result=result.error if result else _m("nothing answered"))
+        )
+    return None if result.value else Hit(_m("Its condition is not met."))
 
 
 def _hit(rule: Rule, facts: Facts) -> Hit | None:
     try:
         return KINDS[rule.kind].model_validate(dict(rule.parameters)).hit(facts)
     except (KeyError, ValueError, TypeError, ArithmeticError) as error:  # such as one that a later release wrote
-        return Hit(f"The rule cannot be evaluated: {type(error).__name__}. Ask an administrator to correct it.")
+        return Hit(
+            _m("The rule cannot be evaluated: %(__name__)s. Ask an administrator to correct it.", __name__=type(error).__name__)
+        )
 
 
 # ---- the transaction of a change
@@ -160,11 +169,11 @@ def admit(portal: Portal, actor: Actor, change: InstanceChange) -> tuple[Verdict
 
 
 def _record_warnings(portal: Portal, actor: Actor, instance: Instance, warning: tuple[Verdict, ...]) -> None:
-    message = f"{instance.name}: " + " ".join(verdict.sentence for verdict in warning)
+    message = joined((instance.name, joined(verdict.sentence for verdict in warning)), ": ")
     data = {"policies": [verdict.as_document() for verdict in warning]}
     event_log.record(
-        portal, "instance.policy_warned", actor=actor, instance=instance, level="warning", reason="PolicyWarning",
-        message=message[:2000], data=data,
+        portal, "instance.policy_warned", actor=actor, instance=instance, level="warning", reason=_n("PolicyWarning"),
+        message=clipped(message, 2000), data=data,
     )  # fmt: skip
 
 
@@ -180,7 +189,7 @@ def _binding(tenant_id: str, *where: ColumnElement[bool]) -> list[Rule]:
 
 def refusal(verdicts: Sequence[Verdict]) -> PolicyRefused:
     errors = [FieldError(verdict.path, verdict.sentence, "policy") for verdict in verdicts]
-    problem = PolicyRefused(" ".join(error.message for error in errors), errors=errors)
+    problem = PolicyRefused(joined(error.message for error in errors), errors=errors)
     problem.extra = {"policies": [verdict.as_document() for verdict in verdicts]}
     return problem
 
@@ -284,10 +293,12 @@ def get(actor: Actor, policy_id: str, permission: Permission = POLICY_READ, *, l
         query = query.with_for_update().execution_options(populate_existing=True)
     row = db.session.scalars(query).one_or_none()
     if row is None:
-        raise NotFound("There is no rule with this id, or it is not yours.")
+        raise NotFound(_m("There is no rule with this id, or it is not yours."))
     if permission != POLICY_READ and not may_manage(actor, row.tenant_id):
         if row.tenant_id is None and actor.has(POLICY_MANAGE):
-            raise Forbidden("This rule holds in the whole portal. Only its administrators change it, outside of an organisation.")
+            raise Forbidden(
+                _m("This rule holds in the whole portal. Only its administrators change it, outside of an organisation.")
+            )
         access.require(actor, permission, Scope(row.tenant_id))
     return row
 
@@ -307,17 +318,21 @@ def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) ->
         if tenant_id is not None:
             tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_READ, lock=True)
             if tenant.deleting_at is not None:
-                raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
+                raise Conflict(_m("%(title)s is being deleted.", title=tenant.title or tenant.name))
         same = Policy.tenant_id == tenant_id if tenant_id else Policy.tenant_id.is_(None)
         names = set(db.session.scalars(select(Policy.name).where(same)))
         if wanted.name in names:
-            raise Invalid.field("name", f"There is already a rule named {wanted.name}. Choose another name.", "taken")
+            raise Invalid.field(
+                "name", _m("There is already a rule named %(name)s. Choose another name.", name=wanted.name), "taken"
+            )
         if len(names) >= MOST:
-            raise Conflict(f"There are {MOST} rules already, and every change looks at all of them. Delete one first.")
+            raise Conflict(
+                _m("There are %(MOST)s rules already, and every change looks at all of them. Delete one first.", MOST=MOST)
+            )
         row = Policy(tenant_id=tenant_id, created_by=actor.name, **_columns(wanted))
         db.session.add(row)
         db.session.flush()
-        _tell(portal, actor, row, "created", f"The rule {wanted.called} was created.")
+        _tell(portal, actor, row, "created", _m("The rule %(name)s was created.", name=wanted.called))
     return row
 
 
@@ -326,7 +341,12 @@ def require_writing(actor: Actor, tenant_id: str | None) -> None:
         access.get_or_404(Tenant, tenant_id, actor, TENANT_READ)
         access.require(actor, POLICY_MANAGE, Scope(tenant_id))
     elif not may_manage(actor, None):
-        raise Forbidden(f"You lack the right “{POLICY_MANAGE.description}” for the whole portal. Name an organisation.")
+        raise Forbidden(
+            _m(
+                "You lack the right “%(description)s” for the whole portal. Name an organisation.",
+                description=POLICY_MANAGE.description,
+            )
+        )
 
 
 def _columns(rule: Rule) -> dict[str, Any]:
@@ -349,10 +369,10 @@ def update(portal: Portal, actor: Actor, policy_id: str, changes: Mapping[str, A
             if name in changes and name != "name":
                 setattr(row, name, value)
         row.updated_at = clock.now()
-        words = "was changed"
+        said = _n("The rule %(name)s was changed.")
         if set(changes) == {"enabled"}:
-            words = "was switched on" if row.enabled else "was switched off"
-        _tell(portal, actor, row, "changed", f"The rule {row.title or row.name} {words}.")
+            said = _n("The rule %(name)s was switched on.") if row.enabled else _n("The rule %(name)s was switched off.")
+        _tell(portal, actor, row, "changed", Message(said, {"name": row.title or row.name}))
     return row
 
 
@@ -361,7 +381,7 @@ def remove(portal: Portal, actor: Actor, policy_id: str) -> None:
         row = get(actor, policy_id, POLICY_MANAGE, lock=True)
         db.session.delete(row)
         db.session.flush()
-        _tell(portal, actor, row, "deleted", f"The rule {row.title or row.name} was deleted.")
+        _tell(portal, actor, row, "deleted", _m("The rule %(name)s was deleted.", name=row.title or row.name))
 
 
 def check(wanted: Rule) -> Rule:
@@ -376,7 +396,7 @@ def check(wanted: Rule) -> Rule:
         except ValidationError as error:
             errors += validation.field_errors(error, "parameters")
     if errors:
-        raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors=errors)
+        raise Invalid(joined((joined((error.path, error.message), ": ") for error in errors[:3]), "; "), errors=errors)
     texts = {name: getattr(wanted, name).strip() for name in _TEXTS}
     return replace(wanted, parameters=parameters, actions=tuple(name for name in ACTIONS if name in wanted.actions), **texts)
 
@@ -384,18 +404,22 @@ def check(wanted: Rule) -> Rule:
 def _plain_errors(wanted: Rule) -> list[FieldError]:
     errors = []
     if not _NAME.fullmatch(wanted.name):
-        errors.append(FieldError("name", "must have 1 to 63 small letters, digits or dashes, such as no-exposed-claws"))
+        errors.append(FieldError("name", _m("must have 1 to 63 small letters, digits or dashes, such as no-exposed-claws")))
     errors += [
-        FieldError(name, f"may have {most} characters at most")
+        FieldError(name, _m("may have %(most)s characters at most", most=most))
         for name, most in _TEXTS.items()
         if len(getattr(wanted, name).strip()) > most
     ]
     if wanted.kind not in KINDS:
-        errors.append(FieldError("kind", f"must be one of {', '.join(KINDS)}", "unknown"))
+        errors.append(FieldError("kind", _m("must be one of %(join)s", join=", ".join(KINDS)), "unknown"))
     if wanted.mode not in MODES:
-        errors.append(FieldError("mode", f"must be one of {', '.join(MODES)}", "unknown"))
+        errors.append(FieldError("mode", _m("must be one of %(join)s", join=", ".join(MODES)), "unknown"))
     if unknown := [action for action in wanted.actions if action not in ACTIONS]:
-        errors.append(FieldError("actions", f"{', '.join(unknown)}: known are {', '.join(ACTIONS)}", "unknown"))
+        errors.append(
+            FieldError(
+                "actions", _m("%(join)s: known are %(join2)s", join=", ".join(unknown), join2=", ".join(ACTIONS)), "unknown"
+            )
+        )
     return errors
 
 
@@ -532,7 +556,7 @@ def dry_run(portal: Portal, actor: Actor, tenant_id: str, trial: Trial, draft: R
         access.require(actor, POLICY_MANAGE, Scope(tenant.id))
         draft = check(replace(draft, name=draft.name or "not-saved"))
     if trial.action not in ACTIONS:
-        raise Invalid.field("action", f"must be one of {', '.join(ACTIONS)}")
+        raise Invalid.field("action", _m("must be one of %(join)s", join=", ".join(ACTIONS)))
     facts = _imagined(portal, actor, tenant, trial)
     query = select(Policy).where(or_(Policy.tenant_id == tenant.id, Policy.tenant_id.is_(None)))
     stored = [rule_of(row) for row in db.session.scalars(query.order_by(Policy.tenant_id.is_not(None), Policy.name))]
@@ -543,7 +567,7 @@ def dry_run(portal: Portal, actor: Actor, tenant_id: str, trial: Trial, draft: R
 def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Facts:
     row = _existing(actor, tenant, trial.instance) if trial.instance else None
     if row is None and not trial.adapter:
-        raise Invalid.field("adapter", "Choose an instance, or a kind of claw.", "missing")
+        raise Invalid.field("adapter", _m("Choose an instance, or a kind of claw."), "missing")
     kind = trial.adapter or (row.adapter if row else "")
     adapter = portal.registry.adapters.get(kind)
     version = trial.version or (row.version if row and row.adapter == kind else "")
@@ -569,7 +593,7 @@ def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Fac
 def _existing(actor: Actor, tenant: Tenant, instance_id: str) -> Instance:
     row = access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
     if row.tenant_id != tenant.id or row.destroyed_at is not None:
-        raise NotFound("There is no instance with this id in this organisation.")
+        raise NotFound(_m("There is no instance with this id in this organisation."))
     return row
 
 
@@ -589,7 +613,7 @@ def _project(actor: Actor, tenant: Tenant, trial: Trial, row: Instance | None) -
         return next((project for project in found if project.name == "default"), found[0] if found else None)
     project = db.session.scalars(query.where(or_(Project.id == trial.project, Project.name == trial.project))).first()
     if project is None:
-        raise Invalid.field("project", f"There is no project {trial.project!r} here.", "unknown")
+        raise Invalid.field("project", _m("There is no project %(project)s here.", project=repr(trial.project)), "unknown")
     return project
 
 
@@ -598,7 +622,7 @@ def _cluster(tenant: Tenant, trial: Trial, row: Instance | None) -> Cluster | No
         query = select(Cluster).where(or_(Cluster.id == trial.cluster, Cluster.name == trial.cluster))
         cluster = db.session.scalars(query).first()
         if cluster is None:
-            raise Invalid.field("cluster", f"There is no cluster {trial.cluster!r}.", "unknown")
+            raise Invalid.field("cluster", _m("There is no cluster %(cluster)s.", cluster=repr(trial.cluster)), "unknown")
         return cluster
     wanted = row.cluster_id if row else tenant.default_cluster_id
     return (

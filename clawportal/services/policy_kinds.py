@@ -20,10 +20,11 @@ from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_validator, model_validator
 
 from clawportal.contracts.specs import Strict, parse_quantity
+from clawportal.messages import Message, _m, _n
 
 _WORDS: dict[str, str] = {
-    "create": "Create", "update": "Change the configuration", "version": "Change the version", "start": "Start",
-    "restart": "Restart", "move": "Move to another project", "stop": "Stop", "delete": "Delete",
+    "create": _m("Create"), "update": _m("Change the configuration"), "version": _m("Change the version"), "start": _m("Start"),
+    "restart": _m("Restart"), "move": _m("Move to another project"), "stop": _m("Stop"), "delete": _m("Delete"),
 }  # fmt: skip
 ACTIONS = _WORDS
 """What rules can look at. Killing is an emergency brake, and no rule holds it back."""
@@ -80,9 +81,9 @@ class Kind(Strict):
 def _cleaned(values: list[str]) -> list[str]:
     found = list(dict.fromkeys(value.strip() for value in values if value.strip()))
     if any(len(value) > 200 for value in found):
-        raise ValueError("an entry may have 200 characters at most")
+        raise ValueError(_m("an entry may have 200 characters at most"))
     if values and not found:
-        raise ValueError("name at least one")
+        raise ValueError(_m("name at least one"))
     return found
 
 
@@ -95,11 +96,14 @@ def _listed(names: list[str]) -> str:
 
 
 class Adapters(Kind):
-    title = "Kinds of claw"
-    description = "Only these kinds of claw may be used."
+    title = _m("Kinds of claw")
+    description = _m("Only these kinds of claw may be used.")
 
     allowed: list[str] = Field(
-        title="Allowed kinds of claw", description="Names such as nanobot. * stands for any text.", min_length=1, max_length=100
+        title=_m("Allowed kinds of claw"),
+        description=_m("Names such as nanobot. * stands for any text."),
+        min_length=1,
+        max_length=100,
     )
 
     _clean = field_validator("allowed")(_cleaned)
@@ -107,17 +111,20 @@ class Adapters(Kind):
     def hit(self, facts: Facts) -> Hit | None:
         if _matches(facts.adapter, self.allowed):
             return None
-        return Hit(f"{facts.adapter} is not allowed. Allowed: {_listed(self.allowed)}.", "adapter")
+        return Hit(
+            _m("%(adapter)s is not allowed. Allowed: %(_listed)s.", adapter=facts.adapter, _listed=_listed(self.allowed)),
+            "adapter",
+        )
 
 
 class Versions(Kind):
-    title = "Versions"
-    description = "Only these versions of a kind of claw may be used."
+    title = _m("Versions")
+    description = _m("Only these versions of a kind of claw may be used.")
 
-    adapter: str = Field("", title="Kind of claw", description="Empty: of every kind.", max_length=100)
+    adapter: str = Field("", title=_m("Kind of claw"), description=_m("Empty: of every kind."), max_length=100)
     allowed: list[str] = Field(
-        title="Allowed versions",
-        description="A version, a pattern such as 2026.9.*, or a range such as >=0.3,<0.5.",
+        title=_m("Allowed versions"),
+        description=_m("A version, a pattern such as 2026.9.*, or a range such as >=0.3,<0.5."),
         min_length=1,
         max_length=100,
     )
@@ -130,7 +137,9 @@ class Versions(Kind):
                 try:
                     SpecifierSet(text)
                 except InvalidSpecifier:
-                    raise ValueError(f"{text!r} is no range of versions; write for example >=0.3,<0.5") from None
+                    raise ValueError(
+                        _m("%(text)s is no range of versions; write for example >=0.3,<0.5", text=repr(text))
+                    ) from None
         return _cleaned(values)
 
     def hit(self, facts: Facts) -> Hit | None:
@@ -138,7 +147,15 @@ class Versions(Kind):
             return None
         if any(_fits(facts.version, text) for text in self.allowed):
             return None
-        return Hit(f"Version {facts.version} of {facts.adapter} is not allowed. Allowed: {_listed(self.allowed)}.", "version")
+        return Hit(
+            _m(
+                "Version %(version)s of %(adapter)s is not allowed. Allowed: %(_listed)s.",
+                version=facts.version,
+                adapter=facts.adapter,
+                _listed=_listed(self.allowed),
+            ),
+            "version",
+        )
 
 
 def _is_range(text: str) -> bool:
@@ -155,16 +172,16 @@ def _fits(version: str, wanted: str) -> bool:
 
 
 class Models(Kind):
-    title = "Models and providers"
-    description = "Only these language models may be used."
+    title = _m("Models and providers")
+    description = _m("Only these language models may be used.")
 
     providers: list[str] = Field(
-        default_factory=list, title="Allowed providers",
-        description="practice, openai-compatible, openai, anthropic. Empty: every provider.", max_length=100,
+        default_factory=list, title=_m("Allowed providers"),
+        description=_m("practice, openai-compatible, openai, anthropic. Empty: every provider."), max_length=100,
     )  # fmt: skip
     models: list[str] = Field(
-        default_factory=list, title="Allowed models",
-        description="Names as the provider spells them, such as gpt-5*. Empty: every model.", max_length=100,
+        default_factory=list, title=_m("Allowed models"),
+        description=_m("Names as the provider spells them, such as gpt-5*. Empty: every model."), max_length=100,
     )  # fmt: skip
 
     _clean = field_validator("providers", "models")(_cleaned)
@@ -172,7 +189,7 @@ class Models(Kind):
     @model_validator(mode="after")
     def _something(self) -> Models:
         if not self.providers and not self.models:
-            raise ValueError("name at least one provider or model")
+            raise ValueError(_m("name at least one provider or model"))
         return self
 
     def hit(self, facts: Facts) -> Hit | None:
@@ -181,19 +198,33 @@ class Models(Kind):
         choice = facts.spec.get("model") or {}
         provider, name = str(choice.get("provider", "")), str(choice.get("name", ""))
         if self.providers and not _matches(provider, self.providers):
-            return Hit(f"The provider {provider} is not allowed. Allowed: {_listed(self.providers)}.", "spec.model.provider")
+            return Hit(
+                _m(
+                    "The provider %(provider)s is not allowed. Allowed: %(_listed)s.",
+                    provider=provider,
+                    _listed=_listed(self.providers),
+                ),
+                "spec.model.provider",
+            )
         # the practice model has no name; a rule about names leaves it to a rule about providers
         if self.models and provider != "practice" and not _matches(name, self.models):
-            return Hit(f"The model {name or '(none)'} is not allowed. Allowed: {_listed(self.models)}.", "spec.model.name")
+            return Hit(
+                _m(
+                    "The model %(name)s is not allowed. Allowed: %(_listed)s.",
+                    name=name or "(none)",
+                    _listed=_listed(self.models),
+                ),
+                "spec.model.name",
+            )
         return None
 
 
 class Runtimes(Kind):
-    title = "Kinds of place"
-    description = "Claws may run only in these kinds of place."
+    title = _m("Kinds of place")
+    description = _m("Claws may run only in these kinds of place.")
 
     allowed: list[str] = Field(
-        title="Allowed kinds of place", description="Names of runtimes, such as process.", min_length=1, max_length=100
+        title=_m("Allowed kinds of place"), description=_m("Names of runtimes, such as process."), min_length=1, max_length=100
     )
 
     _clean = field_validator("allowed")(_cleaned)
@@ -201,15 +232,22 @@ class Runtimes(Kind):
     def hit(self, facts: Facts) -> Hit | None:
         if _matches(facts.runtime, self.allowed):
             return None
-        return Hit(f"Running in {facts.runtime or '(nothing)'} is not allowed. Allowed: {_listed(self.allowed)}.", "cluster")
+        return Hit(
+            _m(
+                "Running in %(runtime)s is not allowed. Allowed: %(_listed)s.",
+                runtime=facts.runtime or "(nothing)",
+                _listed=_listed(self.allowed),
+            ),
+            "cluster",
+        )
 
 
 class Clusters(Kind):
-    title = "Places"
-    description = "Claws may run only in these places."
+    title = _m("Places")
+    description = _m("Claws may run only in these places.")
 
     allowed: list[str] = Field(
-        title="Allowed places", description="Names of clusters, such as local. * stands for any text.",
+        title=_m("Allowed places"), description=_m("Names of clusters, such as local. * stands for any text."),
         min_length=1, max_length=100,
     )  # fmt: skip
 
@@ -218,37 +256,55 @@ class Clusters(Kind):
     def hit(self, facts: Facts) -> Hit | None:
         if _matches(facts.cluster, self.allowed):
             return None
-        return Hit(f"The place {facts.cluster or '(none)'} is not allowed. Allowed: {_listed(self.allowed)}.", "cluster")
+        return Hit(
+            _m(
+                "The place %(cluster)s is not allowed. Allowed: %(_listed)s.",
+                cluster=facts.cluster or "(none)",
+                _listed=_listed(self.allowed),
+            ),
+            "cluster",
+        )
 
 
 class Size(Kind):
-    title = "Largest size"
-    description = "No claw may be larger than this."
+    title = _m("Largest size")
+    description = _m("No claw may be larger than this.")
 
-    cpu: str = Field("", title="Most CPU", description="Cores of one claw, such as 500m or 2. Empty: no limit.", max_length=40)
-    memory: str = Field("", title="Most memory", description="Of one claw, such as 2Gi. Empty: no limit.", max_length=40)
-    storage: str = Field("", title="Most storage", description="Of one claw, such as 5Gi. Empty: no limit.", max_length=40)
+    cpu: str = Field(
+        "", title=_m("Most CPU"), description=_m("Cores of one claw, such as 500m or 2. Empty: no limit."), max_length=40
+    )
+    memory: str = Field("", title=_m("Most memory"), description=_m("Of one claw, such as 2Gi. Empty: no limit."), max_length=40)
+    storage: str = Field(
+        "", title=_m("Most storage"), description=_m("Of one claw, such as 5Gi. Empty: no limit."), max_length=40
+    )
 
     @field_validator("cpu", "memory", "storage")
     @classmethod
     def _quantity(cls, value: str) -> str:
         if value and parse_quantity(value) <= 0:
-            raise ValueError("must be greater than zero")
+            raise ValueError(_m("must be greater than zero"))
         return value
 
     @model_validator(mode="after")
     def _something(self) -> Size:
         if not (self.cpu or self.memory or self.storage):
-            raise ValueError("say how much CPU, memory or storage is the most")
+            raise ValueError(_m("say how much CPU, memory or storage is the most"))
         return self
 
     def hit(self, facts: Facts) -> Hit | None:
-        for name, words in (("cpu", "CPU"), ("memory", "memory"), ("storage", "storage")):
+        for name, (much, unlimited) in _SIZES.items():
             most, wanted = getattr(self, name), getattr(facts, name)
             if most and _too_much(wanted, most):
-                said = f"{wanted} {words} is more than {most}" if wanted else f"It has no {words} limit"
-                return Hit(f"{said}. The most is {most}.", f"spec.resources.{name}")
+                said = Message(much, {"wanted": wanted, "most": most}) if wanted else Message(unlimited)
+                return Hit(_m("%(said)s. The most is %(most)s.", said=said, most=most), f"spec.resources.{name}")
         return None
+
+
+_SIZES = {
+    "cpu": (_n("%(wanted)s CPU is more than %(most)s"), _n("It has no CPU limit")),
+    "memory": (_n("%(wanted)s memory is more than %(most)s"), _n("It has no memory limit")),
+    "storage": (_n("%(wanted)s storage is more than %(most)s"), _n("It has no storage limit")),
+}
 
 
 def _too_much(wanted: str, most: str) -> bool:
@@ -262,11 +318,11 @@ def _too_much(wanted: str, most: str) -> bool:
 
 
 class Labels(Kind):
-    title = "Required labels"
-    description = "Every claw has to carry these labels."
+    title = _m("Required labels")
+    description = _m("Every claw has to carry these labels.")
 
     required: dict[str, str] = Field(
-        title="Required labels", description="The value may have * for any text; an empty value means: any value.",
+        title=_m("Required labels"), description=_m("The value may have * for any text; an empty value means: any value."),
         min_length=1, max_length=50,
     )  # fmt: skip
 
@@ -275,26 +331,36 @@ class Labels(Kind):
     def _keys(cls, values: dict[str, str]) -> dict[str, str]:
         for key, value in values.items():
             if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?", key) or len(value) > 200:
-                raise ValueError(f"{key!r} cannot be a label; labels have letters, digits and . _ / - inside, 63 at most")
+                raise ValueError(
+                    _m("%(key)s cannot be a label; labels have letters, digits and . _ / - inside, 63 at most", key=repr(key))
+                )
         return values
 
     def hit(self, facts: Facts) -> Hit | None:
         for key, pattern in self.required.items():
             value = facts.labels.get(key)
             if value is None:
-                return Hit(f"The label {key} is missing.", f"labels.{key}")
+                return Hit(_m("The label %(key)s is missing.", key=key), f"labels.{key}")
             if pattern and not fnmatch.fnmatchcase(value, pattern):
-                return Hit(f"The label {key} is {value or '(empty)'}; it has to be {pattern}.", f"labels.{key}")
+                return Hit(
+                    _m(
+                        "The label %(key)s is %(value)s; it has to be %(pattern)s.",
+                        key=key,
+                        value=value or "(empty)",
+                        pattern=pattern,
+                    ),
+                    f"labels.{key}",
+                )
         return None
 
 
 class Settings(Kind):
-    title = "Forbidden settings"
-    description = "These settings must not be switched on or filled in."
+    title = _m("Forbidden settings")
+    description = _m("These settings must not be switched on or filled in.")
 
     forbidden: list[str] = Field(
-        title="Forbidden settings",
-        description="Paths such as expose or settings.exec.enabled; with a value, as in restart=never, only that value.",
+        title=_m("Forbidden settings"),
+        description=_m("Paths such as expose or settings.exec.enabled; with a value, as in restart=never, only that value."),
         min_length=1, max_length=100,
     )  # fmt: skip
 
@@ -304,7 +370,9 @@ class Settings(Kind):
         found = _cleaned(values)
         for text in found:
             if not re.fullmatch(r"[A-Za-z0-9_*-]+(\.[A-Za-z0-9_*-]+){0,9}(=.*)?", text):
-                raise ValueError(f"{text!r} is no path of a setting; write for example expose or settings.exec.enabled")
+                raise ValueError(
+                    _m("%(text)s is no path of a setting; write for example expose or settings.exec.enabled", text=repr(text))
+                )
         return found
 
     def hit(self, facts: Facts) -> Hit | None:
@@ -312,7 +380,9 @@ class Settings(Kind):
             path, equals, wanted = text.partition("=")
             for place, value in _values(facts.spec, path.removeprefix("spec.").split(".")):
                 if (fnmatch.fnmatchcase(_as_text(value), wanted)) if equals else _is_set(value):
-                    return Hit(f"The setting {place} must not be {_short(value)}.", f"spec.{place}")
+                    return Hit(
+                        _m("The setting %(place)s must not be %(_short)s.", place=place, _short=_short(value)), f"spec.{place}"
+                    )
         return None
 
 
@@ -345,25 +415,28 @@ def _short(value: Any) -> str:
 
 
 class Hours(Kind):
-    title = "Allowed hours"
-    description = "Changes may be made only at these times."
+    title = _m("Allowed hours")
+    description = _m("Changes may be made only at these times.")
     actions = ("create", "update", "version", "start", "restart", "move", "stop", "delete")
 
     weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
-        default_factory=lambda: list(WEEKDAYS[:5]), title="Weekdays", min_length=1, max_length=7  # type: ignore[arg-type]
+        default_factory=lambda: list(WEEKDAYS[:5]), title=_m("Weekdays"), min_length=1, max_length=7  # type: ignore[arg-type]
     )  # fmt: skip
-    start: str = Field("08:00", title="From", description="In 24 hours, such as 08:00.", alias="from", max_length=5)
+    start: str = Field("08:00", title=_m("From"), description=_m("In 24 hours, such as 08:00."), alias="from", max_length=5)
     end: str = Field(
-        "18:00", title="To", description="24:00 is the end of the day. Earlier than the beginning: on the next day.", alias="to",
+        "18:00",
+        title=_m("To"),
+        description=_m("24:00 is the end of the day. Earlier than the beginning: on the next day."),
+        alias="to",
         max_length=5,
-    )  # fmt: skip
-    timezone: str = Field("UTC", title="Time zone", description="Such as Europe/Berlin.", max_length=60)
+    )
+    timezone: str = Field("UTC", title=_m("Time zone"), description=_m("Such as Europe/Berlin."), max_length=60)
 
     @field_validator("start", "end")
     @classmethod
     def _clock(cls, value: str) -> str:
         if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", value):
-            raise ValueError("must be a time of the day in 24 hours, such as 08:00")
+            raise ValueError(_m("must be a time of the day in 24 hours, such as 08:00"))
         return value
 
     @field_validator("timezone")
@@ -372,14 +445,25 @@ class Hours(Kind):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"{value!r} is no known time zone; write for example Europe/Berlin or UTC") from None
+            raise ValueError(
+                _m("%(value)s is no known time zone; write for example Europe/Berlin or UTC", value=repr(value))
+            ) from None
         return value
 
     def hit(self, facts: Facts) -> Hit | None:
         local = facts.now.astimezone(ZoneInfo(self.timezone))
         if self._open(local):
             return None
-        return Hit(f"It is {local:%a %H:%M} in {self.timezone}; allowed is {', '.join(self.weekdays)} {self.start}-{self.end}.")
+        return Hit(
+            _m(
+                "It is %(local)s in %(timezone)s; allowed is %(join)s %(start)s-%(end)s.",
+                local=f"{local:%a %H:%M}",
+                timezone=self.timezone,
+                join=", ".join(self.weekdays),
+                start=self.start,
+                end=self.end,
+            )
+        )
 
     def _open(self, local: datetime) -> bool:
         today, before = WEEKDAYS[local.weekday()], WEEKDAYS[(local - timedelta(days=1)).weekday()]
@@ -397,13 +481,16 @@ def _minutes(text: str) -> int:
 
 
 class Expression(Kind):
-    title = "Expression"
-    description = "A condition in CEL that has to be true."
+    title = _m("Expression")
+    description = _m("A condition in CEL that has to be true.")
 
     expression: str = Field(
-        title="Expression", description="Has to be true for the change to pass.", min_length=1, max_length=LONGEST_EXPRESSION,
+        title=_m("Expression"),
+        description=_m("Has to be true for the change to pass."),
+        min_length=1,
+        max_length=LONGEST_EXPRESSION,
         json_schema_extra={"x-widget": "textarea"},
-    )  # fmt: skip
+    )
 
     def hit(self, facts: Facts) -> Hit | None:
         raise TypeError("expressions are evaluated together, outside of this process; see services.expressions")
@@ -450,27 +537,27 @@ def _example(kind: str, parameters: dict[str, Any], *, title: str, remedy: str, 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "no-exposed-claws": _example(
-        "settings", {"forbidden": ["expose"]}, title="Nothing is reachable from the network",
-        remedy="Leave it switched off, or ask the security team.",
+        "settings", {"forbidden": ["expose"]}, title=_m("Nothing is reachable from the network"),
+        remedy=_m("Leave it switched off, or ask the security team."),
     ),
     "own-models": _example(
-        "models", {"providers": ["practice", "openai-compatible"], "models": []}, title="Only our own models",
-        remedy="Choose the model server of the company.",
+        "models", {"providers": ["practice", "openai-compatible"], "models": []}, title=_m("Only our own models"),
+        remedy=_m("Choose the model server of the company."),
     ),
     "every-claw-has-a-team": _example(
-        "labels", {"required": {"team": ""}}, title="Every claw has a team",
-        remedy="Add the label team with the name of your team.",
+        "labels", {"required": {"team": ""}}, title=_m("Every claw has a team"),
+        remedy=_m("Add the label team with the name of your team."),
     ),
     "small-claws": _example(
-        "size", {"cpu": "", "memory": "2Gi"}, title="No claw takes more than 2 GiB", remedy="Set a smaller memory limit.",
+        "size", {"cpu": "", "memory": "2Gi"}, title=_m("No claw takes more than 2 GiB"), remedy=_m("Set a smaller memory limit."),
     ),
     "working-hours": _example(
         "hours", {"weekdays": list(WEEKDAYS[:5]), "from": "08:00", "to": "18:00", "timezone": "UTC"},
-        title="Deleting only in working hours", remedy="Wait until somebody is there who can help.", actions=("delete",),
+        title=_m("Deleting only in working hours"), remedy=_m("Wait until somebody is there who can help."), actions=("delete",),
     ),
     "models-by-project": _example(
         "expression", {"expression": 'project.name != "production" || instance.spec.model.provider != "practice"'},
-        title="Production uses no practice model", remedy="Choose a real provider, or another project.",
+        title=_m("Production uses no practice model"), remedy=_m("Choose a real provider, or another project."),
     ),
 }  # fmt: skip
 """What a new rule can start from."""

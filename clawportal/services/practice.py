@@ -8,6 +8,7 @@ from clawportal.contracts.extensions import ModelService
 from clawportal.contracts.permissions import Actor
 from clawportal.db import transaction
 from clawportal.engine.portal import Portal
+from clawportal.messages import _m
 from clawportal.services.events import event_log
 from clawportal.services.system import portal_settings
 from clawportal.testing.practice_model import MODEL, PracticeModel
@@ -33,7 +34,9 @@ def switch(portal: Portal, actor: Actor, on: bool) -> None:
     with transaction():
         portal_settings.write(portal_settings.PRACTICE_MODEL, on)
         words = "on" if on else "off"
-        event_log.record(portal, "portal.practice_model", actor=actor, message=f"The practice model was switched {words}.")
+        event_log.record(
+            portal, "portal.practice_model", actor=actor, message=_m("The practice model was switched %(words)s.", words=words)
+        )
     if on:
         start(portal)
     else:

@@ -15,6 +15,7 @@ from clawportal import paths
 from clawportal.contracts.core_permissions import CATALOG_READ, PORTAL_ADMIN, PORTAL_READ
 from clawportal.db import db
 from clawportal.http.security import actor, portal, requires
+from clawportal.messages import _m
 from clawportal.services import practice
 from clawportal.services.clusters import clusters
 from clawportal.web import health_checks, pages
@@ -43,9 +44,9 @@ def _facts() -> list[tuple[str, str]]:
     engine = db.engine
     return [
         ("Python", platform.python_version()),
-        ("Database", f"{engine.dialect.name} {'.'.join(map(str, engine.dialect.server_version_info or ()))}".strip()),
-        ("Data folder", str(portal().settings.data_dir)),
-        ("Machine", f"{platform.node()} ({sys.platform}, {platform.machine()})"),
+        (_m("Database"), f"{engine.dialect.name} {'.'.join(map(str, engine.dialect.server_version_info or ()))}".strip()),
+        (_m("Data folder"), str(portal().settings.data_dir)),
+        (_m("Machine"), f"{platform.node()} ({sys.platform}, {platform.machine()})"),
     ]
 
 

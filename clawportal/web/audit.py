@@ -19,7 +19,9 @@ from clawportal import clock
 from clawportal.contracts.core_permissions import AUDIT_READ, PORTAL_ADMIN
 from clawportal.errors import Invalid, NotFound
 from clawportal.http import i18n
+from clawportal.http.i18n import translate
 from clawportal.http.security import actor, requires
+from clawportal.messages import _m
 from clawportal.models import AuditEntry
 from clawportal.services.audit import chain, exports
 from clawportal.services.audit import trail as service
@@ -28,7 +30,6 @@ from clawportal.web import audit_words, pages
 from clawportal.web.instances import frame
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told
 
 PAGE = 50
 SHOWN_CHANGES = 3
@@ -123,7 +124,7 @@ def _title(row: AuditEntry) -> str:
     said = audit_words.action(row.action, name)
     if row.result == service.REFUSED:  # its summary is the request, in the words of HTTP
         return said or row.action
-    return told(row.summary) or said or row.action
+    return translate(row.summary) or said or row.action
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Change, ...]:
@@ -166,7 +167,7 @@ def audit_acknowledge() -> AnyResponse:
 @requires(AUDIT_READ)
 def audit_entry(seq: int) -> str:
     if seq > service.BIGGEST:
-        raise NotFound("There is no audit entry with this number.")
+        raise NotFound(_m("There is no audit entry with this number."))
     return render_template("audit/show.html", e=shown(service.get(actor(), seq)))
 
 
@@ -175,7 +176,7 @@ def audit_entry(seq: int) -> str:
 def audit_export() -> Response:
     filters, form = _filters(_given()), request.args.get("format", "csv")
     if form not in exports.TYPES:
-        raise Invalid.field("format", f"must be one of {', '.join(exports.TYPES)}")
+        raise Invalid.field("format", _m("must be one of %(join)s", join=", ".join(exports.TYPES)))
     service.exported(actor(), filters, form)
     text = exports.lines(service.export(actor(), filters), form)
     name = f'attachment; filename="audit.{form}"'
@@ -238,14 +239,14 @@ def _day(name: str, text: str, days: int = 0) -> datetime | None:
     try:
         day = datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError as error:
-        raise Invalid.field(name, "must be a date, such as 2026-11-17") from error
+        raise Invalid.field(name, _m("must be a date, such as 2026-11-17")) from error
     if not 2000 <= day.year < 9000:
-        raise Invalid.field(name, "must be a date after the year 2000")
+        raise Invalid.field(name, _m("must be a date after the year 2000"))
     return datetime.combine(day + timedelta(days=days), time(), i18n.zone()).astimezone(UTC)
 
 
 def _before() -> int | None:
     text = request.args.get("before", "")
     if text and not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise Invalid.field("before", "must be the number of an entry")
+        raise Invalid.field("before", _m("must be the number of an entry"))
     return int(text) if text else None

@@ -15,11 +15,11 @@ from sqlalchemy import select
 
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
+from clawportal.http.i18n import translate_label
 from clawportal.http.security import portal
 from clawportal.models import AuditEntry, Cluster, Project, Tenant, User
 from clawportal.services.audit.trail import action_of
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told
 
 _VERBS = {
     "create": _l("Create {thing}"), "update": _l("Change {thing}"), "change": _l("Change {thing}"),
@@ -92,12 +92,12 @@ def action(name: str, thing: str) -> str:
 def _declared(action: str) -> str:
     """What the feature that tells of it says, in the language of whoever reads."""
     kinds = portal().registry.event_kinds()
-    return next((told(kind.action) for kind in kinds if kind.action and action_of(kind.name) == action), "")
+    return next((translate_label(kind.action) for kind in kinds if kind.action and action_of(kind.name) == action), "")
 
 
 def _thing(noun: str, name: str) -> str:
     shown = f"“{_as_words(name)}”" if noun == "setting" and name else name  # settings are named by programs
-    return " ".join(filter(None, (told(portal().registry.nouns.get(noun) or _as_words(noun)), shown)))
+    return " ".join(filter(None, (translate_label(portal().registry.nouns.get(noun) or _as_words(noun)), shown)))
 
 
 def field(path: str) -> str:
@@ -113,7 +113,7 @@ def field(path: str) -> str:
     if path.startswith("labels."):
         return f"{FIELDS['labels']}: {path.removeprefix('labels.')}"
     found = _titles(portal().settings.data_dir.as_posix()).get(path)
-    return told(found) if found else _as_words(_ENTRY.sub(r" \1\2", path.rpartition("settings.")[2] or path))
+    return translate_label(found) if found else _as_words(_ENTRY.sub(r" \1\2", path.rpartition("settings.")[2] or path))
 
 
 def _as_words(key: str) -> str:

@@ -13,6 +13,7 @@ from clawportal.contracts.permissions import SELF
 from clawportal.db import transaction
 from clawportal.errors import FieldError, Forbidden, Invalid, Problem, TooManyRequests, Unauthenticated
 from clawportal.http import i18n
+from clawportal.http.i18n import translate
 from clawportal.http.security import (
     actor,
     begin_session,
@@ -26,6 +27,7 @@ from clawportal.http.security import (
     requires,
     safe_next,
 )
+from clawportal.messages import _m, joined
 from clawportal.models import User
 from clawportal.services import oidc, oidc_providers, practice
 from clawportal.services.identity import identity, otp, sign_in
@@ -35,7 +37,6 @@ from clawportal.web import pages, second_step
 from clawportal.web.context import THEME_COOKIE, THEMES
 from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told as told_words
 
 _YEAR = 365 * 24 * 3600
 
@@ -66,7 +67,7 @@ def login() -> AnyResponse:
 def _told(problem: Problem) -> str:
     if isinstance(problem, TooManyRequests):
         return _("Too many wrong sign-ins. Wait a minute, then try again.")
-    return told_words(problem.detail)
+    return translate(problem.detail)
 
 
 def _login_page(wanted: str, name: str = "", error: str = "", *, typed: bool = False) -> Response:
@@ -119,7 +120,7 @@ def setup() -> AnyResponse:
         return redirect(url_for("web.home"))
     user = pages.own_user()
     if user is None or actor().kind != "user":
-        raise Forbidden("Sign in with your password in a browser to set up the portal.")
+        raise Forbidden(_m("Sign in with your password in a browser to set up the portal."))
     if request.method == "GET":
         return _setup_page(_Setup(), user)
     wanted = _setup_form(user)
@@ -182,7 +183,7 @@ def told(errors: tuple[FieldError, ...] | list[FieldError]) -> dict[str, str]:
     found: dict[str, str] = {}
     for error in errors:
         found.setdefault(error.path, error.message)
-    g.refused_because = "; ".join(found.values())  # a form that comes back with its errors is a refusal, too
+    g.refused_because = joined(found.values(), "; ")  # a form that comes back with its errors is a refusal, too
     return found
 
 
@@ -195,7 +196,7 @@ def _set_up(wanted: _Setup, user_id: str) -> User:
         portal_settings.write(portal_settings.SETUP_DONE, True)
     user = pages.own_user()
     if user is None:
-        raise Unauthenticated("This account is gone. Sign in again.")
+        raise Unauthenticated(_m("This account is gone. Sign in again."))
     return user
 
 
@@ -207,7 +208,7 @@ def _set_up(wanted: _Setup, user_id: str) -> User:
 def language() -> AnyResponse:
     wanted = request.form.get("language", "")
     if wanted not in i18n.LANGUAGES:
-        raise Invalid.field("language", f"must be one of {', '.join(i18n.LANGUAGES)}")
+        raise Invalid.field("language", _m("must be one of %(join)s", join=", ".join(i18n.LANGUAGES)))
     answer = redirect(pages.back(url_for("web.home")), 303)
     _remember(answer, i18n.COOKIE, wanted)
     _keep(language=wanted)
@@ -219,7 +220,7 @@ def language() -> AnyResponse:
 def theme() -> AnyResponse:
     wanted = request.form.get("theme", "")
     if wanted not in THEMES:
-        raise Invalid.field("theme", f"must be one of {', '.join(THEMES)}")
+        raise Invalid.field("theme", _m("must be one of %(join)s", join=", ".join(THEMES)))
     answer: AnyResponse = make_response("", 204) if pages.fragment() else redirect(pages.back(url_for("web.home")), 303)
     _remember(answer, THEME_COOKIE, wanted)
     _keep(theme=wanted)

@@ -16,8 +16,10 @@ from clawportal.contracts.permissions import Scope
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, PreconditionRequired, Problem
 from clawportal.http import forms
+from clawportal.http.i18n import translate, translate_label
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
+from clawportal.messages import _m
 from clawportal.models import Cluster
 from clawportal.paging import Which
 from clawportal.services.clusters import claw_proxy, clusters, connection_tests, separation
@@ -27,7 +29,6 @@ from clawportal.services.tenancy import tenants
 from clawportal.web import edit_conflict, label_fields, pages, rows
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told
 
 _SAID = {
     "pause": _l("The portal does nothing there any more. Claws run on."),
@@ -188,7 +189,7 @@ class Draft:
 def cluster_new() -> AnyResponse:
     known = _drivers()
     if not known:
-        raise Conflict("No kind of place is loaded. Look at CLAWPORTAL_PLUGINS: it narrows the list of plugins.")
+        raise Conflict(_m("No kind of place is loaded. Look at CLAWPORTAL_PLUGINS: it narrows the list of plugins."))
     kind = request.values.get("runtime", "")
     driver = clusters.driver_of(portal(), kind) if kind else next((d for d in known if d.kind != "process"), known[0])
     if request.method == "GET":
@@ -298,7 +299,7 @@ def _store(draft: Draft, audience: Sequence[str] | None) -> Cluster:
         draft.values[separation.FIELD],
     )  # fmt: skip
     if draft.generation is None:
-        raise PreconditionRequired("The form does not say what it changes. Load it again.")
+        raise PreconditionRequired(_m("The form does not say what it changes. Load it again."))
     return clusters.update(portal(), actor(), draft.cluster.id, change, generation=draft.generation)
 
 
@@ -352,13 +353,15 @@ def _names(draft: Draft) -> dict[str, str]:
     """How the form calls its fields."""
     found = {"title": _("Title"), "labels": _("Labels"), "tenants": _("Who may use it")}
     for prefix, schema in (("settings", draft.schema), ("policy", _POLICY)):
-        found |= {f"{prefix}.{key}": told(prop["title"]) for key, prop in schema["properties"].items() if "title" in prop}
+        found |= {
+            f"{prefix}.{key}": translate_label(prop["title"]) for key, prop in schema["properties"].items() if "title" in prop
+        }
     return found
 
 
 def _note(draft: Draft, errors: Sequence[FieldError]) -> None:
     for error in label_fields.note(draft.errors, errors):
-        draft.errors.setdefault(error.path, told(error.message))
+        draft.errors.setdefault(error.path, translate(error.message))
 
 
 def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
@@ -392,7 +395,7 @@ def cluster_delete(cluster_id: str) -> AnyResponse:
 
 
 def _delete_page(losses: clusters.Losses, cluster_id: str, problem: Invalid | None = None) -> Response:
-    errors = {error.path: told(error.message) for error in problem.errors} if problem else {}
+    errors = {error.path: translate(error.message) for error in problem.errors} if problem else {}
     back = url_for("web.cluster", cluster_id=cluster_id)
     answer = make_response(render_template("clusters/delete.html", losses=losses, back=back, errors=errors, values=request.form))
     answer.status_code = 422 if problem else 200

@@ -10,6 +10,7 @@ from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import Capacity
 from clawportal.http.security import portal
+from clawportal.messages import _m
 from clawportal.models import Cluster
 from clawportal.models.clusters import HEALTHY, UNREACHABLE
 from clawportal.services import practice
@@ -38,12 +39,14 @@ def _audit() -> list[DoctorResult]:
     """What keeps the audit from being whole, or old things from being deleted."""
     found = []
     if (broken := chain.known_break()) is not None:
-        message = f"The audit is broken at entry {broken}: its head was not the one that this portal had signed."
-        remedy = "Look into it on the page of the audit, and acknowledge it there."
-        found.append(DoctorResult("audit", False, message, remedy))
+        message = _m(
+            "The audit is broken at entry %(broken)s: its head was not the one that this portal had signed.", broken=broken
+        )
+        remedy = _m("Look into it on the page of the audit, and acknowledge it there.")
+        found.append(DoctorResult(_m("audit"), False, message, remedy))
     if ahead := trusted_clock.ahead():
-        remedy = "Correct the clock; or, if it is right, run: clawportal audit confirm-clock"
-        found.append(DoctorResult("clock", False, trusted_clock.sentence(ahead), remedy))
+        remedy = _m("Correct the clock; or, if it is right, run: clawportal audit confirm-clock")
+        found.append(DoctorResult(_m("clock"), False, trusted_clock.sentence(ahead), remedy))
     return found
 
 
@@ -61,20 +64,24 @@ def _of_plugins() -> list[DoctorResult]:
 
 def _practice() -> DoctorResult:
     if not practice.enabled():
-        return DoctorResult("practice model", True, "It is switched off.")
+        return DoctorResult(_m("practice model"), True, _m("It is switched off."))
     if practice.moved(portal()):
         taken = portal().settings.practice_model_port
-        return DoctorResult("practice model", True, f"Port {taken} is taken, so it listens at {portal().practice_url}.")
+        return DoctorResult(
+            _m("practice model"),
+            True,
+            _m("Port %(taken)s is taken, so it listens at %(practice_url)s.", taken=taken, practice_url=portal().practice_url),
+        )
     if portal().practice_url:
-        return DoctorResult("practice model", True, f"It listens at {portal().practice_url}.")
-    remedy = "Set CLAWPORTAL_PRACTICE_MODEL_PORT to a free port and restart the portal."
-    return DoctorResult("practice model", False, "It is switched on, but cannot listen on its port.", remedy)
+        return DoctorResult(_m("practice model"), True, _m("It listens at %(practice_url)s.", practice_url=portal().practice_url))
+    remedy = _m("Set CLAWPORTAL_PRACTICE_MODEL_PORT to a free port and restart the portal.")
+    return DoctorResult(_m("practice model"), False, _m("It is switched on, but cannot listen on its port."), remedy)
 
 
 def _reachable(cluster: Cluster) -> DoctorResult:
-    name, problem = f"cluster {cluster.title or cluster.name}", capacity(cluster)[1]
-    good = "It answers." if cluster.health == HEALTHY else "It was not asked yet."
-    return DoctorResult(name, not problem, problem or good, "Check that the place is up and its settings are right.")
+    name, problem = _m("cluster %(name)s", name=cluster.title or cluster.name), capacity(cluster)[1]
+    good = _m("It answers.") if cluster.health == HEALTHY else _m("It was not asked yet.")
+    return DoctorResult(name, not problem, problem or good, _m("Check that the place is up and its settings are right."))
 
 
 def capacity(cluster: Cluster) -> tuple[Capacity | None, str]:

@@ -32,9 +32,11 @@ from clawportal.contracts.specs import parse_quantity
 from clawportal.engine import metric_history
 from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
 from clawportal.http import headers
+from clawportal.http.i18n import translate
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import TRANSITIONAL, Desired, Phase
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
 from clawportal.paging import Which, whole
@@ -48,7 +50,7 @@ from clawportal.services.live import metrics, runtime_events
 from clawportal.web import gone, menu, pages, policy_warnings, rows
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
-from clawportal.web.words import ngettext, told
+from clawportal.web.words import ngettext
 
 STATES: dict[str, service.Filters] = {
     "": service.Filters(),
@@ -81,7 +83,7 @@ def instances() -> str:
     who, page = actor(), paging()
     given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "labels", "sort")}
     if given["state"] not in STATES:
-        raise Invalid.field("state", f"must be one of {', '.join(filter(None, STATES))}")
+        raise Invalid.field("state", _m("must be one of %(join)s", join=", ".join(filter(None, STATES))))
     filters, sort = _filters(given), given["sort"] or "-created_at"
     found = whole(page, lambda which: service.lean_listing(who, filters, which, sort=sort))
     counts = rows.tally(who)
@@ -120,7 +122,7 @@ def instances_bulk() -> Response:
     failed = [outcome for outcome in outcomes if outcome.error]
     text = _bulk_summary(action, outcomes, failed, names)
     warnings = [outcome.warning for outcome in outcomes if outcome.warning]
-    text = " ".join([text, *map(told, warnings[:_NAMED_FAILURES])])
+    text = " ".join([text, *map(translate, warnings[:_NAMED_FAILURES])])
     level = "success" if not failed and not warnings else "warning" if len(failed) < len(outcomes) else "error"
     return pages.changed(text, level=level, url=pages.back(url_for("web.instances")), instances=[o.instance_id for o in outcomes])
 
@@ -168,7 +170,7 @@ def _bulk_summary(
 
 def _failure(outcome: service.Outcome, names: dict[str, str]) -> str:
     name = names.get(outcome.instance_id, outcome.instance_id)
-    said = told(outcome.error)
+    said = translate(outcome.error)
     return said if name in said else f"{name}: {said}"
 
 
@@ -196,7 +198,7 @@ def instance(instance_id: str) -> str | Response:
     if part == "overview":
         return render_template("instances/_overview.html", **context, **_overview(found))
     if part not in ("status", "menu"):
-        raise Invalid.field("part", "must be one of status, overview, row, menu")
+        raise Invalid.field("part", _m("must be one of status, overview, row, menu"))
     return render_template(f"instances/_{part}.html", **context)
 
 
@@ -254,7 +256,7 @@ SPANS: dict[str, tuple[timedelta, Any]] = {
 def instance_metrics(instance_id: str) -> str:
     found, span = service.get(actor(), instance_id), request.args.get("span", "1h")
     if span not in SPANS:
-        raise Invalid.field("span", f"must be one of {', '.join(SPANS)}")
+        raise Invalid.field("span", _m("must be one of %(join)s", join=", ".join(SPANS)))
     measured = metrics.read(portal().recorder, actor(), found.id, since=clock.now() - SPANS[span][0])
     titles = [(key, title) for key, (_, title) in SPANS.items()]
     return render_template(
@@ -319,9 +321,9 @@ def instance_events(instance_id: str) -> str:
 def _timeline(found: Instance) -> dict[str, Any]:
     limit, level, before = paging().limit, request.args.get("level", ""), request.args.get("before", "")
     if level not in LEVELS:
-        raise Invalid.field("level", "must be warning or error")
+        raise Invalid.field("level", _m("must be warning or error"))
     if before and not (before.isdigit() and len(before) < 18):
-        raise Invalid.field("before", "must be the number of an event")
+        raise Invalid.field("before", _m("must be the number of an event"))
     events = event_log.feed(
         actor(), instance_id=found.id, before=int(before) if before else None, levels=LEVELS[level], limit=limit + 1
     )
@@ -459,7 +461,7 @@ def _said(row: Instance, action: str) -> str:
 
 def _confirm_page(found: Sequence[Instance], *, alone: bool = False, error: str = "", typed: str = "") -> Response:
     if not found:
-        raise NotFound("Choose at least one instance.")
+        raise NotFound(_m("Choose at least one instance."))
     answer = make_response(
         render_template(
             "instances/delete.html", instances=found, alone=alone, errors={"confirm_name": error} if error else {}, typed=typed

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from werkzeug.datastructures import MultiDict
 
 from clawportal.errors import FieldError
+from clawportal.http.i18n import translate
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told
 
 Pairs = list[tuple[str, str]]
 
@@ -31,7 +31,7 @@ def note(errors: dict[str, str], found: Sequence[FieldError]) -> list[FieldError
     """Put together what was found of single labels, as all of them are one field of the form. Returns the other errors."""
     for error in found:
         if error.path.startswith("labels."):
-            name, said = error.path.removeprefix("labels."), told(error.message)
+            name, said = error.path.removeprefix("labels."), translate(error.message)
             said = said if f" {name} " in f" {said} " else f"{name}: {said}"
             before = errors.get("labels", "")
             errors["labels"] = before if said in before else f"{before} {said}".strip()

@@ -11,14 +11,16 @@ from werkzeug.wrappers import Response
 from clawportal.contracts.core_permissions import TENANT_UPDATE
 from clawportal.contracts.layers import Part
 from clawportal.errors import Invalid, SettingForbidden
+from clawportal.http.i18n import translate
 from clawportal.http.security import actor, portal, requires
+from clawportal.messages import _m
 from clawportal.services.configuration import layers
 from clawportal.services.fleet import layer_changes
 from clawportal.services.tenancy import tenants
 from clawportal.web import auth, pages, rows
 from clawportal.web.pages import page
 from clawportal.web.tenants import tenant_page
-from clawportal.web.words import ngettext, told
+from clawportal.web.words import ngettext
 
 PARTS = ("defaults", "enforced")
 
@@ -41,7 +43,7 @@ def tenant_layer(tenant_id: str) -> Response:
     except (Invalid, SettingForbidden) as problem:
         return _page(tenant_id, found, request.form, problem.status, errors=auth.told(problem.errors))
     for note in layer_changes.corrections(document, key):
-        flash(told(note), "info")
+        flash(translate(note), "info")
     said = ngettext("Saved. %(num)s claw changes.", "Saved. %(num)s claws change.", done.changes)
     return pages.moved(said, url_for("web.tenant_layer", tenant_id=tenant_id))
 
@@ -89,7 +91,7 @@ def _labels(strength: str) -> dict[str, str]:
     for line in request.form.get(f"{strength}.labels", "").splitlines():
         name, equals, value = line.strip().partition("=")
         if name and not equals:
-            raise Invalid.field(f"{strength}.labels", "Write one label a line, such as team=support.")
+            raise Invalid.field(f"{strength}.labels", _m("Write one label a line, such as team=support."))
         if name:
             found[name.strip()] = value.strip()
     return found
@@ -100,7 +102,7 @@ def _settings(strength: str) -> dict[str, Any]:
     try:
         found = yaml.safe_load(request.form.get(path, "")[:100_000]) or {}
     except yaml.YAMLError as error:
-        raise Invalid.field(path, "This is no YAML. Write the kind of claw, a colon, and its settings below.") from error
+        raise Invalid.field(path, _m("This is no YAML. Write the kind of claw, a colon, and its settings below.")) from error
     if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
-        raise Invalid.field(path, "Write the kind of claw, a colon, and its settings below, indented.")
+        raise Invalid.field(path, _m("Write the kind of claw, a colon, and its settings below, indented."))
     return {str(kind): {str(name): value for name, value in settings.items()} for kind, settings in found.items()}

@@ -21,6 +21,7 @@ from clawportal.errors import Invalid, NotFound
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, begin_session, current_actor, portal, public, requires
 from clawportal.http.site import external
+from clawportal.messages import _m
 from clawportal.paging import whole
 from clawportal.services.fleet import instances as service
 from clawportal.services.fleet import moves
@@ -152,7 +153,7 @@ def _rights(tenant_id: str, status: int = 200, **context: Any) -> Response:
     listed = members.rights(portal(), who, tenant_id)
     if wanted:
         if portal().permissions.find(wanted) is None:
-            raise Invalid.field("permission", "is not a right that exists")
+            raise Invalid.field("permission", _m("is not a right that exists"))
         listed = [right for right in listed if wanted in right.permissions]
     return tenant_page(
         "rights", found, "rights", status=status, rights=listed, wanted=wanted, roles=members.roles(portal(), who, tenant_id),
@@ -179,7 +180,7 @@ def role(tenant_id: str, role_id: str) -> Response:
     found = tenants.get(actor(), tenant_id, ROLE_MANAGE)
     known = next((role for role in members.roles(portal(), actor(), tenant_id) if role.id == role_id), None)
     if known is None:
-        raise NotFound("There is no such role in this organisation.")
+        raise NotFound(_m("There is no such role in this organisation."))
     errors: dict[str, str] = {}
     chosen, words = [str(permission) for permission in known.permissions], known.description
     if request.method == "POST":

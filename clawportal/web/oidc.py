@@ -7,13 +7,13 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal.contracts.permissions import SELF
 from clawportal.errors import Invalid, NotFound, Problem, TooManyRequests, Unavailable
+from clawportal.http.i18n import translate
 from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
 from clawportal.http.site import external
 from clawportal.services import oidc, oidc_providers
 from clawportal.web import auth, pages, profile, second_step
 from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told
 
 _FLOWS = "oidc"
 _AT_ONCE = 2
@@ -94,7 +94,7 @@ def _words(name: str, problem: Problem) -> str:
     if isinstance(problem, Unavailable):
         title = oidc_providers.by_slug(name).title
         return _("%(title)s does not answer right now. Wait a minute and try again, or sign in another way.", title=title)
-    return told(problem.detail)
+    return translate(problem.detail)
 
 
 @page("/login/oidc/<name>/sign-out")

@@ -12,6 +12,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.errors import Invalid
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
+from clawportal.messages import _m
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, SUCCEEDED
 from clawportal.paging import whole
 from clawportal.services.fleet import operations as service
@@ -30,7 +31,7 @@ STATES: dict[str, tuple[str, ...]] = {
 def operations() -> str:
     who, page, state = actor(), paging(), request.args.get("state", "")
     if state not in STATES:
-        raise Invalid.field("state", f"must be one of {', '.join(filter(None, STATES))}")
+        raise Invalid.field("state", _m("must be one of %(join)s", join=", ".join(filter(None, STATES))))
     found = whole(page, lambda which: service.listing(who, states=STATES[state], which=which))
     return render_template(
         "operations/_rows.html" if fragment() else "operations/index.html",

@@ -14,7 +14,9 @@ from werkzeug.wrappers import Response
 from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
 from clawportal.contracts.permissions import Scope
 from clawportal.errors import Invalid, NotFound
+from clawportal.http.i18n import translate
 from clawportal.http.security import actor, portal, requires
+from clawportal.messages import _m
 from clawportal.models import Policy, Tenant
 from clawportal.paging import Which
 from clawportal.services import policies
@@ -26,7 +28,6 @@ from clawportal.web import auth, pages, rows
 from clawportal.web.pages import page
 from clawportal.web.tenants import abilities
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told
 
 _CHOICES = 200
 """Instances, projects and organisations to choose from when trying."""
@@ -149,7 +150,7 @@ def _fresh() -> Rule | None:
     name = request.args.get("example", "")
     if name in EXAMPLES:
         example = EXAMPLES[name]
-        title, remedy = told(example["title"]), told(example["remedy"])
+        title, remedy = translate(example["title"]), translate(example["remedy"])
         return Rule(name, example["kind"], example["parameters"], title=title, remedy=remedy, actions=tuple(example["actions"]))
     kind = request.args.get("kind", "")
     return (
@@ -176,7 +177,7 @@ def policy_edit(policy_id: str) -> Response:
 
 def _form(tenant: Tenant | None, rule: Rule | None, *, row: Policy | None = None, status: int = 200, **context: Any) -> Response:
     if rule is not None and rule.kind not in KINDS:
-        raise NotFound("There is no such kind of rule.")
+        raise NotFound(_m("There is no such kind of rule."))
     if rule is None:
         return _page("kinds", tenant)
     schema = KINDS[rule.kind].model_json_schema()
@@ -306,11 +307,11 @@ def _moment(text: str) -> datetime | None:
     if not text:
         return None
     if not re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?", text):
-        raise Invalid.field("at", "must be a date and a time, such as 2026-11-23 09:30")
+        raise Invalid.field("at", _m("must be a date and a time, such as 2026-11-23 09:30"))
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
-        raise Invalid.field("at", "There is no such date or time.") from None
+        raise Invalid.field("at", _m("There is no such date or time.")) from None
 
 
 def _trial_choices(tenant: Tenant | None) -> dict[str, Any]:

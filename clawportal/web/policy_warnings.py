@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from flask import flash
 
+from clawportal.http.i18n import translate
 from clawportal.models import Instance
 from clawportal.services.configuration import catalog
 from clawportal.services.fleet import admission
-from clawportal.web.words import told
 
 
 def words(instance: Instance) -> str:
     said = (*(verdict.sentence for verdict in admission.warnings_of(instance)), *catalog.notes_of(instance))
-    return " ".join(map(told, said))
+    return " ".join(map(translate, said))
 
 
 def tell(instance: Instance) -> None:

@@ -9,7 +9,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal.contracts.permissions import SELF, described
 from clawportal.errors import Forbidden, Invalid, Unauthenticated
+from clawportal.http.i18n import translate
 from clawportal.http.security import actor, begin_session, current_session, place, portal, requires
+from clawportal.messages import _m
 from clawportal.models import User
 from clawportal.services import oidc, oidc_providers
 from clawportal.services.identity import identity, otp, sessions, throttle
@@ -17,7 +19,6 @@ from clawportal.services.rights.token_limits import Limits
 from clawportal.web import auth, pages
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told
 
 _PATHS = {"old_password": "current", "new_password": "password", "days": "expires_days"}
 """The service's names of fields as the forms spell them."""
@@ -60,14 +61,14 @@ def _token_part() -> dict[str, Any]:
 
 
 def _role(source: str) -> str:
-    said = told(source)
+    said = translate(source)
     return said[:1].upper() + said[1:]
 
 
 def person() -> User:
     user = pages.own_user()
     if user is None:
-        raise Unauthenticated("This account is gone. Sign in again.")
+        raise Unauthenticated(_m("This account is gone. Sign in again."))
     return user
 
 
@@ -79,7 +80,7 @@ def told_errors(problem: Invalid) -> dict[str, str]:
 @requires(SELF)
 def password() -> AnyResponse:
     if actor().kind != "user":
-        raise Forbidden("A token cannot change the password. Sign in with your password instead.")
+        raise Forbidden(_m("A token cannot change the password. Sign in with your password instead."))
     new = request.form.get("password", "")
     errors = auth.password_errors(new, request.form.get("password_again", ""))
     if errors:
@@ -107,7 +108,7 @@ def tokens() -> Response:
 
 def lifetime(days: str) -> int:
     if days not in map(str, LIFETIMES):
-        raise Invalid.field("days", "Choose how long the token is valid.")
+        raise Invalid.field("days", _m("Choose how long the token is valid."))
     return int(days)
 
 

@@ -28,6 +28,7 @@ from clawportal.db import db
 from clawportal.engine import metric_history
 from clawportal.http.security import portal
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m
 from clawportal.models import Cluster, EventRow, Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES
 from clawportal.paging import Slice, Which
@@ -36,9 +37,14 @@ from clawportal.services.tenancy import tenancy, tenants
 from clawportal.web.words import gettext as _
 
 CONDITIONS = {
-    "ConfigAccepted": "Configuration accepted", "Healthy": "Healthy", "Placed": "Placed by its cluster", "Storage": "Storage",
-    "Drifted": "As it was applied", "Seen": "Runs in its cluster", "ConfigRead": "New configuration taken up",
-}  # fmt: skip
+    "ConfigAccepted": _m("Configuration accepted"),
+    "Healthy": "Healthy",
+    "Placed": _m("Placed by its cluster"),
+    "Storage": "Storage",
+    "Drifted": _m("As it was applied"),
+    "Seen": _m("Runs in its cluster"),
+    "ConfigRead": _m("New configuration taken up"),
+}
 """What a condition is called on pages."""
 _BAD_WHEN_TRUE = frozenset({"Drifted"})
 _TAKES_TIME = frozenset({"ConfigRead"})

@@ -22,8 +22,10 @@ from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem, SettingForbidden
 from clawportal.http import forms
+from clawportal.http.i18n import translate
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import Desired
+from clawportal.messages import _m
 from clawportal.models import Cluster, Instance
 from clawportal.paging import Which
 from clawportal.services import policies
@@ -36,7 +38,6 @@ from clawportal.services.tenancy import tenancy
 from clawportal.web import edit_conflict, label_fields, pages, policy_warnings, rows
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
-from clawportal.web.words import told
 
 _PATHS = {"project": "project_id"}
 _PARTS = ("settings", "project")
@@ -93,7 +94,7 @@ def instance_new() -> AnyResponse:
 def _fresh(who: Actor, kind: str) -> Draft:
     cards = [card for card in rows.adapter_cards() if kind or _may_be(who, card.kind)] or rows.adapter_cards()
     if not cards:
-        raise Conflict("No kind of claw is loaded. Look at CLAWPORTAL_PLUGINS: it narrows the list of plugins.")
+        raise Conflict(_m("No kind of claw is loaded. Look at CLAWPORTAL_PLUGINS: it narrows the list of plugins."))
     adapter = portal().registry.adapter(kind or cards[0].kind)
     values = {
         "name": suggested_name(who, adapter.kind),
@@ -221,7 +222,7 @@ def _key(draft: Draft) -> str:
 def instance_edit(instance_id: str) -> AnyResponse:
     instance = instances.get(actor(), instance_id, INSTANCE_UPDATE)
     if instance.desired == Desired.DELETED:
-        raise Conflict(f"{instance.name} is being deleted.")
+        raise Conflict(_m("%(name)s is being deleted.", name=instance.name))
     if instance.foreign_id:
         raise Conflict(instances.KEEPS)
     adapter = plans.adapter_of(portal(), instance)
@@ -297,7 +298,7 @@ def _what_happened(draft: Draft, now: Instance) -> edit_conflict.Stale:
 def _note_errors(draft: Draft, errors: list[FieldError] | tuple[FieldError, ...]) -> None:
     """What the service found, beside what could not even be read; the latter says more about its field."""
     for error in label_fields.note(draft.errors, errors):
-        draft.errors.setdefault(_PATHS.get(error.path, error.path), told(error.message))
+        draft.errors.setdefault(_PATHS.get(error.path, error.path), translate(error.message))
 
 
 def _context(draft: Draft) -> dict[str, Any]:

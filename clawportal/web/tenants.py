@@ -28,6 +28,7 @@ from clawportal.errors import Forbidden, Invalid
 from clawportal.http import inside
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
+from clawportal.messages import _m
 from clawportal.models import Project, Tenant
 from clawportal.paging import whole
 from clawportal.services.clusters import clusters
@@ -98,7 +99,7 @@ def tenant_create() -> Response:
 @requires(TENANT_READ)
 def tenant_enter(tenant_id: str) -> Response:
     if actor().kind != "user":
-        raise Forbidden("Only a browser is inside an organisation. A token says by ids what it means.")
+        raise Forbidden(_m("Only a browser is inside an organisation. A token says by ids what it means."))
     tenant = tenants.note_visit(portal(), actor(), tenant_id)
     inside.choose(tenant.id)
     return pages.moved(_("You work inside %(name)s now.", name=tenant.title or tenant.name), url_for("web.home"))
@@ -180,7 +181,13 @@ def tenant_quota(tenant_id: str) -> Response:
 def _limits() -> quotas.Limits:
     text = request.form.get("instances", "").strip()
     if text and not (text.isdigit() and len(text) < 10):
-        raise Invalid.field("instances", f"must be a whole number from 0 to {quotas.MOST_INSTANCES:,}, or empty for no limit")
+        raise Invalid.field(
+            "instances",
+            _m(
+                "must be a whole number from 0 to %(MOST_INSTANCES)s, or empty for no limit",
+                MOST_INSTANCES=f"{quotas.MOST_INSTANCES:,}",
+            ),
+        )
     sizes = (request.form.get(name, "") for name in quotas.SIZES)
     return quotas.Limits(int(text) if text else None, *sizes)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import File
 
@@ -23,7 +24,11 @@ _KEPT = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, *_LINKS)
 
 
 def unsafe(path: str) -> GiveUp:
-    return GiveUp("UnsafePath", f"{path!r} leads out of the folder.", "Use a path inside it, without .. and without links.")
+    return GiveUp(
+        _n("UnsafePath"),
+        _m("%(path)s leads out of the folder.", path=repr(path)),
+        _m("Use a path inside it, without .. and without links."),
+    )
 
 
 def inside(path: str) -> str:
@@ -152,7 +157,9 @@ def cleaned(chunks: Iterable[bytes], how: Cleaned) -> Iterator[bytes]:
     finally:
         thread.join(timeout=60)
     if failed and isinstance(failed[0], (tarfile.TarError, EOFError, OSError)) and not isinstance(failed[0], BrokenPipeError):
-        raise GiveUp("BadArchive", f"What was sent is no whole tar archive: {failed[0]}", "Send it again.") from failed[0]
+        raise GiveUp(
+            _n("BadArchive"), _m("What was sent is no whole tar archive: %(failed)s", failed=failed[0]), _m("Send it again.")
+        ) from failed[0]
     if failed and not isinstance(failed[0], BrokenPipeError):
         raise failed[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets as random_bytes
 from collections.abc import Sequence
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, GiveUp
 from clawportal.sdk.runtimes import ExecSession, Ref
 from clawportal_docker import naming
@@ -29,10 +30,14 @@ class Commands:
         with map_errors(ref):
             main = self.containers.main(ref)
             if main is None or main["State"] != "running":
-                raise Conflict(f"{ref} does not run, so nothing can be run in it.")
+                raise Conflict(_m("%(ref)s does not run, so nothing can be run in it.", ref=ref))
             user = main["Labels"].get(naming.USER, "")
             if self.helpers.run(main["Id"], ("/bin/sh", "-c", 'command -v -- "$1" >/dev/null', "sh", argv[0]), user)[0] != 0:
-                raise GiveUp("CommandNotFound", f"There is no program {argv[0]!r} in {ref}.", "Check its name.")
+                raise GiveUp(
+                    _n("CommandNotFound"),
+                    _m("There is no program %(argv)s in %(ref)s.", argv=repr(argv[0]), ref=ref),
+                    _m("Check its name."),
+                )
             mark = f"{naming.TMP}/.clawportal-{random_bytes.token_hex(6)}"
             size = f"stty cols {int(columns)} rows {int(rows)} 2>/dev/null; " if tty else ""  # before the program asks for it
             script = f'{{ echo $$ > "$0"; }} 2>/dev/null; {size}exec "$@"'  # in a container of others it may not be writable

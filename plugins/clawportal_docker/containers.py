@@ -15,6 +15,7 @@ from typing import Any
 
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, GiveUp, Retry, Unsupported
 from clawportal.sdk.runtimes import Ref
 from clawportal_docker import naming
@@ -36,8 +37,8 @@ class Containers:
     def name(self, ref: Ref, suffix: str = "") -> str:
         if not naming.valid_id(ref.instance_id):
             raise GiveUp(
-                "InvalidId", f"{ref.instance_id!r} cannot be the id of an instance.",
-                "Use letters, digits, dot, dash and underscore.",
+                _n("InvalidId"), _m("%(instance_id)s cannot be the id of an instance.", instance_id=repr(ref.instance_id)),
+                _m("Use letters, digits, dot, dash and underscore."),
             )  # fmt: skip
         return naming.base_name(self.engine.settings.prefix, ref) + suffix
 
@@ -49,7 +50,7 @@ class Containers:
         with self._guard:
             lock = self._locks.setdefault(ref.instance_id, threading.Lock())
         if not lock.acquire(timeout=60):
-            raise Retry("Busy", "Another change of this instance is still under way.", timedelta(seconds=2))
+            raise Retry(_n("Busy"), _m("Another change of this instance is still under way."), timedelta(seconds=2))
         try:
             yield
         finally:
@@ -78,10 +79,12 @@ class Containers:
     def any(self, ref: Ref) -> dict[str, Any]:
         """A container with the instance's volume, running or not."""
         if ref.unmanaged_id:
-            raise Unsupported(f"The files of {ref} lie where the maker of its container put them. Use its console, or docker cp.")
+            raise Unsupported(
+                _m("The files of %(ref)s lie where the maker of its container put them. Use its console, or docker cp.", ref=ref)
+            )
         found = self.main(ref) or next(iter(self.of(ref, previous=True)), None)
         if found is None:
-            raise Conflict(f"{ref} was never started, so it has no files yet.")
+            raise Conflict(_m("%(ref)s was never started, so it has no files yet.", ref=ref))
         return found
 
     def unmanaged(self, ids: Collection[str], *, everywhere: bool = True) -> list[dict[str, Any]]:
@@ -92,7 +95,7 @@ class Containers:
 
     def may_change(self, ref: Ref) -> None:
         if ref.read_only:
-            raise Conflict(f"{ref} is only observed: the portal does nothing to its container. Adopt it first.")
+            raise Conflict(_m("%(ref)s is only observed: the portal does nothing to its container. Adopt it first.", ref=ref))
 
     def discard(self, container: str, *, volumes: bool = False) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Check, DoctorResult, Ref, RuntimeEvent, config_refused, masked
 from clawportal_docker import naming
@@ -26,10 +27,17 @@ def judge(check: Check, code: int | None, lines: list[str], secrets: Iterable[st
     said = masked(lines, secrets)
     if code is None:
         raise Retry(
-            "CheckTimedOut", f"The claw did not judge its configuration within {check.timeout:g} s.", timedelta(seconds=30)
+            _n("CheckTimedOut"),
+            _m("The claw did not judge its configuration within %(timeout)s s.", timeout=f"{check.timeout:g}"),
+            timedelta(seconds=30),
         )
     if code == 127:
-        raise GiveUp("CheckMissing", f"{check.argv[0]} cannot be started.", "Choose an image that holds this claw.", said)
+        raise GiveUp(
+            _n("CheckMissing"),
+            _m("%(argv)s cannot be started.", argv=check.argv[0]),
+            _m("Choose an image that holds this claw."),
+            said,
+        )
     raise config_refused(code, said)
 
 
@@ -50,7 +58,7 @@ def findings(connect: Callable[[float], docker.APIClient], settings: DockerSetti
     except (*BROKEN, Retry) as error:
         return [_unreachable(settings, error)]
     found = [
-        DoctorResult("Connection", True, f"{words} answers at {settings.url}."),
+        DoctorResult(_m("Connection"), True, _m("%(words)s answers at %(url)s.", words=words, url=settings.url)),
         _has(info, "MemoryLimit", "Memory limits", "Memory of claws can be limited."),
         _has(info, "CpuCfsQuota", "CPU limits", "CPU of claws can be limited."),
         _has(info, "PidsLimit", "Process limits", "The number of processes can be limited."),
@@ -63,57 +71,72 @@ def findings(connect: Callable[[float], docker.APIClient], settings: DockerSetti
 
 def _unreachable(settings: DockerSettings, error: Exception) -> DoctorResult:
     words = "" if nobody_there(error) else str(error)
-    remedy = "Check the address, that the engine runs, and that the network lets the portal through."
+    remedy = _m("Check the address, that the engine runs, and that the network lets the portal through.")
     if settings.url.startswith("unix:"):
-        remedy = "Start the engine, and let the portal's user use its socket: for Docker add it to the group docker."
+        remedy = _m("Start the engine, and let the portal's user use its socket: for Docker add it to the group docker.")
     if "certificate" in words.lower() or "ssl" in words.lower():
-        remedy = "Enter the CA, and the client certificate and key that the engine accepts."
+        remedy = _m("Enter the CA, and the client certificate and key that the engine accepts.")
     return DoctorResult(
-        "Connection",
+        _m("Connection"),
         False,
-        f"Nobody answers at {settings.url}: {words}" if words else f"Nobody answers at {settings.url}.",
+        _m("Nobody answers at %(url)s: %(words)s", url=settings.url, words=words)
+        if words
+        else _m("Nobody answers at %(url)s.", url=settings.url),
         remedy,
     )
 
 
 def _has(info: Mapping[str, Any], key: str, name: str, words: str) -> DoctorResult:
     good = bool(info.get(key))
-    return DoctorResult(name, good, words if good else f"The engine cannot do this: {key} is off.",
-                        "" if good else "Switch the cgroup controllers of the machine on, and restart the engine.")  # fmt: skip
+    return DoctorResult(
+        name,
+        good,
+        words if good else _m("The engine cannot do this: %(key)s is off.", key=key),
+        "" if good else _m("Switch the cgroup controllers of the machine on, and restart the engine."),
+    )
 
 
 def _init(info: Mapping[str, Any], version: str) -> DoctorResult:
     good = bool(info.get("InitBinary")) or version.startswith("Podman")  # which has one of its own, and does not name it
-    return DoctorResult("Init process", good, "Left-over processes are reaped." if good else "docker-init is missing.",
-                        "" if good else "Install docker-init (tini) on the machine of the engine.")  # fmt: skip
+    return DoctorResult(
+        _m("Init process"),
+        good,
+        _m("Left-over processes are reaped.") if good else _m("docker-init is missing."),
+        "" if good else _m("Install docker-init (tini) on the machine of the engine."),
+    )
 
 
 def _seccomp(info: Mapping[str, Any]) -> DoctorResult:
     good = any("seccomp" in str(option) and "unconfined" not in str(option) for option in info.get("SecurityOptions") or [])
-    return DoctorResult("seccomp", good, "System calls are filtered." if good else "System calls are not filtered.",
-                        "" if good else "Use an engine with the default seccomp profile.")  # fmt: skip
+    return DoctorResult(_m("seccomp"), good, _m("System calls are filtered.") if good else _m("System calls are not filtered."),
+                        "" if good else _m("Use an engine with the default seccomp profile."))  # fmt: skip
 
 
 def _network(client: docker.APIClient, settings: DockerSettings) -> DoctorResult:
     name = settings.network
     if name == "host":
-        return DoctorResult("Network", True, "Claws use the network of the machine; tenants are not kept apart there.")
+        return DoctorResult(_m("Network"), True, _m("Claws use the network of the machine; tenants are not kept apart there."))
     if name != "tenant":
         good = bool(client.networks(names=[name]))
-        return DoctorResult("Network", good, f"The network {name} " + ("is there." if good else "does not exist."),
-                            "" if good else f"Make it with: docker network create {name}")  # fmt: skip
+        said = _m("The network %(name)s is there.", name=name) if good else _m("The network %(name)s does not exist.", name=name)
+        return DoctorResult(_m("Network"), good, said,
+                            "" if good else _m("Make it with: docker network create %(name)s", name=name))  # fmt: skip
     trial = f"{settings.prefix}-trial-{time.time_ns():x}"
     try:
         made = client.create_network(trial, driver="bridge", labels={naming.ROLE: "trial"})
         client.remove_network(made["Id"])
     except BROKEN as error:
-        return DoctorResult("Network", False, f"A network for a tenant cannot be made: {error}",
-                            "Let the engine make bridge networks, or choose the network host.")  # fmt: skip
-    return DoctorResult("Network", True, "Each tenant gets a network of its own.")
+        return DoctorResult(_m("Network"), False, _m("A network for a tenant cannot be made: %(error)s", error=error),
+                            _m("Let the engine make bridge networks, or choose the network host."))  # fmt: skip
+    return DoctorResult(_m("Network"), True, _m("Each tenant gets a network of its own."))
 
 
 def _disk(info: Mapping[str, Any], settings: DockerSettings) -> DoctorResult:
-    return DoctorResult("Storage", True, f"Volumes lie in {info.get('DockerRootDir', 'the engine')} ({info.get('Driver', '')}).")
+    return DoctorResult(
+        _m("Storage"),
+        True,
+        _m("Volumes lie in %(get)s (%(get2)s).", get=info.get("DockerRootDir", "the engine"), get2=info.get("Driver", "")),
+    )
 
 
 def events(client: docker.APIClient, ref: Ref, *, podman: bool = False) -> list[RuntimeEvent]:
@@ -128,7 +151,7 @@ def events(client: docker.APIClient, ref: Ref, *, podman: bool = False) -> list[
                 code = event["Actor"]["Attributes"].get("exitCode")
                 at = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
                 bad = event["Action"] == "oom" or (event["Action"] == "die" and code not in ("0", None))
-                message = f"{words[1]} (code {code})." if code is not None else f"{words[1]}."
+                message = _m("%(words)s (code %(code)s).", words=words[1], code=code) if code is not None else f"{words[1]}."
                 found.append(RuntimeEvent(at, "warning" if bad else "info", words[0], message))
     finally:
         client.close()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from clawportal.sdk import _m
 from clawportal_docker.settings import DockerSettings
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ class DockerDriver:
     """Kind `docker`."""
 
     kind = "docker"
-    title = "Docker or Podman"
+    title = _m("Docker or Podman")
 
     def settings_model(self) -> type[BaseModel]:
         return DockerSettings

@@ -10,6 +10,7 @@ from typing import Any
 
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal_docker import naming
 from clawportal_docker.diagnosis import past_events
 from clawportal_docker.engine import Engine
@@ -55,13 +56,13 @@ class Ends:
         state = seen["State"]
         code = int(state.get("ExitCode", 0))
         if state.get("OOMKilled"):
-            return "OutOfMemory", "It used more memory than its limit."
+            return "OutOfMemory", _m("It used more memory than its limit.")
         if state.get("Error"):
-            return "StartFailed", str(state["Error"])
+            return _n("StartFailed"), str(state["Error"])
         if code in (126, 127) or (code == 1 and self.engine.podman):
             return self._missing(seen)
         if code == 137 and self.engine.podman and self._likely_out_of_memory(seen):
-            return "OutOfMemory", "It was killed, most likely because it used more memory than its limit."
+            return _n("OutOfMemory"), _m("It was killed, most likely because it used more memory than its limit.")
         return "", ""
 
     def _missing(self, seen: Mapping[str, Any]) -> tuple[str, str]:
@@ -72,10 +73,12 @@ class Ends:
         with suppress(*BROKEN):
             said = self.engine.client.logs(seen["Id"], stdout=False, stderr=True, since=since).decode("utf-8", "replace")
             if found := _NOT_STARTED.search(said):
-                return "CommandMissing", f"{found['program']} cannot be started: {found['why']}."
+                return _n("CommandMissing"), _m(
+                    "%(found)s cannot be started: %(found2)s.", found=found["program"], found2=found["why"]
+                )
             if found := _NOT_STARTED_BY_PODMAN.search(said):
                 program = [*(seen["Config"].get("Entrypoint") or []), "The program"][0]
-                return "CommandMissing", f"{program} cannot be started: {found['why']}."
+                return _n("CommandMissing"), _m("%(program)s cannot be started: %(found)s.", program=program, found=found["why"])
         return "", ""
 
     def _likely_out_of_memory(self, seen: Mapping[str, Any]) -> bool:

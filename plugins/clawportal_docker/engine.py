@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import docker
 
-from clawportal.sdk import certificates
+from clawportal.sdk import _m, certificates
 from clawportal.sdk.errors import Invalid, Unavailable
 from clawportal_docker.client import Client
 from clawportal_docker.diagnosis import is_podman
@@ -70,15 +70,17 @@ class Engine:
             try:
                 read(getattr(self.settings, name))
             except ValueError as error:
-                return Invalid.field(name, f"It {error}.")
-        return Invalid.field("tls_key", "It does not belong to the client certificate.")
+                return Invalid.field(name, _m("It %(error)s.", error=error))
+        return Invalid.field("tls_key", _m("It does not belong to the client certificate."))
 
     def connect(self, timeout: float) -> docker.APIClient:
         where = self.forward.address() if self.forward else self.settings.url
         try:
             return Client(where, version=API, timeout=int(timeout), context=self._tls, num_pools=16, max_pool_size=64)
         except BROKEN as error:
-            raise Unavailable(f"The container engine cannot be reached at {self.settings.url}: {error}") from error
+            raise Unavailable(
+                _m("The container engine cannot be reached at %(url)s: %(error)s", url=self.settings.url, error=error)
+            ) from error
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)

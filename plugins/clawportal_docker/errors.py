@@ -10,6 +10,7 @@ import docker.errors
 import requests.exceptions
 import urllib3.exceptions
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, GiveUp, Retry, Unavailable
 from clawportal.sdk.runtimes import Ref
 
@@ -28,15 +29,18 @@ def map_errors(ref: Ref | None = None, *, absent: str = "") -> Iterator[None]:
     except docker.errors.NotFound as error:
         if absent and "image" in str(error.explanation).lower():
             raise _no_image(absent, error) from error
-        raise Retry("Gone", f"{who}: {error.explanation}", timedelta(seconds=1)) from error
+        raise Retry(_n("Gone"), f"{who}: {error.explanation}", timedelta(seconds=1)) from error
     except docker.errors.APIError as error:
         raise _verdict(who, error) from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException) as error:
-        raise Unavailable(f"The container engine does not answer: {_short(error)}") from error
+        raise Unavailable(_m("The container engine does not answer: %(_short)s", _short=_short(error))) from error
 
 
 def _no_image(reference: str, error: docker.errors.APIError) -> Retry:
-    return Retry("ImageMissing", f"The image {reference or error.explanation} is no longer there; it is fetched again.")
+    return Retry(
+        _n("ImageMissing"),
+        _m("The image %(reference)s is no longer there; it is fetched again.", reference=reference or error.explanation),
+    )
 
 
 def _verdict(who: str, error: docker.errors.APIError) -> Exception:
@@ -45,22 +49,34 @@ def _verdict(who: str, error: docker.errors.APIError) -> Exception:
     if error.status_code == 409:
         return Conflict(f"{who}: {words}")
     if "container-init binary" in low:
-        return GiveUp("InitMissing", f"{who}: {words}", "Install catatonit on the machine of Podman.")
+        return GiveUp(_n("InitMissing"), f"{who}: {words}", _m("Install catatonit on the machine of Podman."))
     if "no space left" in low:
-        return Retry("DiskFull", f"{who}: the engine's disk is full. Free some space there: {words}")
+        return Retry(
+            _n("DiskFull"), _m("%(who)s: the engine's disk is full. Free some space there: %(words)s", who=who, words=words)
+        )
     if "executable file not found" in low or "no such file or directory: unknown" in low:
-        return GiveUp("CommandMissing", f"{who}: {words}", "The image does not hold this claw; choose another image or version.")
+        return GiveUp(
+            _n("CommandMissing"), f"{who}: {words}", _m("The image does not hold this claw; choose another image or version.")
+        )
     if "already allocated" in low or "address already in use" in low:
-        return Retry("PortTaken", f"{who}: {words}")
+        return Retry(_n("PortTaken"), f"{who}: {words}")
     if "is ambiguous" in low and "network" in low:
         return Retry(
-            "NetworkTwice",
-            f"{who}: there are two networks of one name. It goes on when only the older one is left: {words}",
+            _n("NetworkTwice"),
+            _m(
+                "%(who)s: there are two networks of one name. It goes on when only the older one is left: %(words)s",
+                who=who,
+                words=words,
+            ),
             timedelta(seconds=1),
         )
     if error.status_code is not None and 400 <= error.status_code < 500:
-        return GiveUp("EngineRefuses", f"{who}: the engine refuses: {words}", "Correct the settings of the cluster or instance.")
-    return Retry("EngineError", f"{who}: {words}")
+        return GiveUp(
+            _n("EngineRefuses"),
+            _m("%(who)s: the engine refuses: %(words)s", who=who, words=words),
+            _m("Correct the settings of the cluster or instance."),
+        )
+    return Retry(_n("EngineError"), f"{who}: {words}")
 
 
 def not_running(error: docker.errors.APIError) -> bool:
@@ -83,7 +99,9 @@ def nobody_there(error: BaseException) -> bool:
 def _short(error: Exception) -> str:
     inner = innermost(error)
     if nobody_there(error):
-        return "nobody listens at its address. Start the engine, or correct the address in the settings of the cluster"
+        return _m("nobody listens at its address. Start the engine, or correct the address in the settings of the cluster")
     if isinstance(inner, PermissionError):
-        return "its socket is not for the portal. Add the portal's user to the group of the socket, and start the portal again"
+        return _m(
+            "its socket is not for the portal. Add the portal's user to the group of the socket, and start the portal again"
+        )
     return str(inner) or type(inner).__name__

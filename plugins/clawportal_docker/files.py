@@ -8,6 +8,7 @@ from typing import Any
 
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Retry
 from clawportal.sdk.runtimes import FileEntry, Image, Ref, Workload
 from clawportal_docker import archives, naming
@@ -35,7 +36,7 @@ class Files:
         with self.containers.locked(ref), map_errors(ref):
             main = self.containers.main(ref)
             if main is None:
-                raise Retry("Gone", f"{ref} is not there.")
+                raise Retry(_n("Gone"), _m("%(ref)s is not there.", ref=ref))
             self.write(ref, main["Id"], workload)
             if main["State"] == "running":
                 self.notes.write(main["Id"], "applied.json", {"container": main["Id"], "digest": workload.digest()})

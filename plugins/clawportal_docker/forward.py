@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import IO
 from urllib.parse import urlsplit
 
+from clawportal.sdk import _m
 from clawportal.sdk.errors import Unavailable
 
 DOCKER = "/var/run/docker.sock"
@@ -53,7 +54,9 @@ class Forward:
         while not os.path.exists(self.socket):
             process = self._process
             if process is None or process.poll() is not None or time.monotonic() > until:
-                raise Unavailable(f"The container engine cannot be reached by SSH: {self._said() or 'no answer in time'}")
+                raise Unavailable(
+                    _m("The container engine cannot be reached by SSH: %(_said)s", _said=self._said() or _m("no answer in time"))
+                )
             time.sleep(0.05)
         return f"unix://{self.socket}"
 
@@ -64,7 +67,7 @@ class Forward:
             )
         except OSError as error:
             raise Unavailable(
-                f"The container engine cannot be reached by SSH: there is no ssh here ({error.strerror})."
+                _m("The container engine cannot be reached by SSH: there is no ssh here (%(strerror)s).", strerror=error.strerror)
             ) from error
 
     def _keep(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import docker
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Progress
 from clawportal_docker.errors import BROKEN, map_errors
@@ -27,7 +28,7 @@ def present(client: docker.APIClient, reference: str) -> bool:
 def pull(client: docker.APIClient, reference: str, progress: Progress) -> None:
     """Returns when the image is there. The client is closed; closing the stream in between ends the download."""
     repository, tag = split(reference)
-    progress(None, f"Fetching {reference}")
+    progress(None, _m("Fetching %(reference)s", reference=reference))
     layers: dict[str, tuple[int, int]] = {}
     try:
         with map_errors():
@@ -61,10 +62,15 @@ def _look(reference: str, step: dict[str, Any]) -> None:
 def _refused(reference: str, words: str) -> Exception:
     if _means(words, _DENIED) or _means(words, _ABSENT):
         return GiveUp(
-            "ImageNotFound", f"The image {reference} cannot be fetched: {words}",
-            "Correct the image in the settings of the cluster, build it there, or sign in: docker login as the portal's user.",
-        )  # fmt: skip
-    return Retry("ImagePullFailed", f"The image {reference} cannot be fetched now: {words}")
+            _n("ImageNotFound"),
+            _m("The image %(reference)s cannot be fetched: %(words)s", reference=reference, words=words),
+            _m(
+                "Correct the image in the settings of the cluster, build it there, or sign in: docker login as the portal's user."
+            ),
+        )
+    return Retry(
+        _n("ImagePullFailed"), _m("The image %(reference)s cannot be fetched now: %(words)s", reference=reference, words=words)
+    )
 
 
 def _means(words: str, signs: tuple[str, ...]) -> bool:
@@ -81,4 +87,8 @@ def _progress(reference: str, layers: dict[str, tuple[int, int]], step: dict[str
     elif layer in layers and status in ("Pull complete", "Already exists"):
         layers[layer] = (layers[layer][1], layers[layer][1])
     done, whole = sum(now for now, _ in layers.values()), sum(total for _, total in layers.values())
-    return (done / whole if whole else None), f"Fetching {reference}" + (f" ({whole // 2 >> 20} MiB)" if whole else "")
+    return (done / whole if whole else None), (
+        _m("Fetching %(reference)s (%(size)s MiB)", reference=reference, size=whole // 2 >> 20)
+        if whole
+        else _m("Fetching %(reference)s", reference=reference)
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, GiveUp, Retry
 from clawportal.sdk.runtimes import Observed, Ref, Workload, secret_env
 from clawportal_docker import naming, unmanaged
@@ -33,9 +34,13 @@ class Lifecycle:
 
     def apply(self, ref: Ref, workload: Workload, secrets: Mapping[str, str]) -> Observed:
         if ref.unmanaged_id:
-            raise GiveUp("Adopted", f"{ref} is a container that somebody else made.", "It is only started and stopped as it is.")
+            raise GiveUp(
+                _n("Adopted"),
+                _m("%(ref)s is a container that somebody else made.", ref=ref),
+                _m("It is only started and stopped as it is."),
+            )
         if workload.image is None or not workload.processes:
-            raise GiveUp("NothingToRun", f"The workload of {ref} names no image or no process.")
+            raise GiveUp(_n("NothingToRun"), _m("The workload of %(ref)s names no image or no process.", ref=ref))
         values = [secret_env(process.secret_env, secrets, ref) for process in workload.processes]
         with self.containers.locked(ref), map_errors(ref, absent=workload.image.reference):
             there = self._already(ref, workload)
@@ -73,13 +78,13 @@ class Lifecycle:
             return None
         if main["State"] == "created":
             if time.time() - main["Created"] < FRESH:
-                raise Retry("Busy", f"Somebody else is just starting {ref}.", timedelta(seconds=1))
+                raise Retry(_n("Busy"), _m("Somebody else is just starting %(ref)s.", ref=ref), timedelta(seconds=1))
             return None
         if self.notes.read(main["Id"], "stopping.json").get("container") == main["Id"]:
-            raise Retry("Stopping", f"{ref} is still being stopped.", timedelta(seconds=1))
+            raise Retry(_n("Stopping"), _m("%(ref)s is still being stopped.", ref=ref), timedelta(seconds=1))
         seen = self.observer.seen(ref, self.containers.of(ref), notes=True)
         if seen.digest != workload.digest():
-            raise Conflict(f"{ref} runs an earlier description of itself. Stop it first, then apply the new one.")
+            raise Conflict(_m("%(ref)s runs an earlier description of itself. Stop it first, then apply the new one.", ref=ref))
         return seen
 
     def _create(self, ref: Ref, config: Mapping[str, Any], suffix: str) -> str:
@@ -97,10 +102,10 @@ class Lifecycle:
             labels = self.engine.client.inspect_container(name)["Config"].get("Labels") or {}
             if labels.get(naming.PLACE) != self.engine.place or labels.get(naming.INSTANCE) != ref.instance_id:
                 return GiveUp(
-                    "NameTaken", f"A container named {name} exists that is not this portal's.",
-                    "Rename or remove that container, or give this cluster another prefix of names.",
+                    _n("NameTaken"), _m("A container named %(name)s exists that is not this portal's.", name=name),
+                    _m("Rename or remove that container, or give this cluster another prefix of names."),
                 )  # fmt: skip
-        return Retry("Busy", f"Somebody else is just starting {ref}.", timedelta(seconds=1))
+        return Retry(_n("Busy"), _m("Somebody else is just starting %(ref)s.", ref=ref), timedelta(seconds=1))
 
     def _clear(self, ref: Ref) -> None:
         """Make room for a new run: the one before stays for its log, older ones go."""
@@ -109,7 +114,7 @@ class Lifecycle:
         for entry in dependents_first(self.containers.of(ref)):
             if entry["State"] == "created":
                 if time.time() - entry["Created"] < FRESH:  # made since we looked
-                    raise Retry("Busy", f"Somebody else is just starting {ref}.", timedelta(seconds=1))
+                    raise Retry(_n("Busy"), _m("Somebody else is just starting %(ref)s.", ref=ref), timedelta(seconds=1))
                 self.containers.discard(entry["Id"])
             else:
                 with suppress(docker.errors.NotFound):
@@ -161,7 +166,7 @@ class Lifecycle:
         with self.containers.locked(ref), map_errors(ref):
             for entry in self.containers.of(ref):
                 if entry["State"] in RUNS:
-                    raise Conflict(f"{ref} still runs. Stop it first.")
+                    raise Conflict(_m("%(ref)s still runs. Stop it first.", ref=ref))
             for entry in dependents_first([*self.containers.of(ref), *self.containers.of(ref, previous=True)]):
                 self.containers.discard(entry["Id"], volumes=not (ref.unmanaged_id and keep_data))
                 self.observer.ends.forget(entry["Id"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Ref
 from clawportal_docker import naming
@@ -36,7 +37,11 @@ class Networks:
                 self._make(ref)
                 found = self._of_tenant(ref)
             if not found:  # the last claw of the tenant has just left, in another portal
-                raise Retry("NetworkMissing", f"The network of {ref} was removed while it was starting.", timedelta(seconds=1))
+                raise Retry(
+                    _n("NetworkMissing"),
+                    _m("The network of %(ref)s was removed while it was starting.", ref=ref),
+                    timedelta(seconds=1),
+                )
             self._remove(found[1:])
             return str(found[0]["Id"])
 
@@ -57,13 +62,17 @@ class Networks:
                 return
             if "already exists" in str(error.explanation):
                 raise GiveUp(
-                    "NameTaken", f"A network named {name} exists that is not this portal's.",
-                    "Remove that network, or give this cluster another prefix of names.",
+                    _n("NameTaken"), _m("A network named %(name)s exists that is not this portal's.", name=name),
+                    _m("Remove that network, or give this cluster another prefix of names."),
                 ) from error  # fmt: skip
             raise Retry(
-                "NetworkMissing",
-                f"The network {name} cannot be made: {error.explanation}. If the engine has no free addresses left, widen "
-                "`default-address-pools` in its daemon.json.",
+                _n("NetworkMissing"),
+                _m(
+                    "The network %(name)s cannot be made: %(explanation)s. If the engine has no free addresses "
+                    "left, widen `default-address-pools` in its daemon.json.",
+                    name=name,
+                    explanation=error.explanation,
+                ),
             ) from error
 
     def leave(self, ref: Ref) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clawportal.sdk import _m
 from clawportal.sdk.errors import Unavailable
 from clawportal.sdk.runtimes import Ref
 from clawportal_docker.containers import Containers
@@ -19,7 +20,7 @@ class Ports:
         with map_errors(ref):
             main = self.containers.main(ref)
             if main is None or main["State"] != "running":
-                raise Unavailable(f"{ref} does not run.")
+                raise Unavailable(_m("%(ref)s does not run.", ref=ref))
             if (main.get("HostConfig") or {}).get("NetworkMode") == "host":
                 return self.engine.host(), port
             if self.engine.settings.by_address:
@@ -29,4 +30,4 @@ class Ports:
             for opened in main.get("Ports") or []:
                 if opened.get("PrivatePort") == port and opened.get("PublicPort"):
                     return self.engine.host(), int(opened["PublicPort"])
-        raise Unavailable(f"{ref} has no address yet.")
+        raise Unavailable(_m("%(ref)s has no address yet.", ref=ref))

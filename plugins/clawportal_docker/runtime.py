@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from clawportal.sdk import _m
 from clawportal.sdk.runtimes import (
     IN_CONTAINERS,
     Artifact,
@@ -57,7 +58,7 @@ _CAPABILITIES = (
 class DockerRuntime(Without):
     """See `contracts.runtimes.Runtime`, which says what each method does; the part that does it is named in its line."""
 
-    title = "This container engine"
+    title = _m("This container engine")
 
     def __init__(self, place: Place, settings: DockerSettings) -> None:
         shared = {"allocated-ports"} if settings.network == "host" else set()
@@ -181,13 +182,15 @@ class DockerRuntime(Without):
     def separation(self) -> Separation:
         """A container is the wall; a network may lead around it."""
         if self.engine.settings.network != "tenant":
-            words, remedy = "Claws of all organisations share one network.", "Set the network of this cluster to tenant."
+            words, remedy = _m("Claws of all organisations share one network."), _m("Set the network of this cluster to tenant.")
         elif self.engine.podman:
-            words = "Networks of Podman reach each other in many versions, so that claws of different organisations may do so."
-            remedy = "Use Docker where organisations must not reach each other's claws."
+            words = _m(
+                "Networks of Podman reach each other in many versions, so that claws of different organisations may do so."
+            )
+            remedy = _m("Use Docker where organisations must not reach each other's claws.")
         else:
             return IN_CONTAINERS
-        return Separation(SeparationLevel.CONTAINER, (DoctorResult("separation: network", False, words, remedy),))
+        return Separation(SeparationLevel.CONTAINER, (DoctorResult(_m("separation: network"), False, words, remedy),))
 
     def diagnose(self) -> list[DoctorResult]:
         return diagnosis.findings(self.engine.connect, self.engine.settings)

@@ -10,6 +10,7 @@ from typing import Any
 import docker
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, NotFound
 from clawportal.sdk.runtimes import MASK, Observed, Ref, RunState, UnmanagedWorkload
 from clawportal_docker import naming
@@ -25,8 +26,8 @@ _RUNS = ("running", "paused", "restarting")
 
 def gone(ref: Ref) -> GiveUp:
     return GiveUp(
-        "Gone", f"The container of {ref.name or ref.instance_id} no longer exists.",
-        "Forget it here. If another container took its place, import that one.",
+        _n("Gone"), _m("The container of %(name)s no longer exists.", name=ref.name or ref.instance_id),
+        _m("Forget it here. If another container took its place, import that one."),
     )  # fmt: skip
 
 
@@ -44,12 +45,12 @@ def described(client: docker.APIClient, name: str) -> UnmanagedWorkload:
     try:
         told = client.inspect_container(name)
     except (docker.errors.NotFound, docker.errors.NullResource) as error:
-        raise NotFound(f"There is no container {name!r}.") from error
+        raise NotFound(_m("There is no container %(name)s.", name=repr(name))) from error
     if naming.PLACE in (told["Config"].get("Labels") or {}):
-        raise NotFound(f"The container {name!r} belongs to a portal already.")
+        raise NotFound(_m("The container %(name)s belongs to a portal already.", name=repr(name)))
     found = [item for item in listing(client) if item.id == told["Id"]]
     if not found:
-        raise NotFound(f"There is no container {name!r}.")
+        raise NotFound(_m("There is no container %(name)s.", name=repr(name)))
     item = found[0]
     return UnmanagedWorkload(
         item.id, item.name, item.image, item.state, item.created_at, item.adapter, {**item.details, **_details(told)}
@@ -149,18 +150,20 @@ def seen(ref: Ref, told: Mapping[str, Any]) -> Observed:
     common: dict[str, Any] = {"incarnation": incarnation, "started_at": started, "restarts": int(told.get("RestartCount") or 0)}
     status = state.get("Status")
     if status == "restarting":
-        return Observed(ref, RunState.PENDING, reason="Restarting", message="It ended, and the engine starts it again.", **common)
+        return Observed(
+            ref, RunState.PENDING, reason=_n("Restarting"), message=_m("It ended, and the engine starts it again."), **common
+        )
     if status in _RUNS:
         check = str((state.get("Health") or {}).get("Status") or "")
         if status == "paused":
-            common |= {"reason": "Paused", "message": "Somebody paused its container."}
+            common |= {"reason": _n("Paused"), "message": _m("Somebody paused its container.")}
         return Observed(ref, RunState.RUNNING, healthy={"healthy": True, "unhealthy": False}.get(check), **common)
     if started is None:
-        return Observed(ref, RunState.EXITED, reason="NotStarted", message="Its container was made and never started.")
+        return Observed(ref, RunState.EXITED, reason=_n("NotStarted"), message=_m("Its container was made and never started."))
     code = int(state.get("ExitCode") or 0)
     signal = code - 128 if 128 < code <= 128 + 64 else None
     if state.get("OOMKilled"):
-        common |= {"reason": "OutOfMemory", "message": "It used more memory than its limit."}
+        common |= {"reason": _n("OutOfMemory"), "message": _m("It used more memory than its limit.")}
     ended = naming.when(state.get("FinishedAt"))
     return Observed(ref, RunState.EXITED, exit_code=None if signal else code, exit_signal=signal, exited_at=ended, **common)
 

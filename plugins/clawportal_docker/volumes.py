@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import docker.errors
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import Ref
 from clawportal_docker import naming
@@ -23,9 +24,10 @@ class Volumes:
             return
         if (found.get("Labels") or {}).get(naming.PLACE) != self.engine.place:
             raise GiveUp(
-                "NameTaken", f"A volume named {self.containers.volume(ref)} exists that is not this portal's.",
-                "Rename or remove that volume, or give this cluster another prefix of names.",
-            )  # fmt: skip
+                _n("NameTaken"),
+                _m("A volume named %(volume)s exists that is not this portal's.", volume=self.containers.volume(ref)),
+                _m("Rename or remove that volume, or give this cluster another prefix of names."),
+            )
 
     def remove(self, ref: Ref) -> None:
         try:

@@ -17,7 +17,7 @@ from typing import Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from clawportal.sdk import bounded, hookimpl
+from clawportal.sdk import _m, _n, bounded, hookimpl
 from clawportal.sdk.adapters import (
     Adapter,
     AdapterIO,
@@ -46,12 +46,14 @@ from clawportal.sdk.adapters import (
 )
 from clawportal.sdk.errors import FieldError, Unavailable
 
+SUMMARY = _m("An adapter to copy: everything that a new kind of claw needs, for a claw that only repeats what it is told.")
+
 # The claw travels as a file of the workload: so it also runs where the portal's own files are out of reach.
 _CLAW = Path(__file__).with_name("claw.py").read_text(encoding="utf-8")
 # In a single-file binary sys.executable is the portal itself, so the machine's own Python has to do.
 _PYTHON = "python3" if getattr(sys, "frozen", False) else sys.executable
 _LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ([A-Z]+) (.*)$")
-_TRYING: JsonDict = {"x-group": "For trying out the portal", "x-advanced": True}
+_TRYING: JsonDict = {"x-group": _m("For trying out the portal"), "x-advanced": True}
 
 
 class Settings(BaseModel):
@@ -61,46 +63,51 @@ class Settings(BaseModel):
 
     greeting: str = Field(
         "You said",
-        title="Greeting",
-        description="Stands before every answer.",
+        title=_m("Greeting"),
+        description=_m("Stands before every answer."),
         max_length=200,
-        json_schema_extra={"x-group": "Answers"},
+        json_schema_extra={"x-group": _m("Answers")},
     )
     log_every: float = Field(
         0,
         ge=0,
         le=3600,
-        title="Sign of life every (seconds)",
-        description="Writes a line to the log; 0 is never.",
-        json_schema_extra={"x-group": "Answers"},
+        title=_m("Sign of life every (seconds)"),
+        description=_m("Writes a line to the log; 0 is never."),
+        json_schema_extra={"x-group": _m("Answers")},
     )
     startup_delay: float = Field(
-        0, ge=0, le=600, title="Slow start (seconds)", description="Waits before it listens.", json_schema_extra=_TRYING
+        0, ge=0, le=600, title=_m("Slow start (seconds)"), description=_m("Waits before it listens."), json_schema_extra=_TRYING
     )
     exit_after: float = Field(
-        0, ge=0, title="Exit after (seconds)", description="Ends by itself; 0 is never.", json_schema_extra=_TRYING
+        0, ge=0, title=_m("Exit after (seconds)"), description=_m("Ends by itself; 0 is never."), json_schema_extra=_TRYING
     )
     exit_code: int = Field(
-        1, ge=0, le=255, title="Exit code", description="The code it then ends with.", json_schema_extra=_TRYING
+        1, ge=0, le=255, title=_m("Exit code"), description=_m("The code it then ends with."), json_schema_extra=_TRYING
     )
     ignore_sigterm: bool = Field(
-        False, title="Ignore being asked to stop", description="Only killing ends it.", json_schema_extra=_TRYING
+        False, title=_m("Ignore being asked to stop"), description=_m("Only killing ends it."), json_schema_extra=_TRYING
     )
     flood: int = Field(
-        0, ge=0, le=100_000, title="Flood (lines per second)", description="Fills the log; 0 is off.", json_schema_extra=_TRYING
+        0,
+        ge=0,
+        le=100_000,
+        title=_m("Flood (lines per second)"),
+        description=_m("Fills the log; 0 is off."),
+        json_schema_extra=_TRYING,
     )
     refuse: Literal["no", "start", "always"] = Field(
         "no",
-        title="Refuse its configuration",
-        description="At the start only, or already when it is checked.",
+        title=_m("Refuse its configuration"),
+        description=_m("At the start only, or already when it is checked."),
         json_schema_extra=_TRYING,
     )
 
 
 class EchoAdapter:
     kind = "echo"
-    title = "Echo"
-    description = "Repeats what it is told. Needs no model and nothing installed; for trying out the portal."
+    title = _m("Echo")
+    description = _m("Repeats what it is told. Needs no model and nothing installed; for trying out the portal.")
     capabilities = frozenset({"chat", "check", "hot-config"})
     suggested_memory = "128Mi"
     startup_seconds = 30.0
@@ -147,11 +154,15 @@ class EchoAdapter:
         try:
             answer = io.get("http", "/health")
         except (OSError, Unavailable):
-            return Health(HealthState.UNHEALTHY, "NotAnswering", "It does not answer on its port.")
+            return Health(HealthState.UNHEALTHY, _n("NotAnswering"), _m("It does not answer on its port."))
         body = answer.json()
         if answer.status == 200 and isinstance(body, dict) and body.get("status") == "ok":
-            return Health(HealthState.HEALTHY, "Answering", "It answers.")
-        return Health(HealthState.UNHEALTHY, "HealthFailed", f"It answers its health check with status {answer.status}.")
+            return Health(HealthState.HEALTHY, _n("Answering"), _m("It answers."))
+        return Health(
+            HealthState.UNHEALTHY,
+            _n("HealthFailed"),
+            _m("It answers its health check with status %(status)s.", status=answer.status),
+        )
 
     def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]:
         budget = bounded.Budget(bounded.TURN, bounded.STREAM, silence=30)
@@ -161,13 +172,13 @@ class EchoAdapter:
             connection.request("POST", "/chat", json.dumps({"session": session, "text": text}), headers)
             answer = connection.getresponse()
             if answer.status != 200:
-                yield ChatEvent("error", f"The claw answered with status {answer.status}.")
+                yield ChatEvent("error", _m("The claw answered with status %(status)s.", status=answer.status))
                 return
             for line in bounded.lines(answer):
                 piece = bounded.parse_json(line)
                 yield ChatEvent("final", piece["final"]) if "final" in piece else ChatEvent("delta", piece["delta"])
         except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
-            yield ChatEvent("error", f"The claw did not answer: {error}")
+            yield ChatEvent("error", _m("The claw did not answer: %(error)s", error=error))
         finally:
             connection.close()
 
@@ -178,7 +189,10 @@ class EchoAdapter:
     def explain_exit(self, code: int | None, signal: int | None, lines: tuple[str, ...]) -> ExitVerdict:
         if code == 2:
             return ExitVerdict(
-                "ConfigRefused", last_words(lines, 1) or "It refused its configuration.", False, "Correct the settings."
+                _n("ConfigRefused"),
+                last_words(lines, 1) or _m("It refused its configuration."),
+                False,
+                _m("Correct the settings."),
             )
         return exit_verdict(code, signal, lines)
 

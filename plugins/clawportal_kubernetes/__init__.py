@@ -6,9 +6,11 @@ when the first cluster of this kind is connected, not before.
 
 from __future__ import annotations
 
-from clawportal.sdk import hookimpl
+from clawportal.sdk import _m, hookimpl
 from clawportal.sdk.runtimes import RuntimeDriver
 from clawportal_kubernetes.driver import KubernetesDriver
+
+SUMMARY = _m("Kubernetes: claws as StatefulSets, tenants as namespaces.")
 
 
 @hookimpl

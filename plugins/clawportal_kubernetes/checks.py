@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Ref, RunState, Workload, config_refused, masked, secret_env
 from clawportal_kubernetes import claims, claw_manifests, files, manifests, names, pod_manifests, scripts
@@ -45,8 +46,8 @@ class Checks:
                     outcome = files.judge(opener, candidates, folder, argv, env, check.timeout)
                 except TimeoutError as error:
                     raise Retry(
-                        "CheckTimedOut",
-                        f"The claw did not judge its configuration within {check.timeout:g} s.",
+                        _n("CheckTimedOut"),
+                        _m("The claw did not judge its configuration within %(timeout)s s.", timeout=f"{check.timeout:g}"),
                         timedelta(seconds=30),
                     ) from error
             _accept(outcome, argv[0], secrets)
@@ -100,9 +101,11 @@ def _accept(outcome: files.Outcome, program: str, secrets: Mapping[str, str]) ->
     if outcome.code == 0:
         return
     if outcome.code is None:
-        raise Retry("CheckInterrupted", "The connection to the cluster was cut while the claw judged its configuration.")
+        raise Retry(_n("CheckInterrupted"), _m("The connection to the cluster was cut while the claw judged its configuration."))
     said = (outcome.out + outcome.err).decode(errors="replace").splitlines()
     lines = masked([line for line in said if line.strip()], secrets.values())
     if outcome.code in (126, 127):
-        raise GiveUp("CheckMissing", f"{program} cannot be started.", "Check the image of the claw.", lines)
+        raise GiveUp(
+            _n("CheckMissing"), _m("%(program)s cannot be started.", program=program), _m("Check the image of the claw."), lines
+        )
     raise config_refused(outcome.code, lines)

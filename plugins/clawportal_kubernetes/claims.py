@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Ref, Workload
 from clawportal_kubernetes import claw_manifests, names, records
@@ -18,7 +19,7 @@ def of(cluster: Cluster, ref: Ref, owner: records.Set | None, space: str) -> tup
     path, mine = f"/api/v1{within}/persistentvolumeclaims", names.selector(cluster.place, instance=ref.instance_id)
     claim = next(iter(cluster.api.items(path, labelSelector=mine)), None)
     if claim is not None and claim["metadata"].get("deletionTimestamp"):
-        raise Retry("VolumeEnding", f"The volume of {ref} is still being deleted.", timedelta(seconds=2))
+        raise Retry(_n("VolumeEnding"), _m("The volume of %(ref)s is still being deleted.", ref=ref), timedelta(seconds=2))
     if owner is not None:
         return owner.name, claim
     if claim is not None:
@@ -46,7 +47,7 @@ def ensure(objects: Objects, ref: Ref, space: str, name: str, workload: Workload
         except ApiError as error:
             if "spec" in changes and error.status in (403, 422):
                 raise GiveUp(
-                    "VolumeCannotGrow", f"The volume of {ref} cannot grow: {error.message}",
-                    "Ask for the size that it has, or allow its storage class to expand volumes.",
+                    _n("VolumeCannotGrow"), _m("The volume of %(ref)s cannot grow: %(message)s", ref=ref, message=error.message),
+                    _m("Ask for the size that it has, or allow its storage class to expand volumes."),
                 ) from error  # fmt: skip
             raise with_name(error, item, ref) from error

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 
-from clawportal.sdk import bounded, certificates, pasted
+from clawportal.sdk import _m, _n, bounded, certificates, pasted
 from clawportal.sdk.errors import GiveUp, Retry, Unavailable
 from clawportal_kubernetes import names, transport
 
@@ -54,42 +54,56 @@ def verdict(error: ApiError, who: str) -> Exception:
     words = error.message
     if error.status == 401:
         return GiveUp(
-            "CredentialsRefused",
-            "The cluster does not accept the portal's credentials; they may have expired or been withdrawn.",
-            "Enter a new kubeconfig for the cluster.",
+            _n("CredentialsRefused"),
+            _m("The cluster does not accept the portal's credentials; they may have expired or been withdrawn."),
+            _m("Enter a new kubeconfig for the cluster."),
         )
     if error.status == 403:
         return _forbidden(words, who)
     if error.status in (400, 422):
-        return GiveUp("RefusedByCluster", f"The cluster refuses {who}: {words}", "Correct what it names, then start it again.")
+        return GiveUp(
+            _n("RefusedByCluster"),
+            _m("The cluster refuses %(who)s: %(words)s", who=who, words=words),
+            _m("Correct what it names, then start it again."),
+        )
     if error.status == 409:
-        return Retry("Conflict", f"{who}: {words}", timedelta(seconds=1))
+        return Retry(_n("Conflict"), f"{who}: {words}", timedelta(seconds=1))
     if error.status == 429 or error.status >= 500:
         wait = timedelta(seconds=error.retry_after) if error.retry_after else None
-        return Retry("ClusterBusy", f"The cluster cannot do this right now: {words}", wait)
+        return Retry(_n("ClusterBusy"), _m("The cluster cannot do this right now: %(words)s", words=words), wait)
     if error.status == 404:
-        return Retry("Gone", f"{who}: {words}", timedelta(seconds=1))
-    return GiveUp("RefusedByCluster", f"The cluster refuses {who}: {words}")
+        return Retry(_n("Gone"), f"{who}: {words}", timedelta(seconds=1))
+    return GiveUp(_n("RefusedByCluster"), _m("The cluster refuses %(who)s: %(words)s", who=who, words=words))
 
 
 def _forbidden(words: str, who: str) -> Exception:
     found = _REASON.search(words)
     told = found[2] if found else words
     if "being terminated" in words:
-        return Retry("NamespaceEnding", f"The namespace of {who} is being deleted; it is made again then.", timedelta(seconds=3))
+        return Retry(
+            _n("NamespaceEnding"),
+            _m("The namespace of %(who)s is being deleted; it is made again then.", who=who),
+            timedelta(seconds=3),
+        )
     if "exceeded quota" in words:
-        return Retry("QuotaExceeded", f"The namespace's quota is full: {told}. Stop another instance or ask for more.")
+        return Retry(
+            _n("QuotaExceeded"), _m("The namespace's quota is full: %(told)s. Stop another instance or ask for more.", told=told)
+        )
     if "violates PodSecurity" in words:
         return GiveUp(
-            "PodSecurityRefused", f"The cluster's pod security refuses it: {told}",
-            "Set the cluster's pod security to what the claw needs, or use an image that runs without root.",
+            _n("PodSecurityRefused"), _m("The cluster's pod security refuses it: %(told)s", told=told),
+            _m("Set the cluster's pod security to what the claw needs, or use an image that runs without root."),
         )  # fmt: skip
     if "cannot " in words:
         return GiveUp(
-            "RightsMissing", f"The portal may not do this in the cluster: {told}",
-            "Apply deploy/kubernetes/rbac.yaml, and look at the cluster's connection test.",
+            _n("RightsMissing"), _m("The portal may not do this in the cluster: %(told)s", told=told),
+            _m("Apply deploy/kubernetes/rbac.yaml, and look at the cluster's connection test."),
         )  # fmt: skip
-    return GiveUp("RefusedByCluster", f"The cluster refuses {who}: {told}", "Ask who runs the cluster about this rule.")
+    return GiveUp(
+        _n("RefusedByCluster"),
+        _m("The cluster refuses %(who)s: %(told)s", who=who, told=told),
+        _m("Ask who runs the cluster about this rule."),
+    )
 
 
 class Api:
@@ -116,7 +130,7 @@ class Api:
                     from kubernetes.client.configuration import Configuration
                 except ImportError as error:
                     raise Unavailable(
-                        "The client of Kubernetes is missing. It belongs to the portal: install that again, and restart it."
+                        _m("The client of Kubernetes is missing. It belongs to the portal: install that again, and restart it.")
                     ) from error
 
                 config = Configuration()
@@ -127,7 +141,7 @@ class Api:
                     self._proxy = self._way_out(config)
                     self._tls = self._context(config)
                 except ValueError as error:
-                    raise Unavailable(f"The kubeconfig cannot be used: {error}") from error
+                    raise Unavailable(_m("The kubeconfig cannot be used: %(error)s", error=error)) from error
                 self._config = config
                 self._pool = transport.pool(config, self._proxy, self._tls)
             return self._pool
@@ -144,11 +158,11 @@ class Api:
                 InClusterConfigLoader(f"{_SERVICE_ACCOUNT}/token", f"{_SERVICE_ACCOUNT}/ca.crt").load_and_set(config)
         except (ConfigException, OSError, ValueError) as error:
             words = (
-                f"The kubeconfig cannot be used: {error}"
+                _m("The kubeconfig cannot be used: %(error)s", error=error)
                 if self._access is not None
                 else "There is no kubeconfig, and the portal does not run in a cluster"
             )
-            raise Unavailable(f"{words}. Enter a complete kubeconfig for the cluster.") from error
+            raise Unavailable(_m("%(words)s. Enter a complete kubeconfig for the cluster.", words=words)) from error
 
     def _way_out(self, config: Any) -> transport.Proxy | None:
         """The proxy of the kubeconfig or the environment; none to this machine's own loopback, which it could not reach."""
@@ -168,7 +182,7 @@ class Api:
         token = self._config.get_api_key_with_prefix("BearerToken")  # also reads a renewed token
         if token:
             if flaw := pasted.flaw_in_header(token.strip()):
-                raise Unavailable(f"The token of the kubeconfig {flaw}.")
+                raise Unavailable(_m("The token of the kubeconfig %(flaw)s.", flaw=flaw))
             told["authorization"] = token if token.lower().startswith(("bearer ", "basic ")) else f"Bearer {token}"
         elif self._config.username:
             told["authorization"] = self._config.get_basic_auth_token()
@@ -212,7 +226,9 @@ class Api:
                 _body(answer, self.timeout)
             return answer
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
+            raise Unavailable(
+                _m("The cluster does not answer: %(explain_failure)s", explain_failure=explain_failure(error))
+            ) from error
 
     def json(self, method: str, path: str, **more: Any) -> Json:
         found: Json = _whole(self.request(method, path, **more).data)
@@ -296,7 +312,9 @@ class Api:
         try:
             way = transport.dial(server, self._proxy, self._tls, self._config.tls_server_name or "")
         except OSError as error:
-            raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
+            raise Unavailable(
+                _m("The cluster does not answer: %(explain_failure)s", explain_failure=explain_failure(error))
+            ) from error
         found = WebSocket()
         try:
             found.connect(f"{server.replace('http', 'ws', 1)}{path}?{urlencode(query, doseq=True)}", header=chosen, socket=way)
@@ -307,7 +325,9 @@ class Api:
             raise _status_error(error.status_code, error.resp_body or b"") from error
         except (WebSocketException, OSError) as error:
             way.close()
-            raise Unavailable(f"The cluster does not answer: {explain_failure(error)}") from error
+            raise Unavailable(
+                _m("The cluster does not answer: %(explain_failure)s", explain_failure=explain_failure(error))
+            ) from error
 
     def credentials_end(self) -> datetime | None:
         """When the client certificate of the kubeconfig expires; None without one."""
@@ -353,7 +373,7 @@ def _status_error(status: int, body: bytes) -> ApiError:
         found = {}
     if not isinstance(found, dict):
         found = {}
-    words = found.get("message") or body[:300].decode(errors="replace").strip() or f"status {status}"
+    words = found.get("message") or body[:300].decode(errors="replace").strip() or _m("status %(status)s", status=status)
     return ApiError(status, found.get("reason") or "", words, found)
 
 
@@ -363,17 +383,17 @@ def explain_failure(error: BaseException) -> str:
     if told := transport.refusal(text):
         return told
     if "Unable to connect to proxy" in text:
-        return "its proxy does not answer. Correct HTTPS_PROXY of the portal or proxy-url in the kubeconfig"
+        return _m("its proxy does not answer. Correct HTTPS_PROXY of the portal or proxy-url in the kubeconfig")
     if isinstance(inner, BaseException) and inner is not error:
         return explain_failure(inner)
     if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"its certificate is not trusted ({text}). Put the cluster's CA into the kubeconfig"
+        return _m("its certificate is not trusted (%(text)s). Put the cluster's CA into the kubeconfig", text=text)
     if "Name or service not known" in text or "resolve" in text or "nodename nor servname" in text:
-        return "its name cannot be resolved. Correct the server address in the kubeconfig"
+        return _m("its name cannot be resolved. Correct the server address in the kubeconfig")
     if "refused" in text:
-        return "nobody listens at its address. Correct the server address in the kubeconfig, or start the API server"
+        return _m("nobody listens at its address. Correct the server address in the kubeconfig, or start the API server")
     if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)) or "timed out" in text:
-        return "no answer in time. Look at the network between the portal and the API server"
+        return _m("no answer in time. Look at the network between the portal and the API server")
     return text or repr(error)
 
 

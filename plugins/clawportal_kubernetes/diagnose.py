@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from clawportal.sdk import _m
 from clawportal.sdk.errors import GiveUp, Problem, Retry
 from clawportal.sdk.runtimes import DoctorResult
 from clawportal_kubernetes.client import Api, ApiError, Json, verdict
@@ -36,26 +37,28 @@ class Need:
 
 _FULL = ("get", "list", "create", "patch", "delete")
 NEEDS = (
-    Need("", "namespaces", ("get", "list", "create", "patch"), "a namespace for each tenant"),
-    Need("", "resourcequotas", ("get", "create", "patch"), "the quota of a tenant"),
-    Need("", "limitranges", ("get", "create", "patch"), "defaults of a tenant's pods"),
-    Need("networking.k8s.io", "networkpolicies", ("get", "create", "patch"), "keeping tenants apart"),
-    Need("apps", "statefulsets", (*_FULL, "watch"), "running instances"),
-    Need("", "pods", ("get", "list", "watch", "create", "delete"), "looking at instances, killing them, judging configurations"),
-    Need("", "pods/log", ("get",), "logs"),
-    Need("", "pods/exec", ("get", "create"), "the console, files and changes without restart"),
-    Need("", "pods/portforward", ("get", "create"), "reaching a claw from outside of the cluster"),
-    Need("", "services", ("get", "create", "patch", "delete"), "names of instances in the network"),
-    Need("", "serviceaccounts", ("get", "create", "patch", "delete"), "instances without a token"),
-    Need("", "configmaps", _FULL, "files of instances"),
-    Need("", "secrets", ("get", "create", "patch", "delete"), "secrets of instances"),
-    Need("", "persistentvolumeclaims", _FULL, "data of instances"),
-    Need("", "events", ("list", "watch"), "saying why something does not run"),
-    Need("", "nodes", ("list",), "the cluster's capacity", optional=True),
-    Need("", "nodes/proxy", ("get",), "measuring where there is no metrics server", optional=True),
-    Need("storage.k8s.io", "storageclasses", ("get", "list"), "checking the storage class", optional=True),
-    Need("metrics.k8s.io", "pods", ("list",), "measuring", optional=True),
-    Need("metrics.k8s.io", "nodes", ("list",), "the cluster's free memory", optional=True),
+    Need("", "namespaces", ("get", "list", "create", "patch"), _m("a namespace for each tenant")),
+    Need("", "resourcequotas", ("get", "create", "patch"), _m("the quota of a tenant")),
+    Need("", "limitranges", ("get", "create", "patch"), _m("defaults of a tenant's pods")),
+    Need("networking.k8s.io", "networkpolicies", ("get", "create", "patch"), _m("keeping tenants apart")),
+    Need("apps", "statefulsets", (*_FULL, "watch"), _m("running instances")),
+    Need(
+        "", "pods", ("get", "list", "watch", "create", "delete"), _m("looking at instances, killing them, judging configurations")
+    ),
+    Need("", "pods/log", ("get",), _m("logs")),
+    Need("", "pods/exec", ("get", "create"), _m("the console, files and changes without restart")),
+    Need("", "pods/portforward", ("get", "create"), _m("reaching a claw from outside of the cluster")),
+    Need("", "services", ("get", "create", "patch", "delete"), _m("names of instances in the network")),
+    Need("", "serviceaccounts", ("get", "create", "patch", "delete"), _m("instances without a token")),
+    Need("", "configmaps", _FULL, _m("files of instances")),
+    Need("", "secrets", ("get", "create", "patch", "delete"), _m("secrets of instances")),
+    Need("", "persistentvolumeclaims", _FULL, _m("data of instances")),
+    Need("", "events", ("list", "watch"), _m("saying why something does not run")),
+    Need("", "nodes", ("list",), _m("the cluster's capacity"), optional=True),
+    Need("", "nodes/proxy", ("get",), _m("measuring where there is no metrics server"), optional=True),
+    Need("storage.k8s.io", "storageclasses", ("get", "list"), _m("checking the storage class"), optional=True),
+    Need("metrics.k8s.io", "pods", ("list",), _m("measuring"), optional=True),
+    Need("metrics.k8s.io", "nodes", ("list",), _m("the cluster's free memory"), optional=True),
 )
 
 
@@ -81,12 +84,12 @@ def _told(
     except ApiError as error:
         return [_refused(name, error)]
     except Problem as error:
-        return [DoctorResult(name, False, error.detail, "Test again.")]
+        return [DoctorResult(name, False, error.detail, _m("Test again."))]
 
 
 def _refused(name: str, error: ApiError) -> DoctorResult:
-    told = verdict(error, "the portal")
-    remedy = told.remedy if isinstance(told, GiveUp) else "Test again in a while." if isinstance(told, Retry) else ""
+    told = verdict(error, _m("the portal"))
+    remedy = told.remedy if isinstance(told, GiveUp) else _m("Test again in a while.") if isinstance(told, Retry) else ""
     return DoctorResult(name, False, str(told), remedy)
 
 
@@ -94,18 +97,21 @@ def _server(api: Api) -> list[DoctorResult]:
     try:
         version = api.get("/version")
     except ApiError as error:
-        return [_refused("API server", error)]
+        return [_refused(_m("API server"), error)]
     except Problem as error:
-        return [DoctorResult("API server", False, error.detail, "Check the address and certificates in the kubeconfig.")]
+        return [DoctorResult(_m("API server"), False, error.detail, _m("Check the address and certificates in the kubeconfig."))]
     number = _number(version)
     if number < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         return [
             DoctorResult(
-                "API server", False, f"It is Kubernetes {version.get('gitVersion')}.", f"Upgrade it to {wanted} or later."
+                _m("API server"),
+                False,
+                _m("It is Kubernetes %(get)s.", get=version.get("gitVersion")),
+                _m("Upgrade it to %(wanted)s or later.", wanted=wanted),
             )
         ]
-    return [DoctorResult("API server", True, f"Kubernetes {version.get('gitVersion', '')} answers.")]
+    return [DoctorResult(_m("API server"), True, _m("Kubernetes %(get)s answers.", get=version.get("gitVersion", "")))]
 
 
 def _number(version: Json) -> tuple[int, int]:
@@ -125,18 +131,32 @@ def _credentials(api: Api) -> list[DoctorResult]:
         who = ""  # an older server, or one that does not tell
     if who == "system:anonymous":
         return [
-            DoctorResult("Credentials", False, "The cluster takes the portal for nobody.", "Enter a kubeconfig with credentials.")
+            DoctorResult(
+                _m("Credentials"),
+                False,
+                _m("The cluster takes the portal for nobody."),
+                _m("Enter a kubeconfig with credentials."),
+            )
         ]
     end = api.credentials_end()
     if end is not None and end < datetime.now(UTC):
         return [
-            DoctorResult("Credentials", False, f"The client certificate expired on {end:%Y-%m-%d}.", "Enter a new kubeconfig.")
+            DoctorResult(
+                _m("Credentials"),
+                False,
+                _m("The client certificate expired on %(end)s.", end=f"{end:%Y-%m-%d}"),
+                _m("Enter a new kubeconfig."),
+            )
         ]
     if end is not None and end < datetime.now(UTC) + timedelta(days=14):
         return [
-            DoctorResult("Credentials", True, f"Accepted as {who}; the certificate expires on {end:%Y-%m-%d}: renew it soon.")
+            DoctorResult(
+                _m("Credentials"),
+                True,
+                _m("Accepted as %(who)s; the certificate expires on %(end)s: renew it soon.", who=who, end=f"{end:%Y-%m-%d}"),
+            )
         ]
-    return [DoctorResult("Credentials", True, f"Accepted as {who}." if who else "Accepted.")]
+    return [DoctorResult(_m("Credentials"), True, _m("Accepted as %(who)s.", who=who) if who else _m("Accepted."))]
 
 
 # ---- rights
@@ -168,13 +188,27 @@ def _may(api: Api, need: Need, verb: str) -> bool | str:
 
 
 def _right(need: Need, missing: list[str]) -> DoctorResult:
-    name = f"Right: {need.title}"
+    name = _m("Right: %(title)s", title=need.title)
     if not missing:
-        return DoctorResult(name, True, f"The portal may {', '.join(need.verbs)} {need.title}; that is for {need.purpose}.")
-    words = f"The portal may not {', '.join(missing)} {need.title}; that is for {need.purpose}."
+        return DoctorResult(
+            name,
+            True,
+            _m(
+                "The portal may %(join)s %(title)s; that is for %(purpose)s.",
+                join=", ".join(need.verbs),
+                title=need.title,
+                purpose=need.purpose,
+            ),
+        )
+    words = _m(
+        "The portal may not %(verbs)s %(title)s; that is for %(purpose)s.",
+        verbs=", ".join(missing),
+        title=need.title,
+        purpose=need.purpose,
+    )
     if need.optional:
-        return DoctorResult(name, True, f"{words} It works without.")
-    return DoctorResult(name, False, words, "Apply deploy/kubernetes/rbac.yaml, or add these verbs to the portal's role.")
+        return DoctorResult(name, True, _m("%(words)s It works without.", words=words))
+    return DoctorResult(name, False, words, _m("Apply deploy/kubernetes/rbac.yaml, or add these verbs to the portal's role."))
 
 
 # ---- what the cluster has
@@ -185,20 +219,26 @@ def _storage(api: Api, settings: KubernetesSettings) -> Iterator[DoctorResult]:
         classes = api.items("/apis/storage.k8s.io/v1/storageclasses")
     except ApiError as error:
         if error.status == 403:
-            yield DoctorResult("Storage class", True, "It cannot be checked without the right to list storage classes.")
+            yield DoctorResult(_m("Storage class"), True, _m("It cannot be checked without the right to list storage classes."))
             return
         raise
     known = sorted(one["metadata"]["name"] for one in classes)
     default = [one["metadata"]["name"] for one in classes if _is_default(one)]
-    listed = f" There are: {', '.join(known)}." if known else " The cluster has none."
+    listed = _m("There are: %(join)s.", join=", ".join(known)) if known else _m("The cluster has none.")
     if settings.storage_class:
         ok = settings.storage_class in known
-        words = "is there." if ok else f"is not there.{listed}"
-        yield DoctorResult("Storage class", ok, f"{settings.storage_class} {words}", "" if ok else "Correct it in the settings.")
+        name = settings.storage_class
+        said = _m("%(name)s is there.", name=name) if ok else _m("%(name)s is not there. %(listed)s", name=name, listed=listed)
+        yield DoctorResult(_m("Storage class"), ok, said, "" if ok else _m("Correct it in the settings."))
     elif default:
-        yield DoctorResult("Storage class", True, f"{default[0]} is the default.")
+        yield DoctorResult(_m("Storage class"), True, _m("%(default)s is the default.", default=default[0]))
     else:
-        yield DoctorResult("Storage class", False, f"No storage class is the default.{listed}", "Name one in the settings.")
+        yield DoctorResult(
+            _m("Storage class"),
+            False,
+            _m("No storage class is the default.%(listed)s", listed=listed),
+            _m("Name one in the settings."),
+        )
 
 
 def _is_default(found: Json) -> bool:
@@ -209,18 +249,18 @@ def _is_default(found: Json) -> bool:
 def _metrics(api: Api, settings: KubernetesSettings) -> Iterator[DoctorResult]:
     try:
         api.get(METRICS)
-        yield DoctorResult("Metrics", True, "The metrics API is there.")
+        yield DoctorResult(_m("Metrics"), True, _m("The metrics API is there."))
         return
     except ApiError as error:
         if error.status not in (403, 404, 503):
             raise
-    proxy = Need("", "nodes/proxy", ("get",), "measuring")
+    proxy = Need("", "nodes/proxy", ("get",), _m("measuring"))
     if not _may(api, proxy, "get"):
-        yield DoctorResult("Metrics", True, "There is no metrics API; the kubelets are asked instead.")
+        yield DoctorResult(_m("Metrics"), True, _m("There is no metrics API; the kubelets are asked instead."))
     else:
         yield DoctorResult(
-            "Metrics", False, "There is no metrics API, and the portal may not ask the kubelets.",
-            "Install metrics-server, or give the portal the right to get nodes/proxy.",
+            _m("Metrics"), False, _m("There is no metrics API, and the portal may not ask the kubelets."),
+            _m("Install metrics-server, or give the portal the right to get nodes/proxy."),
         )  # fmt: skip
 
 
@@ -240,4 +280,8 @@ def _security(api: Api, settings: KubernetesSettings) -> Iterator[DoctorResult]:
             return  # told among the rights
         if error.status != 409:
             raise
-    yield DoctorResult("Pod security", True, f"Namespaces with the standard {settings.pod_security} are accepted.")
+    yield DoctorResult(
+        _m("Pod security"),
+        True,
+        _m("Namespaces with the standard %(pod_security)s are accepted.", pod_security=settings.pod_security),
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from clawportal.sdk import _m
 from clawportal.sdk.errors import Invalid
 from clawportal_kubernetes.settings import KubernetesSettings
 
@@ -17,7 +18,7 @@ class KubernetesDriver:
     """Kind `kubernetes`."""
 
     kind = "kubernetes"
-    title = "Kubernetes"
+    title = _m("Kubernetes")
 
     def settings_model(self) -> type[BaseModel]:
         return KubernetesSettings

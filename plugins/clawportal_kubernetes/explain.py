@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from clawportal.sdk import _m, _n, joined
 from clawportal.sdk.runtimes import Observed, Ref, RunState
 from clawportal_kubernetes.records import Container, End, Event, Pod, Set
 
@@ -47,7 +48,7 @@ def look(ref: Ref, owner: Set | None, found: Pod | None, events: Iterable[Event]
         if owner.replicas == 0:
             code = last_end.code if last_end else None
             return Observed(ref, RunState.EXITED, reason="", exited_at=owner.stopped_at, exit_code=code, **base)
-        told = from_events(events) or Told("Creating", "The cluster is about to make its pod.")
+        told = from_events(events) or Told(_n("Creating"), _m("The cluster is about to make its pod."))
         return Observed(ref, RunState.PENDING, reason=told.reason, message=told.message, remedy=told.remedy, **base)
     base |= {"incarnation": f"{found.uid[:13]}.{found.restarts}", "restarts": found.restarts, "node": found.node,
              "started_at": started(found)}  # fmt: skip
@@ -85,8 +86,8 @@ def _state(found: Pod, events: Iterable[Event]) -> tuple[RunState, Told]:
     events = list(events)
     if node_lost(found, events):
         return RunState.UNKNOWN, Told(
-            "NodeLost", f"The node {found.node} that it runs on does not answer.",
-            "Bring the node back, or kill the instance; it then starts elsewhere.",
+            _n("NodeLost"), _m("The node %(node)s that it runs on does not answer.", node=found.node),
+            _m("Bring the node back, or kill the instance; it then starts elsewhere."),
         )  # fmt: skip
     if found.phase == "Failed":
         return RunState.PENDING, _failed(found)
@@ -97,9 +98,11 @@ def _state(found: Pod, events: Iterable[Event]) -> tuple[RunState, Told]:
         return RunState.PENDING, waiting
     end = _latest_end(found)
     if end is not None and found.restarts:
-        words = f"The cluster has started it again {_times(found.restarts)}; the last time it {how(end)}."
+        words = _m(
+            "The cluster has started it again %(_times)s; the last time it %(how)s.", _times=_times(found.restarts), how=how(end)
+        )
         if end.reason == "OOMKilled":
-            return RunState.RUNNING, Told("OutOfMemory", words, "Raise its memory limit.")
+            return RunState.RUNNING, Told(_n("OutOfMemory"), words, _m("Raise its memory limit."))
         return RunState.RUNNING, Told("", words)
     return RunState.RUNNING, Told("", "")
 
@@ -112,10 +115,17 @@ def why(found: Pod) -> Told:
 def _failed(found: Pod) -> Told:
     if found.reason == "Evicted":
         return Told(
-            "Evicted", f"The node {found.node} has sent it away: {found.message}",
-            "It starts again by itself where there is room. Give the nodes more memory or disk, or the claw a higher request.",
-        )  # fmt: skip
-    return Told(found.reason or "PodFailed", found.message or "Its pod has failed.", "Look at its events; then start it again.")
+            _n("Evicted"),
+            _m("The node %(node)s has sent it away: %(message)s", node=found.node, message=found.message),
+            _m(
+                "It starts again by itself where there is room. Give the nodes more memory or disk, or the claw a higher request."
+            ),
+        )
+    return Told(
+        found.reason or _n("PodFailed"),
+        found.message or _m("Its pod has failed."),
+        _m("Look at its events; then start it again."),
+    )
 
 
 def _waiting(found: Pod, events: Iterable[Event]) -> Told | None:
@@ -123,7 +133,7 @@ def _waiting(found: Pod, events: Iterable[Event]) -> Told | None:
     if not found.node:
         if found.unscheduled:
             return unschedulable(found.unscheduled)
-        return from_events(events) or Told("Scheduling", "The cluster looks for a node.")
+        return from_events(events) or Told(_n("Scheduling"), _m("The cluster looks for a node."))
     for one in found.init:
         if one.state == "terminated" and one.end and one.end.code == 0:
             continue
@@ -132,7 +142,7 @@ def _waiting(found: Pod, events: Iterable[Event]) -> Told | None:
             return from_events(events) or told
         return told
     if not found.containers:
-        return from_events(events) or Told("Starting", "The node prepares its volumes and image.")
+        return from_events(events) or Told(_n("Starting"), _m("The node prepares its volumes and image."))
     for one in found.containers:
         if one.state == "running":
             continue
@@ -150,48 +160,57 @@ def _of_container(one: Container, *, files: bool = False) -> Told:
     """Why one container does not run."""
     if one.reason in _PULLING:
         return Told(
-            "ImagePullFailed", f"Its image cannot be fetched: {one.message or one.reason}",
-            "Check the image's name, the cluster's mirror and its registry credentials.",
+            _n("ImagePullFailed"), _m("Its image cannot be fetched: %(message)s", message=one.message or one.reason),
+            _m("Check the image's name, the cluster's mirror and its registry credentials."),
         )  # fmt: skip
     end = one.end
     if files and end is not None and end.code != 0 and end.reason != "OOMKilled":
         return Told(
-            "FilesFailed", f"Its files could not be placed: {end.message or how(end)}",
-            "Look at its volume: it may be full, or belong to another user.",
+            _n("FilesFailed"), _m("Its files could not be placed: %(message)s", message=end.message or how(end)),
+            _m("Look at its volume: it may be full, or belong to another user."),
         )  # fmt: skip
     if one.reason in _BROKEN or (end is not None and end.reason in _BROKEN and one.state != "running"):
         said = one.message or (end.message if end else "") or one.reason
         return Told(
-            "CannotStart", f"The node cannot start it: {said}", "Check the command, the image and the secrets of the claw."
+            _n("CannotStart"),
+            _m("The node cannot start it: %(said)s", said=said),
+            _m("Check the command, the image and the secrets of the claw."),
         )
     if end is not None and end.reason == "OOMKilled":
         return Told(
-            "OutOfMemory",
-            f"It used more memory than its limit and was killed; it is started again ({_times(one.restarts)} so far).",
-            "Raise its memory limit.",
-        )  # fmt: skip
+            _n("OutOfMemory"),
+            _m(
+                "It used more memory than its limit and was killed; it is started again (%(_times)s so far).",
+                _times=_times(one.restarts),
+            ),
+            _m("Raise its memory limit."),
+        )
     if one.reason == "CrashLoopBackOff" or one.state == "terminated":
-        said = f" {end.message}" if end and end.message else ""
+        said = _m(
+            "It %(end)s and is started again (%(_times)s so far).",
+            end=how(end) if end else _m("ended"),
+            _times=_times(one.restarts),
+        )
         return Told(
-            "CrashLoop" if one.reason == "CrashLoopBackOff" else "Restarting",
-            f"It {how(end) if end else 'ended'} and is started again ({_times(one.restarts)} so far).{said}",
-            "Read its log, also that of the run before.",
-        )  # fmt: skip
+            _n("CrashLoop") if one.reason == "CrashLoopBackOff" else _n("Restarting"),
+            joined((said, end.message)) if end and end.message else said,
+            _m("Read its log, also that of the run before."),
+        )
     if files:
-        return Told("FilesBeingPlaced", "Its files are being placed.")
-    return Told("Starting", one.message or "The node is starting it.")
+        return Told(_n("FilesBeingPlaced"), _m("Its files are being placed."))
+    return Told(_n("Starting"), one.message or _m("The node is starting it."))
 
 
 def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
+    return _m("once") if number == 1 else _m("%(number)s times", number=number)
 
 
 def how(end: End) -> str:
     if end.reason == "OOMKilled":
-        return "used more memory than its limit"
+        return _m("used more memory than its limit")
     if end.signal:
-        return f"was ended by signal {end.signal}"
-    return f"ended with code {end.code}"
+        return _m("was ended by signal %(signal)s", signal=end.signal)
+    return _m("ended with code %(code)s", code=end.code)
 
 
 _NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" (is )?not found|persistentvolumeclaim "[^"]*" is being deleted')
@@ -201,18 +220,26 @@ _NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" (is )?not found|persisten
 def unschedulable(message: str) -> Told:
     low = message.lower()
     if _NO_CLAIM.search(low):
-        return Told("VolumeMissing", f"Its volume claim is not there: {message}", "Stop the instance and start it again.")
+        return Told(
+            _n("VolumeMissing"),
+            _m("Its volume claim is not there: %(message)s", message=message),
+            _m("Stop the instance and start it again."),
+        )
     if "unbound" in low or "persistentvolumeclaim" in low or "volume node affinity" in low:
         return Told(
-            "VolumePending", f"Its volume is not there yet: {message}",
-            "That takes a moment. If it stays so, check the cluster's storage class; without a default one, name one in the "
-            "settings of the cluster.",
+            _n("VolumePending"), _m("Its volume is not there yet: %(message)s", message=message),
+            _m("That takes a moment. If it stays so, check the cluster's storage class; without a default one, name one in the "
+            "settings of the cluster."),
         )  # fmt: skip
     if "insufficient" in low:
-        return Told("NoRoom", f"No node has room for it: {message}", "Lower its memory or CPU, stop others, or add a node.")
+        return Told(
+            _n("NoRoom"),
+            _m("No node has room for it: %(message)s", message=message),
+            _m("Lower its memory or CPU, stop others, or add a node."),
+        )
     return Told(
-        "Unschedulable", f"No node may run it: {message}",
-        "Compare the node selector and tolerations of the cluster's settings with the labels and taints of the nodes.",
+        _n("Unschedulable"), _m("No node may run it: %(message)s", message=message),
+        _m("Compare the node selector and tolerations of the cluster's settings with the labels and taints of the nodes."),
     )  # fmt: skip
 
 
@@ -237,7 +264,7 @@ def from_events(events: Iterable[Event]) -> Told | None:
             reason, words, remedy = _EVENTS[one.reason]
             return Told(reason, f"{words}: {one.message}", remedy)
         if one.reason == "Pulling":
-            return Told("ImagePulling", "The node fetches its image.")
+            return Told(_n("ImagePulling"), _m("The node fetches its image."))
         if one.reason in ("Pulled", "Scheduled", "Created", "Started", "SuccessfulCreate"):
             return None
     return None
@@ -246,12 +273,18 @@ def from_events(events: Iterable[Event]) -> Told | None:
 def _not_created(message: str) -> Told:
     if "exceeded quota" in message:
         return Told(
-            "QuotaExceeded",
-            f"The namespace's quota does not let it start: {message}",
-            "Stop another instance, or ask for a larger quota.",
+            _n("QuotaExceeded"),
+            _m("The namespace's quota does not let it start: %(message)s", message=message),
+            _m("Stop another instance, or ask for a larger quota."),
         )
     if "PodSecurity" in message:
         return Told(
-            "PodSecurityRefused", f"The cluster's pod security refuses it: {message}", "Use an image that runs without root."
+            _n("PodSecurityRefused"),
+            _m("The cluster's pod security refuses it: %(told)s", told=message),
+            _m("Use an image that runs without root."),
         )
-    return Told("PodRefused", f"The cluster does not make its pod: {message}", "Ask who runs the cluster about this rule.")
+    return Told(
+        _n("PodRefused"),
+        _m("The cluster does not make its pod: %(message)s", message=message),
+        _m("Ask who runs the cluster about this rule."),
+    )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import Ref, Workload
 from clawportal_kubernetes import names, scripts
@@ -42,9 +43,15 @@ def files_of(settings: KubernetesSettings, ref: Ref, name: str, workload: Worklo
         size = len(text.encode()) + len(key)
         if size > MAP_LIMIT:
             raise GiveUp(
-                "FileTooLarge", f"The file {key} has {size:,} bytes; Kubernetes takes {MAP_LIMIT:,} at most.",
-                "Make it smaller, or push it into the running claw.",
-            )  # fmt: skip
+                _n("FileTooLarge"),
+                _m(
+                    "The file %(key)s has %(size)s bytes; Kubernetes takes %(MAP_LIMIT)s at most.",
+                    key=key,
+                    size=f"{size:,}",
+                    MAP_LIMIT=f"{MAP_LIMIT:,}",
+                ),
+                _m("Make it smaller, or push it into the running claw."),
+            )
         if size > room:
             groups.append({})
             room = MAP_LIMIT

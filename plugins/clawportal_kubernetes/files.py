@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, GiveUp, Unavailable
 from clawportal.sdk.runtimes import File, FileEntry
 from clawportal_kubernetes import scripts
@@ -80,7 +81,9 @@ def feed(open_it: Open, argv: Sequence[str], chunks: Iterable[bytes], *, timeout
                     channel.send(STDIN, chunk[start : start + _PIECE])
             if not channel.half_close:
                 raise GiveUp(
-                    "TooOld", "This cluster cannot be told where a file ends.", "Upgrade it to Kubernetes 1.30 or later."
+                    _n("TooOld"),
+                    _m("This cluster cannot be told where a file ends."),
+                    _m("Upgrade it to Kubernetes 1.30 or later."),
                 )
             channel.send(CLOSE, bytes([STDIN]))
         except BrokenPipeError:
@@ -90,7 +93,7 @@ def feed(open_it: Open, argv: Sequence[str], chunks: Iterable[bytes], *, timeout
         channel.close()
         listener.join(5)
     if not got:
-        raise Unavailable("The cluster did not tell how the command ended.")
+        raise Unavailable(_m("The cluster did not tell how the command ended."))
     if isinstance(got[0], BaseException):
         raise got[0]
     return got[0]
@@ -101,19 +104,23 @@ def raise_for(outcome: Outcome, path: str) -> None:
     if outcome.code == 0:
         return
     if outcome.code == scripts.MISSING:
-        raise FileNotFoundError(f"There is no {path or 'such folder'}.")
+        raise FileNotFoundError(_m("There is no %(path)s.", path=path or _m("such folder")))
     if outcome.code in (scripts.UNSAFE, scripts.NOT_A_FOLDER):
-        raise unsafe(f"{path!r} leads over a link, or over a file where a folder should be.")
+        raise unsafe(_m("%(path)s leads over a link, or over a file where a folder should be.", path=repr(path)))
     if outcome.code is None:
-        raise Unavailable("The connection to the cluster was cut.")
+        raise Unavailable(_m("The connection to the cluster was cut."))
     low = outcome.words().lower()
     if "no space left" in low:
-        raise GiveUp("DiskFull", f"The volume is full: {outcome.words()}", "Delete something, or give the claw a larger volume.")
-    raise GiveUp("CommandFailed", f"{path}: {outcome.words()}", "Look whether the image has sh, tar, find and coreutils.")
+        raise GiveUp(
+            _n("DiskFull"),
+            _m("The volume is full: %(words)s", words=outcome.words()),
+            _m("Delete something, or give the claw a larger volume."),
+        )
+    raise GiveUp(_n("CommandFailed"), f"{path}: {outcome.words()}", _m("Look whether the image has sh, tar, find and coreutils."))
 
 
 def unsafe(words: str) -> GiveUp:
-    return GiveUp("UnsafePath", words, "Use a path without links inside the folder.")
+    return GiveUp(_n("UnsafePath"), words, _m("Use a path without links inside the folder."))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -124,7 +131,7 @@ def list_folder(open_it: Open, root: str, path: str) -> list[FileEntry]:
     path = scripts.safe(path)
     outcome = run(open_it, script(scripts.LIST, root, path))
     if outcome.code == scripts.NOT_A_FOLDER:
-        raise NotADirectoryError(f"{path} is not a folder.")
+        raise NotADirectoryError(_m("%(path)s is not a folder.", path=path))
     raise_for(outcome, path)
     names, _, told = outcome.out.rpartition(b"\0/")
     if not names:
@@ -168,7 +175,7 @@ def pull(open_it: Open, root: str, path: str) -> Iterator[bytes]:
             if piece is None:
                 silent += 30.0
                 if silent > 300:
-                    raise Unavailable("The claw's files did not come for five minutes.")
+                    raise Unavailable(_m("The claw's files did not come for five minutes."))
                 continue
             silent = 0.0
             if piece[0] == STDOUT:
@@ -225,17 +232,19 @@ def sifted(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 if info.isreg():
                     yield from _content(tar, info)
     except tarfile.TarError as error:
-        raise GiveUp("BrokenArchive", f"What was sent is no whole tar archive: {error}", "Send it again.") from error
+        raise GiveUp(
+            _n("BrokenArchive"), _m("What was sent is no whole tar archive: %(error)s", error=error), _m("Send it again.")
+        ) from error
     yield bytes(10240)
 
 
 def _look_at(info: tarfile.TarInfo, links: set[str]) -> None:
     name = scripts.safe(info.name)
     if not (info.isreg() or info.isdir() or info.issym() or info.islnk()):
-        raise unsafe(f"{info.name!r} is a device or another special file.")
+        raise unsafe(_m("%(name)s is a device or another special file.", name=repr(info.name)))
     parts = name.split("/")
     if any("/".join(parts[:depth]) in links for depth in range(1, len(parts) + (0 if info.issym() else 1))):
-        raise unsafe(f"{info.name!r} lies below a link of the same archive.")
+        raise unsafe(_m("%(name)s lies below a link of the same archive.", name=repr(info.name)))
     if info.islnk():
         scripts.safe(info.linkname)
     if info.issym():
@@ -246,11 +255,11 @@ def _look_at(info: tarfile.TarInfo, links: set[str]) -> None:
 def _inside(name: str, target: str) -> None:
     depth = name.count("/")
     if target.startswith("/") or "\0" in target:
-        raise unsafe(f"{name!r} is a link that leads out.")
+        raise unsafe(_m("%(name)s is a link that leads out.", name=repr(name)))
     for part in target.split("/"):
         depth += -1 if part == ".." else 0 if part in ("", ".") else 1
         if depth < 0:
-            raise unsafe(f"{name!r} is a link that leads out.")
+            raise unsafe(_m("%(name)s is a link that leads out.", name=repr(name)))
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -271,7 +280,7 @@ def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
     while left and file is not None:
         piece = file.read(min(_PIECE, left))
         if not piece:
-            raise GiveUp("BrokenArchive", f"The archive ends within {info.name!r}.", "Send it again.")
+            raise GiveUp(_n("BrokenArchive"), _m("The archive ends within %(name)s.", name=repr(info.name)), _m("Send it again."))
         left -= len(piece)
         yield piece
     if info.size % 512:
@@ -307,4 +316,4 @@ def judge(
 
 
 def not_running(who: str) -> Conflict:
-    return Conflict(f"{who} does not run.")
+    return Conflict(_m("%(who)s does not run.", who=who))

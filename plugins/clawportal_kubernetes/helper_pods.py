@@ -6,6 +6,7 @@ import threading
 import time
 from datetime import timedelta
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Problem, Retry
 from clawportal.sdk.runtimes import Image, Ref
 from clawportal_kubernetes import explain, files, pod_manifests, records
@@ -28,13 +29,13 @@ class HelperPods:
         self._lock = threading.Lock()
 
     def for_files(self, ref: Ref, owner: records.Set) -> files.Open:
-        title = f"{owner.name}-files"
+        title = _m("%(name)s-files", name=owner.name)
         with self._lock:
             known = self._known.get(ref.instance_id)
         if known is None or self.cluster.api.find(f"/api/v1/namespaces/{owner.space}/pods/{title}") is None:
             present = self.cluster.api.find(f"/apis/apps/v1/namespaces/{owner.space}/statefulsets/{owner.name}")
             if present is None:
-                raise FileNotFoundError(f"{ref} is not in this cluster.")
+                raise FileNotFoundError(_m("%(ref)s is not in this cluster.", ref=ref))
             spec = present["spec"]["template"]["spec"]
             user = spec["securityContext"]
             image = Image(spec["containers"][0]["image"], {}, user["runAsUser"], user["runAsGroup"])
@@ -55,16 +56,18 @@ class HelperPods:
         while True:
             present = self.cluster.api.find(f"/api/v1/namespaces/{space}/pods/{title}")
             if present is None:
-                raise Retry("HelperGone", f"The pod {title} was deleted from outside.", timedelta(seconds=2))
+                raise Retry(
+                    _n("HelperGone"), _m("The pod %(title)s was deleted from outside.", title=title), timedelta(seconds=2)
+                )
             found = records.pod(present)
             if found.containers and found.containers[0].state == "running":
                 return
             why = explain.why(found)
             if why.reason in _NEVER or found.phase == "Failed":
                 self.delete(space, title)
-                raise GiveUp(why.reason or "HelperFailed", why.message or "A pod for this moment has failed.", why.remedy)
+                raise GiveUp(why.reason or _n("HelperFailed"), why.message or _m("A pod for this moment has failed."), why.remedy)
             if time.monotonic() > until:
-                raise Retry(why.reason or "Pending", f"{why.message} {why.remedy}".strip(), timedelta(seconds=5))
+                raise Retry(why.reason or _n("Pending"), f"{why.message} {why.remedy}".strip(), timedelta(seconds=5))
             time.sleep(0.2)
 
     def _end_idle(self) -> None:

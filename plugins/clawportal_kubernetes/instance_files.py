@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from clawportal.sdk import _m
 from clawportal.sdk.runtimes import FileEntry, Ref, RunState
 from clawportal_kubernetes import files, manifests, scripts
 from clawportal_kubernetes.cluster import Cluster
@@ -19,7 +20,7 @@ class InstanceFiles:
 
     def _root(self, ref: Ref, root: str) -> str:
         if root not in ROOTS:
-            raise FileNotFoundError(f"There is no root {root!r}; there are {', '.join(ROOTS)}.")
+            raise FileNotFoundError(_m("There is no root %(root)s; there are %(join)s.", root=repr(root), join=", ".join(ROOTS)))
         return str(getattr(manifests.layout(self.cluster.settings, ref, None), root))
 
     def _way(self, ref: Ref) -> files.Open:
@@ -29,7 +30,7 @@ class InstanceFiles:
             return self.commands.opener(ref, found)
         owner, found = self.cluster.look(ref)
         if owner is None:
-            raise FileNotFoundError(f"{ref} is not in this cluster.")
+            raise FileNotFoundError(_m("%(ref)s is not in this cluster.", ref=ref))
         if found is not None or owner.replicas:
             raise files.not_running(f"{ref} is just starting, so that it")
         return self.helpers.for_files(ref, owner)

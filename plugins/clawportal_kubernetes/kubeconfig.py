@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from clawportal.sdk import certificates
+from clawportal.sdk import _m, certificates
 
 Json = dict[str, Any]
 _FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -36,11 +36,11 @@ def read(text: str) -> Json:
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"is no YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(_m("is no YAML: %(join)s", join=" ".join(str(error).split()))) from error
     if not isinstance(found, dict) or not {"clusters", "users", "contexts"} <= found.keys():
-        raise ValueError("is no kubeconfig: it must hold clusters, users and contexts.")
+        raise ValueError(_m("is no kubeconfig: it must hold clusters, users and contexts."))
     if not all(isinstance(found[key], list) and all(map(_named, found[key])) for key in ("clusters", "users", "contexts")):
-        raise ValueError("is no kubeconfig: clusters, users and contexts must be lists of named entries.")
+        raise ValueError(_m("is no kubeconfig: clusters, users and contexts must be lists of named entries."))
     found.setdefault("current-context", "")
     return found
 
@@ -50,9 +50,15 @@ def context_of(document: Json, wanted: str) -> str:
     known = [item["name"] for item in document["contexts"]]
     context = wanted or document["current-context"]
     if not context:
-        raise ValueError(f"is needed: the kubeconfig has no current context. It knows {', '.join(known)}.")
+        raise ValueError(_m("is needed: the kubeconfig has no current context. It knows %(join)s.", join=", ".join(known)))
     if context not in known:
-        raise ValueError(f"{context!r} is not in the kubeconfig. It knows {', '.join(known) or 'none'}.")
+        raise ValueError(
+            _m(
+                "%(context)s is not in the kubeconfig. It knows %(join)s.",
+                context=repr(context),
+                join=", ".join(known) or _m("none"),
+            )
+        )
     return str(context)
 
 
@@ -65,14 +71,27 @@ def access(document: Json, context: str) -> Access:
         wanted = said.get(part)
         entry = next((item.get(part) or {} for item in document[key] if item["name"] == wanted), None)
         if entry is None:
-            raise ValueError(f"has no {part} {wanted!r}, which its context {context!r} names.")
+            raise ValueError(
+                _m(
+                    "has no %(part)s %(wanted)s, which its context %(context)s names.",
+                    part=part,
+                    wanted=repr(wanted),
+                    context=repr(context),
+                )
+            )
         given |= _self_contained(entry)
         if part == "cluster" and not str(entry.get("server", "")).startswith(("https://", "http://")):
-            raise ValueError(f"names no server for the cluster {wanted!r}.")
+            raise ValueError(_m("names no server for the cluster %(wanted)s.", wanted=repr(wanted)))
     ca, certificate, key = (given.get(name, "") for name in _DATA)
     if bool(certificate) != bool(key):
         there, missing = ("client-certificate", "client-key") if certificate else ("client-key", "client-certificate")
-        raise ValueError(f"holds a {there}-data without a {missing}-data. Use the output of: kubectl config view --raw --flatten")
+        raise ValueError(
+            _m(
+                "holds a %(there)s-data without a %(missing)s-data. Use the output of: kubectl config view --raw --flatten",
+                there=there,
+                missing=missing,
+            )
+        )
     return Access(document, ca, certificate, key)
 
 
@@ -84,12 +103,17 @@ def _self_contained(entry: Json) -> dict[str, str]:
     """Its certificates, taken out. Files and programs of the portal's machine are not for whoever may edit a cluster."""
     for key in _FILES:
         if entry.get(key):
-            raise ValueError(f"names a file ({key}) of another machine. Use the output of: kubectl config view --raw --flatten")
+            raise ValueError(
+                _m("names a file (%(key)s) of another machine. Use the output of: kubectl config view --raw --flatten", key=key)
+            )
     for key in ("exec", "auth-provider"):
         if entry.get(key):
             raise ValueError(
-                f"gets its credentials from a program ({key}), which the portal does not run. "
-                "Use the token of a ServiceAccount; docs/kubernetes.md shows how."
+                _m(
+                    "gets its credentials from a program (%(key)s), which the portal does not run. Use the "
+                    "token of a ServiceAccount; docs/kubernetes.md shows how.",
+                    key=key,
+                )
             )
     return {key: _taken(entry, key) for key in _DATA if key in entry}
 
@@ -99,4 +123,4 @@ def _taken(entry: Json, key: str) -> str:
     try:
         return _DATA[key](str(value or ""))
     except ValueError as error:
-        raise ValueError(f"holds a {key} that cannot be used: it {error}.") from error
+        raise ValueError(_m("holds a %(key)s that cannot be used: it %(error)s.", key=key, error=error)) from error

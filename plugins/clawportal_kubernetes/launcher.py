@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, Retry
 from clawportal.sdk.runtimes import Observed, Ref, RunState, Workload
 from clawportal_kubernetes import claims, claw_manifests, explain, file_maps, files, manifests, names, pod_manifests, records
@@ -55,7 +56,7 @@ class Launcher:
             owner, found = self.cluster.look(ref)
             seen = self.cluster.mirror.look(ref)
             if found is not None and (owner is None or owner.replicas == 0 or found.deleting):
-                raise Retry("Stopping", f"{ref} is still being stopped.", timedelta(seconds=1))
+                raise Retry(_n("Stopping"), _m("%(ref)s is still being stopped.", ref=ref), timedelta(seconds=1))
             if owner is not None and owner.replicas and seen.state is not RunState.ABSENT:
                 return self._already(ref, owner, workload, secrets, seen)
             name, claim = claims.of(self.cluster, ref, owner, self.tenants.space(ref))
@@ -81,7 +82,7 @@ class Launcher:
     def _already(self, ref: Ref, owner: records.Set, workload: Workload, secrets: Mapping[str, str], seen: Observed) -> Observed:
         """What others changed is taken back, also of a pod that was made from it meanwhile."""
         if owner.digest != workload.digest():
-            raise Conflict(f"{ref} runs an earlier description of itself. Stop it first, then apply the new one.")
+            raise Conflict(_m("%(ref)s runs an earlier description of itself. Stop it first, then apply the new one.", ref=ref))
         if owner.drift:
             owner = self._settled(ref, owner)
             plan = self._planned(ref, owner.name, workload, secrets)
@@ -102,7 +103,11 @@ class Launcher:
         until = time.monotonic() + _SETTLE_SECONDS
         while owner.remade and not owner.revision:
             if time.monotonic() > until:
-                raise Retry("Settling", f"The cluster has not taken in yet what was changed of {ref}.", timedelta(seconds=1))
+                raise Retry(
+                    _n("Settling"),
+                    _m("The cluster has not taken in yet what was changed of %(ref)s.", ref=ref),
+                    timedelta(seconds=1),
+                )
             time.sleep(0.05)
             with self.cluster.mirror.lock:
                 owner = self.cluster.mirror.set_by.get(ref.instance_id, owner)

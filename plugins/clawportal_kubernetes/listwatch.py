@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import urllib3
 
+from clawportal.sdk import _m
 from clawportal.sdk.bounded import parse_json
 from clawportal.sdk.errors import Unavailable
 from clawportal_kubernetes.client import Api, ApiError, Json
@@ -141,7 +142,7 @@ def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     for piece in answer.stream(65536):
         rest += piece
         if len(rest) > _LONGEST:
-            raise ValueError("one change is larger than any object of a cluster")
+            raise ValueError(_m("one change is larger than any object of a cluster"))
         if b"\n" in piece:
             *whole, last = bytes(rest).split(b"\n")
             rest = bytearray(last)

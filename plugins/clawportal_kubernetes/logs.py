@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import urllib3
 
-from clawportal.sdk import bounded
+from clawportal.sdk import _m, bounded
 from clawportal.sdk.errors import Problem
 from clawportal.sdk.runtimes import LogLine
 from clawportal_kubernetes import records
@@ -186,7 +186,7 @@ class Follow:
             except Problem:
                 pass  # the cluster does not answer; it is asked again
             except Exception as error:
-                self._put(LogLine(datetime.now(UTC), "portal", name, f"The log cannot be read: {error}"))
+                self._put(LogLine(datetime.now(UTC), "portal", name, _m("The log cannot be read: %(error)s", error=error)))
                 self.over.wait(5)
             self.over.wait(0.3)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from clawportal.sdk import _m
 from clawportal.sdk.errors import GiveUp, Retry, Unavailable
 from clawportal.sdk.runtimes import Observed, Ref
 from clawportal_kubernetes import explain, names, projection, records
@@ -89,7 +90,7 @@ class Mirror:
     def _start(self) -> list[ListWatch]:
         with self.lock:
             if self._closed:
-                raise Unavailable("The connection to the cluster is closed.")
+                raise Unavailable(_m("The connection to the cluster is closed."))
             if not self._streams:
                 mine = {"labelSelector": names.selector(self.place)}
                 self._streams = [
@@ -114,7 +115,7 @@ class Mirror:
                 if stream.failure is not None and stream.attempted.is_set():
                     _tell(stream.failure)
                 if time.monotonic() > until:
-                    raise Unavailable("The cluster has not listed its pods in time.")
+                    raise Unavailable(_m("The cluster has not listed its pods in time."))
 
     def close(self) -> None:
         with self.lock:
@@ -338,11 +339,11 @@ def _plain(found: records.Pod | None) -> bool:
 
 def _tell(failure: Exception) -> None:
     if isinstance(failure, ApiError):
-        told = verdict(failure, "the portal")
+        told = verdict(failure, _m("the portal"))
         # a list that is refused says nothing about any instance: unknown, not failed
         raise Unavailable(f"{told}" if isinstance(told, (GiveUp, Retry)) else str(failure)) from failure
     raise Unavailable(
-        str(failure) if isinstance(failure, Unavailable) else f"The cluster cannot be watched: {failure}"
+        str(failure) if isinstance(failure, Unavailable) else _m("The cluster cannot be watched: %(failure)s", failure=failure)
     ) from failure
 
 

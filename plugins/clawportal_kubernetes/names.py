@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import Ref
 
@@ -57,9 +58,14 @@ def check_ids(place: str, ref: Ref) -> None:
     for what, value in (("cluster", place), ("instance", ref.instance_id), ("tenant", ref.tenant or "none")):
         if not _LABEL_VALUE.fullmatch(value):
             raise GiveUp(
-                "InvalidId",
-                f"{value!r} cannot be the id of {'an' if what == 'instance' else 'a'} {what}.",
-                "Use at most 63 letters, digits, dots, dashes and underscores.",
+                _n("InvalidId"),
+                _m(
+                    "%(value)s cannot be the id of %(what)s %(what2)s.",
+                    value=repr(value),
+                    what="an" if what == "instance" else "a",
+                    what2=what,
+                ),
+                _m("Use at most 63 letters, digits, dots, dashes and underscores."),
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Ref
 from clawportal_kubernetes import manifests, names
@@ -44,9 +45,10 @@ class Objects:
     def must_be_mine(self, item: manifests.Named, present: Json) -> None:
         if not names.mine(self.cluster.place, present):
             raise GiveUp(
-                "NameTaken", f"There is a {item} in the cluster that this portal did not make; it is left alone.",
-                "Rename or delete it, or give the instance another name.",
-            )  # fmt: skip
+                _n("NameTaken"),
+                _m("There is a %(item)s in the cluster that this portal did not make; it is left alone.", item=item),
+                _m("Rename or delete it, or give the instance another name."),
+            )
 
     def delete_mine(self, url: str) -> None:
         present = self.cluster.api.find(url)
@@ -57,7 +59,7 @@ class Objects:
 def with_name(error: ApiError, item: manifests.Named, ref: Ref) -> Exception:
     """A refusal, with the object that it is about."""
     if error.status == 409 and "uid" in error.message.lower():
-        return Retry("Conflict", f"{item} was replaced meanwhile.", timedelta(seconds=1))
+        return Retry(_n("Conflict"), _m("%(item)s was replaced meanwhile.", item=item), timedelta(seconds=1))
     if error.status == 409 and item.body["kind"] == "Namespace":
-        return Retry("NamespaceEnding", f"{item}: {error.message}", timedelta(seconds=3))
+        return Retry(_n("NamespaceEnding"), f"{item}: {error.message}", timedelta(seconds=3))
     return verdict(error, f"{item} of {ref}")

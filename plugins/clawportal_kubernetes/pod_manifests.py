@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import Image, Process, Ref, Workload, parse_quantity
 from clawportal_kubernetes import names, scripts
@@ -20,7 +21,7 @@ _MEBI = 1024 * 1024
 
 def pod_spec(settings: KubernetesSettings, ref: Ref, name: str, workload: Workload, files: Files) -> Json:
     if not workload.processes:
-        raise GiveUp("NothingToRun", f"The workload of {ref} names no process.")
+        raise GiveUp(_n("NothingToRun"), _m("The workload of %(ref)s names no process.", ref=ref))
     image = image_of(workload, ref)
     base = mount(settings, ref)
     given = f"{base}/files"
@@ -48,9 +49,17 @@ def pod_spec(settings: KubernetesSettings, ref: Ref, name: str, workload: Worklo
 def image_of(workload: Workload, ref: Ref) -> Image:
     image = workload.image
     if image is None:
-        raise GiveUp("NoImage", f"{ref} names no container image.", "Choose a cluster that installs software, such as a machine.")
+        raise GiveUp(
+            _n("NoImage"),
+            _m("%(ref)s names no container image.", ref=ref),
+            _m("Choose a cluster that installs software, such as a machine."),
+        )
     if image.uid == 0 or image.gid == 0:
-        raise GiveUp("RootImage", f"{image.reference} wants to run as root.", "Name a user other than 0 for the image.")
+        raise GiveUp(
+            _n("RootImage"),
+            _m("%(reference)s wants to run as root.", reference=image.reference),
+            _m("Name a user other than 0 for the image."),
+        )
     return image
 
 
@@ -138,7 +147,7 @@ def _container(settings: KubernetesSettings, ref: Ref, name: str, workload: Work
     told = environment(settings, ref, image, process.env)
     for text in [*process.argv, *told.values()]:
         if "\0" in text:
-            raise GiveUp("InvalidValue", f"A command or variable of {process.name} holds a NUL character.")
+            raise GiveUp(_n("InvalidValue"), _m("A command or variable of %(name)s holds a NUL character.", name=process.name))
     env: list[Json] = [{"name": key, "value": literal(value)} for key, value in told.items() if key not in process.secret_env]
     env += [
         {"name": key, "valueFrom": {"secretKeyRef": {"name": f"{name}-secrets", "key": secret_key(wanted)}}}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from clawportal.sdk import _m
 from clawportal.sdk.runtimes import (
     IN_CONTAINERS,
     Artifact,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 class KubernetesRuntime(Without):
     """See `contracts.runtimes.Runtime`, which says what each method does; the part that does it is named in its line."""
 
-    title = "Kubernetes"
+    title = _m("Kubernetes")
     capabilities = frozenset(
         {
             "images", "logs", "logs.previous", "metrics", "limits.memory", "limits.cpu", "limits.kernel", "volumes",

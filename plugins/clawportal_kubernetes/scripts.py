@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import File
 
@@ -189,11 +190,13 @@ def safe(path: str) -> str:
     """A relative path in its shortest form; GiveUp for one that leads out. Empty is the root itself."""
     parts = PurePosixPath(path).parts
     if path.startswith("/") or ".." in parts or "\0" in path:
-        raise GiveUp("UnsafePath", f"{path!r} leads out of its folder.", "Use a relative path without `..`.")
+        raise GiveUp(
+            _n("UnsafePath"), _m("%(path)s leads out of its folder.", path=repr(path)), _m("Use a relative path without `..`.")
+        )
     return "/".join(parts)
 
 
 def check_planned(files: Iterable[File]) -> None:
     for file in files:
         if not safe(file.path):
-            raise GiveUp("UnsafePath", "A file of the plan has no name.", "Correct the path in the adapter.")
+            raise GiveUp(_n("UnsafePath"), _m("A file of the plan has no name."), _m("Correct the path in the adapter."))

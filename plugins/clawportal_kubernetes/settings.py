@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 from pydantic.config import JsonDict
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from clawportal.sdk import _m
 from clawportal.sdk.addresses import endpoint
 from clawportal.sdk.runtimes import Strict, parse_quantity
 
@@ -31,185 +32,197 @@ class KubernetesSettings(Strict):
 
     kubeconfig: str = Field(
         "",
-        title="Kubeconfig",
-        description="The whole text, with certificates inside (kubectl config view --raw --flatten). Empty: the portal runs in "
-        "the cluster and uses its own ServiceAccount.",
-        json_schema_extra={"x-secret": True, "x-widget": "textarea", "x-group": "Connection"},
+        title=_m("Kubeconfig"),
+        description=_m(
+            "The whole text, with certificates inside (kubectl config view --raw --flatten). Empty: the portal runs in "
+            "the cluster and uses its own ServiceAccount."
+        ),
+        json_schema_extra={"x-secret": True, "x-widget": "textarea", "x-group": _m("Connection")},
     )
     context: str = Field(
         "",
-        title="Context",
-        description="Of the kubeconfig. Empty: its current context.",
+        title=_m("Context"),
+        description=_m("Of the kubeconfig. Empty: its current context."),
         max_length=253,
-        json_schema_extra={"x-group": "Connection"},
+        json_schema_extra={"x-group": _m("Connection")},
     )
     namespace_prefix: str = Field(
         "claw-",
-        title="Prefix of namespaces",
-        description="Each tenant gets a namespace of its own; its name begins with this.",
+        title=_m("Prefix of namespaces"),
+        description=_m("Each tenant gets a namespace of its own; its name begins with this."),
         pattern=r"^[a-z]([-a-z0-9]{0,18}[a-z0-9])?-?$",
-        json_schema_extra={"x-group": "Namespaces"},
+        json_schema_extra={"x-group": _m("Namespaces")},
     )
     pod_security: Literal["restricted", "baseline", "privileged"] = Field(
         "restricted",
-        title="Pod security",
-        description="The standard that the namespaces of tenants enforce. Claws of this portal need nothing beyond restricted.",
-        json_schema_extra={"x-group": "Namespaces", **_ADVANCED},
+        title=_m("Pod security"),
+        description=_m(
+            "The standard that the namespaces of tenants enforce. Claws of this portal need nothing beyond restricted."
+        ),
+        json_schema_extra={"x-group": _m("Namespaces"), **_ADVANCED},
     )
     network_policies: bool = Field(
         True,
-        title="Network policies",
-        description="Deny all traffic into claws but the portal's, and from claws into blocked networks.",
-        json_schema_extra={"x-group": "Network"},
+        title=_m("Network policies"),
+        description=_m("Deny all traffic into claws but the portal's, and from claws into blocked networks."),
+        json_schema_extra={"x-group": _m("Network")},
     )
     blocked_networks: list[str] = Field(
         ["169.254.0.0/16"],
-        title="Blocked networks",
-        description="What claws may not reach, such as 169.254.0.0/16 (machine metadata) or 10.0.0.0/8.",
+        title=_m("Blocked networks"),
+        description=_m("What claws may not reach, such as 169.254.0.0/16 (machine metadata) or 10.0.0.0/8."),
         max_length=50,
-        json_schema_extra={"x-group": "Network"},
+        json_schema_extra={"x-group": _m("Network")},
     )
     portal_namespace: str = Field(
         "",
-        title="Namespace of the portal",
-        description="From which claws may be reached. Empty: the one the portal runs in, or none.",
+        title=_m("Namespace of the portal"),
+        description=_m("From which claws may be reached. Empty: the one the portal runs in, or none."),
         max_length=63,
-        json_schema_extra={"x-group": "Network", **_ADVANCED},
+        json_schema_extra={"x-group": _m("Network"), **_ADVANCED},
     )
     reach: Literal["auto", "address", "tunnel"] = Field(
         "auto",
-        title="How the portal reaches claws",
-        description="address: by the pod's own address. tunnel: through the API server (port-forward). auto: address where the "
-        "portal runs in the cluster, tunnel otherwise.",
-        json_schema_extra={"x-group": "Network"},
+        title=_m("How the portal reaches claws"),
+        description=_m(
+            "address: by the pod's own address. tunnel: through the API server (port-forward). auto: address where the "
+            "portal runs in the cluster, tunnel otherwise."
+        ),
+        json_schema_extra={"x-group": _m("Network")},
     )
     storage_class: str = Field(
         "",
-        title="Storage class",
-        description="Of the volumes of claws. Empty: the cluster's default.",
+        title=_m("Storage class"),
+        description=_m("Of the volumes of claws. Empty: the cluster's default."),
         max_length=253,
-        json_schema_extra={"x-group": "Storage"},
+        json_schema_extra={"x-group": _m("Storage")},
     )
     volume_size: str = Field(
         "5Gi",
-        title="Size of volumes",
-        description="Of the volume that each claw keeps its data in.",
-        json_schema_extra={"x-group": "Storage"},
+        title=_m("Size of volumes"),
+        description=_m("Of the volume that each claw keeps its data in."),
+        json_schema_extra={"x-group": _m("Storage")},
     )
     access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"] = Field(
-        "ReadWriteOnce", title="Access mode", description="Of the volumes.", json_schema_extra={"x-group": "Storage", **_ADVANCED}
+        "ReadWriteOnce",
+        title=_m("Access mode"),
+        description=_m("Of the volumes."),
+        json_schema_extra={"x-group": _m("Storage"), **_ADVANCED},
     )
     keep_volumes: bool = Field(
         False,
-        title="Keep volumes on delete",
-        description="On: deleting an instance with its data leaves its volume claim to be deleted by hand.",
-        json_schema_extra={"x-group": "Storage"},
+        title=_m("Keep volumes on delete"),
+        description=_m("On: deleting an instance with its data leaves its volume claim to be deleted by hand."),
+        json_schema_extra={"x-group": _m("Storage")},
     )
     tmp_size: str = Field(
         "1Gi",
-        title="Temporary space",
-        description="Limit of /tmp of each claw.",
-        json_schema_extra={"x-group": "Storage", **_ADVANCED},
+        title=_m("Temporary space"),
+        description=_m("Limit of /tmp of each claw."),
+        json_schema_extra={"x-group": _m("Storage"), **_ADVANCED},
     )
     cpu_request: str = Field(
-        "50m", title="CPU request", description="Set aside for each claw.", json_schema_extra={"x-group": "Resources"}
+        "50m", title=_m("CPU request"), description=_m("Set aside for each claw."), json_schema_extra={"x-group": _m("Resources")}
     )
     memory_request: str = Field(
         "",
-        title="Memory request",
-        description="Set aside for each claw, at most its limit. Empty: half of its limit.",
-        json_schema_extra={"x-group": "Resources"},
+        title=_m("Memory request"),
+        description=_m("Set aside for each claw, at most its limit. Empty: half of its limit."),
+        json_schema_extra={"x-group": _m("Resources")},
     )
     default_memory: str = Field(
         "1Gi",
-        title="Default memory limit",
-        description="Of what says nothing itself.",
-        json_schema_extra={"x-group": "Resources", **_ADVANCED},
+        title=_m("Default memory limit"),
+        description=_m("Of what says nothing itself."),
+        json_schema_extra={"x-group": _m("Resources"), **_ADVANCED},
     )
     default_cpu: str = Field(
         "2",
-        title="Default CPU limit",
-        description="Of what says nothing itself, in tenants whose CPU is limited.",
-        json_schema_extra={"x-group": "Resources", **_ADVANCED},
+        title=_m("Default CPU limit"),
+        description=_m("Of what says nothing itself, in tenants whose CPU is limited."),
+        json_schema_extra={"x-group": _m("Resources"), **_ADVANCED},
     )
     node_selector: dict[str, str] = Field(
-        {}, title="Node selector", description="Labels of the nodes that may run claws.", json_schema_extra={"x-group": "Nodes"}
+        {},
+        title=_m("Node selector"),
+        description=_m("Labels of the nodes that may run claws."),
+        json_schema_extra={"x-group": _m("Nodes")},
     )
     tolerations: list[dict[str, Any]] = Field(
         [],
-        title="Tolerations",
-        description="As in a pod, such as {key: claws, operator: Exists, effect: NoSchedule}.",
+        title=_m("Tolerations"),
+        description=_m("As in a pod, such as {key: claws, operator: Exists, effect: NoSchedule}."),
         max_length=30,
-        json_schema_extra={"x-group": "Nodes", **_ADVANCED},
+        json_schema_extra={"x-group": _m("Nodes"), **_ADVANCED},
     )
     spread_over: str = Field(
         "",
-        title="Spread over",
-        description="Label of nodes over which the claws of a tenant are spread, such as topology.kubernetes.io/zone.",
+        title=_m("Spread over"),
+        description=_m("Label of nodes over which the claws of a tenant are spread, such as topology.kubernetes.io/zone."),
         max_length=317,
-        json_schema_extra={"x-group": "Nodes", **_ADVANCED},
+        json_schema_extra={"x-group": _m("Nodes"), **_ADVANCED},
     )
     runtime_class: str = Field(
         "",
-        title="Runtime class",
-        description="Such as gvisor or kata. Empty: the cluster's own.",
+        title=_m("Runtime class"),
+        description=_m("Such as gvisor or kata. Empty: the cluster's own."),
         max_length=253,
-        json_schema_extra={"x-group": "Nodes", **_ADVANCED},
+        json_schema_extra={"x-group": _m("Nodes"), **_ADVANCED},
     )
     priority_class: str = Field(
         "",
-        title="Priority class",
-        description="Of the pods. Empty: none.",
+        title=_m("Priority class"),
+        description=_m("Of the pods. Empty: none."),
         max_length=253,
-        json_schema_extra={"x-group": "Nodes", **_ADVANCED},
+        json_schema_extra={"x-group": _m("Nodes"), **_ADVANCED},
     )
     image_pull_secret: str = Field(
         "",
-        title="Registry credentials",
-        description="Content of a .dockerconfigjson for private registries.",
-        json_schema_extra={"x-secret": True, "x-widget": "textarea", "x-group": "Images"},
+        title=_m("Registry credentials"),
+        description=_m("Content of a .dockerconfigjson for private registries."),
+        json_schema_extra={"x-secret": True, "x-widget": "textarea", "x-group": _m("Images")},
     )
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
         "IfNotPresent",
-        title="Pull images",
-        description="When nodes fetch an image.",
-        json_schema_extra={"x-group": "Images", **_ADVANCED},
+        title=_m("Pull images"),
+        description=_m("When nodes fetch an image."),
+        json_schema_extra={"x-group": _m("Images"), **_ADVANCED},
     )
     mount_path: str = Field(
         "/claw",
-        title="Folder of claws",
-        description="Where a claw's volume is mounted in its container; {instance} stands for the claw's id.",
+        title=_m("Folder of claws"),
+        description=_m("Where a claw's volume is mounted in its container; {instance} stands for the claw's id."),
         pattern=r"^/[A-Za-z0-9._{}/-]{1,150}$",
         json_schema_extra=_ADVANCED,
     )
     request_timeout: float = Field(
         20.0,
-        title="Patience with the API server",
-        description="Seconds that one request may take.",
+        title=_m("Patience with the API server"),
+        description=_m("Seconds that one request may take."),
         ge=1,
         le=300,
-        json_schema_extra={"x-group": "Connection", **_ADVANCED},
+        json_schema_extra={"x-group": _m("Connection"), **_ADVANCED},
     )
 
     @field_validator("volume_size", "tmp_size", "cpu_request", "memory_request", "default_memory", "default_cpu")
     @classmethod
     def _quantity(cls, value: str) -> str:
         if value and parse_quantity(value) <= 0:
-            raise ValueError("must be greater than zero")
+            raise ValueError(_m("must be greater than zero"))
         return value
 
     @field_validator("volume_size", "tmp_size", "cpu_request", "default_memory", "default_cpu")
     @classmethod
     def _needed(cls, value: str) -> str:
         if not value:
-            raise ValueError("must not be empty; write for example 500m or 1Gi")
+            raise ValueError(_m("must not be empty; write for example 500m or 1Gi"))
         return value
 
     @field_validator("storage_class", "runtime_class", "priority_class", "portal_namespace")
     @classmethod
     def _name(cls, value: str) -> str:
         if value and not _NAME.match(value):
-            raise ValueError("must be a name of Kubernetes: small letters, digits, dots and dashes")
+            raise ValueError(_m("must be a name of Kubernetes: small letters, digits, dots and dashes"))
         return value
 
     @field_validator("blocked_networks")
@@ -219,7 +232,7 @@ class KubernetesSettings(Strict):
             try:
                 ipaddress.ip_network(text)
             except ValueError as error:
-                raise ValueError(f"{text!r} is not a network; write for example 10.0.0.0/8") from error
+                raise ValueError(_m("%(text)s is not a network; write for example 10.0.0.0/8", text=repr(text))) from error
         return value
 
     @field_validator("node_selector")
@@ -227,14 +240,14 @@ class KubernetesSettings(Strict):
     def _selector(cls, value: dict[str, str]) -> dict[str, str]:
         for key, wanted in value.items():
             if not _LABEL.match(key) or not _VALUE.match(wanted):
-                raise ValueError(f"{key}={wanted} is not a label of Kubernetes")
+                raise ValueError(_m("%(key)s=%(wanted)s is not a label of Kubernetes", key=key, wanted=wanted))
         return value
 
     @field_validator("spread_over")
     @classmethod
     def _topology(cls, value: str) -> str:
         if value and not _LABEL.match(value):
-            raise ValueError("must be the name of a label of nodes, such as topology.kubernetes.io/zone")
+            raise ValueError(_m("must be the name of a label of nodes, such as topology.kubernetes.io/zone"))
         return value
 
     @field_validator("image_pull_secret")
@@ -244,15 +257,15 @@ class KubernetesSettings(Strict):
             try:
                 found = json.loads(value)
             except ValueError as error:
-                raise ValueError("must be JSON, as `docker login` writes it to ~/.docker/config.json") from error
+                raise ValueError(_m("must be JSON, as `docker login` writes it to ~/.docker/config.json")) from error
             if not isinstance(found, dict) or not isinstance(found.get("auths"), dict):
-                raise ValueError('must hold "auths", as `docker login` writes it to ~/.docker/config.json')
+                raise ValueError(_m('must hold "auths", as `docker login` writes it to ~/.docker/config.json'))
         return value
 
     @model_validator(mode="after")
     def _context_needs_kubeconfig(self) -> KubernetesSettings:
         if self.context and not self.kubeconfig and "kubeconfig" in self.model_fields_set:
-            raise ValueError("a context needs a kubeconfig")
+            raise ValueError(_m("a context needs a kubeconfig"))
         return self
 
     def secrets_go_to(self) -> dict[str, str]:

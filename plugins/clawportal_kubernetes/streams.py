@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.bounded import parse_json
 from clawportal.sdk.errors import Conflict, GiveUp, Unavailable
 from clawportal_kubernetes import scripts
@@ -156,7 +157,7 @@ def open_channel(
     except ApiError as error:
         words = error.message.lower()
         if error.status == 404 or (error.status in (400, 500) and ("not found" in words or "does not have a host" in words)):
-            raise Conflict(f"{who} does not run, so no command can be run in it.") from error
+            raise Conflict(_m("%(who)s does not run, so no command can be run in it.", who=who)) from error
         raise verdict(error, who) from error
 
 
@@ -189,7 +190,7 @@ class Command:
             except EOFError:
                 self._not_started(bytes(said))
             if piece is None:
-                raise Unavailable("The cluster did not start the command in time.")
+                raise Unavailable(_m("The cluster did not start the command in time."))
             if piece[0] == STDOUT:
                 said += piece[1]
             else:
@@ -197,7 +198,11 @@ class Command:
         line, rest = bytes(said).split(b"\n", 1)
         if not line.startswith(b"\x01"):
             self._channel.close()
-            raise GiveUp("CommandNotFound", f"There is no program {program} in this instance.", "Use one that its image has.")
+            raise GiveUp(
+                _n("CommandNotFound"),
+                _m("There is no program %(program)s in this instance.", program=program),
+                _m("Use one that its image has."),
+            )
         self._pid = line[1:].strip().decode("ascii", "replace")
         if rest:
             self._rest.insert(0, (STDOUT, rest))
@@ -206,8 +211,12 @@ class Command:
         status = self._channel.status or {}
         words = status.get("message") or said.decode(errors="replace") or "it ended at once"
         if any(part in words for part in _NO_PROGRAM):
-            raise GiveUp("CommandNotFound", f"The image has no shell: {words}", "Use an image with /bin/sh, tar and coreutils.")
-        raise Conflict(f"The command could not be started: {words}")
+            raise GiveUp(
+                _n("CommandNotFound"),
+                _m("The image has no shell: %(words)s", words=words),
+                _m("Use an image with /bin/sh, tar and coreutils."),
+            )
+        raise Conflict(_m("The command could not be started: %(words)s", words=words))
 
     def send(self, data: bytes) -> None:
         for start in range(0, len(data), _PIECE):

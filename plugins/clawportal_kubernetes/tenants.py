@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 from typing import NamedTuple
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Retry
 from clawportal.sdk.runtimes import Ref
 from clawportal_kubernetes import manifests, names, tenant_manifests
@@ -96,8 +97,8 @@ class Tenants:
     def _must_not_end(self, present: Json) -> None:
         meta = present["metadata"]
         if meta.get("deletionTimestamp"):
-            words = f"The namespace {meta['name']} is being deleted; it is made again then."
-            raise Retry("NamespaceEnding", words, timedelta(seconds=1))
+            words = _m("The namespace %(meta)s is being deleted; it is made again then.", meta=meta["name"])
+            raise Retry(_n("NamespaceEnding"), words, timedelta(seconds=1))
 
     def _namespace_of(self, ref: Ref) -> Json | None:
         """By label: the tenant may have had another name when it was made."""

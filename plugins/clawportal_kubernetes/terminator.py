@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict
 from clawportal.sdk.runtimes import Ref
 from clawportal_kubernetes import names, records
@@ -84,7 +85,7 @@ class Terminator:
         with self.cluster.map_errors(ref):
             owner, found = self.cluster.look(ref)
             if found is not None or (owner is not None and owner.replicas):
-                raise Conflict(f"{ref} still runs. Stop it first.")
+                raise Conflict(_m("%(ref)s still runs. Stop it first.", ref=ref))
             self.ports.close_of(ref)
             self.helpers.end(ref)
             if owner is not None:

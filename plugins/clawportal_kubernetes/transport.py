@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from clawportal.sdk import _m
+
 CONNECT_SECONDS = 10.0
 _LONGEST_ANSWER = 65536
 _STATUS = re.compile(r"Tunnel connection failed: (\d{3})[ :]*([^'\")]*)")
@@ -39,7 +41,7 @@ def proxy_of(url: str | None) -> Proxy | None:
         return None
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if not parts.hostname:
-        raise ValueError("the address of the proxy names no host; write http://user:password@proxy.example.internal:3128")
+        raise ValueError(_m("the address of the proxy names no host; write http://user:password@proxy.example.internal:3128"))
     where = parts.netloc.rpartition("@")[2]
     address = f"{parts.scheme}://{where}"
     if parts.username is None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
+from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict, Invalid, NotFound, Unavailable
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=,-]{0,199}(?:/[A-Za-z0-9_][A-Za-z0-9._@+=,-]{0,199})*")
@@ -42,7 +43,11 @@ class LocalFiles:
     def _path(self, key: str) -> Path:
         if len(key) > 900 or not _KEY.fullmatch(key):
             raise Invalid.field(
-                "key", f"{key[:80]!r} cannot be the key of a file: use letters, digits and ._@+=,- with / between the parts."
+                "key",
+                _m(
+                    "%(key)s cannot be the key of a file: use letters, digits and ._@+=,- with / between the parts.",
+                    key=repr(key[:80]),
+                ),
             )
         return self.root / key
 
@@ -71,8 +76,10 @@ class LocalFiles:
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
                 if not path.is_dir() and not any(folder.is_file() for folder in path.parents):
                     continue  # mkdir met a folder that was gone when it looked again
-                raise Conflict(f"{key} cannot be stored: it, or a part of it, is already the key of another file.") from None
-        raise Unavailable(f"The file {key} cannot be stored: its folder is removed again and again.")
+                raise Conflict(
+                    _m("%(key)s cannot be stored: it, or a part of it, is already the key of another file.", key=key)
+                ) from None
+        raise Unavailable(_m("The file %(key)s cannot be stored: its folder is removed again and again.", key=key))
 
     def open(self, key: str) -> Iterator[bytes]:
         """NotFound comes at once, not with the first block."""
@@ -82,7 +89,7 @@ class LocalFiles:
             if path.is_dir():
                 raise IsADirectoryError
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFound(f"There is no file {key}.") from None
+            raise NotFound(_m("There is no file %(key)s.", key=key)) from None
 
         def blocks() -> Iterator[bytes]:
             with file:
@@ -121,7 +128,13 @@ def _told(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(f"The file {key} cannot be stored: {error.strerror}. Check the space on the portal's disk.") from error
+        raise Unavailable(
+            _m(
+                "The file %(key)s cannot be stored: %(strerror)s. Check the space on the portal's disk.",
+                key=key,
+                strerror=error.strerror,
+            )
+        ) from error
 
 
 def _write(file: FileIO, chunks: Iterable[bytes], key: str) -> int:

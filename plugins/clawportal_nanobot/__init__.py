@@ -6,9 +6,11 @@ watches config.json and SOUL.md, so most changes need no restart; a WebSocket tu
 
 from __future__ import annotations
 
-from clawportal.sdk import hookimpl
+from clawportal.sdk import _m, hookimpl
 from clawportal.sdk.adapters import Adapter
 from clawportal_nanobot.adapter import NanobotAdapter
+
+SUMMARY = _m("nanobot: a small personal agent in Python, installed from PyPI and run as its gateway.")
 
 
 @hookimpl

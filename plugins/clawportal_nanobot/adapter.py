@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote
 
 from pydantic import BaseModel
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.adapters import (
     AdapterIO,
     Artifact,
@@ -88,8 +89,8 @@ if problem:
 
 class NanobotAdapter:
     kind = "nanobot"
-    title = "nanobot"
-    description = "A small personal agent in Python. Ready within seconds, content with 256 MB."
+    title = _m("nanobot")
+    description = _m("A small personal agent in Python. Ready within seconds, content with 256 MB.")
     capabilities = frozenset({"model", "model-query", "chat", "persona", "check", "hot-config"})
     suggested_memory = "1Gi"
     startup_seconds = 90.0
@@ -129,10 +130,10 @@ class NanobotAdapter:
         findings = key_missing(spec, secrets)
         settings = NanobotSettings.model_validate(spec.settings)
         if settings.search_key_missing(secrets):
-            message = f"is needed for web search with {settings.web_search_provider.title()}."
+            message = _m("is needed for web search with %(title)s.", title=settings.web_search_provider.title())
             findings.append(FieldError(f"secrets.{SEARCH_KEY}", message, "missing"))
         if settings.web_enabled and settings.web_search_provider == "searxng" and not settings.web_search_url:
-            findings.append(FieldError("settings.web_search_url", "is needed for web search with SearXNG.", "missing"))
+            findings.append(FieldError("settings.web_search_url", _m("is needed for web search with SearXNG."), "missing"))
         return findings
 
     def plan(self, context: Context) -> Workload:
@@ -159,14 +160,22 @@ class NanobotAdapter:
         try:
             answer = io.get("gateway", "/health")
         except (OSError, Unavailable):
-            return Health(HealthState.UNHEALTHY, "NotAnswering", "The gateway does not answer.")
+            return Health(HealthState.UNHEALTHY, _n("NotAnswering"), _m("The gateway does not answer."))
         body = answer.json()
         if answer.status == 200 and isinstance(body, dict) and body.get("ready") is True:
-            return Health(HealthState.HEALTHY, "Ready", "The gateway is ready.")
+            return Health(HealthState.HEALTHY, _n("Ready"), _m("The gateway is ready."))
         if answer.status == 503:
             channel = body.get("websocket", "down") if isinstance(body, dict) else "down"
-            return Health(HealthState.DEGRADED, "ChannelNotReady", f"The gateway runs, but its WebSocket is {channel}.")
-        return Health(HealthState.UNHEALTHY, "HealthFailed", f"The gateway answers its health check with status {answer.status}.")
+            return Health(
+                HealthState.DEGRADED,
+                _n("ChannelNotReady"),
+                _m("The gateway runs, but its WebSocket is %(channel)s.", channel=channel),
+            )
+        return Health(
+            HealthState.UNHEALTHY,
+            _n("HealthFailed"),
+            _m("The gateway answers its health check with status %(status)s.", status=answer.status),
+        )
 
     def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]:
         host, port = io.address("ws")
@@ -179,9 +188,9 @@ class NanobotAdapter:
                 for event in _turn(socket, chat_id, context.model.name, command=command):
                     yield _with_reason(event, io) if event.kind == "error" else event
         except Refused as refusal:
-            yield ChatEvent("error", f"The claw refused the chat with status {refusal.status}.")
+            yield ChatEvent("error", _m("The claw refused the chat with status %(status)s.", status=refusal.status))
         except OSError as error:
-            yield ChatEvent("error", f"The chat broke off: {error}.")
+            yield ChatEvent("error", _m("The chat broke off: %(error)s.", error=error))
 
     def parse_log(self, line: str) -> LogRecord:
         text = plain(line)
@@ -194,7 +203,7 @@ class NanobotAdapter:
         if signal is None and code != 0 and starts:
             said = [line for line in words[starts[-1] :] if line and not line.strip('"').startswith(("/", *_ADVICE))]
             return ExitVerdict(
-                "ConfigRefused", "\n".join(said) or "It refused its configuration.", False, "Correct the settings."
+                _n("ConfigRefused"), "\n".join(said) or _m("It refused its configuration."), False, _m("Correct the settings.")
             )
         return exit_verdict(code, signal, lines)
 
@@ -326,7 +335,7 @@ def _ending(event: dict[str, Any], text: str, model: str) -> Iterator[ChatEvent]
 
 def _with_reason(event: ChatEvent, io: AdapterIO) -> ChatEvent:
     """What the provider itself said stands in the log alone; nanobot's own words only say that it refused."""
-    if not event.text.startswith("Model provider"):
+    if not event.text.startswith(_m("Model provider")):
         return event
     try:
         found = [words for line in io.last_lines() if (words := provider_said(plain(line)))]
@@ -336,9 +345,12 @@ def _with_reason(event: ChatEvent, io: AdapterIO) -> ChatEvent:
         return event
     said = found[-1]
     return ChatEvent(
-        "error", f"The model's provider refused: {said}",
-        remedy="If it refuses the temperature, leave that empty in the settings of the claw." if _SAMPLING.search(said) else "",
-    )  # fmt: skip
+        "error",
+        _m("The model's provider refused: %(said)s", said=said),
+        remedy=_m("If it refuses the temperature, leave that empty in the settings of the claw.")
+        if _SAMPLING.search(said)
+        else "",
+    )
 
 
 def provider_said(line: str) -> str:
@@ -351,5 +363,5 @@ def provider_said(line: str) -> str:
 
 def _refusal(event: dict[str, Any]) -> str:
     if event.get("reason") == "text_too_large":
-        return "The message is too long: nanobot takes 64 KB at most."
-    return f"The claw refused the message: {event.get('reason') or event.get('detail') or 'no reason given'}."
+        return _m("The message is too long: nanobot takes 64 KB at most.")
+    return _m("The claw refused the message: %(get)s.", get=event.get("reason") or event.get("detail") or _m("no reason given"))

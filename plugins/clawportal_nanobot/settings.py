@@ -7,12 +7,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
-from clawportal.sdk import timezones
+from clawportal.sdk import _m, timezones
 
-_AGENT: JsonDict = {"x-group": "Agent"}
-_TOOLS: JsonDict = {"x-group": "Tools"}
-_BACKGROUND: JsonDict = {"x-group": "Work in the background"}
-_ADVANCED: JsonDict = {"x-group": "Model", "x-advanced": True}
+_AGENT: JsonDict = {"x-group": _m("Agent")}
+_TOOLS: JsonDict = {"x-group": _m("Tools")}
+_BACKGROUND: JsonDict = {"x-group": _m("Work in the background")}
+_ADVANCED: JsonDict = {"x-group": _m("Model"), "x-advanced": True}
 
 SEARCH_KEY = "web_search_key"
 _SEARCH_NEEDS_KEY = ("brave", "tavily", "jina", "kagi")
@@ -25,15 +25,15 @@ class NanobotSettings(BaseModel):
 
     timezone: str = Field(
         "UTC",
-        title="Time zone",
-        description="Name as in the IANA list. The agent tells the time in it.",
+        title=_m("Time zone"),
+        description=_m("Name as in the IANA list. The agent tells the time in it."),
         max_length=60,
         json_schema_extra={**_AGENT, "x-placeholder": "Europe/Berlin"},
     )
     bot_name: str = Field(
         "nanobot",
-        title="Name of the agent",
-        description="The name it shows.",
+        title=_m("Name of the agent"),
+        description=_m("The name it shows."),
         min_length=1,
         max_length=40,
         json_schema_extra=_AGENT,
@@ -42,81 +42,81 @@ class NanobotSettings(BaseModel):
         50,
         ge=1,
         le=500,
-        title="Steps per answer",
-        description="After so many uses of tools it has to answer.",
+        title=_m("Steps per answer"),
+        description=_m("After so many uses of tools it has to answer."),
         json_schema_extra={**_AGENT, "x-advanced": True},
     )
     temperature: float | None = Field(
         0.1,
         ge=0,
         le=2,
-        title="Temperature",
-        description="Low values answer alike each time. Empty leaves it out, for models that refuse any but their own.",
+        title=_m("Temperature"),
+        description=_m("Low values answer alike each time. Empty leaves it out, for models that refuse any but their own."),
         json_schema_extra=_ADVANCED,
     )
     max_tokens: int = Field(
         8192,
         ge=16,
         le=1_000_000,
-        title="Longest answer (tokens)",
-        description="Limit for one answer of the model.",
+        title=_m("Longest answer (tokens)"),
+        description=_m("Limit for one answer of the model."),
         json_schema_extra=_ADVANCED,
     )
     context_window_tokens: int = Field(
         200_000,
         ge=4096,
         le=10_000_000,
-        title="Context window (tokens)",
-        description="How much the model can take in. Older parts of a conversation are summed up before it is full.",
+        title=_m("Context window (tokens)"),
+        description=_m("How much the model can take in. Older parts of a conversation are summed up before it is full."),
         json_schema_extra=_ADVANCED,
     )
     reasoning_effort: Literal["", "none", "low", "medium", "high"] = Field(
         "",
-        title="Reasoning effort",
-        description="For models that think first. Empty leaves it to the provider.",
+        title=_m("Reasoning effort"),
+        description=_m("For models that think first. Empty leaves it to the provider."),
         json_schema_extra=_ADVANCED,
     )
     restrict_to_workspace: bool = Field(
         True,
-        title="Keep to its workspace",
-        description="Its file tools reach only the working folder of the instance.",
+        title=_m("Keep to its workspace"),
+        description=_m("Its file tools reach only the working folder of the instance."),
         json_schema_extra={**_TOOLS, "x-safe": [True]},
     )
     exec_enabled: bool = Field(
         False,
-        title="Run commands",
-        description="The agent may run shell commands on the machine it lives on.",
+        title=_m("Run commands"),
+        description=_m("The agent may run shell commands on the machine it lives on."),
         json_schema_extra={**_TOOLS, "x-safe": [False]},
     )
     exec_timeout: int = Field(
         60,
         ge=1,
         le=600,
-        title="Time for a command (seconds)",
-        description="A command that takes longer is ended.",
+        title=_m("Time for a command (seconds)"),
+        description=_m("A command that takes longer is ended."),
         json_schema_extra={**_TOOLS, "x-advanced": True},
     )
     web_enabled: bool = Field(
-        False, title="Use the web", description="The agent may search the web and read pages.", json_schema_extra=_TOOLS
+        False, title=_m("Use the web"), description=_m("The agent may search the web and read pages."), json_schema_extra=_TOOLS
     )
     web_search_provider: Literal["duckduckgo", "brave", "tavily", "jina", "kagi", "searxng"] = Field(
         "duckduckgo",
-        title="Web search with",
-        description="DuckDuckGo needs no key; SearXNG needs an address.",
+        title=_m("Web search with"),
+        description=_m("DuckDuckGo needs no key; SearXNG needs an address."),
         json_schema_extra={**_TOOLS, "x-advanced": True},
     )
     web_search_url: str = Field(
         "",
-        title="Address of SearXNG",
-        description="Only for SearXNG.",
+        title=_m("Address of SearXNG"),
+        description=_m("Only for SearXNG."),
         max_length=500,
         pattern=r"^(https?://[^\s]+)?$",
         json_schema_extra={**_TOOLS, "x-advanced": True, "x-placeholder": "https://search.example.internal"},
     )
     web_search_key: str = Field(
         "",
-        title="Key for web search",
-        description="For Brave, Tavily, Jina or Kagi.",
+        title=_m("Key for web search"),
+        description=_m("For Brave, Tavily, Jina or Kagi."),
         max_length=500,
         json_schema_extra={**_TOOLS, "x-advanced": True, "x-secret": True},
     )
@@ -124,24 +124,24 @@ class NanobotSettings(BaseModel):
         0,
         ge=0,
         le=10_080,
-        title="Heartbeat every (minutes)",
-        description="Wakes the agent to look at HEARTBEAT.md, which costs tokens each time. 0 is never.",
+        title=_m("Heartbeat every (minutes)"),
+        description=_m("Wakes the agent to look at HEARTBEAT.md, which costs tokens each time. 0 is never."),
         json_schema_extra=_BACKGROUND,
     )
     dream_hours: int = Field(
         0,
         ge=0,
         le=720,
-        title="Tidy its memory every (hours)",
-        description="Costs tokens each time. 0 is never.",
+        title=_m("Tidy its memory every (hours)"),
+        description=_m("Costs tokens each time. 0 is never."),
         json_schema_extra=_BACKGROUND,
     )
     compact_after_minutes: int = Field(
         0,
         ge=0,
         le=10_080,
-        title="Sum up idle conversations after (minutes)",
-        description="Costs tokens each time. 0 is never.",
+        title=_m("Sum up idle conversations after (minutes)"),
+        description=_m("Costs tokens each time. 0 is never."),
         json_schema_extra=_BACKGROUND,
     )
 

@@ -16,6 +16,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, RejectConnection, Request, TextMessage
 from wsproto.utilities import ProtocolError
 
+from clawportal.sdk import _m
 from clawportal.sdk.bounded import LINE, Budget, TooMuch, TooSlow, connect, size_in_words
 
 
@@ -79,7 +80,7 @@ class TextSocket:
         self._parts.append(part)
         self._size += len(part)
         if self._size > LINE:
-            raise TooMuch(f"one message of the claw is longer than {size_in_words(LINE)}")
+            raise TooMuch(_m("one message of the claw is longer than %(size_in_words)s", size_in_words=size_in_words(LINE)))
 
     def _send(self, event: Event) -> None:
         self._socket.silence = max(0.001, self._deadline - time.monotonic())

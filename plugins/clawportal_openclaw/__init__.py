@@ -7,9 +7,11 @@ background by default, all of which is switched off here.
 
 from __future__ import annotations
 
-from clawportal.sdk import hookimpl
+from clawportal.sdk import _m, hookimpl
 from clawportal.sdk.adapters import Adapter
 from clawportal_openclaw.adapter import OpenClawAdapter
+
+SUMMARY = _m("OpenClaw: the large personal agent in Node.js, installed from npm and run as one gateway for each instance.")
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from clawportal.sdk import bounded
+from clawportal.sdk import _m, _n, bounded
 from clawportal.sdk.adapters import (
     AdapterIO,
     Artifact,
@@ -72,8 +72,8 @@ process.exit(answer.valid ? 0 : run.status || 1);
 
 class OpenClawAdapter:
     kind = "openclaw"
-    title = "OpenClaw"
-    description = "The large personal agent in Node.js. Takes about 20 seconds to start and 1 GB of memory."
+    title = _m("OpenClaw")
+    description = _m("The large personal agent in Node.js. Takes about 20 seconds to start and 1 GB of memory.")
     capabilities = frozenset({"model", "chat", "persona", "check", "hot-config"})
     suggested_memory = "2Gi"
     startup_seconds = 180.0
@@ -122,11 +122,11 @@ class OpenClawAdapter:
         findings = key_missing(spec, secrets)
         settings = OpenClawSettings.model_validate(spec.settings)
         if spec.expose and settings.control_ui and not settings.control_ui_origins:
-            message = "is needed when its web page is reachable from the network: the address that people type."
+            message = _m("is needed when its web page is reachable from the network: the address that people type.")
             findings.append(FieldError("settings.control_ui_origins", message, "missing"))
         limit = int(parse_quantity(spec.resources.memory or self.suggested_memory))
         if settings.heap_mb * 1024**2 + _BESIDE_HEAP > limit:
-            message = f"has to be at least 400 MB below the memory limit, which is {limit // 1024**2} MB."
+            message = _m("has to be at least 400 MB below the memory limit, which is %(limit)s MB.", limit=limit // 1024**2)
             findings.append(FieldError("settings.heap_mb", message))
         return findings
 
@@ -153,20 +153,28 @@ class OpenClawAdapter:
         try:
             started, ready = io.get("gateway", "/startupz"), io.get("gateway", "/readyz")
         except (OSError, Unavailable):
-            return Health(HealthState.UNHEALTHY, "NotAnswering", "The gateway does not answer.")
+            return Health(HealthState.UNHEALTHY, _n("NotAnswering"), _m("The gateway does not answer."))
         first, second = started.json(), ready.json()
         if not isinstance(first, dict) or not isinstance(second, dict):  # its web page answers any path with HTML
             return Health(
-                HealthState.UNHEALTHY, "HealthFailed", f"The health check answers with status {started.status}, not with JSON."
+                HealthState.UNHEALTHY,
+                _n("HealthFailed"),
+                _m("The health check answers with status %(status)s, not with JSON.", status=started.status),
             )
         if first.get("status") == "draining":
-            return Health(HealthState.DEGRADED, "Draining", "It finishes running answers and takes no new ones.")
+            return Health(HealthState.DEGRADED, _n("Draining"), _m("It finishes running answers and takes no new ones."))
         if started.status != 200:
-            return Health(HealthState.STARTING, "Starting", f"It waits for {first.get('pendingReason') or 'its parts'}.")
+            return Health(
+                HealthState.STARTING,
+                _n("Starting"),
+                _m("It waits for %(get)s.", get=first.get("pendingReason") or _m("its parts")),
+            )
         if ready.status != 200 or second.get("ready") is not True:
             failing = ", ".join(map(str, second.get("failing") or ["something that it does not name"]))
-            return Health(HealthState.DEGRADED, "NotReady", f"It runs, but this does not work: {failing}.")
-        return Health(HealthState.HEALTHY, "Ready", "The gateway is ready.")
+            return Health(
+                HealthState.DEGRADED, _n("NotReady"), _m("It runs, but this does not work: %(failing)s.", failing=failing)
+            )
+        return Health(HealthState.HEALTHY, _n("Ready"), _m("The gateway is ready."))
 
     def chat(self, io: AdapterIO, context: Context, session: str, text: str) -> Iterator[ChatEvent]:
         request = {
@@ -190,7 +198,7 @@ class OpenClawAdapter:
                 return
             yield from turns.events(answer, context.model.name)
         except (OSError, http.client.HTTPException) as error:
-            yield ChatEvent("error", f"The chat broke off: {error or type(error).__name__}.")
+            yield ChatEvent("error", _m("The chat broke off: %(error)s.", error=error or type(error).__name__))
         finally:
             connection.close()
 
@@ -213,7 +221,9 @@ class OpenClawAdapter:
             return _refused(said)
         if (signal == SIGABRT or code == 128 + SIGABRT) and any("heap out of memory" in word for word in words):
             return ExitVerdict(
-                "HeapExhausted", "It used up its JavaScript heap.", remedy="Raise the JavaScript heap and the memory limit."
+                _n("HeapExhausted"),
+                _m("It used up its JavaScript heap."),
+                remedy=_m("Raise the JavaScript heap and the memory limit."),
             )
         return exit_verdict(code, signal, words)
 
@@ -347,11 +357,11 @@ def _provider(context: Context, settings: OpenClawSettings) -> dict[str, Any]:
 def _refused(said: str) -> ExitVerdict:
     """Code 78 mostly means the configuration, but also a state that it cannot or may not use."""
     if "another OpenClaw process" in said:
-        return ExitVerdict("AlreadyRunning", said, remedy="Another gateway uses the same state; it has to end first.")
+        return ExitVerdict(_n("AlreadyRunning"), said, remedy=_m("Another gateway uses the same state; it has to end first."))
     if "state migration" in said or "maintenance" in said:
-        remedy = "Run the version that wrote this state, or restore a backup."
-        return ExitVerdict("StateRefused", said, False, remedy)
-    return ExitVerdict("ConfigRefused", said or "It refused its configuration.", False, "Correct the settings.")
+        remedy = _m("Run the version that wrote this state, or restore a backup.")
+        return ExitVerdict(_n("StateRefused"), said, False, remedy)
+    return ExitVerdict(_n("ConfigRefused"), said or _m("It refused its configuration."), False, _m("Correct the settings."))
 
 
 def _env(context: Context) -> dict[str, str]:

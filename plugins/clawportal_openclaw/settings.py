@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.config import JsonDict
 
-from clawportal.sdk import timezones
+from clawportal.sdk import _m, timezones
 
-_AGENT: JsonDict = {"x-group": "Agent"}
-_TOOLS: JsonDict = {"x-group": "Tools"}
-_BACKGROUND: JsonDict = {"x-group": "Work in the background"}
-_MODEL: JsonDict = {"x-group": "Model", "x-advanced": True}
-_OPERATION: JsonDict = {"x-group": "Operation", "x-advanced": True}
+_AGENT: JsonDict = {"x-group": _m("Agent")}
+_TOOLS: JsonDict = {"x-group": _m("Tools")}
+_BACKGROUND: JsonDict = {"x-group": _m("Work in the background")}
+_MODEL: JsonDict = {"x-group": _m("Model"), "x-advanced": True}
+_OPERATION: JsonDict = {"x-group": _m("Operation"), "x-advanced": True}
 
 Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+$", max_length=200)]
 
@@ -25,122 +25,126 @@ class OpenClawSettings(BaseModel):
 
     timezone: str = Field(
         "UTC",
-        title="Time zone",
-        description="Name as in the IANA list. The agent tells the time in it.",
+        title=_m("Time zone"),
+        description=_m("Name as in the IANA list. The agent tells the time in it."),
         max_length=60,
         json_schema_extra={**_AGENT, "x-placeholder": "Europe/Berlin"},
     )
     starter_files: bool = Field(
         False,
-        title="Starter files",
-        description="OpenClaw writes its own AGENTS.md and others into an empty workspace and asks who it is.",
+        title=_m("Starter files"),
+        description=_m("OpenClaw writes its own AGENTS.md and others into an empty workspace and asks who it is."),
         json_schema_extra=_AGENT,
     )
     turn_timeout: int = Field(
         600,
         ge=10,
         le=86_400,
-        title="Time for an answer (seconds)",
-        description="An answer that takes longer is given up.",
+        title=_m("Time for an answer (seconds)"),
+        description=_m("An answer that takes longer is given up."),
         json_schema_extra={**_AGENT, "x-advanced": True},
     )
     tool_profile: Literal["minimal", "messaging", "coding", "full"] = Field(
-        "coding", title="Tools", description="Which set of tools the agent has.", json_schema_extra=_TOOLS
+        "coding", title=_m("Tools"), description=_m("Which set of tools the agent has."), json_schema_extra=_TOOLS
     )
     exec_mode: Literal["deny", "allowlist", "full"] = Field(
         "deny",
-        title="Run commands",
+        title=_m("Run commands"),
         json_schema_extra={**_TOOLS, "x-safe": ["deny"]},
-        description="deny: never. allowlist: safe commands only. full: any command, on the machine it lives on.",
+        description=_m("deny: never. allowlist: safe commands only. full: any command, on the machine it lives on."),
     )
     workspace_only: bool = Field(
         True,
-        title="Keep to its workspace",
-        description="Its file tools reach only the working folder of the instance.",
+        title=_m("Keep to its workspace"),
+        description=_m("Its file tools reach only the working folder of the instance."),
         json_schema_extra={**_TOOLS, "x-safe": [True]},
     )
-    web_search: bool = Field(False, title="Search the web", description="The agent may search the web.", json_schema_extra=_TOOLS)
+    web_search: bool = Field(
+        False, title=_m("Search the web"), description=_m("The agent may search the web."), json_schema_extra=_TOOLS
+    )
     web_fetch: bool = Field(
-        False, title="Read web pages", description="The agent may read pages by their address.", json_schema_extra=_TOOLS
+        False, title=_m("Read web pages"), description=_m("The agent may read pages by their address."), json_schema_extra=_TOOLS
     )
     heartbeat_minutes: int = Field(
         0,
         ge=0,
         le=10_080,
-        title="Heartbeat every (minutes)",
-        description="Wakes the agent, which costs tokens each time. 0 is never.",
+        title=_m("Heartbeat every (minutes)"),
+        description=_m("Wakes the agent, which costs tokens each time. 0 is never."),
         json_schema_extra=_BACKGROUND,
     )
     automations: bool = Field(
         False,
-        title="Automations",
-        description="Work that the agent or its owner put on a timetable is carried out.",
+        title=_m("Automations"),
+        description=_m("Work that the agent or its owner put on a timetable is carried out."),
         json_schema_extra=_BACKGROUND,
     )
     memory_plugin: bool = Field(
         False,
-        title="Long-term memory",
-        description="Loads memory-core, which also works over its notes every night and costs tokens.",
+        title=_m("Long-term memory"),
+        description=_m("Loads memory-core, which also works over its notes every night and costs tokens."),
         json_schema_extra=_BACKGROUND,
     )
     learn_skills: Literal["off", "propose", "auto"] = Field(
         "off",
-        title="Learn skills by itself",
-        description="propose: it suggests new skills. auto: it also takes them.",
+        title=_m("Learn skills by itself"),
+        description=_m("propose: it suggests new skills. auto: it also takes them."),
         json_schema_extra=_BACKGROUND,
     )
     context_window: int = Field(
         128_000,
         ge=16_000,
         le=10_000_000,
-        title="Context window (tokens)",
-        description="How much the model can take in.",
+        title=_m("Context window (tokens)"),
+        description=_m("How much the model can take in."),
         json_schema_extra=_MODEL,
     )
     max_tokens: int = Field(
         8192,
         ge=16,
         le=1_000_000,
-        title="Longest answer (tokens)",
-        description="Limit for one answer of the model.",
+        title=_m("Longest answer (tokens)"),
+        description=_m("Limit for one answer of the model."),
         json_schema_extra=_MODEL,
     )
     thinking: Literal["off", "low", "medium", "high"] = Field(
-        "off", title="Thinking", description="For models that think first.", json_schema_extra=_MODEL
+        "off", title=_m("Thinking"), description=_m("For models that think first."), json_schema_extra=_MODEL
     )
     control_ui: bool = Field(
         False,
-        title="Its own web page",
-        description="Serves OpenClaw's Control UI on the port of the gateway; needs about 60 MB more disk.",
+        title=_m("Its own web page"),
+        description=_m("Serves OpenClaw's Control UI on the port of the gateway; needs about 60 MB more disk."),
         json_schema_extra=_OPERATION,
     )
     control_ui_origins: list[Origin] = Field(
         [],
         max_length=20,
-        title="Addresses of its web page",
-        description="Needed where its page is used from other machines: what stands in the browser, such as https://claw.example.internal.",
+        title=_m("Addresses of its web page"),
+        description=_m(
+            "Needed where its page is used from other machines: what stands in the browser, such as https://claw.example.internal."
+        ),
         json_schema_extra=_OPERATION,
     )
     log_level: Literal["error", "warn", "info", "debug"] = Field(
         "info",
-        title="Log level",
-        description="At info and below the log also has the answers of the agent.",
+        title=_m("Log level"),
+        description=_m("At info and below the log also has the answers of the agent."),
         json_schema_extra=_OPERATION,
     )
     heap_mb: int = Field(
         1536,
         ge=512,
         le=65_536,
-        title="JavaScript heap (MB)",
-        description="Keep it below the memory limit by at least 400 MB.",
+        title=_m("JavaScript heap (MB)"),
+        description=_m("Keep it below the memory limit by at least 400 MB."),
         json_schema_extra=_OPERATION,
     )
     drain_seconds: int = Field(
         30,
         ge=1,
         le=330,
-        title="Time to stop (seconds)",
-        description="How long a running answer may take to end when the instance is stopped. An idle one stops in seconds.",
+        title=_m("Time to stop (seconds)"),
+        description=_m("How long a running answer may take to end when the instance is stopped. An idle one stops in seconds."),
         json_schema_extra=_OPERATION,
     )
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from clawportal.sdk import bounded
+from clawportal.sdk import _m, bounded
 from clawportal.sdk.adapters import ChatEvent, Usage
 
 _SESSION = re.compile(r"^[a-z0-9_-]{1,64}$")
@@ -35,7 +35,7 @@ def events(answer: http.client.HTTPResponse, model: str) -> Iterator[ChatEvent]:
             yield ChatEvent("error", _failure(_words_of(event)))
             return
         yield from _pieces(event, said, model)
-    yield ChatEvent("error", "The claw ended its answer half way.")
+    yield ChatEvent("error", _m("The claw ended its answer half way."))
 
 
 def _pieces(event: dict[str, Any], said: list[str], model: str) -> Iterator[ChatEvent]:
@@ -51,15 +51,15 @@ def _pieces(event: dict[str, Any], said: list[str], model: str) -> Iterator[Chat
 
 def _failure(words: str) -> str:
     if "upstream provider" in words or "LLM request failed" in words:
-        return f"The model did not answer ({words}). Check its address, its name and its key."
-    return f"The claw could not finish its answer: {words}."
+        return _m("The model did not answer (%(words)s). Check its address, its name and its key.", words=words)
+    return _m("The claw could not finish its answer: %(words)s.", words=words)
 
 
 def refusal(status: int, body: bytes) -> str:
     words = _words_of(json_object(body.decode("utf-8", "replace")) or {})
     if status == 503:
-        return f"The claw takes no messages right now: {words}."
-    return f"The claw refused the message with status {status}: {words}."
+        return _m("The claw takes no messages right now: %(words)s.", words=words)
+    return _m("The claw refused the message with status %(status)s: %(words)s.", status=status, words=words)
 
 
 def _words_of(answer: dict[str, Any]) -> str:

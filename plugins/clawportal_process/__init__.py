@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from clawportal.sdk import hookimpl
+from clawportal.sdk import _m, hookimpl
+
+SUMMARY = _m("Runs claws as plain processes of this machine: no container engine, no root, nothing to install first.")
 
 if TYPE_CHECKING:
     from clawportal.sdk.runtimes import DoctorResult, RuntimeDriver

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Check, File, config_refused, masked
 from clawportal_process import guarded, safefiles
@@ -50,8 +51,15 @@ def judge(
 def _refuse(outcome: guarded.Outcome, check: Check, lines: tuple[str, ...]) -> None:
     if outcome.code is None:
         raise Retry(
-            "CheckTimedOut", f"The claw did not judge its configuration within {check.timeout:g} s.", timedelta(seconds=30)
+            _n("CheckTimedOut"),
+            _m("The claw did not judge its configuration within %(timeout)s s.", timeout=f"{check.timeout:g}"),
+            timedelta(seconds=30),
         )
     if outcome.code == 127:
-        raise GiveUp("CheckMissing", f"{check.argv[0]} cannot be started.", "Install this version of the claw again.", lines)
+        raise GiveUp(
+            _n("CheckMissing"),
+            _m("%(argv)s cannot be started.", argv=check.argv[0]),
+            _m("Install this version of the claw again."),
+            lines,
+        )
     raise config_refused(outcome.code, lines)

@@ -14,6 +14,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
+from clawportal.sdk import _m
 from clawportal.sdk.runtimes import DoctorResult
 
 CONTROLLERS = ("cpu", "memory", "pids")
@@ -81,8 +82,8 @@ class Groups:
     def finding(self) -> DoctorResult:
         """For the connection test: no fault either way, but one has to know."""
         if self.base:
-            return DoctorResult("process: limits", True, f"held by the kernel, in {self.base}")
-        return DoctorResult("process: limits", True, f"held by measuring: {self.why}")
+            return DoctorResult(_m("process: limits"), True, _m("held by the kernel, in %(base)s", base=self.base))
+        return DoctorResult(_m("process: limits"), True, _m("held by measuring: %(why)s", why=self.why))
 
     def holds(self, name: str, pid: int) -> bool:
         """Whether this process is in the group: a claw that was started before there were any is not."""
@@ -120,7 +121,7 @@ def find(mark: str, wanted: str = AUTO) -> Groups:
 def _place() -> str:
     top = unified()
     if top is None:
-        raise ValueError("This machine has no control groups of version 2.")
+        raise ValueError(_m("This machine has no control groups of version 2."))
     parent = _delegated(top)
     if parent is not None:
         return parent
@@ -130,7 +131,7 @@ def _place() -> str:
         if not os.path.isdir(path):
             os.mkdir(path, 0o755)
         return path
-    raise ValueError("No control groups were handed to the portal: set Delegate= and DelegateSubgroup= in its systemd unit.")
+    raise ValueError(_m("No control groups were handed to the portal: set Delegate= and DelegateSubgroup= in its systemd unit."))
 
 
 def unified() -> str | None:
@@ -170,7 +171,7 @@ def _prepared(base: str) -> str:
     _enable(base)
     missing = [name for name in CONTROLLERS if name not in _read(f"{base}/cgroup.subtree_control").split()]
     if missing:
-        raise ValueError(f"The kernel does not offer {', '.join(missing)} in {base}.")
+        raise ValueError(_m("The kernel does not offer %(join)s in %(base)s.", join=", ".join(missing), base=base))
     trial = f"{base}/trial-{os.getpid()}"
     os.mkdir(trial, 0o755)
     os.rmdir(trial)
@@ -181,7 +182,13 @@ def _enable(path: str) -> None:
     there = _read(f"{path}/cgroup.controllers").split()
     if missing := [name for name in CONTROLLERS if name not in there]:
         names = ", ".join(missing)
-        raise ValueError(f"The kernel does not offer {names} in {path}: they may belong to control groups of version 1.")
+        raise ValueError(
+            _m(
+                "The kernel does not offer %(names)s in %(path)s: they may belong to control groups of version 1.",
+                names=names,
+                path=path,
+            )
+        )
     on = _read(f"{path}/cgroup.subtree_control").split()
     if wanted := [f"+{name}" for name in CONTROLLERS if name not in on]:
         _write(f"{path}/cgroup.subtree_control", " ".join(wanted))
@@ -189,7 +196,7 @@ def _enable(path: str) -> None:
 
 def _words(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
-        return f"They cannot be used: {error.strerror}: {error.filename}."
+        return _m("They cannot be used: %(strerror)s: %(filename)s.", strerror=error.strerror, filename=error.filename)
     return str(error)
 
 

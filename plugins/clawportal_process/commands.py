@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, GiveUp
 
 _ANSWER_SECONDS = 20.0
@@ -50,7 +51,7 @@ class Master:
 def start(master: Master, argv: Sequence[str], *, tty: bool, size: tuple[int, int]) -> Command:
     """Conflict when the supervisor cannot do it."""
     if not argv or any("\0" in part for part in argv):
-        raise GiveUp("InvalidValue", "A command needs at least a program, and no part of it may hold a NUL character.")
+        raise GiveUp(_n("InvalidValue"), _m("A command needs at least a program, and no part of it may hold a NUL character."))
     streams = _Streams(tty=tty, size=size)
     try:
         channel = _meet(master)
@@ -83,7 +84,7 @@ def _meet(master: Master) -> socket.socket:
             try:
                 listener.listen(1)
                 if not master.ask(f"exec {name}\n"):
-                    raise Conflict("It does not run, so that no command can be run in it. Start it first.")
+                    raise Conflict(_m("It does not run, so that no command can be run in it. Start it first."))
                 return _accept(listener, master)
             finally:
                 os.unlink(name, dir_fd=folder)
@@ -98,8 +99,8 @@ def _accept(listener: socket.socket, master: Master) -> socket.socket:
         with suppress(TimeoutError):
             return listener.accept()[0]
         if not master.alive():
-            raise Conflict("It has just ended, so that no command can be run in it. Start it first.")
-    raise Conflict("It was started by an earlier version of the portal, which cannot run commands in it. Restart it once.")
+            raise Conflict(_m("It has just ended, so that no command can be run in it. Start it first."))
+    raise Conflict(_m("It was started by an earlier version of the portal, which cannot run commands in it. Restart it once."))
 
 
 def _hand_over(channel: socket.socket, told: dict[str, Any], handles: tuple[int, int, int]) -> None:
@@ -121,10 +122,18 @@ def _started(channel: socket.socket, program: str) -> None:
     if number is None:
         return
     if number == errno.ESRCH:
-        raise Conflict("It is just ending, so that no command can be run in it. Start it first.")
+        raise Conflict(_m("It is just ending, so that no command can be run in it. Start it first."))
     if number in (errno.ENOENT, errno.ENOTDIR):
-        raise GiveUp("CommandNotFound", f"There is no program {program!r} in it.", "Check the name, or give the whole path.")
-    raise GiveUp("CommandNotExecutable", f"{program!r} cannot be run: {os.strerror(number)}.", "Choose another program.")
+        raise GiveUp(
+            _n("CommandNotFound"),
+            _m("There is no program %(program)s in it.", program=repr(program)),
+            _m("Check the name, or give the whole path."),
+        )
+    raise GiveUp(
+        _n("CommandNotExecutable"),
+        _m("%(program)s cannot be run: %(strerror)s.", program=repr(program), strerror=os.strerror(number)),
+        _m("Choose another program."),
+    )
 
 
 class _Streams:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from clawportal.sdk import _m
 from clawportal_process.settings import ProcessSettings
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ class ProcessDriver:
     """Kind `process`."""
 
     kind = "process"
-    title = "This machine"
+    title = _m("This machine")
 
     def settings_model(self) -> type[BaseModel]:
         return ProcessSettings

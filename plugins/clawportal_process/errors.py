@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Ref
 from clawportal_process import safefiles
@@ -19,13 +20,18 @@ def map_errors(ref: Ref) -> Iterator[None]:
         yield
     except safefiles.UnsafePath as error:
         raise GiveUp(
-            "UnsafePath",
+            _n("UnsafePath"),
             f"{error.filename}: {error.strerror}.",
-            "Remove the link or file from the claw's folder, or correct the path in the adapter.",
+            _m("Remove the link or file from the claw's folder, or correct the path in the adapter."),
         ) from error
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise Retry(
-                "DiskFull", f"{ref} cannot be written: {error.strerror}. Free some space on the portal's disk."
+                _n("DiskFull"),
+                _m(
+                    "%(ref)s cannot be written: %(strerror)s. Free some space on the portal's disk.",
+                    ref=ref,
+                    strerror=error.strerror,
+                ),
             ) from error
-        raise Retry("MachineError", f"{ref}: {error}") from error
+        raise Retry(_n("MachineError"), f"{ref}: {error}") from error

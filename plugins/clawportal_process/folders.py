@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Ref
 from clawportal_process import identity, safefiles
@@ -34,9 +35,9 @@ class Folders:
     def of(self, ref: Ref) -> Path:
         if not _ID.fullmatch(ref.instance_id):
             raise GiveUp(
-                "InvalidId",
-                f"{ref.instance_id!r} cannot be the id of an instance.",
-                "Use letters, digits, dot, dash and underscore.",
+                _n("InvalidId"),
+                _m("%(instance_id)s cannot be the id of an instance.", instance_id=repr(ref.instance_id)),
+                _m("Use letters, digits, dot, dash and underscore."),
             )
         return self.base / "instances" / ref.instance_id
 
@@ -69,7 +70,7 @@ class Folders:
         try:
             while not _try_lock(handle):
                 if time.monotonic() > until:
-                    raise Retry("Busy", "Another change of this instance is still under way.", timedelta(seconds=2))
+                    raise Retry(_n("Busy"), _m("Another change of this instance is still under way."), timedelta(seconds=2))
                 time.sleep(0.02)
             yield
         finally:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from clawportal.sdk import Message, _m, _n, joined
 from clawportal.sdk.runtimes import LogLine, RuntimeEvent
 from clawportal_process import logs, plain
 
@@ -45,8 +47,8 @@ def events(run: Path) -> list[RuntimeEvent]:
 def _event(told: Mapping[str, Any]) -> RuntimeEvent:
     at = datetime.fromtimestamp(told["at"], UTC)
     if told.get("what") == "started":
-        return RuntimeEvent(at, "info", "Started", "It was started.")
-    reason = told.get("reason") or "Exited"
+        return RuntimeEvent(at, "info", _n("Started"), _m("It was started."))
+    reason = told.get("reason") or _n("Exited")
     level: Literal["info", "warning"] = (
         "info" if reason in _ASKED or (reason == "Exited" and told.get("code") == 0) else "warning"
     )
@@ -54,14 +56,25 @@ def _event(told: Mapping[str, Any]) -> RuntimeEvent:
 
 
 def _words(told: Mapping[str, Any], reason: str) -> str:
-    end = "It ended."
+    end = _m("It ended.")
     if told.get("code") is not None:
-        end = f"It ended with code {told['code']}."
+        end = _m("It ended with code %(code)s.", code=told["code"])
     elif told.get("signal") is not None:
-        end = f"It was ended by signal {told['signal']}."
-    asked = {"Stopped": "It was asked to stop. ", "Killed": "It was killed. "}.get(reason, "")
-    more = str(told.get("message") or "")
-    return f"{asked}{end if not more or asked else ''}{' ' if more and asked else ''}{more}"
+        end = _m("It was ended by signal %(_signal_name)s.", _signal_name=told["signal"])
+    asked = {"Stopped": _m("It was asked to stop."), "Killed": _m("It was killed.")}.get(reason, "")
+    more = message_of(told)
+    return joined(part for part in (asked, end if not more or asked else "", more) if part)
+
+
+def message_of(end: Mapping[str, Any]) -> str:
+    """What was said at the end of a claw, by its supervisor or by the portal; older ones wrote plain text."""
+    text: Any = end.get("said") or end.get("message") or ""
+    if isinstance(text, str) and text.startswith('{"id"'):
+        with suppress(ValueError):
+            text = json.loads(text)
+    if isinstance(text, dict):
+        return Message(str(text.get("id", "")), dict(text.get("parameters") or {}))
+    return str(text)
 
 
 def lines_before(run: Path, *, tail: int | None, since: datetime | None) -> Iterator[LogLine | None]:

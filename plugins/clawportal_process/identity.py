@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 
 HIGH = (1_900_000_000, 1_900_065_535)
@@ -82,9 +83,9 @@ class Users:
                 self._known[owner] = number
                 return number
         raise GiveUp(
-            "NoUserLeft",
-            f"All {self.last - self.first + 1} users for claws are taken.",
-            "Widen the range of users in the cluster's settings, or delete claws.",
+            _n("NoUserLeft"),
+            _m("All %(last)s users for claws are taken.", last=self.last - self.first + 1),
+            _m("Widen the range of users in the cluster's settings, or delete claws."),
         )
 
     def _candidates(self, owner: str) -> Iterator[int]:

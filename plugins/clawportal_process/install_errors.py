@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal_process import guarded
 
@@ -32,9 +33,9 @@ def clean(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 def disk_full(title: str, words: str) -> GiveUp:
     return GiveUp(
-        "DiskFull",
-        f"{title} cannot be installed: {words}.",
-        "Free some space on the disk that holds the portal's data, then retry.",
+        _n("DiskFull"),
+        _m("%(title)s cannot be installed: %(words)s.", title=title, words=words),
+        _m("Free some space on the disk that holds the portal's data, then retry."),
     )
 
 
@@ -45,34 +46,41 @@ def verdict(title: str, outcome: guarded.Outcome) -> GiveUp | Retry:
     words = _essence(lines)
     if _FULL.search(text):
         return GiveUp(
-            "DiskFull",
-            f"{title} cannot be installed: no space left on device.",
-            "Free some space on the disk that holds the portal's data, then retry.",
+            _n("DiskFull"),
+            _m("%(title)s cannot be installed: no space left on device.", title=title),
+            _m("Free some space on the disk that holds the portal's data, then retry."),
             lines,
         )
     if _UNREACHABLE.search(text):
         return GiveUp(
-            "IndexUnreachable", f"The package index does not answer, so {title} cannot be installed: {words}",
-            "Check the network, or set CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY to an index that this machine"
-            " can reach; then retry.", lines,
-        )  # fmt: skip
+            _n("IndexUnreachable"),
+            _m("The package index does not answer, so %(title)s cannot be installed: %(words)s", title=title, words=words),
+            _m(
+                "Check the network, or set CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY to an index that this machine"
+                " can reach; then retry."
+            ),
+            lines,
+        )
     if REFUSED.search(text):
         return refused(title, lines)
     if _UNKNOWN.search(text):
         return GiveUp(
-            "PackageNotFound",
-            f"The package index does not have {title}: {words}",
-            "Choose another version, or add it to your index.",
+            _n("PackageNotFound"),
+            _m("The package index does not have %(title)s: %(words)s", title=title, words=words),
+            _m("Choose another version, or add it to your index."),
             lines,
         )
     if _VENV.search(text):
         return GiveUp(
-            "VenvMissing", "This Python cannot make virtual environments.", "Debian and Ubuntu: apt install python3-venv.", lines
+            _n("VenvMissing"),
+            _m("This Python cannot make virtual environments."),
+            _m("Debian and Ubuntu: apt install python3-venv."),
+            lines,
         )
     return GiveUp(
-        "InstallFailed",
-        f"{title} cannot be installed: {words}",
-        "Read the tool's words, correct what they name, then retry.",
+        _n("InstallFailed"),
+        _m("%(title)s cannot be installed: %(words)s", title=title, words=words),
+        _m("Read the tool's words, correct what they name, then retry."),
         lines,
     )
 
@@ -80,10 +88,18 @@ def verdict(title: str, outcome: guarded.Outcome) -> GiveUp | Retry:
 def refused(title: str, lines: tuple[str, ...]) -> GiveUp:
     words = _essence(lines)
     return GiveUp(
-        "IndexRefused", f"The package index refused the portal's sign-in, so {title} cannot be installed: {words}",
-        "Correct user and password in CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY; write letters such as @ in them"
-        " percent-encoded, as %40; then retry.", lines,
-    )  # fmt: skip
+        _n("IndexRefused"),
+        _m(
+            "The package index refused the portal's sign-in, so %(title)s cannot be installed: %(words)s",
+            title=title,
+            words=words,
+        ),
+        _m(
+            "Correct user and password in CLAWPORTAL_PIP_INDEX_URL or CLAWPORTAL_NPM_REGISTRY; write letters such as @ in them"
+            " percent-encoded, as %40; then retry."
+        ),
+        lines,
+    )
 
 
 def _essence(lines: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import Artifact, Progress
 from clawportal_process import guarded, install_errors, mirrors
@@ -26,7 +27,7 @@ class Job:
         self.title = f"{artifact.name} {artifact.version}"
         self.environment, self.wall, self.umask = dict(environment), dict(wall), umask
         self._progress = progress
-        self._said: tuple[float, str] = (0.0, f"Installing {self.title}")
+        self._said: tuple[float, str] = (0.0, _m("Installing %(title)s", title=self.title))
 
     def say(self, fraction: float, text: str) -> None:
         """Progress never goes back."""
@@ -68,7 +69,7 @@ class Job:
 
     def check(self) -> None:
         """The software has to show that it works before it counts."""
-        self.say(0.97, f"Trying {self.title}")
+        self.say(0.97, _m("Trying %(title)s", title=self.title))
         if not self.artifact.check:
             return
         command, *rest = self.artifact.check
@@ -84,12 +85,16 @@ class Job:
             lock=self.lock,
         )
         if outcome.code != 0:
-            how = f"did not end within {_CHECK_SECONDS:g} s" if outcome.code is None else f"ended with code {outcome.code}"
+            how = (
+                f"did not end within {_CHECK_SECONDS:g} s"
+                if outcome.code is None
+                else _m("ended with code %(code)s", code=outcome.code)
+            )
             command = " ".join(self.artifact.check)
             words = f"{self.title} was installed but does not work: {command} {how}. {' '.join(outcome.lines[-1:])}"
             raise GiveUp(
-                "InstallBroken", mirrors.hidden((words.strip(),), self.environment.values())[0],
-                "Choose another version, or read the tool's words.",
+                _n("InstallBroken"), mirrors.hidden((words.strip(),), self.environment.values())[0],
+                _m("Choose another version, or read the tool's words."),
                 mirrors.hidden(install_errors.clean(outcome.lines), self.environment.values()),
             )  # fmt: skip
 

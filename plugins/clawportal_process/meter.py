@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from clawportal.sdk import _m, as_json
 from clawportal.sdk.runtimes import Ref, Sample
 from clawportal_process import cgroups, control, proc
 from clawportal_process.disk import DiskUse
@@ -51,10 +53,9 @@ class Meter:
             return
         shared_once = proc.proportional_bytes(pids)
         if shared_once > limit:
-            control.command(
-                folder / "run",
-                f"kill OutOfMemory It used {shared_once >> 20} MiB of memory, more than its limit of {limit >> 20} MiB.\n",
-            )
+            used_mib, limit_mib = shared_once >> 20, limit >> 20
+            said = _m("It used %(used)s MiB of memory, more than its limit of %(limit)s MiB.", used=used_mib, limit=limit_mib)
+            control.command(folder / "run", f"kill OutOfMemory {json.dumps(as_json(said))}\n")
 
     def forget(self, name: str) -> None:
         self._cpu.pop(name, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from clawportal.sdk import _m
 from clawportal.sdk.runtimes import Separation, SeparationLevel
 from clawportal_process import landlock
 
@@ -14,13 +15,13 @@ OFF = "off"
 AUTO = "auto"
 
 _WORDS = {
-    (True, True, True): "its own user, its own view and Landlock",
-    (True, False, True): "its own user and Landlock",
-    (False, True, True): "its own view and Landlock",
-    (False, False, True): "Landlock without local sockets",
-    (True, True, False): "its own user and its own view",
-    (True, False, False): "its own user",
-    (False, False, False): "no wall",
+    (True, True, True): _m("its own user, its own view and Landlock"),
+    (True, False, True): _m("its own user and Landlock"),
+    (False, True, True): _m("its own view and Landlock"),
+    (False, False, True): _m("Landlock without local sockets"),
+    (True, True, False): _m("its own user and its own view"),
+    (True, False, False): _m("its own user"),
+    (False, False, False): _m("no wall"),
 }
 """User, view, Landlock."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.runtimes import Observed, Ref, RunState
 from clawportal_process import proc, record
 from clawportal_process.folders import Folders
@@ -49,12 +50,14 @@ class Observer:
         if again is None or again.end is not None or again.incarnation != last.incarnation:
             return again or last
         if last.boot != proc.boot_id():
-            return record.write_end(folder / "run", last, "MachineRestarted", "The machine was restarted while the claw ran.")
+            return record.write_end(
+                folder / "run", last, _n("MachineRestarted"), _m("The machine was restarted while the claw ran.")
+            )
         return record.write_end(
             folder / "run",
             last,
-            "SupervisorLost",
-            "The process that watched over the claw was killed from outside; its log ends there.",
+            _n("SupervisorLost"),
+            _m("The process that watched over the claw was killed from outside; its log ends there."),
         )
 
     def all(self) -> Iterator[tuple[str, Path, Record | None]]:

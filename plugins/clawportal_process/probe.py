@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import DoctorResult, Separation, SeparationLevel
 from clawportal_process import guarded, identity, launch, safefiles
@@ -34,9 +35,15 @@ _SOCKETS = (
 
 Target = tuple[str, str, str]
 _WORDS = (
-    "the portal's files", "a neighbour's files", "other processes", "signals", "installed software", "local sockets",
-    "foreign ports", "its own folder",
-)  # fmt: skip
+    _m("the portal's files"),
+    _m("a neighbour's files"),
+    _m("other processes"),
+    _m("signals"),
+    _m("installed software"),
+    _m("local sockets"),
+    _m("foreign ports"),
+    _m("its own folder"),
+)
 FILES, NEIGHBOUR, PROCESSES, SIGNALS, SOFTWARE, SOCKETS, PORTS, OWN = _WORDS
 
 
@@ -60,7 +67,13 @@ def decide(walls: Walls, methods: Sequence[Method], *, off: bool = False) -> Dec
     for method in methods:
         trial = attempt(walls, method)
         if trial.broken:
-            findings.append(DoctorResult(f"separation: {method.words}", True, f"Not possible here: {trial.broken}"))
+            findings.append(
+                DoctorResult(
+                    _m("separation: %(words)s", words=method.words),
+                    True,
+                    _m("Not possible here: %(broken)s", broken=trial.broken),
+                )
+            )
             continue
         fallback = fallback or method
         if method.level is SeparationLevel.NONE:
@@ -74,38 +87,53 @@ def decide(walls: Walls, methods: Sequence[Method], *, off: bool = False) -> Dec
 def _held(method: Method, trial: Trial) -> Iterator[DoctorResult]:
     count = sum(what != OWN for what, _, _ in trial.tried)
     yield DoctorResult(
-        "separation",
+        _m("separation"),
         True,
-        f"{method.level.value}: {count} attempts to get at the portal, at other claws or at the machine were refused",
+        _m(
+            "%(value)s: %(count)s attempts to get at the portal, at other claws or at the machine were refused",
+            value=method.level.value,
+            count=count,
+        ),
     )
     ports = [done for what, _, done in trial.tried if what == PORTS]
     if any(ports):
         yield DoctorResult(
-            "separation: ports", True, "A claw can listen on ports of others that are free: the kernel cannot forbid it."
+            _m("separation: ports"), True, _m("A claw can listen on ports of others that are free: the kernel cannot forbid it.")
         )
 
 
 def _reached(method: Method, trial: Trial) -> Iterator[DoctorResult]:
     for what, target in trial.through()[:_MOST]:
-        yield DoctorResult(f"separation: {what}", False, f"A claw reached {target} in spite of {method.words}.")
+        yield DoctorResult(
+            _m("separation: %(what)s", what=what),
+            False,
+            _m("A claw reached %(target)s in spite of %(words)s.", target=target, words=method.words),
+        )
 
 
 def _nothing(method: Method | None, *, off: bool) -> Iterator[DoctorResult]:
     if off:
         yield DoctorResult(
-            "separation", False, "It is switched off in the settings of this cluster: a claw reaches what its user reaches.",
-            "Set the separation to auto.",
-        )  # fmt: skip
+            _m("separation"),
+            False,
+            _m("It is switched off in the settings of this cluster: a claw reaches what its user reaches."),
+            _m("Set the separation to auto."),
+        )
     elif method is None:
         yield DoctorResult(
-            "separation", False, "The portal is root and cannot give a claw another user, so that no claw runs here.",
-            "Put the portal's data where other users may pass, such as /var/lib/clawportal, or run it as an ordinary user.",
+            _m("separation"), False, _m("The portal is root and cannot give a claw another user, so that no claw runs here."),
+            _m("Put the portal's data where other users may pass, such as /var/lib/clawportal, or run it as an ordinary user."),
         )  # fmt: skip
     else:
         yield DoctorResult(
-            "separation", False, "Nothing keeps a claw from what the portal's user reaches.",
-            "Use Linux 6.12 or newer with Landlock switched on, or run the portal as root so that each claw gets its own user.",
-        )  # fmt: skip
+            _m("separation"),
+            False,
+            _m("Nothing keeps a claw from what the portal's user reaches."),
+            _m(
+                "Use Linux 6.12 or newer with Landlock switched on, or run the "
+                "portal as root so that each claw gets its own user."
+            ),
+        )
 
 
 # ---- one attempt
@@ -221,7 +249,9 @@ def _run(walls: Walls, method: Method, own: Own, targets: list[Target]) -> Trial
     )  # fmt: skip
     tried = tuple(_told(line) for line in outcome.lines if line.startswith("{"))
     if outcome.code is None:
-        raise Retry("MachineBusy", "This machine is too busy to find out how it can keep claws apart.", timedelta(seconds=5))
+        raise Retry(
+            _n("MachineBusy"), _m("This machine is too busy to find out how it can keep claws apart."), timedelta(seconds=5)
+        )
     if outcome.code != 0 or len(tried) != len(wanted):
         return Trial(" ".join(outcome.lines[-2:]) or f"the program ended with code {outcome.code}")
     if not tried[-1][2]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from clawportal.sdk import as_json
 from clawportal.sdk.runtimes import Observed, Ref, RunState
 from clawportal_process import history, proc, safefiles
 
@@ -81,7 +82,7 @@ def seen(ref: Ref, record: Record, *, running: bool) -> Observed:
     end = record.end
     return replace(
         seen, state=RunState.EXITED, pid=None, exited_at=_when(end.get("at")), exit_code=end.get("code"),
-        exit_signal=end.get("signal"), reason=end.get("reason") or "", message=end.get("message") or "",
+        exit_signal=end.get("signal"), reason=end.get("reason") or "", message=history.message_of(end),
     )  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def write_end(run: Path, record: Record, reason: str, message: str) -> Record:
     """Write the end that a supervisor could not write, so that its time stays the same whoever looks."""
     end = {
         "incarnation": record.incarnation, "at": time.time(), "code": None, "signal": None, "process": None,
-        "reason": reason, "message": message,
+        "reason": reason, "message": as_json(message),
     }  # fmt: skip
     try:
         safefiles.write(run, "exit.json", json.dumps(end).encode())

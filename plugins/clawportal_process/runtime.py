@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict
 from clawportal.sdk.runtimes import (
     Artifact,
@@ -65,7 +66,7 @@ _BY_KERNEL = frozenset({"limits.cpu", "limits.kernel", "limits.processes"})
 class ProcessRuntime(Without):
     """See `contracts.runtimes.Runtime`, which says what each method does; the part that does it is named in its line."""
 
-    title = "This machine"
+    title = _m("This machine")
 
     def __init__(self, place: Place, settings: ProcessSettings) -> None:
         self.settings = settings
@@ -173,7 +174,7 @@ class ProcessRuntime(Without):
         run = self.folders.of(ref) / "run"
         last = record.read(run)
         if last is None or not last.running() or last.stopping:
-            raise Conflict(f"{ref} does not run, so that no command can be run in it. Start it first.")
+            raise Conflict(_m("%(ref)s does not run, so that no command can be run in it. Start it first.", ref=ref))
         master = commands.Master(run, lambda line: control.command(run, line), last.running)
         return commands.start(master, argv, tty=tty, size=(columns, rows))
 
@@ -197,7 +198,7 @@ class ProcessRuntime(Without):
 
         folder = self.folders.root(ref, root)
         if not folder.is_dir():
-            raise Conflict(f"{ref} has no folders yet. Start it once.")
+            raise Conflict(_m("%(ref)s has no folders yet. Start it once.", ref=ref))
         with map_errors(ref):
             transfer.push(folder, path, chunks)
 
@@ -228,6 +229,8 @@ class ProcessRuntime(Without):
         found = [name for name, _, last in self.observer.all() if last is not None and not last.walled and last.running()]
         if found:
             yield DoctorResult(
-                "separation: older claws", False, f"{len(found)} claws run without a wall: they were started before that.",
-                "Restart them once.",
-            )  # fmt: skip
+                _m("separation: older claws"),
+                False,
+                _m("%(len)s claws run without a wall: they were started before that.", len=len(found)),
+                _m("Restart them once."),
+            )

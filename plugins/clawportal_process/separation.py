@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import DoctorResult, Separation, SeparationLevel
 from clawportal_process import probe
@@ -37,7 +38,9 @@ class Separator:
         try:
             return self.decision().separation
         except (OSError, Retry) as error:
-            finding = DoctorResult("separation", False, f"It cannot be found out now: {error}", "Try again in a minute.")
+            finding = DoctorResult(
+                _m("separation"), False, _m("It cannot be found out now: %(error)s", error=error), _m("Try again in a minute.")
+            )
             return Separation(SeparationLevel.NONE, (finding,))
 
     def method(self) -> Method:
@@ -45,15 +48,22 @@ class Separator:
         found = self.decision()
         if found.method is None:
             raise GiveUp(
-                "NeverAsRoot",
-                "A claw never runs as root, and this portal, which does, cannot give it another user.",
-                "Put the portal's data where other users may pass, such as /var/lib/clawportal, or run it as an ordinary user.",
+                _n("NeverAsRoot"),
+                _m("A claw never runs as root, and this portal, which does, cannot give it another user."),
+                _m(
+                    "Put the portal's data where other users may pass, such as "
+                    "/var/lib/clawportal, or run it as an ordinary user."
+                ),
             )
         if self.wanted not in (AUTO, OFF) and _RANKS.index(found.separation.level) < _RANKS.index(SeparationLevel(self.wanted)):
             raise GiveUp(
-                "NotSeparated",
-                f"The cluster asks for the separation {self.wanted}, and this machine has {found.separation.level.value}.",
-                "Read the connection test of the cluster for what is missing, or ask for less in its settings.",
+                _n("NotSeparated"),
+                _m(
+                    "The cluster asks for the separation %(wanted)s, and this machine has %(value)s.",
+                    wanted=self.wanted,
+                    value=found.separation.level.value,
+                ),
+                _m("Read the connection test of the cluster for what is missing, or ask for less in its settings."),
             )
         return found.method
 

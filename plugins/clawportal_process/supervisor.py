@@ -33,6 +33,16 @@ PAUSE = 0.02
 RESERVE = 4096
 
 
+def _n(text: str) -> str:
+    """A word for programs that people read as well."""
+    return text
+
+
+def _m(text: str, **parameters: str) -> dict[str, Any]:
+    """A sentence for people: as text, and as what the portal translates."""
+    return {"message": text % parameters, "said": {"id": text, "parameters": parameters}}
+
+
 def _session(pid: int) -> int:
     try:
         return os.getsid(pid)
@@ -136,8 +146,9 @@ class Supervisor:
     def _cannot_start(self, name: str, error: OSError) -> None:
         code = 127 if error.errno == errno.ENOENT else 126
         self.ended = True
-        message = f"{name} cannot be started: {error.strerror}: {str(error.filename)[:500]}"
-        self.end.update(code=code, process=name, reason="CannotStart", message=message)
+        file = str(error.filename)[:500]
+        said = _m("%(name)s cannot be started: %(why)s: %(file)s", name=name, why=str(error.strerror), file=file)
+        self.end.update(code=code, process=name, reason=_n("CannotStart"), **said)
         self.log.say(self.end["message"])
         self._ask_to_end(0.0)
 
@@ -288,7 +299,7 @@ class Supervisor:
 
     def _kill(self, reason: str, message: str) -> None:
         if not self.ended or self.end["reason"] == "Stopped":
-            self.end.update(reason=reason, message=message)
+            self.end.update(reason=reason, message=message, said=None)
         self.phase, self.deadline = "killing", 0.0
 
     def _ask_to_end(self, grace: float) -> None:
@@ -323,8 +334,8 @@ class Supervisor:
             return
         limit = (self.spec["memory_bytes"] or 0) >> 20
         if of_claw:
-            message = f"It needed more memory than its limit of {limit} MiB, and the kernel ended it."
-            self.end.update(reason="OutOfMemory", message=message)
+            said = _m("It needed more memory than its limit of %(limit)s MiB, and the kernel ended it.", limit=str(limit))
+            self.end.update(reason=_n("OutOfMemory"), **said)
         else:
             self.log.say(f"the kernel ended a command: the claw and all it runs needed more than {limit} MiB of memory")
 
@@ -345,7 +356,8 @@ class Supervisor:
             signal_all(descendants(self.pid), signal.SIGTERM)
         if self.deadline is not None and time.monotonic() >= self.deadline and self.phase != "dead":
             if self.phase == "ending" and self.running and not self.end["message"]:
-                self.end["message"] = f"{', '.join(self.running.values())} did not end when asked and was killed"
+                names = ", ".join(self.running.values())
+                self.end.update(_m("%(names)s did not end when asked and was killed", names=names))
             self._kill_now()
 
     def _kill_now(self) -> None:
@@ -386,7 +398,7 @@ class Supervisor:
         where = f"{type(error).__name__}: {error} (line {trace.tb_lineno if trace else 0})"
         self.log.say(f"the supervisor failed and ended the claw: {where}")
         kill_tree()
-        self.end.update(reason="SupervisorFailed", message=where[:500])
+        self.end.update(reason=_n("SupervisorFailed"), message=where[:500], said=None)
         self._write_end()
 
     def _write_end(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, Retry
 from clawportal.sdk.runtimes import Ref
 from clawportal_process import cgroups, control, folders, proc, record, safefiles
@@ -51,7 +52,7 @@ class Terminator:
 
     def _force_kill(self, ref: Ref, last: Record, reason: str, message: str) -> None:
         """Do what the supervisor should have done, then end it too."""
-        record.write_end(self.folders.of(ref) / "run", last, reason, f"Ended by the portal: {message}.")
+        record.write_end(self.folders.of(ref) / "run", last, reason, _m("Ended by the portal: %(message)s.", message=message))
         if last.boot == proc.boot_id():
             below = proc.descendants(last.pid, proc.by_parent(proc.table()))
             proc.send(last.pid, last.start, signal.SIGKILL)
@@ -79,7 +80,11 @@ class Terminator:
             for pid in list(seeds):
                 seeds.update({child: rows[child].start for child in proc.descendants(pid, below)})
             control.kill_all(seeds)
-        raise Retry("LeftoversRemain", f"Processes of {ref} cannot be ended; they may hang in the kernel.", timedelta(seconds=10))
+        raise Retry(
+            _n("LeftoversRemain"),
+            _m("Processes of %(ref)s cannot be ended; they may hang in the kernel.", ref=ref),
+            timedelta(seconds=10),
+        )
 
     def remove(self, ref: Ref, *, keep_data: bool) -> None:
         folder = self.folders.of(ref)
@@ -89,7 +94,7 @@ class Terminator:
             with self.folders.locked(folder):
                 last = record.read(folder / "run")
                 if last is not None and last.running():
-                    raise Conflict(f"{ref} still runs. Stop it first.")
+                    raise Conflict(_m("%(ref)s still runs. Stop it first.", ref=ref))
                 self.leftovers(ref, last)
                 trash.mkdir(mode=0o700, exist_ok=True)
                 for path in (folder / "run", folder / "tmp") if keep_data else (folder,):

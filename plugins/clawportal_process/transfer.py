@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import FileEntry
 from clawportal_process import safefiles
@@ -155,7 +156,9 @@ def push(root: Path, path: str, chunks: Iterable[bytes]) -> None:
                 _take(root, base, tar, info)
     except (tarfile.TarError, EOFError) as error:
         raise GiveUp(
-            "BadArchive", f"The archive cannot be read: {error}.", "Send a whole tar archive without compression."
+            _n("BadArchive"),
+            _m("The archive cannot be read: %(error)s.", error=error),
+            _m("Send a whole tar archive without compression."),
         ) from error
 
 
@@ -235,9 +238,9 @@ def _inside(name: str, told: str, *, absolute: bool = False) -> str:
 
 def _unsafe(name: str, why: str) -> GiveUp:
     return GiveUp(
-        "UnsafePath",
-        f"The entry {name[:200]!r} of the archive is refused: {why}.",
-        "Take it out of the archive, and send it again.",
+        _n("UnsafePath"),
+        _m("The entry %(name)s of the archive is refused: %(why)s.", name=repr(name[:200]), why=why),
+        _m("Take it out of the archive, and send it again."),
     )
 
 
@@ -247,9 +250,9 @@ def _unsafe(name: str, why: str) -> GiveUp:
 
 def unsafe(error: safefiles.UnsafePath) -> GiveUp:
     return GiveUp(
-        "UnsafePath",
+        _n("UnsafePath"),
         f"{error.filename}: {error.strerror}.",
-        "Remove the link or file from the claw's folder, or choose another path.",
+        _m("Remove the link or file from the claw's folder, or choose another path."),
     )
 
 

@@ -1,37 +1,53 @@
-"""The Chinese catalogue is whole and fresh; `make translations` makes it so, but for the translating itself."""
+"""The Chinese catalogues are whole and fresh; `make translations` makes them so, but for the translating itself."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from babel.messages.catalog import Message
-from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
-from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.catalog import Message as Entry
 from babel.messages.pofile import read_po
 from flask import Flask
 
-from clawportal.web.words import told
+from clawportal import catalogues
+from clawportal.http.i18n import translate, translate_label
+from clawportal.messages import Message, _m, _mn
+from clawportal.web import words
 from tests.conftest import Person
 from tests.web.conftest import Browser
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "clawportal" / "translations"
-CATALOGUE = FOLDER / "zh_Hans" / "LC_MESSAGES" / "messages.po"
 GAP = re.compile(r"%\(\w+\)s")
+CHINESE = {"Cookie": "clawportal_language=zh_Hans"}
+
+
+def _tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_translations", ROOT / "docs" / "translations.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TOOL = _tool()
+PACKAGES: dict[Path, list[Path]] = TOOL.packages()
+by_package = pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.parent.name)
 
 
 @cache
-def catalogue() -> list[Message]:
-    with CATALOGUE.open("rb") as file:
-        return [message for message in read_po(file, locale="zh_Hans") if message.id]
-
-
-def strings(message: Message) -> tuple[str, ...]:
-    return (message.string,) if isinstance(message.string, str) else tuple(message.string)
+def catalogue(folder: Path) -> list[Entry]:
+    file = TOOL.file_of(folder, "zh_Hans")
+    if not file.exists():
+        return []
+    with file.open("rb") as source:
+        return [entry for entry in read_po(source, locale="zh_Hans") if entry.id]
 
 
 def key(found: object) -> str:
@@ -39,58 +55,93 @@ def key(found: object) -> str:
 
 
 @cache
-def extracted() -> list[tuple[str, str]]:
-    with (FOLDER / "babel.cfg").open(encoding="utf-8") as file:
-        mapping, options = parse_mapping_cfg(file)
-    keywords = {**DEFAULT_KEYWORDS, "lazy_gettext": None, "_m": None, "_mn": (1, 2)}
-    found = extract_from_dir(ROOT, mapping, options, keywords)
-    return [(key(text), name) for name, _line, text, _comments, _context in found]
+def said(folder: Path) -> dict[str, str]:
+    return {key(text): name for name, text in TOOL.sentences(PACKAGES[folder]) if text}
 
 
-def test_the_catalogue_has_all_that_people_read() -> None:
-    known = {key(message.id) for message in catalogue()}
-    missing = sorted({f"{name}: {text}" for text, name in extracted() if text and text not in known})
+@by_package
+def test_the_catalogue_has_what_people_read_and_nothing_else(folder: Path) -> None:
+    known = {key(entry.id) for entry in catalogue(folder)}
+    missing = sorted(f"{name}: {text}" for text, name in said(folder).items() if text not in known)
     assert not missing, "run `make translations`, then translate:\n" + "\n".join(missing)
+    assert not sorted(known - said(folder).keys()), "run `make translations`"
 
 
-def test_nothing_is_left_over() -> None:
-    said = {text for text, _name in extracted()}
-    assert not sorted({key(message.id) for message in catalogue()} - said), "run `make translations`"
+@by_package
+def test_everything_is_translated(folder: Path) -> None:
+    assert not [entry.id for entry in catalogue(folder) if entry.fuzzy or not all(TOOL.forms(entry))]
 
 
-def test_everything_is_translated() -> None:
-    bare = [
-        message.id
-        for message in catalogue()
-        if not all(message.string if isinstance(message.string, tuple) else [message.string])
-    ]
-    assert not bare
-    assert not [message.id for message in catalogue() if message.fuzzy]
+@by_package
+def test_gaps_are_the_same(folder: Path) -> None:
+    for entry in catalogue(folder):
+        many = entry.id[-1] if isinstance(entry.id, tuple) else entry.id
+        for string in TOOL.forms(entry):
+            assert set(GAP.findall(string)) == set(GAP.findall(str(many))), entry.id
 
 
-def test_gaps_are_the_same() -> None:
-    for message in catalogue():
-        many = message.id[-1] if isinstance(message.id, tuple) else message.id
-        for string in filter(None, strings(message)):
-            assert set(GAP.findall(string)) == set(GAP.findall(str(many))), message.id
+# ---- compiling
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder of catalogues as a fresh checkout has it."""
+    folder = tmp_path / "translations"
+    shutil.copytree(catalogues.CORE, folder, ignore=shutil.ignore_patterns("*.mo"))
+    return folder
+
+
+def test_catalogues_are_compiled_when_they_are_missing_or_old(checkout: Path) -> None:
+    made = checkout / "zh_Hans" / "LC_MESSAGES" / "messages.mo"
+    assert catalogues.compiled(checkout) == checkout
+    first = made.stat().st_ino
+    assert catalogues.compiled(checkout) == checkout and made.stat().st_ino == first, "what is fresh is left alone"
+    os.utime(made, (1, 1))
+    assert catalogues.compiled(checkout) == checkout and made.stat().st_mtime > 1
+    assert [file.name for file in made.parent.iterdir() if file.suffix != ".po"] == ["messages.mo"]
+
+
+def test_catalogues_of_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    inner = checkout / "zh_Hans" / "LC_MESSAGES"
+    (inner / "messages.mo").mkdir()  # whoever is root may write everywhere, but replaces no folder by a file
+    os.utime(inner / "messages.mo", (1, 1))
+    found = catalogues.compiled(checkout)
+    assert found.is_relative_to(tmp_path / "cache")
+    assert catalogues.Catalogues([checkout]).text(_m("Done"), "zh_Hans") == "完成"
+
+
+# ---- translating
 
 
 @pytest.mark.parametrize(
     ("english", "chinese"),
     [
-        ("Stopped; its data is kept.", "已停止，数据已保留。"),
-        ("my-claw was created.", "my-claw 已创建。"),
-        ("Restart my-claw: The cluster does not answer.", "重启 my-claw：集群没有响应。"),
-        ("CrashLoop", "反复崩溃"),
-        ("50 % of something nobody translated", "50 % of something nobody translated"),
+        (_m("Stopped; its data is kept."), "已停止，数据已保留。"),
+        (_m("%(name)s was created.", name="my-claw"), "my-claw 已创建。"),
+        (_m("%(name)s was created.", name="stopped"), "stopped 已创建。"),
+        (
+            Message("Restart %(name)s: %(result)s", {"name": "my-claw", "result": _m("The cluster does not answer.")}),
+            "重启 my-claw：集群没有响应。",
+        ),
+        (_mn("%(num)s right", "%(num)s rights", 2, num=2), "2 项权限"),
+        ("stopped", "stopped"),
+        ("Stopped; its data is kept.", "Stopped; its data is kept."),
+        (_m("50 % of something that nobody translated"), "50 % of something that nobody translated"),
         ("", ""),
     ],
 )
-def test_what_services_said_is_told_in_chinese(portal_app: Flask, english: str, chinese: str) -> None:
-    with portal_app.test_request_context(headers={"Cookie": "clawportal_language=zh_Hans"}):
-        assert told(english) == chinese
+def test_messages_are_read_in_chinese_and_names_stay(portal_app: Flask, english: str, chinese: str) -> None:
+    with portal_app.test_request_context(headers=CHINESE):
+        assert translate(english) == chinese
     with portal_app.test_request_context():
-        assert told(english) == english
+        assert translate(english) == english
+
+
+def test_words_of_programs_are_looked_up(portal_app: Flask) -> None:
+    with portal_app.test_request_context(headers=CHINESE):
+        assert (words.reason("CrashLoop"), words.reason("NobodyKnowsThis")) == ("反复崩溃", "Nobody knows this")
+        assert translate_label("Model") == "模型"
 
 
 def test_a_page_in_chinese(admin: Person, browse: Callable[[Person], Browser]) -> None:

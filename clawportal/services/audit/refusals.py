@@ -16,6 +16,7 @@ from typing import Protocol
 from clawportal import client_addresses
 from clawportal.db import transaction
 from clawportal.engine.portal import Portal
+from clawportal.messages import _m
 from clawportal.services.audit import trail
 from clawportal.services.audit.trail import REFUSED, Pending
 
@@ -141,9 +142,14 @@ def _tenant(entry: Pending) -> str:
 
 def _many(entry: Pending) -> Pending:
     return Pending(
-        "many", entry.actor, result=REFUSED, summary="More refused attempts than can be told one by one.",
-        reason="Too many different attempts at a time.", tenant_id=entry.tenant_id or _tenant(entry) or None, origin=entry.origin,
-    )  # fmt: skip
+        "many",
+        entry.actor,
+        result=REFUSED,
+        summary=_m("More refused attempts than can be told one by one."),
+        reason=_m("Too many different attempts at a time."),
+        tenant_id=entry.tenant_id or _tenant(entry) or None,
+        origin=entry.origin,
+    )
 
 
 def write_rest(portal: Portal) -> None:

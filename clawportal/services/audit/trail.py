@@ -21,6 +21,7 @@ from clawportal.contracts.permissions import SYSTEM, Actor, Scope
 from clawportal.db import BEFORE_COMMIT, db, scratch, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid
+from clawportal.messages import _m
 from clawportal.models import AuditEntry, Instance, Membership, User, UserSession
 from clawportal.services.audit import chain, row_changes
 from clawportal.services.audit.row_changes import Changed
@@ -121,11 +122,22 @@ def told(actor: Actor, kind: str, *, message: str, instance: Instance | None, pl
     note(entry)
 
 
+_KINDS = {"browser": _m("browser"), "client": _m("client")}
+
+
 def signed_out(session_id: str) -> None:
     """A session was ended by signing out."""
     query = select(User.id, User.name, UserSession.kind).join(UserSession, UserSession.user_id == User.id)
     user_id, name, kind = db.session.execute(query.where(UserSession.id == session_id)).one()
-    note(Pending("sign_out", Actor(user_id, name), "session", session_id, summary=f"{name} signed out ({kind})."))
+    note(
+        Pending(
+            "sign_out",
+            Actor(user_id, name),
+            "session",
+            session_id,
+            summary=_m("%(name)s signed out (%(kind)s).", name=name, kind=_KINDS.get(kind, kind)),
+        )
+    )
 
 
 def action_of(kind: str) -> str:
@@ -328,9 +340,9 @@ def _says(column: Any, text: str) -> ColumnElement[bool]:
 
 def check(filters: Filters) -> Filters:
     if filters.result not in ("", OK, REFUSED):
-        raise Invalid.field("result", f"must be {OK} or {REFUSED}")
+        raise Invalid.field("result", _m("must be %(OK)s or %(REFUSED)s", OK=OK, REFUSED=REFUSED))
     if filters.since and filters.until and filters.since >= filters.until:
-        raise Invalid.field("until", "must be later than since")
+        raise Invalid.field("until", _m("must be later than since"))
     return filters
 
 
@@ -353,7 +365,11 @@ def export(actor: Actor, filters: Filters) -> Iterator[Mapping[str, Any]]:
 
 def exported(actor: Actor, filters: Filters, form: str) -> None:
     """That somebody takes the audit along is itself an entry."""
-    note(Pending("audit.export", actor, "audit", summary=f"The audit was exported as {form}.", after=filters.given()))
+    note(
+        Pending(
+            "audit.export", actor, "audit", summary=_m("The audit was exported as %(form)s.", form=form), after=filters.given()
+        )
+    )
 
 
 # ---- what is broken
@@ -364,13 +380,18 @@ def acknowledge(actor: Actor, why: str) -> chain.Verdict:
     access.require(actor, PORTAL_ADMIN, Scope())
     why = _text(why.strip(), 500)
     if not why:
-        raise Invalid.field("why", "Say what was found out about it.", "missing")
+        raise Invalid.field("why", _m("Say what was found out about it."), "missing")
     verdict = chain.verify()
     if verdict.broken is None:
-        raise Conflict("The audit is whole. There is nothing to acknowledge.")
+        raise Conflict(_m("The audit is whole. There is nothing to acknowledge."))
     with transaction():
         chain.acknowledge(verdict, why)
-        summary = f"The audit is broken at entry {verdict.broken}: {verdict.reason}. It goes on in spite of that: {why}"
+        summary = _m(
+            "The audit is broken at entry %(broken)s: %(reason)s. It goes on in spite of that: %(why)s",
+            broken=verdict.broken,
+            reason=verdict.reason,
+            why=why,
+        )
         note(Pending("audit.acknowledge", actor, "audit", str(verdict.broken), summary=summary))
     return verdict
 

@@ -13,6 +13,7 @@ from clawportal import addresses, clock, pasted, secret_settings
 from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError
+from clawportal.messages import _m
 from clawportal.models import Cluster, ClusterSecret
 
 LOGIN = "claw_proxy_login"
@@ -57,9 +58,9 @@ def judge(policy: Mapping[str, Any], typed: str | None, sealed: str, errors: lis
 def _flaws(path: str, typed: str, there: str) -> list[FieldError]:
     user, colon, _password = typed.strip().partition(":")
     if not there:
-        return [FieldError(path, "is for a proxy; enter the address of the proxy of claws, too")]
+        return [FieldError(path, _m("is for a proxy; enter the address of the proxy of claws, too"))]
     if not colon or not user or len(typed) > LONGEST:
-        return [FieldError(path, "must be user and password with a colon between them, such as claws:a-password")]
+        return [FieldError(path, _m("must be user and password with a colon between them, such as claws:a-password"))]
     flaw = pasted.flaw_in_header(typed.strip())
     return [FieldError(path, flaw)] if flaw else []
 

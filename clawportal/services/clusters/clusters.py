@@ -26,6 +26,7 @@ from clawportal.engine.connections import Target
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, Retry
 from clawportal.labels import check_labels
+from clawportal.messages import Message, _m, _n, joined
 from clawportal.models import Cluster, ClusterSecret, ClusterTenant, EventRow, Instance, Tenant
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.paging import FIRST_PAGE, Slice, Which
@@ -51,42 +52,45 @@ class ClusterPolicy(Strict):
     """How the portal uses a cluster, whatever its kind."""
 
     max_concurrent_starts: int | None = Field(
-        None, title="Starts at a time", ge=1, le=1000,
-        description="How many claws may be starting there at a time. Empty: as many as the setting of the portal says.",
+        None, title=_m("Starts at a time"), ge=1, le=1000,
+        description=_m("How many claws may be starting there at a time. Empty: as many as the setting of the portal says."),
     )  # fmt: skip
     repair_drift: bool = Field(
-        False, title="Repair what others changed",
-        description="What somebody changed by hand is put back by itself. Off: it is only shown.",
+        False, title=_m("Repair what others changed"),
+        description=_m("What somebody changed by hand is put back by itself. Off: it is only shown."),
     )  # fmt: skip
     image_registry: str = Field(
-        "", title="Mirror registry", max_length=200, json_schema_extra={"x-placeholder": "registry.example.internal/mirror"},
-        description="Images are fetched from here instead of the registry that they name. Only where images are run.",
+        "", title=_m("Mirror registry"), max_length=200, json_schema_extra={"x-placeholder": "registry.example.internal/mirror"},
+        description=_m("Images are fetched from here instead of the registry that they name. Only where images are run."),
     )  # fmt: skip
     images: dict[str, str] = Field(
-        default_factory=dict, title="Images of your own", max_length=50,
+        default_factory=dict, title=_m("Images of your own"), max_length=50,
         json_schema_extra={"x-placeholder": "nanobot=registry.example.internal/claws/nanobot:{version}"},
-        description="Kind of claw and the image to run for it; {version} is the version of the claw.",
+        description=_m("Kind of claw and the image to run for it; {version} is the version of the claw."),
     )  # fmt: skip
     portal_host: str = Field(
-        "", title="Host name of the portal", max_length=253, json_schema_extra={"x-placeholder": "portal.example.internal"},
-        description="By which claws there reach the practice model of this portal. Not needed for real providers.",
+        "", title=_m("Host name of the portal"), max_length=253, json_schema_extra={"x-placeholder": "portal.example.internal"},
+        description=_m("By which claws there reach the practice model of this portal. Not needed for real providers."),
     )  # fmt: skip
     claw_proxy: str = Field(
-        "", title="Proxy of claws", max_length=300, json_schema_extra={"x-placeholder": "http://proxy.example.internal:3128"},
-        description="By which claws there reach their model and what else is outside. Empty: directly.",
+        "", title=_m("Proxy of claws"), max_length=300, json_schema_extra={"x-placeholder": "http://proxy.example.internal:3128"},
+        description=_m("By which claws there reach their model and what else is outside. Empty: directly."),
     )  # fmt: skip
     claw_proxy_login: bool = Field(
-        False, title="Sign-in at the proxy", json_schema_extra={"x-secret": True, "x-placeholder": "user:password"},
-        description="User and password with a colon between them, where the proxy asks. Claws get them in their environment.",
+        False, title=_m("Sign-in at the proxy"), json_schema_extra={"x-secret": True, "x-placeholder": "user:password"},
+        description=_m("User and password with a colon between them, where the proxy asks. Claws get them in their environment."),
     )  # fmt: skip
     """Whether one is stored; never what it is. Set by what is stored, whatever a document says."""
     claw_no_proxy: str = Field(
-        "", title="Without the proxy", max_length=2000, json_schema_extra={"x-placeholder": "llm.example.internal,10.0.0.0/8"},
-        description="Hosts, domains and networks that claws reach directly, with commas between them.",
-    )  # fmt: skip
+        "",
+        title=_m("Without the proxy"),
+        max_length=2000,
+        json_schema_extra={"x-placeholder": "llm.example.internal,10.0.0.0/8"},
+        description=_m("Hosts, domains and networks that claws reach directly, with commas between them."),
+    )
     claw_ca: str = Field(
-        "", title="CA certificates of claws", max_length=100_000, json_schema_extra={"x-widget": "textarea"},
-        description="PEM, of whom claws there trust: Node.js beside those that it knows, other programs instead of them.",
+        "", title=_m("CA certificates of claws"), max_length=100_000, json_schema_extra={"x-widget": "textarea"},
+        description=_m("PEM, of whom claws there trust: Node.js beside those that it knows, other programs instead of them."),
     )  # fmt: skip
 
     @field_validator("image_registry")
@@ -94,7 +98,7 @@ class ClusterPolicy(Strict):
     def _registry(cls, value: str) -> str:
         value = value.rstrip("/")
         if value and not _REGISTRY.fullmatch(value):
-            raise ValueError("must be a host, with port and path if needed, such as registry.example.internal:5000/mirror")
+            raise ValueError(_m("must be a host, with port and path if needed, such as registry.example.internal:5000/mirror"))
         return value
 
     @field_validator("images")
@@ -102,7 +106,9 @@ class ClusterPolicy(Strict):
     def _references(cls, value: dict[str, str]) -> dict[str, str]:
         bad = [kind for kind, image in value.items() if not _IMAGE.fullmatch(image) or len(image) > 300 or _LOGIN.search(image)]
         if bad:
-            raise ValueError(f"the image of {bad[0]} must be such as registry.example.internal/claws/{bad[0]}:1.0")
+            raise ValueError(
+                _m("the image of %(bad)s must be such as registry.example.internal/claws/%(bad2)s:1.0", bad=bad[0], bad2=bad[0])
+            )
         return value
 
     @field_validator("claw_proxy")
@@ -112,10 +118,10 @@ class ClusterPolicy(Strict):
             return value
         if carries_credentials(value):
             raise ValueError(
-                "must not have a user or a password inside; enter them in their own field, where they are kept encrypted"
+                _m("must not have a user or a password inside; enter them in their own field, where they are kept encrypted")
             )
         if not _PROXY.fullmatch(value):
-            raise ValueError("must be such as http://proxy.example.internal:3128")
+            raise ValueError(_m("must be such as http://proxy.example.internal:3128"))
         return value.rstrip("/")
 
     @field_validator("claw_no_proxy")
@@ -124,7 +130,9 @@ class ClusterPolicy(Strict):
         parts = [part.strip() for part in value.split(",") if part.strip()]
         bad = [part for part in parts if not _DIRECT.fullmatch(part)]
         if bad:
-            raise ValueError(f"{bad[0]!r} is no host, domain or network; write for example llm.example.internal,10.0.0.0/8")
+            raise ValueError(
+                _m("%(bad)s is no host, domain or network; write for example llm.example.internal,10.0.0.0/8", bad=repr(bad[0]))
+            )
         return ",".join(parts)
 
     @field_validator("claw_ca")
@@ -136,7 +144,7 @@ class ClusterPolicy(Strict):
     @classmethod
     def _host(cls, value: str) -> str:
         if value and not _HOST.fullmatch(value):
-            raise ValueError("must be a host name or an address without port, such as portal.example.internal")
+            raise ValueError(_m("must be a host name or an address without port, such as portal.example.internal"))
         return value
 
 
@@ -195,7 +203,7 @@ def ensure_local(portal: Portal) -> Cluster | None:
     with transaction():
         cluster = db.session.scalar(select(Cluster).where(Cluster.name == LOCAL))
         if cluster is None:
-            cluster = Cluster(name=LOCAL, title="This machine", runtime="process")
+            cluster = Cluster(name=LOCAL, title=_m("This machine"), runtime="process")
             db.session.add(cluster)
     return cluster
 
@@ -357,15 +365,25 @@ def for_create(tenant_id: str, wanted: str | None, default: str | None = None) -
         if found is None:
             known = ", ".join(cluster.name for cluster in mine) or "none"
             raise Invalid.field(
-                "cluster", f"There is no cluster {wanted!r} that your organisation may use. Known: {known}.", "unknown"
+                "cluster",
+                _m(
+                    "There is no cluster %(wanted)s that your organisation may use. Known: %(known)s.",
+                    wanted=repr(wanted),
+                    known=known,
+                ),
+                "unknown",
             )
         if found.cordoned:
-            raise Invalid.field("cluster", f"Cluster {found.name} takes no new instances now. Choose another one.", "cordoned")
+            raise Invalid.field(
+                "cluster", _m("Cluster %(name)s takes no new instances now. Choose another one.", name=found.name), "cordoned"
+            )
         return found
     opened = [cluster for cluster in mine if not cluster.cordoned]
     if not opened:
         why = "Each one takes no new instances now." if mine else "Your organisation may use none."
-        raise Invalid.field("cluster", f"There is no cluster to create it in. {why} Ask an administrator.", "missing")
+        raise Invalid.field(
+            "cluster", _m("There is no cluster to create it in. %(why)s Ask an administrator.", why=why), "missing"
+        )
     return next((cluster for cluster in opened if cluster.id == default), opened[0])
 
 
@@ -374,7 +392,11 @@ def default_for(tenant_id: str, wanted: str) -> Cluster:
     found = next((cluster for cluster in allowed(tenant_id) if wanted in (cluster.id, cluster.name)), None)
     if found is None:
         known = ", ".join(cluster.name for cluster in allowed(tenant_id)) or "none"
-        raise Invalid.field("default_cluster", f"There is no cluster {wanted!r} that it may use. Known: {known}.", "unknown")
+        raise Invalid.field(
+            "default_cluster",
+            _m("There is no cluster %(wanted)s that it may use. Known: %(known)s.", wanted=repr(wanted), known=known),
+            "unknown",
+        )
     return found
 
 
@@ -387,7 +409,7 @@ def connect(portal: Portal, cluster: Cluster, *, probe: bool = False) -> Runtime
     While its circuit breaker is open, only a `probe` is let through: whoever else asks hears at once what is known.
     """
     if cluster.health == UNREACHABLE and not probe:
-        raise Retry(cluster.health_reason or "ClusterUnreachable", cluster.health_message)
+        raise Retry(cluster.health_reason or _n("ClusterUnreachable"), cluster.health_message)
     return portal.connections.get(target_of(portal, cluster))
 
 
@@ -448,7 +470,9 @@ def driver_of(portal: Portal, kind: str) -> RuntimeDriver:
     driver = portal.registry.runtimes.get(kind)
     if driver is None:
         known = ", ".join(sorted(portal.registry.runtimes)) or "none"
-        raise Invalid.field("runtime", f"There is no kind of place {kind!r}. Known: {known}.", "unknown")
+        raise Invalid.field(
+            "runtime", _m("There is no kind of place %(kind)s. Known: %(known)s.", kind=repr(kind), known=known), "unknown"
+        )
     return driver
 
 
@@ -472,7 +496,11 @@ def accept(
     names = secret_settings.secret_fields(model)
     secrets = {name: value for name, value in secrets.items() if name != claw_proxy.LOGIN}
     errors = [
-        FieldError(f"secrets.{name}", f"is not a secret of this kind. Known: {', '.join(names) or 'none'}.", "unknown")
+        FieldError(
+            f"secrets.{name}",
+            _m("is not a secret of this kind. Known: %(join)s.", join=", ".join(names) or _m("none")),
+            "unknown",
+        )
         for name in secrets
         if name not in names
     ]
@@ -527,20 +555,20 @@ def _checked_tenants(wanted: Sequence[str], errors: list[FieldError]) -> list[st
     rows = db.session.execute(select(Tenant.id, Tenant.name).where(or_(Tenant.id.in_(wanted), Tenant.name.in_(wanted)))).all()
     known = {key for row in rows for key in row}
     if missing := [name for name in wanted if name not in known]:
-        errors.append(FieldError("tenants", f"There is no organisation {missing[0]!r}.", "unknown"))
+        errors.append(FieldError("tenants", _m("There is no organisation %(missing)s.", missing=repr(missing[0])), "unknown"))
     return sorted({row.id for row in rows})
 
 
 def _check_words(title: str, labels: Mapping[str, str]) -> list[FieldError]:
-    errors = [FieldError("title", "A title may have 200 characters at most.")] if len(title.strip()) > 200 else []
+    errors = [FieldError("title", _m("A title may have 200 characters at most."))] if len(title.strip()) > 200 else []
     errors += names.check_title(title.strip(), "title")
     return errors + check_labels(labels)
 
 
 def _refuse(errors: Sequence[FieldError]) -> None:
     if errors:
-        told = "; ".join(f"{error.path}: {error.message}" for error in errors[:3])
-        raise Invalid(f"Nothing was stored: {told}", errors=errors)
+        told = joined((joined((error.path, error.message), ": ") for error in errors[:3]), "; ")
+        raise Invalid(_m("Nothing was stored: %(told)s", told=told), errors=errors)
 
 
 # ---- changing
@@ -551,10 +579,14 @@ def create(portal: Portal, actor: Actor, wanted: NewCluster) -> Cluster:
     with transaction():
         errors = _check_words(wanted.title, wanted.labels)
         if not _NAME.fullmatch(wanted.name):
-            rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
+            rule = _m("A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit.")
             errors.append(FieldError("name", rule))
         elif db.session.scalar(select(Cluster.id).where(Cluster.name == wanted.name)):
-            errors.append(FieldError("name", f"There is already a cluster named {wanted.name}. Choose another name.", "taken"))
+            errors.append(
+                FieldError(
+                    "name", _m("There is already a cluster named %(name)s. Choose another name.", name=wanted.name), "taken"
+                )
+            )
         accepted, more = accept(portal, wanted.runtime, wanted.settings, wanted.secrets, {})
         said, typed = claw_proxy.apart(wanted.policy, wanted.secrets.get(claw_proxy.LOGIN))
         policy = _checked_policy(said, errors)
@@ -571,7 +603,7 @@ def create(portal: Portal, actor: Actor, wanted: NewCluster) -> Cluster:
         _store_secrets(portal, cluster.id, accepted.secrets)
         cluster.policy = claw_proxy.store(portal, cluster.id, policy, login)
         db.session.add_all(ClusterTenant(cluster_id=cluster.id, tenant_id=tenant_id) for tenant_id in tenants)
-        _told(portal, actor, cluster, "created", "was connected")
+        _told(portal, actor, cluster, "created", _n("Cluster %(name)s was connected."))
     return cluster
 
 
@@ -583,7 +615,9 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
     with transaction():
         cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         if generation is not None and generation != generation_of(cluster):
-            raise PreconditionFailed(f"Somebody saved cluster {cluster.name} since you read it. Read it again and repeat.")
+            raise PreconditionFailed(
+                _m("Somebody saved cluster %(name)s since you read it. Read it again and repeat.", name=cluster.name)
+            )
         title = cluster.title if change.title is None else change.title
         labels = cluster.labels if change.labels is None else change.labels
         errors = _check_words(title, labels)
@@ -606,9 +640,16 @@ def update(portal: Portal, actor: Actor, cluster_id: str, change: ClusterChange,
         before, confirmed = _audience(cluster), separation.trust(actor, cluster, audience, change.confirm_unseparated)
         if tenants is not None or change.for_all:
             _set_tenants(cluster, None if change.for_all else tenants)
-        _told(portal, actor, cluster, "changed", "was changed", {"before": before, "after": _audience(cluster)})
+        _told(
+            portal,
+            actor,
+            cluster,
+            "changed",
+            _n("Cluster %(name)s was changed."),
+            {"before": before, "after": _audience(cluster)},
+        )
         if confirmed:
-            words = "is offered to others though nothing keeps claws apart there"
+            words = _n("Cluster %(name)s is offered to others though nothing keeps claws apart there.")
             _told(portal, actor, cluster, "shared_unseparated", words, {"to": _audience(cluster)}, level="warning")
     return cluster
 
@@ -636,10 +677,10 @@ def _audience(cluster: Cluster) -> Any:
 
 
 def _told(
-    portal: Portal, actor: Actor, cluster: Cluster, verb: str, words: str, data: Mapping[str, Any] | None = None,
+    portal: Portal, actor: Actor, cluster: Cluster, verb: str, sentence: str, data: Mapping[str, Any] | None = None,
     level: str = "info",
 ) -> None:  # fmt: skip
-    message = f"Cluster {cluster.title or cluster.name} {words}."
+    message = Message(sentence, {"name": cluster.title or cluster.name})
     known = {"cluster_id": cluster.id, "name": cluster.name, **(data or {})}
     with transaction() as after_commit:
         event_log.record(portal, f"cluster.{verb}", actor=actor, message=message, data=known, level=level)
@@ -659,9 +700,15 @@ def _mark(portal: Portal, actor: Actor, cluster_id: str, on: bool) -> Cluster:
     with transaction():
         cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         if cluster.cordoned == on:
-            raise Conflict(f"Cluster {cluster.name} {'takes no new instances already' if on else 'takes new instances already'}.")
+            raise Conflict(
+                _m(
+                    "Cluster %(name)s %(on)s.",
+                    name=cluster.name,
+                    on=_m("takes no new instances already") if on else _m("takes new instances already"),
+                )
+            )
         cluster.cordoned = on
-        words = "takes no new instances now" if on else "takes new instances again"
+        words = _n("Cluster %(name)s takes no new instances now.") if on else _n("Cluster %(name)s takes new instances again.")
         _told(portal, actor, cluster, "cordoned" if on else "uncordoned", words)
     return cluster
 
@@ -671,9 +718,9 @@ def pause(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
     with transaction():
         cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         if cluster.paused_at is not None:
-            raise Conflict(f"Cluster {cluster.name} is paused already.")
+            raise Conflict(_m("Cluster %(name)s is paused already.", name=cluster.name))
         cluster.paused_at = clock.now()
-        _told(portal, actor, cluster, "paused", "is paused: the portal does nothing there", level="warning")
+        _told(portal, actor, cluster, "paused", _n("Cluster %(name)s is paused: the portal does nothing there."), level="warning")
     return cluster
 
 
@@ -682,10 +729,10 @@ def resume(portal: Portal, actor: Actor, cluster_id: str) -> Cluster:
     with transaction():
         cluster = get(actor, cluster_id, CLUSTER_MANAGE, lock=True)
         if cluster.paused_at is None:
-            raise Conflict(f"Cluster {cluster.name} is not paused.")
+            raise Conflict(_m("Cluster %(name)s is not paused.", name=cluster.name))
         _shift_deadlines(cluster.id, clock.now() - cluster.paused_at)
         cluster.paused_at = None
-        _told(portal, actor, cluster, "resumed", "is not paused any more")
+        _told(portal, actor, cluster, "resumed", _n("Cluster %(name)s is not paused any more."))
     return cluster
 
 
@@ -732,12 +779,14 @@ def _inhabitants(cluster_id: str) -> tuple[int, list[str]]:
 
 def _refusal(cluster: Cluster, number: int, named: Sequence[str]) -> str:
     if cluster.name == LOCAL and cluster.runtime == "process":
-        return "This machine belongs to the portal itself and cannot be deleted. Cordon it, so that it takes no new instances."
+        return _m(
+            "This machine belongs to the portal itself and cannot be deleted. Cordon it, so that it takes no new instances."
+        )
     if number:
         names = ", ".join(named)
         if number > len(named):
-            return f"It still has {number} instances, such as {names}. Delete them first."
-        return f"It still has instances: {names}. Delete them first."
+            return _m("It still has %(number)s instances, such as %(names)s. Delete them first.", number=number, names=names)
+        return _m("It still has instances: %(names)s. Delete them first.", names=names)
     return ""
 
 
@@ -749,8 +798,10 @@ def remove(portal: Portal, actor: Actor, cluster_id: str, *, confirm: str) -> No
         if refusal := _refusal(cluster, number, named):
             raise Conflict(refusal)
         if confirm.strip() != cluster.name:
-            raise Invalid.field("confirm", f"Type {cluster.name} to confirm.", "missing" if not confirm else "invalid")
-        _told(portal, actor, cluster, "deleted", "was deleted", level="warning")
+            raise Invalid.field(
+                "confirm", _m("Type %(name)s to confirm.", name=cluster.name), "missing" if not confirm else "invalid"
+            )
+        _told(portal, actor, cluster, "deleted", _n("Cluster %(name)s was deleted."), level="warning")
         db.session.execute(delete(Instance).where(Instance.cluster_id == cluster.id))  # rows of those destroyed long ago
         if cluster.runtime == "process":  # what was to be kept of its claws lies there
             after_commit(portal.connections.drop, cluster.id)

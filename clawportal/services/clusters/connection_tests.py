@@ -18,6 +18,7 @@ from clawportal.engine.connections import Target, without
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid, Problem, TooManyRequests
 from clawportal.ids import new_id
+from clawportal.messages import _m, joined
 from clawportal.models import Cluster
 from clawportal.services.clusters import clusters
 from clawportal.services.rights import access
@@ -61,8 +62,8 @@ def _accepted(
 ) -> tuple[dict[str, Any], dict[str, str]]:  # fmt: skip
     accepted, errors = clusters.accept(portal, kind, settings, secrets, stored, before)
     if accepted is None or errors:
-        told = "; ".join(f"{error.path}: {error.message}" for error in errors[:3])
-        raise Invalid(f"Nothing was tried: {told}", errors=errors)
+        told = joined((joined((error.path, error.message), ": ") for error in errors[:3]), "; ")
+        raise Invalid(_m("Nothing was tried: %(told)s", told=told), errors=errors)
     return accepted.settings, accepted.secrets
 
 
@@ -70,7 +71,9 @@ def _try(
     portal: Portal, name: str, kind: str, settings: Mapping[str, Any], secrets: Mapping[str, str], cluster: Cluster | None = None
 ) -> Report:
     if not _running.acquire(blocking=False):
-        raise TooManyRequests(f"{AT_A_TIME} connections are being tried already. Wait a moment, then try again.")
+        raise TooManyRequests(
+            _m("%(AT_A_TIME)s connections are being tried already. Wait a moment, then try again.", AT_A_TIME=AT_A_TIME)
+        )
     # ids of its own: a test must not meet what belongs to the cluster that is connected
     target = Target(cluster.id if cluster else new_id(), name, kind, settings, secrets=lambda: secrets)
     answer: list[Report] = []
@@ -86,9 +89,9 @@ def _try(
     threading.Thread(target=work, name=f"test-{name}", daemon=True).start()
     longest = portal.settings.cluster_timeout_seconds
     if not done.wait(longest) or not answer:
-        late = f"It does not answer within {longest:.0f} s."
-        remedy = "Check its address, and whether the network and its firewalls let the portal through."
-        return Report(False, "", (DoctorResult("connection", False, late, remedy),))
+        late = _m("It does not answer within %(longest)s s.", longest=f"{longest:.0f}")
+        remedy = _m("Check its address, and whether the network and its firewalls let the portal through.")
+        return Report(False, "", (DoctorResult(_m("connection"), False, late, remedy),))
     return answer[0]
 
 
@@ -97,7 +100,9 @@ def _findings(portal: Portal, target: Target, secrets: Mapping[str, str]) -> Rep
         try:
             runtime = clusters.driver_of(portal, target.kind).connect(portal.connections.place(target, Path(folder)))
         except Exception as error:
-            return Report(False, "", (DoctorResult("settings", False, without(_words(error), secrets), "Correct the settings."),))
+            return Report(
+                False, "", (DoctorResult(_m("settings"), False, without(_words(error), secrets), _m("Correct the settings.")),)
+            )
         try:
             found = _asked(runtime)
         finally:
@@ -115,12 +120,12 @@ def _asked(runtime: Runtime) -> Report:
         findings += runtime.diagnose()
         if not findings:
             runtime.observe()
-            findings.append(DoctorResult("connection", True, "It answers."))
+            findings.append(DoctorResult(_m("connection"), True, _m("It answers.")))
         version = runtime.version() if all(item.ok for item in findings) else ""
     except Exception as error:
         log.info("a connection test failed: %s", type(error).__name__)
         findings.append(
-            DoctorResult("connection", False, _words(error), "Check that the place is up and its settings are right.")
+            DoctorResult(_m("connection"), False, _words(error), _m("Check that the place is up and its settings are right."))
         )
     return Report(all(item.ok for item in findings), version, tuple(findings))
 
@@ -128,4 +133,4 @@ def _asked(runtime: Runtime) -> Report:
 def _words(error: Exception) -> str:
     errors: tuple[FieldError, ...] = getattr(error, "errors", ()) if isinstance(error, Problem) else ()
     words = error.detail if isinstance(error, Problem) else str(error) or type(error).__name__
-    return "; ".join(f"{item.path}: {item.message}" for item in errors) or words
+    return joined((joined((item.path, item.message), ": ") for item in errors), "; ") or words

@@ -14,6 +14,7 @@ from clawportal.contracts.workloads import PortSpec
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp
+from clawportal.messages import _m, _n
 from clawportal.models import Instance, PortAllocation
 from clawportal.services.clusters import clusters
 from clawportal.services.events import event_log
@@ -66,9 +67,9 @@ def _free(portal: Portal, runtime: Runtime) -> Iterator[int]:
 def _none_left(portal: Portal) -> GiveUp:
     first, last = portal.settings.port_bounds
     return GiveUp(
-        "NoFreePort",
-        f"All ports from {first} to {last} are taken.",
-        "Delete instances that are not needed, or widen CLAWPORTAL_PORT_RANGE and restart the portal.",
+        _n("NoFreePort"),
+        _m("All ports from %(first)s to %(last)s are taken.", first=first, last=last),
+        _m("Delete instances that are not needed, or widen CLAWPORTAL_PORT_RANGE and restart the portal."),
     )
 
 
@@ -83,9 +84,16 @@ def give_up_taken(portal: Portal, runtime: Runtime, instance: Instance) -> None:
     with transaction():
         db.session.execute(delete(PortAllocation).where(PortAllocation.instance_id == instance.id, PortAllocation.name.in_(lost)))
         event_log.record(
-            portal, "instance.ports_changed", actor=SYSTEM, instance=instance, level="warning", reason="PortTaken",
-            message=f"Another program listens on the port {names} of {instance.name}; it gets another one.",
-        )  # fmt: skip
+            portal,
+            "instance.ports_changed",
+            actor=SYSTEM,
+            instance=instance,
+            level="warning",
+            reason=_n("PortTaken"),
+            message=_m(
+                "Another program listens on the port %(names)s of %(name)s; it gets another one.", names=names, name=instance.name
+            ),
+        )
 
 
 def release(instance_id: str) -> None:

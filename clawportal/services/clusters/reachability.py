@@ -17,11 +17,12 @@ from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Retry
 from clawportal.lifecycle import Phase, Sync
+from clawportal.messages import _m, _n
 from clawportal.models import Cluster, Instance
 from clawportal.models.clusters import HEALTHY, UNREACHABLE
 from clawportal.services.events import event_log
 
-NEXT = "Nothing is wrong with the claw as far as is known. It is looked at as soon as its cluster answers again."
+NEXT = _m("Nothing is wrong with the claw as far as is known. It is looked at as soon as its cluster answers again.")
 NOTABLE = 0.05
 """A change of what is free is written when it is at least this share of the whole."""
 
@@ -38,8 +39,8 @@ class Facts:
 def unreachable(error: str) -> Retry:
     """What one says of a cluster that cannot be reached. Drivers often say in their own words that it does not answer."""
     if "does not answer" in error:
-        return Retry("ClusterUnreachable", error)
-    return Retry("ClusterUnreachable", f"The cluster does not answer: {error}")
+        return Retry(_n("ClusterUnreachable"), error)
+    return Retry(_n("ClusterUnreachable"), _m("The cluster does not answer: %(error)s", error=error))
 
 
 def answered(portal: Portal, cluster_id: str, facts: Facts | None = None) -> None:
@@ -60,7 +61,7 @@ def answered(portal: Portal, cluster_id: str, facts: Facts | None = None) -> Non
         if before != HEALTHY:
             row.health, row.health_reason, row.health_message, row.health_since = HEALTHY, "", "", clock.now()
         if before == UNREACHABLE:
-            _tell(portal, row, "recovered", "info", f"Cluster {row.title or row.name} answers again.")
+            _tell(portal, row, "recovered", "info", _m("Cluster %(name)s answers again.", name=row.title or row.name))
 
 
 def _separated(portal: Portal, row: Cluster, found: Separation | None) -> None:
@@ -73,9 +74,11 @@ def _separated(portal: Portal, row: Cluster, found: Separation | None) -> None:
     if row.separation != none:
         row.trusted_at, row.trusted_by = None, ""  # should the wall fall one day, somebody has to say so anew
     if row.separation == none and before != none:
-        _tell(portal, row, "unseparated", "warning", f"Cluster {name}: nothing keeps claws apart from each other.")
+        _tell(
+            portal, row, "unseparated", "warning", _m("Cluster %(name)s: nothing keeps claws apart from each other.", name=name)
+        )
     elif before == none and row.separation != none:
-        _tell(portal, row, "separated", "info", f"Cluster {name}: claws are kept apart from each other now.")
+        _tell(portal, row, "separated", "info", _m("Cluster %(name)s: claws are kept apart from each other now.", name=name))
 
 
 def _measured(row: Cluster, found: Separation | None) -> bool:
@@ -111,7 +114,14 @@ def silent(portal: Portal, cluster_id: str, reason: str, message: str, last_cont
             row.last_contact_at = last_contact or row.last_contact_at
         if news:
             row.health_since = clock.now()
-            _tell(portal, row, "unreachable", "error", f"Cluster {row.title or row.name}: {message}", reason)
+            _tell(
+                portal,
+                row,
+                "unreachable",
+                "error",
+                _m("Cluster %(name)s: %(message)s", name=row.title or row.name, message=message),
+                reason,
+            )
         for instance in _hide(cluster_id, reason, message):
             after_commit(portal.publish, instance)
     return news

@@ -19,6 +19,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import SeparationLevel
 from clawportal.db import db
 from clawportal.errors import FieldError
+from clawportal.messages import _m
 from clawportal.models import Cluster, ClusterTenant, Tenant
 from clawportal.models.tenancy import OWN_TENANT
 
@@ -82,9 +83,12 @@ def unconfirmed(cluster: Cluster, wanted: Audience, typed: str) -> list[FieldErr
         return []
     if typed.strip() == cluster.name or (not typed.strip() and not _wider(cluster, wanted)):
         return []
-    message = (
-        f"Nothing keeps claws on {cluster.name} apart: whoever uses one there can read the keys of this portal and the claws of "
-        f"others. Type {cluster.name} to offer it to other organisations all the same."
+    message = _m(
+        "Nothing keeps claws on %(name)s apart: whoever uses one there can read the keys of this "
+        "portal and the claws of others. Type %(name2)s to offer it to other organisations all the "
+        "same.",
+        name=cluster.name,
+        name2=cluster.name,
     )
     return [FieldError(FIELD, message, "invalid" if typed.strip() else "missing")]
 
@@ -104,15 +108,15 @@ def trust(actor: Actor, cluster: Cluster, wanted: Audience, typed: str) -> bool:
 
 def finding(cluster: Cluster, session: Session) -> DoctorResult:
     """What `clawportal doctor` says of it."""
-    found, name = standing(cluster, session), f"separation of {cluster.name}"
+    found, name = standing(cluster, session), _m("separation of %(name)s", name=cluster.name)
     if not found.level:
-        return DoctorResult(name, True, "not measured yet; the running portal does it")
+        return DoctorResult(name, True, _m("not measured yet; the running portal does it"))
     if not found.unseparated:
         return DoctorResult(name, True, found.level)
     if not found.shared:
-        return DoctorResult(name, True, "none: nothing keeps claws apart, so only the portal's own organisation may use it")
-    who = f"{found.by} confirmed it" if found.by else "nobody confirmed it"
+        return DoctorResult(name, True, _m("none: nothing keeps claws apart, so only the portal's own organisation may use it"))
+    who = _m("%(name)s confirmed it", name=found.by) if found.by else _m("nobody confirmed it")
     return DoctorResult(
-        name, False, f"none: nothing keeps claws apart, and yet other organisations may use it ({who})",
-        "Run the portal as root or on a kernel with Landlock, or offer this cluster to the portal's own organisation only.",
+        name, False, _m("none: nothing keeps claws apart, and yet other organisations may use it (%(who)s)", who=who),
+        _m("Run the portal as root or on a kernel with Landlock, or offer this cluster to the portal's own organisation only."),
     )  # fmt: skip

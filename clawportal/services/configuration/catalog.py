@@ -19,6 +19,7 @@ from clawportal.contracts.specs import InstanceSpec
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid
 from clawportal.ids import looks_like_id
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.secret_settings import credentials_inside, long_secrets, secret_fields
 from clawportal.services.configuration import secrets
@@ -47,13 +48,13 @@ def default_version(adapter: Adapter) -> str:
 
 def check_name(name: str) -> list[FieldError]:
     if not name:
-        return [FieldError("name", "Give the instance a name.", "missing")]
+        return [FieldError("name", _m("Give the instance a name."), "missing")]
     if not _NAME.fullmatch(name):
-        rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
+        rule = _m("A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit.")
         return [FieldError("name", rule)]
     if looks_like_id(name):
         # things may be named by id or by name; nobody must catch what is meant for another one
-        return [FieldError("name", "This looks like an id. Choose another name.")]
+        return [FieldError("name", _m("This looks like an id. Choose another name."))]
     return []
 
 
@@ -78,7 +79,18 @@ def check(
     version = version or default_version(claw)
     known = [entry.version for entry in claw.versions()]
     if version not in known:
-        return None, [FieldError("version", f"{claw.title} {version} is not offered. Known: {', '.join(known)}.", "unknown")]
+        return None, [
+            FieldError(
+                "version",
+                _m(
+                    "%(title)s %(version)s is not offered. Known: %(join)s.",
+                    title=claw.title,
+                    version=version,
+                    join=", ".join(known),
+                ),
+                "unknown",
+            )
+        ]
     errors: list[FieldError] = []
     document, notes = dict(spec), list[str]()
     flaw = tidy_address(document, notes)
@@ -152,12 +164,18 @@ def _take_secrets(
         given = {key: str(value) for key, value in settings.items() if key in known and value is not None} | given
     for name, value in list(given.items()):
         if name not in known or not _SECRET.fullmatch(name):
-            errors.append(FieldError(f"secrets.{name}", f"is not a secret of this claw. Known: {', '.join(known)}.", "unknown"))
+            errors.append(
+                FieldError(
+                    f"secrets.{name}", _m("is not a secret of this claw. Known: %(join)s.", join=", ".join(known)), "unknown"
+                )
+            )
         elif len(value.encode()) > secrets.MAX_BYTES:
-            errors.append(FieldError(f"secrets.{name}", f"may have {secrets.MAX_BYTES:,} bytes at most."))
+            errors.append(
+                FieldError(f"secrets.{name}", _m("may have %(MAX_BYTES)s bytes at most.", MAX_BYTES=f"{secrets.MAX_BYTES:,}"))
+            )
         elif name in long:
             if any(ord(letter) < 32 and letter not in "\n\t" for letter in value):
-                errors.append(FieldError(f"secrets.{name}", "has control characters; paste it again."))
+                errors.append(FieldError(f"secrets.{name}", _m("has control characters; paste it again.")))
         else:
             tidied = pasted.key(value, _called(model, name))
             given[name] = tidied.text
@@ -168,7 +186,7 @@ def _take_secrets(
 
 def _called(model: type[BaseModel], name: str) -> str:
     field = model.model_fields.get(name)
-    return (field.title if field else "") or ("the API key" if name == MODEL_KEY else name)
+    return (field.title if field else "") or (_m("the API key") if name == MODEL_KEY else name)
 
 
 def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any], *, partial: bool = False) -> list[FieldError]:
@@ -183,16 +201,20 @@ def _check_model(claw: Adapter, spec: InstanceSpec, portal: Portal) -> list[Fiel
     choice, errors = spec.model, []
     query = choice.base_url.partition("?")[2] if choice.provider != "practice" else ""
     if query and "model-query" not in claw.capabilities:
-        message = f"has a query (?{query}), which {claw.title} does not send; leave it out, or put a gateway in between"
+        message = _m(
+            "has a query (?%(query)s), which %(title)s does not send; leave it out, or put a gateway in between",
+            query=query,
+            title=claw.title,
+        )
         errors.append(FieldError("spec.model.base_url", message))
     if choice.provider == "openai-compatible" and not choice.base_url:
         errors.append(
-            FieldError("spec.model.base_url", "is needed for an OpenAI-compatible provider, with /v1 at its end", "missing")
+            FieldError("spec.model.base_url", _m("is needed for an OpenAI-compatible provider, with /v1 at its end"), "missing")
         )
     if choice.provider != "practice" and not choice.name:
-        errors.append(FieldError("spec.model.name", "is needed: the model's name as the provider spells it", "missing"))
+        errors.append(FieldError("spec.model.name", _m("is needed: the model's name as the provider spells it"), "missing"))
     if choice.provider == "practice" and not portal.practice_url:
         errors.append(FieldError(
-            "spec.model.provider", "The practice model is switched off. Choose a provider, or have it switched on."
+            "spec.model.provider", _m("The practice model is switched off. Choose a provider, or have it switched on.")
         ))  # fmt: skip
     return errors

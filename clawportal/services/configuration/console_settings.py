@@ -15,10 +15,13 @@ from pydantic import BaseModel
 from clawportal.contracts.core_permissions import INSTANCE_CONSOLE
 from clawportal.contracts.permissions import Actor, Scope
 from clawportal.errors import FieldError
+from clawportal.messages import _m
 
 SENTENCES = (
-    "By this a claw can run commands or leave its work tree. Changing it needs the right to open a console here; "
-    "ask an administrator of your organisation.",
+    _m(
+        "By this a claw can run commands or leave its work tree. Changing it needs the right to open a console here; "
+        "ask an administrator of your organisation."
+    ),
 )
 NEEDS_CONSOLE = SENTENCES[0]
 

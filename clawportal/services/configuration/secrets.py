@@ -6,12 +6,14 @@ import secrets as random
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import delete, select, update
 
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
+from clawportal.messages import mapped
 from clawportal.models import InstanceSecret
 
 MAX_BYTES = 100_000
@@ -93,8 +95,12 @@ def masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
     hidden = {part for value in values for part in (value, *value.splitlines()) if len(part) >= SHORTEST}
     found = list(lines)
     for value in sorted(hidden, key=len, reverse=True):
-        found = [line.replace(value, "********") for line in found]
+        found = [mapped(line, partial(_hide, value)) for line in found]
     return tuple(found)
+
+
+def _hide(value: str, text: str) -> str:
+    return text.replace(value, "********")
 
 
 def forget(instance_id: str) -> None:

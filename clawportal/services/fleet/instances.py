@@ -32,7 +32,8 @@ from clawportal.errors import (
     SettingForbidden,
 )
 from clawportal.labels import check_labels
-from clawportal.lifecycle import CRASH_LOOP_AFTER, PRIORITIES, Desired, Phase
+from clawportal.lifecycle import CRASH_LOOP_AFTER, PHASE_WORDS, PRIORITIES, Desired, Phase
+from clawportal.messages import Message, _m, _n, joined
 from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
 from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.audit import refusals, trail
@@ -209,7 +210,7 @@ def _order(sort: str) -> paging.Order:
     name = sort.removeprefix("-")
     column = SORTS.get(name)
     if column is None:
-        raise Invalid.field("sort", f"Sort by one of {', '.join(SORTS)}; a dash before it turns the order round.")
+        raise Invalid.field("sort", _m("Sort by one of %(join)s; a dash before it turns the order round.", join=", ".join(SORTS)))
     kind = datetime if isinstance(column.type, UTCDateTime) else int if name == "restart_count" else str
     return paging.Order(
         (column, Instance.id.expression), (kind, str), lambda row: (getattr(row, name), row.id), sort.startswith("-")
@@ -308,9 +309,9 @@ def find(actor: Actor, name_or_id: str) -> Instance:
     )
     rows = list(db.session.scalars(query.order_by((Instance.id == name_or_id).desc()).limit(2)))
     if not rows:
-        raise NotFound(f"There is no instance {name_or_id!r}, or it is not yours.")
+        raise NotFound(_m("There is no instance %(name_or_id)s, or it is not yours.", name_or_id=repr(name_or_id)))
     if len(rows) > 1 and rows[0].id != name_or_id:
-        raise Conflict(f"Several instances are named {name_or_id!r}; use the id.")
+        raise Conflict(_m("Several instances are named %(name_or_id)s; use the id.", name_or_id=repr(name_or_id)))
     return rows[0]
 
 
@@ -343,7 +344,9 @@ def _check_new(portal: Portal, wanted: NewInstance, placed: Placement) -> tuple[
 def _check_tenant(tenant_id: str, wanted: NewInstance, accepted: catalog.Wanted | None) -> list[FieldError]:
     errors = []
     if _name_taken(tenant_id, wanted.name):
-        errors.append(FieldError("name", f"There is already an instance named {wanted.name}. Choose another name.", "taken"))
+        errors.append(
+            FieldError("name", _m("There is already an instance named %(name)s. Choose another name.", name=wanted.name), "taken")
+        )
     return errors + (tenancy.check_allowed(tenant_id, accepted.adapter.kind, accepted.version) if accepted is not None else [])
 
 
@@ -404,17 +407,17 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
 
 
 def _summary(errors: Sequence[FieldError]) -> str:
-    return "; ".join(f"{error.path or 'document'}: {error.message}" for error in errors[:3])
+    return joined((joined((error.path or "document", error.message), ": ") for error in errors[:3]), "; ")
 
 
 def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
     if len(key) > 200:
-        raise Invalid.field("Idempotency-Key", "An idempotency key may have 200 characters at most.")
+        raise Invalid.field("Idempotency-Key", _m("An idempotency key may have 200 characters at most."))
     row = db.session.get(IdempotencyKey, (actor.id, key))
     if row is None:
         return None
     if row.request_hash != request_hash:
-        raise Conflict("This Idempotency-Key was used for a different request. Use a new key for a new instance.")
+        raise Conflict(_m("This Idempotency-Key was used for a different request. Use a new key for a new instance."))
     return access.get_or_404(Instance, row.object_id, actor, INSTANCE_READ)
 
 
@@ -426,7 +429,9 @@ def _insert(portal: Portal, actor: Actor, wanted: NewInstance, accepted: catalog
     quotas.check(portal, instance)
     admission.admit(portal, actor, "instance.create", instance)
     operations.open_for_instance(actor, "instance.create", instance)
-    event_log.record(portal, "instance.created", actor=actor, instance=instance, message=f"{instance.name} was created.")
+    event_log.record(
+        portal, "instance.created", actor=actor, instance=instance, message=_m("%(name)s was created.", name=instance.name)
+    )
     return instance
 
 
@@ -443,7 +448,7 @@ def _row(actor: Actor, wanted: NewInstance, accepted: catalog.Wanted, project: P
         priority=PRIORITIES[accepted.spec.priority],
         desired=Desired.RUNNING if wanted.start else Desired.STOPPED,
         created_by=actor.name,
-        message="Waiting to be taken up",
+        message=_m("Waiting to be taken up"),
     )
 
 
@@ -485,7 +490,7 @@ def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> 
 
 _FREE = ("restart", "priority")
 """What can be changed of a claw that the portal did not make: only the portal itself looks at it."""
-KEEPS = (
+KEEPS = _m(
     "It was adopted and keeps the configuration that its maker gave it. Change that inside, by its console; "
     "or create a new instance and move its data there."
 )
@@ -513,13 +518,18 @@ def _check_foreign_change(
 def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChange, *, generation: int | None) -> Instance:
     """Replace the configuration, if nobody else did so since the caller read `generation`."""
     if generation is None:
-        raise PreconditionRequired("Send If-Match with the ETag (the generation) that you read, so that no change gets lost.")
+        raise PreconditionRequired(_m("Send If-Match with the ETag (the generation) that you read, so that no change gets lost."))
     with transaction() as after_commit:
         instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_UPDATE, lock=True)
         _refuse_deleted(instance)
         if instance.generation != generation:
             raise PreconditionFailed(
-                f"{instance.name} is at generation {instance.generation} now, you changed {generation}. Read it again and repeat."
+                _m(
+                    "%(name)s is at generation %(generation)s now, you changed %(generation2)s. Read it again and repeat.",
+                    name=instance.name,
+                    generation=instance.generation,
+                    generation2=generation,
+                )
             )
         before = quotas.held(portal, instance)
         accepted, errors = check_change(portal, instance, change)
@@ -535,7 +545,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         secrets.store(portal, instance.id, accepted.secrets, go_to=layers.destinations_of(portal, instance))
         if accepted.secrets:
             instance.restarts_wanted += 1  # a new secret only reaches a claw by its environment
-        words = "configuration was changed"
+        words = _n("%(name)s: configuration was changed.")
         _changed(portal, actor, instance, "instance.update", words, after_commit, before=before, action=action)
     return instance
 
@@ -546,7 +556,7 @@ def relabel(portal: Portal, actor: Actor, instance_id: str, change: Mapping[str,
         instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_UPDATE, lock=True)
         wanted = labels.changed(instance.labels or {}, change)
         if wanted == (instance.labels or {}):
-            raise Conflict(f"{instance.name} has these labels already.")
+            raise Conflict(_m("%(name)s has these labels already.", name=instance.name))
         return update(portal, actor, instance_id, InstanceChange(labels=wanted), generation=instance.generation)
 
 
@@ -556,12 +566,12 @@ def rekey(portal: Portal, actor: Actor, instance_id: str) -> None:
         instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_UPDATE, lock=True)
         _refuse_deleted(instance)
         if instance.foreign_id:
-            raise Conflict(f"{instance.name} has no access tokens of the portal's. {KEEPS}")
+            raise Conflict(_m("%(name)s has no access tokens of the portal's. %(KEEPS)s", name=instance.name, KEEPS=KEEPS))
         names = [info.name for info in secrets.listing(instance.id) if info.generated]
         secrets.store(portal, instance.id, dict.fromkeys(names, ""))
         secrets.generate_missing(portal, instance.id, names)
         instance.restarts_wanted += 1
-        _changed(portal, actor, instance, "instance.update", "got new access tokens", after_commit)
+        _changed(portal, actor, instance, "instance.update", _n("%(name)s: got new access tokens."), after_commit)
 
 
 # ---- what people press
@@ -573,22 +583,25 @@ def start(portal: Portal, actor: Actor, instance_id: str) -> Instance:
             disk_guard.ensure(portal)
         waits = instance.phase in (Phase.FAILED, Phase.STOPPED) or instance.not_before is not None
         if instance.desired == Desired.RUNNING and not waits:
-            doing = "running" if instance.phase == Phase.RUNNING else f"being started ({instance.phase})"
-            raise Conflict(f"{instance.name} is already {doing}.")
+            if instance.phase == Phase.RUNNING:
+                raise Conflict(_m("%(name)s is already running.", name=instance.name))
+            raise Conflict(
+                _m("%(name)s is already being started (%(phase)s).", name=instance.name, phase=PHASE_WORDS[instance.phase])
+            )
         if instance.desired == Desired.RUNNING:
             instance.restarts_wanted += 1  # failed, completed, or waiting after a crash: try again now
         instance.desired, instance.kill_wanted = Desired.RUNNING, False
 
-    return _want(portal, actor, instance_id, "instance.start", INSTANCE_OPERATE, want, "start was asked for")
+    return _want(portal, actor, instance_id, "instance.start", INSTANCE_OPERATE, want, _n("%(name)s: start was asked for."))
 
 
 def stop(portal: Portal, actor: Actor, instance_id: str) -> Instance:
     def want(instance: Instance) -> None:
         if instance.desired == Desired.STOPPED and instance.phase != Phase.FAILED:
-            raise Conflict(f"{instance.name} is already {instance.phase}.")
+            raise Conflict(_m("%(name)s is already %(phase)s.", name=instance.name, phase=PHASE_WORDS[instance.phase]))
         instance.desired, instance.kill_wanted = Desired.STOPPED, False
 
-    return _want(portal, actor, instance_id, "instance.stop", INSTANCE_OPERATE, want, "stop was asked for")
+    return _want(portal, actor, instance_id, "instance.stop", INSTANCE_OPERATE, want, _n("%(name)s: stop was asked for."))
 
 
 def restart(portal: Portal, actor: Actor, instance_id: str) -> Instance:
@@ -596,16 +609,16 @@ def restart(portal: Portal, actor: Actor, instance_id: str) -> Instance:
         instance.desired, instance.kill_wanted = Desired.RUNNING, False
         instance.restarts_wanted += 1
 
-    return _want(portal, actor, instance_id, "instance.restart", INSTANCE_OPERATE, want, "restart was asked for")
+    return _want(portal, actor, instance_id, "instance.restart", INSTANCE_OPERATE, want, _n("%(name)s: restart was asked for."))
 
 
 def kill(portal: Portal, actor: Actor, instance_id: str) -> Instance:
     def want(instance: Instance) -> None:
         if instance.phase == Phase.STOPPED and instance.desired == Desired.STOPPED:
-            raise Conflict(f"{instance.name} is not running.")
+            raise Conflict(_m("%(name)s is not running.", name=instance.name))
         instance.desired, instance.kill_wanted = Desired.STOPPED, True
 
-    return _want(portal, actor, instance_id, "instance.kill", INSTANCE_KILL, want, "kill was asked for", "warning")
+    return _want(portal, actor, instance_id, "instance.kill", INSTANCE_KILL, want, _n("%(name)s: kill was asked for."), "warning")
 
 
 def remove(portal: Portal, actor: Actor, instance_id: str, *, keep_data: bool = False, force: bool = False) -> Instance:
@@ -613,13 +626,20 @@ def remove(portal: Portal, actor: Actor, instance_id: str, *, keep_data: bool = 
 
     def want(instance: Instance) -> None:
         if instance.desired == Desired.DELETED and not force and instance.phase != Phase.FAILED:
-            raise Conflict(f"{instance.name} is already being deleted.")
+            raise Conflict(_m("%(name)s is already being deleted.", name=instance.name))
         instance.desired, instance.kill_wanted, instance.keep_data = Desired.DELETED, force, keep_data
 
     return _want(
-        portal, actor, instance_id, "instance.delete", INSTANCE_DELETE, want, "delete was asked for", "warning",
+        portal,
+        actor,
+        instance_id,
+        "instance.delete",
+        INSTANCE_DELETE,
+        want,
+        _n("%(name)s: delete was asked for."),
+        "warning",
         even_deleted=True,
-    )  # fmt: skip
+    )
 
 
 ACTIONS: dict[str, Callable[[Portal, Actor, str], Instance]] = {
@@ -636,18 +656,20 @@ def bulk(
 ) -> list[Outcome]:
     """One action on many; each succeeds or fails for itself, and each answer says so. `change`: of labels, for LABEL."""
     if action not in ACTIONS and action != LABEL:
-        raise Invalid.field("action", f"must be one of {', '.join([*ACTIONS, LABEL])}")
+        raise Invalid.field("action", _m("must be one of %(join)s", join=", ".join([*ACTIONS, LABEL])))
     if not 1 <= len(instance_ids) <= 500:
-        raise Invalid.field("ids", "Choose from 1 to 500 instances at a time.")
+        raise Invalid.field("ids", _m("Choose from 1 to 500 instances at a time."))
     if (action == LABEL) != bool(change):
-        raise Invalid.field("labels", f"Say which labels to set or to remove, with the action {LABEL} and no other.")
+        raise Invalid.field(
+            "labels", _m("Say which labels to set or to remove, with the action %(LABEL)s and no other.", LABEL=LABEL)
+        )
     return [_one(portal, actor, action, instance_id, change or {}) for instance_id in dict.fromkeys(instance_ids)]
 
 
 def _one(portal: Portal, actor: Actor, action: str, instance_id: str, change: Mapping[str, str | None]) -> Outcome:
     try:
         row = relabel(portal, actor, instance_id, change) if change else ACTIONS[action](portal, actor, instance_id)
-        return Outcome(instance_id, row.name, warning=" ".join(verdict.sentence for verdict in admission.warnings_of(row)))
+        return Outcome(instance_id, row.name, warning=joined(verdict.sentence for verdict in admission.warnings_of(row)))
     except Problem as problem:
         _refused(portal, actor, action, instance_id, problem)
         return Outcome(instance_id, "", problem.detail)
@@ -655,7 +677,7 @@ def _one(portal: Portal, actor: Actor, action: str, instance_id: str, change: Ma
 
 def _refused(portal: Portal, actor: Actor, action: str, instance_id: str, problem: Problem) -> None:
     """The answer to a bulk request is 200 whatever becomes of its items, so their refusals are told here."""
-    entry = trail.Pending(f"instance.{action}", actor, "instance", instance_id[:100], summary="One of many at once.")
+    entry = trail.Pending(f"instance.{action}", actor, "instance", instance_id[:100], summary=_m("One of many at once."))
     row = db.session.scalar(select(Instance).where(Instance.id == instance_id, access.visible(Instance, actor)))
     if row is not None:
         entry.object_name, entry.tenant_id, entry.instance_id = row.name, row.tenant_id, row.id
@@ -687,11 +709,11 @@ def _want(
 
 def _refuse_deleted(instance: Instance) -> None:
     if instance.desired == Desired.DELETED:
-        raise Conflict(f"{instance.name} is being deleted.")
+        raise Conflict(_m("%(name)s is being deleted.", name=instance.name))
 
 
 def _changed(
-    portal: Portal, actor: Actor, instance: Instance, kind: str, words: str, after_commit: Any, level: str = "info",
+    portal: Portal, actor: Actor, instance: Instance, kind: str, sentence: str, after_commit: Any, level: str = "info",
     *, before: quotas.Amount | None = None, action: str = "",
 ) -> Operation:  # fmt: skip
     """What every change has in common: within quota and rules, a new generation, due now, an operation, a fact, a hint.
@@ -707,9 +729,14 @@ def _changed(
     operation = operations.open_for_instance(actor, kind, instance)
     verb = kind.split(".")[1]
     event_log.record(
-        portal, f"instance.{verb}_requested", actor=actor, instance=instance, level=level, message=f"{instance.name}: {words}.",
+        portal,
+        f"instance.{verb}_requested",
+        actor=actor,
+        instance=instance,
+        level=level,
+        message=Message(sentence, {"name": instance.name}),
         data={"generation": instance.generation},
-    )  # fmt: skip
+    )
     after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
     return operation
 
@@ -766,4 +793,4 @@ def named_ports(portal: Portal, instance: Instance) -> list[NamedPort]:
 
 def data_folder_note(instance: Instance) -> str:
     """What a delete would lose, in words."""
-    return f"The configuration, conversations, files and secrets of {instance.name}"
+    return _m("The configuration, conversations, files and secrets of %(name)s", name=instance.name)

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, or_
 
 from clawportal.errors import Invalid
+from clawportal.messages import _m
 
 MOST_TERMS = 20
 _TERM = re.compile(
@@ -22,7 +23,7 @@ _TERM = re.compile(
     )\s*(?:,|$)""",
     re.VERBOSE,
 )
-_RULE = (
+_RULE = _m(
     "Write labels such as “team=research”, “team!=research”, “team”, “!team” or “team in (research, support)”, "
     "with commas between."
 )
@@ -82,8 +83,8 @@ def pairs(texts: Sequence[str], field: str) -> dict[str, str]:
     for text in filter(None, (text.strip() for text in texts)):
         name, _equals, value = text.partition("=")
         if not name.strip():
-            raise Invalid.field(field, "Give each label a name, such as team=research.")
+            raise Invalid.field(field, _m("Give each label a name, such as team=research."))
         found[name.strip()] = value.strip()
     if not found:
-        raise Invalid.field(field, "Name at least one label, such as team=research.")
+        raise Invalid.field(field, _m("Name at least one label, such as team=research."))
     return found

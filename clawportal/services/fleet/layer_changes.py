@@ -22,6 +22,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, SettingForbidden
 from clawportal.labels import check_labels
 from clawportal.lifecycle import Desired, Phase
+from clawportal.messages import _m, joined
 from clawportal.models import Instance, Tenant, TenantSecret
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import catalog, console_settings, destinations, layers, secrets
@@ -62,7 +63,7 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
     with transaction() as after_commit:
         tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_UPDATE, lock=True)
         if tenant.deleting_at is not None:
-            raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
+            raise Conflict(_m("%(title)s is being deleted.", title=tenant.title or tenant.name))
         key = _stripped(key)
         layer = _accepted(portal, tenant, document, key)
         _insist_on_console(portal, actor, tenant, layer)
@@ -72,7 +73,9 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         _keep_key(portal, tenant, layer, key)
         _take_up(changed, restarting)
         title = tenant.title or tenant.name
-        message = f"What {title} says about its claws was changed; {impact.changes} of them change."
+        message = _m(
+            "What %(title)s says about its claws was changed; %(changes)s of them change.", title=title, changes=impact.changes
+        )
         event_log.record(portal, "tenant.layer_changed", actor=actor, tenant_id=tenant.id, message=message)
         for instance_id in changed[:_BATCH]:  # the others come with the next look at what is due
             after_commit(partial(portal.dispatcher.hint, instance_id, tenant=tenant.id))
@@ -116,7 +119,7 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
         layer = Layer.model_validate(tidied)
     except ValidationError as error:
         errors = validation.field_errors(error)
-        raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors) from error
+        raise Invalid(joined((joined((item.path, item.message), ": ") for item in errors[:3]), "; "), errors=errors) from error
     errors = [
         *flaws,
         *_key_errors(layer, key),
@@ -129,7 +132,7 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
         errors += _settings_errors(portal, tenant, strength, part)
         errors += secret_settings.credentials_inside(strength, part.model_dump(include={"model", "settings"}))
     if errors:
-        raise Invalid("; ".join(f"{item.path}: {item.message}" for item in errors[:3]), errors=errors)
+        raise Invalid(joined((joined((item.path, item.message), ": ") for item in errors[:3]), "; "), errors=errors)
     return layer
 
 
@@ -153,9 +156,9 @@ def _key_errors(layer: Layer, key: str | None) -> list[FieldError]:
     if not key:
         return []
     if layer.model is None:
-        return [FieldError(MODEL_KEY, "A key goes with a model. Say which model it is for.")]
+        return [FieldError(MODEL_KEY, _m("A key goes with a model. Say which model it is for."))]
     if len(key.encode()) > secrets.MAX_BYTES:
-        return [FieldError(MODEL_KEY, f"may have {secrets.MAX_BYTES:,} bytes at most.")]
+        return [FieldError(MODEL_KEY, _m("may have %(MAX_BYTES)s bytes at most.", MAX_BYTES=f"{secrets.MAX_BYTES:,}"))]
     flaw = pasted.flaw_in_header(key)
     return [FieldError(MODEL_KEY, flaw)] if flaw else []
 
@@ -202,9 +205,14 @@ def _kinds(portal: Portal, layer: Layer) -> Iterator[list[FieldError]]:
     known = ", ".join(sorted(portal.registry.adapters))
     for strength, part in (("defaults", layer.defaults), ("enforced", layer.enforced)):
         yield [
-            FieldError(f"{strength}.settings.{kind}", f"There is no kind of claw {kind!r}. Known: {known}.", "unknown")
-            for kind in part.settings if kind not in portal.registry.adapters
-        ]  # fmt: skip
+            FieldError(
+                f"{strength}.settings.{kind}",
+                _m("There is no kind of claw %(kind)s. Known: %(known)s.", kind=repr(kind), known=known),
+                "unknown",
+            )
+            for kind in part.settings
+            if kind not in portal.registry.adapters
+        ]
 
 
 def _model_errors(portal: Portal, strength: str, part: Part) -> list[FieldError]:
@@ -213,9 +221,11 @@ def _model_errors(portal: Portal, strength: str, part: Part) -> list[FieldError]
         return []
     errors = []
     if not choice.name:
-        errors.append(FieldError(f"{strength}.model.name", "is needed: the model's name as the provider spells it", "missing"))
+        errors.append(
+            FieldError(f"{strength}.model.name", _m("is needed: the model's name as the provider spells it"), "missing")
+        )
     if choice.provider == "openai-compatible" and not choice.base_url:
-        message = "is needed for an OpenAI-compatible provider, with /v1 at its end"
+        message = _m("is needed for an OpenAI-compatible provider, with /v1 at its end")
         errors.append(FieldError(f"{strength}.model.base_url", message, "missing"))
     return errors
 
@@ -241,7 +251,7 @@ def _versions(tenant: Tenant, adapter: Adapter) -> list[str]:
 def _setting_errors(adapter: Adapter, version: str, settings: Mapping[str, Any]) -> list[FieldError]:
     model = adapter.settings_model(version)
     hidden = [name for name in settings if name in secret_settings.secret_fields(model)]
-    errors = [FieldError(name, "is a secret; secrets stay with the instance.") for name in hidden]
+    errors = [FieldError(name, _m("is a secret; secrets stay with the instance.")) for name in hidden]
     _accepted, found = validation.judge(model, {name: value for name, value in settings.items() if name not in hidden})
     return errors + [item for item in found if item.code != "missing"]  # what is needed may come from the instance
 

@@ -11,6 +11,7 @@ from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid
 from clawportal.lifecycle import Desired
+from clawportal.messages import _m
 from clawportal.models import Instance, Project
 from clawportal.services.events import event_log
 from clawportal.services.fleet import admission, quotas
@@ -22,10 +23,10 @@ def move_instance(portal: Portal, actor: Actor, instance_id: str, wanted: str) -
     with transaction():
         instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_UPDATE, lock=True)
         if instance.desired == Desired.DELETED:
-            raise Conflict(f"{instance.name} is being deleted.")
+            raise Conflict(_m("%(name)s is being deleted.", name=instance.name))
         project = target(actor, instance.tenant_id, wanted)
         if project.id == instance.project_id:
-            raise Conflict(f"{instance.name} is in {project.title or project.name} already.")
+            raise Conflict(_m("%(name)s is in %(title)s already.", name=instance.name, title=project.title or project.name))
         put(portal, actor, instance, project)
     return instance
 
@@ -39,7 +40,11 @@ def target(actor: Actor, tenant_id: str, wanted: str) -> Project:
     )
     found = db.session.scalars(query.with_for_update(read=True)).first()
     if found is None:
-        raise Invalid.field("project", f"There is no project {wanted!r} here in which you may create instances.", "unknown")
+        raise Invalid.field(
+            "project",
+            _m("There is no project %(wanted)s here in which you may create instances.", wanted=repr(wanted)),
+            "unknown",
+        )
     return found
 
 
@@ -48,5 +53,5 @@ def put(portal: Portal, actor: Actor, instance: Instance, project: Project) -> N
     admission.admit(portal, actor, "instance.move", instance, project=project)
     data = {"before": instance.project_id, "after": project.id}
     instance.project_id, instance.updated_at = project.id, clock.now()
-    message = f"{instance.name} was moved to {project.title or project.name}."
+    message = _m("%(name)s was moved to %(title)s.", name=instance.name, title=project.title or project.name)
     event_log.record(portal, "instance.moved", actor=actor, instance=instance, message=message, data=data)

@@ -15,6 +15,7 @@ from clawportal.contracts.permissions import SYSTEM, Actor, Grant, Permission
 from clawportal.db import changed_rows, db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict
+from clawportal.messages import Message, _m, _n, clipped
 from clawportal.models import Instance, Operation
 from clawportal.models.operations import CANCELLED, FAILED, OPEN_STATES, QUEUED, RUNNING, SUCCEEDED
 from clawportal.paging import FIRST_PAGE, Slice, Which
@@ -26,10 +27,26 @@ from clawportal.services.rights import access
 INSTALL = "artifact.install"
 LEASE = timedelta(seconds=60)
 TITLES = {
-    "instance.create": "Create", "instance.start": "Start", "instance.stop": "Stop", "instance.restart": "Restart",
-    "instance.kill": "Kill", "instance.delete": "Delete", "instance.update": "Change configuration",
-    "instance.import": "Import", "instance.adopt": "Adopt", INSTALL: "Install",
+    "instance.create": _m("Create"),
+    "instance.start": _m("Start"),
+    "instance.stop": _m("Stop"),
+    "instance.restart": _m("Restart"),
+    "instance.kill": _m("Kill"),
+    "instance.delete": _m("Delete"),
+    "instance.update": _m("Change configuration"),
+    "instance.import": _m("Import"),
+    "instance.adopt": _m("Adopt"),
+    INSTALL: _m("Install"),
+}
+_FINISHED = {
+    "instance.create": _n("Create %(name)s: %(result)s"), "instance.start": _n("Start %(name)s: %(result)s"),
+    "instance.stop": _n("Stop %(name)s: %(result)s"), "instance.restart": _n("Restart %(name)s: %(result)s"),
+    "instance.kill": _n("Kill %(name)s: %(result)s"), "instance.delete": _n("Delete %(name)s: %(result)s"),
+    "instance.update": _n("Change configuration %(name)s: %(result)s"), "instance.import": _n("Import %(name)s: %(result)s"),
+    "instance.adopt": _n("Adopt %(name)s: %(result)s"), INSTALL: _n("Install %(name)s: %(result)s"),
 }  # fmt: skip
+_ANY_FINISHED = _n("%(name)s: %(result)s")
+_ENDS = {SUCCEEDED: _m("succeeded"), FAILED: _m("failed"), CANCELLED: _m("cancelled")}
 
 
 def open_for_instance(actor: Actor, kind: str, instance: Instance) -> Operation:
@@ -48,7 +65,7 @@ def open_for_instance(actor: Actor, kind: str, instance: Instance) -> Operation:
             created_by=actor.name,
             due_at=None,
         )
-        operation.say("Waiting to be taken up")
+        operation.say(_m("Waiting to be taken up"))
         db.session.add(operation)
     return operation
 
@@ -81,7 +98,9 @@ def ensure_install(
             db.session.add(found)
             db.session.flush()
             data = {"operation_id": found.id}
-            event_log.record(portal, "operation.queued", actor=SYSTEM, message=f"{title} will be installed.", data=data)
+            event_log.record(
+                portal, "operation.queued", actor=SYSTEM, message=_m("%(title)s will be installed.", title=title), data=data
+            )
     return found
 
 
@@ -112,7 +131,7 @@ def claim_installs(portal: Portal, limit: int) -> list[str]:
             row.state, row.started_at = RUNNING, row.started_at or now
             row.lease_holder, row.lease_until = portal.holder, now + LEASE
             row.attempts += 1
-            row.say("Starting" if row.attempts == 1 else "Starting again after an interruption")
+            row.say(_m("Starting") if row.attempts == 1 else _m("Starting again after an interruption"))
     return [row.id for row in rows]
 
 
@@ -123,7 +142,7 @@ def report(portal: Portal, operation_id: str, progress: float | None, message: s
         if row is None or row.lease_holder != portal.holder or row.state != RUNNING:
             return False
         row.progress = None if progress is None else round(100 * min(max(progress, 0.0), 1.0), 1)
-        row.say(message[:500])
+        row.say(clipped(message, 500))
         row.lease_until = clock.now() + LEASE
         after_commit(_tell, portal, row)
         return not row.cancel_requested
@@ -147,7 +166,7 @@ def retry_later(portal: Portal, operation_id: str, delay: timedelta, reason: str
         if row.state != RUNNING or row.lease_holder != portal.holder:
             return
         if row.cancel_requested:
-            return _close(portal, row, CANCELLED, message=f"Cancelled. {reason}")
+            return _close(portal, row, CANCELLED, message=_m("Cancelled. %(reason)s", reason=reason))
         row.state, row.due_at = QUEUED, clock.now() + delay
         row.say(reason)
         row.lease_holder, row.lease_until = "", None
@@ -161,10 +180,17 @@ def _close(portal: Portal, row: Operation, state: str, *, message: str, error: s
     level = {FAILED: "error", CANCELLED: "warning"}.get(state, "info")
     instance = db.session.get(Instance, row.instance_id) if row.instance_id else None
     event_log.record(
-        portal, "operation.finished", actor=SYSTEM, instance=instance, level=level, reason=state,
-        message=f"{TITLES.get(row.kind, row.kind)} {row.subject}: {error or message or state}",
+        portal,
+        "operation.finished",
+        actor=SYSTEM,
+        instance=instance,
+        level=level,
+        reason=state,
+        message=Message(
+            _FINISHED.get(row.kind, _ANY_FINISHED), {"name": row.subject, "result": error or message or _ENDS[state]}
+        ),
         data={"operation_id": row.id, "kind": row.kind},
-    )  # fmt: skip
+    )
 
 
 def close_for_instance(
@@ -181,7 +207,7 @@ def close_for_instance(
             if row.generation == generation:
                 _close(portal, row, state, message=message, error=error, lines=lines)
             else:
-                _close(portal, row, CANCELLED, message="Replaced by a later request")
+                _close(portal, row, CANCELLED, message=_m("Replaced by a later request"))
 
 
 def advance_for_instance(portal: Portal, instance: Instance, progress: float, message: str) -> None:
@@ -189,11 +215,11 @@ def advance_for_instance(portal: Portal, instance: Instance, progress: float, me
     with transaction() as after_commit:
         rows = db.session.scalars(select(Operation).where(Operation.instance_id == instance.id, Operation.state.in_(OPEN_STATES)))
         for row in rows:
-            if (row.state, row.progress, row.message) == (RUNNING, round(100 * progress, 1), message[:500]):
+            if (row.state, row.progress, row.message) == (RUNNING, round(100 * progress, 1), clipped(message, 500)):
                 continue
             row.state, row.started_at = RUNNING, row.started_at or clock.now()
             row.progress = round(100 * progress, 1)
-            row.say(message[:500])
+            row.say(clipped(message, 500))
             after_commit(_tell, portal, row)
 
 
@@ -274,13 +300,18 @@ def cancel(portal: Portal, actor: Actor, operation_id: str) -> Operation:
         row = get(actor, operation_id, OPERATION_CONTROL)
         db.session.refresh(row, with_for_update=True)
         if row.state not in OPEN_STATES:
-            raise Conflict(f"This operation has already ended: {row.state}.")
+            raise Conflict(_m("This operation has already ended: %(state)s.", state=_ENDS[row.state]))
         if row.kind != INSTALL:
-            raise Conflict("This follows an instance: stop or delete the instance instead.")
+            raise Conflict(_m("This follows an instance: stop or delete the instance instead."))
         row.cancel_requested = True
-        event_log.record(portal, "operation.cancel_requested", actor=actor, message=f"{row.subject}: cancel was asked for.")
+        event_log.record(
+            portal,
+            "operation.cancel_requested",
+            actor=actor,
+            message=_m("%(subject)s: cancel was asked for.", subject=row.subject),
+        )
         if row.state == QUEUED:
-            _close(portal, row, CANCELLED, message="Cancelled before it began")
+            _close(portal, row, CANCELLED, message=_m("Cancelled before it began"))
         after_commit(_tell, portal, row)
     return row
 
@@ -290,10 +321,10 @@ def retry(portal: Portal, actor: Actor, operation_id: str) -> Operation:
     with transaction():
         row = get(actor, operation_id, OPERATION_CONTROL)
         if row.state not in (FAILED, CANCELLED):
-            raise Conflict("Only an operation that failed or was cancelled can be tried again.")
+            raise Conflict(_m("Only an operation that failed or was cancelled can be tried again."))
         if row.kind != INSTALL:
-            raise Conflict("This followed an instance: start the instance again instead.")
-        words = f"{row.subject}: another try was asked for."
+            raise Conflict(_m("This followed an instance: start the instance again instead."))
+        words = _m("%(subject)s: another try was asked for.", subject=row.subject)
         trail.note(trail.Pending("operation.retry", actor, "operation", row.id, row.subject, summary=words))
         key = row.dedup.split(":", 2)[2]
         return ensure_install(portal, row.cluster_id or "", key, row.subject, row.payload, clock.now())

@@ -10,6 +10,7 @@ from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.layers import NOTHING, Layer
 from clawportal.contracts.permissions import Actor
 from clawportal.errors import FieldError, Invalid
+from clawportal.messages import joined
 from clawportal.models import Cluster, Project
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
@@ -34,7 +35,7 @@ class Placement:
     def settled(self) -> tuple[Project, Cluster]:
         """Project and cluster; Invalid where one of them is missing."""
         if self.project is None or self.cluster is None:
-            raise Invalid(" ".join(error.message for error in self.errors), errors=self.errors)
+            raise Invalid(joined(error.message for error in self.errors), errors=self.errors)
         return self.project, self.cluster
 
 

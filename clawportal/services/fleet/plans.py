@@ -21,6 +21,7 @@ from clawportal.contracts.workloads import Artifact, Check, Context, File, Image
 from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, GiveUp, Unavailable
+from clawportal.messages import _m, _n, joined
 from clawportal.models import Cluster, Instance, Tenant
 from clawportal.services.clusters import clusters, egress, ports
 from clawportal.services.configuration import layers, secrets
@@ -67,9 +68,9 @@ def adapter_of(portal: Portal, instance: Instance) -> Adapter:
     adapter = portal.registry.adapters.get(instance.adapter)
     if adapter is None:
         raise GiveUp(
-            "AdapterMissing",
-            f"No loaded plugin knows the kind of claw {instance.adapter!r}.",
-            "Install the plugin again and restart the portal, or delete the instance.",
+            _n("AdapterMissing"),
+            _m("No loaded plugin knows the kind of claw %(adapter)s.", adapter=repr(instance.adapter)),
+            _m("Install the plugin again and restart the portal, or delete the instance."),
         )
     return adapter
 
@@ -131,7 +132,7 @@ def _from_afar(url: str, cluster: Cluster) -> str:
 
 
 NO_WAY_TO_PRACTICE = "PracticeModelUnreachable"
-PRACTICE_REMEDY = (
+PRACTICE_REMEDY = _m(
     "Choose a real provider; or set the host name of the portal in the settings of the cluster, and "
     "CLAWPORTAL_PRACTICE_MODEL_HOST so that the practice model listens on more than this machine."
 )
@@ -142,16 +143,18 @@ def check_place(cluster: Cluster, adapter: Adapter, version: str, spec: Instance
     known = frozenset(cluster.capabilities or ())
     errors = []
     if "images" in known and adapter.image(version) is None:
-        words = f"There is no container image for {adapter.title} {version}. Choose another cluster."
+        words = _m(
+            "There is no container image for %(title)s %(version)s. Choose another cluster.", title=adapter.title, version=version
+        )
         errors.append(FieldError("cluster", words))
     far = bool(known) and "allocated-ports" not in known and "model" in adapter.capabilities
     if far and spec.model.provider == "practice" and not clusters.policy_of(cluster).portal_host:
-        errors.append(FieldError("spec.model.provider", f"{practice_refusal(cluster)} {PRACTICE_REMEDY}"))
+        errors.append(FieldError("spec.model.provider", joined((practice_refusal(cluster), PRACTICE_REMEDY))))
     return errors
 
 
 def practice_refusal(cluster: Cluster) -> str:
-    return f"Claws in cluster {cluster.name} cannot reach the practice model: it runs on the portal's machine."
+    return _m("Claws in cluster %(name)s cannot reach the practice model: it runs on the portal's machine.", name=cluster.name)
 
 
 def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.ClusterPolicy | None = None) -> Workload:
@@ -188,9 +191,9 @@ def image_of(adapter: Adapter, version: str, policy: clusters.ClusterPolicy | No
     image = adapter.image(version)
     if image is None:
         raise GiveUp(
-            "NoImage",
-            f"There is no container image for {adapter.title} {version}.",
-            "Choose a cluster that installs software, such as this machine.",
+            _n("NoImage"),
+            _m("There is no container image for %(title)s %(version)s.", title=adapter.title, version=version),
+            _m("Choose a cluster that installs software, such as this machine."),
         )
     return replace(image, reference=mapped(image.reference, adapter.kind, version, policy)) if policy else image
 
@@ -258,7 +261,7 @@ class InstanceIO:
             answer = connection.getresponse()
             return HttpAnswer(answer.status, answer.read(_LARGEST))
         except http.client.HTTPException as error:
-            raise Unavailable(f"The claw's answer is not HTTP: {error!r}") from error
+            raise Unavailable(_m("The claw's answer is not HTTP: %(error)s", error=repr(error))) from error
         finally:
             connection.close()
 

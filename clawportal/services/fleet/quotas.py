@@ -24,6 +24,7 @@ from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid, OverQuota
 from clawportal.lifecycle import Desired, Phase
+from clawportal.messages import Message, _m, _n, joined
 from clawportal.models import Instance, Project, Quota, Tenant
 from clawportal.services.configuration import layers
 from clawportal.services.events import event_log
@@ -268,7 +269,7 @@ def _over(limits: Limits, used: Amount, before: Amount, asked: Amount, resource:
     return Over(resource, written(resource, more), written(resource, now), written(resource, allowed))
 
 
-_WORDS = {"instances": "instances", "cpu": "CPU", "memory": "memory", "storage": "storage"}
+_WORDS = {"instances": _m("instances"), "cpu": _m("CPU"), "memory": _m("memory"), "storage": _m("storage")}
 
 
 def _refusal(quota: Quota, over: Sequence[Over]) -> OverQuota:
@@ -276,20 +277,35 @@ def _refusal(quota: Quota, over: Sequence[Over]) -> OverQuota:
     scope = db.session.get(Project, quota.project_id) if quota.project_id else db.session.get(Tenant, quota.tenant_id)
     name = (scope.title or scope.name) if scope else quota.scope_id
     errors = [FieldError(f"quota.{item.resource}", _sentence(kind, name, item), "over_quota") for item in over]
-    problem = OverQuota(" ".join(error.message for error in errors), errors=errors)
+    problem = OverQuota(joined(error.message for error in errors), errors=errors)
     problem.extra = {"quota": [{"scope": kind, "id": quota.scope_id, **item.__dict__} for item in over]}
     return problem
 
 
 def _sentence(kind: str, name: str, item: Over) -> str:
-    if not item.asked and item.resource == "storage":
-        return f"The {kind} {name} has a storage quota of {item.allowed}: give the instance a size of storage, such as 1Gi."
-    if not item.asked:
-        return f"The {kind} {name} has a CPU quota of {item.allowed}: give the instance a CPU limit."
-    return (
-        f"The {kind} {name} may use {item.allowed} {_WORDS[item.resource]}; {item.used} used, {item.asked} more asked. "
+    which = "more" if item.asked else item.resource
+    values = {"name": name, "allowed": item.allowed, "resource": _WORDS[item.resource], "used": item.used, "asked": item.asked}
+    return Message(_SENTENCES[kind, which], values)
+
+
+_SENTENCES = {
+    ("organisation", "storage"): _n(
+        "The organisation %(name)s has a storage quota of %(allowed)s: give the instance a size of storage, such as 1Gi."
+    ),
+    ("project", "storage"): _n(
+        "The project %(name)s has a storage quota of %(allowed)s: give the instance a size of storage, such as 1Gi."
+    ),
+    ("organisation", "cpu"): _n("The organisation %(name)s has a CPU quota of %(allowed)s: give the instance a CPU limit."),
+    ("project", "cpu"): _n("The project %(name)s has a CPU quota of %(allowed)s: give the instance a CPU limit."),
+    ("organisation", "more"): _n(
+        "The organisation %(name)s may use %(allowed)s %(resource)s; %(used)s used, %(asked)s more asked. "
         "Stop or delete something, or ask for a larger quota."
-    )
+    ),
+    ("project", "more"): _n(
+        "The project %(name)s may use %(allowed)s %(resource)s; %(used)s used, %(asked)s more asked. "
+        "Stop or delete something, or ask for a larger quota."
+    ),
+}
 
 
 # ---- reading and setting
@@ -370,7 +386,12 @@ def _set(portal: Portal, actor: Actor, tenant_id: str, project_id: str | None, n
     row.updated_at = clock.now()
     data: dict[str, Any] = {"before": before.__dict__, "after": limits.__dict__, "project_id": project_id}
     event_log.record(
-        portal, "quota.changed", actor=actor, tenant_id=tenant_id, data=data, message=f"The quota of {name} was changed."
+        portal,
+        "quota.changed",
+        actor=actor,
+        tenant_id=tenant_id,
+        data=data,
+        message=_m("The quota of %(name)s was changed.", name=name),
     )
     return limits
 
@@ -378,16 +399,24 @@ def _set(portal: Portal, actor: Actor, tenant_id: str, project_id: str | None, n
 def _accepted(limits: Limits) -> Limits:
     errors = []
     if limits.instances is not None and not 0 <= limits.instances <= MOST_INSTANCES:
-        errors.append(FieldError("instances", f"must be a whole number from 0 to {MOST_INSTANCES:,}, or empty for no limit"))
+        errors.append(
+            FieldError(
+                "instances",
+                _m(
+                    "must be a whole number from 0 to %(MOST_INSTANCES)s, or empty for no limit",
+                    MOST_INSTANCES=f"{MOST_INSTANCES:,}",
+                ),
+            )
+        )
     for name in SIZES:
         text = getattr(limits, name).strip()
         try:
             if len(text) > 40:
-                raise ValueError("may have 40 characters at most")
+                raise ValueError(_m("may have 40 characters at most"))
             if text:
                 parse_quantity(text)
         except ValueError as error:
             errors.append(FieldError(name, str(error)))
     if errors:
-        raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors), errors=errors)
+        raise Invalid(joined((joined((error.path, error.message), ": ") for error in errors), "; "), errors=errors)
     return Limits(limits.instances, *(getattr(limits, name).strip() for name in SIZES))

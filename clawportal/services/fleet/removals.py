@@ -19,6 +19,7 @@ from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid
 from clawportal.lifecycle import Desired
+from clawportal.messages import _m
 from clawportal.models import CustomRole, EventRow, Instance, Membership, Operation, Project, Tenant
 from clawportal.services.events import event_log
 from clawportal.services.fleet import instances, moves, quotas, unmanaged
@@ -83,20 +84,20 @@ def _count(model: Any, tenant_id: str, *where: ColumnElement[bool]) -> int:
 
 def _tenant_refusal(tenant: Tenant) -> str:
     if tenant.name == FIRST:
-        return "The first organisation belongs to the portal itself and cannot be deleted. Give it another title instead."
-    return "It is being deleted already." if tenant.deleting_at is not None else ""
+        return _m("The first organisation belongs to the portal itself and cannot be deleted. Give it another title instead.")
+    return _m("It is being deleted already.") if tenant.deleting_at is not None else ""
 
 
 def _project_refusal(project: Project) -> str:
     if project.deleting_at is not None:
-        return "It is being deleted already."
+        return _m("It is being deleted already.")
     if project.name == FIRST and db.session.get_one(Tenant, project.tenant_id).name == FIRST:
-        return "The first project belongs to the portal itself and cannot be deleted. Give it another title instead."
+        return _m("The first project belongs to the portal itself and cannot be deleted. Give it another title instead.")
     others = select(Project.id).where(
         Project.tenant_id == project.tenant_id, Project.id != project.id, Project.deleting_at.is_(None)
     )
     if db.session.scalar(others.limit(1)) is None:
-        return "It is the last project of its organisation, and instances need one. Create another first."
+        return _m("It is the last project of its organisation, and instances need one. Create another first.")
     return ""
 
 
@@ -114,7 +115,7 @@ def delete_tenant(
         tenant.deleting_at = clock.now()
         event_log.record(
             portal, "tenant.delete_requested", actor=actor, tenant_id=tenant.id, level="warning",
-            message=f"Organisation {tenant.title or tenant.name} is being deleted.",
+            message=_m("Organisation %(title)s is being deleted.", title=tenant.title or tenant.name),
         )  # fmt: skip
         return _finish_tenant(portal, tenant, actor)
 
@@ -135,9 +136,14 @@ def delete_project(
         _end_instances(portal, actor, Instance.project_id == project.id, with_instances and not move_to, keep_data)
         project.deleting_at = clock.now()
         event_log.record(
-            portal, "project.delete_requested", actor=actor, tenant_id=project.tenant_id, level="warning",
-            message=f"Project {project.title or project.name} is being deleted.", data={"project_id": project.id},
-        )  # fmt: skip
+            portal,
+            "project.delete_requested",
+            actor=actor,
+            tenant_id=project.tenant_id,
+            level="warning",
+            message=_m("Project %(title)s is being deleted.", title=project.title or project.name),
+            data={"project_id": project.id},
+        )
         return _finish_project(portal, project, actor)
 
 
@@ -145,13 +151,13 @@ def _confirmed(name: str, typed: str, refusal: str) -> None:
     if refusal:
         raise Conflict(refusal)
     if typed.strip() != name:
-        raise Invalid.field("confirm", f"Type {name} to confirm.", "missing" if not typed else "invalid")
+        raise Invalid.field("confirm", _m("Type %(name)s to confirm.", name=name), "missing" if not typed else "invalid")
 
 
 def _move_all(portal: Portal, actor: Actor, project: Project, wanted: str) -> None:
     target = moves.target(actor, project.tenant_id, wanted)
     if target.id == project.id:
-        raise Invalid.field("move_to", "Choose another project than the one that is deleted.")
+        raise Invalid.field("move_to", _m("Choose another project than the one that is deleted."))
     for instance in _live(Instance.project_id == project.id):
         if instance.desired != Desired.DELETED:
             access.require(actor, INSTANCE_UPDATE, access.scope_of(instance))
@@ -168,8 +174,16 @@ def _live(where: ColumnElement[bool]) -> list[Instance]:
 def _end_instances(portal: Portal, actor: Actor, where: ColumnElement[bool], agreed: bool, keep_data: bool) -> None:
     left = [instance for instance in _live(where) if instance.desired != Desired.DELETED]
     if left and not agreed:
-        names = ", ".join(instance.name for instance in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-        raise Conflict(f"There are still {len(left)} instances in it ({names}). Delete or move them first, or ask for it here.")
+        names: str = ", ".join(instance.name for instance in left[:5])
+        if len(left) > 5:
+            names = _m("%(names)s and %(number)s more", names=names, number=len(left) - 5)
+        raise Conflict(
+            _m(
+                "There are still %(len)s instances in it (%(names)s). Delete or move them first, or ask for it here.",
+                len=len(left),
+                names=names,
+            )
+        )
     for instance in left:
         _end(portal, actor, instance, keep_data)
 
@@ -201,7 +215,7 @@ def _finish_project(portal: Portal, project: Project, actor: Actor) -> bool:
     db.session.delete(project)
     db.session.flush()
     event_log.record(
-        portal, "project.deleted", actor=actor, tenant_id=tenant_id, message=f"Project {name} was deleted.",
+        portal, "project.deleted", actor=actor, tenant_id=tenant_id, message=_m("Project %(name)s was deleted.", name=name),
         data={"project_id": project_id}, project_id=project_id,
     )  # fmt: skip
     return True
@@ -215,7 +229,7 @@ def _finish_tenant(portal: Portal, tenant: Tenant, actor: Actor) -> bool:
         db.session.execute(delete(model).where(model.tenant_id == tenant_id))
     db.session.delete(tenant)
     db.session.flush()
-    message = f"Organisation {name} was deleted."
+    message = _m("Organisation %(name)s was deleted.", name=name)
     event_log.record(portal, "tenant.deleted", actor=actor, message=message, data={"tenant_id": tenant_id})
     return True
 

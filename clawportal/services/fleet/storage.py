@@ -10,6 +10,7 @@ from typing import Any
 from clawportal.contracts.runtimes import Runtime
 from clawportal.contracts.specs import InstanceSpec, parse_quantity
 from clawportal.engine.portal import Portal
+from clawportal.messages import _m
 
 CONDITION = "Storage"
 STOP_AT = 1.1
@@ -17,8 +18,8 @@ STOP_AT = 1.1
 TIME_TO_TIDY = timedelta(minutes=2)
 """After a start, so that whoever starts it again can delete something before it is judged."""
 _WORDS = (
-    "StorageExceeded",
-    "Raise its storage limit; or delete some of its files: it runs for two minutes at least after each start.",
+    _m("StorageExceeded"),
+    _m("Raise its storage limit; or delete some of its files: it runs for two minutes at least after each start."),
 )
 EXCEEDED, REMEDY = _WORDS
 

@@ -26,6 +26,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Retry, Unavailable, Unsupported
 from clawportal.labels import check_labels
 from clawportal.lifecycle import Desired, Phase, Sync
+from clawportal.messages import _m, _n, joined
 from clawportal.models import Cluster, Instance
 from clawportal.models.operations import CANCELLED
 from clawportal.services.clusters import clusters, ports
@@ -86,15 +87,15 @@ def get(portal: Portal, actor: Actor, cluster_id: str, name: str) -> Found:
 def _ask(portal: Portal, cluster: Cluster, question: Callable[[Runtime], T]) -> T:
     name = cluster.name
     if cluster.paused_at is not None:
-        raise Conflict(f"Cluster {name} is paused. Resume it first.")
+        raise Conflict(_m("Cluster %(name)s is paused. Resume it first.", name=name))
     try:
         runtime = clusters.connect(portal, cluster)
         if "import" not in runtime.capabilities:
-            raise Unsupported(f"Cluster {name} is of a kind where only what the portal made can be an instance.")
+            raise Unsupported(_m("Cluster %(name)s is of a kind where only what the portal made can be an instance.", name=name))
         db.session.rollback()  # the place may take a while
         return question(runtime)
     except (OSError, Retry, GiveUp) as error:
-        raise Unavailable(f"Cluster {name} does not answer just now: {error}") from error
+        raise Unavailable(_m("Cluster %(name)s does not answer just now: %(error)s", name=name, error=error)) from error
 
 
 def _found(portal: Portal, cluster: Cluster, items: list[UnmanagedWorkload]) -> list[Found]:
@@ -162,41 +163,60 @@ def import_one(portal: Portal, actor: Actor, cluster_id: str, name: str, wanted:
 
 def _insert(portal: Portal, actor: Actor, cluster: Cluster, found: Found, wanted: Import) -> Instance:
     if found.instance_id:
-        raise Conflict(f"{found.item.name} is an instance already: {found.instance_name}.")
+        raise Conflict(
+            _m("%(name)s is an instance already: %(instance_name)s.", name=found.item.name, instance_name=found.instance_name)
+        )
     project = tenancy.project_for_create(actor, wanted.project)
     kind = wanted.adapter or found.adapter
     if not kind:
         known = ", ".join(sorted(portal.registry.adapters))
-        raise Invalid.field("adapter", f"Nothing tells which kind of claw this is. Say it: {known}.", "missing")
+        raise Invalid.field("adapter", _m("Nothing tells which kind of claw this is. Say it: %(known)s.", known=known), "missing")
     adapter = portal.registry.adapter(kind)
     name, version = wanted.name.strip() or default_name(found.item.name), wanted.version.strip() or found.version
     errors = catalog.check_name(name) + check_labels(wanted.labels)
     if not _VERSION.fullmatch(version):
-        errors.append(FieldError("version", "A version has letters, digits and . _ + - inside, 60 characters at most."))
+        errors.append(FieldError("version", _m("A version has letters, digits and . _ + - inside, 60 characters at most.")))
     if _taken(project.tenant_id, name):
-        errors.append(FieldError("name", f"There is already an instance named {name}. Choose another name.", "taken"))
+        errors.append(
+            FieldError("name", _m("There is already an instance named %(name)s. Choose another name.", name=name), "taken")
+        )
     errors += tenancy.check_allowed(project.tenant_id, kind, version)
     if errors:
-        told = "; ".join(f"{error.path}: {error.message}" for error in errors[:3])
-        raise Invalid(f"Nothing was imported: {told}", errors=errors)
+        told = joined((joined((error.path, error.message), ": ") for error in errors[:3]), "; ")
+        raise Invalid(_m("Nothing was imported: %(told)s", told=told), errors=errors)
     tenancy.hold(project)
     clusters.for_create(project.tenant_id, cluster.id)  # one that the organisation may use, and that takes new ones
     spec = _spec(found.item)
     instance = Instance(
-        tenant_id=project.tenant_id, project_id=project.id, cluster_id=cluster.id, name=name, labels=dict(wanted.labels),
-        adapter=kind, version=version, spec=spec.model_dump(mode="json"), priority=lifecycle.PRIORITIES[spec.priority],
-        desired=Desired.RUNNING if found.item.state is RunState.RUNNING else Desired.STOPPED, created_by=actor.name,
-        message="Waiting to be taken up", managed=False, foreign_id=found.item.id, foreign=_kept(adapter, version, found.item),
-    )  # fmt: skip
+        tenant_id=project.tenant_id,
+        project_id=project.id,
+        cluster_id=cluster.id,
+        name=name,
+        labels=dict(wanted.labels),
+        adapter=kind,
+        version=version,
+        spec=spec.model_dump(mode="json"),
+        priority=lifecycle.PRIORITIES[spec.priority],
+        desired=Desired.RUNNING if found.item.state is RunState.RUNNING else Desired.STOPPED,
+        created_by=actor.name,
+        message=_m("Waiting to be taken up"),
+        managed=False,
+        foreign_id=found.item.id,
+        foreign=_kept(adapter, version, found.item),
+    )
     db.session.add(instance)
     db.session.flush()
     quotas.check(portal, instance)
     admission.admit(portal, actor, "instance.import", instance, action="create")
     operations.open_for_instance(actor, "instance.import", instance)
     event_log.record(
-        portal, "instance.imported", actor=actor, instance=instance,
-        message=f"{name} was imported: it is only observed.", data={"foreign": found.item.name, "image": found.item.image},
-    )  # fmt: skip
+        portal,
+        "instance.imported",
+        actor=actor,
+        instance=instance,
+        message=_m("%(name)s was imported: it is only observed.", name=name),
+        data={"foreign": found.item.name, "image": found.item.image},
+    )
     return instance
 
 
@@ -256,9 +276,9 @@ def adopt(portal: Portal, actor: Actor, instance_id: str) -> Instance:
         access.require(actor, CLUSTER_MANAGE, Scope())
         access.require(actor, INSTANCE_CREATE, access.scope_of(instance))
         if instance.managed:
-            raise Conflict(f"{instance.name} is managed by the portal already.")
+            raise Conflict(_m("%(name)s is managed by the portal already.", name=instance.name))
         if instance.destroyed_at is not None or instance.reason == GONE:
-            raise Conflict(f"{instance.name} no longer exists in its cluster. Forget it here.")
+            raise Conflict(_m("%(name)s no longer exists in its cluster. Forget it here.", name=instance.name))
         instance.managed = True
         instance.generation += 1
         instance.updated_at = instance.due_at = clock.now()
@@ -267,7 +287,7 @@ def adopt(portal: Portal, actor: Actor, instance_id: str) -> Instance:
         operations.open_for_instance(actor, "instance.adopt", instance)
         event_log.record(
             portal, "instance.adopted", actor=actor, instance=instance,
-            message=f"{instance.name} was adopted: the portal manages it from now on.",
+            message=_m("%(name)s was adopted: the portal manages it from now on.", name=instance.name),
         )  # fmt: skip
         after_commit(_tell_runtime, portal, plans.cluster_of(instance))
         after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
@@ -280,16 +300,16 @@ def forget(portal: Portal, actor: Actor, instance_id: str) -> Instance:
         instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_READ, lock=True)
         access.require(actor, INSTANCE_DELETE, access.scope_of(instance))
         if not instance.foreign_id:
-            raise Conflict(f"{instance.name} was made by the portal. Delete it instead.")
+            raise Conflict(_m("%(name)s was made by the portal. Delete it instead.", name=instance.name))
         if instance.destroyed_at is not None or instance.desired == Desired.DELETED:
-            raise Conflict(f"{instance.name} is being deleted, or is gone already.")
+            raise Conflict(_m("%(name)s is being deleted, or is gone already.", name=instance.name))
         admission.admit(portal, actor, "instance.forget", instance, action="delete")
         instance.generation += 1
         now = clock.now()
         gone: dict[str, Any] = {
             "desired": Desired.DELETED, "keep_data": True, "phase": Phase.DESTROYED, "sync": Sync.SYNCED,
-            "health": HealthState.UNKNOWN, "reason": "Forgotten", "next_action": "", "due_at": None, "turn_at": None,
-            "message": "Forgotten. What runs in the cluster was not touched.", "phase_since": now, "phase_deadline": None,
+            "health": HealthState.UNKNOWN, "reason": _n("Forgotten"), "next_action": "", "due_at": None, "turn_at": None,
+            "message": _m("Forgotten. What runs in the cluster was not touched."), "phase_since": now, "phase_deadline": None,
             "destroyed_at": now, "updated_at": now, "observed_generation": instance.generation, "lease_holder": "",
             "lease_until": None,
         }  # fmt: skip
@@ -297,10 +317,10 @@ def forget(portal: Portal, actor: Actor, instance_id: str) -> Instance:
             setattr(instance, name, value)
         ports.release(instance.id)
         secrets.forget(instance.id)
-        operations.close_for_instance(portal, instance, instance.generation, CANCELLED, message="Forgotten")
+        operations.close_for_instance(portal, instance, instance.generation, CANCELLED, message=_m("Forgotten"))
         event_log.record(
             portal, "instance.forgotten", actor=actor, instance=instance,
-            message=f"{instance.name} was forgotten. What runs in the cluster was not touched.",
+            message=_m("%(name)s was forgotten. What runs in the cluster was not touched.", name=instance.name),
         )  # fmt: skip
         after_commit(_tell_runtime, portal, plans.cluster_of(instance))
     return instance

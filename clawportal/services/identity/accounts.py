@@ -15,6 +15,7 @@ from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor, Sc
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid, NotFound
+from clawportal.messages import _m
 from clawportal.models import Membership, Tenant, User
 from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.events import event_log
@@ -84,7 +85,7 @@ def _accounts(users: Sequence[User]) -> list[Account]:
 def _user(user_id: str, *, lock: bool = False) -> User:
     user = db.session.get(User, user_id, with_for_update=True if lock else None)
     if user is None or user.service_tenant_id is not None:  # those of programs are looked after in their organisation
-        raise NotFound("There is no account with this id.")
+        raise NotFound(_m("There is no account with this id."))
     return user
 
 
@@ -97,7 +98,7 @@ def create(portal: Portal, actor: Actor, name: str, role: str, tenant_id: str | 
         user = identity.create_user(portal, actor, name, password, role=role, tenant=tenant, must_change=True)
         if tenant is not None:
             data = {"user_id": user.id, "role": role}
-            message = f"{user.name} joined with the role {role}."
+            message = _m("%(name)s joined with the role %(role)s.", name=user.name, role=role)
             event_log.record(portal, "member.added", actor=actor, tenant_id=tenant.id, message=message, data=data)
     return user, password
 
@@ -123,15 +124,22 @@ def set_active(portal: Portal, actor: Actor, user_id: str, active: bool) -> User
         user = _user(user_id, lock=True)
         if user.active == active:
             raise Conflict(
-                f"The account of {user.name} is open already." if active else f"The account of {user.name} is closed already."
+                _m("The account of %(name)s is open already.", name=user.name)
+                if active
+                else _m("The account of %(name)s is closed already.", name=user.name)
             )
         user.active = active
         user.session_epoch += 1
         event_log.record(
-            portal, "user.opened" if active else "user.closed", actor=actor, level="info" if active else "warning",
-            message=f"The account of {user.name} was opened again." if active else f"The account of {user.name} was closed.",
+            portal,
+            "user.opened" if active else "user.closed",
+            actor=actor,
+            level="info" if active else "warning",
+            message=_m("The account of %(name)s was opened again.", name=user.name)
+            if active
+            else _m("The account of %(name)s was closed.", name=user.name),
             data={"user_id": user.id},
-        )  # fmt: skip
+        )
     return user
 
 
@@ -139,7 +147,7 @@ def set_portal_role(portal: Portal, actor: Actor, user_id: str, role: str) -> Us
     """Make somebody administrator or auditor of the whole portal; an empty role ends it."""
     _require(actor)
     if role and role not in PORTAL_ROLES:
-        raise Invalid.field("role", f"must be one of {', '.join(sorted(PORTAL_ROLES))}, or empty", "unknown")
+        raise Invalid.field("role", _m("must be one of %(join)s, or empty", join=", ".join(sorted(PORTAL_ROLES))), "unknown")
     with transaction():
         if role != EVERYWHERE:
             keep_an_admin({user_id})
@@ -152,9 +160,13 @@ def set_portal_role(portal: Portal, actor: Actor, user_id: str, role: str) -> Us
             row.role, row.source, row.source_group, row.source_title = role, "", "", ""  # by hand from now on
         elif role:
             db.session.add(Membership(user_id=user.id, tenant_id=None, role=role))
-        words = f"has the role {role} in the whole portal now" if role else "has no role in the whole portal any more"
+        message = (
+            _m("%(name)s has the role %(role)s in the whole portal now.", name=user.name, role=role)
+            if role
+            else _m("%(name)s has no role in the whole portal any more.", name=user.name)
+        )
         event_log.record(
-            portal, "user.role_changed", actor=actor, level="warning", message=f"{user.name} {words}.",
+            portal, "user.role_changed", actor=actor, level="warning", message=message,
             data={"user_id": user.id, "before": before, "after": role},
         )  # fmt: skip
     return user
@@ -171,4 +183,4 @@ def keep_an_admin(leaving: Collection[str]) -> None:
     )
     admins = set(db.session.scalars(query))
     if leaving and admins and admins <= set(leaving):
-        raise Conflict("This is the last administrator of the portal. Make somebody else one first.")
+        raise Conflict(_m("This is the last administrator of the portal. Make somebody else one first."))

@@ -21,6 +21,7 @@ from clawportal.db import changed_rows, db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Unauthenticated
 from clawportal.ids import new_id
+from clawportal.messages import _m
 from clawportal.models import User, UserSession
 from clawportal.services.events import event_log
 from clawportal.services.identity import sessions
@@ -30,7 +31,7 @@ ACCESS, REFRESH, CHALLENGE = "access", "refresh", "otp"
 CHALLENGE_LIVES = timedelta(minutes=5)
 _ALGORITHM = "HS256"
 _ISSUER = "clawportal"
-_ENDED = "The refresh token is unknown, expired or revoked. Sign in again."
+_ENDED = _m("The refresh token is unknown, expired or revoked. Sign in again.")
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def refresh(portal: Portal, text: str, place: Place) -> Pair:
         if row is None:
             _end_stolen(portal, str(claims["sid"]), place)
     if row is None:
-        raise Unauthenticated("This refresh token was used before. The session was ended, since somebody may have copied it.")
+        raise Unauthenticated(_m("This refresh token was used before. The session was ended, since somebody may have copied it."))
     return _pair(portal, row)
 
 
@@ -151,8 +152,8 @@ def _end_stolen(portal: Portal, session_id: str, place: Place) -> None:
     row = db.session.get_one(UserSession, session_id)
     user = db.session.get_one(User, row.user_id)
     sessions.close(session_id)
-    came = place.address or "an unknown address"
-    words = f"A refresh token of {user.name} came a second time, from {came}; its session was ended."
+    came = place.address or _m("an unknown address")
+    words = _m("A refresh token of %(name)s came a second time, from %(came)s; its session was ended.", name=user.name, came=came)
     event_log.record(
         portal, "session.reuse", actor=Actor(user.id, user.name), message=words, level="warning", data={"session_id": session_id}
     )
@@ -168,5 +169,5 @@ def challenged(portal: Portal, text: str) -> User:
     claims = _read(portal, CHALLENGE, text)
     user = db.session.get(User, str(claims["sub"])) if claims else None
     if claims is None or user is None or not user.active or claims.get("epoch") != user.session_epoch:
-        raise Unauthenticated("It took too long, or the password changed. Begin again with name and password.")
+        raise Unauthenticated(_m("It took too long, or the password changed. Begin again with name and password."))
     return user

@@ -19,6 +19,7 @@ from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from clawportal.ids import looks_like_id
+from clawportal.messages import _m
 from clawportal.models import ApiToken, Membership, Tenant, User
 from clawportal.services.events import event_log
 from clawportal.services.identity import names
@@ -65,43 +66,55 @@ def create_user(
     with transaction():
         # Admin beside admin would be one person for everybody who reads
         if (known := names.taken_by(name)) is not None:
-            message = f"There is already a user named {name!r}."
+            message = _m("There is already a user named %(name)s.", name=repr(name))
             if known != name:
-                message = f"There is already a user named {known!r}, which reads the same."
+                message = _m("There is already a user named %(known)s, which reads the same.", known=repr(known))
             raise Invalid.field("name", message, "taken")
         user = User(name=name, password_hash=password if hashed else _hasher.hash(password), must_change_password=must_change)
         db.session.add(user)
         db.session.flush()
         db.session.add(Membership(user_id=user.id, tenant_id=tenant.id if tenant else None, role=role))
-        event_log.record(portal, "user.created", actor=actor, message=f"User {name} was created with the role {role}.")
+        event_log.record(
+            portal,
+            "user.created",
+            actor=actor,
+            message=_m("User %(name)s was created with the role %(role)s.", name=name, role=role),
+        )
     return user
 
 
 def check_name(name: str) -> None:
     names.check(name)
     if not (2 <= len(name) <= 100 and all(letter.isalnum() or letter in "._-@" for letter in name)):
-        raise Invalid.field("name", "A user name has 2 to 100 letters, digits, or any of . _ - @")
+        raise Invalid.field("name", _m("A user name has 2 to 100 letters, digits, or any of . _ - @"))
     if unicodedata.normalize("NFKC", name) != name:
-        raise Invalid.field("name", "A user name has letters and digits in their usual form only.")
+        raise Invalid.field("name", _m("A user name has letters and digits in their usual form only."))
     if looks_like_id(name):
         # whoever names a person by id must never meet another one by name
-        raise Invalid.field("name", "This looks like an id. Choose another user name.")
+        raise Invalid.field("name", _m("This looks like an id. Choose another user name."))
 
 
 def _check_role(role: str, tenant: Tenant | None) -> None:
     if role not in ROLE_WORDS and (tenant is None or grants.custom_role(tenant.id, role) is None):
-        raise Invalid.field("role", f"There is no role {role!r}. Known: {', '.join(ROLE_WORDS)}.", "unknown")
+        raise Invalid.field(
+            "role", _m("There is no role %(role)s. Known: %(join)s.", role=repr(role), join=", ".join(ROLE_WORDS)), "unknown"
+        )
     if role in PORTAL_ROLES and tenant is not None:
-        raise Invalid.field("role", f"The role {role} holds in the whole portal, not in one organisation.")
+        raise Invalid.field("role", _m("The role %(role)s holds in the whole portal, not in one organisation.", role=role))
     if role not in PORTAL_ROLES and tenant is None:
-        raise Invalid.field("tenant", f"The role {role} holds inside an organisation; name one.", "missing")
+        raise Invalid.field("tenant", _m("The role %(role)s holds inside an organisation; name one.", role=role), "missing")
 
 
 def check_password(password: str, path: str) -> None:
     if len(password) < MIN_PASSWORD:
-        raise Invalid.field(path, f"A password needs at least {MIN_PASSWORD} characters; a few words in a row are good.")
+        raise Invalid.field(
+            path,
+            _m(
+                "A password needs at least %(MIN_PASSWORD)s characters; a few words in a row are good.", MIN_PASSWORD=MIN_PASSWORD
+            ),
+        )
     if len(password) > 1000:
-        raise Invalid.field(path, "A password may have 1,000 characters at most.")
+        raise Invalid.field(path, _m("A password may have 1,000 characters at most."))
 
 
 def authenticate(portal: Portal, name: str, password: str) -> User:
@@ -109,7 +122,7 @@ def authenticate(portal: Portal, name: str, password: str) -> User:
     user = names.person(name)
     known = user.password_hash if user is not None and user.active and user.password_hash != NO_PASSWORD else _NOBODY
     if not _matches(known, password) or user is None or known is _NOBODY:
-        raise Unauthenticated("The name or the password is wrong.")
+        raise Unauthenticated(_m("The name or the password is wrong."))
     with transaction():
         user.last_login_at = clock.now()
         if _is_bcrypt(known) or _hasher.check_needs_rehash(known):
@@ -150,7 +163,7 @@ def check_hash(known: str) -> None:
         except InvalidHashError:
             good = False
     if not good:
-        raise Invalid.field("password_hash", "This is not a hash of bcrypt ($2b$...) or argon2id ($argon2id$...).")
+        raise Invalid.field("password_hash", _m("This is not a hash of bcrypt ($2b$...) or argon2id ($argon2id$...)."))
 
 
 def set_password(
@@ -161,14 +174,16 @@ def set_password(
     with transaction():
         user = db.session.get(User, user_id)
         if user is None or user.service_tenant_id is not None:
-            raise NotFound("There is no such user.")
+            raise NotFound(_m("There is no such user."))
         if old is not None:
             verify_own(user, old, "old_password")
         check_not_given(user, new, "new_password")
         user.password_hash = _hasher.hash(new)
         user.session_epoch += 1
         user.must_change_password = False
-        event_log.record(portal, "user.password_changed", actor=actor, message=f"The password of {user.name} was changed.")
+        event_log.record(
+            portal, "user.password_changed", actor=actor, message=_m("The password of %(name)s was changed.", name=user.name)
+        )
         if end_tokens:
             end_all_tokens(portal, actor, user)
     return user
@@ -181,7 +196,7 @@ def end_all_tokens(portal: Portal, actor: Actor, user: User) -> int:
         for row in rows:
             row.revoked_at = clock.now()
         if rows:
-            message = f"All API tokens of {user.name} were revoked: {len(rows)}."
+            message = _m("All API tokens of %(name)s were revoked: %(len)s.", name=user.name, len=len(rows))
             event_log.record(portal, "token.revoked", actor=actor, tenant_id=_home(user.id), message=message, level="warning")
     return len(rows)
 
@@ -189,20 +204,20 @@ def end_all_tokens(portal: Portal, actor: Actor, user: User) -> int:
 def check_not_given(user: User, new: str, path: str) -> None:
     """A password that somebody else made is not chosen again: they know it."""
     if user.must_change_password and _matches(user.password_hash, new):
-        raise Invalid.field(path, "Choose a password that nobody else knows: this one was given to you.")
+        raise Invalid.field(path, _m("Choose a password that nobody else knows: this one was given to you."))
 
 
 def verify_own(user: User, password: str, path: str) -> None:
     """Ask for the password again before something that weakens the account; `path` is the field it was typed into."""
     if not _matches(user.password_hash, password):
-        raise Invalid.field(path, "This is not your present password.")
+        raise Invalid.field(path, _m("This is not your present password."))
 
 
 def find_user(name: str) -> User:
     """A person; service accounts have neither password nor second factor."""
     user = names.person(name)
     if user is None:
-        raise NotFound(f"There is no user named {name!r}.")
+        raise NotFound(_m("There is no user named %(name)s.", name=repr(name)))
     return user
 
 
@@ -239,11 +254,11 @@ def create_token(
 ) -> NewToken:  # fmt: skip
     """A token that acts as `user_id`; `days` None means that it does not expire. `owner`: whose it is, if not the maker's."""
     if owner is None and actor.kind == "service":
-        raise Forbidden("A service account cannot make tokens. Whoever manages the members makes them.")
+        raise Forbidden(_m("A service account cannot make tokens. Whoever manages the members makes them."))
     if not 1 <= len(name.strip()) <= 100:
-        raise Invalid.field("name", "Give the token a name of 1 to 100 characters, such as the machine it is for.", "missing")
+        raise Invalid.field("name", _m("Give the token a name of 1 to 100 characters, such as the machine it is for."), "missing")
     if days is not None and not 1 <= days <= 3650:
-        raise Invalid.field("days", "A token lives from 1 to 3,650 days.")
+        raise Invalid.field("days", _m("A token lives from 1 to 3,650 days."))
     limits = token_limits.checked(portal.permissions, actor, limits, owner)
     expires_at = clock.now() + timedelta(days=days) if days else None
     if owner is None:
@@ -263,7 +278,7 @@ def create_token(
         whose = owner or actor
         event_log.record(
             portal, "token.created", actor=actor, tenant_id=_home(user_id),
-            message=f"API token {row.name} was created for {whose.name}.",
+            message=_m("API token %(name)s was created for %(name2)s.", name=row.name, name2=whose.name),
         )  # fmt: skip
     return NewToken(row, text)
 
@@ -275,15 +290,15 @@ def list_tokens(user_id: str) -> list[ApiToken]:
 
 def revoke_token(portal: Portal, actor: Actor, user_id: str, token_id: str) -> None:
     if actor.kind == "service" and actor.id == user_id:
-        raise Forbidden("A service account cannot revoke tokens. Whoever manages the members does that.")
+        raise Forbidden(_m("A service account cannot revoke tokens. Whoever manages the members does that."))
     with transaction():
         row = db.session.scalar(select(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id))
         if row is None:
-            raise NotFound("There is no such token.")
+            raise NotFound(_m("There is no such token."))
         if row.revoked_at is not None:
-            raise Conflict("This token is revoked already.")
+            raise Conflict(_m("This token is revoked already."))
         row.revoked_at = clock.now()
-        message = f"API token {row.name} was revoked."
+        message = _m("API token %(name)s was revoked.", name=row.name)
         event_log.record(portal, "token.revoked", actor=actor, tenant_id=_home(user_id), message=message)
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, or_, select
 from clawportal import folding
 from clawportal.db import db
 from clawportal.errors import FieldError, Invalid
+from clawportal.messages import _m
 from clawportal.models import User
 from clawportal.models.identity import TWIN
 
@@ -18,12 +19,18 @@ RESERVED = frozenset({"admin", "administrator", "clawportal", "moderator", "nobo
 def check(name: str) -> None:
     """Before anything is compared with it."""
     if letter := folding.invisible(name):
-        raise Invalid.field("name", f"There is a letter in it that cannot be seen (U+{ord(letter):04X}). Type the name by hand.")
+        raise Invalid.field(
+            "name",
+            _m("There is a letter in it that cannot be seen (U+%(ord)s). Type the name by hand.", ord=f"{ord(letter):04X}"),
+        )
     if word := folding.mixed(name):
-        raise Invalid.field("name", f"{word!r} mixes letters of several alphabets that look alike. Write it with those of one.")
+        raise Invalid.field(
+            "name",
+            _m("%(word)s mixes letters of several alphabets that look alike. Write it with those of one.", word=repr(word)),
+        )
     look = folding.skeleton(name)
     if look in RESERVED and folding.fold(name) != look:
-        raise Invalid.field("name", f"This looks like {look!r}, and is not. Choose another name.")
+        raise Invalid.field("name", _m("This looks like %(look)s, and is not. Choose another name.", look=repr(look)))
 
 
 def taken_by(name: str) -> str | None:
@@ -59,5 +66,9 @@ def twins() -> list[str]:
 def check_title(text: str, path: str) -> list[FieldError]:
     """Titles and full names may have any letter that can be seen."""
     if letter := folding.invisible(text):
-        return [FieldError(path, f"There is a letter in it that cannot be seen (U+{ord(letter):04X}). Type it by hand.")]
+        return [
+            FieldError(
+                path, _m("There is a letter in it that cannot be seen (U+%(ord)s). Type it by hand.", ord=f"{ord(letter):04X}")
+            )
+        ]
     return []

@@ -18,6 +18,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.db import changed_rows, db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid, Unauthenticated
+from clawportal.messages import _m
 from clawportal.models import BackupCode, Membership, Otp, Tenant, User
 from clawportal.services.events import event_log
 from clawportal.services.identity import identity, sessions, throttle
@@ -29,13 +30,13 @@ _NAMED = 5
 """So many organisations are named at most."""
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _BACKUP_LENGTH = 16
-WRONG = "The code is wrong, was used already, or is too old. Wait for the next one and try again."
+WRONG = _m("The code is wrong, was used already, or is too old. Wait for the next one and try again.")
 
 
 class OtpRequired(Unauthenticated):
     """The password was right; a code of the authenticator app is needed too. `challenge` proves the first step."""
 
-    title, code = "A code of your authenticator app is needed", "otp_required"
+    title, code = _m("A code of your authenticator app is needed"), "otp_required"
 
     def __init__(self, challenge: str = "") -> None:
         super().__init__("The password is right. Send the code that your authenticator app shows, or a backup code, too.")
@@ -43,7 +44,7 @@ class OtpRequired(Unauthenticated):
 
 
 class OtpWrong(Unauthenticated):
-    title, code = "The code is wrong", "otp_wrong"
+    title, code = _m("The code is wrong"), "otp_wrong"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def generate(portal: Portal, actor: Actor) -> Offer:
     with transaction():
         row = db.session.get(Otp, actor.id)
         if row is not None and row.enabled_at is not None:
-            raise Conflict("Codes are asked for already. Switch that off first to use another app.")
+            raise Conflict(_m("Codes are asked for already. Switch that off first to use another app."))
         if row is None:
             row = Otp(user_id=actor.id)
             db.session.add(row)
@@ -121,13 +122,13 @@ def enable(portal: Portal, actor: Actor, code: str, address: str) -> list[str]:
     with _tries(portal, actor, address), transaction():
         row = db.session.get(Otp, actor.id)
         if row is None:
-            raise Conflict("Nothing was offered yet. Begin with a new secret.")
+            raise Conflict(_m("Nothing was offered yet. Begin with a new secret."))
         if row.enabled_at is not None:
-            raise Conflict("Codes are asked for already.")
+            raise Conflict(_m("Codes are asked for already."))
         if not _take_step(portal, actor.id, code):
             raise Invalid.field("code", WRONG)
         db.session.execute(update(Otp).where(Otp.user_id == actor.id).values(enabled_at=clock.now()))
-        words = f"{actor.name} switched on codes of an authenticator app."
+        words = _m("%(name)s switched on codes of an authenticator app.", name=actor.name)
         event_log.record(portal, "otp.enabled", actor=actor, message=words)
         return _new_backup_codes(actor.id)
 
@@ -137,7 +138,7 @@ def disable(portal: Portal, actor: Actor, password: str, code: str, address: str
     sessions.require_person(actor)
     _require_enabled(actor)
     if names := asked_by(actor.id):
-        raise Conflict(f"It cannot be switched off: {', '.join(names)} asks everybody for a second factor.")
+        raise Conflict(_m("It cannot be switched off: %(join)s asks everybody for a second factor.", join=", ".join(names)))
     user = db.session.get_one(User, actor.id)
     if user.password_hash != identity.NO_PASSWORD:
         with throttle.guarded(portal, "password", actor.name, address):
@@ -145,7 +146,9 @@ def disable(portal: Portal, actor: Actor, password: str, code: str, address: str
     with _tries(portal, actor, address), transaction():
         _use(portal, actor.id, code)
         _remove(actor.id)
-        event_log.record(portal, "otp.disabled", actor=actor, message=f"{actor.name} switched off codes.", level="warning")
+        event_log.record(
+            portal, "otp.disabled", actor=actor, message=_m("%(name)s switched off codes.", name=actor.name), level="warning"
+        )
 
 
 def new_backup_codes(portal: Portal, actor: Actor, code: str, address: str) -> list[str]:
@@ -154,7 +157,7 @@ def new_backup_codes(portal: Portal, actor: Actor, code: str, address: str) -> l
     _require_enabled(actor)
     with _tries(portal, actor, address), transaction():
         _use(portal, actor.id, code)
-        event_log.record(portal, "otp.backup_codes", actor=actor, message=f"{actor.name} made new backup codes.")
+        event_log.record(portal, "otp.backup_codes", actor=actor, message=_m("%(name)s made new backup codes.", name=actor.name))
         return _new_backup_codes(actor.id)
 
 
@@ -166,7 +169,9 @@ def reset(portal: Portal, actor: Actor, name: str) -> bool:
             return False
         _remove(user.id)
         db.session.execute(update(User).where(User.id == user.id).values(session_epoch=User.session_epoch + 1))
-        words = f"The second factor of {name} was taken away; the password alone is enough until a new one is set up."
+        words = _m(
+            "The second factor of %(name)s was taken away; the password alone is enough until a new one is set up.", name=name
+        )
         event_log.record(portal, "otp.reset", actor=actor, message=words, level="warning")
     return True
 
@@ -188,7 +193,7 @@ def _tries(portal: Portal, actor: Actor, address: str) -> Iterator[None]:
 
 def _require_enabled(actor: Actor) -> None:
     if not enabled(actor.id):
-        raise Conflict("Codes are not asked for; there is nothing to switch off.")
+        raise Conflict(_m("Codes are not asked for; there is nothing to switch off."))
 
 
 def _use(portal: Portal, user_id: str, code: str) -> None:

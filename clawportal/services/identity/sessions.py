@@ -13,6 +13,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.db import changed_rows, db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, NotFound, Unauthenticated
+from clawportal.messages import Message, _m, _n
 from clawportal.models import ApiToken, User, UserSession
 from clawportal.services.audit import trail
 from clawportal.services.events import event_log
@@ -67,7 +68,7 @@ BY_PASSWORD = Source()
 def begin(portal: Portal, user: User, kind: str, place: Place, *, source: Source = BY_PASSWORD) -> UserSession:
     """Sign somebody in. The caller has checked the password and the code, or that the provider vouches for them."""
     if user.service_tenant_id is not None:
-        raise Unauthenticated("A service account cannot sign in. It comes with an API token only.")
+        raise Unauthenticated(_m("A service account cannot sign in. It comes with an API token only."))
     with transaction():
         row = UserSession(
             user_id=user.id,
@@ -84,11 +85,15 @@ def begin(portal: Portal, user: User, kind: str, place: Place, *, source: Source
         db.session.flush()
         _end_beyond(user.id)
         throttle.remember(user.id, row.address)
-        came = row.address or "an unknown address"
-        through = f" through {source.title}" if source.title else ""
-        words = f"{user.name} signed in{through} from {came} with {device(row.agent)}."
+        came = row.address or _m("an unknown address")
+        values = {"name": user.name, "came": came, "device": device(row.agent), "title": source.title}
+        words = Message(_CAME_THROUGH if source.title else _CAME, values)
         event_log.record(portal, "session.started", actor=Actor(user.id, user.name), message=words, data={"session_id": row.id})
     return row
+
+
+_CAME = _n("%(name)s signed in from %(came)s with %(device)s.")
+_CAME_THROUGH = _n("%(name)s signed in through %(title)s from %(came)s with %(device)s.")
 
 
 def _end_beyond(user_id: str) -> None:
@@ -164,9 +169,9 @@ def end(portal: Portal, actor: Actor, session_id: str) -> None:
     with transaction():
         row = db.session.scalar(select(UserSession).join(User).where(_open_of(actor.id), UserSession.id == session_id))
         if row is None:
-            raise NotFound("There is no such session, or it has ended.")
+            raise NotFound(_m("There is no such session, or it has ended."))
         row.ended_at = clock.now()
-        words = f"A session of {actor.name} with {device(row.agent)} was ended."
+        words = _m("A session of %(name)s with %(device)s was ended.", name=actor.name, device=device(row.agent))
         event_log.record(portal, "session.ended", actor=actor, message=words, data={"session_id": row.id})
 
 
@@ -177,7 +182,7 @@ def end_others(portal: Portal, actor: Actor, current: str | None) -> int:
         others = [info.id for info in listing(actor.id, current) if not info.current]
         if others:
             db.session.execute(update(UserSession).where(UserSession.id.in_(others)).values(ended_at=clock.now()))
-            words = f"{len(others)} other sessions of {actor.name} were ended."
+            words = _m("%(len)s other sessions of %(name)s were ended.", len=len(others), name=actor.name)
             event_log.record(portal, "session.ended", actor=actor, message=words, data={"sessions": len(others)})
     return len(others)
 
@@ -203,7 +208,7 @@ def end_everything(portal: Portal) -> tuple[int, int]:
 def require_person(actor: Actor) -> None:
     """Some things are for people alone: a stolen token must not shut its owner out."""
     if actor.kind != "user":
-        raise Forbidden("An API token cannot do this. Sign in with your password instead.")
+        raise Forbidden(_m("An API token cannot do this. Sign in with your password instead."))
 
 
 def forget_old(portal: object = None) -> None:
@@ -228,6 +233,6 @@ def device(agent: str) -> str:
     program = next((name for mark, name in _PROGRAMS if mark in agent), "")
     system = next((name for mark, name in _SYSTEMS if mark in agent), "")
     if program:
-        return f"{program} on {system}" if system else program
+        return _m("%(program)s on %(system)s", program=program, system=system) if system else program
     found = re.match(r"[\w.+ -]{1,40}", agent)
-    return found[0].strip() if found and found[0].strip() else "an unknown program"
+    return found[0].strip() if found and found[0].strip() else _m("an unknown program")

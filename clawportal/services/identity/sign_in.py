@@ -6,6 +6,7 @@ from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.extensions import SIGN_IN_WAYS, SignInWay
 from clawportal.engine.portal import Portal
 from clawportal.errors import PasswordChangeRequired, Unauthenticated
+from clawportal.messages import _m
 from clawportal.models import User
 from clawportal.services.identity import clients, devices, identity, otp, throttle
 from clawportal.services.identity.otp import OtpRequired
@@ -32,7 +33,7 @@ def other_ways(portal: Portal) -> list[SignInWay]:
 
 def _administrator(portal: Portal, name: str, password: str) -> User:
     """The way in for an emergency. Everybody else gets the same answer, so that nobody can try passwords here."""
-    detail = "The name or the password is wrong, or you are no administrator: everybody else signs in through a provider."
+    detail = _m("The name or the password is wrong, or you are no administrator: everybody else signs in through a provider.")
     try:
         user = identity.authenticate(portal, name, password)
     except Unauthenticated as problem:

@@ -24,6 +24,7 @@ from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import TooManyRequests
+from clawportal.messages import _m
 from clawportal.models import KnownAddress, User, WrongTries
 from clawportal.services.events import event_log
 from clawportal.services.identity import names
@@ -106,7 +107,7 @@ def _take(portal: Portal, keys: dict[_Key, Pace], name: str) -> None:
                 _count(portal, rows[key], pace, now, name)
     if refused > 0:
         seconds = math.ceil(refused)
-        words = f"Too many wrong tries. Wait {in_words(seconds)}, then try again."
+        words = _m("Too many wrong tries. Wait %(in_words)s, then try again.", in_words=in_words(seconds))
         raise TooManyRequests(words, headers={"Retry-After": str(seconds)})
 
 
@@ -134,13 +135,17 @@ def _count(portal: Portal, row: WrongTries, pace: Pace, now: datetime, name: str
     wait = pace.wait(row.failures)
     row.until = now + timedelta(seconds=wait) if wait else None
     if row.failures == pace.free and row.subject and row.address:
-        _tell(portal, name, "a device of theirs" if row.address.startswith(_DEVICE) else row.address)
+        _tell(portal, name, _m("a device of theirs") if row.address.startswith(_DEVICE) else row.address)
 
 
 def _tell(portal: Portal, name: str, address: str) -> None:
     """Once for each series, and only of names that exist: what else was typed may be a password."""
     if names.person(name) is not None:
-        words = f"Signing in as {name} went wrong many times from {address}; further tries from there have to wait."
+        words = _m(
+            "Signing in as %(name)s went wrong many times from %(address)s; further tries from there have to wait.",
+            name=name,
+            address=address,
+        )
         event_log.record(portal, "user.sign_in_slowed", actor=SYSTEM, message=words, level="warning", data={"address": address})
 
 
@@ -154,8 +159,10 @@ def _passed(keys: dict[_Key, Pace]) -> None:
 
 def in_words(seconds: int) -> str:
     if seconds < 90:
-        return "a minute" if seconds > 50 else f"{seconds} seconds" if seconds > 1 else "a second"
-    return f"{math.ceil(seconds / 60)} minutes"
+        if seconds > 50:
+            return _m("a minute")
+        return _m("%(seconds)s seconds", seconds=seconds) if seconds > 1 else _m("a second")
+    return _m("%(minutes)s minutes", minutes=math.ceil(seconds / 60))
 
 
 def remember(user_id: str, address: str) -> None:
@@ -176,7 +183,9 @@ def unlock(portal: Portal, name: str) -> int:
         waiting = sum(1 for row in rows if row.until and row.until > clock.now())
         for row in rows:
             db.session.delete(row)
-        event_log.record(portal, "user.unlocked", actor=SYSTEM, message=f"Wrong sign-ins of {name} were forgotten.")
+        event_log.record(
+            portal, "user.unlocked", actor=SYSTEM, message=_m("Wrong sign-ins of %(name)s were forgotten.", name=name)
+        )
     return waiting
 
 

@@ -24,6 +24,7 @@ from clawportal.engine.log_hub import Masker
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, Retry, Unsupported
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m, clipped, joined, mapped
 from clawportal.models import Instance
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
@@ -44,7 +45,7 @@ DEFAULT_SESSION = "default"
 
 _MOST_WORDS = 4_000
 """Of what a claw says about a failure, characters."""
-_TRY_AGAIN = "Try again; if it stays so, look at the claw's log."
+_TRY_AGAIN = _m("Try again; if it stays so, look at the claw's log.")
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,19 @@ def pulsing(portal: Portal, actor: Actor, instance_id: str, session: str, text: 
 def _check(session: str, text: str) -> None:
     errors = []
     if not SESSION.fullmatch(session):
-        errors.append(FieldError("session", "must be 1 to 64 letters, digits, dashes or underscores"))
+        errors.append(FieldError("session", _m("must be 1 to 64 letters, digits, dashes or underscores")))
     if not text.strip():
-        errors.append(FieldError("text", "Write something to say.", "missing"))
+        errors.append(FieldError("text", _m("Write something to say."), "missing"))
     elif len(text) > MAX_TEXT:
-        errors.append(FieldError("text", f"may have {MAX_TEXT:,} characters at most; these are {len(text):,}", "too_long"))
+        errors.append(
+            FieldError(
+                "text",
+                _m("may have %(MAX_TEXT)s characters at most; these are %(len)s", MAX_TEXT=f"{MAX_TEXT:,}", len=f"{len(text):,}"),
+                "too_long",
+            )
+        )
     if errors:
-        raise Invalid("; ".join(f"{error.path}: {error.message}" for error in errors), errors=errors)
+        raise Invalid(joined((joined((error.path, error.message), ": ") for error in errors), "; "), errors=errors)
 
 
 def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> _Turn:
@@ -92,9 +99,11 @@ def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text:
     instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CHAT)
     adapter = plans.adapter_of(portal, instance)
     if instance.foreign_id:
-        raise Unsupported(f"{instance.name} was adopted: the portal does not know its access token. Talk to it as before.")
+        raise Unsupported(
+            _m("%(name)s was adopted: the portal does not know its access token. Talk to it as before.", name=instance.name)
+        )
     if "chat" not in adapter.capabilities:
-        raise Unsupported(f"{adapter.title} cannot be chatted with from here.")
+        raise Unsupported(_m("%(title)s cannot be chatted with from here.", title=adapter.title))
     _require_running(instance)
     runtime = clusters.connect(portal, plans.cluster_of(instance))
     io = plans.io_of(portal, instance, runtime)
@@ -105,7 +114,11 @@ def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text:
     private = f"{actor.id}-{session}"
     # only that it happened, never what was said
     event_log.record(
-        portal, "instance.chatted", actor=actor, instance=instance, message=f"{actor.name} chatted with {instance.name}."
+        portal,
+        "instance.chatted",
+        actor=actor,
+        instance=instance,
+        message=_m("%(name)s chatted with %(name2)s.", name=actor.name, name2=instance.name),
     )
     db.session.rollback()
     return _Turn(f"{instance_id}/{private}", lambda: adapter.chat(io, context, private, text), mask)
@@ -120,7 +133,9 @@ def _require_running(instance: Instance) -> None:
         Phase.DELETING: "It is being deleted.",
         Phase.STOPPING: "Wait until it has stopped, then start it.",
     }.get(Phase(instance.phase), "Wait until it runs.")
-    raise Conflict(f"{instance.name} is {instance.phase} and cannot answer now. {advice}")
+    raise Conflict(
+        _m("%(name)s is %(phase)s and cannot answer now. %(advice)s", name=instance.name, phase=instance.phase, advice=advice)
+    )
 
 
 # ---- the turn
@@ -151,10 +166,10 @@ def _events(portal: Portal, turn: _Turn) -> Generator[ChatEvent | None, None, No
 
 def _late(portal: Portal) -> ChatEvent:
     if portal.stopping.is_set():
-        return ChatEvent("error", "The portal is being stopped.", remedy="Send the message again in a moment.")
+        return ChatEvent("error", _m("The portal is being stopped."), remedy=_m("Send the message again in a moment."))
     return ChatEvent(
-        "error", f"The claw did not finish within {TURN_SECONDS / 60:.0f} minutes.",
-        remedy="It may still be working; look at its log, or ask for less at a time.",
+        "error", _m("The claw did not finish within %(TURN_SECONDS)s minutes.", TURN_SECONDS=f'{TURN_SECONDS / 60:.0f}'),
+        remedy=_m("It may still be working; look at its log, or ask for less at a time."),
     )  # fmt: skip
 
 
@@ -176,17 +191,21 @@ def _answered(turn: _Turn, gone: threading.Event) -> Iterator[ChatEvent]:
         with _alone(turn.key, gone):
             yield from _spoken(turn)
     except Problem as problem:
-        yield ChatEvent("error", turn.mask(problem.detail), remedy=_TRY_AGAIN)
+        yield ChatEvent("error", mapped(problem.detail, turn.mask), remedy=_TRY_AGAIN)
     except (Retry, GiveUp) as verdict:
-        yield ChatEvent("error", turn.mask(str(verdict)), remedy=getattr(verdict, "remedy", "") or _TRY_AGAIN)
+        yield ChatEvent("error", mapped(str(verdict), turn.mask), remedy=getattr(verdict, "remedy", "") or _TRY_AGAIN)
     except OSError as error:
-        yield ChatEvent("error", turn.mask(f"The claw does not answer: {error.strerror or error}."), remedy=_TRY_AGAIN)
+        yield ChatEvent(
+            "error",
+            mapped(_m("The claw does not answer: %(error)s.", error=error.strerror or error), turn.mask),
+            remedy=_TRY_AGAIN,
+        )
     except Exception as error:
         log.exception("a turn with %s failed", turn.key)
         yield ChatEvent(
             "error",
-            f"The portal could not read the claw's answer ({type(error).__name__}).",
-            remedy="The portal's log has the details.",
+            _m("The portal could not read the claw's answer (%(__name__)s).", __name__=type(error).__name__),
+            remedy=_m("The portal's log has the details."),
         )
 
 
@@ -200,21 +219,25 @@ def _spoken(turn: _Turn) -> Iterator[ChatEvent]:
                 yield _too_long()
                 return
             if event.kind == "error":
-                words = turn.mask(event.text[:_MOST_WORDS])
+                words = mapped(clipped(event.text, _MOST_WORDS), turn.mask)
                 event = replace(event, text=words, remedy=event.remedy or _TRY_AGAIN)
             yield event
             if event.kind in ("final", "error"):
                 return
     yield ChatEvent(
-        "error", "The claw broke off in the middle of its answer.", remedy="See whether it still runs, then try again."
+        "error", _m("The claw broke off in the middle of its answer."), remedy=_m("See whether it still runs, then try again.")
     )
 
 
 def _too_long() -> ChatEvent:
     return ChatEvent(
-        "error", f"The answer is longer than {bounded.size_in_words(bounded.ANSWER)}, so the rest was left out.",
-        remedy="Ask for less at a time.",
-    )  # fmt: skip
+        "error",
+        _m(
+            "The answer is longer than %(size_in_words)s, so the rest was left out.",
+            size_in_words=bounded.size_in_words(bounded.ANSWER),
+        ),
+        remedy=_m("Ask for less at a time."),
+    )
 
 
 @contextmanager
@@ -257,7 +280,7 @@ def _alone(key: str, gone: threading.Event) -> Iterator[None]:
         end = time.monotonic() + WAIT_SECONDS
         while not lock.acquire(timeout=0.5):
             if gone.is_set() or time.monotonic() > end:
-                raise Conflict("The claw is still busy with an earlier message of this conversation.")
+                raise Conflict(_m("The claw is still busy with an earlier message of this conversation."))
         try:
             yield
         finally:

@@ -18,6 +18,7 @@ from clawportal.engine.console_hub import Console
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, NotFound, Problem, Retry, Unavailable, Unsupported
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m
 from clawportal.models import Cluster, Instance
 from clawportal.services.clusters import clusters
 from clawportal.services.events import event_log
@@ -29,20 +30,22 @@ def open_console(portal: Portal, actor: Actor, instance_id: str, columns: int, r
     """A new shell in a running claw."""
     instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CONSOLE)
     if instance.phase != Phase.RUNNING:
-        raise Conflict(f"{instance.name} is not running. Start it to open a console.")
+        raise Conflict(_m("%(name)s is not running. Start it to open a console.", name=instance.name))
     portal.consoles.room(actor)
     runtime = _runtime(portal, instance)
     if "exec" not in runtime.capabilities:
-        raise Unsupported("The place where this claw runs has no console.")
+        raise Unsupported(_m("The place where this claw runs has no console."))
     ref, name = plans.ref_of(instance), instance.name
     db.session.rollback()  # the place may take a while
     try:
         session = runtime.exec(ref, runtime.shell(ref), tty=True, columns=columns, rows=rows)
     except (OSError, Retry) as error:
-        raise Unavailable(f"No shell can be opened in {name} just now: {error}") from error
+        raise Unavailable(_m("No shell can be opened in %(name)s just now: %(error)s", name=name, error=error)) from error
     console = Console(random_words.token_urlsafe(18), instance_id, name, actor, session)
     try:
-        _tell(portal, console, "instance.console_opened", f"{actor.name} opened a console on {name}.")
+        _tell(
+            portal, console, "instance.console_opened", _m("%(actor)s opened a console on %(name)s.", actor=actor.name, name=name)
+        )
     except BaseException:
         session.close()
         raise
@@ -55,7 +58,7 @@ def again(portal: Portal, actor: Actor, instance_id: str, console_id: str) -> Co
     access.get_or_404(Instance, instance_id, actor, INSTANCE_CONSOLE)
     console = portal.consoles.get(console_id)
     if console is None or console.instance_id != instance_id or console.actor.id != actor.id:
-        raise NotFound("This console is no longer open. Open a new one.")
+        raise NotFound(_m("This console is no longer open. Open a new one."))
     return console
 
 
@@ -66,7 +69,12 @@ def still_allowed(actor: Actor, console: Console) -> None:
 
 def _closed(portal: Portal, console: Console, code: int | None) -> None:
     lasted = time.monotonic() - console.opened
-    words = f"The console of {console.actor.name} on {console.instance_name} was closed after {_spoken(lasted)}."
+    words = _m(
+        "The console of %(actor)s on %(name)s was closed after %(time)s.",
+        actor=console.actor.name,
+        name=console.instance_name,
+        time=_spoken(lasted),
+    )
     _tell(portal, console, "instance.console_closed", words, seconds=round(lasted), exit_code=code)
 
 
@@ -84,19 +92,19 @@ def port(portal: Portal, actor: Actor, instance_id: str, name: str) -> tuple[str
     """Where the portal reaches a port of a running claw, by its name or number; noted as an event."""
     instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CONNECT)
     if instance.phase != Phase.RUNNING:
-        raise Conflict(f"{instance.name} is not running. Start it to connect to it.")
+        raise Conflict(_m("%(name)s is not running. Start it to connect to it.", name=instance.name))
     given = plans.known_ports(instance)
     chosen = next((word for word, number in given.items() if name in (word, str(number))), None)
     if chosen is None:
         known = ", ".join(f"{word} ({number})" for word, number in sorted(given.items())) or "none"
-        raise NotFound(f"{instance.name} has no port {name!r}. Known: {known}.")
+        raise NotFound(_m("%(name)s has no port %(name2)s. Known: %(known)s.", name=instance.name, name2=repr(name), known=known))
     runtime = _runtime(portal, instance)
     ref = plans.ref_of(instance)
     db.session.rollback()
     try:
         return runtime.open_port(ref, given[chosen])
     except (OSError, Retry, Problem) as error:
-        raise Unavailable(f"The port {chosen} cannot be reached just now: {error}") from error
+        raise Unavailable(_m("The port %(chosen)s cannot be reached just now: %(error)s", chosen=chosen, error=error)) from error
 
 
 def port_allowed(actor: Actor, instance_id: str) -> None:

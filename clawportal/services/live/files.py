@@ -26,6 +26,7 @@ from clawportal.db import db
 from clawportal.engine.log_hub import SECRET_LENGTH
 from clawportal.engine.portal import Portal
 from clawportal.errors import BadRequest, Conflict, Forbidden, GiveUp, Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.runtime_helpers import secret_forms
 from clawportal.services.clusters import clusters
@@ -46,15 +47,15 @@ _BLOCK = 512
 class Exists(Conflict):
     """Something has this name already, and nobody said that it may be replaced."""
 
-    title, code = "There is a file of this name already", "exists"
+    title, code = _m("There is a file of this name already"), "exists"
 
 
 class TooLarge(Problem):
-    status, title, code = 413, "The file is too large", "too_large"
+    status, title, code = 413, _m("The file is too large"), "too_large"
 
 
 class LengthNeeded(Problem):
-    status, title, code = 411, "Say how large the file is", "length_required"
+    status, title, code = 411, _m("Say how large the file is"), "length_required"
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,16 @@ class Spot:
 def spot(path: str) -> Spot | None:
     """None for what is above the roots. Whatever leads out, or might, is refused here before any place hears of it."""
     if path.startswith("/") or "\0" in path or len(path) > _LONGEST_PATH:
-        raise Invalid.field("path", "must be a path such as work/notes.txt, without a slash at the beginning", "unsafe")
+        raise Invalid.field("path", _m("must be a path such as work/notes.txt, without a slash at the beginning"), "unsafe")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise Invalid.field("path", "must not lead out: leave out `..`", "unsafe")
+        raise Invalid.field("path", _m("must not lead out: leave out `..`"), "unsafe")
     if not parts:
         return None
     if parts[0] not in ROOTS:
-        raise NotFound(f"There is no {parts[0]} in it. The folders of a claw are {', '.join(ROOTS)}.")
+        raise NotFound(
+            _m("There is no %(parts)s in it. The folders of a claw are %(join)s.", parts=parts[0], join=", ".join(ROOTS))
+        )
     return Spot(parts[0], "/".join(parts[1:]))
 
 
@@ -160,7 +163,7 @@ def _entry(place: Spot, entry: FileEntry) -> Entry:
 def _runtime(portal: Portal, instance: Instance) -> Runtime:
     runtime = clusters.connect(portal, plans.cluster_of(instance))
     if "files" not in runtime.capabilities:
-        raise Unsupported("The place where this claw runs hands out no files.")
+        raise Unsupported(_m("The place where this claw runs hands out no files."))
     return runtime
 
 
@@ -171,8 +174,8 @@ def _told(name: str, place: Spot) -> Iterator[None]:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
         if not place.inner:
-            raise Conflict(f"{name} has no files yet. Start it once.") from error
-        raise NotFound(f"There is no {place.path} in {name}.") from error
+            raise Conflict(_m("%(name)s has no files yet. Start it once.", name=name)) from error
+        raise NotFound(_m("There is no %(path)s in %(name)s.", path=place.path, name=name)) from error
     except PermissionError as error:
         raise _unsafe() from error
     except GiveUp as verdict:
@@ -182,11 +185,13 @@ def _told(name: str, place: Spot) -> Iterator[None]:
     except (OSError, Retry) as error:
         if disk_guard.is_full(error):
             raise disk_guard.full() from error
-        raise Unavailable(f"The files of {name} cannot be reached just now: {error}") from error
+        raise Unavailable(_m("The files of %(name)s cannot be reached just now: %(error)s", name=name, error=error)) from error
 
 
 def _unsafe() -> Invalid:
-    return Invalid.field("path", "leads over a link, or over a file where a folder should be; links are not followed", "unsafe")
+    return Invalid.field(
+        "path", _m("leads over a link, or over a file where a folder should be; links are not followed"), "unsafe"
+    )
 
 
 def _may_enter(actor: Actor, instance: Instance, place: Spot) -> bool:
@@ -194,7 +199,10 @@ def _may_enter(actor: Actor, instance: Instance, place: Spot) -> bool:
     sees = actor.allows(INSTANCE_CONSOLE, access.scope_of(instance))
     if place.root != SHARED and not sees:
         raise Forbidden(
-            f"The folder {place.root} may hold what the claw keeps secret. It needs the right to open a console as well."
+            _m(
+                "The folder %(root)s may hold what the claw keeps secret. It needs the right to open a console as well.",
+                root=place.root,
+            )
         )
     return sees
 
@@ -207,7 +215,7 @@ def download(portal: Portal, actor: Actor, instance_id: str, path: str) -> Downl
     instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_FILES_READ)
     place = spot(path)
     if place is None:
-        raise Invalid.field("path", "must name a file or folder, such as work/notes.txt", "missing")
+        raise Invalid.field("path", _m("must name a file or folder, such as work/notes.txt"), "missing")
     hide = None if _may_enter(actor, instance, place) else Hider(layers.open_secrets(portal, instance).values())
     runtime, ref, name = _runtime(portal, instance), plans.ref_of(instance), instance.name
     db.session.rollback()
@@ -218,8 +226,15 @@ def download(portal: Portal, actor: Actor, instance_id: str, path: str) -> Downl
     try:
         folder = not place.inner or (first is not None and first.isdir())
         if not folder and (first is None or not first.isreg()):
-            raise Conflict(f"{place.path} is a link or no regular file; only files and folders can be had.")
-        _tell(portal, actor, instance_id, "downloaded", place, message=f"{actor.name} downloaded {place.path} from {name}.")
+            raise Conflict(_m("%(path)s is a link or no regular file; only files and folders can be had.", path=place.path))
+        _tell(
+            portal,
+            actor,
+            instance_id,
+            "downloaded",
+            place,
+            message=_m("%(name)s downloaded %(path)s from %(name2)s.", name=actor.name, path=place.path, name2=name),
+        )
     except BaseException:
         _close(stream)
         raise
@@ -321,7 +336,7 @@ def upload(
     instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_FILES_WRITE)
     place = spot(path)
     if place is None or not place.inner or path.endswith("/"):
-        raise Invalid.field("path", "must name the file, such as work/notes.txt", "missing")
+        raise Invalid.field("path", _m("must name the file, such as work/notes.txt"), "missing")
     _may_enter(actor, instance, place)
     _fits(portal, size)
     _not_the_portals_own(instance, place)
@@ -332,9 +347,9 @@ def upload(
         disk_guard.ensure(portal, size or 0)
     before = _present(runtime, ref, name, place)
     if before is not None and before.kind == "folder":
-        raise Conflict(f"{place.path} is a folder. Choose another name.")
+        raise Conflict(_m("%(path)s is a folder. Choose another name.", path=place.path))
     if before is not None and not overwrite:
-        raise Exists(f"{place.path} is there already. Say that it may be replaced, or choose another name.")
+        raise Exists(_m("%(path)s is there already. Say that it may be replaced, or choose another name.", path=place.path))
     grows = max(0, (size or 0) - ((before.size or 0) if before is not None else 0))
     mode = before.mode & 0o777 if before is not None and before.kind == "file" else 0o600
     if before is not None:
@@ -343,9 +358,25 @@ def upload(
     with _told(name, place), _counted_in(portal, instance_id, grows, most), spool as body:
         runtime.push(ref, place.root, place.above, _packed(place.name, size or 0, mode, body))
     if before is None:
-        _tell(portal, actor, instance_id, "uploaded", place, message=f"{actor.name} uploaded {place.path} to {name}.", size=size)
+        _tell(
+            portal,
+            actor,
+            instance_id,
+            "uploaded",
+            place,
+            message=_m("%(name)s uploaded %(path)s to %(name2)s.", name=actor.name, path=place.path, name2=name),
+            size=size,
+        )
     else:
-        _tell(portal, actor, instance_id, "uploaded", place, message=f"{actor.name} replaced {place.path} in {name}.", size=size)
+        _tell(
+            portal,
+            actor,
+            instance_id,
+            "uploaded",
+            place,
+            message=_m("%(name)s replaced %(path)s in %(name2)s.", name=actor.name, path=place.path, name2=name),
+            size=size,
+        )
     return Entry(place.name, place.path, "file", size, None)
 
 
@@ -366,7 +397,13 @@ def _counted_in(portal: Portal, instance_id: str, size: int, most: int | None) -
     if used is not None:
         held, limit, more = (storage.readable(number) for number in (used, most, size))
         raise disk_guard.NoRoom(
-            f"Its files take {held} of {limit}, and this is {more} more. Delete some of them, or raise its storage limit."
+            _m(
+                "Its files take %(held)s of %(limit)s, and this is %(more)s more. Delete some of them, or "
+                "raise its storage limit.",
+                held=held,
+                limit=limit,
+                more=more,
+            )
         )
     try:
         yield
@@ -382,16 +419,22 @@ def limit(portal: Portal) -> int:
 
 def _fits(portal: Portal, size: int | None) -> None:
     if size is None:
-        raise LengthNeeded("Send the size of the file as Content-Length.")
+        raise LengthNeeded(_m("Send the size of the file as Content-Length."))
     if size > limit(portal):
-        raise TooLarge(f"Files of at most {portal.settings.upload_mib} MiB can be uploaded here.")
+        raise TooLarge(_m("Files of at most %(upload_mib)s MiB can be uploaded here.", upload_mib=portal.settings.upload_mib))
 
 
 def _not_the_portals_own(instance: Instance, place: Spot) -> None:
     """What the portal writes itself would be overwritten at the next start, without a word."""
     for file in (instance.workload or {}).get("files", ()):
         if file["policy"] == "always" and (file["root"], file["path"]) == (place.root, place.inner):
-            raise Conflict(f"The portal writes {place.path} itself. Change the configuration of {instance.name} instead.")
+            raise Conflict(
+                _m(
+                    "The portal writes %(path)s itself. Change the configuration of %(name)s instead.",
+                    path=place.path,
+                    name=instance.name,
+                )
+            )
 
 
 def _present(runtime: Runtime, ref: Ref, name: str, place: Spot) -> FileEntry | None:
@@ -432,7 +475,7 @@ def _packed(name: str, size: int, mode: int, pieces: Iterable[bytes]) -> Iterato
 
 
 def _cut() -> BadRequest:
-    return BadRequest("The upload ended early, or is longer than it said. Nothing was replaced; send it again.")
+    return BadRequest(_m("The upload ended early, or is longer than it said. Nothing was replaced; send it again."))
 
 
 def _tell(portal: Portal, actor: Actor, instance_id: str, verb: str, place: Spot, *, message: str, **data: Any) -> None:

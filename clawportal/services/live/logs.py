@@ -16,6 +16,7 @@ from clawportal.db import db
 from clawportal.engine.log_hub import RING_LINES, Line, Masker, Subscription, Upstream, dress, stamp
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Invalid, NotFound, Unsupported
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
@@ -52,9 +53,11 @@ def grave(line: Line, level: str) -> bool:
 
 def _check(tail: int, level: str) -> None:
     if not 0 <= tail <= MAX_TAIL:
-        raise Invalid.field("tail", f"must be a whole number from 0 to {MAX_TAIL:,}; download the log for more")
+        raise Invalid.field(
+            "tail", _m("must be a whole number from 0 to %(MAX_TAIL)s; download the log for more", MAX_TAIL=f"{MAX_TAIL:,}")
+        )
     if level and level not in LEVELS:
-        raise Invalid.field("level", f"must be one of {', '.join(LEVELS)}")
+        raise Invalid.field("level", _m("must be one of %(join)s", join=", ".join(LEVELS)))
 
 
 def download(portal: Portal, actor: Actor, instance_id: str, *, since: datetime | None = None) -> Iterator[str]:
@@ -84,10 +87,10 @@ def watch(
 ) -> Subscription:
     """Follow the log; the caller takes lines from the subscription and closes it. All viewers share one reader."""
     if not 0 <= tail <= MAX_TAIL:
-        raise Invalid.field("tail", f"must be a whole number from 0 to {MAX_TAIL:,}")
+        raise Invalid.field("tail", _m("must be a whole number from 0 to %(MAX_TAIL)s", MAX_TAIL=f"{MAX_TAIL:,}"))
     instance = _readable(actor, instance_id)
     if instance.destroyed_at is not None:
-        raise NotFound("There is no instance with this id, or it is not yours.")
+        raise NotFound(_m("There is no instance with this id, or it is not yours."))
     _upstream(portal, instance)  # what cannot be followed is refused now and not in the reader
     db.session.rollback()
     return portal.logs.subscribe(
@@ -107,7 +110,7 @@ def _readable(actor: Actor, instance_id: str) -> Instance:
 def _upstream(portal: Portal, instance: Instance) -> Upstream:
     runtime = clusters.connect(portal, plans.cluster_of(instance))
     if "logs" not in runtime.capabilities:
-        raise Unsupported("The place where this instance runs keeps no logs that the portal could read.")
+        raise Unsupported(_m("The place where this instance runs keeps no logs that the portal could read."))
     ref = plans.ref_of(instance)
 
     def follow(*, tail: int | None, since: datetime | None, follow: bool, stop: Callable[[], bool]) -> Iterator[LogLine | None]:
@@ -133,10 +136,10 @@ def parse_since(text: str, path: str = "since") -> datetime | None:
         at = clock.now() - _UNITS[ago[2]] * int(ago[1]) if ago else datetime.fromisoformat(_with_plus(text))
     except (ValueError, OverflowError):
         raise Invalid.field(
-            path, "must be a time such as 2026-11-23T08:30:00Z, or how long ago, such as 90s, 10m, 2h or 1d"
+            path, _m("must be a time such as 2026-11-23T08:30:00Z, or how long ago, such as 90s, 10m, 2h or 1d")
         ) from None
     if at.tzinfo is None:
-        raise Invalid.field(path, "must say its time zone, such as 2026-11-23T08:30:00Z")
+        raise Invalid.field(path, _m("must say its time zone, such as 2026-11-23T08:30:00Z"))
     return at
 
 

@@ -10,6 +10,7 @@ from clawportal.contracts.runtimes import RuntimeEvent
 from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Retry, Unavailable, Unsupported
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.runtime_helpers import masked
 from clawportal.services.clusters import clusters
@@ -25,12 +26,12 @@ def read(portal: Portal, actor: Actor, instance_id: str) -> list[RuntimeEvent]:
     instance = access.get_or_404(Instance, instance_id, actor, EVENT_READ)
     runtime = clusters.connect(portal, plans.cluster_of(instance))
     if "events" not in runtime.capabilities:
-        raise Unsupported("The place where this instance runs says nothing about it by itself.")
+        raise Unsupported(_m("The place where this instance runs says nothing about it by itself."))
     ref, values = plans.ref_of(instance), layers.open_secrets(portal, instance).values()
     db.session.rollback()  # the place may take a while
     try:
         found = runtime.events(ref)[-MOST:]
     except (OSError, Retry, GiveUp) as error:
-        raise Unavailable(f"The place where it runs does not say anything just now: {error}") from error
+        raise Unavailable(_m("The place where it runs does not say anything just now: %(error)s", error=error)) from error
     messages = masked([event.message for event in found], values)
     return [replace(event, message=message) for event, message in zip(found, messages, strict=True)]

@@ -22,12 +22,13 @@ from clawportal.errors import Conflict, Unauthenticated
 from clawportal.ids import new_id
 from clawportal.keyring import KeyringError
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m
 from clawportal.models import IdempotencyKey, Instance
 from clawportal.services.rights import access
 
 LIFE = timedelta(seconds=60)
 _PLACE = "console-ticket"
-_REFUSED = "This ticket was used, is too old, or is for another console. Ask for a new one."
+_REFUSED = _m("This ticket was used, is too old, or is for another console. Ask for a new one.")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def issue(portal: Portal, actor: Actor, instance_id: str, bearer: Bearer) -> Tic
     with transaction():
         instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CONSOLE)
         if instance.phase != Phase.RUNNING:
-            raise Conflict(f"{instance.name} is not running. Start it to open a console.")
+            raise Conflict(_m("%(name)s is not running. Start it to open a console.", name=instance.name))
         number, until = new_id(), clock.now() + LIFE
         db.session.add(IdempotencyKey(actor_id=_PLACE, key=number, request_hash="", object_id=instance.id))
     content = {"number": number, "instance": instance.id, "until": until.isoformat(), "bearer": asdict(bearer)}

@@ -10,13 +10,14 @@ from clawportal import clock
 from clawportal.contracts.adapters import Adapter, AdapterIO, TakesUpLater
 from clawportal.contracts.workloads import Workload
 from clawportal.errors import Problem
+from clawportal.messages import _m, _n
 
 CONDITION = "ConfigRead"
-REASON = "Reading"
-WORDS = "The claw is taking up its new configuration."
+REASON = _n("Reading")
+WORDS = _m("The claw is taking up its new configuration.")
 LIMIT = timedelta(seconds=45)
 """A claw that has not read its files by then is restarted: a watcher may have missed the change."""
-RESTART_WORDS = "It did not take up its new configuration by itself, so it is restarted."
+RESTART_WORDS = _m("It did not take up its new configuration by itself, so it is restarted.")
 
 
 def waits(adapter: Adapter) -> bool:

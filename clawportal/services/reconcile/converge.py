@@ -12,6 +12,7 @@ from clawportal import clock
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Problem, Retry, Unavailable
 from clawportal.keyring import KeyringError
+from clawportal.messages import _m, _n
 from clawportal.services.clusters import reachability
 from clawportal.services.reconcile.decide import decide
 from clawportal.services.reconcile.leases import LeaseLost, claim, whereabouts
@@ -44,7 +45,7 @@ def run_pass(portal: Portal, instance_id: str) -> None:
     except GiveUp as verdict:
         work.fail(verdict)
     except KeyringError as error:
-        work.fail(GiveUp("SecretUnreadable", f"A secret cannot be opened: {error}.", UNREADABLE))
+        work.fail(GiveUp(_n("SecretUnreadable"), _m("A secret cannot be opened: %(error)s.", error=error), UNREADABLE))
     except Exception as error:
         work.retry(_as_retry(instance_id, error))
 
@@ -69,5 +70,8 @@ def _as_retry(instance_id: str, error: Exception) -> Retry:
         return Retry(type(error).__name__, error.detail)
     log.error("instance %s: a pass failed", instance_id, exc_info=error)
     if isinstance(error, OSError):
-        return Retry("MachineError", f"The machine refuses: {error}")
-    return Retry("InternalError", f"The portal met an error it did not expect: {error!r}. Its log has the details.")
+        return Retry(_n("MachineError"), _m("The machine refuses: %(error)s", error=error))
+    return Retry(
+        _n("InternalError"),
+        _m("The portal met an error it did not expect: %(error)s. Its log has the details.", error=repr(error)),
+    )

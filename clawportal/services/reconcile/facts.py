@@ -12,13 +12,14 @@ from enum import StrEnum
 from clawportal.contracts.adapters import HealthState
 from clawportal.contracts.runtimes import RunState
 from clawportal.lifecycle import Desired, Phase, Sync
+from clawportal.messages import _n
 from clawportal.runtime_helpers import ALIVE
 
 HELD = (*ALIVE, RunState.UNKNOWN)
 """States in which something of it may still run."""
-KILLING = "Killing"
+KILLING = _n("Killing")
 """Reason within Stopping: it is killed because somebody asked for that."""
-WAITING = "WaitingForTurn"
+WAITING = _n("WaitingForTurn")
 """Reason within Creating: others of its cluster start first."""
 PLACE_LIMIT = timedelta(minutes=15)
 """How long a cluster may take to fetch the image and to find a machine."""

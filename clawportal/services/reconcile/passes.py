@@ -22,6 +22,7 @@ from clawportal.engine.dispatcher import ASKED, rank_of
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Retry
 from clawportal.lifecycle import Desired, Phase, Sync
+from clawportal.messages import _m, _n
 from clawportal.models import Cluster, Instance
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.models.operations import FAILED
@@ -42,11 +43,11 @@ APPLY_MAX = 120.0
 """Seconds that a runtime may take to start something, before others believe that this worker is gone."""
 GO_ON_EVERY = timedelta(minutes=5)
 """A stop or delete that failed is tried again so often: what is wanted has not changed."""
-AGAIN = "The portal tries again by itself; what stands in the way is in the message."
+AGAIN = _m("The portal tries again by itself; what stands in the way is in the message.")
 
-PLACED = "Placed"
-DRIFTED = "Drifted"
-ENDED = "Ended"
+PLACED = _n("Placed")
+DRIFTED = _n("Drifted")
+ENDED = _n("Ended")
 """Condition of what its restart policy leaves down: how it ended, until it is down."""
 
 _SILENT = ("Cluster", "Runtime", "NodeLost")
@@ -254,7 +255,7 @@ class Pass:
                 Phase.FAILED, sync=Sync.OUT_OF_SYNC, health=HealthState.UNHEALTHY, reason=verdict.reason, message=str(verdict),
                 next_action=verdict.remedy or lifecycle.NEXT_ACTION[Phase.FAILED], observed_generation=self.generation,
                 restarts_done=self.restarts, incarnation="", not_before=None, attempts=0,
-                conditions=self.condition("Healthy", False, verdict.reason, str(verdict), drop=(ENDED,)),
+                conditions=self.condition(_n("Healthy"), False, verdict.reason, str(verdict), drop=(ENDED,)),
                 event_lines=verdict.lines,
             )  # fmt: skip
             self.close(FAILED, error=str(verdict), lines=verdict.lines)
@@ -268,9 +269,9 @@ class Pass:
             phase = self.row.phase
             why = f": {cause}" if cause else "."
             raise GiveUp(
-                f"{phase.capitalize()}TimedOut",
-                f"{phase.capitalize()} took longer than it may{why}",
-                "Correct the cause, then start it again.",
+                _m("%(capitalize)sTimedOut", capitalize=phase.capitalize()),
+                _m("%(capitalize)s took longer than it may%(why)s", capitalize=phase.capitalize(), why=why),
+                _m("Correct the cause, then start it again."),
             )
 
     def rest(self, after: float | None = None) -> None:

@@ -11,12 +11,13 @@ from clawportal.contracts.workloads import Context, Workload
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Problem
 from clawportal.keyring import KeyringError
+from clawportal.messages import _m, _n
 from clawportal.models import Instance
 from clawportal.services.clusters import clusters, ports
 from clawportal.services.configuration import layers, secrets
 from clawportal.services.fleet import plans
 
-UNREADABLE = "Restore keyring.json from a backup or from the portal that rotated the keys, or enter the secrets again."
+UNREADABLE = _m("Restore keyring.json from a backup or from the portal that rotated the keys, or enter the secrets again.")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ def plan(portal: Portal, row: Instance, runtime: Runtime) -> Planned:
         workload = plans.workload_of(adapter, context, runtime, clusters.policy_of(cluster))
     except (ValueError, Problem) as error:
         raise GiveUp(
-            "ConfigInvalid", f"The configuration cannot be used: {error}", "Edit the instance and correct it."
+            _n("ConfigInvalid"),
+            _m("The configuration cannot be used: %(error)s", error=error),
+            _m("Edit the instance and correct it."),
         ) from error
     return Planned(adapter, context, workload, secret_values(portal, row))
 
@@ -48,7 +51,7 @@ def secret_values(portal: Portal, row: Instance) -> dict[str, str]:
     try:
         return layers.secrets_for(portal, row)
     except KeyringError as error:
-        raise GiveUp("SecretUnreadable", f"A secret cannot be opened: {error}.", UNREADABLE) from error
+        raise GiveUp(_n("SecretUnreadable"), _m("A secret cannot be opened: %(error)s.", error=error), UNREADABLE) from error
 
 
 def check(portal: Portal, row: Instance, runtime: Runtime, planned: Planned) -> None:

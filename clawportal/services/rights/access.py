@@ -80,4 +80,9 @@ def require(actor: Actor, permission: Permission, scope: Scope) -> None:
     if not actor.allows(permission, scope):
         if actor.withheld and actor.with_second_factor().allows(permission, scope):
             raise TotpRequired
-        raise Forbidden(f"You lack the right “{permission.description}” here. Ask an administrator of your organisation.")
+        raise Forbidden(
+            _m(
+                "You lack the right “%(description)s” here. Ask an administrator of your organisation.",
+                description=permission.description,
+            )
+        )

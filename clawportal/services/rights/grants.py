@@ -10,7 +10,7 @@ from sqlalchemy import String, and_, bindparam, cast, func, literal, null, selec
 
 from clawportal.contracts.permissions import PORTAL_ROLES, Grant, PermissionRegistry
 from clawportal.db import db
-from clawportal.messages import Message, _m
+from clawportal.messages import _m
 from clawportal.models import CustomRole, Instance, Membership, Otp, Project, RoleGrant, Tenant
 
 _nothing = cast(null(), String)
@@ -72,14 +72,14 @@ def _grants(
 
 
 @functools.lru_cache(maxsize=2048)  # every request makes those of its actor
-def _as_member(role: str, tenant: str | None) -> Message:
+def _as_member(role: str, tenant: str | None) -> str:
     if tenant is None:
         return _m("role %(role)s of the whole portal", role=role)
     return _m("role %(role)s in %(tenant)s", role=role, tenant=tenant)
 
 
 @functools.lru_cache(maxsize=2048)
-def _on(role: str, tenant: str | None, what: str, place: str | None) -> Message:
+def _on(role: str, tenant: str | None, what: str, place: str | None) -> str:
     kind = _m("project") if what == "project" else _m("instance")
     return _m("role %(role)s on the %(what)s %(place)s in %(tenant)s", role=role, what=kind, place=place, tenant=tenant)
 

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from clawportal.contracts.permissions import Actor, Grant, Permission, PermissionRegistry
 from clawportal.db import db
 from clawportal.errors import Forbidden, Invalid
+from clawportal.messages import _m
 from clawportal.models import ApiToken
 
 MAX_NETWORKS = 50
@@ -54,7 +55,7 @@ def end_of_own(actor: Actor, expires_at: datetime | None) -> datetime | None:
     """When a token ends that somebody makes for oneself: with the token that it is made with, at the latest."""
     held = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == actor.id, ApiToken.revoked_at.is_(None))
     if (db.session.scalar(held) or 0) >= MOST:
-        raise Forbidden(f"You have {MOST} tokens already. Revoke those that are not used any more.")
+        raise Forbidden(_m("You have %(MOST)s tokens already. Revoke those that are not used any more.", MOST=MOST))
     made_with = db.session.get(ApiToken, actor.token_id) if actor.token_id is not None else None
     ends = [end for end in (expires_at, made_with.expires_at if made_with else None) if end is not None]
     return min(ends, default=None)
@@ -64,19 +65,21 @@ def _require_unlimited(token_id: str) -> None:
     """A limited token could make itself one without limits."""
     row = db.session.execute(select(ApiToken.scopes, ApiToken.addresses).where(ApiToken.id == token_id)).one_or_none()
     if row is None or row.scopes is not None or row.addresses is not None:
-        raise Forbidden("A token that is limited itself cannot make tokens. Sign in with your password instead.")
+        raise Forbidden(_m("A token that is limited itself cannot make tokens. Sign in with your password instead."))
 
 
 def _scopes(permissions: PermissionRegistry, actor: Actor, wanted: Iterable[str], *, mine: bool) -> tuple[str, ...]:
     own = set(map(str, permissions.enumerate(*(grant.permissions for grant in actor.grants))))
     found = sorted(set(wanted))
     if not found:
-        raise Invalid.field("scopes", "Name at least one permission, or leave the limit out.", "missing")
+        raise Invalid.field("scopes", _m("Name at least one permission, or leave the limit out."), "missing")
     beyond = [name for name in found if name not in own]
     if beyond:
         names = ", ".join(beyond)
-        words = f"You do not have {names} yourself, so no token can have it."
-        raise Invalid.field("scopes", words if mine else f"The account does not have {names}, so no token of it can.", "unknown")
+        words = _m("You do not have %(names)s yourself, so no token can have it.", names=names)
+        raise Invalid.field(
+            "scopes", words if mine else _m("The account does not have %(names)s, so no token of it can.", names=names), "unknown"
+        )
     return tuple(found)
 
 
@@ -87,10 +90,11 @@ def _networks(wanted: Iterable[str]) -> tuple[str, ...]:
             found[str(ipaddress.ip_network(text.strip()))] = None
         except ValueError as error:
             raise Invalid.field(
-                "addresses", f"{text.strip()[:60]!r} is no address or network. Write 192.0.2.7 or 192.0.2.0/24."
+                "addresses",
+                _m("%(strip)s is no address or network. Write 192.0.2.7 or 192.0.2.0/24.", strip=repr(text.strip()[:60])),
             ) from error
     if len(found) > MAX_NETWORKS:
-        raise Invalid.field("addresses", f"A token may have {MAX_NETWORKS} networks at most.")
+        raise Invalid.field("addresses", _m("A token may have %(MAX_NETWORKS)s networks at most.", MAX_NETWORKS=MAX_NETWORKS))
     return tuple(found)
 
 

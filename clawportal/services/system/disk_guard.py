@@ -9,12 +9,13 @@ from clawportal.contracts.runtimes import Runtime
 from clawportal.disk_reserve import Room
 from clawportal.engine.portal import Portal
 from clawportal.errors import Problem
+from clawportal.messages import _m
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NoRoom(Problem):
-    status, title, code = 507, "There is no room left", "no_room"
+    status, title, code = 507, _m("There is no room left"), "no_room"
 
 
 def on_portals_disk(runtime: Runtime) -> bool:
@@ -32,13 +33,18 @@ def ensure(portal: Portal, needed: int = 0) -> None:
 def _words(room: Room, needed: int) -> str:
     free, kept = size_in_words(max(0, room.free)), size_in_words(room.reserve)
     if needed and not room.low:
-        return (
-            f"This takes {size_in_words(needed)}; the portal's disk has {free} left, of which {kept} are kept free. "
-            "Delete files or instances, or ask an administrator for more room."
+        return _m(
+            "This takes %(needed)s; the portal's disk has %(free)s left, of which %(kept)s are kept "
+            "free. Delete files or instances, or ask an administrator for more room.",
+            needed=size_in_words(needed),
+            free=free,
+            kept=kept,
         )
-    return (
-        f"The portal's disk is full: {free} are left, and {kept} are kept free. Stopping and deleting still work: delete files "
-        "or instances, or ask an administrator for more room."
+    return _m(
+        "The portal's disk is full: %(free)s are left, and %(kept)s are kept free. Stopping and "
+        "deleting still work: delete files or instances, or ask an administrator for more room.",
+        free=free,
+        kept=kept,
     )
 
 
@@ -55,6 +61,8 @@ def is_full(error: BaseException | None) -> bool:
 def full() -> NoRoom:
     """Where something could not be written after all."""
     return NoRoom(
-        "The disk is full, so this was not done. Stopping and deleting still work: delete files or instances, or ask an "
-        "administrator for more room."
+        _m(
+            "The disk is full, so this was not done. Stopping and deleting still work: delete files or instances, or ask an "
+            "administrator for more room."
+        )
     )

@@ -8,12 +8,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from clawportal.messages import _m
+
 log = logging.getLogger(__name__)
 
 FILE = "proxy-not-believed"
 AGAIN_SECONDS = 3600.0
 FRESH_DAYS = 7.0
-REMEDY = "Set CLAWPORTAL_TRUSTED_PROXIES to the number of proxies in front, then start the portal again."
+REMEDY = _m("Set CLAWPORTAL_TRUSTED_PROXIES to the number of proxies in front, then start the portal again.")
 
 
 class Noticed:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from clawportal import clock
 from clawportal.db import transaction
+from clawportal.messages import _m
 from clawportal.services.system import portal_settings
 
 APART = timedelta(days=3)
@@ -63,5 +64,5 @@ def believe() -> timedelta:
 
 def sentence(by: timedelta) -> str:
     hours = f"{by.total_seconds() / 3600:.0f}"
-    message = f"The clock went {hours} hours further than this portal saw pass. Nothing old is deleted."
+    message = _m("The clock went %(hours)s hours further than this portal saw pass. Nothing old is deleted.", hours=hours)
     return message

@@ -38,6 +38,7 @@ from clawportal.contracts.permissions import (
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from clawportal.messages import Message, _m, _n, joined
 from clawportal.models import (
     CustomRole,
     Instance,
@@ -143,7 +144,7 @@ class Right:
 def tenant_for(actor: Actor, tenant_id: str, permission: Permission, *, lock: bool = False) -> Tenant:
     tenant = access.get_or_404(Tenant, tenant_id, actor, permission, lock=lock)
     if lock and tenant.deleting_at is not None:
-        raise Conflict(f"{tenant.title or tenant.name} is being deleted.")
+        raise Conflict(_m("%(title)s is being deleted.", title=tenant.title or tenant.name))
     return tenant
 
 
@@ -154,29 +155,31 @@ def permissions_of(portal: Portal, tenant_id: str, role: str) -> PermissionSet |
 
 
 _WORDS = {
-    "give": "You cannot give rights that you do not have here yourself: %(words)s.",
-    "take": "You cannot take away rights that you do not have here yourself: %(words)s.",
-    "put": "You cannot put into a role rights that you do not have here yourself: %(words)s.",
+    "give": _n("You cannot give rights that you do not have here yourself: %(words)s."),
+    "take": _n("You cannot take away rights that you do not have here yourself: %(words)s."),
+    "put": _n("You cannot put into a role rights that you do not have here yourself: %(words)s."),
 }
 
 
 def _require_all(actor: Actor, permissions: Iterable[Permission], scope: Scope, doing: str) -> None:
     lacking = [p for p in permissions if p != SELF and not actor.allows(p, scope)]
     if lacking:
-        words = "; ".join(p.description for p in sorted(lacking)[:3]) + (" ..." if len(lacking) > 3 else "")
-        raise Forbidden(_WORDS[doing] % {"words": words})
+        words = joined([*(p.description for p in sorted(lacking)[:3]), *(["..."] if len(lacking) > 3 else [])], "; ")
+        raise Forbidden(Message(_WORDS[doing], {"words": words}))
 
 
 def check_givable(portal: Portal, actor: Actor, tenant_id: str, role: str, scope: Scope) -> None:
     """Whether `actor` may give this role in this scope."""
     if role in PORTAL_ROLES:
-        raise Invalid.field("role", f"The role {role} holds in the whole portal, not in one organisation.")
+        raise Invalid.field("role", _m("The role %(role)s holds in the whole portal, not in one organisation.", role=role))
     custom = None if role in ROLE_WORDS else grants.custom_role(tenant_id, role)
     permissions = portal.permissions.meaning(role, custom.permissions if custom else None)
     if permissions is None:
         own = db.session.scalars(select(CustomRole.name).where(CustomRole.tenant_id == tenant_id).order_by(CustomRole.name))
         known = ", ".join([*(name for name in ROLE_WORDS if name not in PORTAL_ROLES), *own])
-        raise Invalid.field("role", f"There is no role {role!r} here. Known: {known}.", "unknown")
+        raise Invalid.field(
+            "role", _m("There is no role %(role)s here. Known: %(known)s.", role=repr(role), known=known), "unknown"
+        )
     # what an absent plugin declares gives nothing now, but will when the plugin is back
     absent = [Permission(name, name) for name in portal.permissions.absent(custom.permissions if custom else ())]
     _require_all(actor, [*portal.permissions.enumerate(permissions), *absent], scope, "give")
@@ -244,7 +247,7 @@ def _membership(tenant_id: str, user_id: str, *, lock: bool = False) -> Membersh
         query = query.with_for_update(of=Membership).execution_options(populate_existing=True)
     row = db.session.scalar(query)
     if row is None:
-        raise NotFound("There is no such member in this organisation.")
+        raise NotFound(_m("There is no such member in this organisation."))
     return row
 
 
@@ -254,7 +257,7 @@ def _member_named(tenant_id: str, name: str, path: str = "member") -> User:
     query = select(User).join(Membership, Membership.user_id == User.id).order_by(*exact)
     found = db.session.scalar(query.where(Membership.tenant_id == tenant_id, or_(User.id == name, is_named(name))).limit(1))
     if found is None:
-        raise Invalid.field(path, f"There is no member named {name!r} in this organisation.", "unknown")
+        raise Invalid.field(path, _m("There is no member named %(name)s in this organisation.", name=repr(name)), "unknown")
     return found
 
 
@@ -265,16 +268,24 @@ def create(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str, *
         tenant = tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
         check_givable(portal, actor, tenant_id, role, Scope(tenant_id))
         if len(display_name.strip()) > 200:
-            raise Invalid.field("display_name", "A name may have 200 characters at most.")
+            raise Invalid.field("display_name", _m("A name may have 200 characters at most."))
         if errors := check_title(display_name.strip(), "display_name"):
             raise Invalid(errors[0].message, errors=errors)
         identity.check_name(name)
         if taken_by(name) is not None:
-            remedy = "Choose another name, or make an invitation if this person has an account already."
-            raise Invalid.field("name", f"The name {name} cannot be used. {remedy}", "taken")
+            remedy = _m("Choose another name, or make an invitation if this person has an account already.")
+            raise Invalid.field("name", _m("The name %(name)s cannot be used. %(remedy)s", name=name, remedy=remedy), "taken")
         user = identity.create_user(portal, actor, name, password, role=role, tenant=tenant, must_change=True)
         user.display_name = display_name.strip()
-        _record(portal, actor, tenant_id, "member.added", f"{user.name} joined with the role {role}.", user.id, role=role)
+        _record(
+            portal,
+            actor,
+            tenant_id,
+            "member.added",
+            _m("%(name)s joined with the role %(role)s.", name=user.name, role=role),
+            user.id,
+            role=role,
+        )
     return NewMember(user, password)
 
 
@@ -287,7 +298,7 @@ def add(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str) -> M
         known = db.session.get(User, name)
         user = known if known is not None and known.service_tenant_id is None else person(name)
         if user is None:
-            raise Invalid.field("name", f"There is no account named {name!r}.", "unknown")
+            raise Invalid.field("name", _m("There is no account named %(name)s.", name=repr(name)), "unknown")
         _join(portal, actor, tenant_id, user, role)
     return get(actor, tenant_id, user.id)
 
@@ -295,9 +306,17 @@ def add(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str) -> M
 def _join(portal: Portal, actor: Actor, tenant_id: str, user: User, role: str) -> None:
     known = select(Membership.id).where(Membership.tenant_id == tenant_id, Membership.user_id == user.id)
     if db.session.scalar(known) is not None:
-        raise Conflict(f"{user.name} is a member of this organisation already.")
+        raise Conflict(_m("%(name)s is a member of this organisation already.", name=user.name))
     db.session.add(Membership(user_id=user.id, tenant_id=tenant_id, role=role))
-    _record(portal, actor, tenant_id, "member.added", f"{user.name} joined with the role {role}.", user.id, role=role)
+    _record(
+        portal,
+        actor,
+        tenant_id,
+        "member.added",
+        _m("%(name)s joined with the role %(role)s.", name=user.name, role=role),
+        user.id,
+        role=role,
+    )
 
 
 def change_role(portal: Portal, actor: Actor, tenant_id: str, user_id: str, role: str) -> Member:
@@ -310,9 +329,15 @@ def change_role(portal: Portal, actor: Actor, tenant_id: str, user_id: str, role
         row.source, row.source_group, row.source_title = "", "", ""  # by hand from now on: no group changes it any more
         user = db.session.get_one(User, user_id)
         _record(
-            portal, actor, tenant_id, "member.changed", f"{user.name} has the role {role} now, it was {before}.", user_id,
-            before=before, after=role,
-        )  # fmt: skip
+            portal,
+            actor,
+            tenant_id,
+            "member.changed",
+            _m("%(name)s has the role %(role)s now, it was %(before)s.", name=user.name, role=role, before=before),
+            user_id,
+            before=before,
+            after=role,
+        )
     return get(actor, tenant_id, user_id) if actor.allows(MEMBER_READ, Scope(tenant_id)) else _member(row, user, 0)
 
 
@@ -329,7 +354,7 @@ def remove(portal: Portal, actor: Actor, tenant_id: str, user_id: str) -> None:
         db.session.execute(delete(RoleGrant).where(RoleGrant.tenant_id == tenant_id, RoleGrant.user_id == user_id))
         db.session.execute(delete(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.created_by_id == user_id))
         db.session.delete(row)
-        words = f"{user.name} left." if leaving else f"{user.name} was removed."
+        words = _m("%(name)s left.", name=user.name) if leaving else _m("%(name)s was removed.", name=user.name)
         _record(portal, actor, tenant_id, "member.removed", words, user_id, before=row.role)
 
 
@@ -368,13 +393,15 @@ def create_role(
     with transaction():
         tenant_for(actor, tenant_id, ROLE_MANAGE, lock=True)
         if not _ROLE_NAME.fullmatch(name):
-            raise Invalid.field("name", "A role's name has 2 to 40 small letters, digits or dashes, and begins with a letter.")
+            raise Invalid.field(
+                "name", _m("A role's name has 2 to 40 small letters, digits or dashes, and begins with a letter.")
+            )
         if name in ROLE_WORDS or grants.custom_role(tenant_id, name):
-            raise Invalid.field("name", f"There is already a role named {name}. Choose another name.", "taken")
+            raise Invalid.field("name", _m("There is already a role named %(name)s. Choose another name.", name=name), "taken")
         row = CustomRole(tenant_id=tenant_id, name=name, **_role_content(portal, actor, tenant_id, permissions, description))
         db.session.add(row)
         db.session.flush()
-        _record(portal, actor, tenant_id, "role.created", f"The role {name} was made.", after=row.permissions)
+        _record(portal, actor, tenant_id, "role.created", _m("The role %(name)s was made.", name=name), after=row.permissions)
     return row
 
 
@@ -385,15 +412,18 @@ def _role_content(
     wanted = [name for name in dict.fromkeys(permissions) if name not in kept]
     known = {str(permission): permission for permission in portal.permissions.givable}
     errors = [
-        FieldError("permissions", f"{name!r} is not a right that a role of an organisation can have.", "unknown")
-        for name in wanted if name not in known
-    ]  # fmt: skip
+        FieldError(
+            "permissions", _m("%(name)s is not a right that a role of an organisation can have.", name=repr(name)), "unknown"
+        )
+        for name in wanted
+        if name not in known
+    ]
     if not wanted and not kept:
-        errors.append(FieldError("permissions", "Choose at least one right.", "missing"))
+        errors.append(FieldError("permissions", _m("Choose at least one right."), "missing"))
     if len(description.strip()) > 200:
-        errors.append(FieldError("description", "A description may have 200 characters at most."))
+        errors.append(FieldError("description", _m("A description may have 200 characters at most.")))
     if errors:
-        raise Invalid("; ".join(error.message for error in errors[:3]), errors=errors)
+        raise Invalid(joined((error.message for error in errors[:3]), "; "), errors=errors)
     _require_all(actor, [known[name] for name in wanted], Scope(tenant_id), "put")
     return {"permissions": sorted([*wanted, *kept]), "description": description.strip()}
 
@@ -402,7 +432,7 @@ def _own_role(tenant_id: str, role_id: str) -> CustomRole:
     query = select(CustomRole).where(CustomRole.tenant_id == tenant_id, CustomRole.id == role_id)
     row = db.session.scalar(query.with_for_update().execution_options(populate_existing=True))
     if row is None:
-        raise NotFound("There is no such role in this organisation.")
+        raise NotFound(_m("There is no such role in this organisation."))
     return row
 
 
@@ -418,7 +448,7 @@ def change_permissions(
         kept = portal.permissions.absent(before)
         content = _role_content(portal, actor, tenant_id, permissions, description, kept)
         row.permissions, row.description = content["permissions"], content["description"]
-        message = f"The role {row.name} was changed."
+        message = _m("The role %(name)s was changed.", name=row.name)
         _record(portal, actor, tenant_id, "role.changed", message, before=before, after=row.permissions)
     return row
 
@@ -435,9 +465,17 @@ def delete_role(portal: Portal, actor: Actor, tenant_id: str, role_id: str) -> N
             for model in (Membership, RoleGrant, Invitation, OidcGroupRole, OidcProvider)
         )  # fmt: skip
         if used:
-            raise Conflict(f"The role {row.name} is in use {used} times. Give those who have it another role first.")
+            raise Conflict(
+                _m(
+                    "The role %(name)s is in use %(used)s times. Give those who have it another role first.",
+                    name=row.name,
+                    used=used,
+                )
+            )
         db.session.delete(row)
-        _record(portal, actor, tenant_id, "role.deleted", f"The role {row.name} was deleted.", before=row.permissions)
+        _record(
+            portal, actor, tenant_id, "role.deleted", _m("The role %(name)s was deleted.", name=row.name), before=row.permissions
+        )
 
 
 # ---- roles on single projects and instances
@@ -448,14 +486,14 @@ def give(
 ) -> Given:
     """A role on one project or one instance for a member of the same tenant; one that they have there already is replaced."""
     if (project_id is None) == (instance_id is None):
-        raise Invalid.field("project", "Name either a project or an instance.", "missing")
+        raise Invalid.field("project", _m("Name either a project or an instance."), "missing")
     with transaction():
         place, scope = _place(actor, project_id, instance_id)
         tenant_id = place.tenant_id
         # as the tenant's row is locked, the membership cannot end meanwhile
         db.session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update())
         if role == "guest":
-            raise Invalid.field("role", "A guest has no rights, so there is nothing to give. Choose another role.")
+            raise Invalid.field("role", _m("A guest has no rights, so there is nothing to give. Choose another role."))
         check_givable(portal, actor, tenant_id, role, scope)
         user = _member_named(tenant_id, who)
         row = db.session.scalar(
@@ -471,7 +509,14 @@ def give(
         row.role, row.created_by, row.created_at = role, actor.name, clock.now()
         row.source, row.source_group = "", ""
         db.session.flush()
-        _tell_grant(portal, actor, "grant.given", f"{user.name} has the role {role} on {place.name} now.", row, place)
+        _tell_grant(
+            portal,
+            actor,
+            "grant.given",
+            _m("%(name)s has the role %(role)s on %(place)s now.", name=user.name, role=role, place=place.name),
+            row,
+            place,
+        )
     return Given(row.id, user.id, user.name, role, project_id, instance_id, place.name, row.created_by, row.created_at)
 
 
@@ -485,7 +530,7 @@ def _place(actor: Actor, project_id: str | None, instance_id: str | None) -> tup
     if not actor.allows(MEMBER_MANAGE, scope):
         access.require(actor, INSTANCE_SHARE, scope)
     if instance.destroyed_at is not None:
-        raise NotFound("There is no instance with this id, or it is not yours.")
+        raise NotFound(_m("There is no instance with this id, or it is not yours."))
     return instance, scope
 
 
@@ -501,7 +546,7 @@ def take(portal: Portal, actor: Actor, grant_id: str) -> None:
     """End a role on a project or instance. One's own can always be given up."""
     with transaction():
         row = db.session.get(RoleGrant, grant_id, with_for_update=True)
-        missing = NotFound("There is no such grant, or it is not yours.")
+        missing = NotFound(_m("There is no such grant, or it is not yours."))
         if row is None:
             raise missing
         place: Any
@@ -515,7 +560,14 @@ def take(portal: Portal, actor: Actor, grant_id: str) -> None:
             check_takable(portal, actor, row.tenant_id, row.role, scope)
         user = db.session.get_one(User, row.user_id)
         db.session.delete(row)
-        _tell_grant(portal, actor, "grant.taken", f"{user.name} lost the role {row.role} on {place.name}.", row, place)
+        _tell_grant(
+            portal,
+            actor,
+            "grant.taken",
+            _m("%(name)s lost the role %(role)s on %(place)s.", name=user.name, role=row.role, place=place.name),
+            row,
+            place,
+        )
 
 
 def given(actor: Actor, tenant_id: str) -> list[Given]:
@@ -607,9 +659,9 @@ def invitations(actor: Actor, tenant_id: str) -> list[Invitation]:
 def invite(portal: Portal, actor: Actor, tenant_id: str, role: str, *, note: str = "", days: int = 7) -> NewInvitation:
     """A link for one person, with or without account. Nobody has to be named, so nobody learns which accounts exist."""
     if not 1 <= days <= 90:
-        raise Invalid.field("days", "An invitation is good for 1 to 90 days.")
+        raise Invalid.field("days", _m("An invitation is good for 1 to 90 days."))
     if len(note.strip()) > 200:
-        raise Invalid.field("note", "A note may have 200 characters at most.")
+        raise Invalid.field("note", _m("A note may have 200 characters at most."))
     text = INVITATION_PREFIX + secrets.token_urlsafe(24)
     with transaction():
         tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
@@ -620,7 +672,14 @@ def invite(portal: Portal, actor: Actor, tenant_id: str, role: str, *, note: str
         )  # fmt: skip
         db.session.add(row)
         db.session.flush()
-        _record(portal, actor, tenant_id, "invitation.created", f"An invitation with the role {role} was made.", role=role)
+        _record(
+            portal,
+            actor,
+            tenant_id,
+            "invitation.created",
+            _m("An invitation with the role %(role)s was made.", role=role),
+            role=role,
+        )
     return NewInvitation(row, text)
 
 
@@ -633,10 +692,16 @@ def withdraw(portal: Portal, actor: Actor, tenant_id: str, invitation_id: str) -
         tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
         row = db.session.scalar(select(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.id == invitation_id))
         if row is None:
-            raise NotFound("There is no such invitation. It may have been used already.")
+            raise NotFound(_m("There is no such invitation. It may have been used already."))
         check_takable(portal, actor, tenant_id, row.role, Scope(tenant_id))
         db.session.delete(row)
-        _record(portal, actor, tenant_id, "invitation.withdrawn", f"An invitation with the role {row.role} was withdrawn.")
+        _record(
+            portal,
+            actor,
+            tenant_id,
+            "invitation.withdrawn",
+            _m("An invitation with the role %(role)s was withdrawn.", role=row.role),
+        )
 
 
 @dataclass(frozen=True)
@@ -650,7 +715,7 @@ class Offer:
     expires_at: datetime
 
 
-_INVALID = "This invitation was used, withdrawn or has ended. Ask for a new one."
+_INVALID = _m("This invitation was used, withdrawn or has ended. Ask for a new one.")
 
 
 def look_at(portal: Portal, text: str) -> Offer:
@@ -680,7 +745,7 @@ def _open_invitation(portal: Portal, text: str, *, lock: bool = False) -> tuple[
 def accept(portal: Portal, actor: Actor, text: str) -> Tenant:
     """Join with the account that one has."""
     if actor.kind != "user":
-        raise Forbidden("A token cannot accept an invitation. Sign in with your password instead.")
+        raise Forbidden(_m("A token cannot accept an invitation. Sign in with your password instead."))
     with transaction():
         row, tenant = _open_invitation(portal, text, lock=True)
         _join(portal, actor, tenant.id, db.session.get_one(User, actor.id), row.role)
@@ -694,6 +759,14 @@ def register(portal: Portal, text: str, name: str, password: str) -> User:
         row, tenant = _open_invitation(portal, text, lock=True)
         by = Actor(name, name)
         user = identity.create_user(portal, by, name, password, role=row.role, tenant=tenant)
-        _record(portal, by, tenant.id, "member.added", f"{user.name} joined with the role {row.role}.", user.id, role=row.role)
+        _record(
+            portal,
+            by,
+            tenant.id,
+            "member.added",
+            _m("%(name)s joined with the role %(role)s.", name=user.name, role=row.role),
+            user.id,
+            role=row.role,
+        )
         db.session.delete(row)
     return user

@@ -20,6 +20,7 @@ from clawportal.contracts.permissions import SELF, Actor, Permission, Scope
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound
+from clawportal.messages import _m, joined
 from clawportal.models import ApiToken, Membership, RoleGrant, User
 from clawportal.services.events import event_log
 from clawportal.services.identity import identity
@@ -76,7 +77,7 @@ def get(actor: Actor, tenant_id: str, account_id: str) -> ServiceAccount:
 def _one(tenant_id: str, account_id: str) -> ServiceAccount:
     found = _found(tenant_id, User.id == account_id)
     if not found:
-        raise NotFound("There is no such service account in this organisation.")
+        raise NotFound(_m("There is no such service account in this organisation."))
     return found[0]
 
 
@@ -116,27 +117,37 @@ def create(portal: Portal, actor: Actor, tenant_id: str, name: str, role: str, *
     with transaction():
         tenant = members.tenant_for(actor, tenant_id, MEMBER_MANAGE, lock=True)
         if not _NAME.fullmatch(name):
-            rule = "A name has 1 to 36 small letters, digits or dashes, begins with a letter and ends with a letter or digit."
+            rule = _m("A name has 1 to 36 small letters, digits or dashes, begins with a letter and ends with a letter or digit.")
             raise Invalid.field("name", rule)
         members.check_givable(portal, actor, tenant_id, role, Scope(tenant_id))
         full = f"{tenant.name}/{name}"
         if db.session.scalar(select(User.id).where(User.name == full)):
-            raise Invalid.field("name", f"There is already a service account named {name}. Choose another name.", "taken")
+            raise Invalid.field(
+                "name", _m("There is already a service account named %(name)s. Choose another name.", name=name), "taken"
+            )
         if (db.session.scalar(select(func.count()).where(User.service_tenant_id == tenant_id)) or 0) >= MOST:
-            raise Conflict(f"An organisation can have {MOST} service accounts. Delete those that are not used any more.")
+            raise Conflict(
+                _m("An organisation can have %(MOST)s service accounts. Delete those that are not used any more.", MOST=MOST)
+            )
         user = User(
             name=full, display_name=_description(description), password_hash=identity.NO_PASSWORD, service_tenant_id=tenant_id
         )
         db.session.add(user)
         db.session.flush()
         db.session.add(Membership(user_id=user.id, tenant_id=tenant_id, role=role))
-        _record(portal, actor, user, "created", message=f"Service account {full} was made with the role {role}.")
+        _record(
+            portal,
+            actor,
+            user,
+            "created",
+            message=_m("Service account %(full)s was made with the role %(role)s.", full=full, role=role),
+        )
     return _one(tenant_id, user.id)
 
 
 def _description(text: str) -> str:
     if len(text.strip()) > 200:
-        raise Invalid.field("description", "A description may have 200 characters at most.")
+        raise Invalid.field("description", _m("A description may have 200 characters at most."))
     return text.strip()
 
 
@@ -148,7 +159,7 @@ def change(portal: Portal, actor: Actor, tenant_id: str, account_id: str, wanted
             _change_role(portal, actor, tenant_id, user, wanted.role)
         if wanted.description is not None and (words := _description(wanted.description)) != user.display_name:
             user.display_name = words
-            _record(portal, actor, user, "changed", message=f"Service account {user.name} was described anew.")
+            _record(portal, actor, user, "changed", message=_m("Service account %(name)s was described anew.", name=user.name))
         if wanted.active is not None and wanted.active != user.active:
             user.active = wanted.active
             _record_switch(portal, actor, user)
@@ -157,9 +168,9 @@ def change(portal: Portal, actor: Actor, tenant_id: str, account_id: str, wanted
 
 def _record_switch(portal: Portal, actor: Actor, user: User) -> None:
     if user.active:
-        _record(portal, actor, user, "enabled", message=f"Service account {user.name} was switched on.")
+        _record(portal, actor, user, "enabled", message=_m("Service account %(name)s was switched on.", name=user.name))
     else:
-        message = f"Service account {user.name} was switched off; none of its tokens works any more."
+        message = _m("Service account %(name)s was switched off; none of its tokens works any more.", name=user.name)
         _record(portal, actor, user, "disabled", message=message, level="warning")
 
 
@@ -168,7 +179,9 @@ def _change_role(portal: Portal, actor: Actor, tenant_id: str, user: User, role:
     row = db.session.scalars(select(Membership).where(Membership.tenant_id == tenant_id, Membership.user_id == user.id)).one()
     if row.role != role:
         before, row.role = row.role, role
-        message = f"Service account {user.name} has the role {role} now, it was {before}."
+        message = _m(
+            "Service account %(name)s has the role %(role)s now, it was %(before)s.", name=user.name, role=role, before=before
+        )
         _record(portal, actor, user, "changed", message=message, before=before, after=role)
 
 
@@ -176,7 +189,9 @@ def delete(portal: Portal, actor: Actor, tenant_id: str, account_id: str) -> Non
     """With its tokens and all its rights. What it did stays in the audit under its name."""
     with transaction():
         user = _changeable(portal, actor, tenant_id, account_id)
-        _record(portal, actor, user, "deleted", message=f"Service account {user.name} was deleted.", level="warning")
+        _record(
+            portal, actor, user, "deleted", message=_m("Service account %(name)s was deleted.", name=user.name), level="warning"
+        )
         for model in (ApiToken, RoleGrant, Membership):
             db.session.execute(sql_delete(model).where(model.user_id == user.id))
         db.session.delete(user)
@@ -189,9 +204,15 @@ def create_token(
     with transaction():
         user = _changeable(portal, actor, tenant_id, account_id)
         if not user.active:
-            raise Conflict(f"{user.name} is switched off. Switch it on first.")
+            raise Conflict(_m("%(name)s is switched off. Switch it on first.", name=user.name))
         if len([row for row in identity.list_tokens(user.id) if identity.token_valid(row)]) >= MOST_TOKENS:
-            raise Conflict(f"{user.name} has {MOST_TOKENS} tokens already. Revoke those that are not used any more.")
+            raise Conflict(
+                _m(
+                    "%(name)s has %(MOST_TOKENS)s tokens already. Revoke those that are not used any more.",
+                    name=user.name,
+                    MOST_TOKENS=MOST_TOKENS,
+                )
+            )
         owner = identity.actor_of(portal, user)
         return identity.create_token(portal, actor, user.id, name, days, limits=limits, owner=owner)
 
@@ -208,16 +229,16 @@ def _changeable(portal: Portal, actor: Actor, tenant_id: str, account_id: str) -
     query = select(User).where(User.id == account_id, User.service_tenant_id == tenant_id)
     user = db.session.scalar(query.with_for_update().execution_options(populate_existing=True))
     if user is None:
-        raise NotFound("There is no such service account in this organisation.")
+        raise NotFound(_m("There is no such service account in this organisation."))
     if actor.id == user.id:
-        raise Forbidden("A service account cannot change itself. Whoever manages the members does that.")
+        raise Forbidden(_m("A service account cannot change itself. Whoever manages the members does that."))
     for grant in identity.actor_of(portal, user).grants:
         scope = Scope(grant.tenant_id, grant.project_id, grant.instance_id)
         held = portal.permissions.enumerate(grant.permissions)
         lacking = sorted(p for p in held if p != SELF and not actor.allows(p, scope))
         if lacking:
-            words = "; ".join(p.description for p in lacking[:3]) + (" ..." if len(lacking) > 3 else "")
-            raise Forbidden(f"{user.name} has rights that you do not have here yourself: {words}.")
+            words = joined([*(p.description for p in lacking[:3]), *(["..."] if len(lacking) > 3 else [])], "; ")
+            raise Forbidden(_m("%(name)s has rights that you do not have here yourself: %(words)s.", name=user.name, words=words))
     return user
 
 

@@ -13,6 +13,7 @@ from clawportal.contracts.core_permissions import CATALOG_READ, INSTANCE_CREATE
 from clawportal.contracts.permissions import Actor, Grant, Permission, Scope
 from clawportal.db import db, transaction
 from clawportal.errors import Conflict, FieldError, Invalid, NotFound
+from clawportal.messages import _m
 from clawportal.models import Project, Tenant
 from clawportal.models.tenancy import OWN_TENANT
 from clawportal.services.rights import access
@@ -52,12 +53,12 @@ def ensure_default() -> Project:
     with transaction():
         tenant = db.session.scalar(select(Tenant).where(Tenant.name == OWN_TENANT))
         if tenant is None:
-            tenant = Tenant(name=OWN_TENANT, title="My organisation")
+            tenant = Tenant(name=OWN_TENANT, title=_m("My organisation"))
             db.session.add(tenant)
             db.session.flush()
         project = db.session.scalar(select(Project).where(Project.tenant_id == tenant.id, Project.name == "default"))
         if project is None:
-            project = Project(tenant_id=tenant.id, name="default", title="Default project")
+            project = Project(tenant_id=tenant.id, name="default", title=_m("Default project"))
             db.session.add(project)
     return project
 
@@ -70,7 +71,7 @@ def several() -> bool:
 def rename_default(title: str) -> None:
     """Name the organisation, as the first-run page asks."""
     if not 1 <= len(title.strip()) <= 200:
-        raise Invalid.field("organisation", "Give your organisation a name of 1 to 200 characters.", "missing")
+        raise Invalid.field("organisation", _m("Give your organisation a name of 1 to 200 characters."), "missing")
     with transaction():
         tenant = db.session.scalars(select(Tenant).where(Tenant.name == "default")).one()
         tenant.title = title.strip()
@@ -130,16 +131,20 @@ def project_for_create(actor: Actor, wanted: str | None) -> Project:
     if wanted:
         choices = [choice for choice in choices if wanted in (choice.id, choice.name)]
         if not choices:
-            raise Invalid.field("project", f"There is no project {wanted!r} in which you may create instances.", "unknown")
+            raise Invalid.field(
+                "project", _m("There is no project %(wanted)s in which you may create instances.", wanted=repr(wanted)), "unknown"
+            )
         if len(choices) > 1:
             ids = " or ".join(choice.id for choice in choices)
-            raise Invalid.field("project", f"Several projects are named {wanted!r}; use the id: {ids}.")
+            raise Invalid.field(
+                "project", _m("Several projects are named %(wanted)s; use the id: %(ids)s.", wanted=repr(wanted), ids=ids)
+            )
     # the default project of the default tenant, then any default project, then the only one there is
     choices.sort(key=lambda choice: (choice.name != "default", choice.tenant_name != "default"))
     chosen = choices[0] if choices else None
     if chosen is None:
         access.require(actor, INSTANCE_CREATE, Scope(tenant_id=""))
-        raise NotFound("There is no project yet. Ask an administrator to create one.")
+        raise NotFound(_m("There is no project yet. Ask an administrator to create one."))
     return db.session.get_one(Project, chosen.id)
 
 
@@ -153,7 +158,7 @@ def hold(project: Project) -> str | None:
     )
     row = db.session.execute(query).one_or_none()
     if row is None or row[1] is not None or row[2] is not None:
-        raise Conflict(f"{project.title or project.name} is being deleted. Choose another project.")
+        raise Conflict(_m("%(title)s is being deleted. Choose another project.", title=project.title or project.name))
     return row[0]
 
 
@@ -174,9 +179,26 @@ def check_allowed(tenant_id: str, adapter: str, version: str) -> list[FieldError
         return []
     if adapter not in kinds:
         known = ", ".join(sorted(kinds)) or "none"
-        return [FieldError("adapter", f"Your organisation does not allow {adapter}. Allowed: {known}.", "not_allowed")]
+        return [
+            FieldError(
+                "adapter",
+                _m("Your organisation does not allow %(adapter)s. Allowed: %(known)s.", adapter=adapter, known=known),
+                "not_allowed",
+            )
+        ]
     versions = kinds[adapter]
     if versions and version not in versions:
         listed = ", ".join(versions)
-        return [FieldError("version", f"Your organisation does not allow {adapter} {version}. Allowed: {listed}.", "not_allowed")]
+        return [
+            FieldError(
+                "version",
+                _m(
+                    "Your organisation does not allow %(adapter)s %(version)s. Allowed: %(listed)s.",
+                    adapter=adapter,
+                    version=version,
+                    listed=listed,
+                ),
+                "not_allowed",
+            )
+        ]
     return []

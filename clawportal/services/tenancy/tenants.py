@@ -23,6 +23,7 @@ from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, Invalid
 from clawportal.ids import looks_like_id
+from clawportal.messages import _m, joined
 from clawportal.models import Instance, Membership, Otp, Project, Tenant, User
 from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.clusters import clusters
@@ -144,17 +145,19 @@ def create(portal: Portal, actor: Actor, name: str, title: str = "") -> Tenant:
     _check(name, title)
     with transaction():
         if db.session.scalar(select(Tenant.id).where(Tenant.name == name)):
-            raise Invalid.field("name", f"There is already an organisation named {name}. Choose another name.", "taken")
+            raise Invalid.field(
+                "name", _m("There is already an organisation named %(name)s. Choose another name.", name=name), "taken"
+            )
         tenant = Tenant(name=name, title=title.strip())
         db.session.add(tenant)
         db.session.flush()
-        db.session.add(Project(tenant_id=tenant.id, name=FIRST, title="Default project"))
+        db.session.add(Project(tenant_id=tenant.id, name=FIRST, title=_m("Default project")))
         event_log.record(
             portal,
             "tenant.created",
             actor=actor,
             tenant_id=tenant.id,
-            message=f"Organisation {title.strip() or name} was created.",
+            message=_m("Organisation %(name)s was created.", name=title.strip() or name),
         )
     return tenant
 
@@ -162,16 +165,16 @@ def create(portal: Portal, actor: Actor, name: str, title: str = "") -> Tenant:
 def _check(name: str, title: str) -> None:
     errors = _title_errors(title)
     if not _NAME.fullmatch(name):
-        rule = "A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit."
+        rule = _m("A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit.")
         errors.insert(0, FieldError("name", rule))
     elif looks_like_id(name):
-        errors.insert(0, FieldError("name", "This looks like an id. Choose another name."))
+        errors.insert(0, FieldError("name", _m("This looks like an id. Choose another name.")))
     if errors:
-        raise Invalid("; ".join(error.message for error in errors), errors=errors)
+        raise Invalid(joined((error.message for error in errors), "; "), errors=errors)
 
 
 def _title_errors(title: str) -> list[FieldError]:
-    return [FieldError("title", "A title may have 200 characters at most.")] if len(title.strip()) > 200 else []
+    return [FieldError("title", _m("A title may have 200 characters at most."))] if len(title.strip()) > 200 else []
 
 
 def update(portal: Portal, actor: Actor, tenant_id: str, change: TenantChange) -> Tenant:
@@ -190,9 +193,9 @@ def update(portal: Portal, actor: Actor, tenant_id: str, change: TenantChange) -
         if change.require_totp is not None:
             _require_totp(actor, tenant, change.require_totp, errors)
         if errors:
-            raise Invalid("; ".join(error.message for error in errors), errors=errors)
+            raise Invalid(joined((error.message for error in errors), "; "), errors=errors)
         data = {"before": before, "after": _defaults(tenant)}
-        message = f"Organisation {tenant.title or tenant.name} was changed."
+        message = _m("Organisation %(title)s was changed.", title=tenant.title or tenant.name)
         event_log.record(portal, "tenant.changed", actor=actor, tenant_id=tenant.id, data=data, message=message)
     return tenant
 
@@ -207,7 +210,7 @@ def _defaults(tenant: Tenant) -> dict[str, Any]:
 def _require_totp(actor: Actor, tenant: Tenant, wanted: bool, errors: list[FieldError]) -> None:
     """It holds from the next request on, for sessions and tokens that exist as well: so whoever asks for it goes first."""
     if wanted and not tenant.require_totp and actor.kind in ("user", "token") and not otp.enabled(actor.id):
-        message = "Set up a second factor for your own account first: without one you would be kept out yourself."
+        message = _m("Set up a second factor for your own account first: without one you would be kept out yourself.")
         errors.append(FieldError("require_totp", message))
     tenant.require_totp = wanted
 
@@ -227,19 +230,24 @@ def _allowed(portal: Portal, wanted: Mapping[str, Sequence[str]] | None, errors:
         adapter = portal.registry.adapters.get(kind)
         if adapter is None:
             known = ", ".join(sorted(portal.registry.adapters))
-            message = f"There is no kind of claw {kind!r}. Known: {known}."
+            message = _m("There is no kind of claw %(kind)s. Known: %(known)s.", kind=repr(kind), known=known)
             errors.append(FieldError(f"allowed_adapters.{kind}", message, "unknown"))
             continue
         offered = [entry.version for entry in adapter.versions()]
         if bad := [version for version in versions if version not in offered]:
-            message = f"{adapter.title} {', '.join(bad)} is not offered. Known: {', '.join(offered)}."
+            message = _m(
+                "%(title)s %(join)s is not offered. Known: %(join2)s.",
+                title=adapter.title,
+                join=", ".join(bad),
+                join2=", ".join(offered),
+            )
             errors.append(FieldError(f"allowed_adapters.{kind}", message, "unknown"))
     return {kind: list(dict.fromkeys(versions)) for kind, versions in sorted(wanted.items())}
 
 
 def _refuse_deleting(row: Tenant | Project) -> None:
     if row.deleting_at is not None:
-        raise Conflict(f"{row.title or row.name} is being deleted.")
+        raise Conflict(_m("%(title)s is being deleted.", title=row.title or row.name))
 
 
 # ---- projects
@@ -251,11 +259,11 @@ def create_project(portal: Portal, actor: Actor, tenant_id: str, name: str, titl
         tenant = get(actor, tenant_id, PROJECT_MANAGE, lock=True)
         _refuse_deleting(tenant)
         if db.session.scalar(select(Project.id).where(Project.tenant_id == tenant.id, Project.name == name)):
-            raise Invalid.field("name", f"There is already a project named {name}. Choose another name.", "taken")
+            raise Invalid.field("name", _m("There is already a project named %(name)s. Choose another name.", name=name), "taken")
         project = Project(tenant_id=tenant.id, name=name, title=title.strip())
         db.session.add(project)
         db.session.flush()
-        message, data = f"Project {title.strip() or name} was created.", {"project_id": project.id}
+        message, data = _m("Project %(name)s was created.", name=title.strip() or name), {"project_id": project.id}
         event_log.record(
             portal, "project.created", actor=actor, tenant_id=tenant.id, message=message, data=data, project_id=project.id
         )
@@ -270,7 +278,7 @@ def rename_project(portal: Portal, actor: Actor, project_id: str, title: str) ->
         _refuse_deleting(project)
         data = {"project_id": project.id, "before": project.title, "after": title.strip()}
         project.title = title.strip()
-        message = f"Project {project.name} is called {project.title or project.name} now."
+        message = _m("Project %(name)s is called %(title)s now.", name=project.name, title=project.title or project.name)
         event_log.record(
             portal, "project.changed", actor=actor, tenant_id=project.tenant_id, message=message, data=data, project_id=project.id
         )
@@ -295,6 +303,6 @@ def note_visit(portal: Portal, actor: Actor, tenant_id: str) -> Tenant:
     """Somebody goes into a tenant. Whoever is no member of it leaves a trace there."""
     tenant = get(actor, tenant_id)
     if narrowed(actor, tenant_id).visiting:
-        message = f"{actor.name} looks into {tenant.title or tenant.name}."
+        message = _m("%(name)s looks into %(title)s.", name=actor.name, title=tenant.title or tenant.name)
         event_log.record(portal, "tenant.visited", actor=actor, tenant_id=tenant.id, level="warning", message=message)
     return tenant

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clawportal.errors import GiveUp
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m, _n
 from clawportal.services.reconcile import planning
 from clawportal.services.reconcile.facts import Config
 from clawportal.services.reconcile.passes import Pass
@@ -19,7 +20,7 @@ def of_running(work: Pass) -> None:
 
 def of_start(work: Pass) -> None:
     """What it refuses fails the start."""
-    work.write(Phase.CREATING, reason="Checking", message="The claw checks its configuration.")
+    work.write(Phase.CREATING, reason=_n("Checking"), message=_m("The claw checks its configuration."))
     _ask(work)
 
 

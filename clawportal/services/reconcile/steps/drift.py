@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clawportal.contracts.runtimes import Observed
+from clawportal.messages import _m, _n
 from clawportal.services.clusters import clusters
 from clawportal.services.fleet import plans
 from clawportal.services.reconcile.facts import Drift
@@ -12,7 +13,12 @@ from clawportal.services.reconcile.passes import APPLY_MAX, DRIFTED, Pass
 def note(work: Pass) -> None:
     name, change = work.row.name, work.seen.drift
     if not work.marked(DRIFTED):
-        work.record("instance.drifted", DRIFTED, f"Somebody changed {name} in its cluster: {change}", level="warning")
+        work.record(
+            "instance.drifted",
+            DRIFTED,
+            _m("Somebody changed %(name)s in its cluster: %(change)s", name=name, change=change),
+            level="warning",
+        )
     work.write(work.row.phase, conditions=work.condition(DRIFTED, True, DRIFTED, change))
     repairs = clusters.policy_of(work.cluster()).repair_drift
     work.learnt.drift = Drift.REPAIRABLE if repairs else Drift.STANDS
@@ -34,5 +40,5 @@ def gone(work: Pass) -> None:
 
 
 def _gone(work: Pass, seen: Observed) -> None:
-    work.record("instance.drift_repaired", "Repaired", f"{work.row.name} is again as it was applied.")
+    work.record("instance.drift_repaired", _n("Repaired"), _m("%(name)s is again as it was applied.", name=work.row.name))
     work.write(work.row.phase, conditions=work.without(DRIFTED), incarnation=seen.incarnation, restarts_seen=seen.restarts)

@@ -8,14 +8,17 @@ from clawportal import clock, lifecycle
 from clawportal.contracts.adapters import HealthState
 from clawportal.errors import GiveUp
 from clawportal.lifecycle import Phase, Sync
+from clawportal.messages import Message, _m, _n
 from clawportal.models.operations import FAILED, SUCCEEDED
 from clawportal.runtime_helpers import ALIVE
 from clawportal.services.fleet import plans
 from clawportal.services.reconcile.passes import ENDED, Ended, Pass
 from clawportal.services.reconcile.steps.last_words import last_words
 
-LOOP_REMEDY = "Read its log, correct the cause and restart it."
-POLICY_REMEDY = "The restart policy says not to restart it; start it when the cause is mended."
+LOOP_REMEDY = _m("Read its log, correct the cause and restart it.")
+_AGAIN = _n("%(message)s It is started again in %(seconds)s s.")
+_AGAIN_LOOPING = _n("%(message)s It is started again in %(seconds)s s; %(crashes)s exits in a row.")
+POLICY_REMEDY = _m("The restart policy says not to restart it; start it when the cause is mended.")
 
 
 def learn(work: Pass) -> None:
@@ -44,10 +47,17 @@ def count_restart(work: Pass) -> None:
     crashes = again if ran > lifecycle.STABLE_AFTER else row.crashes + again
     looping = crashes >= lifecycle.CRASH_LOOP_AFTER
     work.write(
-        Phase.STARTING, reason="CrashLoop" if looping else ended.reason, message=f"{ended.message} Its cluster started it again.",
-        next_action=LOOP_REMEDY if looping else "", crashes=crashes, health=HealthState.STARTING, incarnation=seen.incarnation,
-        started_at=seen.started_at or clock.now(), restart_count=row.restart_count + again, restarts_seen=seen.restarts,
-    )  # fmt: skip
+        Phase.STARTING,
+        reason=_n("CrashLoop") if looping else ended.reason,
+        message=_m("%(message)s Its cluster started it again.", message=ended.message),
+        next_action=LOOP_REMEDY if looping else "",
+        crashes=crashes,
+        health=HealthState.STARTING,
+        incarnation=seen.incarnation,
+        started_at=seen.started_at or clock.now(),
+        restart_count=row.restart_count + again,
+        restarts_seen=seen.restarts,
+    )
 
 
 def back_off(work: Pass) -> None:
@@ -57,14 +67,14 @@ def back_off(work: Pass) -> None:
     crashes = 1 if ran > lifecycle.STABLE_AFTER else work.row.crashes + 1
     delay = lifecycle.backoff(crashes, random.random() * 0.1)
     looping = crashes >= lifecycle.CRASH_LOOP_AFTER
-    words = f"{ended.message} It is started again in {delay.total_seconds():.0f} s"
-    words += f"; {crashes} exits in a row." if looping else "."
+    values = {"message": ended.message, "seconds": f"{delay.total_seconds():.0f}", "crashes": crashes}
+    words = Message(_AGAIN_LOOPING if looping else _AGAIN, values)
     work.write(
-        Phase.STARTING, reason="CrashLoop" if looping else ended.reason, message=words, health=HealthState.UNHEALTHY,
+        Phase.STARTING, reason=_n("CrashLoop") if looping else ended.reason, message=words, health=HealthState.UNHEALTHY,
         next_action=LOOP_REMEDY if looping else "", incarnation="", crashes=crashes, not_before=clock.now() + delay,
         observed_generation=work.generation, turn_at=None,
         phase_deadline=clock.now() + delay + lifecycle.DEADLINES[Phase.STARTING],
-        conditions=work.condition("Healthy", False, ended.reason, ended.message),
+        conditions=work.condition(_n("Healthy"), False, ended.reason, ended.message),
     )  # fmt: skip
     if looping:
         work.close(FAILED, error=words)
@@ -77,10 +87,10 @@ def stay_down(work: Pass) -> None:
     if not good:
         raise GiveUp(reason, message, POLICY_REMEDY, lines)
     work.write(
-        Phase.STOPPED, reason="Completed", incarnation="", message="The claw ended; its restart policy leaves it so.",
+        Phase.STOPPED, reason=_n("Completed"), incarnation="", message=_m("The claw ended; its restart policy leaves it so."),
         health=HealthState.UNKNOWN, sync=Sync.SYNCED, observed_generation=work.generation, restarts_done=work.restarts,
     )  # fmt: skip
-    work.close(SUCCEEDED, message="Completed")
+    work.close(SUCCEEDED, message=_m("Completed"))
     work.rest()
 
 

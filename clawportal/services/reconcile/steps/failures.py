@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from clawportal.contracts.runtimes import GONE
 from clawportal.errors import GiveUp
+from clawportal.messages import _m, _n
 from clawportal.services.fleet import plans
 from clawportal.services.reconcile.passes import Pass
 
-GONE_MESSAGE = "It no longer exists in its cluster."
-GONE_REMEDY = "Forget it here. If another one took its place there, import that one."
+GONE_MESSAGE = _m("It no longer exists in its cluster.")
+GONE_REMEDY = _m("Forget it here. If another one took its place there, import that one.")
 
 
 def adapter_missing(work: Pass) -> None:
@@ -25,6 +26,6 @@ def gone(work: Pass) -> None:
 
 def does_not_end(work: Pass) -> None:
     raise GiveUp(
-        "StopTimedOut", "The claw does not end, not even when it is killed.",
-        "Look at its processes on the machine; one that hangs in the kernel ends with a reboot only.",
+        _n("StopTimedOut"), _m("The claw does not end, not even when it is killed."),
+        _m("Look at its processes on the machine; one that hangs in the kernel ends with a reboot only."),
     )  # fmt: skip

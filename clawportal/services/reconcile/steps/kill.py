@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m
 from clawportal.services.reconcile.facts import KILLING
 from clawportal.services.reconcile.passes import Pass
 from clawportal.services.reconcile.steps.await_exit import await_exit
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 def take(work: Pass) -> None:
     """Because somebody asked for that."""
     if (work.row.phase, work.row.reason) != (Phase.STOPPING, KILLING):
-        work.write(Phase.STOPPING, reason=KILLING, message="Ending the whole process tree.")
+        work.write(Phase.STOPPING, reason=KILLING, message=_m("Ending the whole process tree."))
     work.runtime.kill(work.ref)
     await_exit(work)
 

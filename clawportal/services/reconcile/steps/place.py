@@ -6,6 +6,7 @@ from clawportal import clock, lifecycle
 from clawportal.contracts.adapters import HealthState
 from clawportal.errors import GiveUp
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m, _n
 from clawportal.services.fleet import operations
 from clawportal.services.reconcile.facts import PLACE_LIMIT
 from clawportal.services.reconcile.passes import PLACED, Pass
@@ -34,19 +35,22 @@ def wait(work: Pass) -> None:
 def fail(work: Pass) -> None:
     reason, message = _said(work)
     work.runtime.kill(work.ref)
-    remedy = work.seen.remedy or "Correct the cause, then start it again."
-    raise GiveUp(reason, f"The cluster could not run it in time: {message}", remedy)
+    remedy = work.seen.remedy or _m("Correct the cause, then start it again.")
+    raise GiveUp(reason, _m("The cluster could not run it in time: %(message)s", message=message), remedy)
 
 
 def note(work: Pass) -> None:
     """Only now does the claw itself begin to start, so that its own time begins here."""
     limit = work.startup_limit()
     work.write(
-        work.row.phase, reason="Starting", message="Starting the claw.", next_action=lifecycle.NEXT_ACTION[Phase.STARTING],
+        work.row.phase,
+        reason=_n("Starting"),
+        message=_m("Starting the claw."),
+        next_action=lifecycle.NEXT_ACTION[Phase.STARTING],
         phase_deadline=clock.now() + limit if limit and work.row.phase == Phase.STARTING else work.row.phase_deadline,
-        conditions=work.condition(PLACED, True, "Placed", "The cluster runs it."),
-    )  # fmt: skip
+        conditions=work.condition(PLACED, True, _n("Placed"), _m("The cluster runs it.")),
+    )
 
 
 def _said(work: Pass) -> tuple[str, str]:
-    return work.seen.reason or "Pending", work.seen.message or "The cluster prepares the claw."
+    return work.seen.reason or _n("Pending"), work.seen.message or _m("The cluster prepares the claw.")

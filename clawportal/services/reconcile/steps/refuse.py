@@ -6,6 +6,7 @@ from typing import Any
 
 from clawportal.contracts.adapters import HealthState
 from clawportal.lifecycle import Phase, Sync
+from clawportal.messages import _m, _n
 from clawportal.models.operations import FAILED
 from clawportal.services.reconcile.passes import Pass
 
@@ -21,8 +22,8 @@ def take(work: Pass) -> None:
     work.write(
         Phase.STARTING if starting else Phase.RUNNING,
         sync=Sync.OUT_OF_SYNC, reason=verdict.reason, message=str(verdict),
-        next_action=verdict.remedy or "Correct the configuration; the last good one keeps running.",
-        observed_generation=work.generation, conditions=work.condition("ConfigAccepted", False, verdict.reason, str(verdict)),
+        next_action=verdict.remedy or _m("Correct the configuration; the last good one keeps running."),
+        observed_generation=work.generation, conditions=work.condition(_n("ConfigAccepted"), False, verdict.reason, str(verdict)),
         **unseen,
     )  # fmt: skip
     work.close(FAILED, error=str(verdict), lines=verdict.lines)

@@ -6,6 +6,7 @@ from clawportal import clock
 from clawportal.contracts.adapters import HealthState
 from clawportal.db import transaction
 from clawportal.lifecycle import Phase, Sync
+from clawportal.messages import _m, _n
 from clawportal.models.operations import SUCCEEDED
 from clawportal.services.clusters import ports
 from clawportal.services.configuration import secrets
@@ -13,26 +14,26 @@ from clawportal.services.reconcile.passes import Pass
 
 
 def announce(work: Pass) -> None:
-    work.write(Phase.DELETING, reason="Deleting", message="Ending the claw before its data is removed.")
+    work.write(Phase.DELETING, reason=_n("Deleting"), message=_m("Ending the claw before its data is removed."))
 
 
 def with_data(work: Pass) -> None:
-    _remove(work, keep_data=False, message="Deleted.")
+    _remove(work, keep_data=False, message=_m("Deleted."))
 
 
 def keeping_data(work: Pass) -> None:
-    _remove(work, keep_data=True, message="Deleted. Its data was kept.")
+    _remove(work, keep_data=True, message=_m("Deleted. Its data was kept."))
 
 
 def _remove(work: Pass, *, keep_data: bool, message: str) -> None:
-    work.write(Phase.DELETING, reason="Removing", message="Removing its files.")
+    work.write(Phase.DELETING, reason=_n("Removing"), message=_m("Removing its files."))
     work.runtime.remove(work.ref, keep_data=keep_data)
     with transaction():
         ports.release(work.row.id)
         secrets.forget(work.row.id)
         work.write(
-            Phase.DESTROYED, sync=Sync.SYNCED, health=HealthState.UNKNOWN, reason="Deleted", message=message,
+            Phase.DESTROYED, sync=Sync.SYNCED, health=HealthState.UNKNOWN, reason=_n("Deleted"), message=message,
             observed_generation=work.generation, destroyed_at=clock.now(), workload=None, lease_holder="",
         )  # fmt: skip
-        work.close(SUCCEEDED, message="Deleted")
+        work.close(SUCCEEDED, message=_m("Deleted"))
     work.over = True

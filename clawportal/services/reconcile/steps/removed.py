@@ -8,13 +8,14 @@ from clawportal import clock, lifecycle
 from clawportal.contracts.adapters import HealthState
 from clawportal.errors import GiveUp
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m, _n
 from clawportal.services.reconcile.passes import Pass
 
-REMOVED = "DeletedOutside"
+REMOVED = _n("DeletedOutside")
 
 
 def remake(work: Pass) -> None:
-    message = "Somebody deleted it in its cluster. It is made again."
+    message = _m("Somebody deleted it in its cluster. It is made again.")
     _tell(work, message)
     times = work.row.attempts + 1  # until it is well again: whoever deletes it again and again is not chased
     work.write(
@@ -25,9 +26,9 @@ def remake(work: Pass) -> None:
 
 
 def fail(work: Pass) -> None:
-    message = "Somebody deleted it in its cluster; its restart policy leaves it so."
+    message = _m("Somebody deleted it in its cluster; its restart policy leaves it so.")
     _tell(work, message)
-    raise GiveUp(REMOVED, message, "Start it again if it is needed.")
+    raise GiveUp(REMOVED, message, _m("Start it again if it is needed."))
 
 
 def _tell(work: Pass, message: str) -> None:

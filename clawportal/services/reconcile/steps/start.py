@@ -8,6 +8,7 @@ from clawportal import clock
 from clawportal.contracts.adapters import HealthState
 from clawportal.contracts.runtimes import Observed
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m, _n
 from clawportal.services.clusters import ports
 from clawportal.services.fleet import plans
 from clawportal.services.reconcile import config_pickup, planning
@@ -18,7 +19,7 @@ from clawportal.services.reconcile.passes import APPLY_MAX, ENDED, PLACED, Pass
 def create(work: Pass) -> None:
     """Plan it. A configuration that is another than last time is checked before it is used."""
     if work.row.phase != Phase.CREATING or work.row.reason == WAITING:
-        work.write(Phase.CREATING, reason="Creating", message="Preparing files, ports and secrets.")
+        work.write(Phase.CREATING, reason=_n("Creating"), message=_m("Preparing files, ports and secrets."))
     ports.give_up_taken(work.portal, work.runtime, work.row)
     work.learnt.planned = planning.plan(work.portal, work.row, work.runtime)
     workload = work.planned.workload
@@ -30,7 +31,7 @@ def apply(work: Pass) -> None:
     if work.abort_if_superseded():
         return
     workload = work.planned.workload
-    accepted = work.condition("ConfigAccepted", True, "Accepted", "The claw accepts its configuration.",
+    accepted = work.condition(_n("ConfigAccepted"), True, _n("Accepted"), _m("The claw accepts its configuration."),
                               drop=(PLACED, ENDED, config_pickup.CONDITION))  # fmt: skip
     _starting(
         work, workload=plans.as_stored(workload), applied_digest=workload.digest(), applied_generation=work.generation,
@@ -51,7 +52,7 @@ def resume(work: Pass) -> None:
 
 def _starting(work: Pass, **observed: Any) -> None:
     work.write(
-        Phase.STARTING, reason="Starting", message="Starting the claw.", health=HealthState.STARTING, incarnation="",
+        Phase.STARTING, reason=_n("Starting"), message=_m("Starting the claw."), health=HealthState.STARTING, incarnation="",
         crashes=0 if work.changed else work.row.crashes,  # somebody changed something: forgiven
         **observed,
     )  # fmt: skip

@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m, _n
 from clawportal.services.reconcile import config_pickup
 from clawportal.services.reconcile.passes import ENDED, OF_WHAT_RUNS, Pass
 from clawportal.services.reconcile.steps.await_exit import await_exit
 
 
 def take(work: Pass) -> None:
-    _stop(work, "Stopping", "Asked the claw to end.")
+    _stop(work, _n("Stopping"), _m("Asked the claw to end."))
 
 
 def to_restart(work: Pass) -> None:
-    _stop(work, "Restarting", "Ending the old process before the restart.")
+    _stop(work, _n("Restarting"), _m("Ending the old process before the restart."))
 
 
 def to_reconfigure(work: Pass) -> None:
-    words = f"A restart is needed: {work.learnt.change_reason.rstrip('.')}."
-    _stop(work, "Reconfiguring", config_pickup.RESTART_WORDS if work.learnt.pickup_missed else words)
+    words = _m("A restart is needed: %(why)s", why=work.learnt.change_reason)
+    _stop(work, _n("Reconfiguring"), config_pickup.RESTART_WORDS if work.learnt.pickup_missed else words)
 
 
 def by_policy(work: Pass) -> None:
@@ -30,9 +31,12 @@ def by_policy(work: Pass) -> None:
         raise RuntimeError("nobody knows how it ended")
     good = work.seen.exit_code == 0
     _stop(
-        work, "Stopping", "Its cluster started it again; its restart policy leaves it down.", restarts_seen=work.seen.restarts,
+        work,
+        _n("Stopping"),
+        _m("Its cluster started it again; its restart policy leaves it down."),
+        restarts_seen=work.seen.restarts,
         conditions=work.condition(ENDED, good, ended.reason, ended.message, drop=OF_WHAT_RUNS),
-    )  # fmt: skip
+    )
 
 
 def _stop(work: Pass, reason: str, message: str, **observed: Any) -> None:

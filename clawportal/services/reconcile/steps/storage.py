@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clawportal import clock
 from clawportal.errors import GiveUp
+from clawportal.messages import _m
 from clawportal.services.fleet import storage
 from clawportal.services.reconcile.facts import Storage
 from clawportal.services.reconcile.passes import Pass
@@ -25,11 +26,14 @@ def check(work: Pass) -> None:
 
 
 def _note_exceeded(work: Pass, found: storage.Use, told: bool) -> None:
-    sizes = _sizes(found)
+    sizes = {"used": storage.readable(found.used), "allowed": storage.readable(found.limit)}
     if not told:
-        words = f"The files of {work.row.name} take {sizes}."
+        words = _m("The files of %(name)s take %(used)s, more than its limit of %(allowed)s.", name=work.row.name, **sizes)
         work.record("instance.storage_exceeded", storage.EXCEEDED, words, level="warning")
-    message = f"Its files take {sizes}. Delete some or raise it; at 110 percent it is stopped."
+    message = _m(
+        "Its files take %(used)s, more than its limit of %(allowed)s. Delete some or raise it; at 110 percent it is stopped.",
+        **sizes,
+    )
     work.write(work.row.phase, conditions=work.condition(storage.CONDITION, False, storage.EXCEEDED, message))
 
 
@@ -37,9 +41,6 @@ def fail(work: Pass) -> None:
     if work.learnt.files is None:
         raise RuntimeError("nothing was measured")
     work.runtime.stop(work.ref, work.grace())
-    sizes = _sizes(work.learnt.files, "far more")
-    raise GiveUp(storage.EXCEEDED, f"It was stopped: its files take {sizes}.", storage.REMEDY)
-
-
-def _sizes(found: storage.Use, more: str = "more") -> str:
-    return f"{storage.readable(found.used)}, {more} than its limit of {storage.readable(found.limit)}"
+    used, allowed = storage.readable(work.learnt.files.used), storage.readable(work.learnt.files.limit)
+    said = _m("It was stopped: its files take %(used)s, far more than its limit of %(allowed)s.", used=used, allowed=allowed)
+    raise GiveUp(storage.EXCEEDED, said, storage.REMEDY)

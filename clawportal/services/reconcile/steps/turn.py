@@ -7,6 +7,7 @@ from datetime import timedelta
 from clawportal import clock
 from clawportal.db import db
 from clawportal.lifecycle import Phase
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.services.reconcile import start_limiter
 from clawportal.services.reconcile.facts import WAITING
@@ -23,7 +24,7 @@ def take(work: Pass) -> None:
 
 def wait(work: Pass) -> None:
     if work.row.phase != Phase.CREATING or work.row.reason != WAITING:
-        work.write(Phase.CREATING, reason=WAITING, message="Other claws are starting; this one waits for its turn.",
+        work.write(Phase.CREATING, reason=WAITING, message=_m("Other claws are starting; this one waits for its turn."),
                    phase_deadline=clock.now() + QUEUE_LIMIT)  # fmt: skip
     ahead = work.learnt.turn.ahead if work.learnt.turn else 0
     work.rest(after=start_limiter.pause(ahead))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from clawportal.errors import Retry
+from clawportal.messages import _m, _n, joined
 from clawportal.services.reconcile.passes import Pass
 
 
 def take(work: Pass) -> None:
-    words = f"{work.seen.message} {work.seen.remedy}".strip() or "The cluster does not answer."
-    raise Retry(work.seen.reason or "ClusterUnreachable", words)
+    words = joined(filter(None, (work.seen.message, work.seen.remedy))) or _m("The cluster does not answer.")
+    raise Retry(work.seen.reason or _n("ClusterUnreachable"), words)
