@@ -22,6 +22,8 @@ from typing import Any, cast
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from sqlalchemy import event, func, select
@@ -45,6 +47,10 @@ pytest_plugins = ["clawportal.testing.report"]
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a script, in the background: all that tests start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# how fast examples are made says something about the machine, not about what is tested
+hypothesis_settings.register_profile("portal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("portal")
 
 PASSWORD = "correct horse battery"
 
