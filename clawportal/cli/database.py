@@ -65,9 +65,10 @@ def commands(open_app: Callable[..., Flask], existing: Callable[[], Settings]) -
         """Take the tables of a feature back to an earlier revision (default: the one before); of all to `base`."""
         from clawportal.services.system import migrations
 
+        settings = existing()
         if not name and revision != "base":
             raise click.UsageError("Say with --feature whose tables go back. Only `base` can be said of all.")
-        with opened(existing()) as (_, histories):
+        with opened(settings) as (_, histories):
             migrations.downgrade(histories, name, revision)
 
     @db.command()
