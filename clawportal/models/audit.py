@@ -16,6 +16,7 @@ from clawportal import clock
 from clawportal.contracts import core_resources
 from clawportal.db import Base, UTCDateTime
 from clawportal.ids import LENGTH
+from clawportal.messages import from_json
 from clawportal.models.scopes import Recorded
 
 GENESIS = "0" * 64
@@ -30,7 +31,8 @@ class AuditEntry(Recorded, Base):
     __tablename__ = "audit_entry"
     resource = core_resources.AUDIT_ENTRY
     __table_args__ = (
-        Index("ix_audit_entry_tenant_id_seq", "tenant_id", "seq"),
+        # with all that decides who may read an entry: counting those of a tenant does not look into the table
+        Index("ix_audit_entry_readers", "tenant_id", "seq", "read_permission", "person_id", "instance_id", "project_id"),
         Index("ix_audit_entry_instance_id_seq", "instance_id", "seq"),
         Index("ix_audit_entry_actor_id_seq", "actor_id", "seq"),
     )
@@ -63,8 +65,15 @@ class AuditEntry(Recorded, Base):
     before: Mapped[dict[str, Any]] = mapped_column(JSON)
     """Dotted path -> value, of what changed only."""
     after: Mapped[dict[str, Any]] = mapped_column(JSON)
+    messages: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """`summary` and `reason` with their ids and parameters, so that they can be read in another language."""
     prev_hash: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
+
+    def sentence(self, column: str) -> str:
+        """`summary` or `reason` as it was said: a message where one is kept."""
+        kept = (self.messages or {}).get(column)
+        return str(from_json(kept)) if kept is not None else str(getattr(self, column))
 
 
 class AuditHead(Base):

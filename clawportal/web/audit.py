@@ -124,7 +124,7 @@ def _title(row: AuditEntry) -> str:
     said = audit_words.action(row.action, name)
     if row.result == service.REFUSED:  # its summary is the request, in the words of HTTP
         return said or row.action
-    return translate(row.summary) or said or row.action
+    return translate(row.sentence("summary")) or said or row.action
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Change, ...]:

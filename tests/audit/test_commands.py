@@ -178,7 +178,11 @@ def test_the_raw_table_says_the_same(still: World) -> None:
         trail.note(trail.Pending("thing.change", Actor("kim", "kim"), "thing", "1", after={"ü": [1, None]}))
         row = dict(db.session.execute(text("SELECT * FROM audit_entry")).mappings().one())
     given = row.pop("hash")
-    row = {name: value for name, value in row.items() if value or name not in ("project_id", "person_id", "read_permission")}
+    row = {
+        name: value
+        for name, value in row.items()
+        if value or name not in ("project_id", "person_id", "read_permission", "messages")
+    }
     row["at"] = row["at"].replace(" ", "T") + "+00:00"
     row["before"], row["after"] = json.loads(row["before"]), json.loads(row["after"])
     canonical = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 FIELDS = tuple(column.key for column in AuditEntry.__table__.columns if column.key != "hash")
 """What the hash of an entry is over: every column but the hash itself."""
-_ADDED = frozenset({"project_id", "person_id", "read_permission"})
+_ADDED = frozenset({"project_id", "person_id", "read_permission", "messages"})
 """Columns that came later. Empty ones are left out, so that entries from before keep their hash."""
 
 _BATCH = 1000
@@ -151,7 +151,7 @@ def _at_the_end(head: _Head) -> _Head:
 
 def digest(row: Mapping[str, Any]) -> str:
     """SHA-256 over canonical JSON: keys sorted, no spaces, UTF-8, times as ISO 8601 in UTC."""
-    document = {name: row[name] for name in FIELDS if name not in _ADDED or row[name]}
+    document = {name: row[name] for name in FIELDS if name not in _ADDED or row.get(name)}
     document["at"] = _time(row["at"])
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -11,8 +11,8 @@ from typing import Any
 
 COLUMNS = (
     "seq", "at", "actor_name", "actor_kind", "actor_id", "token_id", "action", "object_type", "object_name", "object_id",
-    "result", "status", "reason", "times", "summary", "before", "after", "via", "address", "agent", "request_id", "tenant_id",
-    "instance_id", "project_id", "person_id", "read_permission", "prev_hash", "hash",
+    "result", "status", "reason", "times", "summary", "messages", "before", "after", "via", "address", "agent", "request_id",
+    "tenant_id", "instance_id", "project_id", "person_id", "read_permission", "prev_hash", "hash",
 )  # fmt: skip
 """In the order of reading: who, what, how it ended, what changed, from where, and the proof."""
 

@@ -21,7 +21,7 @@ from clawportal.contracts.permissions import SYSTEM, Actor, Scope
 from clawportal.db import BEFORE_COMMIT, db, scratch, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid
-from clawportal.messages import _m
+from clawportal.messages import Message, _m, as_json, mapped
 from clawportal.models import AuditEntry, Instance, Membership, User, UserSession
 from clawportal.services.audit import chain, row_changes
 from clawportal.services.audit.row_changes import Changed
@@ -214,21 +214,30 @@ def _row(entry: Pending) -> dict[str, Any]:
         "object_type": _text(entry.object_type, 40),
         "object_id": _text(entry.object_id, 100),
         "object_name": _text(entry.object_name, 200),
-        "summary": _text(row_changes.hide(entry.summary), 1000),
+        "summary": _text(mapped(entry.summary, row_changes.hide), 1000),
         "via": _text(where.via, 10),
         "address": _text(where.address, 64),
         "agent": _text(where.agent, 200),
         "request_id": _text(where.request_id, 64),
         "result": entry.result,
         "status": entry.status,
-        "reason": _text(row_changes.hide(entry.reason), 500),
+        "reason": _text(mapped(entry.reason, row_changes.hide), 500),
         "times": entry.times,
         "project_id": entry.project_id,
         "person_id": entry.person_id,
         "read_permission": _text(entry.read_permission, 80),
         "before": _document(entry.before),
         "after": _document(entry.after),
+        "messages": _messages(entry),
     }
+
+
+def _messages(entry: Pending) -> dict[str, Any] | None:
+    """Those of its sentences that are messages and stand in the entry word for word."""
+    said = {"summary": (entry.summary, 1000), "reason": (entry.reason, 500)}
+    safe = {name: (mapped(text, row_changes.hide), most) for name, (text, most) in said.items()}
+    kept = {name: as_json(text) for name, (text, most) in safe.items() if isinstance(text, Message) and _text(text, most) == text}
+    return _document(kept) if kept else None
 
 
 def _text(text: str, longest: int) -> str:
