@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from clawportal import hookimpl
 from clawportal.contracts import core_permissions as core
 from clawportal.contracts import core_resources
-from clawportal.contracts.extensions import ADMISSION, ADMISSION_PREVIEW, MODEL_SERVICES, SIGN_IN_WAYS
-from clawportal.contracts.features import ApiTag, Feature, Job, NavLink, Tab
+from clawportal.contracts.extensions import ADMISSION, ADMISSION_PREVIEW, CHOICE_MARKS, MODEL_SERVICES, SIGN_IN_WAYS
+from clawportal.contracts.features import ApiTag, Card, EventKind, Feature, Job, NavLink, Tab, TenantTab
 from clawportal.contracts.permissions import SELF, Grant
 from clawportal.messages import _m
 
@@ -317,7 +317,11 @@ POLICIES = Feature(
     extra={
         ADMISSION: ("clawportal.services.policies:admit",),
         ADMISSION_PREVIEW: ("clawportal.services.policies:preview",),
+        CHOICE_MARKS: ("clawportal.services.policies:choice_marks",),
     },
+    tenant_tabs=(TenantTab("policies", _m("Rules"), "web.tenant_policies", core.POLICY_READ),),
+    cards=(Card("policies", "clawportal.web.policies:portal_link", core.POLICY_MANAGE, place="tenants"),),
+    events=(EventKind("instance.policy_warned", "A rule in warning mode let a change through and said so.", audited=False),),
     client_commands=("clawportal.cli.policies:register",),
 )
 

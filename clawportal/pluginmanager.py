@@ -74,6 +74,8 @@ class Registry:
     runtimes: dict[str, RuntimeDriver] = field(default_factory=dict)
     stores: dict[str, FileStore] = field(default_factory=dict)
     permissions: PermissionRegistry = field(default_factory=lambda: PermissionRegistry(()))
+    unaudited: frozenset[str] = frozenset()
+    """Kinds of events of which the audit has no entry."""
     """Those that the loaded features declare."""
     sections: dict[type[Any], Any] = field(default_factory=dict)
     """Sections of the settings by their model."""
@@ -207,6 +209,7 @@ class Registry:
             self._event_kinds = {kind.name: kind for feature in self.features for kind in feature.events}
             self.nouns = {one.subject: one.noun for feature in self.features for one in feature.resources if one.noun}
             self.rights_of_events = frozenset(kind.read for kind in self._event_kinds.values() if kind.read)
+            self.unaudited = frozenset(kind.name for one in self.features for kind in one.events if not kind.audited)
         except _Unusable as fault:
             self.leave_out(fault.plugin, fault.message)
 

@@ -77,7 +77,12 @@ AUDIT_CHECKPOINT = Resource("audit_checkpoint", unaudited=_ITSELF)
 
 # ---- policies and single sign-on
 
-POLICY = Resource("policy", _m("rule"), read=POLICY_READ)
+POLICY = Resource(
+    "policy",
+    _m("rule"),
+    titles={"parameters": _m("Settings of the rule"), "actions": _m("When it looks"), "mode": _m("What it does")},
+    read=POLICY_READ,
+)
 OIDC_PROVIDER = Resource("oidc_provider", _m("sign-in provider"), key="provider")
 OIDC_IDENTITY = Resource("oidc_identity", _m("linked account"), key="identity")
 OIDC_GROUP_ROLE = Resource("oidc_group_role", _m("role by group"), key="group_role")

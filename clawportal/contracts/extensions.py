@@ -23,6 +23,11 @@ ADMISSION_PREVIEW = "admission_preview"
 """Called like `ADMISSION` for a change that is not stored: returns the `FieldError`s with which it would be refused."""
 
 
+CHOICE_MARKS = "choice_marks"
+"""Called with the portal, the id of a tenant, the kinds of claw and the versions of some kinds: what is refused there in every
+case, as `{"adapter": {kind: why}, "version": {"kind version": why}, "provider": {provider: why}}`. For forms."""
+
+
 @dataclass(frozen=True)
 class SignInWay:
     name: str

@@ -6,7 +6,7 @@ Modules are given by name and imported only where they are used, so that a decla
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,8 @@ class Resource:
     """What one row is called, in lower case: `There is no rule with this id`. Empty for tables that people do not know."""
     key: str = ""
     """The noun of its events and audit actions, such as `member` in `member.add`. Empty: the name of the table."""
+    titles: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What its columns are called where the audit shows them; empty: the name of the column, as words."""
     read: Permission | None = None
     """Who may see a row. None: only reached through another row."""
     audited: Collection[str] = ()
@@ -55,6 +57,8 @@ class EventKind:
     read: Permission | None = None
     """A right that whoever is told of it needs, in the place where it happened and beside the one to read events. None: no other.
     With `SELF` it is for the person that it concerns only."""
+    audited: bool = True
+    """False: the audit has no entry of its own for it, since it tells of what another one tells."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,24 @@ class Tab:
 
 
 @dataclass(frozen=True)
+class TenantTab:
+    """A tab on the page of an organisation. Its page imports `tenants/_parts.html`, and begins with
+    `parts.head(tenant, NAME, tenant_abilities(tenant))`."""
+
+    name: str
+    title: str
+    endpoint: str
+    """Of a page that takes `tenant_id`."""
+    permission: Permission
+    order: int = 100
+
+
+@dataclass(frozen=True)
 class Card:
-    """A card on the home page or in another named place. `render` is called with the actor and gives Markup, or nothing."""
+    """A card on the home page (`home`), or a link above the list of organisations (`tenants`).
+
+    `render` is called with the actor and gives Markup, or nothing.
+    """
 
     name: str
     render: str
@@ -200,6 +220,7 @@ class Feature:
     """The same for `claw`."""
     nav: tuple[NavLink, ...] = ()
     instance_tabs: tuple[Tab, ...] = ()
+    tenant_tabs: tuple[TenantTab, ...] = ()
     cards: tuple[Card, ...] = ()
     doctor: tuple[str, ...] = ()
     """Targets that give `DoctorResult`s to `clawportal doctor`; called with the settings, since the portal may not start."""

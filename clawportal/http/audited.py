@@ -32,7 +32,7 @@ _SIGN_IN = frozenset({"/login", "/login/code", "/auth/login", "/auth/token", "/a
 _SIGN_OUT = frozenset({"/logout", "/auth/logout"})
 PASSED = "passed_first_step"
 """Where a browser's session keeps the proof of the first step of signing in."""
-_NOUNS = {"profile": "user", "policies": "policy", "settings": "portal", "about": "portal"}
+_NOUNS = {"profile": "user", "settings": "portal", "about": "portal"}
 
 
 def init_app(app: Flask) -> None:
@@ -131,7 +131,8 @@ def _verb(parts: list[str], named: list[str]) -> str:
 
 
 def _noun(word: str) -> str:
-    return (_NOUNS.get(word) or word.removesuffix("s")).replace("-", "_")
+    singular = f"{word[:-3]}y" if word.endswith("ies") else word.removesuffix("s")
+    return _NOUNS.get(word, singular).replace("-", "_")
 
 
 def _place(entry: Pending, actor: Actor) -> None:

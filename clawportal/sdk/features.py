@@ -5,6 +5,7 @@ from __future__ import annotations
 from clawportal.contracts.extensions import (
     ADMISSION,
     ADMISSION_PREVIEW,
+    CHOICE_MARKS,
     MODEL_SERVICES,
     SIGN_IN_WAYS,
     InstanceChange,
@@ -23,11 +24,13 @@ from clawportal.contracts.features import (
     PolicyFact,
     Resource,
     Tab,
+    TenantTab,
 )
 
 __all__ = [
     "ADMISSION",
     "ADMISSION_PREVIEW",
+    "CHOICE_MARKS",
     "MODEL_SERVICES",
     "SIGN_IN_WAYS",
     "ApiTag",
@@ -43,5 +46,6 @@ __all__ = [
     "Resource",
     "SignInWay",
     "Tab",
+    "TenantTab",
     "Warned",
 ]

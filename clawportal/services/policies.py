@@ -640,7 +640,9 @@ def candidates(actor: Actor, tenant_id: str, limit: int) -> list[tuple[str, str]
 # ---- what a form should not offer
 
 
-def marks(tenant_id: str, adapters: Iterable[str], versions: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
+def choice_marks(
+    _portal: Portal, tenant_id: str, adapters: Iterable[str], versions: Mapping[str, Iterable[str]]
+) -> dict[str, dict[str, str]]:
     """Choices that a rule refuses in every case, with the name of the rule: `adapter`, `version` and `provider`."""
     rules = [
         rule for rule in _binding(tenant_id, Policy.mode == "enforce", Policy.kind.in_(("adapters", "versions", "models")))

@@ -52,8 +52,7 @@ FIELDS = {
     "enabled_at": _l("Switched on"), "addresses": _l("Only from these addresses"), "scopes": _l("Rights"),
     "kill_wanted": _l("End at once"), "keep_data": _l("Keep its data"), "managed": _l("Managed by the portal"),
     "spec.priority": _l("Priority"), "spec.expose": _l("Reachable from the network"), "tenant_id": _l("Organisation"),
-    "language": _l("Language"), "theme": _l("Theme"),
-    "sealed": _l("Secret"), "parameters": _l("Settings of the rule"), "actions": _l("When it looks"), "mode": _l("What it does"),
+    "language": _l("Language"), "theme": _l("Theme"), "sealed": _l("Secret"),
 }  # fmt: skip
 """Names of fields in people's words, in the order in which they are shown."""
 
@@ -100,6 +99,11 @@ def _thing(noun: str, name: str) -> str:
     return " ".join(filter(None, (translate_label(portal().registry.nouns.get(noun) or _as_words(noun)), shown)))
 
 
+def _declared_title(column: str) -> str:
+    resources = (one for feature in portal().registry.features for one in feature.resources)
+    return next((translate_label(one.titles[column]) for one in resources if column in one.titles), "")
+
+
 def field(path: str) -> str:
     """`spec.settings.exec_enabled` as its label in the form, or at least as words."""
     other = _OTHER_ROW.match(path)
@@ -112,6 +116,8 @@ def field(path: str) -> str:
         return str(known)
     if path.startswith("labels."):
         return f"{FIELDS['labels']}: {path.removeprefix('labels.')}"
+    if declared := _declared_title(path):
+        return declared
     found = _titles(portal().settings.data_dir.as_posix()).get(path)
     return translate_label(found) if found else _as_words(_ENTRY.sub(r" \1\2", path.rpartition("settings.")[2] or path))
 

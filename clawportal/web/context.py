@@ -18,7 +18,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.http.i18n import LANGUAGES, language, translate, translate_label
 from clawportal.http.security import current_actor, portal
 from clawportal.services.system import proxy_notice
-from clawportal.web import words
+from clawportal.web import menu, words
 from clawportal.web.menu import Menu
 from clawportal.web.rows import Where
 
@@ -36,6 +36,8 @@ def init(blueprint: Blueprint) -> None:
         "url_for": address,
         "once": once,
         "kept": kept,
+        "cards": menu.cards,
+        "tenant_tabs": menu.tenant_tabs,
     }
     for name, value in parts.items():
         blueprint.add_app_template_global(value, name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from flask import request, url_for
 from markupsafe import Markup, escape
 
-from clawportal.contracts.features import NavLink, Tab
+from clawportal.contracts.features import NavLink, Tab, TenantTab
 from clawportal.contracts.permissions import Actor, Scope
 from clawportal.declarations import resolve
 from clawportal.http.security import actor, portal
@@ -76,6 +76,12 @@ def cards(place: str) -> list[Markup]:
             log.exception("the card %s of %s failed", card.name, feature.name)
             registry.report(registry.owners[feature.name], f"card {card.name}", f"Its card {card.name!r} failed: {error!r}.")
     return [card for card in made if card]
+
+
+def tenant_tabs(tenant_id: str) -> list[TenantTab]:
+    """The tabs that features bring to the page of an organisation, and that who asks may open."""
+    tabs = (tab for feature in portal().registry.features for tab in feature.tenant_tabs)
+    return [tab for tab in sorted(tabs, key=lambda tab: tab.order) if actor().allows(tab.permission, Scope(tenant_id))]
 
 
 def tabs_of(found: Instance, row: InstanceRow) -> list[Tab]:

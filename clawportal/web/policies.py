@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import make_response, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
-from clawportal.contracts.permissions import Scope
+from clawportal.contracts.permissions import Actor, Scope
 from clawportal.errors import Invalid, NotFound
 from clawportal.http.i18n import translate
 from clawportal.http.security import actor, portal, requires
@@ -51,6 +52,11 @@ def _tenant(tenant_id: str) -> Tenant:
 
 
 # ---- lists
+
+
+def portal_link(who: Actor) -> Markup | None:
+    """The way to the rules of the whole portal."""
+    return Markup(render_template("policies/_link.html")) if policies.may_manage(who, None) else None  # noqa: S704  # a template of ours
 
 
 @page("/tenants/<tenant_id>/policies", endpoint="tenant_policies")

@@ -28,11 +28,10 @@ from clawportal.lifecycle import Desired
 from clawportal.messages import _m
 from clawportal.models import Cluster, Instance
 from clawportal.paging import Which
-from clawportal.services import policies
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import catalog, console_settings, layers, secrets
 from clawportal.services.events import event_log
-from clawportal.services.fleet import instances, plans
+from clawportal.services.fleet import admission, instances, plans
 from clawportal.services.rights import access
 from clawportal.services.tenancy import tenancy
 from clawportal.web import edit_conflict, label_fields, pages, policy_warnings, rows
@@ -388,7 +387,8 @@ def _marks(who: Actor, draft: Draft) -> dict[str, dict[str, str]]:
     """Choices that a rule refuses, each with the name of the rule; of the project that is chosen, or that would be taken."""
     tenant_id = _tenant_id(who, draft)
     kinds = [card.kind for card in rows.adapter_cards()]
-    return policies.marks(tenant_id, kinds, {draft.adapter.kind: [entry.version for entry in draft.adapter.versions()]})
+    versions = {draft.adapter.kind: [entry.version for entry in draft.adapter.versions()]}
+    return admission.marks(portal(), tenant_id, kinds, versions)
 
 
 def _request_id() -> str:

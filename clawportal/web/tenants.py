@@ -11,8 +11,6 @@ from clawportal.contracts.core_permissions import (
     CATALOG_READ,
     MEMBER_MANAGE,
     MEMBER_READ,
-    POLICY_MANAGE,
-    POLICY_READ,
     PROJECT_MANAGE,
     QUOTA_MANAGE,
     QUOTA_PROJECT,
@@ -42,7 +40,6 @@ _CAN = {
     "update": TENANT_UPDATE, "delete": TENANT_DELETE, "projects": PROJECT_MANAGE,
     "members": MEMBER_READ, "manage": MEMBER_MANAGE, "roles": ROLE_MANAGE,
     "quota": QUOTA_READ, "set_quota": QUOTA_MANAGE, "project_quota": QUOTA_PROJECT,
-    "policies": POLICY_READ, "write_policies": POLICY_MANAGE,
 }  # fmt: skip
 
 

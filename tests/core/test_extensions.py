@@ -8,19 +8,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from clawportal import hookimpl
 from clawportal.contracts.extensions import (
     ADMISSION,
     ADMISSION_PREVIEW,
+    CHOICE_MARKS,
     SIGN_IN_WAYS,
     InstanceChange,
     SignInWay,
 )
-from clawportal.contracts.features import Feature
+from clawportal.contracts.features import EventKind, Feature
 from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant
+from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError
+from clawportal.models import AuditEntry
+from clawportal.services.events import event_log
 from clawportal.services.fleet import admission, instances
 from clawportal.services.fleet.instances import NewInstance
 from clawportal.services.identity import sign_in
@@ -48,6 +53,10 @@ def preview(portal: Portal, actor: Actor, change: InstanceChange) -> list[FieldE
     return [FieldError("name", change.kind)] if change.instance.name == "forbidden" else []
 
 
+def choice_marks(portal: Portal, tenant_id: str, kinds: Sequence[str], versions: Any) -> dict[str, dict[str, str]]:
+    return {"adapter": {kind: f"Not in {tenant_id}" for kind in kinds if kind == "echo"}}
+
+
 def ways(portal: Portal) -> list[SignInWay]:
     return [SignInWay("badge", "Badge")]
 
@@ -56,8 +65,9 @@ def ways(portal: Portal) -> list[SignInWay]:
 def extended(make_world: Any) -> World:
     """A portal with one more feature."""
     world: World = make_world(start=False, password_sign_in=False)
-    here = {ADMISSION: "admit", ADMISSION_PREVIEW: "preview", SIGN_IN_WAYS: "ways"}
-    feature = Feature("extended", "Extended", extra={point: (f"{__name__}:{name}",) for point, name in here.items()})
+    here = {ADMISSION: "admit", ADMISSION_PREVIEW: "preview", CHOICE_MARKS: "choice_marks", SIGN_IN_WAYS: "ways"}
+    feature = Feature("extended", "Extended", extra={point: (f"{__name__}:{name}",) for point, name in here.items()},
+                      events=(EventKind("instance.remarked", "Somebody remarked on it.", audited=False),))  # fmt: skip
     plugin = SimpleNamespace(register_features=hookimpl(lambda: (feature,)))
     world.portal.registry.add("extended", plugin)
     world.portal.registry.settle()
@@ -92,3 +102,20 @@ def test_another_way_to_sign_in_is_one_while_its_feature_is_there(extended: Worl
         assert not sign_in.passwords_for_all(portal) and [way.title for way in sign_in.other_ways(portal)] == ["Badge"]
         portal.registry.without("extended")
         assert sign_in.passwords_for_all(portal), "there is no other way"
+
+
+def test_a_feature_marks_choices_that_are_always_refused(extended: World) -> None:
+    with extended.context() as portal:
+        marks = admission.marks(portal, "acme", ["echo", "nanobot"], {})
+        assert marks == {"adapter": {"echo": "Not in acme"}, "version": {}, "provider": {}}
+        portal.registry.without("extended")
+        assert admission.marks(portal, "acme", ["echo"], {})["adapter"] == {}
+
+
+def test_the_audit_passes_over_what_a_feature_says_it_should(extended: World) -> None:
+    with extended.context() as portal:
+        row = instances.create(portal, SOMEBODY, new("plain"))
+        for kind in ("instance.remarked", "instance.labelled"):
+            event_log.record(portal, kind, actor=SOMEBODY, instance=row, message=kind)
+        said = set(db.session.scalars(select(AuditEntry.summary)))
+        assert "instance.labelled" in said and "instance.remarked" not in said

@@ -31,7 +31,7 @@ OK, REFUSED = "ok", "refused"
 NOBODY = Actor(id="", name="", kind="nobody")
 BIGGEST = 2**53
 
-_UNTOLD = frozenset({"instance.chatted", "instance.policy_warned"})
+_UNTOLD = frozenset({"instance.chatted"})
 """A conversation changes nothing, and what a rule warns of is admitted and told as that; the timeline has them."""
 _BACKGROUND = ("instance.", "operation.")
 """What the portal itself tells of these follows from an entry that is there already."""

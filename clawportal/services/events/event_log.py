@@ -64,7 +64,8 @@ def record(
         db.session.add(row)
         db.session.flush()
         place = trail.Place(tenant_id, concerns, person_id, row.read_permission)
-        trail.told(actor, kind, message=message, instance=instance, place=place, data=about)
+        if kind not in portal.registry.unaudited:
+            trail.told(actor, kind, message=message, instance=instance, place=place, data=about)
         after_commit(portal.publish, as_event(row))
     return row
 

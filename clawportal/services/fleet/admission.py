@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from weakref import WeakKeyDictionary
 
-from clawportal.contracts.extensions import ADMISSION, ADMISSION_PREVIEW, InstanceChange, Warned
+from clawportal.contracts.extensions import ADMISSION, ADMISSION_PREVIEW, CHOICE_MARKS, InstanceChange, Warned
 from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError
@@ -36,6 +37,17 @@ def preview(portal: Portal, actor: Actor, kind: str, instance: Instance, *, acti
     """
     change = _change(kind, action, instance, None)
     return [error for target in portal.registry.targets(ADMISSION_PREVIEW) for error in target(portal, actor, change)]
+
+
+def marks(
+    portal: Portal, tenant_id: str, kinds: Iterable[str], versions: Mapping[str, Iterable[str]]
+) -> dict[str, dict[str, str]]:
+    """Choices that are refused in every case, with the name of what refuses them: `adapter`, `version` and `provider`."""
+    found: dict[str, dict[str, str]] = {"adapter": {}, "version": {}, "provider": {}}
+    for target in portal.registry.targets(CHOICE_MARKS):
+        for what, refused in target(portal, tenant_id, list(kinds), versions).items():
+            found[what] = refused | found[what]
+    return found
 
 
 def warnings_of(instance: Instance) -> tuple[Warned, ...]:
