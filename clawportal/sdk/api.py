@@ -22,6 +22,7 @@ from clawportal.api._layer import (
     agreed_generation,
     op,
     paged,
+    schema_of,
     sse,
 )
 from clawportal.engine.portal import Portal
@@ -39,5 +40,6 @@ __all__ = [
     "agreed_generation",
     "op",
     "paged",
+    "schema_of",
     "sse",
 ]

@@ -9,6 +9,7 @@ A model takes `Base` and one mixin, and names the resource that its feature decl
 
 from __future__ import annotations
 
+from clawportal.clock import now
 from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime, db, transaction
 from clawportal.ids import LENGTH, new_id
 from clawportal.models.scopes import (
@@ -22,8 +23,10 @@ from clawportal.models.scopes import (
     TenantScoped,
 )
 from clawportal.paging import FIRST_PAGE, Order, Slice, Which, by_name
+from clawportal.paging import page as slice_of
 from clawportal.services.rights.access import get_or_404, require, scope_of, visible
 from clawportal.services.rights.lists import listing
+from clawportal.validation import field_errors
 
 __all__ = [
     "FIRST_PAGE",
@@ -45,11 +48,14 @@ __all__ = [
     "Which",
     "by_name",
     "db",
+    "field_errors",
     "get_or_404",
     "listing",
     "new_id",
+    "now",
     "require",
     "scope_of",
+    "slice_of",
     "transaction",
     "visible",
 ]

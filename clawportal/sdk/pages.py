@@ -10,25 +10,37 @@ whole page, or its live part where `fragment()` says that htmx asks for one. A c
 
 A tab of an instance is a page with `instance_id` whose template extends `instances/show.html`, sets `tab` to the name of the
 `Tab`, fills the block `tab`, and gets `**frame(instance)` as context.
+
+`by_field(problem.errors)` is the first sentence for each field of a form.
 """
 
 from __future__ import annotations
 
+from clawportal.http.i18n import translate
 from clawportal.http.security import actor, current_actor, portal, public, requires
+from clawportal.web.auth import told as by_field
 from clawportal.web.instances import frame
 from clawportal.web.pages import back, changed, fragment, moved, page, trigger
+from clawportal.web.rows import adapter_cards
+from clawportal.web.tenants import tenant_abilities
+from clawportal.web.words import gettext
 
 __all__ = [
     "actor",
+    "adapter_cards",
     "back",
+    "by_field",
     "changed",
     "current_actor",
     "fragment",
     "frame",
+    "gettext",
     "moved",
     "page",
     "portal",
     "public",
     "requires",
+    "tenant_abilities",
+    "translate",
     "trigger",
 ]

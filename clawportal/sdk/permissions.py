@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clawportal.contracts.core_permissions import INSTANCE_READ, READERS, TENANT_READ
 from clawportal.contracts.permissions import (
     ALL,
     EVERYWHERE,
@@ -24,10 +25,13 @@ from clawportal.contracts.permissions import (
 __all__ = [
     "ALL",
     "EVERYWHERE",
+    "INSTANCE_READ",
     "PORTAL_ROLES",
+    "READERS",
     "ROLE_WORDS",
     "SELF",
     "SYSTEM",
+    "TENANT_READ",
     "Actor",
     "Everything",
     "Grant",

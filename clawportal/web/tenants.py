@@ -49,6 +49,11 @@ def abilities(scope: Scope) -> frozenset[str]:
     return frozenset(name for name, permission in _CAN.items() if who.allows(permission, scope))
 
 
+def tenant_abilities(tenant: Tenant) -> frozenset[str]:
+    """What this actor may do in an organisation, for the head of its pages."""
+    return abilities(Scope(tenant.id))
+
+
 def tenant_page(template: str, tenant: Tenant, tab: str, *, status: int = 200, **context: Any) -> Response:
     """One tab of a tenant."""
     given: dict[str, Any] = {"errors": {}, "values": {}} | context

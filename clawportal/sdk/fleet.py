@@ -1,0 +1,36 @@
+"""Organisations, clusters and instances, and what holds for an instance.
+
+What an instance runs with comes from its spec and from the layer of its organisation: `effective(layer_of(tenant_id), ...)`.
+"""
+
+from __future__ import annotations
+
+from clawportal.contracts.layers import NOTHING, Layer
+from clawportal.engine.portal import Portal
+from clawportal.models import Cluster, Instance, Project, Tenant
+from clawportal.secret_settings import secret_fields
+from clawportal.services.clusters.clusters import everything as clusters
+from clawportal.services.configuration.catalog import default_version
+from clawportal.services.configuration.layers import effective
+from clawportal.services.configuration.layers import of as layer_of
+from clawportal.services.tenancy.tenants import get as tenant
+from clawportal.services.tenancy.tenants import listing as tenants
+from clawportal.services.tenancy.tenants import projects_of
+
+__all__ = [
+    "NOTHING",
+    "Cluster",
+    "Instance",
+    "Layer",
+    "Portal",
+    "Project",
+    "Tenant",
+    "clusters",
+    "default_version",
+    "effective",
+    "layer_of",
+    "projects_of",
+    "secret_fields",
+    "tenant",
+    "tenants",
+]
