@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from clawportal import hookimpl
 from clawportal.contracts import core_permissions as core
 from clawportal.contracts import core_resources
-from clawportal.contracts.extensions import ADMISSION, ADMISSION_PREVIEW, CHOICE_MARKS, MODEL_SERVICES, SIGN_IN_WAYS
-from clawportal.contracts.features import ApiTag, Card, EventKind, Feature, Job, NavLink, Tab, TenantTab
+from clawportal.contracts.extensions import MODEL_SERVICES, SIGN_IN_WAYS
+from clawportal.contracts.features import ApiTag, Feature, Job, NavLink, Tab
 from clawportal.contracts.permissions import SELF, Grant
 from clawportal.messages import _m
 
@@ -303,28 +303,6 @@ LIVE = Feature(
     sockets=("clawportal.realtime.logs", "clawportal.realtime.metrics", "clawportal.realtime.console"),
 )
 
-POLICIES = Feature(
-    name="policies",
-    title=_m("Policies"),
-    requires=("instances",),
-    permissions=(core.POLICY_READ, core.POLICY_MANAGE),
-    resources=(core_resources.POLICY,),
-    models=("clawportal.models.policies",),
-    migrations="policies",
-    api_tags=(ApiTag(_m("Policies"), _m("Rules about what instances may be like and when they may be changed."), 80),),
-    api=("clawportal.api.policies",),
-    pages=("clawportal.web.policies",),
-    extra={
-        ADMISSION: ("clawportal.services.policies:admit",),
-        ADMISSION_PREVIEW: ("clawportal.services.policies:preview",),
-        CHOICE_MARKS: ("clawportal.services.policies:choice_marks",),
-    },
-    tenant_tabs=(TenantTab("policies", _m("Rules"), "web.tenant_policies", core.POLICY_READ),),
-    cards=(Card("policies", "clawportal.web.policies:portal_link", core.POLICY_MANAGE, place="tenants"),),
-    events=(EventKind("instance.policy_warned", "A rule in warning mode let a change through and said so.", audited=False),),
-    client_commands=("clawportal.cli.policies:register",),
-)
-
 SINGLE_SIGN_ON = Feature(
     name="single_sign_on",
     title=_m("Single sign-on"),
@@ -366,7 +344,7 @@ PRACTICE = Feature(
 def register_features() -> Iterable[Feature]:
     return (
         SYSTEM, AUDIT, EVENTS, IDENTITY, TENANCY, CLUSTERS, CONFIGURATION, OPERATIONS, INSTANCES, RECONCILE, LIVE,
-        POLICIES, SINGLE_SIGN_ON, PRACTICE,
+        SINGLE_SIGN_ON, PRACTICE,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ and with it the actor. Use `with app.app_context():` for a look inside.
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
 import sqlite3
@@ -31,6 +32,7 @@ from werkzeug.routing import Rule
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
 
+from clawportal import pluginmanager
 from clawportal.app import create_app, prepare_rows, start_jobs, stop_jobs
 from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
@@ -123,6 +125,7 @@ _TABLES: list[bytes] = []
 
 def make_tables() -> None:
     """All tables of the portal of this context; those of SQLite are made once in a process, and copied after that."""
+    _every_model()
     if db.engine.dialect.name != "sqlite":
         return db.create_all()
     database = Path(str(db.engine.url.database))
@@ -134,6 +137,14 @@ def make_tables() -> None:
     if new:
         with closing(sqlite3.connect(database)) as connection:
             _TABLES.append(connection.serialize())
+
+
+@cache
+def _every_model() -> None:
+    """Those of bundled plugins that this portal leaves out, too: the tables are copied for others, and data stays."""
+    for feature in pluginmanager.load(pluginmanager.BUNDLED).features:
+        for module in feature.models:
+            importlib.import_module(module)
 
 
 @contextmanager

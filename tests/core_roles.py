@@ -1,8 +1,8 @@
-"""The permissions of the core and what the built-in roles hold of them, for truth tables."""
+"""The permissions of the core and the bundled plugins, and what the built-in roles hold of them, for truth tables."""
 
 from __future__ import annotations
 
-from clawportal import declarations, features
+from clawportal import pluginmanager
 
-CORE = declarations.permissions(tuple(features.register_features()))
+CORE = pluginmanager.load(pluginmanager.BUNDLED).permissions
 ROLES = CORE.roles

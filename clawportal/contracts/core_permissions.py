@@ -68,8 +68,6 @@ ROLE_MANAGE = permission("role.manage", _m("Make roles out of rights"), roles=("
 QUOTA_READ = permission("quota.read", _m("See quotas and what uses them"), roles=READERS)
 QUOTA_MANAGE = permission("quota.manage", _m("Set the quotas of organisations"), portal_only=True)
 QUOTA_PROJECT = permission("quota.project", _m("Set the quotas of projects"), roles=("tenant-admin",))
-POLICY_READ = permission("policy.read", _m("See the rules that claws have to keep, and try what they say"), roles=READERS)
-POLICY_MANAGE = permission("policy.manage", _m("Write the rules that claws have to keep"), roles=("tenant-admin",))
 USER_MANAGE = permission("user.manage", _m("Create and close accounts, and choose who administers the portal"), portal_only=True)
 AUDIT_READ = permission("audit.read", _m("Read who changed what, when and from where"), roles=("auditor", "tenant-admin"))
 PORTAL_READ = permission(

@@ -9,7 +9,6 @@ from clawportal.contracts.core_permissions import (
     EVENT_READ,
     INSTANCE_READ,
     OPERATION_READ,
-    POLICY_READ,
     TENANT_READ,
 )
 from clawportal.contracts.features import Resource
@@ -75,14 +74,8 @@ AUDIT_HEAD = Resource("audit_head", unaudited=_ITSELF)
 AUDIT_SEGMENT = Resource("audit_segment", unaudited=_ITSELF)
 AUDIT_CHECKPOINT = Resource("audit_checkpoint", unaudited=_ITSELF)
 
-# ---- policies and single sign-on
+# ---- single sign-on
 
-POLICY = Resource(
-    "policy",
-    _m("rule"),
-    titles={"parameters": _m("Settings of the rule"), "actions": _m("When it looks"), "mode": _m("What it does")},
-    read=POLICY_READ,
-)
 OIDC_PROVIDER = Resource("oidc_provider", _m("sign-in provider"), key="provider")
 OIDC_IDENTITY = Resource("oidc_identity", _m("linked account"), key="identity")
 OIDC_GROUP_ROLE = Resource("oidc_group_role", _m("role by group"), key="group_role")

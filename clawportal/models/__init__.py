@@ -10,7 +10,6 @@ from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
 from clawportal.models.metrics import SampleChunk
 from clawportal.models.oidc import OidcGroupRole, OidcIdentity, OidcProvider
 from clawportal.models.operations import Operation
-from clawportal.models.policies import Policy
 from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant, TenantSecret
 
@@ -18,6 +17,6 @@ __all__ = [
     "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "AuditSegment", "BackupCode", "Cluster", "ClusterSecret",
     "ClusterTenant", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation",
     "KnownAddress", "Lease", "Membership", "OidcGroupRole", "OidcIdentity", "OidcProvider", "Operation", "Otp",
-    "Policy", "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant",
+    "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant",
     "TenantSecret", "User", "UserSession", "WrongTries",
 ]  # fmt: skip

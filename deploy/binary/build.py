@@ -53,7 +53,7 @@ def _unpacked(folder: Path) -> Path:
 def _modules(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
-        if "_resources" not in parts and "testing" not in parts:
+        if not {"_resources", "testing"} & set(parts) and "migrations" not in parts[:-1]:  # which are read as files
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 

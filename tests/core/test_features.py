@@ -89,7 +89,7 @@ def test_no_module_lists_features() -> None:
 
 def test_a_list_of_features_would_be_found() -> None:
     names, known = {feature.name for feature in FEATURES}, owners()
-    by_import = "from clawportal.web import audit, clusters, operations, instances, policies"
+    by_import = "from clawportal.web import audit, clusters, operations, instances, tenants"
     assert len(lists_features(ast.parse(by_import), names, known)) == 5
     assert len(lists_features(ast.parse('X = {"audit": 1, "clusters": 2, "events": 3, "policies": 4}'), names, known)) == 4
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from clawportal.engine.expressions import Evaluator
-from clawportal.services.policy_kinds import variables
+from clawportal_policies.expressions import Evaluator
+from clawportal_policies.kinds import variables
 from tests.policies.test_policy_kinds import FACTS
 
 DOCUMENT = variables(FACTS)
@@ -136,7 +136,7 @@ def test_a_helper_that_was_ended_is_started_again(evaluator: Evaluator) -> None:
 def test_where_no_helper_can_be_started_nothing_is_decided(tmp_path: Path) -> None:
     code = """
 import sys
-from clawportal.engine.expressions import Evaluator
+from clawportal_policies.expressions import Evaluator
 sys.executable = sys.argv[1]
 made = Evaluator()
 print(made.check("true"))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from clawportal.api.policies import _KIND
-from clawportal.services.policy_kinds import ACTIONS, KINDS
+from clawportal_policies.api import _KIND
+from clawportal_policies.kinds import ACTIONS, KINDS
 from tests.conftest import People, Person
 
 NO_ECHO = {"name": "no-echo", "title": "Only nanobot", "kind": "adapters", "parameters": {"allowed": ["nanobot"]}}
@@ -117,6 +117,6 @@ def test_the_kinds_are_documented(people: People) -> None:
 
 
 def test_the_choices_of_the_document_are_those_of_the_rules(portal_app: Flask) -> None:
-    from clawportal.api.policies import _ACTION
+    from clawportal_policies.api import _ACTION
 
     assert _ACTION.__args__ == tuple(ACTIONS)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from clawportal.db import db
 from clawportal.models import Project
-from clawportal.services.policy_kinds import EXAMPLES, KINDS
+from clawportal_policies.kinds import EXAMPLES, KINDS
 from tests.conftest import People, make_person
 from tests.rights.test_rights_pages import Browser
 

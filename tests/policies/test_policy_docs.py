@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clawportal.engine.expressions import Evaluator
-from clawportal.services.policy_kinds import ACTIONS, KINDS, variables
+from clawportal_policies.expressions import Evaluator
+from clawportal_policies.kinds import ACTIONS, KINDS, variables
 from tests.policies.test_policy_kinds import FACTS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
@@ -55,9 +55,9 @@ def test_the_tables_are_complete() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    from clawportal.engine import _cel_worker, expressions
-    from clawportal.services import policies, policy_kinds
+    from clawportal_policies import _cel_worker, expressions, kinds
+    from clawportal_policies import services as policies
 
     assert f"{expressions.SECONDS} s of computing" in TEXT and f"{_cel_worker.MEMORY // 2**20} MiB" in TEXT
-    assert f"{policy_kinds.LONGEST_EXPRESSION:,} characters" in TEXT and f"at most {policies.MOST} rules" in TEXT
+    assert f"{kinds.LONGEST_EXPRESSION:,} characters" in TEXT and f"at most {policies.MOST} rules" in TEXT
     assert f"newest {policies.LOOKED_AT:,} claws" in TEXT and f"expressions {policies.LOOKED_AT_BY_EXPRESSION}" in TEXT

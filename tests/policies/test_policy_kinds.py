@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from clawportal.contracts.specs import parse_quantity
-from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS, Facts, applies
+from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS, Facts, applies
 
 SPEC: dict[str, Any] = {
     "model": {"provider": "openai", "name": "gpt-5-mini"}, "expose": False, "persona": "", "restart": "always",

@@ -19,10 +19,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clawportal import paths
-from clawportal.messages import _m
+from clawportal.sdk import _m
+from clawportal.sdk.programs import script, script_environment
+
+if TYPE_CHECKING:
+    from clawportal.sdk.jobs import Portal
 
 log = logging.getLogger(__name__)
 
@@ -191,11 +194,16 @@ class Evaluator:
 def _start() -> subprocess.Popen[bytes]:
     """Without the portal's environment, session and folder: nothing of the portal is there to be found."""
     return subprocess.Popen(
-        paths.script(_WORKER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **paths.script_environment()}, start_new_session=True,
+        script(_WORKER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **script_environment()}, start_new_session=True,
     )  # fmt: skip
 
 
 EVALUATOR = Evaluator()
 """The one of this process."""
 atexit.register(EVALUATOR.close)
+
+
+def end(_portal: Portal) -> None:
+    """The helper ends with the portal; the next expression starts another one."""
+    EVALUATOR.close()

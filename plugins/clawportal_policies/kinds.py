@@ -19,8 +19,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_validator, model_validator
 
-from clawportal.contracts.specs import Strict, parse_quantity
-from clawportal.messages import Message, _m, _n
+from clawportal.sdk import Message, _m, _n
+from clawportal.sdk.adapters import Strict, parse_quantity
 
 _WORDS: dict[str, str] = {
     "create": _m("Create"), "update": _m("Change the configuration"), "version": _m("Change the version"), "start": _m("Start"),
@@ -493,7 +493,7 @@ class Expression(Kind):
     )
 
     def hit(self, facts: Facts) -> Hit | None:
-        raise TypeError("expressions are evaluated together, outside of this process; see services.expressions")
+        raise TypeError("expressions are evaluated together, outside of this process; see clawportal_policies.expressions")
 
 
 KINDS: dict[str, type[Kind]] = {

@@ -17,23 +17,30 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, func, or_, select
 
-from clawportal import clock, paging, secret_settings, validation
-from clawportal.contracts.core_permissions import INSTANCE_READ, POLICY_MANAGE, POLICY_READ, TENANT_READ
-from clawportal.contracts.extensions import InstanceChange
-from clawportal.contracts.layers import NOTHING, Layer
-from clawportal.contracts.permissions import Actor, Permission, Scope
-from clawportal.contracts.specs import InstanceSpec
-from clawportal.db import db, transaction
-from clawportal.engine.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
-from clawportal.engine.portal import Portal
-from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, PolicyRefused
-from clawportal.messages import Message, _m, _n, clipped, joined
-from clawportal.models import Cluster, Instance, Policy, Project, Tenant
-from clawportal.paging import Slice, Which
-from clawportal.services.configuration import catalog, layers
-from clawportal.services.events import event_log
-from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
-from clawportal.services.rights import access
+from clawportal.sdk import Message, _m, _n, clipped, joined
+from clawportal.sdk.adapters import InstanceSpec
+from clawportal.sdk.data import Order, Slice, Which, db, field_errors, get_or_404, now, require, slice_of, transaction, visible
+from clawportal.sdk.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, PolicyRefused
+from clawportal.sdk.events import record
+from clawportal.sdk.features import InstanceChange
+from clawportal.sdk.fleet import (
+    NOTHING,
+    Cluster,
+    Instance,
+    Layer,
+    Portal,
+    Project,
+    Tenant,
+    default_version,
+    effective,
+    layer_of,
+    secret_fields,
+)
+from clawportal.sdk.permissions import INSTANCE_READ, TENANT_READ, Actor, Permission, Scope
+from clawportal_policies.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
+from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
+from clawportal_policies.models import Policy
+from clawportal_policies.permissions import POLICY_MANAGE, POLICY_READ
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +178,7 @@ def admit(portal: Portal, actor: Actor, change: InstanceChange) -> tuple[Verdict
 def _record_warnings(portal: Portal, actor: Actor, instance: Instance, warning: tuple[Verdict, ...]) -> None:
     message = joined((instance.name, joined(verdict.sentence for verdict in warning)), ": ")
     data = {"policies": [verdict.as_document() for verdict in warning]}
-    event_log.record(
+    record(
         portal, "instance.policy_warned", actor=actor, instance=instance, level="warning", reason=_n("PolicyWarning"),
         message=clipped(message, 2000), data=data,
     )  # fmt: skip
@@ -210,8 +217,8 @@ def _facts(portal: Portal, actor: Actor, action: str, instance: Instance, *, pro
     tenant, cluster = db.session.get(Tenant, instance.tenant_id), db.session.get(Cluster, instance.cluster_id)
     project = db.session.get(Project, project_id or instance.project_id)
     return _described(
-        portal, actor, action, clock.now(), instance,
-        _words(tenant), _words(project), (cluster.name, cluster.runtime) if cluster else ("", ""), layers.of(instance.tenant_id),
+        portal, actor, action, now(), instance,
+        _words(tenant), _words(project), (cluster.name, cluster.runtime) if cluster else ("", ""), layer_of(instance.tenant_id),
     )  # fmt: skip
 
 
@@ -225,7 +232,7 @@ def _described(
 ) -> Facts:  # fmt: skip
     """`instance`: a row, or anything with its name, adapter, version, labels and spec."""
     adapter = portal.registry.adapters.get(instance.adapter)
-    said = layers.effective(layer, adapter, instance.version, instance.spec or {}, instance.labels)
+    said = effective(layer, adapter, instance.version, instance.spec or {}, instance.labels)
     spec = _effective(adapter, instance.version, said.spec)
     resources = spec.get("resources") or {}
     return Facts(
@@ -249,7 +256,7 @@ def _effective(adapter: Any, version: str, spec: Mapping[str, Any]) -> dict[str,
     except Exception as error:  # a validator of a plugin may raise anything
         log.debug("settings cannot be judged: %r", error)
         return dict(spec)
-    hidden = secret_settings.secret_fields(model)
+    hidden = secret_fields(model)
     return {**spec, "settings": {name: value for name, value in settings.items() if name not in hidden}}
 
 
@@ -258,11 +265,11 @@ def _effective(adapter: Any, version: str, spec: Mapping[str, Any]) -> dict[str,
 
 def readable(actor: Actor) -> ColumnElement[bool]:
     """Those of one's tenants, and those of the portal: they bind everybody, so everybody who reads rules may read them."""
-    own = access.visible(Policy, actor)
+    own = visible(Policy, actor)
     return or_(own, Policy.tenant_id.is_(None)) if actor.has(POLICY_READ) else own
 
 
-_ORDER = paging.Order(
+_ORDER = Order(
     (Policy.tenant_id.is_not(None), Policy.name.expression, Policy.id.expression), (bool, str, str),
     lambda row: (row.tenant_id is not None, row.name, row.id),
 )  # fmt: skip
@@ -274,13 +281,13 @@ def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = F
     """Those that bind a tenant, those of the portal alone, or all that one may read."""
     where = [readable(actor)]
     if tenant_id is not None:
-        tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_READ)
-        access.require(actor, POLICY_READ, Scope(tenant.id))
+        tenant = get_or_404(Tenant, tenant_id, actor, TENANT_READ)
+        require(actor, POLICY_READ, Scope(tenant.id))
         where.append(or_(Policy.tenant_id == tenant_id, Policy.tenant_id.is_(None)))
     if portal_only:
         where.append(Policy.tenant_id.is_(None))
     total = db.session.scalar(select(func.count()).select_from(Policy).where(*where)) or 0
-    return paging.page(
+    return slice_of(
         select(Policy).where(*where), _ORDER, which, about=("policies", tenant_id, portal_only), total=total,
         fetch=lambda query: list(db.session.scalars(query)),
     )  # fmt: skip
@@ -299,7 +306,7 @@ def get(actor: Actor, policy_id: str, permission: Permission = POLICY_READ, *, l
             raise Forbidden(
                 _m("This rule holds in the whole portal. Only its administrators change it, outside of an organisation.")
             )
-        access.require(actor, permission, Scope(row.tenant_id))
+        require(actor, permission, Scope(row.tenant_id))
     return row
 
 
@@ -316,7 +323,7 @@ def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) ->
     wanted = check(wanted)
     with transaction():
         if tenant_id is not None:
-            tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_READ, lock=True)
+            tenant = get_or_404(Tenant, tenant_id, actor, TENANT_READ, lock=True)
             if tenant.deleting_at is not None:
                 raise Conflict(_m("%(title)s is being deleted.", title=tenant.title or tenant.name))
         same = Policy.tenant_id == tenant_id if tenant_id else Policy.tenant_id.is_(None)
@@ -338,8 +345,8 @@ def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) ->
 
 def require_writing(actor: Actor, tenant_id: str | None) -> None:
     if tenant_id is not None:
-        access.get_or_404(Tenant, tenant_id, actor, TENANT_READ)
-        access.require(actor, POLICY_MANAGE, Scope(tenant_id))
+        get_or_404(Tenant, tenant_id, actor, TENANT_READ)
+        require(actor, POLICY_MANAGE, Scope(tenant_id))
     elif not may_manage(actor, None):
         raise Forbidden(
             _m(
@@ -356,7 +363,7 @@ def _columns(rule: Rule) -> dict[str, Any]:
 
 def _tell(portal: Portal, actor: Actor, row: Policy, verb: str, message: str) -> None:
     data = {"policy_id": row.id, "name": row.name, "enabled": row.enabled, "mode": row.mode}
-    event_log.record(portal, f"policy.{verb}", actor=actor, tenant_id=row.tenant_id, message=message, data=data)
+    record(portal, f"policy.{verb}", actor=actor, tenant_id=row.tenant_id, message=message, data=data)
 
 
 def update(portal: Portal, actor: Actor, policy_id: str, changes: Mapping[str, Any]) -> Policy:
@@ -368,7 +375,7 @@ def update(portal: Portal, actor: Actor, policy_id: str, changes: Mapping[str, A
         for name, value in _columns(wanted).items():
             if name in changes and name != "name":
                 setattr(row, name, value)
-        row.updated_at = clock.now()
+        row.updated_at = now()
         said = _n("The rule %(name)s was changed.")
         if set(changes) == {"enabled"}:
             said = _n("The rule %(name)s was switched on.") if row.enabled else _n("The rule %(name)s was switched off.")
@@ -394,7 +401,7 @@ def check(wanted: Rule) -> Rule:
             parameters = found.model_dump(mode="json", by_alias=True)
             errors += _expression_errors(found)
         except ValidationError as error:
-            errors += validation.field_errors(error, "parameters")
+            errors += field_errors(error, "parameters")
     if errors:
         raise Invalid(joined((joined((error.path, error.message), ": ") for error in errors[:3]), "; "), errors=errors)
     texts = {name: getattr(wanted, name).strip() for name in _TEXTS}
@@ -467,7 +474,7 @@ def breaking(portal: Portal, actor: Actor, rule: Rule) -> Breaking:
     if rule.kind == "hours" or not state:
         return Breaking(asked=False)
     most = LOOKED_AT_BY_EXPRESSION if rule.kind == "expression" else LOOKED_AT
-    where = [access.visible(Instance, actor), Instance.destroyed_at.is_(None)]
+    where = [visible(Instance, actor), Instance.destroyed_at.is_(None)]
     if rule.tenant_id is not None:
         where.append(Instance.tenant_id == rule.tenant_id)
     rows = db.session.execute(select(*_COLUMNS).where(*where).order_by(Instance.id.desc()).limit(most + 1)).all()
@@ -485,12 +492,12 @@ def _facts_of(portal: Portal, actor: Actor, action: str, rows: Sequence[Any]) ->
     tenants, projects = _named(Tenant, [row.tenant_id for row in rows]), _named(Project, [row.project_id for row in rows])
     query = select(Cluster.id, Cluster.name, Cluster.runtime).where(Cluster.id.in_({row.cluster_id for row in rows}))
     places = {found.id: (found.name, found.runtime) for found in db.session.execute(query)} if rows else {}
-    now, nothing = clock.now(), _words(None)
-    layer_of = _layers({row.tenant_id for row in rows})
+    at, nothing = now(), _words(None)
+    layer_by_tenant = _layers({row.tenant_id for row in rows})
     return [
         _described(
-            portal, actor, action, now, row, tenants.get(row.tenant_id, nothing), projects.get(row.project_id, nothing),
-            places.get(row.cluster_id, ("", "")), layer_of.get(row.tenant_id, NOTHING),
+            portal, actor, action, at, row, tenants.get(row.tenant_id, nothing), projects.get(row.project_id, nothing),
+            places.get(row.cluster_id, ("", "")), layer_by_tenant.get(row.tenant_id, NOTHING),
         )
         for row in rows
     ]  # fmt: skip
@@ -550,10 +557,10 @@ def dry_run(portal: Portal, actor: Actor, tenant_id: str, trial: Trial, draft: R
 
     `draft`: a rule that is not saved yet, told first; with the id of a stored one it takes its place.
     """
-    tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_READ)
-    access.require(actor, POLICY_READ, Scope(tenant.id))
+    tenant = get_or_404(Tenant, tenant_id, actor, TENANT_READ)
+    require(actor, POLICY_READ, Scope(tenant.id))
     if draft is not None:
-        access.require(actor, POLICY_MANAGE, Scope(tenant.id))
+        require(actor, POLICY_MANAGE, Scope(tenant.id))
         draft = check(replace(draft, name=draft.name or "not-saved"))
     if trial.action not in ACTIONS:
         raise Invalid.field("action", _m("must be one of %(join)s", join=", ".join(ACTIONS)))
@@ -572,7 +579,7 @@ def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Fac
     adapter = portal.registry.adapters.get(kind)
     version = trial.version or (row.version if row and row.adapter == kind else "")
     if not version:
-        version = catalog.default_version(adapter) if adapter else ""
+        version = default_version(adapter) if adapter else ""
     spec = json.loads(json.dumps(row.spec)) if row else InstanceSpec.model_validate({}).model_dump(mode="json")
     spec = _merged(spec, trial.spec)
     for part, name, value in (
@@ -586,12 +593,12 @@ def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Fac
     project, cluster = _project(actor, tenant, trial, row), _cluster(tenant, trial, row)
     thing = _Imagined(name, kind, version, labels, spec)
     place = (cluster.name, cluster.runtime) if cluster else ("", "")
-    layer = layers.of(tenant.id)
-    return _described(portal, actor, trial.action, trial.at or clock.now(), thing, _words(tenant), _words(project), place, layer)
+    layer = layer_of(tenant.id)
+    return _described(portal, actor, trial.action, trial.at or now(), thing, _words(tenant), _words(project), place, layer)
 
 
 def _existing(actor: Actor, tenant: Tenant, instance_id: str) -> Instance:
-    row = access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
+    row = get_or_404(Instance, instance_id, actor, INSTANCE_READ)
     if row.tenant_id != tenant.id or row.destroyed_at is not None:
         raise NotFound(_m("There is no instance with this id in this organisation."))
     return row
@@ -607,7 +614,7 @@ def _merged(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
 def _project(actor: Actor, tenant: Tenant, trial: Trial, row: Instance | None) -> Project | None:
     if trial.project is None and row is not None:
         return db.session.get(Project, row.project_id)
-    query = select(Project).where(Project.tenant_id == tenant.id, access.visible(Project, actor)).order_by(Project.name)
+    query = select(Project).where(Project.tenant_id == tenant.id, visible(Project, actor)).order_by(Project.name)
     if not trial.project:
         found = list(db.session.scalars(query))
         return next((project for project in found if project.name == "default"), found[0] if found else None)
@@ -632,7 +639,7 @@ def _cluster(tenant: Tenant, trial: Trial, row: Instance | None) -> Cluster | No
 
 def candidates(actor: Actor, tenant_id: str, limit: int) -> list[tuple[str, str]]:
     """Ids and names of the newest instances of a tenant that one sees, to choose from."""
-    where = (access.visible(Instance, actor), Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None))
+    where = (visible(Instance, actor), Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None))
     query = select(Instance.id, Instance.name).where(*where).order_by(Instance.id.desc()).limit(limit)
     return sorted(((row.id, row.name) for row in db.session.execute(query)), key=lambda item: item[1])
 
@@ -648,7 +655,7 @@ def choice_marks(
         rule for rule in _binding(tenant_id, Policy.mode == "enforce", Policy.kind.in_(("adapters", "versions", "models")))
         if _asked(rule, "create")
     ]  # fmt: skip
-    blank = Facts("create", clock.now())
+    blank = Facts("create", now())
     found: dict[str, dict[str, str]] = {"adapter": {}, "version": {}, "provider": {}}
     for rule in rules:
         for kind in adapters if rule.kind == "adapters" else ():

@@ -8,16 +8,13 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from clawportal import clock
-from clawportal.contracts import core_resources
-from clawportal.db import Base, UTCDateTime
-from clawportal.ids import LENGTH, new_id
-from clawportal.models.scopes import TenantScoped
+from clawportal.sdk.data import LENGTH, Base, TenantScoped, UTCDateTime, new_id, now
+from clawportal_policies.permissions import POLICY
 
 
 class Policy(TenantScoped, Base):
     __tablename__ = "policy"
-    resource = core_resources.POLICY
+    resource = POLICY
     __table_args__ = (
         UniqueConstraint("tenant_id", "name"),
         Index("uq_policy_name_portal", "name", unique=True,
@@ -34,11 +31,11 @@ class Policy(TenantScoped, Base):
     """`enforce` refuses, `warn` lets through and says so."""
     kind: Mapped[str] = mapped_column(String(20))
     parameters: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    """What the kind of rule needs to know; see `services.policy_kinds`."""
+    """What the kind of rule needs to know; see `clawportal_policies.kinds`."""
     actions: Mapped[list[str]] = mapped_column(JSON, default=list)
     """What it looks at; empty: what the kind of rule looks at by itself."""
     message: Mapped[str] = mapped_column(String(500), default="")
     remedy: Mapped[str] = mapped_column(String(500), default="")
     created_by: Mapped[str] = mapped_column(String(200), default="")
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
-    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from clawportal.cli.people import JSON, TENANT, remote, tenant_of
-
-if TYPE_CHECKING:
-    from clawportal.cli.remote import Remote
+from clawportal.sdk.commands import JSON, NOT_FOUND, REFUSED, TENANT, Failure, Remote, as_json, remote, table, tenant_of
 
 _PORTAL = click.option("--portal", "whole", is_flag=True, help="A rule of the whole portal; only for its administrators.")
 _PARAMETER = click.option(
@@ -35,8 +32,6 @@ def _listed(portal: Remote, tenant: str | None) -> list[dict[str, Any]]:
 
 def _find(portal: Remote, name: str, tenant: str | None = None) -> dict[str, Any]:
     """A rule by name or id. Where a tenant and the portal have one of the same name, the tenant's."""
-    from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure
-
     found = [rule for rule in _listed(portal, tenant) if name in (rule["id"], rule["name"])]
     own = [rule for rule in found if rule["tenant_id"]] or found
     if not own:
@@ -92,10 +87,8 @@ def _effect(rule: Mapping[str, Any]) -> str:
 
 
 def _told(output: str, document: Any, words: str) -> None:
-    from clawportal.cli import show
-
     if output == "json":
-        show.as_json(document)
+        as_json(document)
     else:
         click.echo(words)
 
@@ -110,15 +103,13 @@ def policy() -> None:
 @JSON
 def list_(tenant: str | None, output: str) -> None:
     """List rules, those of the whole portal first."""
-    from clawportal.cli import show
-
     found = _listed(remote(), tenant)
     if output == "json":
-        return show.as_json(found)
+        return as_json(found)
     if not found:
         return click.echo("No rules.", err=True)
     rows = [(r["name"], r["kind"], _effect(r), "tenant" if r["tenant_id"] else "portal", r["title"], r["id"]) for r in found]
-    show.table(("NAME", "KIND", "EFFECT", "OF", "TITLE", "ID"), rows)
+    table(("NAME", "KIND", "EFFECT", "OF", "TITLE", "ID"), rows)
     return None
 
 
@@ -126,13 +117,11 @@ def list_(tenant: str | None, output: str) -> None:
 @JSON
 def kinds(output: str) -> None:
     """List the kinds of rule with their parameters."""
-    from clawportal.cli import show
-
     found = remote().call("GET", "/policy-kinds")
     if output == "json":
-        return show.as_json(found)
+        return as_json(found)
     rows = [(k["kind"], ", ".join(k["parameters"]["properties"]), k["description"]) for k in found["items"]]
-    show.table(("KIND", "PARAMETERS", "MEANING"), rows)
+    table(("KIND", "PARAMETERS", "MEANING"), rows)
     return None
 
 
@@ -142,13 +131,11 @@ def kinds(output: str) -> None:
 @JSON
 def show(name: str, tenant: str | None, output: str) -> None:
     """Show a rule, and which claws break it now."""
-    from clawportal.cli import show as showing
-
     portal = remote()
     rule = _find(portal, name, tenant)
     breaking = portal.call("GET", f"/policies/{rule['id']}/breaking")
     if output == "json":
-        return showing.as_json({**rule, "breaking": breaking})
+        return as_json({**rule, "breaking": breaking})
     for key in ("name", "title", "kind", "mode", "enabled", "parameters", "actions", "message", "remedy", "created_by"):
         value = rule[key]
         click.echo(f"{key + ':':12} {json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | bool) else value}")
@@ -271,9 +258,6 @@ def try_(
     **given: Any,
 ) -> None:
     """Say what every rule would say to a change. Ends with 6 when it would be refused."""
-    from clawportal.cli import show as showing
-    from clawportal.cli.remote import REFUSED
-
     portal = remote()
     body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if labels:
@@ -285,9 +269,9 @@ def try_(
         body["rule"] = {name: value for name, value in _from_file(file).items() if name != "name"}
     answer = portal.call("POST", "/policies/dry-run", body=body)
     if output == "json":
-        showing.as_json(answer)
+        as_json(answer)
     else:
         rows = [(i["name"], i["outcome"] if i["enabled"] else f"{i['outcome']} (off)", i["reason"]) for i in answer["items"]]
-        showing.table(("RULE", "SAYS", "WHY"), rows)
+        table(("RULE", "SAYS", "WHY"), rows)
         click.echo("The change would go through." if answer["allowed"] else "The change would be refused.")
     click.get_current_context().exit(0 if answer["allowed"] else REFUSED)

@@ -12,23 +12,30 @@ from flask import make_response, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
-from clawportal.contracts.permissions import Actor, Scope
-from clawportal.errors import Invalid, NotFound
-from clawportal.http.i18n import translate
-from clawportal.http.security import actor, portal, requires
-from clawportal.messages import _m
-from clawportal.models import Policy, Tenant
-from clawportal.paging import Which
-from clawportal.services import policies
-from clawportal.services.clusters import clusters
-from clawportal.services.policies import Rule, Trial, Verdict
-from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS
-from clawportal.services.tenancy import tenants
-from clawportal.web import auth, pages, rows
-from clawportal.web.pages import page
-from clawportal.web.tenants import abilities
-from clawportal.web.words import gettext as _
+from clawportal.sdk import _m
+from clawportal.sdk.data import Which
+from clawportal.sdk.errors import Invalid, NotFound
+from clawportal.sdk.fleet import Tenant, clusters, projects_of, tenants
+from clawportal.sdk.fleet import tenant as tenant_or_404
+from clawportal.sdk.pages import (
+    actor,
+    adapter_cards,
+    back,
+    by_field,
+    moved,
+    page,
+    portal,
+    requires,
+    tenant_abilities,
+    translate,
+)
+from clawportal.sdk.pages import gettext as _
+from clawportal.sdk.permissions import Actor
+from clawportal_policies import services as policies
+from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS
+from clawportal_policies.models import Policy
+from clawportal_policies.permissions import POLICY_MANAGE, POLICY_READ
+from clawportal_policies.services import Rule, Trial, Verdict
 
 _CHOICES = 200
 """Instances, projects and organisations to choose from when trying."""
@@ -39,14 +46,14 @@ def _page(template: str, tenant: Tenant | None, status: int = 200, **context: An
     """A page about the rules of a tenant, or of the portal."""
     given: dict[str, Any] = {"errors": {}, "values": {}, "kinds": KINDS, "all_actions": ACTIONS, "examples": EXAMPLES} | context
     given["may_write"] = policies.may_manage(actor(), tenant.id if tenant else None)
-    can = abilities(Scope(tenant.id)) if tenant else frozenset()
+    can = tenant_abilities(tenant) if tenant else frozenset()
     answer = make_response(render_template(f"policies/{template}.html", tenant=tenant, tab="policies", can=can, **given))
     answer.status_code = status
     return answer
 
 
 def _tenant(tenant_id: str) -> Tenant:
-    found = tenants.get(actor(), tenant_id)
+    found = tenant_or_404(actor(), tenant_id)
     policies.listing(actor(), tenant_id, which=Which(0))  # 403 where rules may not be read
     return found
 
@@ -62,7 +69,7 @@ def portal_link(who: Actor) -> Markup | None:
 @page("/tenants/<tenant_id>/policies", endpoint="tenant_policies")
 @requires(POLICY_READ)
 def tenant_policies(tenant_id: str) -> Response:
-    found = tenants.get(actor(), tenant_id)
+    found = tenant_or_404(actor(), tenant_id)
     return _page("index", found, policies=[policies.rule_of(row) for row in policies.listing(actor(), tenant_id).items])
 
 
@@ -86,7 +93,7 @@ def policy(policy_id: str) -> Response:
 
 
 def _place(row: Policy) -> Tenant | None:
-    return tenants.get(actor(), row.tenant_id) if row.tenant_id else None
+    return tenant_or_404(actor(), row.tenant_id) if row.tenant_id else None
 
 
 def _may_change(row: Policy) -> bool:
@@ -107,7 +114,7 @@ def _shown(rule: Rule) -> list[tuple[str, str]]:
 def policy_switch(policy_id: str) -> Response:
     row = policies.update(portal(), actor(), policy_id, {"enabled": request.form.get("enabled") == "true"})
     said = _("The rule is on.") if row.enabled else _("The rule is off.")
-    return pages.moved(said, pages.back(url_for("web.policy", policy_id=policy_id)))
+    return moved(said, back(url_for("web.policy", policy_id=policy_id)))
 
 
 @page("/policies/<policy_id>/delete", "GET", "POST")
@@ -118,7 +125,7 @@ def policy_delete(policy_id: str) -> Response:
     if request.method == "GET":
         return _page("delete", tenant, rule=rule)
     policies.remove(portal(), actor(), policy_id)
-    return pages.moved(_("The rule was deleted."), _list_url(tenant))
+    return moved(_("The rule was deleted."), _list_url(tenant))
 
 
 def _list_url(tenant: Tenant | None) -> str:
@@ -147,8 +154,8 @@ def _new(tenant: Tenant | None) -> Response:
     try:
         made = policies.create(portal(), actor(), tenant.id if tenant else None, _read())
     except Invalid as problem:
-        return _form(tenant, _read(), status=422, errors=auth.told(problem.errors))
-    return pages.moved(_("The rule was created."), url_for("web.policy", policy_id=made.id))
+        return _form(tenant, _read(), status=422, errors=by_field(problem.errors))
+    return moved(_("The rule was created."), url_for("web.policy", policy_id=made.id))
 
 
 def _fresh() -> Rule | None:
@@ -177,8 +184,8 @@ def policy_edit(policy_id: str) -> Response:
     try:
         policies.update(portal(), actor(), policy_id, changes)
     except Invalid as problem:
-        return _form(_place(row), wanted, row=row, status=422, errors=auth.told(problem.errors))
-    return pages.moved(_("The rule was saved."), url_for("web.policy", policy_id=policy_id))
+        return _form(_place(row), wanted, row=row, status=422, errors=by_field(problem.errors))
+    return moved(_("The rule was saved."), url_for("web.policy", policy_id=policy_id))
 
 
 def _form(tenant: Tenant | None, rule: Rule | None, *, row: Policy | None = None, status: int = 200, **context: Any) -> Response:
@@ -251,7 +258,7 @@ def tenant_policy_try(tenant_id: str) -> Response:
 @requires(POLICY_MANAGE)
 def policy_try() -> Response:
     """A rule of the portal that is not saved yet, against a change in one of the organisations."""
-    return _try_draft(None, tenants.get(actor(), request.form.get("change.tenant", "")))
+    return _try_draft(None, tenant_or_404(actor(), request.form.get("change.tenant", "")))
 
 
 def _try_stored(tenant: Tenant) -> Response:
@@ -278,7 +285,7 @@ def _try_draft(place: Tenant | None, tenant: Tenant) -> Response:
         verdicts = policies.dry_run(portal(), actor(), tenant.id, _trial(), draft) if _describes_a_change() else None
         breaking = policies.breaking(portal(), actor(), draft)
     except Invalid as problem:
-        errors = auth.told(problem.errors) | _change_errors(problem)
+        errors = by_field(problem.errors) | _change_errors(problem)
         return _form(place, _read() if row is None else draft, row=row, status=422, errors=errors)
     shown = replace(draft, name=request.form.get("name", "").strip()) if row is None else draft
     return _form(place, shown, row=row, verdicts=verdicts, breaking=breaking)
@@ -289,7 +296,7 @@ def _describes_a_change() -> bool:
 
 
 def _change_errors(problem: Invalid) -> dict[str, str]:
-    return {f"change.{path}": message for path, message in auth.told(problem.errors).items()}
+    return {f"change.{path}": message for path, message in by_field(problem.errors).items()}
 
 
 _PLAIN = ("instance", "adapter", "version", "provider", "model", "cpu", "memory", "storage", "cluster", "project")
@@ -323,11 +330,11 @@ def _moment(text: str) -> datetime | None:
 def _trial_choices(tenant: Tenant | None) -> dict[str, Any]:
     """What a change can be described with."""
     who = actor()
-    cards = rows.adapter_cards()
+    cards = adapter_cards()
     if tenant is None:
-        return {"adapters": cards, "clusters": clusters.everything(), "providers": PROVIDERS, "projects": [], "instances": [],
-                "tenants": tenants.listing(who, which=Which(_CHOICES)).items}  # fmt: skip
+        return {"adapters": cards, "clusters": clusters(), "providers": PROVIDERS, "projects": [], "instances": [],
+                "tenants": tenants(who, which=Which(_CHOICES)).items}  # fmt: skip
     return {
-        "adapters": cards, "clusters": clusters.everything(), "providers": PROVIDERS, "tenants": [],
-        "projects": tenants.projects_of(who, tenant.id), "instances": policies.candidates(who, tenant.id, _CHOICES),
+        "adapters": cards, "clusters": clusters(), "providers": PROVIDERS, "tenants": [],
+        "projects": projects_of(who, tenant.id), "instances": policies.candidates(who, tenant.id, _CHOICES),
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """A program of its own that compiles and evaluates expressions, so that a hostile one can end this process and no other.
 
-Started by `clawportal.engine.expressions` with nothing but the standard library and the CEL engine. It reads one JSON document
+Started by `clawportal_policies.expressions` with nothing but the standard library and the CEL engine. It reads one JSON document
 a line and answers with one line for each result. The kernel ends it when a request takes more time or memory than allowed.
 """
 

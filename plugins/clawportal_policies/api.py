@@ -7,14 +7,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from clawportal.api._layer import Answer, Page, Paged, op, paged, schema_of
-from clawportal.contracts.core_permissions import POLICY_MANAGE, POLICY_READ
-from clawportal.contracts.permissions import Actor
-from clawportal.contracts.specs import Strict
-from clawportal.engine.portal import Portal
-from clawportal.services import policies
-from clawportal.services.policies import Rule, Trial
-from clawportal.services.policy_kinds import ACTIONS, EXAMPLES, KINDS
+from clawportal.sdk.adapters import Strict
+from clawportal.sdk.api import Answer, Page, Paged, Portal, op, paged, schema_of
+from clawportal.sdk.permissions import Actor
+from clawportal_policies import services as policies
+from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS
+from clawportal_policies.permissions import POLICY_MANAGE, POLICY_READ
+from clawportal_policies.services import Rule, Trial
 
 TAGS = ("Policies",)
 _ACTION = Literal["create", "update", "version", "start", "restart", "move", "stop", "delete"]
