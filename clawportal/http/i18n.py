@@ -14,6 +14,7 @@ from clawportal import catalogues
 from clawportal.catalogues import Catalogues
 from clawportal.contracts.permissions import Actor
 from clawportal.http.security import current_actor
+from clawportal.messages import _m
 from clawportal.pluginmanager import Registry
 
 LANGUAGES = {"en": "English", "zh_Hans": "简体中文"}
@@ -122,6 +123,15 @@ def translate_label(text: str) -> str:
     if wanted == catalogues.SOURCE_LANGUAGE or isinstance(text, Markup):  # what a template translated already
         return text
     return _catalogues().label(text, wanted)
+
+
+OWN_TITLES = frozenset({_m("My organisation"), _m("Default project"), _m("This machine")})
+"""Titles that the portal itself gave; they are stored as plain text, since anybody may change them."""
+
+
+def title_of(text: str) -> str:
+    """A title as people gave it; one that the portal gave, in the reader's language."""
+    return translate_label(text) if text in OWN_TITLES else text
 
 
 def localised(value: Any) -> Any:

@@ -15,7 +15,7 @@ from werkzeug.local import LocalProxy
 from clawportal import __version__
 from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.permissions import Actor
-from clawportal.http.i18n import LANGUAGES, language, translate, translate_label
+from clawportal.http.i18n import LANGUAGES, language, title_of, translate, translate_label
 from clawportal.http.security import current_actor, portal
 from clawportal.services.system import proxy_notice
 from clawportal.web import menu, words
@@ -31,6 +31,7 @@ THEME_COOKIE = "clawportal_theme"
 def init(blueprint: Blueprint) -> None:
     parts: dict[str, Callable[..., Any]] = {
         "translate": translate,
+        "title_of": title_of,
         "translate_label": translate_label,
         "reason_words": words.reason,
         "url_for": address,

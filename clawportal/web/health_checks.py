@@ -1,4 +1,4 @@
-"""What the portal finds when it looks at itself, asked at most once a minute: some checks start a process."""
+"""What the portal finds when it looks at itself. Plugins are asked once a minute: some of their checks start processes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _kept: dict[str, tuple[float, list[DoctorResult]]] = {}
 
 def everything() -> list[DoctorResult]:
     """Findings of all plugins, and of the portal about its own parts."""
-    return [*_of_plugins(), _practice(), *(_reachable(cluster) for cluster in clusters.everything())]
+    return [*_of_plugins(), *_audit(), _practice(), *(_reachable(cluster) for cluster in clusters.everything())]
 
 
 def wrong(actor: Actor) -> list[DoctorResult]:
     """What is not well; only for those who look after the portal."""
     if not actor.has(PORTAL_READ):
         return []
-    return [finding for finding in [*_of_plugins(), _practice()] if not finding.ok]
+    return [finding for finding in [*_of_plugins(), *_audit(), _practice()] if not finding.ok]
 
 
 def _audit() -> list[DoctorResult]:
@@ -56,7 +56,7 @@ def _of_plugins() -> list[DoctorResult]:
         at, found = _kept.get(folder, (0.0, []))
         if not at or time.monotonic() - at > _FRESH:
             registry = portal().registry
-            found = [*registry.items("doctor_checks", data_dir=folder), *registry.findings(), *_audit()]
+            found = [*registry.items("doctor_checks", data_dir=folder), *registry.findings()]
             _kept.clear()
             _kept[folder] = (time.monotonic(), found)
     return list(found)

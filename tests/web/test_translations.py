@@ -17,7 +17,7 @@ from babel.messages.pofile import read_po
 from flask import Flask
 
 from clawportal import catalogues
-from clawportal.http.i18n import translate, translate_label
+from clawportal.http.i18n import title_of, translate, translate_label
 from clawportal.messages import Message, _m, _mn
 from clawportal.web import words
 from tests.conftest import Person
@@ -153,3 +153,8 @@ def test_a_page_in_chinese(admin: Person, browse: Callable[[Person], Browser]) -
     assert "问候语" in browser.page("/instances/new?adapter=echo")
     answer = browser.post("/instances/new", {"adapter": "echo", "name": "Bad Name"}, htmx=True)
     assert "小写字母" in answer.get_data(as_text=True)
+
+
+def test_titles_that_the_portal_gave_are_translated_and_others_are_not(portal_app: Flask) -> None:
+    with portal_app.test_request_context(headers={"Accept-Language": "zh-CN"}):
+        assert title_of("This machine") == "本机" != title_of("This machine!") == "This machine!"
