@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from typing import Any
@@ -10,10 +11,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from clawportal import clock
+from clawportal import clock, pluginmanager
 from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant
 from clawportal.db import Base, db, transaction
-from clawportal.features import register_features
 from clawportal.models import AuditEntry
 from clawportal.services import practice
 from clawportal.services.audit import row_changes, trail
@@ -206,11 +206,15 @@ def test_differences_are_bounded() -> None:
 
 
 def test_every_table_belongs_to_a_resource_of_a_feature() -> None:
-    declared = [resource for feature in register_features() for resource in feature.resources]
+    features = pluginmanager.load(pluginmanager.BUNDLED).features
+    for module in (name for feature in features for name in feature.models):
+        importlib.import_module(module)
+    declared = [resource for feature in features for resource in feature.resources]
     tables = {resource.table: resource for resource in declared if resource.table}
     assert len(tables) == len([resource for resource in declared if resource.table]), "two features name the same table"
-    assert {table.name for table in db.metadata.sorted_tables} == set(tables)
-    for mapper in Base.registry.mappers:
+    ours = [mapper for mapper in Base.registry.mappers if mapper.class_.__module__.startswith("clawportal")]
+    assert {mapper.class_.__tablename__ for mapper in ours} == set(tables)
+    for mapper in ours:
         assert mapper.class_.resource is tables[mapper.class_.__tablename__], mapper.class_
         assert set(mapper.class_.resource.audited) <= set(mapper.column_attrs.keys()), mapper.class_
     for resource in declared:

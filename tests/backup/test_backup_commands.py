@@ -175,7 +175,7 @@ def test_no_portal_starts_in_half_of_one(portal: Portal, tmp_path: Path) -> None
 
 def test_doctor_says_when(portal: Portal, tmp_path: Path) -> None:
     def said() -> tuple[bool, str]:
-        (found,) = diagnosis._backups(Settings(data_dir=portal.folder))
+        (found,) = diagnosis.backups(Settings(data_dir=portal.folder))
         return found.ok, found.message
 
     assert said()[0] and "None was made yet" in said()[1]
