@@ -184,7 +184,13 @@ def settings() -> None:
         value = getattr(current, name)
         shown = "***" if name == "database_url" and "@" in str(value) else value
         click.echo(f"CLAWPORTAL_{name.upper()}={shown}\n    {field.description}")
-    for feature, model in _sections(current):
+    having = _sections(current)
+    for name in sections.unknown(current, [feature.name for feature, _ in having]):
+        click.echo(
+            f"Nothing reads the section [{name}] of clawportal.toml: correct its name, or load the plugin it belongs to.",
+            err=True,
+        )
+    for feature, model in having:
         section = sections.read(current, feature.name, model)
         for name, field in model.model_fields.items():
             click.echo(f"{sections.prefix(feature.name)}{name.upper()}={getattr(section, name)}\n    {field.description}")

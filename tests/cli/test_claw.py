@@ -399,7 +399,10 @@ def test_help_imports_nothing_heavy() -> None:
 
 def leaves(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command, those of groups too, by all that is typed for it."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):  # which asks plugins for theirs
+        command = group.get_command(context, name)
+        assert command is not None
         assert command.help, before + name
         if isinstance(command, click.Group):
             yield from leaves(command, f"{before}{name} ")
