@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from clawportal import clock
+from clawportal.catalogues import CORE, Catalogues
 from clawportal.contracts.runtimes import Ref, Sample
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
+from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.services.fleet import storage
 from clawportal.testing.places import MemoryRuntime
-from clawportal.web import words
 from clawportal_process.disk import DiskUse
 from tests.core.conftest import Memory
 from tests.core.world import eventually
@@ -99,5 +100,9 @@ def test_a_new_start_is_measured_anew(tmp_path: Path) -> None:
 
 def test_it_is_told_in_chinese() -> None:
     """A sign of percent in a sentence with gaps would be one more gap."""
-    said = "Its files take 10.5 MiB, more than its limit of 10 MiB. Delete some or raise it; at 110 percent it is stopped."
-    assert "10.5 MiB" in words._told("zh_Hans", said) and "Delete" not in words._told("zh_Hans", said)
+    said = _m(
+        "Its files take %(used)s, more than its limit of %(allowed)s. Delete some or raise it; at 110 percent it is stopped.",
+        used="10.5 MiB", allowed="10 MiB",
+    )  # fmt: skip
+    chinese = Catalogues([CORE]).text(said, "zh_Hans")
+    assert "10.5 MiB" in chinese and "Delete" not in chinese

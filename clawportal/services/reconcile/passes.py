@@ -116,7 +116,8 @@ class Pass:
         self.runtime = clusters.connect(self.portal, self.cluster())
 
     def cluster(self) -> Cluster:
-        return db.session.get_one(Cluster, self.row.cluster_id)
+        self._cluster = db.session.get_one(Cluster, self.row.cluster_id)  # kept: the session forgets a row that nobody holds
+        return self._cluster
 
     @property
     def ref(self) -> Ref:
