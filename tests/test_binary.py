@@ -24,9 +24,13 @@ PLUGIN = '''
 import os, wave
 import click
 from clawportal.sdk import hookimpl
+from clawportal.sdk.features import Feature
 
 @hookimpl
-def register_commands(cli):
+def register_features():
+    return [Feature(name="looker", title="Looker", commands=("looker:add",))]
+
+def add(cli):
     @cli.command("look-around")
     def look_around():
         "What a child of the portal would see."
