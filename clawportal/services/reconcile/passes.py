@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,6 +55,15 @@ _SILENT = ("Cluster", "Runtime", "NodeLost")
 OF_WHAT_RUNS = frozenset({"Healthy", "Seen", PLACED, DRIFTED, ENDED, config_pickup.CONDITION})
 """Conditions that speak of a claw that runs."""
 _SHOWN = frozenset({"health", "sync", "reason", "message", "next_action", "restart_count", "conditions", "incarnation"})
+TIMED_OUT: dict[Phase, tuple[str, str]] = {
+    Phase.PENDING: (_n("PendingTimedOut"), _m("It waited to be taken up for longer than it may.")),
+    Phase.INSTALLING: (_n("InstallingTimedOut"), _m("Installing its software took longer than it may.")),
+    Phase.CREATING: (_n("CreatingTimedOut"), _m("Preparing it took longer than it may.")),
+    Phase.STARTING: (_n("StartingTimedOut"), _m("Its start took longer than it may.")),
+    Phase.STOPPING: (_n("StoppingTimedOut"), _m("Ending it took longer than it may.")),
+    Phase.DELETING: (_n("DeletingTimedOut"), _m("Deleting it took longer than it may.")),
+}
+"""Of each phase that has a deadline: the reason, and what is said."""
 _PROGRESS = {Phase.PENDING: 0.02, Phase.INSTALLING: 0.1, Phase.CREATING: 0.6, Phase.STARTING: 0.75, Phase.STOPPING: 0.5,
              Phase.DELETING: 0.5}  # fmt: skip
 
@@ -106,7 +115,9 @@ class Pass:
         self.row = db.session.get_one(Instance, instance_id, populate_existing=True)
         self.generation = self.row.generation
         self.restarts = self.row.restarts_wanted
-        """What this pass works towards; a request that comes meanwhile raises these, and another pass follows."""
+        self.asked = _asked(self.row)
+        """What this pass works towards, until its end; a request that comes meanwhile raises the generation, and another pass
+        follows. With a mixture of the two, a request would be answered by what another one brought about."""
         self.learnt = Learnt()
         self.over = False
 
@@ -142,14 +153,7 @@ class Pass:
         return self.row.observed_generation != self.generation
 
     def wanted(self) -> Wanted:
-        row = self.row
-        ownership = Ownership.OURS
-        if row.foreign_id:
-            ownership = Ownership.ADOPTED if row.managed else Ownership.OBSERVED
-        return Wanted(
-            Desired(row.desired), changed=self.changed, restart=self.restarts > row.restarts_done, kill=row.kill_wanted,
-            keep_data=row.keep_data, restart_policy=(row.spec or {}).get("restart", "always"), ownership=ownership,
-        )  # fmt: skip
+        return replace(self.asked, changed=self.changed, restart=self.restarts > self.row.restarts_done)
 
     def observation(self) -> Observation:
         row, learnt = self.row, self.learnt
@@ -260,20 +264,14 @@ class Pass:
                 event_lines=verdict.lines,
             )  # fmt: skip
             self.close(FAILED, error=str(verdict), lines=verdict.lines)
-            self.rest(after=None if self.row.desired == Desired.RUNNING else GO_ON_EVERY.total_seconds())
+            self.rest(after=None if self.asked.desired is Desired.RUNNING else GO_ON_EVERY.total_seconds())
         except LeaseLost:
             log.info("instance %s: taken over by another worker", self.row.id)
 
     def check_deadline(self, cause: Retry | GiveUp | None = None) -> None:
         """GiveUp when the phase takes longer than it may."""
         if self.overdue():
-            phase = self.row.phase
-            why = f": {cause}" if cause else "."
-            raise GiveUp(
-                _m("%(capitalize)sTimedOut", capitalize=phase.capitalize()),
-                _m("%(capitalize)s took longer than it may%(why)s", capitalize=phase.capitalize(), why=why),
-                _m("Correct the cause, then start it again."),
-            )
+            raise timed_out(Phase(self.row.phase), cause)
 
     def rest(self, after: float | None = None) -> None:
         """Release the instance, due again in `after` seconds; None: when something changes. The pass is over."""
@@ -306,6 +304,8 @@ class Pass:
             had_turn = row.turn_at is not None
             if moved:
                 self._enter(row, Phase(phase))
+            if row.generation != self.generation:
+                observed.pop("desired", None)  # of what is only observed; somebody asked for something meanwhile
             for name, value in observed.items():
                 setattr(row, name, value)
             if phase != Phase.RUNNING and row.health == HealthState.HEALTHY:  # what does not run cannot be well
@@ -359,6 +359,10 @@ class Pass:
             self.rest(after=0.0)
         return newer
 
+    def answer_all(self) -> None:
+        """Work towards what is asked for by now as well: what was removed is the answer to every request, and no pass follows."""
+        self.generation = self._reload().generation
+
     def _reload(self) -> Instance:
         """The row as it is now, locked; LeaseLost when it is no longer ours."""
         query = select(Instance).where(Instance.id == self.row.id).with_for_update().execution_options(populate_existing=True)
@@ -367,6 +371,23 @@ class Pass:
             raise LeaseLost
         self.row = row
         return row
+
+
+def timed_out(phase: Phase, cause: Retry | GiveUp | None) -> GiveUp:
+    """The end of a phase that took longer than it may."""
+    reason, words = TIMED_OUT[phase]
+    told = _m("%(words)s The cause: %(cause)s", words=words, cause=cause) if cause else words
+    return GiveUp(reason, told, _m("Correct the cause, then start it again."))
+
+
+def _asked(row: Instance) -> Wanted:
+    ownership = Ownership.OURS
+    if row.foreign_id:
+        ownership = Ownership.ADOPTED if row.managed else Ownership.OBSERVED
+    return Wanted(
+        Desired(row.desired), kill=row.kill_wanted, keep_data=row.keep_data,
+        restart_policy=(row.spec or {}).get("restart", "always"), ownership=ownership,
+    )  # fmt: skip
 
 
 def _level(row: Instance) -> str:

@@ -29,11 +29,12 @@ def _remove(work: Pass, *, keep_data: bool, message: str) -> None:
     work.write(Phase.DELETING, reason=_n("Removing"), message=_m("Removing its files."))
     work.runtime.remove(work.ref, keep_data=keep_data)
     with transaction():
+        work.answer_all()
         ports.release(work.row.id)
         secrets.forget(work.row.id)
         work.write(
             Phase.DESTROYED, sync=Sync.SYNCED, health=HealthState.UNKNOWN, reason=_n("Deleted"), message=message,
             observed_generation=work.generation, destroyed_at=clock.now(), workload=None, lease_holder="",
         )  # fmt: skip
-        work.close(SUCCEEDED, message=_m("Deleted"))
+        work.close(SUCCEEDED, message=message)
     work.over = True
