@@ -77,6 +77,7 @@ AUDIT = Feature(
     api_tags=(ApiTag(_m("Audit"), _m("Who did what, and what was refused."), 130),),
     api=("clawportal.api.audit",),
     pages=("clawportal.web.audit",),
+    jobs=(Job("segments", "clawportal.services.audit.trail:turn_once", every=3600),),
     forget=("clawportal.services.audit.trail:forget_old_of",),
     on_stop=("clawportal.services.audit.refusals:write_rest",),
     nav=(NavLink(_m("Audit"), "web.audit", icon="shield-lock", permission=core.AUDIT_READ, section="system", order=70),),

@@ -16,6 +16,7 @@ from clawportal.app import KEYRING_FILE
 from clawportal.cli import diagnosis
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
+from clawportal.declarations import resolve
 from clawportal.errors import Conflict
 from clawportal.jobs import retention
 from clawportal.models import ApiToken, AuditEntry, AuditHead, AuditSegment, UserSession
@@ -147,6 +148,26 @@ def test_the_key_of_a_segment_is_erased_when_the_next_begins(both: World) -> Non
     with both.context():
         one, two = db.session.scalars(select(AuditSegment).order_by(AuditSegment.number))
         assert one.sealed is None and two.sealed is not None and two.first_seq == 6
+    assert verify(both).broken is None
+
+
+def test_segments_end_also_while_the_clock_is_not_believed(both: World, travel: Callable[[timedelta], None]) -> None:
+    """Retention waits for somebody to confirm the clock, which may take weeks; keys must not live as long."""
+    write(both)
+    with both.context() as portal:
+        retention.forget_once(portal)
+        travel(timedelta(days=30))
+        retention.forget_once(portal)
+        assert trusted_clock.ahead() and segment_keys.newest() == 1
+        turn = next(job for feature in portal.registry.features for job in feature.jobs if job.name == "segments")
+        resolve(turn.run)(portal)
+        assert segment_keys.newest() == 2
+        resolve(turn.run)(portal)
+        assert segment_keys.newest() == 2, "one a day"
+        travel(timedelta(days=-30))
+        resolve(turn.run)(portal)
+        assert segment_keys.newest() == 3, "not open until the clock is there again"
+    write(both, 1)
     assert verify(both).broken is None
 
 

@@ -169,12 +169,15 @@ def _signed_by_ring(ring: Keyring, seq: int, last: str, signature: str) -> bool:
 
 
 def turn(*, at_once: bool = False) -> bool:
-    """Begin the next segment once the open one is a day old, or at once; what came before can then not be signed anew."""
+    """Begin the next segment once the open one is a day old, or at once; what came before can then not be signed anew.
+
+    One that was opened by a clock that has gone back since is a day off as well.
+    """
     ring = _rings[db.engine]
     with transaction():
         head = _Head(*db.session.execute(_LOCKED_HEAD).one())
         signer = _signer_of(ring, head)
-        if signer is None or not (at_once or clock.now() - signer.opened_at >= segment_keys.LONGEST):
+        if signer is None or not (at_once or abs(clock.now() - signer.opened_at) >= segment_keys.LONGEST):
             return False
         _set_head(segment_keys.begin(ring, head.seq, head.hash, signer), head)
     return True

@@ -405,12 +405,17 @@ def acknowledge(actor: Actor, why: str) -> chain.Verdict:
     return verdict
 
 
-# ---- retention
+# ---- segments and retention
+
+
+def turn_once(portal: Portal) -> None:
+    """A segment of the chain may end, also while the clock is not believed: nothing is lost by it, and a key lives too long
+    without."""
+    chain.turn()
 
 
 def forget_old_of(portal: Portal) -> None:
-    """A segment of the chain may end; then what is older than the portal's setting goes."""
-    chain.turn()
+    """What is older than the portal's setting goes."""
     forget_old(portal.settings.audit_days)
 
 
