@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_helpers import eventually, exists
 
 from clawportal.contracts.runtimes import Place
 from clawportal.contracts.workloads import Artifact
@@ -30,6 +29,7 @@ from clawportal_process.driver import ProcessDriver
 from clawportal_process.install_npm import last_name
 from clawportal_process.install_pip import mend_first_lines
 from clawportal_process.installers import MARKER
+from tests.runtimes.process_helpers import eventually, exists
 
 
 def make_wheel(

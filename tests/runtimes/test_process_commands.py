@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_helpers import SLEEPER, eventually, exists, exited, python, ready, runtime_in, texts, workload
 
 from clawportal.contracts.runtimes import ExecSession, Ref
 from clawportal.contracts.workloads import Workload
 from clawportal.errors import Conflict, GiveUp
 from clawportal_process import commands, history, plain
 from clawportal_process.disk import DiskUse
+from tests.runtimes.process_helpers import SLEEPER, eventually, exists, exited, python, ready, runtime_in, texts, workload
 
 ONE = Ref("one")
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_helpers import eventually, exited, python, ready, runtime_in, texts, workload
 
 from clawportal.contracts.runtimes import Ref, RunState
 from clawportal.contracts.workloads import Artifact, Check, File, Process, Workload
 from clawportal.errors import GiveUp, Retry
+from tests.runtimes.process_helpers import eventually, exited, python, ready, runtime_in, texts, workload
 
 ONE = Ref("one")
 SECRET = "s3cr3t-value-of-the-test"

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_helpers import (
+from pydantic import ValidationError
+
+from clawportal.contracts.runtimes import Observed, Ref, RunState
+from clawportal.contracts.workloads import Workload
+from clawportal.errors import Conflict, GiveUp, Retry
+from tests.runtimes.process_helpers import (
     DAEMON,
     SLEEPER,
     STUBBORN,
@@ -31,11 +36,6 @@ from process_helpers import (
     texts,
     workload,
 )
-from pydantic import ValidationError
-
-from clawportal.contracts.runtimes import Observed, Ref, RunState
-from clawportal.contracts.workloads import Workload
-from clawportal.errors import Conflict, GiveUp, Retry
 
 ONE = Ref("one")
 

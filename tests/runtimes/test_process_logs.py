@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_helpers import eventually, exited, ready, runtime_in, texts, workload
 
 from clawportal.contracts.runtimes import LogLine, Ref, RunState
 from clawportal_process.logs import read_lines
+from tests.runtimes.process_helpers import eventually, exited, ready, runtime_in, texts, workload
 
 ONE = Ref("one")
 

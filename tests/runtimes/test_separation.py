@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_helpers import SLEEPER, connect, eventually, exited, python, ready, runtime_in, texts, workload
 
 from clawportal.contracts.runtimes import Place, Ref, RunState, SeparationLevel
 from clawportal.contracts.workloads import Check, File, Workload
@@ -26,6 +25,7 @@ from clawportal_process import landlock, methods, probe, walls
 from clawportal_process.driver import ProcessDriver
 from clawportal_process.settings import ProcessSettings
 from tests.ordinary_user import UID, no_mounts
+from tests.runtimes.process_helpers import SLEEPER, connect, eventually, exited, python, ready, runtime_in, texts, workload
 
 pytestmark = [
     pytest.mark.skipif(landlock.version() < 6, reason="no Landlock with scopes here (Linux 6.12)"),

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_helpers import eventually
 
 from clawportal.errors import GiveUp
 from clawportal_process import guarded, identity, kernel, landlock, seccomp, views
 from tests.ordinary_user import no_mounts
+from tests.runtimes.process_helpers import eventually
 
 needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
 needs_scopes = pytest.mark.skipif(landlock.version() < 6, reason="Landlock here knows no scopes of signals and sockets")
