@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from clawportal.contracts.features import Feature
+from clawportal.contracts.features import Feature, Metric
 from clawportal.contracts.permissions import Permission, PermissionRegistry
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
@@ -27,6 +27,7 @@ PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "cards
 """Fields of a feature that hold parts, and which fields of these name functions."""
 
 
+_METRIC = re.compile(r"[a-z][a-z0-9_]*")
 _LAST = 10_000
 
 
@@ -55,6 +56,10 @@ def _problems(feature: Feature) -> Iterator[str]:
         if str(field.type).startswith("tuple") and not isinstance(value, tuple):
             yield f"{field.name} must be a tuple, not {type(value).__name__}."
             return
+    for name, parts in PARTS.items():
+        yield from (
+            f"{name} holds {part!r}." for part in getattr(feature, name) if not is_dataclass(part) or not hasattr(part, parts[0])
+        )
     yield from (
         f"permissions holds {one!r}; declare it with permission(...)." for one in feature.permissions if not _declared(one)
     )
@@ -62,15 +67,25 @@ def _problems(feature: Feature) -> Iterator[str]:
         yield "it has models without migrations; name the folder of its history, such as migrations."
     for name in MODULES:
         yield from (f"{name} names {one!r}, which is no module." for one in getattr(feature, name) if not _is(_MODULE, one))
+    yield from (problem for metric in feature.metrics if (problem := _metric_problem(feature.name, metric)))
     yield from (
         f"{where} is {target!r}; write it as package.module:function."
         for where, target in targets(feature)
         if not _is(_TARGET, target)
     )
-    for name, parts in PARTS.items():
-        yield from (
-            f"{name} holds {part!r}." for part in getattr(feature, name) if not is_dataclass(part) or not hasattr(part, parts[0])
+
+
+def _metric_problem(feature: str, metric: Metric) -> str:
+    begin = f"clawportal_{feature}"
+    if not _is(_METRIC, metric.name) or not f"{metric.name}_".startswith(f"{begin}_"):
+        return (
+            f"the metric {metric.name!r} must be named {begin} or begin with {begin}_, in small letters, digits and underscores."
         )
+    if metric.kind not in ("gauge", "counter"):
+        return f"the metric {metric.name} is a {metric.kind!r}; it may be a gauge or a counter."
+    if (metric.kind == "counter") is not metric.name.endswith("_total"):
+        return f"the metric {metric.name}: the names of counters end in _total, and no others."
+    return "" if metric.help.strip() else f"the metric {metric.name} has no help; say what it counts."
 
 
 def _declared(permission: object) -> bool:
@@ -105,6 +120,17 @@ def permissions(found: Iterable[Feature]) -> PermissionRegistry:
     known = {feature.name: feature for feature in found}
     in_order = sorted(known.values(), key=lambda feature: _order(feature, known))
     return PermissionRegistry(tuple(one for feature in in_order for one in feature.permissions))
+
+
+def distinct(found: Iterable[Feature], part: str) -> None:
+    """Broken where two features bring a part of the same name, such as a metric."""
+    brought: dict[str, str] = {}
+    for feature in found:
+        for one in getattr(feature, part):
+            if one.name in brought:
+                problem = f"{part} has {one.name}, which the feature {brought[one.name]!r} brings already."
+                raise Broken(f"The feature {feature.name!r}: {problem}", feature.name)
+            brought[one.name] = feature.name
 
 
 def _order(feature: Feature, known: Mapping[str, Feature]) -> int:

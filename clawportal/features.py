@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from clawportal import hookimpl
+from clawportal.contracts import core_metrics, core_resources
 from clawportal.contracts import core_permissions as core
-from clawportal.contracts import core_resources
 from clawportal.contracts.extensions import MODEL_SERVICES, SIGN_IN_WAYS
 from clawportal.contracts.features import ApiTag, Feature, Job, NavLink, Tab
 from clawportal.contracts.permissions import SELF, Grant
@@ -24,7 +24,7 @@ SYSTEM = Feature(
     permissions=(core.PORTAL_READ, core.PORTAL_ADMIN),
     resources=(core_resources.PORTAL,),
     api_tags=(ApiTag(_m("System"), _m("Health, plugins and this document."), 140),),
-    api=("clawportal.api.system",),
+    api=("clawportal.api.system", "clawportal.api.prometheus"),
     pages=("clawportal.web.home", "clawportal.web.about", "clawportal.web.plugins"),
     jobs=(
         Job("retention", "clawportal.jobs.retention:forget_once", every=3600),
@@ -51,6 +51,7 @@ SYSTEM = Feature(
         "clawportal.cli.restoring:register",
     ),
     client_commands=("clawportal.cli.history:register",),
+    metrics=(core_metrics.SYSTEM_INFO,),
     doctor=(
         "clawportal.cli.diagnosis:folder",
         "clawportal.cli.diagnosis:disk",
@@ -99,6 +100,7 @@ EVENTS = Feature(
     forget=("clawportal.services.events.event_log:forget_old",),
     instance_tabs=(Tab("events", _m("Events"), "web.instance_events", "history", core.INSTANCE_READ, order=70),),
     sockets=("clawportal.realtime.changes",),
+    metrics=(core_metrics.EVENTS_TOTAL,),
 )
 
 IDENTITY = Feature(
@@ -187,6 +189,7 @@ CLUSTERS = Feature(
     prepare=("clawportal.services.clusters.clusters:ensure_local",),
     nav=(NavLink(_m("Clusters"), "web.clusters", icon="server", permission=core.CLUSTER_READ, section="system", order=30),),
     client_commands=("clawportal.cli.clusters:register",),
+    metrics=(core_metrics.CLUSTERS,),
     doctor=("clawportal.cli.diagnosis:clusters",),
 )
 
@@ -213,6 +216,7 @@ OPERATIONS = Feature(
     api=("clawportal.api.operations",),
     pages=("clawportal.web.operations",),
     forget=("clawportal.services.fleet.operations:forget_old",),
+    metrics=(core_metrics.OPERATIONS_OPEN,),
     nav=(
         NavLink(
             _m("Operations"),
@@ -270,6 +274,7 @@ INSTANCES = Feature(
         Tab("config", _m("Configuration"), "web.instance_config", "adjustments", core.INSTANCE_READ, order=80),
     ),
     client_commands=("clawportal.cli.unmanaged:register",),
+    metrics=(core_metrics.INSTANCES, core_metrics.INSTANCES_HEALTH),
 )
 
 RECONCILE = Feature(

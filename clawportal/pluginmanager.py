@@ -245,6 +245,7 @@ class Registry:
 
     def _permissions(self) -> PermissionRegistry:
         try:
+            declarations.distinct(self.features, "metrics")
             return declarations.permissions(self.features)
         except declarations.Broken as error:
             plugin = self.owners[error.feature]

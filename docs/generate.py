@@ -132,6 +132,19 @@ def _filled(name: str, parts: dict[str, str]) -> str:
     return text
 
 
+def metrics_table() -> str:
+    """A line for each figure of the core and the bundled plugins."""
+    from clawportal import pluginmanager
+
+    features = pluginmanager.load(pluginmanager.BUNDLED).features
+    rows = [f"| `{one.name}` | {one.kind} | {one.help} |" for feature in features for one in feature.metrics]
+    return "\n".join(["| name | kind | what |", "|---|---|---|", *rows])
+
+
+def metrics_page() -> str:
+    return _filled("metrics.md", {"metrics": metrics_table()})
+
+
 def conformance_page() -> str:
     spec = importlib.util.spec_from_file_location("docs_conformance", FOLDER / "conformance.py")
     assert spec and spec.loader
@@ -147,6 +160,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "openapi.json": openapi_document(),
         FOLDER / "rights.md": rights_page(),
         FOLDER / "conformance.md": conformance_page(),
+        FOLDER / "metrics.md": metrics_page(),
         FOLDER / "architecture.md": architecture_page(),
     }
 

@@ -163,12 +163,16 @@ class Card:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of `/metrics`: `read` gives pairs of labels and value when Prometheus asks."""
+    """A figure of `/metrics`."""
 
     name: str
+    """`clawportal_<feature>`, or that with more behind it: `clawportal_notes_open`. Counters end in `_total`."""
     kind: Literal["gauge", "counter"]
     help: str
+    """What it counts, with its unit, in English."""
     read: str
+    """Target; called with the portal when somebody asks for `/metrics`, it gives pairs of labels and value. Every process of a
+    portal is asked in turn, so take the value from the database and not from this process."""
 
 
 @dataclass(frozen=True)

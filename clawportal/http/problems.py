@@ -67,8 +67,9 @@ def as_document(problem: Problem) -> dict[str, Any]:
 
 
 def wants_json() -> bool:
+    """Programs do: whoever asks for an operation, also one outside of /api, or does not prefer a page."""
     best = request.accept_mimetypes.best_match(["text/html", "application/json", "application/problem+json"], "text/html")
-    return request.path.startswith("/api/") or best != "text/html"
+    return request.path.startswith("/api/") or request.blueprint == "api" or best != "text/html"
 
 
 def answer(problem: Problem) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, func, select, text
 
 from clawportal import clock
 from clawportal.contracts.core_permissions import INSTANCE_READ
@@ -142,6 +142,11 @@ def feed(
         query = query.where(EventRow.level.in_(levels))
     order = EventRow.seq.asc() if oldest_first else EventRow.seq.desc()
     return list(db.session.scalars(query.order_by(order).limit(min(limit, 500))))
+
+
+def number_so_far(_portal: Portal) -> list[tuple[Mapping[str, str], float]]:
+    """For `/metrics`: the position of the newest fact, which counts those that are forgotten, too."""
+    return [({}, db.session.scalar(select(func.max(EventRow.seq))) or 0)]
 
 
 def forget_old(portal: Portal) -> int:
