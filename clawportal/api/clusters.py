@@ -21,6 +21,7 @@ from clawportal.models import Cluster
 from clawportal.models.clusters import UNREACHABLE
 from clawportal.services.clusters import clusters, connection_tests
 from clawportal.services.clusters import separation as walls
+from clawportal.services.fleet.labels import selector
 
 TAGS = ("Clusters",)
 
@@ -123,6 +124,11 @@ class ClusterLosses(Answer):
 
 class ClusterQuery(Paged):
     q: str = Field("", max_length=200, description="Part of the name or title.")
+    labels: str = Field(
+        "", max_length=1000,
+        description="Only with these labels: `site=berlin`, `!gpu`, `zone in (a, b)`; all that stand between commas must hold. "
+        "For those who see the labels of clusters.",
+    )  # fmt: skip
 
 
 _SETTINGS: Any = Field(default_factory=dict, max_length=200, description="See `settings_schema` of the runtime.")
@@ -184,7 +190,7 @@ EXAMPLE = {"name": "lab", "runtime": "docker", "settings": {}, "policy": {"max_c
 @op("GET", "/clusters", permission=CLUSTER_READ, tags=TAGS, summary="Clusters", returns=Page[ClusterRow])
 def list_clusters(actor: Actor, query: ClusterQuery) -> Any:
     """Those that your organisations may use. From the portal's own notes: no cluster is asked."""
-    page = clusters.listing(actor, text=query.q, which=query.which)
+    page = clusters.listing(actor, text=query.q, labels=selector(query.labels), which=query.which)
     full = clusters.sees_all(actor)
     items = [_item(row, page.instances.get(row.id, 0)) | _more(row, page.tenants.get(row.id, ()), full) for row in page.items]
     return paged(page.found, query, items)

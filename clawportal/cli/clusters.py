@@ -45,12 +45,13 @@ def cluster() -> None:
 
 
 @cluster.command("list")
+@click.option("-l", "--labels", help="Only with these labels, such as site=berlin, !gpu or 'zone in (a, b)'; with commas between.")
 @_JSON
-def list_(output: str) -> None:
+def list_(labels: str | None, output: str) -> None:
     """List clusters, whether they answer and what runs there."""
     from clawportal.cli import show
 
-    items = remote.signed_in().everything("/clusters")
+    items = remote.signed_in().everything("/clusters", {"labels": labels})
     if output == "json":
         return show.as_json({"items": items, "total": len(items)})
     head = ("NAME", "KIND", "STATE", "INSTANCES", "MEMORY FREE", "VERSION", "MESSAGE")

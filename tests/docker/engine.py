@@ -95,33 +95,17 @@ def engine() -> Iterator[str]:
         yield daemon.url
 
 
-@contextmanager
-def own_engine(*, live_restore: bool = True) -> Iterator[Daemon]:
+def own_engine(*, live_restore: bool = True) -> AbstractContextManager[Daemon]:
     """An engine that the test may end and start again. It has the test image."""
-    folder = Path(tempfile.mkdtemp(prefix="dk-"))  # short: the path of a socket may have 107 letters
-    daemon = Daemon(folder, live_restore=live_restore)
-    try:
-        daemon.start()
-        load_image(daemon.url)
-        yield daemon
-    finally:
-        daemon.end()
-        shutil.rmtree(folder, ignore_errors=True)
+    return _started("dk-", lambda folder: Daemon(folder, live_restore=live_restore))
 
 
 @contextmanager
 def walled_engine() -> Iterator[str]:
     """An engine with its packet filter, by which it keeps bridges apart; in a network of its own, so that none of this machine's
     rules change. Nothing outside reaches what it runs."""
-    folder = Path(tempfile.mkdtemp(prefix="dw-"))
-    daemon = Walled(folder)
-    try:
-        daemon.start()
-        load_image(daemon.url)
+    with _started("dw-", Walled) as daemon:
         yield daemon.url
-    finally:
-        daemon.end()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -132,12 +116,18 @@ def podman() -> Iterator[str]:
         load_image(given)
         yield given
         return
-    folder = Path(tempfile.mkdtemp(prefix="pm-"))
-    daemon = Podman(folder)
+    with _started("pm-", Podman) as daemon:
+        yield daemon.url
+
+
+@contextmanager
+def _started(prefix: str, make: Callable[[Path], Daemon]) -> Iterator[Daemon]:
+    folder = Path(tempfile.mkdtemp(prefix=prefix))  # short: the path of a socket may have 107 letters
+    daemon = make(folder)
     try:
         daemon.start()
         load_image(daemon.url)
-        yield daemon.url
+        yield daemon
     finally:
         daemon.end()
         shutil.rmtree(folder, ignore_errors=True)

@@ -325,7 +325,11 @@ def test_a_lost_node_is_left_by_a_kill(cluster: Cluster, double: KubeDouble) -> 
     runtime.apply(REF, WORK, {})
     running(runtime)
     double.silent_node = True
-    runtime.terminator.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
+    leave_by_a_kill(runtime)
+
+
+def leave_by_a_kill(runtime: Any) -> None:
+    runtime.terminator.kill_patience = 0.5
     runtime.kill(REF)
     assert runtime.inspect(REF).state is RunState.EXITED
 
@@ -604,9 +608,7 @@ def test_a_node_without_a_kubelet_is_told_and_left_by_a_kill(cluster: Cluster, d
     assert runtime.inspect(REF).incarnation == first.incarnation
     double.lose_node()
     reason(runtime, "NodeLost")
-    runtime.terminator.kill_patience = 0.5  # type: ignore[attr-defined]  # of this runtime
-    runtime.kill(REF)
-    assert runtime.inspect(REF).state is RunState.EXITED
+    leave_by_a_kill(runtime)
 
 
 def test_a_pod_that_is_only_not_ready_is_no_lost_node(cluster: Cluster, double: KubeDouble) -> None:
