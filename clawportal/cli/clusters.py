@@ -45,7 +45,7 @@ def cluster() -> None:
 
 
 @cluster.command("list")
-@click.option("-l", "--labels", help="Only with these labels, such as site=berlin, !gpu or 'zone in (a, b)'; with commas between.")
+@click.option("-l", "--labels", help="Only with these labels, such as site=berlin, !gpu or 'zone in (a, b)'.")
 @_JSON
 def list_(labels: str | None, output: str) -> None:
     """List clusters, whether they answer and what runs there."""

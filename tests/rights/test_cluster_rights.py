@@ -59,7 +59,9 @@ def test_what_each_is_told(people: People) -> None:
     for asked, found in (("region=eu", ["ours"]), ("region=us", []), ("!region", ["local"])):
         assert [item["name"] for item in people.admin.get(f"clusters?labels={asked}").get_json()["items"]] == found
         refused = people.viewer.get(f"clusters?labels={asked}")
-        assert refused.status_code == 422 and refused.get_json()["errors"][0]["path"] == "labels", "no way to find out what is hidden"
+        assert refused.status_code == 422 and refused.get_json()["errors"][0]["path"] == "labels", (
+            "no way to find out what is hidden"
+        )
     assert people.stranger.get(f"clusters/{one}").status_code == 404
     auditor = make_person(people.owner.app, "looks", "portal-auditor")
     assert auditor.get(f"clusters/{one}").get_json()["settings"] and auditor.post(f"clusters/{one}/pause").status_code == 403

@@ -236,7 +236,7 @@ class Selects(Protocol):
 def listing(actor: Actor, *, text: str = "", labels: tuple[Selects, ...] = (), which: Which = FIRST_PAGE) -> ClusterPage:
     """One page and the true total; four statements, whatever the number. Labels are asked for only by those who see them."""
     if labels and not sees_all(actor):
-        raise Invalid.field("labels", _m("Who looks after clusters sees their labels; you cannot search by them. Leave this out."))
+        raise Invalid.field("labels", _m("Only those who look after clusters search by their labels. Leave this out."))
     where: list[ColumnElement[bool]] = [access.visible(Cluster, actor), *(term.on(Cluster.labels) for term in labels)]
     if text:
         where.append(Cluster.searched.contains(folding.fold(text), autoescape=True))
