@@ -16,7 +16,7 @@ from clawportal.db import configure_engine, db, in_use
 from clawportal.disk_reserve import DiskRoom
 from clawportal.engine.connections import Connections
 from clawportal.engine.portal import Portal
-from clawportal.http import assets, audited, headers, i18n, problems, security, site, uploads
+from clawportal.http import assets, audited, headers, hosts, i18n, problems, security, site, uploads
 from clawportal.http.front import Front
 from clawportal.jobs.runner import Runner
 from clawportal.services.audit import chain
@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None, *, restoring: bool = False) -> 
     _http(app, portal)
     _ways_in(app, operations, pages)
     _follow_session_key(app, portal)
+    hosts.init_app(app)
     _behind_proxies(app, settings)
     return app
 

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 SIGN_IN_WAYS = "sign_in_ways"
 """Called with the portal: the `SignInWay`s beside a password that people can use just now."""
@@ -26,6 +29,10 @@ ADMISSION_PREVIEW = "admission_preview"
 CHOICE_MARKS = "choice_marks"
 """Called with the portal, the id of a tenant, the kinds of claw and the versions of some kinds: what is refused there in every
 case, as `{"adapter": {kind: why}, "version": {"kind version": why}, "provider": {provider: why}}`. For forms."""
+
+
+OTHER_HOSTS = "other_hosts"
+"""Called once with the portal's Flask app: an `OtherHost`, which is asked before the portal whether a request is its own."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,19 @@ class InstanceChange:
     """The row, as it will be."""
     project_id: str
     """Where it shall be."""
+
+
+class OtherHost(Protocol):
+    """A WSGI application for host names, or ports, that are not the portal's own.
+
+    It runs outside of any app context, without the portal's sessions, headers, limits and error pages, but knows who asks as the
+    portal does: what proxies that are believed say has been put into the environ.
+    """
+
+    def takes(self, environ: WSGIEnvironment) -> bool:
+        """Whether this request is for it. Asked for every request of the portal, so it looks at the environ alone."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]: ...
 
 
 class Warned(Protocol):

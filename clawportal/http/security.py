@@ -73,7 +73,7 @@ def current_actor() -> Actor | None:
 def _recognised() -> Actor | None:
     ticket: tickets.Bearer | None = g.get("ticket")
     if ticket is not None:
-        return _behind(ticket)
+        return behind(ticket)
     return _bearer() if _bearer_text() is not None else inside.narrow(getattr(current_user, "actor", None))
 
 
@@ -83,19 +83,22 @@ def use_ticket(instance_id: str, text: str) -> None:
     g.pop("actor", None)
 
 
-def _behind(ticket: tickets.Bearer) -> Actor | None:
+def behind(ticket: tickets.Bearer, came: Place | None = None) -> Actor | None:
+    """Who stands behind it now: None once the session has ended, or the token. `came`: from where, outside of a request."""
     if ticket.token:
-        return _by_token(ticket.token)
-    found = sessions.actor_from(portal(), ticket.session_id, sessions.BROWSER)
+        return _by_token(ticket.token, came or place())
+    kind = sessions.CLIENT if ticket.program else sessions.BROWSER
+    found = sessions.actor_from(portal(), ticket.session_id, kind)
     return inside.applied(found, ticket.tenant_id) if found and ticket.tenant_id else found
 
 
 def bearer() -> tickets.Bearer:
     """By what the present request was recognised."""
     text = _bearer_text()
-    if text is not None:
-        return tickets.Bearer(token=text)
-    return tickets.Bearer(str(getattr(current_user, "id", "")), "", inside.chosen() or "")
+    if text is None:
+        return tickets.Bearer(str(getattr(current_user, "id", "")), "", inside.chosen() or "")
+    client = current_session()  # an access token ends long before the sign-in that it is of
+    return tickets.Bearer(client, program=True) if client else tickets.Bearer(token=text)
 
 
 def _bearer_text() -> str | None:
@@ -105,11 +108,10 @@ def _bearer_text() -> str | None:
 
 def _bearer() -> Actor | None:
     """An API token, or an access token of a program that signed in; never a refresh token."""
-    return _by_token(_bearer_text() or "")
+    return _by_token(_bearer_text() or "", place())
 
 
-def _by_token(text: str) -> Actor | None:
-    came = place()
+def _by_token(text: str, came: Place) -> Actor | None:
     if text.startswith(identity.TOKEN_PREFIX):
         return identity.actor_from_token(portal(), text, came.address)
     client = clients.actor_from_access(portal(), text, came)

@@ -190,6 +190,24 @@ def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
     return found if isinstance(found, socket.socket) else None
 
 
+def take_over(environ: Mapping[str, Any]) -> socket.socket | None:
+    """The connection itself, for whoever goes on with it without a thread; the server knows nothing of it from then on.
+
+    The application then raises what `over` gives, instead of an answer. None where the server does not give connections away.
+    """
+    connection = connection_of(environ)
+    if connection is None:
+        return None
+    taken = socket.socket(connection.family, connection.type, connection.proto, fileno=connection.detach())
+    taken.settimeout(None)
+    return taken
+
+
+def over(environ: Mapping[str, Any]) -> Exception:
+    """What tells the server, in the way that it understands, that a connection is spent and nothing is to be sent on it."""
+    return StopIteration() if "gunicorn.socket" in environ else ConnectionError()
+
+
 def drop_when_stalled(environ: Mapping[str, Any]) -> None:
     """Let the kernel end a connection whose other side takes nothing: a blocked send would hold its thread for many minutes."""
     connection = connection_of(environ)

@@ -32,7 +32,7 @@ from clawportal.db import db
 from clawportal.engine.live_samples import Usage
 from clawportal.engine.portal import Portal
 from clawportal.errors import BadRequest, Forbidden, Problem, Unavailable
-from clawportal.http import security
+from clawportal.http import security, streams
 from clawportal.http.front import own_origin
 from clawportal.http.security import requires
 from clawportal.messages import _m
@@ -291,4 +291,4 @@ class _Over(Response):
     """The connection is spent: the server is told so in the way that it understands, and sends nothing more."""
 
     def __call__(self, environ: Any, start_response: Any) -> NoReturn:
-        raise StopIteration if "gunicorn.socket" in environ else ConnectionError
+        raise streams.over(environ)

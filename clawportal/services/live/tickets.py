@@ -39,6 +39,8 @@ class Bearer:
     token: str = ""
     tenant_id: str = ""
     """In which tenant the browser was."""
+    program: bool = False
+    """The session is one of a program, not of a browser."""
 
 
 @dataclass(frozen=True)
