@@ -44,6 +44,7 @@ CAPABILITIES = {
     "volumes": "Storage of a given size.",
     "exec": "Commands can be run in an instance.",
     "files": "Files of a running instance can be listed, pulled and pushed.",
+    "files.change": "They can be moved, deleted and searched by name where they are.",
     "events": "It says what happened to an instance.",
     "restarts": "The place itself starts again what exits.",
     "import": "It can list what no portal made, observe it, and manage it without making it anew.",
@@ -75,6 +76,15 @@ class Without:
 
     def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
         self._cannot("take files")
+
+    def move_file(self, ref: Ref, root: str, path: str, target_root: str, target: str) -> None:
+        self._cannot("move files")
+
+    def remove_file(self, ref: Ref, root: str, path: str) -> None:
+        self._cannot("delete files")
+
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+        self._cannot("search files")
 
     def events(self, ref: Ref) -> list[RuntimeEvent]:
         return []

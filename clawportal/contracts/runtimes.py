@@ -283,6 +283,17 @@ class Runtime(Protocol):
         """Unpack a tar stream under the folder `path`, which is made if needed (capability `files`). Entries that lead out of the
         root are refused with GiveUp `UnsafePath`, and nothing outside is touched. Never the whole stream in memory."""
 
+    def move_file(self, ref: Ref, root: str, path: str, target_root: str, target: str) -> None:
+        """Rename a file, link or folder, at once and never over something: FileExistsError (capability `files.change`). Folders
+        above the new name are made. FileNotFoundError where there is nothing; paths are refused as by `list_files`."""
+
+    def remove_file(self, ref: Ref, root: str, path: str) -> None:
+        """Delete a file, a link itself, or a folder with all in it (capability `files.change`); errors as above."""
+
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+        """At most `limit` entries below a folder, at any depth, whose own name contains `text` in capital or small letters
+        (capability `files.change`). `FileEntry.name` is the path in that folder. Links are told, never followed."""
+
     def events(self, ref: Ref) -> list[RuntimeEvent]:
         """What the place says about the instance, oldest first (capability `events`)."""
 

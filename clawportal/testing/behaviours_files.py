@@ -258,6 +258,75 @@ class FileBehaviours:
         places = [f"{folder}/{outside}" for folder in (_SHARED, lab.folder(ref, "work") + "/..", lab.folder(ref, "work"))]
         assert lab.asks(ref, code, *places) == []
 
+    def test_files_are_moved_and_deleted(self, lab: Lab) -> None:
+        """Files, folders and links are renamed, also into another root, never over something, and deleted as a whole."""
+        lab.needs("files.change")
+        ref = lab.ref()
+        names = ("one", *ODD_NAMES[:-1])
+        lab.asks(ref, "os.symlink('/etc', sys.argv[1] + '/laid')\nfound = True", lab.folder(ref, "work"))
+        lab.push(ref, "work", "from here", {name: name.encode() for name in names} | {"deep/er/file": b"below"})
+        for name in names:
+            lab.runtime.move_file(ref, "work", f"from here/{name}", "work", f"to/a new/{name}")
+        lab.runtime.move_file(ref, "work", "from here", "home", "all of it")
+        assert lab.pulled(ref, "home", "all of it")["all of it/deep/er/file"][1] == b"below"
+        assert [entry.name for entry in lab.runtime.list_files(ref, "work", "to/a new")] == sorted(names)
+        for path, target in (("to/a new/one", "to/a new/with space"), ("to/a new/one", "to"), ("to", "laid"), ("laid", "to")):
+            with pytest.raises(FileExistsError):
+                lab.runtime.move_file(ref, "work", path, "work", target)
+        assert lab.runtime.read_file(ref, "work", "to/a new/with space", 100) == b"with space"
+        lab.runtime.move_file(ref, "work", "laid", "work", "link itself")
+        lab.runtime.remove_file(ref, "work", "link itself")
+        lab.runtime.remove_file(ref, "work", "to/a new/one")
+        lab.runtime.remove_file(ref, "work", "to")
+        assert [entry.name for entry in lab.runtime.list_files(ref, "work")] == []
+        with pytest.raises(FileNotFoundError):
+            lab.runtime.remove_file(ref, "work", "to")
+        with pytest.raises(FileNotFoundError):
+            lab.runtime.move_file(ref, "work", "x/y", "home", "z")
+
+    def test_a_folder_that_the_claw_locked_is_deleted(self, lab: Lab) -> None:
+        """What the claw took its own rights from goes all the same."""
+        lab.needs("files.change")
+        ref = lab.ref()
+        code = (
+            "os.makedirs(sys.argv[1] + '/shut/in')\nos.chmod(sys.argv[1] + '/shut/in', 0)\n"
+            "os.chmod(sys.argv[1] + '/shut', 0)\nfound = True"
+        )
+        lab.asks(ref, code, lab.folder(ref, "work"))
+        lab.runtime.remove_file(ref, "work", "shut")
+        assert lab.runtime.list_files(ref, "work") == []
+
+    def test_files_are_found_by_name(self, lab: Lab) -> None:
+        """A search tells entries at any depth by a part of their name, as it stands, and no more than were asked for."""
+        lab.needs("files.change")
+        ref = lab.ref()
+        lab.asks(ref, "os.symlink('/etc', sys.argv[1] + '/plan-link')\nfound = True", lab.folder(ref, "work"))
+        lab.push(ref, "work", "a", {"Plan.md": b"12345", "b/c/my plan": b"", "b/other": b"", "x[1]*?": b"", "中文-plan\n2": b""})
+        found = {entry.name: entry for entry in lab.runtime.find_files(ref, "work", "", "plan", 100)}
+        assert set(found) == {"a/Plan.md", "a/b/c/my plan", "a/中文-plan\n2", "plan-link"}
+        assert (found["a/Plan.md"].kind, found["a/Plan.md"].size, found["plan-link"].kind) == ("file", 5, "link")
+        assert [entry.name for entry in lab.runtime.find_files(ref, "work", "a", "[1]*?", 100)] == ["x[1]*?"]
+        assert [entry.name for entry in lab.runtime.find_files(ref, "work", "a/b", "中", 100)] == []
+        assert len(lab.runtime.find_files(ref, "work", "", "plan", 2)) == 2
+
+    def test_changes_cannot_lead_out(self, lab: Lab) -> None:
+        """Nothing is moved, deleted or found by way of a link that the claw laid, or by `..`."""
+        lab.needs("files.change")
+        ref = lab.ref()
+        code = "os.symlink('../state', sys.argv[1] + '/laid')\nfound = True"
+        lab.asks(ref, code, lab.folder(ref, "work"), files=[File("kept", "kept")])
+        lab.push(ref, "work", "", {"mine": b"mine"})
+        for path in ("laid/kept", "../state/kept", f"{lab.folder(ref, 'state')}/kept"):
+            assert refused(lambda path=path: lab.runtime.move_file(ref, "work", path, "work", "got")), path  # type: ignore[misc]
+            assert refused(lambda path=path: lab.runtime.move_file(ref, "work", "mine", "work", path)), path  # type: ignore[misc]
+            assert refused(lambda path=path: lab.runtime.remove_file(ref, "work", path)), path  # type: ignore[misc]
+        for path in ("laid", "../state"):
+            assert refused(lambda path=path: lab.runtime.find_files(ref, "work", path, "kept", 9)), path  # type: ignore[misc]
+        assert lab.runtime.find_files(ref, "work", "", "kept", 9) == []
+        assert (
+            lab.runtime.read_file(ref, "state", "kept", 9) == b"kept" and lab.runtime.read_file(ref, "work", "mine", 9) == b"mine"
+        )
+
     def test_a_broken_stream_is_told(self, lab: Lab) -> None:
         """A push of what is no tar stream, or only half of one, is an error, and leaves no half file under the whole name."""
         lab.needs("files")

@@ -12,6 +12,7 @@ from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Retry
 from clawportal.sdk.runtimes import FileEntry, Image, Ref, Workload
 from clawportal_docker import archives, naming
+from clawportal_docker.changes import Changes
 from clawportal_docker.containers import Containers
 from clawportal_docker.engine import LONG, Engine
 from clawportal_docker.errors import map_errors
@@ -31,6 +32,7 @@ if [ -n "$4" ] && [ ! -e "$4" ]; then exit 44; fi"""
 class Files:
     def __init__(self, engine: Engine, containers: Containers, notes: Notes, helpers: Helpers) -> None:
         self.engine, self.containers, self.notes, self.helpers = engine, containers, notes, helpers
+        self.changes = Changes(self._ask)
 
     def update(self, ref: Ref, workload: Workload) -> None:
         with self.containers.locked(ref), map_errors(ref):

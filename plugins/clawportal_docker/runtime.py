@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 _CAPABILITIES = (
     "images", "images.pull", "processes", "logs", "logs.streams", "logs.previous", "metrics", "metrics.disk", "limits.memory",
-    "limits.cpu", "limits.kernel", "limits.processes", "exec", "files", "events", "import",
+    "limits.cpu", "limits.kernel", "limits.processes", "exec", "files", "files.change", "events", "import",
 )  # fmt: skip
 
 
@@ -152,6 +152,15 @@ class DockerRuntime(Without):
 
     def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
         self.files.push(ref, root, path, chunks)
+
+    def move_file(self, ref: Ref, root: str, path: str, target_root: str, target: str) -> None:
+        self.files.changes.move(ref, root, path, target_root, target)
+
+    def remove_file(self, ref: Ref, root: str, path: str) -> None:
+        self.files.changes.remove(ref, root, path)
+
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+        return self.files.changes.find(ref, root, path, text, limit)
 
     def logs(
         self, ref: Ref, *, tail: int | None = None, since: datetime | None = None, follow: bool = False,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from clawportal.sdk import _m, _n
+from clawportal.sdk import _m, _n, file_scripts
 from clawportal.sdk.errors import Conflict, GiveUp, Unavailable
 from clawportal.sdk.runtimes import File, FileEntry
 from clawportal_kubernetes import scripts
@@ -103,9 +103,11 @@ def raise_for(outcome: Outcome, path: str) -> None:
     """The codes of the scripts, as what callers expect."""
     if outcome.code == 0:
         return
-    if outcome.code == scripts.MISSING:
+    if outcome.code == file_scripts.MISSING:
         raise FileNotFoundError(_m("There is no %(path)s.", path=path or _m("such folder")))
-    if outcome.code in (scripts.UNSAFE, scripts.NOT_A_FOLDER):
+    if outcome.code == file_scripts.EXISTS:
+        raise FileExistsError(_m("There is a %(path)s already.", path=path))
+    if outcome.code in (file_scripts.UNSAFE, file_scripts.NOT_A_FOLDER):
         raise unsafe(_m("%(path)s leads over a link, or over a file where a folder should be.", path=repr(path)))
     if outcome.code is None:
         raise Unavailable(_m("The connection to the cluster was cut."))
@@ -130,7 +132,7 @@ def unsafe(words: str) -> GiveUp:
 def list_folder(open_it: Open, root: str, path: str) -> list[FileEntry]:
     path = scripts.safe(path)
     outcome = run(open_it, script(scripts.LIST, root, path))
-    if outcome.code == scripts.NOT_A_FOLDER:
+    if outcome.code == file_scripts.NOT_A_FOLDER:
         raise NotADirectoryError(_m("%(path)s is not a folder.", path=path))
     raise_for(outcome, path)
     names, _, told = outcome.out.rpartition(b"\0/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from clawportal.sdk import _m
+from clawportal.sdk import _m, file_scripts
 from clawportal.sdk.runtimes import FileEntry, Ref, RunState
 from clawportal_kubernetes import files, manifests, scripts
 from clawportal_kubernetes.cluster import Cluster
@@ -58,3 +58,25 @@ class InstanceFiles:
         scripts.safe(path)
         with self.cluster.map_errors(ref):
             return files.read(self._way(ref), folder, path, limit)
+
+    def move(self, ref: Ref, root: str, path: str, target_root: str, target: str) -> None:
+        self._change(ref, path, file_scripts.MOVE, *self._split(ref, root, path), *self._split(ref, target_root, target))
+
+    def remove(self, ref: Ref, root: str, path: str) -> None:
+        self._change(ref, path, file_scripts.REMOVE, *self._split(ref, root, path))
+
+    def find(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+        where = (self._root(ref, root), scripts.safe(path), file_scripts.pattern(text), file_scripts.room(limit))
+        return file_scripts.found(self._change(ref, path, file_scripts.FIND, *where), limit)
+
+    def _split(self, ref: Ref, root: str, path: str) -> tuple[str, str, str]:
+        folder, name = scripts.split(scripts.safe(path))
+        if not name:
+            raise files.unsafe(_m("A file or folder is needed, not all of a claw's."))
+        return self._root(ref, root), folder, name
+
+    def _change(self, ref: Ref, path: str, script: str, *arguments: str) -> bytes:
+        with self.cluster.map_errors(ref):
+            outcome = files.run(self._way(ref), files.script(script, *arguments))
+            files.raise_for(outcome, path)
+            return outcome.out

@@ -56,7 +56,7 @@ class KubernetesRuntime(Without):
     capabilities = frozenset(
         {
             "images", "logs", "logs.previous", "metrics", "limits.memory", "limits.cpu", "limits.kernel", "volumes",
-            "exec", "files", "events", "restarts", "drift", "processes",
+            "exec", "files", "files.change", "events", "restarts", "drift", "processes",
         }
     )  # fmt: skip
 
@@ -177,6 +177,15 @@ class KubernetesRuntime(Without):
 
     def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
         self.files.push(ref, root, path, chunks)
+
+    def move_file(self, ref: Ref, root: str, path: str, target_root: str, target: str) -> None:
+        self.files.move(ref, root, path, target_root, target)
+
+    def remove_file(self, ref: Ref, root: str, path: str) -> None:
+        self.files.remove(ref, root, path)
+
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+        return self.files.find(ref, root, path, text, limit)
 
     def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes:
         return self.files.read(ref, root, path, limit)

@@ -11,24 +11,8 @@ from pathlib import PurePosixPath
 
 from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp
+from clawportal.sdk.file_scripts import STEP
 from clawportal.sdk.runtimes import File
-
-MISSING, UNSAFE, NOT_A_FOLDER = 44, 66, 67
-"""Exit codes of the scripts below."""
-
-STEP = """
-step() {  # into a folder below the present one, never through a link
-  rest=$1
-  while [ -n "$rest" ]; do
-    case "$rest" in */*) one=${rest%%/*}; rest=${rest#*/};; *) one=$rest; rest=;; esac
-    [ -L "./$one" ] && exit 66
-    if [ -n "$2" ] && [ ! -e "./$one" ]; then mkdir "./$one" 2>/dev/null || [ -d "./$one" ] || exit 67; fi
-    [ -e "./$one" ] || exit 44
-    [ -d "./$one" ] || exit 67
-    cd -P "./$one" || exit 67
-  done
-}
-"""
 
 _PLACE = (
     """umask 077

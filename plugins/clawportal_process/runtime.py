@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _CAPABILITIES = frozenset(
     {
         "artifacts", "allocated-ports", "processes", "logs", "logs.streams", "logs.kept", "logs.previous",
-        "metrics", "metrics.disk", "limits.memory", "exec", "files", "events",
+        "metrics", "metrics.disk", "limits.memory", "exec", "files", "files.change", "events",
     }
 )  # fmt: skip
 _BY_KERNEL = frozenset({"limits.cpu", "limits.kernel", "limits.processes"})
@@ -201,6 +201,22 @@ class ProcessRuntime(Without):
             raise Conflict(_m("%(ref)s has no folders yet. Start it once.", ref=ref))
         with map_errors(ref):
             transfer.push(folder, path, chunks)
+
+    def move_file(self, ref: Ref, root: str, path: str, target_root: str, target: str) -> None:
+        from clawportal_process import changes
+
+        changes.move(self.folders.root(ref, root), path, self.folders.root(ref, target_root), target)
+
+    def remove_file(self, ref: Ref, root: str, path: str) -> None:
+        from clawportal_process import changes
+
+        away = self.folders.base / "trash" / f"{ref.instance_id}.{random_bytes.token_hex(4)}"
+        changes.remove(self.folders.root(ref, root), path, away)
+
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+        from clawportal_process import changes
+
+        return changes.find(self.folders.root(ref, root), path, text, limit)
 
     # ---- the machine
 

@@ -86,16 +86,17 @@ def _give(handle: int, folder: int) -> None:
 def write(root: Path, path: str, content: bytes, *, mode: int = 0o600, only_new: bool = False) -> bool:
     """Replace a file atomically; False when it was already so. A link in the place of the file is replaced, not followed."""
     with parent(root, path, create=True) as (folder, name):
-        present = _lstat(folder, name)
-        if present is not None and (only_new or _same(folder, name, present, content, mode)):
+        there = present(folder, name)
+        if there is not None and (only_new or _same(folder, name, there, content, mode)):
             return False
-        if present is not None and stat.S_ISDIR(present.st_mode):
+        if there is not None and stat.S_ISDIR(there.st_mode):
             raise UnsafePath(errno.EISDIR, "a folder stands where a file should be written", path)
         _replace(folder, name, content, mode)
         return True
 
 
-def _lstat(folder: int, name: str) -> os.stat_result | None:
+def present(folder: int, name: str) -> os.stat_result | None:
+    """What has this name, be it a link; None for nothing."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -154,8 +155,8 @@ def write_stream(root: Path, path: str, pieces: Iterable[bytes], *, mode: int, m
 
 
 def _no_folder_there(folder: int, name: str, path: str) -> None:
-    present = _lstat(folder, name)
-    if present is not None and stat.S_ISDIR(present.st_mode):
+    there = present(folder, name)
+    if there is not None and stat.S_ISDIR(there.st_mode):
         raise UnsafePath(errno.EISDIR, "a folder stands where a file should be written", path)
 
 
@@ -229,8 +230,13 @@ def remove_tree(folder: Path) -> None:
 
 def _unlock(place: Path) -> None:
     """Give a folder its permissions back; never what a link in its place leads to."""
+    unlock(None, str(place))
+
+
+def unlock(above: int | None, name: str) -> None:
+    """The same for a folder in one that is open."""
     try:
-        handle = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
     except OSError:
         return
     try:

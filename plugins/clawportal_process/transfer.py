@@ -31,11 +31,11 @@ _LINKS = (tarfile.SYMTYPE, tarfile.LNKTYPE)
 
 def listing(root: Path, path: str) -> list[FileEntry]:
     with safefiles.folder(root, path) as handle, os.scandir(handle) as entries:
-        found = [entry for entry in map(_entry, entries) if entry is not None]
+        found = [entry for entry in map(entry_of, entries) if entry is not None]
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _entry(entry: os.DirEntry[str]) -> FileEntry | None:
+def entry_of(entry: os.DirEntry[str]) -> FileEntry | None:
     try:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:  # it went meanwhile

@@ -1,0 +1,108 @@
+"""How a place that runs commands in an instance changes its files: a few lines of POSIX shell, and what their exit codes mean.
+
+They need sh, find and what else coreutils or busybox bring. Paths arrive as arguments, never as text to be parsed, so that any
+name is safe; no step leads through a link.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from datetime import UTC, datetime
+from typing import Any
+
+from clawportal.contracts.runtimes import FileEntry
+
+MISSING, UNSAFE, NOT_A_FOLDER, EXISTS = 44, 66, 67, 68
+"""Exit codes of the scripts below."""
+
+STEP = """
+step() {  # into a folder below the present one, never through a link
+  rest=$1
+  while [ -n "$rest" ]; do
+    case "$rest" in */*) one=${rest%%/*}; rest=${rest#*/};; *) one=$rest; rest=;; esac
+    [ -L "./$one" ] && exit 66
+    if [ -n "$2" ] && [ ! -e "./$one" ]; then mkdir "./$one" 2>/dev/null || [ -d "./$one" ] || exit 67; fi
+    [ -e "./$one" ] || exit 44
+    [ -d "./$one" ] || exit 67
+    cd -P "./$one" || exit 67
+  done
+}
+"""
+
+_TO = (
+    STEP
+    + """
+to() { cd -P "$1" 2>/dev/null || exit 44; step "$2" "$3"; }
+there() { [ -e "$1" ] || [ -L "$1" ]; }
+"""
+)
+
+MOVE = (
+    _TO
+    + """
+umask 077
+to "$1" "$2"
+there "./$3" || exit 44
+from=$(pwd -P; echo .); from=${from%??}
+to "$4" "$5" make
+there "./$6" && exit 68
+if mv -T -n -- "$from/$3" "./$6" 2>/dev/null; then :
+elif there "./$6"; then exit 68
+else mv -- "$from/$3" "./$6" 2>/dev/null || exit 1; fi
+there "$from/$3" && exit 68
+exit 0
+"""
+)
+"""Root, folder, name; root, folder and name of where to. The second way is for a `mv` that knows no -T."""
+
+REMOVE = (
+    _TO
+    + """
+to "$1" "$2"
+there "./$3" || exit 44
+if [ -d "./$3" ] && [ ! -L "./$3" ]; then chmod -R u+rwx "./$3" 2>/dev/null; fi
+rm -rf "./$3" 2>/dev/null || exit 1
+"""
+)
+"""Root, folder, name."""
+
+FIND = (
+    _TO
+    + """
+to "$1" "$2"
+find . ! -name . -iname "$3" -exec sh -c '
+  for one; do told=$(stat -c "%f %s %Y" -- "$one") && printf "%s\\n%s\\0" "$told" "$one"; done' sh {} + 2>/dev/null | head -c "$4"
+exit 0
+"""
+)
+"""Root, folder, `pattern` of the text, `room` for so many entries."""
+
+_ENTRY_BYTES = 5000
+_KINDS = ((stat.S_ISLNK, "link"), (stat.S_ISDIR, "folder"), (stat.S_ISREG, "file"))
+
+
+def pattern(text: str) -> str:
+    """For `find`: any name that contains the text."""
+    return "*" + re.sub(r"([\\*?\[\]])", r"\\\1", text) + "*"
+
+
+def room(limit: int) -> str:
+    """Bytes that so many entries have at most; also what keeps a search from running over."""
+    return str(min(limit * _ENTRY_BYTES, 4_000_000))
+
+
+def found(output: bytes, limit: int) -> list[FileEntry]:
+    """What FIND said, without an entry that was cut off."""
+    rows = output.split(b"\0")[:-1]
+    return sorted(map(entry, rows[:limit]), key=lambda one: one.name)
+
+
+def entry(row: bytes) -> FileEntry:
+    """`MODE SIZE TIME`, a line end, and the name."""
+    told, _, name = row.partition(b"\n")
+    mode, size, at = told.split()
+    bits = int(mode, 16)
+    kind: Any = next((word for test, word in _KINDS if test(bits)), "other")
+    when = datetime.fromtimestamp(max(0.0, float(at)), UTC)
+    return FileEntry(name.removeprefix(b"./").decode("utf-8", "surrogateescape"), kind, int(size), when, stat.S_IMODE(bits))

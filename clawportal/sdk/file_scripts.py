@@ -1,0 +1,19 @@
+"""Shell scripts that change files in an instance, for a place that runs commands there."""
+
+from __future__ import annotations
+
+from clawportal.file_scripts import EXISTS, FIND, MISSING, MOVE, NOT_A_FOLDER, REMOVE, STEP, UNSAFE, found, pattern, room
+
+__all__ = [
+    "EXISTS",
+    "FIND",
+    "MISSING",
+    "MOVE",
+    "NOT_A_FOLDER",
+    "REMOVE",
+    "STEP",
+    "UNSAFE",
+    "found",
+    "pattern",
+    "room",
+]
