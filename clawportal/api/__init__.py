@@ -14,7 +14,7 @@ from clawportal.api import _layer, _openapi
 from clawportal.contracts.features import ApiTag, Feature
 from clawportal.declarations import marked
 from clawportal.errors import PasswordChangeRequired
-from clawportal.http import security
+from clawportal.http import security, uploads
 from clawportal.pluginmanager import Registry
 
 EXTENSION = "clawportal_api"
@@ -81,6 +81,8 @@ def _outside_the_blueprint(state: BlueprintSetupState, api: Api) -> None:
         endpoint = f"api.{operation.name}"
         if operation.at_root:
             state.app.add_url_rule(operation.rule, endpoint, state.app.view_functions[endpoint], methods=[operation.method])
+        if operation.streamed:
+            uploads.streamed(state.app).add(endpoint)
         if operation.csrf_free:
             state.app.config.setdefault("CSRF_FREE", set()).add(endpoint)
 

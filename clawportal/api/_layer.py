@@ -141,6 +141,8 @@ class Operation:
     csrf_free: bool
     at_root: bool
     keep: bool
+    streamed: bool
+    spans: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Type of each parameter of the function, by its name."""
 
@@ -159,7 +161,7 @@ class Operation:
 
     @property
     def rule(self) -> str:
-        return re.sub(r"{(\w+)}", r"<\1>", self.path)
+        return re.sub(r"{(\w+)}", lambda found: f"<{'path:' * (found[1] == self.spans)}{found[1]}>", self.path)
 
 
 def op(
@@ -182,6 +184,8 @@ def op(
     csrf_free: bool = False,
     at_root: bool = False,
     keep: bool = False,
+    streamed: bool = False,
+    spans: str = "",
 ) -> Callable[[Handler], Handler]:
     """Mark a function as an operation. Needs either `permission` or the reason why it is `public`.
 
@@ -189,7 +193,8 @@ def op(
     those that follow from its parameters. `produces`: content types of the answer; name SSE for an event stream. `example`: a
     body to show. `csrf_free`: it needs neither session nor token, since what proves who asks stands in its body, which no
     browser adds by itself. `at_root`: also there without the prefix `/api/v1`. `keep`: nothing in the answer is private, so that
-    browsers may keep it as long as they ask whether it is still true.
+    browsers may keep it as long as they ask whether it is still true. `streamed`: the body is read in pieces by the function, and
+    has a limit of its own. `spans`: the name of the path that may hold slashes.
     """
     if (permission is None) == (not public):
         raise TypeError(f"{method} {path} needs either a permission or the reason why it is public")
@@ -201,7 +206,7 @@ def op(
         operation = Operation(
             method, path, handler, permission, public, tuple(tags), summary, description or inspect.getdoc(handler) or "",
             status, shape, tuple(produces), tuple(accepts), tuple(problems), etag, example, answer_example,
-            csrf_free, at_root, keep, hints,
+            csrf_free, at_root, keep, streamed, spans, hints,
         )  # fmt: skip
         unknown = set(hints) - set(operation.path_names) - set(_GIVEN) - {"query", "body"}
         if unknown or set(operation.path_names) - set(hints):

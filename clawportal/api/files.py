@@ -31,6 +31,9 @@ class FileEntry(Answer):
     kind: Literal["file", "folder", "link", "other"]
     size: int | None = Field(description="Bytes; null for folders.")
     modified: datetime | None
+    owner: Literal["", "portal", "claw"] = Field(
+        description="Of a file of its plan: `portal` where the portal writes it itself, `claw` where it was given once."
+    )
 
 
 class Folder(Answer):
@@ -82,7 +85,7 @@ def get_instance_file(actor: Actor, portal: Portal, instance_id: str, query: Pat
 
 @op("PUT", "/instances/{instance_id}/files/content", permission=INSTANCE_FILES_WRITE, tags=TAGS, status=201,
     summary="Upload a file into an instance", returns=FileEntry, accepts=(BYTES,),
-    problems=(400, 404, 409, 411, 413, 415, 503, 507))  # fmt: skip
+    problems=(400, 404, 409, 411, 413, 415, 503, 507), streamed=True)  # fmt: skip
 def put_instance_file(actor: Actor, portal: Portal, instance_id: str, query: UploadQuery) -> dict[str, Any]:
     """The body is the file; it appears whole or not at all, and folders above it are made. `state` and `home` need the permission
     `instance.console`, too; what the portal writes itself cannot be replaced. Each upload is an event and stands in the audit."""

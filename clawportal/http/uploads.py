@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import cast
 
 from flask import Flask, current_app, request
+from flask.sansio.app import App
 
 from clawportal.engine.portal import Portal
 
 _ANY = 1 << 62
-STREAMED = frozenset({"api.put_instance_file"})
-"""Endpoints that never hold a body in memory, and have a limit of their own."""
-
-
 SMALL = 64 * 1024
 """Bytes that somebody may send whom the portal does not know: names, passwords and codes are shorter."""
+
+
+def streamed(app: App) -> set[str]:
+    """Endpoints that never hold a body in memory, and have a limit of their own."""
+    return cast("set[str]", app.config.setdefault("STREAMED", set()))
 
 
 def init_app(app: Flask) -> None:
@@ -24,7 +26,7 @@ def init_app(app: Flask) -> None:
 
 
 def _let_in() -> None:
-    if request.endpoint in STREAMED:
+    if request.endpoint in streamed(current_app):
         request.max_content_length = _ANY  # None would mean that of the app
 
 

@@ -13,7 +13,7 @@ from clawportal.errors import Problem, Retry
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.fleet import instances as service
 from clawportal.services.fleet import plans
-from clawportal.services.live import files
+from clawportal.services.live import file_access, files
 from clawportal.web.instances import frame
 from clawportal.web.pages import fragment, page
 
@@ -35,8 +35,8 @@ class Crumb:
 def instance_files(instance_id: str) -> str:
     found = service.get(actor(), instance_id, INSTANCE_FILES_READ)
     path = request.args.get("path", "")
-    place = files.spot(path)
-    context: dict[str, Any] = {"folder": None, "problem": "", "about": _ABOUT, "limit": files.limit(portal())}
+    place = file_access.spot(path)
+    context: dict[str, Any] = {"folder": None, "problem": "", "about": _ABOUT, "limit": file_access.limit(portal())}
     context["pods"] = plans.cluster_of(found).runtime == "kubernetes"
     context["crumbs"] = _crumbs(place.path if place else "")
     try:

@@ -195,6 +195,17 @@ def test_an_operation_needs_a_permission_or_a_reason() -> None:
         _layer.op("GET", "/x/{y}", tags=("X",), summary="x", permission=SELF)(lambda: None)
 
 
+def test_a_name_of_a_path_may_span_slashes() -> None:
+    def get_thing(box_id: str, name: str) -> None:
+        """A thing in a box."""
+
+    _layer.op("GET", "/boxes/{box_id}/things/{name}", tags=("X",), summary="x", permission=SELF, spans="name", streamed=True)(
+        get_thing
+    )
+    [operation] = getattr(get_thing, _layer.MARK)
+    assert operation.rule == "/boxes/<box_id>/things/<path:name>" and operation.streamed
+
+
 def test_server_sent_events_as_text() -> None:
     from clawportal.api._layer import ServerEvent, _line
 

@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 from clawportal.db import db, transaction
 from clawportal.errors import Problem
 from clawportal.models import Instance
-from clawportal.services.live import files
+from clawportal.services.live import file_access, hiding
 from tests.conftest import People, Person, make_people, make_person, portal_of
 from tests.web.conftest import Browser
 
@@ -94,6 +94,8 @@ def test_folders_are_listed(claw: Claw) -> None:
         ("notes", "folder"), ("env.txt", "file"), ("out", "link"), ("up", "link"),
     ]  # fmt: skip
     assert work["readable"] and work["writable"] and work["total"] == 4
+    state = {item["name"]: item["owner"] for item in claw.ls(owner, "state").get_json()["items"]}
+    assert state == {"config.json": "portal", "tokens.json": ""}
     [plan] = claw.ls(owner, "work/./notes/").get_json()["items"]
     assert (plan["path"], plan["size"]) == ("work/notes/plan.md", 8) and plan["modified"].endswith("Z")
     assert claw.ls(owner, "work/none").status_code == 404 and claw.ls(owner, "tmp").status_code == 404
@@ -198,8 +200,8 @@ def test_no_way_of_cutting_shows_a_secret(data: st.DataObject) -> None:
     raw = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=6)))
     pieces = [raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
-    told = b"".join(files.Hider(secrets)(pieces))
-    assert len(told) == len(raw) and told == b"".join(files.Hider(secrets)([raw]))
+    told = b"".join(hiding.Hider(secrets)(pieces))
+    assert len(told) == len(raw) and told == b"".join(hiding.Hider(secrets)([raw]))
     for secret in secrets:
         assert all(part.encode() not in told for part in (secret, secret.replace('"', '\\"')))
 
@@ -207,7 +209,7 @@ def test_no_way_of_cutting_shows_a_secret(data: st.DataObject) -> None:
 def test_a_secret_is_hidden_however_json_writes_it() -> None:
     secret = 'schlüssel"geheim'
     for text in (secret, json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
-        told = b"".join(files.Hider([secret])([text.encode()])).decode()
+        told = b"".join(hiding.Hider([secret])([text.encode()])).decode()
         assert "geheim" not in told and len(told.encode()) == len(text.encode())
 
 
@@ -350,9 +352,9 @@ def test_a_browser_uploads_with_its_token(claw: Claw, browse: Browse) -> None:
 
 
 def test_paths_are_judged_before_any_place_hears_of_them() -> None:
-    assert files.spot("") is None and files.spot("./") is None
-    found = files.spot("work//a/./b")
+    assert file_access.spot("") is None and file_access.spot("./") is None
+    found = file_access.spot("work//a/./b")
     assert found is not None and (found.path, found.inner, found.above, found.name) == ("work/a/b", "a/b", "a", "b")
     for bad in ("/work", "work/..", "work/\0", "x" * 5000, "etc"):
         with pytest.raises(Problem):
-            files.spot(bad)
+            file_access.spot(bad)
