@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from clawportal import hookimpl
 from clawportal.contracts import core_metrics, core_resources
 from clawportal.contracts import core_permissions as core
-from clawportal.contracts.extensions import MODEL_SERVICES, SIGN_IN_WAYS
-from clawportal.contracts.features import ApiTag, Feature, Job, NavLink, Tab
+from clawportal.contracts.extensions import MODEL_SERVICES, RESEAL, ROLE_USES, SIGN_IN_WAYS, SIGN_OUT_WAYS
+from clawportal.contracts.features import ApiTag, Card, Feature, Job, NavLink, Tab
 from clawportal.contracts.permissions import SELF, Grant
 from clawportal.messages import _m
 
@@ -121,6 +121,7 @@ IDENTITY = Feature(
         "clawportal.web.accounts",
     ),
     forget=("clawportal.services.identity.sessions:forget_old", "clawportal.services.identity.throttle:forget_old"),
+    extra={RESEAL: ("clawportal.services.identity.otp:reseal",)},
     nav=(
         NavLink(
             _m("Accounts"), "web.accounts", icon="user", permission=core.USER_MANAGE,
@@ -187,6 +188,7 @@ CLUSTERS = Feature(
     api=("clawportal.api.clusters",),
     pages=("clawportal.web.clusters",),
     prepare=("clawportal.services.clusters.clusters:ensure_local",),
+    extra={RESEAL: ("clawportal.services.clusters.clusters:reseal",)},
     nav=(NavLink(_m("Clusters"), "web.clusters", icon="server", permission=core.CLUSTER_READ, section="system", order=30),),
     client_commands=("clawportal.cli.clusters:register",),
     metrics=(core_metrics.CLUSTERS,),
@@ -203,6 +205,7 @@ CONFIGURATION = Feature(
     api=("clawportal.api.catalog", "clawportal.api.layers"),
     pages=("clawportal.web.layers",),
     prepare=("clawportal.services.configuration.layers:note_all_destinations",),
+    extra={RESEAL: ("clawportal.services.configuration.secrets:reseal", "clawportal.services.configuration.layers:reseal")},
 )
 
 OPERATIONS = Feature(
@@ -321,7 +324,13 @@ SINGLE_SIGN_ON = Feature(
     ),
     api=("clawportal.api.oidc",),
     pages=("clawportal.web.oidc", "clawportal.web.providers"),
-    extra={SIGN_IN_WAYS: ("clawportal.services.oidc_providers:sign_in_ways",)},
+    cards=(Card("linked_accounts", "clawportal.web.oidc:account_section", SELF, place="account"),),
+    extra={
+        SIGN_IN_WAYS: ("clawportal.services.oidc_providers:sign_in_ways",),
+        SIGN_OUT_WAYS: ("clawportal.services.oidc:sign_out_way",),
+        ROLE_USES: ("clawportal.services.oidc_providers:role_uses",),
+        RESEAL: ("clawportal.services.oidc_providers:reseal",),
+    },
     nav=(
         NavLink(
             _m("Sign-in"),

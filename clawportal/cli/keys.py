@@ -40,6 +40,7 @@ def commands(portal: OpenPortal, file: Callable[[], Path]) -> click.Group:
             moved = _resealed(opened)
             said = f"A new key is in use; {moved} secrets were sealed with it."
             said += f" {_all_ended(opened)}" if compromised else ""
+            left = _left_behind(opened)
             _tell(said)
         if compromised:
             keyring.retire(file())
@@ -48,6 +49,11 @@ def commands(portal: OpenPortal, file: Callable[[], Path]) -> click.Group:
             click.echo(
                 "The old keys open nothing any more. Whoever had them together with the database also knows the secrets in it: "
                 "renew API keys, kubeconfigs, client secrets, second factors and passwords at their sources."
+            )
+        if compromised and left:
+            click.echo(
+                f"Not loaded just now: {', '.join(left)}. Secrets that these keep were not moved and open no more: enter them "
+                "again once the plugin is back."
             )
 
     @keys.command()
@@ -69,17 +75,21 @@ def commands(portal: OpenPortal, file: Callable[[], Path]) -> click.Group:
 
 def _resealed(portal: Any) -> int:
     from clawportal import origin
-    from clawportal.services import oidc_providers
+    from clawportal.contracts.extensions import RESEAL
     from clawportal.services.audit import chain
-    from clawportal.services.clusters import clusters
-    from clawportal.services.configuration import layers, secrets
-    from clawportal.services.identity import otp
 
     with origin.during(None):  # the same secrets under another key: one entry for all of them
-        moved = secrets.reseal(portal) + layers.reseal(portal) + otp.reseal(portal) + oidc_providers.reseal(portal)
-        moved += clusters.reseal(portal)
+        moved: int = sum(target(portal) for target in portal.registry.targets(RESEAL))
         chain.turn(at_once=True)
     return moved
+
+
+def _left_behind(portal: Any) -> list[str]:
+    """Features with tables whose plugin is not loaded: what they keep sealed was not moved."""
+    from clawportal import histories
+    from clawportal.services.system import migrations
+
+    return sorted(migrations.absent(histories.of(portal.registry.features)))
 
 
 def _all_ended(portal: Any) -> str:

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 SIGN_IN_WAYS = "sign_in_ways"
 """Called with the portal: the `SignInWay`s beside a password that people can use just now."""
 
+SIGN_OUT_WAYS = "sign_out_ways"
+"""Called with the portal and the `source` of a session that has just ended: the `SignInWay` by which it began, if the same
+person is perhaps signed in there still and can sign out, else None. No transaction is open, so the network may be asked."""
+
+ROLE_USES = "role_uses"
+"""Called with the id of a tenant and the name of a role that it made: how often the feature would give that role. Such a role is
+not deleted."""
+
+RESEAL = "reseal"
+"""Called with the portal when the key ring has a new key: moves every secret that the feature keeps sealed to it, and returns how
+many there were. Can be called again."""
+
 MODEL_SERVICES = "model_services"
 """Called with the portal and the id of a model provider: the `ModelService` if that one is served by the portal, else None."""
 
@@ -40,6 +52,10 @@ class SignInWay:
     name: str
     """For programs, such as a part of an address."""
     title: str
+    endpoint: str
+    """Of the public page where it begins; takes `name`, and may get `next` as argument."""
+    sign_out_endpoint: str = ""
+    """Of the public page that leads on to signing out there, too; takes `name`. Empty: there is none."""
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,11 @@ class TenantTab:
 
 @dataclass(frozen=True)
 class Card:
-    """A card on the home page (`home`), or a link above the list of organisations (`tenants`).
+    """A card on the home page (`home`), a link above the list of organisations (`tenants`), or a section on the page of one's own
+    account (`account`).
 
-    `render` is called with the actor and gives Markup, or nothing.
+    `render` is called with the actor and gives Markup, or nothing. On `account` it is called with `errors` too: what was wrong in
+    the form that was sent, as sentences by field.
     """
 
     name: str

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import delete, or_, select
 
 from clawportal import clock, folding, origin
+from clawportal.contracts.extensions import SignInWay
 from clawportal.contracts.permissions import Actor
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -23,7 +24,7 @@ from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from clawportal.ids import looks_like_id
 from clawportal.keyring import KeyringError
 from clawportal.messages import _m
-from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Tenant, User, UserSession
+from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Tenant, User
 from clawportal.models.identity import TWIN
 from clawportal.models.oidc import SOURCE
 from clawportal.services import oidc_groups
@@ -32,7 +33,7 @@ from clawportal.services.audit.trail import NOBODY, REFUSED, Pending
 from clawportal.services.events import event_log
 from clawportal.services.identity import identity, names, otp, sessions, throttle
 from clawportal.services.oidc_calls import NotProved, Proof, ProviderCalls, ProviderDown, claim
-from clawportal.services.oidc_providers import Button, by_slug, setup_of
+from clawportal.services.oidc_providers import Button, by_slug, setup_of, way_of
 from clawportal.services.tenancy import members
 
 LIVES = 900.0
@@ -467,6 +468,10 @@ def linkable(user_id: str, every: Collection[Button]) -> list[Button]:
     return [button for button in every if button.slug not in linked]
 
 
+def has_password(user_id: str) -> bool:
+    return db.session.get_one(User, user_id).password_hash != identity.NO_PASSWORD
+
+
 def check_may_link(portal: Portal, actor: Actor, password: str, address: str) -> None:
     """Ask for the password, where there is one: an open browser alone must not gain a second way in."""
     sessions.require_person(actor)
@@ -507,10 +512,14 @@ def sign_out_url(portal: Portal, slug: str, back: str) -> str:
     return portal.part(ProviderCalls).end_session_url(setup, back)
 
 
-def provider_of_session(session_id: str) -> OidcProvider | None:
-    """Through which provider a session began."""
-    query = select(OidcProvider).join(UserSession, UserSession.source == SOURCE + OidcProvider.id)
-    return db.session.scalar(query.where(UserSession.id == session_id))
+def sign_out_way(portal: Portal, source: str) -> SignInWay | None:
+    """The provider where somebody whose session it began may be signed in still; None where one cannot sign out of it."""
+    of_source = (OidcProvider.id == source.removeprefix(SOURCE), OidcProvider.enabled)
+    provider = db.session.scalar(select(OidcProvider).where(*of_source)) if source.startswith(SOURCE) else None
+    if provider is None:
+        return None
+    way = way_of(provider.slug, provider.title)
+    return way if sign_out_url(portal, provider.slug, "") else None
 
 
 # ---- the audit

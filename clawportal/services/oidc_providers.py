@@ -138,7 +138,18 @@ def buttons() -> list[Button]:
 
 
 def sign_in_ways(portal: Portal) -> list[SignInWay]:
-    return [SignInWay(button.slug, button.title) for button in buttons()]
+    return [way_of(button.slug, button.title) for button in buttons()]
+
+
+def way_of(slug: str, title: str) -> SignInWay:
+    return SignInWay(slug, title, "web.oidc_begin", "web.oidc_sign_out")
+
+
+def role_uses(tenant_id: str, role: str) -> int:
+    """How often groups, and providers for new people, give a role that an organisation made."""
+    models = (OidcGroupRole, OidcProvider)
+    queries = (select(func.count()).select_from(one).where(one.tenant_id == tenant_id, one.role == role) for one in models)
+    return sum(db.session.scalar(query) or 0 for query in queries)
 
 
 def _row(provider_id: str, *, lock: bool = False) -> OidcProvider:

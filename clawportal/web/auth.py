@@ -29,8 +29,8 @@ from clawportal.http.security import (
 )
 from clawportal.messages import _m, joined
 from clawportal.models import User
-from clawportal.services import oidc, oidc_providers, practice
-from clawportal.services.identity import identity, otp, sign_in
+from clawportal.services import practice
+from clawportal.services.identity import identity, otp, sessions, sign_in
 from clawportal.services.system import portal_settings
 from clawportal.services.tenancy import tenancy
 from clawportal.web import pages, second_step
@@ -72,12 +72,12 @@ def _told(problem: Problem) -> str:
 
 def _login_page(wanted: str, name: str = "", error: str = "", *, typed: bool = False) -> Response:
     """`typed`: a password was, so its form is shown again although it may be hidden."""
-    providers = oidc_providers.buttons()
+    ways = sign_in.other_ways(portal())
     form = typed or request.args.get("password") == "1" or sign_in.passwords_for_all(portal())
-    out = next((button for button in providers if button.slug == request.args.get("out")), None)
+    out = next((way for way in ways if way.sign_out_endpoint and way.name == request.args.get("out")), None)
     return make_response(
         render_template(
-            "auth/login.html", username=name, error=error, next_url=wanted, first_run=not pages.setup_done(), providers=providers,
+            "auth/login.html", username=name, error=error, next_url=wanted, first_run=not pages.setup_done(), ways=ways,
             lost_password=paths.command(portal().settings.data_dir, "user", "set-password", "admin"),
             password_form=form, out=out, ended=request.args.get("ended") == "1",
         )
@@ -91,12 +91,12 @@ def logout() -> AnyResponse:
 
 
 def _signed_out() -> str | None:
-    """End the session; returns the provider where one may be signed in still, if that can be ended there."""
+    """End the session; returns by which way one may be signed in elsewhere still, if that can be ended there."""
     found = browser_session()
-    provider = oidc.provider_of_session(found) if found else None
-    slug = provider.slug if provider is not None and provider.enabled else None
+    source = sessions.source_of(found) if found else ""
     end_session()
-    return slug if slug and oidc.sign_out_url(portal(), slug, "") else None
+    way = sign_in.left_open(portal(), source)
+    return way.name if way else None
 
 
 # ---- first run

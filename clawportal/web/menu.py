@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from flask import request, url_for
 from markupsafe import Markup, escape
@@ -64,14 +65,14 @@ def _address(link: NavLink) -> str:
     return request.script_root + link.href if link.href.startswith("/") else link.href
 
 
-def cards(place: str) -> list[Markup]:
-    """The cards that features show in a place; one that fails is left out and named."""
+def cards(place: str, **given: Any) -> list[Markup]:
+    """The cards that features show in a place, called with what that place has; one that fails is left out and named."""
     registry, who = portal().registry, actor()
     found = [(feature, card) for feature in registry.features for card in feature.cards if card.place == place]
     made = []
     for feature, card in sorted(found, key=lambda one: one[1].order):
         try:
-            made.append(escape(resolve(card.render)(who) or "") if who.has(card.permission) else Markup())
+            made.append(escape(resolve(card.render)(who, **given) or "") if who.has(card.permission) else Markup())
         except Exception as error:
             log.exception("the card %s of %s failed", card.name, feature.name)
             registry.report(registry.owners[feature.name], f"card {card.name}", f"Its card {card.name!r} failed: {error!r}.")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import flash, make_response, redirect, render_template, request, session, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.contracts.permissions import SELF
+from clawportal.contracts.permissions import SELF, Actor
 from clawportal.errors import Invalid, NotFound, Problem, TooManyRequests, Unavailable
 from clawportal.http.i18n import translate
 from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
@@ -105,6 +108,15 @@ def oidc_sign_out(name: str) -> AnyResponse:
 
 
 # ---- linking
+
+
+def account_section(who: Actor, errors: Mapping[str, str]) -> Markup | None:
+    """Accounts elsewhere, on the page of one's own account; nothing where there are none and none can be linked."""
+    mine, linkable = oidc.mine(who.id), oidc.linkable(who.id, oidc_providers.buttons())
+    if not mine and not linkable:
+        return None
+    context = {"identities": mine, "linkable": linkable, "has_password": oidc.has_password(who.id), "errors": errors}
+    return Markup(render_template("profile/_oidc.html", **context))  # noqa: S704  # a template of ours
 
 
 @page("/profile/oidc", "POST")

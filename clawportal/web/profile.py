@@ -13,7 +13,6 @@ from clawportal.http.i18n import translate
 from clawportal.http.security import actor, begin_session, current_session, place, portal, requires
 from clawportal.messages import _m
 from clawportal.models import User
-from clawportal.services import oidc, oidc_providers
 from clawportal.services.identity import identity, otp, sessions, throttle
 from clawportal.services.rights.token_limits import Limits
 from clawportal.web import auth, pages
@@ -36,7 +35,6 @@ def page_of(status: int = 200, **more: Any) -> Response:
     roles = dict.fromkeys(grant.source for grant in (*actor().grants, *actor().withheld) if grant.source)
     context: dict[str, Any] = _token_part() | {
         "sessions": sessions.listing(user.id, current_session()), "otp": otp.status(user.id),
-        "identities": oidc.mine(user.id), "linkable": oidc.linkable(user.id, oidc_providers.buttons()),
         "has_password": user.password_hash != identity.NO_PASSWORD,
     } | more  # fmt: skip
     answer = make_response(

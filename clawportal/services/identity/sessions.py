@@ -187,6 +187,11 @@ def end_others(portal: Portal, actor: Actor, current: str | None) -> int:
     return len(others)
 
 
+def source_of(session_id: str) -> str:
+    """Who let somebody in there; empty: their password here."""
+    return db.session.scalar(select(UserSession.source).where(UserSession.id == session_id)) or ""
+
+
 def close(session_id: str) -> None:
     """Sign out; nothing happens when it has ended already."""
     with transaction():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clawportal.contracts.core_permissions import PORTAL_ADMIN
-from clawportal.contracts.extensions import SIGN_IN_WAYS, SignInWay
+from clawportal.contracts.extensions import SIGN_IN_WAYS, SIGN_OUT_WAYS, SignInWay
 from clawportal.engine.portal import Portal
 from clawportal.errors import PasswordChangeRequired, Unauthenticated
 from clawportal.messages import _m
@@ -29,6 +29,12 @@ def passwords_for_all(portal: Portal) -> bool:
 def other_ways(portal: Portal) -> list[SignInWay]:
     """How people can sign in without a password of this portal just now."""
     return [way for target in portal.registry.targets(SIGN_IN_WAYS) for way in target(portal)]
+
+
+def left_open(portal: Portal, source: str) -> SignInWay | None:
+    """Where somebody whose session of this source has ended is perhaps signed in still, and can sign out."""
+    found = (target(portal, source) for target in portal.registry.targets(SIGN_OUT_WAYS)) if source else ()
+    return next((way for way in found if way is not None), None)
 
 
 def _administrator(portal: Portal, name: str, password: str) -> User:

@@ -26,6 +26,7 @@ from clawportal.contracts.core_permissions import (
     TENANT_READ,
     USER_MANAGE,
 )
+from clawportal.contracts.extensions import ROLE_USES
 from clawportal.contracts.permissions import (
     PORTAL_ROLES,
     ROLE_WORDS,
@@ -44,8 +45,6 @@ from clawportal.models import (
     Instance,
     Invitation,
     Membership,
-    OidcGroupRole,
-    OidcProvider,
     Project,
     RoleGrant,
     Tenant,
@@ -462,8 +461,9 @@ def delete_role(portal: Portal, actor: Actor, tenant_id: str, role_id: str) -> N
             db.session.scalar(
                 select(func.count()).select_from(model).where(model.tenant_id == tenant_id, model.role == row.name)
             ) or 0
-            for model in (Membership, RoleGrant, Invitation, OidcGroupRole, OidcProvider)
+            for model in (Membership, RoleGrant, Invitation)
         )  # fmt: skip
+        used += sum(target(tenant_id, row.name) for target in portal.registry.targets(ROLE_USES))
         if used:
             raise Conflict(
                 _m(
