@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from clawportal.contracts.adapters import ChatEvent, Usage, Version
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.contracts.workloads import Context, File, Process, Workload
 from clawportal.engine.log_hub import Masker
-from clawportal.errors import GiveUp, Unavailable
+from clawportal.errors import GiveUp, Invalid, Unavailable
 from clawportal.services.events import event_log
 from clawportal.services.live import chat
 from clawportal_echo import EchoAdapter
@@ -229,6 +230,30 @@ def test_every_failure_is_one_error_with_words_and_a_remedy(portal_app: Flask, p
     events = turn(portal_app, ChatEvent("delta", "a"), problem, ChatEvent("final", "never"), secret="sk-very-secret")
     assert [event.kind for event in events] == ["delta", "error"]
     assert events[-1].text == words and events[-1].remedy
+
+
+def test_what_came_meanwhile_comes_together(portal_app: Flask) -> None:
+    said = [ChatEvent("delta", str(number)) for number in range(5)] + [ChatEvent("final", "01234")]
+    batches = chat._batches(portal_of(portal_app), chat._Turn("k", lambda: iter(said), Masker()))
+    first = next(batches)
+    wait_for(lambda: not [one for one in threading.enumerate() if one.name == "chat-k"], what="the claw has said all")
+    rest = list(batches)
+    assert first + [event for batch in rest for event in batch] == said and len(rest) <= 1
+
+
+def test_a_session_that_is_nobodys_own_is_apart_from_those_of_people(running_admin: Person, echo: str) -> None:
+    portal, name = portal_of(running_admin.app), running_admin.actor.id
+    with running_admin.app.app_context():
+        for session in ("desk", "x" * 65):
+            try:
+                with closing(chat.gathered(portal, running_admin.actor, echo, session, "hello")) as batches:
+                    assert [event.text for batch in batches for event in batch][-1].startswith("You said: hello")
+            except Invalid as problem:
+                assert session != "desk" and "session" in str(problem)
+        with closing(chat.chat(portal, running_admin.actor, echo, "desk", "hello")) as events:
+            list(events)
+        lines = running_admin.get(f"instances/{echo}/logs").get_data(as_text=True)
+    assert "in session open-desk" in lines and f"in session {name}-desk" in lines
 
 
 def test_an_answer_without_end_is_told(portal_app: Flask) -> None:

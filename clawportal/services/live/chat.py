@@ -6,6 +6,7 @@ claw does, and a caller who leaves takes nothing with him.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import re
@@ -42,7 +43,10 @@ PULSE = 2.0
 """With `pulses`, None comes this often while the claw thinks, seconds."""
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 DEFAULT_SESSION = "default"
+OPEN_SESSION = "open"
+"""Stands before sessions that are nobody's own, where the id of a person stands before the others."""
 
+_AT_ONCE = 500
 _MOST_WORDS = 4_000
 """Of what a claw says about a failure, characters."""
 _TRY_AGAIN = _m("Try again; if it stays so, look at the claw's log.")
@@ -72,8 +76,19 @@ def _without_pulse(events: Generator[ChatEvent | None, None, None]) -> Iterator[
 def pulsing(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> Generator[ChatEvent | None, None, None]:
     """As `chat`, with None every few seconds while there is nothing new, so that a stream can show that it is alive."""
     _check(session, text)
-    turn = _prepare(portal, actor, instance_id, session, text)
+    # two people must never meet in one conversation by choosing the same name for it
+    turn = _prepare(portal, actor, instance_id, f"{actor.id}-{session}", text)
     return _events(portal, turn)
+
+
+def gathered(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> Generator[list[ChatEvent], None, None]:
+    """As `chat`, and each time all that has come since the last; an empty list every few seconds while there is nothing new.
+
+    `session` is nobody's own: it names a conversation whose people the caller knows. Needs no app context once it is made.
+    """
+    _check(session, text)
+    turn = _prepare(portal, actor, instance_id, f"{OPEN_SESSION}-{session}", text)
+    return _batches(portal, turn)
 
 
 def _check(session: str, text: str) -> None:
@@ -94,7 +109,7 @@ def _check(session: str, text: str) -> None:
         raise Invalid(joined((joined((error.path, error.message), ": ") for error in errors), "; "), errors=errors)
 
 
-def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> _Turn:
+def _prepare(portal: Portal, actor: Actor, instance_id: str, private: str, text: str) -> _Turn:
     """All that needs the database; afterwards none of it is held."""
     instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CHAT)
     adapter = plans.adapter_of(portal, instance)
@@ -110,8 +125,6 @@ def _prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text:
     io.secret("")  # opens the secrets now: later there is no database session
     context = plans.context_of(portal, instance, adapter, runtime, plans.ports_of(runtime, instance))
     mask = Masker(layers.open_secrets(portal, instance).values())
-    # two people must never meet in one conversation by choosing the same name for it
-    private = f"{actor.id}-{session}"
     # only that it happened, never what was said
     event_log.record(
         portal,
@@ -142,6 +155,13 @@ def _require_running(instance: Instance) -> None:
 
 
 def _events(portal: Portal, turn: _Turn) -> Generator[ChatEvent | None, None, None]:
+    """One by one; None where nothing came."""
+    with closing(_batches(portal, turn)) as batches:
+        for batch in batches:
+            yield from batch or (None,)
+
+
+def _batches(portal: Portal, turn: _Turn) -> Generator[list[ChatEvent], None, None]:
     """Starts when first asked for; closing it ends the turn as soon as the claw says its next word."""
     said = bounded.SizedQueue[ChatEvent](1000, bounded.MIB, lambda event: len(event.text))
     gone = threading.Event()
@@ -149,19 +169,25 @@ def _events(portal: Portal, turn: _Turn) -> Generator[ChatEvent | None, None, No
     end = time.monotonic() + TURN_SECONDS
     try:
         while True:
-            try:
-                event = said.get(timeout=min(PULSE, max(0.0, end - time.monotonic())))
-            except queue.Empty:
-                if time.monotonic() >= end or portal.stopping.is_set():
-                    yield _late(portal)
-                    return
-                yield None
-                continue
-            yield event
-            if event.kind in ("final", "error"):
+            batch = _next(said, min(PULSE, max(0.0, end - time.monotonic())))
+            if not batch and (time.monotonic() >= end or portal.stopping.is_set()):
+                yield [_late(portal)]
+                return
+            yield batch
+            if batch and batch[-1].kind in ("final", "error"):
                 return
     finally:
         gone.set()
+
+
+def _next(said: bounded.SizedQueue[ChatEvent], wait: float) -> list[ChatEvent]:
+    """All that is there, or what comes next."""
+    found: list[ChatEvent] = []
+    with contextlib.suppress(queue.Empty):
+        found.append(said.get(wait))
+        while len(found) < _AT_ONCE:
+            found.append(said.get(0))
+    return found
 
 
 def _late(portal: Portal) -> ChatEvent:

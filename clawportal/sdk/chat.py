@@ -1,0 +1,22 @@
+"""Talking with a running claw: one turn of a conversation whose people the caller looks after.
+
+    for batch in turn(portal, actor, instance_id, session, text):
+        ...  # what came since the last time; empty every few seconds while there is nothing new
+
+It checks the right to chat, that the claw runs, and what is wrong with the request, before it returns. Everything after that ends
+with one `final` or one `error`, whatever happens to the claw; closing the iterator ends the turn.
+"""
+
+from __future__ import annotations
+
+from clawportal.contracts.adapters import ChatEvent, Usage
+from clawportal.services.live.chat import MAX_TEXT, TURN_SECONDS
+from clawportal.services.live.chat import gathered as turn
+
+__all__ = [
+    "MAX_TEXT",
+    "TURN_SECONDS",
+    "ChatEvent",
+    "Usage",
+    "turn",
+]
