@@ -13,7 +13,8 @@ import httpx
 import pytest
 from flask import Flask
 
-from clawportal.contracts.adapters import ChatEvent, Usage, Version
+from clawportal.api import chat as api_chat
+from clawportal.contracts.adapters import ChatEvent, ToolUse, Usage, Version
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.contracts.workloads import Context, File, Process, Workload
 from clawportal.engine.log_hub import Masker
@@ -232,6 +233,17 @@ def test_every_failure_is_one_error_with_words_and_a_remedy(portal_app: Flask, p
     assert events[-1].text == words and events[-1].remedy
 
 
+def test_how_a_claw_comes_to_its_answer_is_no_part_of_it(portal_app: Flask) -> None:
+    use = ToolUse("1", "read_file", "done", '{"path": "a"}', "x" * 30_000)
+    said = (ChatEvent("thinking", "hm"), ChatEvent("tool", tool=use), ChatEvent("delta", "a"), ChatEvent("final", "a"))
+    found = turn(portal_app, *said)
+    assert found[1].tool and len(found[1].tool.output) < 21_000 and found[1].tool.input == use.input
+    assert [event.kind for event in found] == ["thinking", "tool", "delta", "final"]
+    with portal_app.test_request_context(headers=STREAM):
+        assert [event.name for event in api_chat._pieces(iter(said)) if event] == ["delta", "final"]
+        assert api_chat._whole(iter(said), "s").get_json() == {"text": "a", "usage": None, "session": "s"}
+
+
 def test_what_came_meanwhile_comes_together(portal_app: Flask) -> None:
     said = [ChatEvent("delta", str(number)) for number in range(5)] + [ChatEvent("final", "01234")]
     batches = chat._batches(portal_of(portal_app), chat._Turn("k", lambda: iter(said), Masker()))
@@ -250,8 +262,7 @@ def test_a_session_that_is_nobodys_own_is_apart_from_those_of_people(running_adm
                     assert [event.text for batch in batches for event in batch][-1].startswith("You said: hello")
             except Invalid as problem:
                 assert session != "desk" and "session" in str(problem)
-        with closing(chat.chat(portal, running_admin.actor, echo, "desk", "hello")) as events:
-            list(events)
+        assert list(chat.chat(portal, running_admin.actor, echo, "desk", "hello"))[-1].kind == "final"
         lines = running_admin.get(f"instances/{echo}/logs").get_data(as_text=True)
     assert "in session open-desk" in lines and f"in session {name}-desk" in lines
 

@@ -19,6 +19,8 @@ from clawportal.http import streams
 from clawportal.services.live import chat
 
 TAGS = ("Instances",)
+_HOW = ("thinking", "tool")
+"""What is no part of an answer."""
 
 
 class Message(Strict):
@@ -68,7 +70,7 @@ def _wants_stream() -> bool:
 
 def _pieces(events: Iterator[ChatEvent | None]) -> Iterator[ServerEvent | None]:
     for event in events:
-        yield None if event is None else ServerEvent(_data(event), event.kind)
+        yield None if event is None or event.kind in _HOW else ServerEvent(_data(event), event.kind)
 
 
 def _data(event: ChatEvent) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _usage(event: ChatEvent) -> dict[str, Any] | None:
 def _whole(events: Iterator[ChatEvent | None], session: str) -> Response:
     usage: dict[str, Any] | None = None
     for event in events:
-        if event is None or event.kind == "delta":
+        if event is None or event.kind == "delta" or event.kind in _HOW:
             continue
         if event.kind == "error":
             raise Unavailable(f"{event.text} {event.remedy}".strip())

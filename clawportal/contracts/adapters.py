@@ -41,17 +41,36 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     model: str = ""
+    cost_usd: float | None = None
+    """US dollars; None where the claw does not tell."""
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """A claw uses a tool: told when it begins, and again with the same `id` when it is over."""
+
+    id: str
+    name: str
+    state: Literal["begun", "done", "failed"] = "begun"
+    input: str = ""
+    """What the tool was given, such as JSON."""
+    output: str = ""
+    """What it answered, or why it failed."""
 
 
 @dataclass(frozen=True)
 class ChatEvent:
-    """A piece of an answer. `final` carries the whole text and ends the turn; so does `error`."""
+    """A piece of an answer. `final` carries the whole text and ends the turn; so does `error`.
 
-    kind: Literal["delta", "final", "error", "usage"]
+    `thinking` and `tool` tell how the claw comes to its answer and are no part of that; a claw need not tell them.
+    """
+
+    kind: Literal["delta", "final", "error", "usage", "thinking", "tool"]
     text: str = ""
     usage: Usage | None = None
     remedy: str = ""
     """With `error`: what the person can do about it."""
+    tool: ToolUse | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from clawportal.contracts.adapters import (
     HttpAnswer,
     LogRecord,
     TakesUpLater,
+    ToolUse,
     Usage,
     Version,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Resources",
     "Strict",
     "TakesUpLater",
+    "ToolUse",
     "Usage",
     "Version",
     "Workload",

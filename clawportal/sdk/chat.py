@@ -9,7 +9,7 @@ with one `final` or one `error`, whatever happens to the claw; closing the itera
 
 from __future__ import annotations
 
-from clawportal.contracts.adapters import ChatEvent, Usage
+from clawportal.contracts.adapters import ChatEvent, ToolUse, Usage
 from clawportal.services.live.chat import MAX_TEXT, TURN_SECONDS
 from clawportal.services.live.chat import gathered as turn
 
@@ -17,6 +17,7 @@ __all__ = [
     "MAX_TEXT",
     "TURN_SECONDS",
     "ChatEvent",
+    "ToolUse",
     "Usage",
     "turn",
 ]

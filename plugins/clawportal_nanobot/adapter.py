@@ -42,6 +42,7 @@ from clawportal.sdk.adapters import (
 )
 from clawportal.sdk.bounded import STREAM, TURN, Budget, parse_json
 from clawportal.sdk.errors import FieldError, Retry, Unavailable
+from clawportal_nanobot.activity import how
 from clawportal_nanobot.settings import SEARCH_KEY, NanobotSettings
 from clawportal_nanobot.websocket import Refused, TextSocket
 
@@ -301,6 +302,7 @@ def _turn(socket: TextSocket, chat_id: str, model: str, *, command: bool) -> Ite
             return
         if event.get("chat_id") != chat_id:
             continue
+        yield from how(event)
         if kind == "delta" or (kind == "message" and not event.get("kind")):
             part, before, stream = str(event.get("text") or ""), stream, str(event.get("stream_id") or "")
             answered = command and kind == "message"

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from clawportal import bounded
-from clawportal.contracts.adapters import ChatEvent
+from clawportal.contracts.adapters import ChatEvent, ToolUse
 from clawportal.contracts.core_permissions import INSTANCE_CHAT
 from clawportal.contracts.permissions import Actor
 from clawportal.db import db
@@ -47,6 +47,8 @@ OPEN_SESSION = "open"
 """Stands before sessions that are nobody's own, where the id of a person stands before the others."""
 
 _AT_ONCE = 500
+_MOST_OF_A_TOOL = 20_000
+"""Of what a tool was given, and of what it answered, characters."""
 _MOST_WORDS = 4_000
 """Of what a claw says about a failure, characters."""
 _TRY_AGAIN = _m("Try again; if it stays so, look at the claw's log.")
@@ -163,7 +165,7 @@ def _events(portal: Portal, turn: _Turn) -> Generator[ChatEvent | None, None, No
 
 def _batches(portal: Portal, turn: _Turn) -> Generator[list[ChatEvent], None, None]:
     """Starts when first asked for; closing it ends the turn as soon as the claw says its next word."""
-    said = bounded.SizedQueue[ChatEvent](1000, bounded.MIB, lambda event: len(event.text))
+    said = bounded.SizedQueue[ChatEvent](1000, bounded.MIB, _size)
     gone = threading.Event()
     threading.Thread(target=_ask, args=(turn, said, gone), name=f"chat-{turn.key[:20]}", daemon=True).start()
     end = time.monotonic() + TURN_SECONDS
@@ -178,6 +180,10 @@ def _batches(portal: Portal, turn: _Turn) -> Generator[list[ChatEvent], None, No
                 return
     finally:
         gone.set()
+
+
+def _size(event: ChatEvent) -> int:
+    return len(event.text) + (len(event.tool.input) + len(event.tool.output) if event.tool else 0)
 
 
 def _next(said: bounded.SizedQueue[ChatEvent], wait: float) -> list[ChatEvent]:
@@ -240,19 +246,27 @@ def _spoken(turn: _Turn) -> Iterator[ChatEvent]:
     with closing(events) if hasattr(events, "close") else _nothing():  # type: ignore[type-var]  # generators have close
         size = 0
         for event in events:
-            size += len(event.text) if event.kind == "delta" else 0
+            size += _size(event) if event.kind in ("delta", "thinking", "tool") else 0
             if max(size, len(event.text)) > bounded.ANSWER:
                 yield _too_long()
                 return
             if event.kind == "error":
                 words = mapped(clipped(event.text, _MOST_WORDS), turn.mask)
                 event = replace(event, text=words, remedy=event.remedy or _TRY_AGAIN)
+            elif event.tool is not None:
+                event = replace(event, tool=_short(event.tool))
             yield event
             if event.kind in ("final", "error"):
                 return
     yield ChatEvent(
         "error", _m("The claw broke off in the middle of its answer."), remedy=_m("See whether it still runs, then try again.")
     )
+
+
+def _short(tool: ToolUse) -> ToolUse:
+    """What goes into a tool and comes out may be whole files."""
+    given, said = clipped(tool.input, _MOST_OF_A_TOOL), clipped(tool.output, _MOST_OF_A_TOOL)
+    return replace(tool, id=tool.id[:200], name=tool.name[:200], input=given, output=said)
 
 
 def _too_long() -> ChatEvent:
