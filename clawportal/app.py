@@ -137,10 +137,11 @@ def _configure(app: Flask, portal: Portal) -> None:
 
 
 def _engine_options(url: str) -> dict[str, object]:
+    common = {"hide_parameters": True}  # an error of the database must not carry what people wrote into the log
     if url.startswith("sqlite"):
         # a connection per thread in use is cheap on SQLite; a pool that runs dry would look like a hang
-        return {"pool_size": 20, "max_overflow": 200, "connect_args": {"check_same_thread": False, "timeout": 15}}
-    return {"pool_size": 10, "max_overflow": 30, "pool_pre_ping": True}
+        return {**common, "pool_size": 20, "max_overflow": 200, "connect_args": {"check_same_thread": False, "timeout": 15}}
+    return {**common, "pool_size": 10, "max_overflow": 30, "pool_pre_ping": True}
 
 
 def _database(app: Flask) -> None:

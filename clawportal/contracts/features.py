@@ -132,6 +132,8 @@ class Tab:
     """What must be possible with the instance just now, such as `chat`; empty: `permission` alone decides."""
     when: str = ""
     """Target that says whether it is shown; called with the portal and the instance. Empty: always."""
+    in_menu: bool = False
+    """Whether the menu of an instance in lists leads there, too; `can` alone decides there."""
 
 
 @dataclass(frozen=True)

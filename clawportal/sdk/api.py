@@ -5,7 +5,8 @@
 
 A parameter gets its value by its name: `actor`, `portal`, each name in braces of the path, `query` and `body` (pydantic models),
 `if_match` (a generation or None) and `idempotency_key`. A function returns a model, plain data in the shape of `returns`,
-`(that, status)`, `(that, status, headers)`, a Flask response, or None for 204.
+`(that, status)`, `(that, status, headers)`, a Flask response, or None for 204. What goes on for long, such as `sse(...)`, is
+made by `lasting(begin)`: it takes one of the places for what lasts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from clawportal.api._layer import (
     sse,
 )
 from clawportal.engine.portal import Portal
+from clawportal.http.streams import lasting
 
 __all__ = [
     "JSON",
@@ -38,6 +40,7 @@ __all__ = [
     "Query",
     "ServerEvent",
     "agreed_generation",
+    "lasting",
     "op",
     "paged",
     "schema_of",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from clawportal.clock import now
 from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime, db, transaction
+from clawportal.folding import fold
 from clawportal.ids import LENGTH, new_id
 from clawportal.models.scopes import (
     InstanceScoped,
@@ -49,6 +50,7 @@ __all__ = [
     "by_name",
     "db",
     "field_errors",
+    "fold",
     "get_or_404",
     "listing",
     "new_id",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clawportal.contracts.core_permissions import INSTANCE_READ, READERS, TENANT_READ
+from clawportal.contracts.core_permissions import INSTANCE_CHAT, INSTANCE_FILES_WRITE, INSTANCE_READ, READERS, TENANT_READ, USERS
 from clawportal.contracts.permissions import (
     ALL,
     EVERYWHERE,
@@ -25,6 +25,8 @@ from clawportal.contracts.permissions import (
 __all__ = [
     "ALL",
     "EVERYWHERE",
+    "INSTANCE_CHAT",
+    "INSTANCE_FILES_WRITE",
     "INSTANCE_READ",
     "PORTAL_ROLES",
     "READERS",
@@ -32,6 +34,7 @@ __all__ = [
     "SELF",
     "SYSTEM",
     "TENANT_READ",
+    "USERS",
     "Actor",
     "Everything",
     "Grant",

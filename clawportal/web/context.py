@@ -39,6 +39,7 @@ def init(blueprint: Blueprint) -> None:
         "kept": kept,
         "cards": menu.cards,
         "tenant_tabs": menu.tenant_tabs,
+        "menu_tabs": menu.menu_tabs,
     }
     for name, value in parts.items():
         blueprint.add_app_template_global(value, name)

@@ -91,6 +91,12 @@ def tabs_of(found: Instance, row: InstanceRow) -> list[Tab]:
     return [tab for tab in sorted(tabs, key=lambda tab: tab.order) if _shown(tab, found, row)]
 
 
+def menu_tabs(row: InstanceRow) -> list[Tab]:
+    """The tabs to which the menu of an instance in lists leads."""
+    tabs = (tab for feature in portal().registry.features for tab in feature.instance_tabs if tab.in_menu)
+    return sorted((tab for tab in tabs if not tab.can or tab.can in row.can), key=lambda tab: tab.order)
+
+
 def _shown(tab: Tab, found: Instance, row: InstanceRow) -> bool:
     if tab.only_managed and not row.managed:
         return False

@@ -1,8 +1,9 @@
 """Fetches the pinned third-party files of the pages, so that the portal needs no CDN and no build step.
 
 Run by hand after a pin below changed: `python static/vendor/update.py`. It needs npm (only for `npm pack`) and writes
-the named files, their licences, the icon sprite `static/icons.svg` and `MANIFEST.json`. `--check` fetches nothing and
-says whether the files on disk still are those of the manifest.
+the named files, their licences, the icon sprite `static/icons.svg` and `MANIFEST.json`. A plugin that serves files of others pins
+them in `static/vendor/packages.json` of its own folder and gets its own manifest. `--check` fetches nothing and says whether the
+files on disk still are those of the manifests.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 VENDOR = Path(__file__).resolve().parent
 SPRITE = VENDOR.parent / "icons.svg"
+PLUGINS = VENDOR.parents[1] / "plugins"
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,14 @@ PACKAGES = (
 )
 
 ICONS = (
-    "activity", "adjustments", "alert-circle", "alert-triangle", "api", "arrow-down", "arrow-left", "arrow-right", "arrow-up",
+    "activity", "adjustments", "alert-circle", "alert-triangle", "api", "archive", "archive-off", "arrow-down", "arrow-left", "arrow-right", "arrow-up",
     "bell", "book", "bolt", "brain", "building", "chart-line", "check", "chevron-down", "chevron-left", "chevron-right", "chevron-up",
     "circle-check", "circle-x", "clock", "code", "copy", "cpu", "database", "device-desktop", "dots", "download", "edit",
     "external-link", "eye", "eye-off", "file-text", "filter", "folder", "heartbeat", "help", "history", "home", "info-circle", "key",
     "keyboard", "language", "link", "list-check", "loader-2", "lock", "logout", "menu-2", "message-circle", "message-plus",
-    "moon", "player-pause", "player-play", "player-stop", "plug", "plus", "puzzle", "refresh", "rotate-clockwise", "search",
-    "send", "server", "settings", "shield-lock", "skull", "stack-2", "sun", "terminal-2", "text-wrap", "trash", "upload", "user",
+    "moon", "paperclip", "photo", "player-pause", "player-play", "player-stop", "plug", "plus", "puzzle", "refresh", "rotate-clockwise", "search",
+    "send", "server", "settings", "share", "shield-lock", "skull", "stack-2", "sun", "terminal-2", "text-wrap", "tool", "trash", "upload", "user",
+    "users",
     "wifi-off", "x",
 )  # fmt: skip
 
@@ -82,27 +85,46 @@ def main() -> int:
     return check() if parser.parse_args().check else update()
 
 
+def pinned() -> dict[Path, tuple[Package, ...]]:
+    """Each folder for files of others, and what belongs into it: the core's, then those of plugins."""
+    return {VENDOR: PACKAGES} | {file.parent: packages_of(file) for file in sorted(PLUGINS.glob("*/static/vendor/packages.json"))}
+
+
+def packages_of(file: Path) -> tuple[Package, ...]:
+    entries = json.loads(file.read_text(encoding="utf-8"))
+    return tuple(Package(**{key: tuple(value) if isinstance(value, list) else value for key, value in one.items()}) for one in entries)
+
+
 def update() -> int:
-    entries = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for package in PACKAGES:
-            tree = unpack(package, Path(scratch))
-            entries += [copy(package, tree, name) for name in package.files]
-            if package is ICONS_PACKAGE:
-                entries.append(sprite(package, tree))
-            entries += [copy(package, tree, name) for name in package.licence_files if (tree / name).is_file()]
-    text = json.dumps({"files": entries}, indent=1, sort_keys=True) + "\n"
-    (VENDOR / "MANIFEST.json").write_text(text, encoding="utf-8")
-    print(f"{len(entries)} files, {sum(int(entry['bytes']) for entry in entries) / 1000:.0f} kB")
+    for vendor, packages in pinned().items():
+        entries = []
+        with tempfile.TemporaryDirectory() as scratch:
+            for package in packages:
+                entries += fetched(package, unpack(package, Path(scratch)), vendor)
+        text = json.dumps({"files": entries}, indent=1, sort_keys=True) + "\n"
+        (vendor / "MANIFEST.json").write_text(text, encoding="utf-8")
+        print(f"{vendor}: {len(entries)} files, {sum(int(entry['bytes']) for entry in entries) / 1000:.0f} kB")
     return 0
 
 
+def fetched(package: Package, tree: Path, vendor: Path) -> list[dict[str, str | int]]:
+    entries = [copy(package, tree, name, vendor) for name in package.files]
+    if package is ICONS_PACKAGE:
+        entries.append(sprite(package, tree))
+    return entries + [copy(package, tree, name, vendor) for name in package.licence_files if (tree / name).is_file()]
+
+
 def check() -> int:
-    entries = json.loads((VENDOR / "MANIFEST.json").read_text(encoding="utf-8"))["files"]
-    wrong = [entry["file"] for entry in entries if digest(VENDOR.parent / entry["file"]) != entry["sha256"]]
-    for name in wrong:
-        print(f"static/{name} is not the file of the manifest; run static/vendor/update.py", file=sys.stderr)
+    wrong = [file for vendor in pinned() for file in strange(vendor)]
+    for file in wrong:
+        print(f"{file} is not the file of the manifest; run static/vendor/update.py", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def strange(vendor: Path) -> list[Path]:
+    """Files that are not those of the manifest."""
+    entries = json.loads((vendor / "MANIFEST.json").read_text(encoding="utf-8"))["files"]
+    return [file for entry in entries if digest(file := vendor.parent / entry["file"]) != entry["sha256"]]
 
 
 def unpack(package: Package, scratch: Path) -> Path:
@@ -115,12 +137,12 @@ def unpack(package: Package, scratch: Path) -> Path:
     return target / "package"
 
 
-def copy(package: Package, tree: Path, name: str) -> dict[str, str | int]:
+def copy(package: Package, tree: Path, name: str, vendor: Path) -> dict[str, str | int]:
     content = (tree / name).read_bytes()
     # A source map that is not served is a 404 in every developer console.
     content = re.sub(rb"\n?(//|/\*)# sourceMappingURL=[^\n*]*(\*/)?\s*$", b"\n", content)
-    target = VENDOR / package.folder / Path(name).name
-    return write(package, target, content, source=name)
+    target = vendor / package.folder / Path(name).name
+    return write(package, target, content, source=name, static=vendor.parent)
 
 
 def sprite(package: Package, tree: Path) -> dict[str, str | int]:
@@ -128,7 +150,7 @@ def sprite(package: Package, tree: Path) -> dict[str, str | int]:
     symbols = "\n".join(symbol(name, (tree / "icons/outline" / f"{name}.svg").read_text(encoding="utf-8")) for name in ICONS)
     head = f"<!-- {package.name} {package.version}, MIT, see vendor/{package.folder}/LICENSE -->\n"
     text = f'{head}<svg xmlns="http://www.w3.org/2000/svg">\n{symbols}\n</svg>\n'
-    return write(package, SPRITE, text.encode(), source="icons/outline")
+    return write(package, SPRITE, text.encode(), source="icons/outline", static=VENDOR.parent)
 
 
 def symbol(name: str, svg: str) -> str:
@@ -137,12 +159,12 @@ def symbol(name: str, svg: str) -> str:
     return f'<symbol id="{name}" viewBox="0 0 24 24" {attributes}>{"".join(shapes)}</symbol>'
 
 
-def write(package: Package, target: Path, content: bytes, *, source: str) -> dict[str, str | int]:
+def write(package: Package, target: Path, content: bytes, *, source: str, static: Path) -> dict[str, str | int]:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
     return {
         "package": package.name, "version": package.version, "licence": package.licence, "source": source,
-        "file": target.relative_to(VENDOR.parent).as_posix(), "sha256": digest(target), "bytes": len(content),
+        "file": target.relative_to(static).as_posix(), "sha256": digest(target), "bytes": len(content),
     }  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from clawportal import clock
 from clawportal.contracts.permissions import SYSTEM
@@ -212,3 +213,9 @@ def test_eight_candidates(both: World) -> None:
             won.append(number)
 
     assert in_threads(both, stand) == [] and len(won) == 1
+
+
+def test_an_error_of_the_database_does_not_say_what_was_written(both: World) -> None:
+    with both.context(), pytest.raises(DBAPIError) as refused:
+        db.session.execute(text("SELECT no_such_function(:words)"), {"words": "my darkest secret"})
+    assert "no_such_function" in str(refused.value) and "darkest" not in str(refused.value)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.conftest import People
+from tests.conftest import People, portal_of
 from tests.web.conftest import Browser
 
 Browse = Callable[..., Browser]
@@ -50,3 +50,12 @@ def test_dialogs_are_in_the_language_of_the_page(people: People, browse: Browse)
         english, chinese = (browser.page("/instances") for browser in pages)
         assert "Keyboard shortcuts" in english and "This would be lost:" in english
         assert "Keyboard shortcuts" not in chinese and "This would be lost:" not in chinese
+
+
+def test_the_menu_of_an_instance_leads_to_the_tabs_that_say_so(people: People, browse: Browse) -> None:
+    made = people.owner.create("one")["id"]
+    named = [tab for one in portal_of(people.owner.app).registry.features for tab in one.instance_tabs if tab.in_menu]
+    assert named and all(tab.can for tab in named)
+    for person, there in ((people.owner, True), (people.viewer, False)):
+        menu = browse(person).get(f"/instances/{made}?part=menu", htmx=True).get_data(as_text=True)
+        assert f"/instances/{made}/logs" in menu if there else f"/instances/{made}/logs" not in menu
