@@ -1,4 +1,5 @@
-"""Commands of `claw`, the client: a plugin names a function in `Feature.client_commands` that adds to its click group.
+"""Commands of `claw`, the client, and of `clawportal`, on the server: a plugin names a function in `Feature.client_commands`, or
+in `Feature.commands`, that adds to the click group.
 
     def register(cli: click.Group) -> None:
         cli.add_command(note)
@@ -12,10 +13,14 @@
 
 `remote()` is the portal that one is signed in to. What it refuses ends the program with a sentence and the fitting exit code;
 `Failure(sentence, code)` is for one's own refusals. Loads neither Flask nor SQLAlchemy.
+
+A command of `clawportal` works inside of `with open_portal() as portal:`, as `SYSTEM`, and imports services only there; problems
+end it with their sentence.
 """
 
 from __future__ import annotations
 
+from clawportal.cli.opening import portal as open_portal
 from clawportal.cli.people import JSON, TENANT, remote, tenant_of
 from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure, Remote
 from clawportal.cli.show import as_json, table
@@ -28,6 +33,7 @@ __all__ = [
     "Failure",
     "Remote",
     "as_json",
+    "open_portal",
     "remote",
     "table",
     "tenant_of",

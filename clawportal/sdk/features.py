@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.extensions import (
     ADMISSION,
     ADMISSION_PREVIEW,
@@ -41,6 +42,7 @@ __all__ = [
     "SIGN_OUT_WAYS",
     "ApiTag",
     "Card",
+    "DoctorResult",
     "EventKind",
     "Feature",
     "InstanceChange",

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from clawportal.contracts.core_permissions import INSTANCE_CHAT, INSTANCE_FILES_WRITE, INSTANCE_READ, READERS, TENANT_READ, USERS
+from clawportal.contracts.core_permissions import (
+    INSTANCE_CHAT,
+    INSTANCE_FILES_WRITE,
+    INSTANCE_READ,
+    MEMBER_MANAGE,
+    PORTAL_ADMIN,
+    READERS,
+    TENANT_READ,
+    USER_MANAGE,
+    USERS,
+)
 from clawportal.contracts.permissions import (
     ALL,
     EVERYWHERE,
@@ -28,6 +38,8 @@ __all__ = [
     "INSTANCE_CHAT",
     "INSTANCE_FILES_WRITE",
     "INSTANCE_READ",
+    "MEMBER_MANAGE",
+    "PORTAL_ADMIN",
     "PORTAL_ROLES",
     "READERS",
     "ROLE_WORDS",
@@ -35,6 +47,7 @@ __all__ = [
     "SYSTEM",
     "TENANT_READ",
     "USERS",
+    "USER_MANAGE",
     "Actor",
     "Everything",
     "Grant",

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import secrets
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, select
 
-from clawportal import clock, folding, origin
+from clawportal import clock
 from clawportal.contracts.extensions import SignInWay
 from clawportal.contracts.permissions import Actor
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
-from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, Problem
-from clawportal.ids import looks_like_id
+from clawportal.errors import Conflict, Forbidden, NotFound, Problem
 from clawportal.keyring import KeyringError
 from clawportal.messages import _m
 from clawportal.models import Membership, OidcGroupRole, OidcIdentity, OidcProvider, Tenant, User
-from clawportal.models.identity import TWIN
 from clawportal.models.oidc import SOURCE
 from clawportal.services import oidc_groups
-from clawportal.services.audit import refusals
-from clawportal.services.audit.trail import NOBODY, REFUSED, Pending
 from clawportal.services.events import event_log
-from clawportal.services.identity import identity, names, otp, sessions, throttle
+from clawportal.services.identity import accounts, identity, names, otp, sessions, sign_in, throttle
 from clawportal.services.oidc_calls import NotProved, Proof, ProviderCalls, ProviderDown, claim
 from clawportal.services.oidc_providers import Button, by_slug, setup_of, way_of
 from clawportal.services.tenancy import members
@@ -358,11 +352,7 @@ def _by_email(portal: Portal, provider: OidcProvider, person: _Person) -> User |
     """An account whose name is the confirmed address. Never one over the whole portal: who runs the provider must not be it."""
     if not person.confirmed:
         return None
-    folded = folding.fold(person.email)
-    alike = or_(User.folded == folded, User.folded.startswith(f"{folded}{TWIN}", autoescape=True))
-    query = select(User).where(alike, User.service_tenant_id.is_(None))
-    near = db.session.scalars(query.where(User.active).limit(20)).all()
-    found = [user for user in near if names.same_address(user.name, person.email)]
+    found = names.of_address(person.email)
     if len(found) != 1 or _of_user(provider.id, found[0].id) is not None or _over_the_portal(found[0]):
         return None
     return found[0]
@@ -371,16 +361,8 @@ def _by_email(portal: Portal, provider: OidcProvider, person: _Person) -> User |
 def _end_other_ways_in(portal: Portal, user: User) -> None:
     """Whoever made this account, such as a guest with an invitation, never proved that the address is theirs. They knew its
     password, and would from now on have the rights that the owner of the address gets here."""
-    actor = Actor(user.id, user.name)
     db.session.execute(delete(OidcIdentity).where(OidcIdentity.user_id == user.id))
-    otp.reset(portal, actor, user.name)
-    for token in identity.list_tokens(user.id):
-        identity.revoke_token(portal, actor, user.id, token.id)
-    user.password_hash, user.must_change_password = identity.NO_PASSWORD, False
-    user.session_epoch += 1
-    message = _m("The password of %(name)s was changed.", name=user.name)
-    event_log.record(portal, "user.password_changed", actor=actor, level="warning", message=message)
-    db.session.flush()
+    accounts.end_ways_in(portal, user)
 
 
 def _over_the_portal(user: User) -> bool:
@@ -394,7 +376,8 @@ def _of_user(provider_id: str, user_id: str) -> OidcIdentity | None:
 
 def _create(portal: Portal, provider: OidcProvider, person: _Person) -> User:
     """Somebody new, without a password: only the provider, or an administrator who sets one, lets them in."""
-    user = User(name=_free_name(provider, person), display_name=person.name, password_hash=identity.NO_PASSWORD)
+    said = person.username or person.email or f"{provider.slug}-{person.subject}"
+    user = User(name=names.free(said, provider.slug), display_name=person.name, password_hash=identity.NO_PASSWORD)
     db.session.add(user)
     db.session.flush()
     actor = Actor(user.id, user.name)
@@ -408,22 +391,6 @@ def _create(portal: Portal, provider: OidcProvider, person: _Person) -> User:
         joined = _m("%(name)s joined with the role %(role)s.", name=user.name, role=provider.role)
         event_log.record(portal, "member.added", actor=actor, tenant_id=tenant.id, message=joined, data=data)
     return user
-
-
-def _free_name(provider: OidcProvider, person: _Person) -> str:
-    """As the provider says, in the letters that a name may have; with a number where it is taken by whoever, however spelt."""
-    said = unicodedata.normalize("NFKC", person.username or person.email or f"{provider.slug}-{person.subject}")
-    base = "".join(letter if letter.isalnum() or letter in "._-@" else "-" for letter in said)[:90].strip("-.")
-    base = base if len(base) >= 2 and not looks_like_id(base) else f"{provider.slug}-{base or 'user'}"
-    try:
-        names.check(base)
-    except Invalid:  # it looks like somebody else
-        base = f"{provider.slug}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
-    for number in range(1, 1000):
-        name = base if number == 1 else f"{base}-{number}"
-        if names.taken_by(name) is None:
-            return name
-    return f"{base[:60]}-{secrets.token_hex(8)}"
 
 
 def _link_to(portal: Portal, provider: OidcProvider, person: _Person, user_id: str) -> OidcIdentity:
@@ -526,16 +493,5 @@ def sign_out_way(portal: Portal, source: str) -> SignInWay | None:
 
 
 def _tell_refusal(portal: Portal, slug: str, problem: Problem, current: Actor | None) -> None:
-    """Coming back is a GET, which the audit of refused requests does not look at."""
     title = db.session.scalar(select(OidcProvider.title).where(OidcProvider.slug == slug)) or _m("an unknown provider")
-    entry = Pending(
-        "sign_in",
-        current or NOBODY,
-        "user",
-        summary=_m("Signing in through %(title)s was refused.", title=title),
-        result=REFUSED,
-        status=problem.status,
-        reason=problem.detail,
-        origin=origin.current(),
-    )
-    refusals.write(portal.part(refusals.Refusals).add(entry))
+    sign_in.tell_refusal(portal, title, problem, current)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from argon2 import PasswordHasher
+from pyotp import TOTP
 
 from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid, NotFound, Unauthenticated
 from clawportal.models import ApiToken, User
-from clawportal.services.identity import identity, sessions
+from clawportal.services.identity import accounts, identity, names, otp, sessions
 from tests.core.world import World
 
 PASSWORD = "correct horse battery"
@@ -206,3 +208,27 @@ def test_a_practice_port_that_is_taken_is_replaced_for_good(make_world: Callable
             practice.start(portal)
             assert portal.practice_url == first
             practice.stop(portal)
+
+
+def test_names_that_others_give_become_names_of_here(still: World) -> None:
+    with still.context() as portal:
+        make(portal, "ann")
+        found = [names.free(said, "sso") for said in ("Ann", "bea", "Ünal Çelik", "аdmin", "x", "01h2xcejqtf2nbrexx3vqjhp41")]
+    assert found[:3] == ["Ann-2", "bea", "Ünal-Çelik"] and found[4:] == ["sso-x", "sso-01h2xcejqtf2nbrexx3vqjhp41"]
+    assert re.fullmatch("sso-[0-9a-f]{10}", found[3]), "it looks like somebody else"
+
+
+def test_ways_in_of_whoever_had_the_account_end(still: World) -> None:
+    with still.context() as portal:
+        user = make(portal, "ann@example.com")
+        actor = identity.actor_of(portal, user)
+        otp.enable(portal, actor, TOTP(otp.generate(portal, actor).secret).now(), "")
+        token = identity.create_token(portal, actor, user.id, "mine", None).text
+        session = sessions.begin(portal, user, sessions.BROWSER, sessions.Place()).id
+        assert [found.id for found in names.of_address("ANN@example.com")] == [user.id] and not names.of_address("an@example.com")
+        with transaction():
+            accounts.end_ways_in(portal, user)
+        with pytest.raises(Unauthenticated):
+            identity.authenticate(portal, user.name, PASSWORD)
+        assert not otp.enabled(user.id) and identity.actor_from_token(portal, token) is None
+        assert sessions.actor_from(portal, session, sessions.BROWSER) is None

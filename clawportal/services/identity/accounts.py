@@ -19,7 +19,7 @@ from clawportal.messages import _m
 from clawportal.models import Membership, Tenant, User
 from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.events import event_log
-from clawportal.services.identity import identity
+from clawportal.services.identity import identity, otp
 from clawportal.services.rights import access
 
 
@@ -170,6 +170,20 @@ def set_portal_role(portal: Portal, actor: Actor, user_id: str, role: str) -> Us
             data={"user_id": user.id, "before": before, "after": role},
         )  # fmt: skip
     return user
+
+
+def end_ways_in(portal: Portal, user: User) -> None:
+    """Password, second factor, API tokens and sessions of an account end, inside the transaction in which somebody else than
+    whoever made it has proved to be its owner."""
+    actor = Actor(user.id, user.name)
+    otp.reset(portal, actor, user.name)
+    for token in identity.list_tokens(user.id):
+        identity.revoke_token(portal, actor, user.id, token.id)
+    user.password_hash, user.must_change_password = identity.NO_PASSWORD, False
+    user.session_epoch += 1
+    message = _m("The password of %(name)s was changed.", name=user.name)
+    event_log.record(portal, "user.password_changed", actor=actor, level="warning", message=message)
+    db.session.flush()
 
 
 def keep_an_admin(leaving: Collection[str]) -> None:

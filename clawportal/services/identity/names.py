@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
+import unicodedata
+
 from sqlalchemy import ColumnElement, or_, select
 
 from clawportal import folding
 from clawportal.db import db
 from clawportal.errors import FieldError, Invalid
+from clawportal.ids import looks_like_id
 from clawportal.messages import _m
 from clawportal.models import User
 from clawportal.models.identity import TWIN
@@ -52,6 +57,35 @@ def is_named(name: str) -> ColumnElement[bool]:
 def same_address(one: str, other: str) -> bool:
     """Of email addresses: letter by letter, but for the case of ASCII. What only looks or folds alike is somebody else."""
     return _small(one) == _small(other)
+
+
+def of_address(address: str) -> list[User]:
+    """Open accounts of people whose name is this email address."""
+    folded = folding.fold(address)
+    alike = or_(User.folded == folded, User.folded.startswith(f"{folded}{TWIN}", autoescape=True))
+    query = select(User).where(alike, User.service_tenant_id.is_(None), User.active)
+    return [user for user in db.session.scalars(query.limit(20)) if same_address(user.name, address)]
+
+
+def free(said: str, prefix: str) -> str:
+    """A name for somebody whom others call so: in the letters that a name may have, with a number where it is taken by whoever,
+    however spelt. `prefix` stands before what would not do alone."""
+    base = _allowed(unicodedata.normalize("NFKC", said), prefix)
+    for number in range(1, 1000):
+        name = base if number == 1 else f"{base}-{number}"
+        if taken_by(name) is None:
+            return name
+    return f"{base[:60]}-{secrets.token_hex(8)}"
+
+
+def _allowed(said: str, prefix: str) -> str:
+    base = "".join(letter if letter.isalnum() or letter in "._-@" else "-" for letter in said)[:90].strip("-.")
+    base = base if len(base) >= 2 and not looks_like_id(base) else f"{prefix}-{base or 'user'}"
+    try:
+        check(base)
+    except Invalid:  # it looks like somebody else
+        return f"{prefix}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
+    return base
 
 
 def _small(text: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from clawportal import origin
 from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.extensions import SIGN_IN_WAYS, SIGN_OUT_WAYS, SignInWay
+from clawportal.contracts.permissions import Actor
 from clawportal.engine.portal import Portal
-from clawportal.errors import PasswordChangeRequired, Unauthenticated
+from clawportal.errors import PasswordChangeRequired, Problem, Unauthenticated
 from clawportal.messages import _m
 from clawportal.models import User
+from clawportal.services.audit import refusals
+from clawportal.services.audit.trail import NOBODY, REFUSED, Pending
 from clawportal.services.identity import clients, devices, identity, otp, throttle
 from clawportal.services.identity.otp import OtpRequired
 
@@ -35,6 +39,16 @@ def left_open(portal: Portal, source: str) -> SignInWay | None:
     """Where somebody whose session of this source has ended is perhaps signed in still, and can sign out."""
     found = (target(portal, source) for target in portal.registry.targets(SIGN_OUT_WAYS)) if source else ()
     return next((way for way in found if way is not None), None)
+
+
+def tell_refusal(portal: Portal, through: str, problem: Problem, who: Actor | None) -> None:
+    """An entry of the audit for a refused sign-in that is no form: coming back from elsewhere is a GET, which the audit of
+    refused requests does not look at. `through`: title of the way."""
+    entry = Pending(
+        "sign_in", who or NOBODY, "user", summary=_m("Signing in through %(title)s was refused.", title=through), result=REFUSED,
+        status=problem.status, reason=problem.detail, origin=origin.current(),
+    )  # fmt: skip
+    refusals.write(portal.part(refusals.Refusals).add(entry))
 
 
 def _administrator(portal: Portal, name: str, password: str) -> User:
