@@ -103,6 +103,15 @@ EVENTS = Feature(
     metrics=(core_metrics.EVENTS_TOTAL,),
 )
 
+NOTICES = Feature(
+    name="notices",
+    title=_m("Notices"),
+    requires=("events",),
+    settings="clawportal.services.notices.routes:NoticeSettings",
+    jobs=(Job("carry", "clawportal.services.notices.routes:deliver_once", every=5),),
+    doctor=("clawportal.services.notices.routes:doctor",),
+)
+
 IDENTITY = Feature(
     name="identity",
     title=_m("Accounts and signing in"),
@@ -358,7 +367,7 @@ PRACTICE = Feature(
 @hookimpl
 def register_features() -> Iterable[Feature]:
     return (
-        SYSTEM, AUDIT, EVENTS, IDENTITY, TENANCY, CLUSTERS, CONFIGURATION, OPERATIONS, INSTANCES, RECONCILE, LIVE,
+        SYSTEM, AUDIT, EVENTS, NOTICES, IDENTITY, TENANCY, CLUSTERS, CONFIGURATION, OPERATIONS, INSTANCES, RECONCILE, LIVE,
         SINGLE_SIGN_ON, PRACTICE,
     )  # fmt: skip
 

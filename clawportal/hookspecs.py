@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clawportal.contracts.doctor import DoctorResult
     from clawportal.contracts.events import Event
     from clawportal.contracts.features import Feature
+    from clawportal.contracts.notifiers import Notifier
     from clawportal.contracts.permissions import Grant
     from clawportal.contracts.runtimes import RuntimeDriver
     from clawportal.contracts.stores import FileStore
@@ -42,6 +43,11 @@ def register_runtimes() -> Iterable[RuntimeDriver]:  # type: ignore[empty-body] 
 @hookspec
 def register_file_stores(data_dir: str) -> Iterable[FileStore]:  # type: ignore[empty-body]  # a specification has no body
     """Places to keep whole files; `data_dir` is the portal's data folder."""
+
+
+@hookspec
+def register_notifiers() -> Iterable[Notifier]:  # type: ignore[empty-body]  # a specification has no body
+    """Ways to tell somebody of a fact outside of the pages; the portal's routes say who is told what."""
 
 
 @hookspec

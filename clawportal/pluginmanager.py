@@ -22,6 +22,7 @@ from clawportal import catalogues, declarations, features, hookcalls, paths
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.features import EventKind, Feature
+from clawportal.contracts.notifiers import Notifier
 from clawportal.contracts.permissions import Permission, PermissionRegistry
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
@@ -73,6 +74,7 @@ class Registry:
     adapters: dict[str, Adapter] = field(default_factory=dict)
     runtimes: dict[str, RuntimeDriver] = field(default_factory=dict)
     stores: dict[str, FileStore] = field(default_factory=dict)
+    notifiers: dict[str, Notifier] = field(default_factory=dict)
     permissions: PermissionRegistry = field(default_factory=lambda: PermissionRegistry(()))
     unaudited: frozenset[str] = frozenset()
     """Kinds of events of which the audit has no entry."""
@@ -204,6 +206,7 @@ class Registry:
             self.adapters = self._by_kind("register_adapters", "adapter")
             self.runtimes = self._by_kind("register_runtimes", "runtime")
             self.stores = self._by_kind("register_file_stores", "file store", data_dir=self.data_dir)
+            self.notifiers = self._by_kind("register_notifiers", "notifier")
             self.features = self._features()
             self.permissions = self._permissions()
             self._event_kinds = {kind.name: kind for feature in self.features for kind in feature.events}

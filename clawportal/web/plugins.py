@@ -16,7 +16,7 @@ from clawportal.web.pages import page
 
 @dataclass(frozen=True)
 class Provided:
-    """A runtime or file store, and the plugin that brought it."""
+    """A runtime, file store or notifier, and the plugin that brought it."""
 
     kind: str
     title: str
@@ -41,6 +41,7 @@ def plugins() -> str:
         adapters=rows.adapter_cards(),
         runtimes=[_provided(driver, driver.title) for driver in registry.runtimes.values()],
         stores=[_provided(store, "") for store in registry.stores.values()],
+        notifiers=[_provided(one, one.title) for one in registry.notifiers.values()],
         plugins=registry.plugins,
         faults=registry.faults if actor().has(PORTAL_READ) else (),
         clusters=_clusters() if actor().has(PORTAL_READ) else [],

@@ -321,6 +321,7 @@ def test_what_the_bundled_ones_bring() -> None:
     assert set(registry.adapters) == {"echo", "nanobot", "openclaw"}
     assert set(registry.runtimes) == {"docker", "kubernetes", "process"}
     assert all(isinstance(driver, RuntimeDriver) for driver in registry.runtimes.values())
+    assert set(registry.notifiers) == {"log", "webhook"}
     assert registry.stores and all(isinstance(store, FileStore) for store in registry.stores.values())
 
 

@@ -1,0 +1,179 @@
+"""Carries facts to people and programs outside, by the routes that the settings name: who is told what.
+
+Each route reads on in the feed from where it came to, so that a portal that was killed loses nothing. A notice arrives at least
+once, in order. A route that is new begins with what happens from then on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import func, select
+
+from clawportal import clock
+from clawportal.catalogues import Catalogues
+from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.notifiers import Notice, Notifier
+from clawportal.contracts.permissions import SELF, SYSTEM
+from clawportal.db import db
+from clawportal.engine.portal import Portal
+from clawportal.errors import GiveUp, Retry
+from clawportal.lifecycle import backoff
+from clawportal.models import EventRow, Tenant
+from clawportal.pluginmanager import Registry, load
+from clawportal.sections import read
+from clawportal.services.events import event_log
+from clawportal.services.system import portal_settings
+from clawportal.settings import Settings
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME = 200
+"""Facts that a route looks at in one pass."""
+LEVELS = ("info", "warning", "error")
+
+
+class Route(BaseModel):
+    """Which facts go where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    via: str = Field(min_length=1, max_length=40, description="Kind of notifier, such as log.")
+    to: str = Field("", max_length=2000, description="Address, in the form that the notifier takes.")
+    kinds: tuple[str, ...] = Field(("*",), min_length=1, max_length=100, description="Kinds of events; * for any text.")
+    least: Literal["info", "warning", "error"] = Field("warning", description="The lowest level that is told.")
+    tenants: tuple[str, ...] = Field((), max_length=1000, description="Names of organisations. None: all, and the portal itself.")
+    language: str = Field("en", max_length=20, description="In which the words are: en or zh_Hans.")
+
+    @property
+    def mark(self) -> str:
+        """Names what is kept about it. A route that is changed is another one, and begins anew."""
+        return f"notices.{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]}"
+
+
+class NoticeSettings(BaseModel):
+    """Section `[notices]`."""
+
+    routes: tuple[Route, ...] = Field(
+        (), max_length=50, description="Who is told what outside of the pages: a list of routes, see docs/notices.md."
+    )
+
+
+def deliver_once(portal: Portal) -> None:
+    """One pass over each route. One that fails holds up no other."""
+    for route in portal.section(NoticeSettings).routes:
+        try:
+            _deliver(portal, route)
+        except Exception:  # each route for itself
+            log.exception("notices via %s could not be carried", route.via)
+
+
+def check(registry: Registry, route: Route) -> str:
+    """Why a route leads nowhere; empty if it may lead somewhere."""
+    notifier = registry.notifiers.get(route.via)
+    if notifier is None:
+        known = ", ".join(sorted(registry.notifiers)) or "none"
+        return f"There is no notifier {route.via!r}. Known: {known}."
+    return notifier.check(route.to)
+
+
+def doctor(settings: Settings) -> Iterator[DoctorResult]:
+    """A finding for each route."""
+    registry = load(settings.plugin_names, str(settings.data_dir), settings.plugin_folders)
+    section: Any = read(settings, "notices", NoticeSettings)
+    for route in section.routes:
+        wrong = check(registry, route)
+        yield DoctorResult(f"notices via {route.via}", not wrong, wrong or ", ".join(route.kinds), "Correct it in [notices].")
+
+
+# ---- one route
+
+
+def _deliver(portal: Portal, route: Route) -> None:
+    kept = portal_settings.read(route.mark)
+    if kept is None:
+        return _keep(route, db.session.scalar(select(func.max(EventRow.seq))) or 0)
+    if kept["again"] and clock.now() < datetime.fromisoformat(kept["again"]):
+        return None
+    wrong = check(portal.registry, route)
+    if wrong:
+        log.warning("notices via %s wait: %s", route.via, wrong)
+        return _keep(route, kept["seq"], tries=kept["tries"] + 1, wait=backoff(kept["tries"] + 1))
+    rows = event_log.feed(SYSTEM, after=kept["seq"], oldest_first=True, limit=AT_A_TIME)
+    return _carry(portal, route, rows, kept) if rows else None
+
+
+def _carry(portal: Portal, route: Route, rows: Sequence[EventRow], kept: dict[str, Any]) -> None:
+    notifier, done, names = portal.registry.notifiers[route.via], int(kept["seq"]), _tenant_names(rows)
+    notices = [(row.seq, _notice(portal, route, row, names) if _fits(route, row, names) else None) for row in rows]
+    db.session.rollback()  # whoever is told may take seconds: hold no snapshot of the database meanwhile
+    for seq, notice in notices:
+        if portal.stopping.is_set():
+            break
+        try:
+            if notice is not None:
+                _send(notifier, route, notice)
+        except Retry as later:
+            tries = kept["tries"] + 1 if done == kept["seq"] else 1
+            log.info("notices via %s wait: %s", route.via, later)
+            return _keep(route, done, tries=tries, wait=max(later.delay or timedelta(0), backoff(tries)))
+        if notice is not None:
+            _keep(route, seq)  # at once: what was told should not be told again after a crash
+        done = seq
+    return _keep(route, done)
+
+
+def _send(notifier: Notifier, route: Route, notice: Notice) -> None:
+    """What will never arrive is logged and passed over; so is what a notifier did not foresee, as it may be no better later."""
+    try:
+        notifier.send(notice, route.to)
+    except Retry:
+        raise
+    except GiveUp as verdict:
+        log.warning("event %s could not be told via %s: %s", notice.event.seq, route.via, verdict)
+    except Exception:
+        log.exception("event %s could not be told via %s", notice.event.seq, route.via)
+
+
+def _keep(route: Route, seq: int, *, tries: int = 0, wait: timedelta | None = None) -> None:
+    again = (clock.now() + wait).isoformat() if wait else ""
+    portal_settings.write(route.mark, {"seq": seq, "tries": tries, "again": again})
+
+
+# ---- who is told what
+
+
+def _fits(route: Route, row: EventRow, names: dict[str, str]) -> bool:
+    """What is for one person only is told to nobody else."""
+    if row.read_permission == SELF or LEVELS.index(row.level) < LEVELS.index(route.least):
+        return False
+    if route.tenants and names.get(row.tenant_id or "") not in route.tenants:
+        return False
+    return any(fnmatch.fnmatchcase(row.kind, pattern) for pattern in route.kinds)
+
+
+def _tenant_names(rows: Iterable[EventRow]) -> dict[str, str]:
+    wanted = {row.tenant_id for row in rows if row.tenant_id}
+    found = db.session.execute(select(Tenant.id, Tenant.name).where(Tenant.id.in_(wanted))) if wanted else ()
+    return {row.id: row.name for row in found}
+
+
+def _notice(portal: Portal, route: Route, row: EventRow, names: dict[str, str]) -> Notice:
+    words, declared = _catalogues(tuple(portal.registry.catalogue_folders())), portal.registry.event_kind(row.kind)
+    title = words.label(declared.title, route.language) if declared else row.kind
+    text = words.text(row.message, route.language)
+    public = portal.settings.public_url.rstrip("/")
+    link = f"{public}/instances/{row.instance_id}" if public and row.instance_id else ""
+    return Notice(event_log.as_event(row), str(title), str(text), names.get(row.tenant_id or "", ""), link)
+
+
+@cache
+def _catalogues(folders: tuple[Any, ...]) -> Catalogues:
+    return Catalogues(folders)
