@@ -13,9 +13,7 @@ from signal import Signals
 from typing import Any, Literal
 
 from clawportal.contracts.adapters import Change, ExitVerdict
-from clawportal.contracts.specs import InstanceSpec
 from clawportal.contracts.workloads import File, Workload
-from clawportal.errors import FieldError
 from clawportal.messages import _m, _n
 
 Level = Literal["debug", "info", "warning", "error", ""]
@@ -43,13 +41,6 @@ def json_file(
 ) -> File:
     """A configuration file that the portal owns. Keys keep their order, so equal documents are equal files."""
     return File(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n", root=root, mode=mode)
-
-
-def key_missing(spec: InstanceSpec, secrets: frozenset[str], secret: str = "model_api_key") -> list[FieldError]:
-    """The finding that a provider which always wants a key has none."""
-    if spec.model.provider in ("openai", "anthropic") and secret not in secrets:
-        return [FieldError(f"secrets.{secret}", _m("is needed: paste the API key of the provider."), "missing")]
-    return []
 
 
 def last_words(lines: Iterable[str], limit: int = 5) -> str:

@@ -11,6 +11,7 @@ from clawportal.contracts import core_permissions as core
 from clawportal.contracts.extensions import MODEL_SERVICES, RESEAL, ROLE_USES, SIGN_IN_WAYS, SIGN_OUT_WAYS
 from clawportal.contracts.features import ApiTag, Card, Feature, Job, NavLink, Tab
 from clawportal.contracts.permissions import SELF, Grant
+from clawportal.contracts.providers import ModelProvider
 from clawportal.messages import _m
 
 if TYPE_CHECKING:
@@ -369,6 +370,17 @@ def register_features() -> Iterable[Feature]:
     return (
         SYSTEM, AUDIT, EVENTS, NOTICES, IDENTITY, TENANCY, CLUSTERS, CONFIGURATION, OPERATIONS, INSTANCES, RECONCILE, LIVE,
         SINGLE_SIGN_ON, PRACTICE,
+    )  # fmt: skip
+
+
+@hookimpl
+def register_model_providers() -> Iterable[ModelProvider]:
+    return (
+        ModelProvider(
+            "practice", _m("Practice model"), _m("No key, no cost. Answers are made up by the portal, to learn and to test."),
+            key="none", models=None, served=True, group="first", order=10,
+            notice=_m("Answers are made up by the portal. Choose a real model under Edit."),
+        ),
     )  # fmt: skip
 
 

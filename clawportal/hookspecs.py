@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clawportal.contracts.features import Feature
     from clawportal.contracts.notifiers import Notifier
     from clawportal.contracts.permissions import Grant
+    from clawportal.contracts.providers import ModelProvider
     from clawportal.contracts.runtimes import RuntimeDriver
     from clawportal.contracts.stores import FileStore
 
@@ -38,6 +39,11 @@ def register_adapters() -> Iterable[Adapter]:  # type: ignore[empty-body]  # a s
 @hookspec
 def register_runtimes() -> Iterable[RuntimeDriver]:  # type: ignore[empty-body]  # a specification has no body
     """Kinds of place that this plugin can run workloads in."""
+
+
+@hookspec
+def register_model_providers() -> Iterable[ModelProvider]:  # type: ignore[empty-body]  # a specification has no body
+    """Who serves language models, how they are spoken to, and what people need for it. Only data."""
 
 
 @hookspec

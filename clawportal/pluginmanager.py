@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 import pluggy
 
 from clawportal import catalogues, declarations, features, hookcalls, paths
+from clawportal.contracts import providers as model_providers
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.features import EventKind, Feature
 from clawportal.contracts.notifiers import Notifier
 from clawportal.contracts.permissions import Permission, PermissionRegistry
+from clawportal.contracts.providers import ModelProviders
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Invalid
@@ -73,6 +75,8 @@ class Registry:
     """Which plugin brought a feature."""
     adapters: dict[str, Adapter] = field(default_factory=dict)
     runtimes: dict[str, RuntimeDriver] = field(default_factory=dict)
+    providers: ModelProviders = field(default_factory=ModelProviders)
+    """Who serves language models."""
     stores: dict[str, FileStore] = field(default_factory=dict)
     notifiers: dict[str, Notifier] = field(default_factory=dict)
     permissions: PermissionRegistry = field(default_factory=lambda: PermissionRegistry(()))
@@ -205,6 +209,7 @@ class Registry:
         try:
             self.adapters = self._by_kind("register_adapters", "adapter")
             self.runtimes = self._by_kind("register_runtimes", "runtime")
+            self.providers = self._model_providers()
             self.stores = self._by_kind("register_file_stores", "file store", data_dir=self.data_dir)
             self.notifiers = self._by_kind("register_notifiers", "notifier")
             self.features = self._features()
@@ -224,6 +229,16 @@ class Registry:
                 raise _Unusable(name, f"The plugins {brought[item.kind]} and {name} both bring the {what} {item.kind!r}.")
             table[item.kind], brought[item.kind] = item, name
         return table
+
+    def _model_providers(self) -> ModelProviders:
+        table: dict[str, Any] = {}
+        for name, item in self._given("register_model_providers"):
+            if flaw := model_providers.flaw(item):
+                raise _Unusable(name, f"Plugin {name!r} registers a model provider that cannot be used: {flaw}.")
+            if item.id in table:
+                raise _Unusable(name, f"Plugin {name!r} brings the model provider {item.id!r}, which is there already.")
+            table[item.id] = item
+        return ModelProviders(table)
 
     def _given(self, hook: str, **arguments: object) -> list[tuple[str, Any]]:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
@@ -74,6 +74,26 @@ class RuntimeDocument(Answer):
 
 class Runtimes(Answer):
     items: list[RuntimeDocument]
+
+
+class ModelProviderDocument(Answer):
+    """Who serves language models: `spec.model.provider` names its id."""
+
+    id: str
+    title: str
+    description: str
+    dialect: str = Field(description="How its API is spoken to.")
+    base_url: str = Field(description="Used where `spec.model.base_url` is empty; empty: an address has to be given.")
+    key: Literal["needed", "optional", "none"]
+    key_name: str
+    key_url: str = Field(description="Page where people get a key.")
+    model_example: str
+    served: bool = Field(description="The portal serves it itself: it needs no address, no model and no key.")
+    needs_address: bool
+
+
+class ModelProviderList(Answer):
+    items: list[ModelProviderDocument]
 
 
 class ProjectItem(Answer):
@@ -170,6 +190,12 @@ def list_runtimes(portal: Portal) -> Runtimes:
             for driver in portal.registry.runtimes.values()
         ]
     )
+
+
+@op("GET", "/model-providers", permission=CATALOG_READ, tags=TAGS, summary="Who serves language models", keep=True)
+def list_model_providers(portal: Portal) -> ModelProviderList:
+    known = portal.registry.providers.values()
+    return ModelProviderList(items=[ModelProviderDocument.model_validate(one, from_attributes=True) for one in known])
 
 
 @op("GET", "/projects", permission=CATALOG_READ, tags=TAGS, summary="Projects that one may see into")

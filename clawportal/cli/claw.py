@@ -418,6 +418,20 @@ def types_(output: str) -> None:
     return None
 
 
+@cli.command("providers")
+@_output("json")
+def providers_(output: str) -> None:
+    """List who can serve language models to claws."""
+    from clawportal.cli import show
+
+    found = remote.signed_in().call("GET", "/model-providers")
+    if output == "json":
+        return show.as_json(found)
+    rows = [(item["id"], item["title"], item["dialect"], item["base_url"] or "-", item["key"]) for item in found["items"]]
+    show.table(("PROVIDER", "TITLE", "DIALECT", "ADDRESS", "KEY"), rows)
+    return None
+
+
 @cli.command()
 @_output("json")
 def overview(output: str) -> None:
@@ -490,7 +504,7 @@ def version(output: str) -> None:
     help="Part of the spec, such as model.name=qwen3; a key that the spec does not know is a setting of the claw. Repeatable.",
 )
 @click.option("--model", help="Name of the model.")
-@click.option("--provider", help="practice, openai-compatible, openai or anthropic.")
+@click.option("--provider", help="Id of a model provider; `claw providers` lists them.")
 @click.option("--base-url", help="Address of the model's API, including /v1.")
 @click.option(
     "--secret",

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from clawportal.bounded import parse_json
+from clawportal.contracts.providers import DIALECTS
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.contracts.workloads import Artifact, Context, Image, PortSpec, Probe, Workload
 from clawportal.errors import FieldError
@@ -194,6 +195,18 @@ class Adapter(Protocol):
         """What it means that the claw exited by itself; `lines` are its last words, oldest first."""
 
     def change(self, old: Workload, new: Workload) -> Change: ...
+
+
+@runtime_checkable
+class SpeaksDialects(Protocol):
+    """What an adapter has besides whose claw cannot speak to every model; without it the claw speaks all dialects."""
+
+    model_dialects: frozenset[str]
+    """Of `clawportal.contracts.providers.DIALECTS`."""
+
+
+def dialects_of(adapter: Adapter) -> frozenset[str]:
+    return adapter.model_dialects if isinstance(adapter, SpeaksDialects) else frozenset(DIALECTS)
 
 
 @runtime_checkable

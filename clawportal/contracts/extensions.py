@@ -67,6 +67,10 @@ class ModelService:
     """As the portal's own machine reaches it; the same whether it answers just now or not. Empty: nobody knows yet."""
     model: str
     """The name that is used where nobody chose one."""
+    closed: str = ""
+    """Why it cannot be chosen just now, as a sentence; empty: it can."""
+    remedy: str = ""
+    """What to do where claws in another place cannot reach it."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from clawportal.contracts.providers import ModelProviders
 from clawportal.contracts.specs import InstanceSpec, ModelChoice, Resources, Strict
 from clawportal.messages import _m
 
 INSTANCE, DEFAULT, ENFORCED = "instance", "default", "enforced"
+NO_PROVIDERS = ModelProviders()
 _NO_MODEL = ModelChoice.model_validate({}).model_dump()
 _NO_RESOURCES = Resources.model_validate({}).model_dump()
 
@@ -62,13 +64,17 @@ class Effective:
     """Path -> `default` or `enforced`; what is absent comes from the instance itself or is built in."""
 
 
-def merge(layer: Layer, kind: str, spec: Mapping[str, Any], labels: Mapping[str, str], built_in: Mapping[str, Any]) -> Effective:
+def merge(
+    layer: Layer, kind: str, spec: Mapping[str, Any], labels: Mapping[str, str], built_in: Mapping[str, Any],
+    providers: ModelProviders = NO_PROVIDERS,
+) -> Effective:  # fmt: skip
     """Lay a layer over the spec of an instance of this kind. `built_in`: the kind's settings with the defaults they have.
+    `providers`: they know which choice of a model says as little as none.
 
     Settings of other kinds, and those that this version of the claw does not know, are ignored.
     """
     merged, sources = dict(spec), dict[str, str]()
-    merged["model"] = _model(layer, spec.get("model") or {}, sources)
+    merged["model"] = _model(layer, spec.get("model") or {}, sources, providers)
     said = {**_NO_RESOURCES, **(spec.get("resources") or {})}
     weak, strong = (_said(part.resources.model_dump(), _NO_RESOURCES) for part in (layer.defaults, layer.enforced))
     merged["resources"] = _fields("resources", said, _NO_RESOURCES, weak, strong, sources)
@@ -81,12 +87,12 @@ def merge(layer: Layer, kind: str, spec: Mapping[str, Any], labels: Mapping[str,
     return Effective(merged, merged_labels, sources)
 
 
-def _model(layer: Layer, said: Mapping[str, Any], sources: dict[str, str]) -> dict[str, Any]:
+def _model(layer: Layer, said: Mapping[str, Any], sources: dict[str, str], providers: ModelProviders) -> dict[str, Any]:
     whole = {**_NO_MODEL, **said}
     chosen, source = whole, INSTANCE
     if layer.enforced.model is not None:
         chosen, source = layer.enforced.model.model_dump(), ENFORCED
-    elif layer.defaults.model is not None and whole == _NO_MODEL:
+    elif layer.defaults.model is not None and providers.says_nothing(whole):
         chosen, source = layer.defaults.model.model_dump(), DEFAULT
     if source != INSTANCE:
         sources.update({f"model.{name}": source for name in chosen})

@@ -36,17 +36,18 @@ def parse_quantity(text: str) -> Decimal:
 class ModelChoice(Strict):
     """Which language model the claw talks to."""
 
-    provider: Literal["practice", "openai-compatible", "openai", "anthropic"] = Field(
-        "practice",
+    provider: str = Field(
+        "",
         title=_m("Provider"),
         description=_m(
-            "Practice answers without provider or key. Choose OpenAI-compatible for vLLM, Ollama, LiteLLM and others."
+            "Id of a model provider; `GET /model-providers` lists them. Empty: the one that the portal serves itself, if any."
         ),
+        pattern=r"^[a-z0-9-]{0,40}$",
     )
     base_url: str = Field(
         "",
         title=_m("Base URL"),
-        description=_m("Address of the API, including /v1. Needed for OpenAI-compatible; others have a default."),
+        description=_m("Address of the API, including its version such as /v1. Empty: that of the provider, if it has one."),
         json_schema_extra={"x-placeholder": "http://llm.example.internal/v1"},
         max_length=500,
     )

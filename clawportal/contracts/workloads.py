@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from clawportal.contracts.providers import Dialect
 from clawportal.contracts.specs import InstanceSpec
 
 
@@ -87,9 +88,11 @@ class Model:
     provider: str
     base_url: str
     name: str
-    api: Literal["openai", "anthropic"] = "openai"
+    api: Dialect = "openai"
     key_secret: str = "model_api_key"
     """Name of the secret that holds the API key."""
+    fixed_sampling: bool = False
+    """It refuses every temperature but its own."""
 
 
 @dataclass(frozen=True)

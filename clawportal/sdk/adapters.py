@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clawportal.adapter_helpers import Level, change_by_paths, exit_verdict, json_file, key_missing, last_words, level_of, plain
+from clawportal.adapter_helpers import Level, change_by_paths, exit_verdict, json_file, last_words, level_of, plain
 from clawportal.contracts.adapters import (
     Adapter,
     AdapterIO,
@@ -13,6 +13,7 @@ from clawportal.contracts.adapters import (
     HealthState,
     HttpAnswer,
     LogRecord,
+    SpeaksDialects,
     TakesUpLater,
     ToolUse,
     Usage,
@@ -57,6 +58,7 @@ __all__ = [
     "Probe",
     "Process",
     "Resources",
+    "SpeaksDialects",
     "Strict",
     "TakesUpLater",
     "ToolUse",
@@ -66,7 +68,6 @@ __all__ = [
     "change_by_paths",
     "exit_verdict",
     "json_file",
-    "key_missing",
     "last_words",
     "level_of",
     "parse_quantity",

@@ -19,6 +19,13 @@ PROVIDER = "practice"
 """By which a spec chooses it."""
 
 
+CLOSED = _m("The practice model is switched off. Choose a provider, or have it switched on.")
+FAR = _m(
+    "Choose a real provider; or set the host name of the portal in the settings of the cluster, and "
+    "CLAWPORTAL_PRACTICE_MODEL_HOST so that the practice model listens on more than this machine."
+)
+
+
 def enabled() -> bool:
     return bool(portal_settings.read(portal_settings.PRACTICE_MODEL, False))
 
@@ -89,7 +96,10 @@ def expected_url(portal: Portal) -> str:
 
 
 def model_service(portal: Portal, provider: str) -> ModelService | None:
-    return ModelService(PROVIDER, expected_url(portal), MODEL) if provider == PROVIDER else None
+    if provider != PROVIDER:
+        return None
+    closed = "" if portal.practice_url else CLOSED
+    return ModelService(PROVIDER, expected_url(portal), MODEL, closed, FAR)
 
 
 def moved(portal: Portal) -> bool:

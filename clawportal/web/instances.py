@@ -28,6 +28,7 @@ from clawportal.contracts.core_permissions import (
     OPERATION_READ,
 )
 from clawportal.contracts.permissions import Actor
+from clawportal.contracts.providers import ModelProvider
 from clawportal.contracts.specs import parse_quantity
 from clawportal.engine import metric_history
 from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
@@ -273,7 +274,7 @@ def instance_chat(instance_id: str) -> str:
         **frame(found),
         chat_url=f"{request.script_root}/api/v1/instances/{found.id}/chat",
         closed=_closed(found),
-        practice_model=_thinks_with_practice(found),
+        model_notice=_model_notice(found),
     )
 
 
@@ -289,10 +290,12 @@ def _closed(found: Instance) -> str | None:
     return None
 
 
-def _thinks_with_practice(found: Instance) -> bool:
+def _model_notice(found: Instance) -> ModelProvider | None:
+    """The provider of its model, where one should know something about that."""
     adapter = portal().registry.adapters.get(found.adapter)
-    provider = found.spec.get("model", {}).get("provider")
-    return adapter is not None and "model" in adapter.capabilities and provider == "practice"
+    provider = layers.of_instance(portal(), found).spec.get("model", {}).get("provider", "")
+    known = portal().registry.providers.get(provider)
+    return known if known and known.notice and adapter is not None and "model" in adapter.capabilities else None
 
 
 @page("/instances/<instance_id>/console")

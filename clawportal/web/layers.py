@@ -52,6 +52,7 @@ def _page(tenant_id: str, found: layers.Shared, values: Any, status: int = 200, 
     tenant = tenants.get(actor(), tenant_id, TENANT_UPDATE)
     return tenant_page(
         "layer", tenant, "layer", status=status, values=values, has_key=found.has_key, adapters=rows.adapter_cards(),
+        providers=list(portal().registry.providers.values()),
         **({"errors": {}, "impact": None} | context),
     )  # fmt: skip
 

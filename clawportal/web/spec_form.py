@@ -16,9 +16,10 @@ from pydantic import BaseModel
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal.contracts import layers as layering
-from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.adapters import Adapter, dialects_of
 from clawportal.contracts.core_permissions import EVENT_READ, INSTANCE_CREATE, INSTANCE_UPDATE
 from clawportal.contracts.permissions import Actor, Scope
+from clawportal.contracts.providers import ModelProvider
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem, SettingForbidden
 from clawportal.http import forms
@@ -115,8 +116,12 @@ def _may_be(who: Actor, kind: str) -> bool:
 
 
 def _provider() -> str:
-    """The practice model while it is on, because it needs nothing more."""
-    return "practice" if portal().practice_url else "openai-compatible"
+    """The one that needs nothing more, while it can be used; otherwise the first that is offered."""
+    known = portal().registry.providers
+    service = catalog.model_service(portal(), known.usual) if known.usual else None
+    if service is not None and not service.closed:
+        return known.usual
+    return next((one.id for one in known.values() if not one.served), "")
 
 
 def suggested_name(who: Actor, kind: str) -> str:
@@ -326,8 +331,13 @@ def _context(draft: Draft) -> dict[str, Any]:
         "i": rows.instance_row(who, instance) if instance else None,
         "generation": draft.generation,
         "request_id": _request_id(),
-        "practice_available": bool(portal().practice_url),
+        "providers": _offered(draft.adapter),
     }
+
+
+def _offered(adapter: Adapter) -> list[ModelProvider]:
+    """Those that this kind of claw can talk to."""
+    return [one for one in portal().registry.providers.values() if one.dialect in dialects_of(adapter)]
 
 
 def _tenant_id(who: Actor, draft: Draft) -> str:

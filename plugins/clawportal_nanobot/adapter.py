@@ -36,7 +36,6 @@ from clawportal.sdk.adapters import (
     change_by_paths,
     exit_verdict,
     json_file,
-    key_missing,
     level_of,
     plain,
 )
@@ -93,6 +92,7 @@ class NanobotAdapter:
     title = _m("nanobot")
     description = _m("A small personal agent in Python. Ready within seconds, content with 256 MB.")
     capabilities = frozenset({"model", "model-query", "chat", "persona", "check", "hot-config"})
+    model_dialects = frozenset({"openai", "anthropic"})
     suggested_memory = "1Gi"
     startup_seconds = 90.0
 
@@ -128,7 +128,7 @@ class NanobotAdapter:
         return (TOKEN,)
 
     def validate(self, spec: InstanceSpec, secrets: frozenset[str]) -> list[FieldError]:
-        findings = key_missing(spec, secrets)
+        findings: list[FieldError] = []
         settings = NanobotSettings.model_validate(spec.settings)
         if settings.search_key_missing(secrets):
             message = _m("is needed for web search with %(title)s.", title=settings.web_search_provider.title())
@@ -266,7 +266,7 @@ def _provider(context: Context) -> tuple[str, dict[str, Any]]:
         return "anthropic", access
     if settings.temperature in (None, _USUAL) and _KIMI.search(model.name):
         return "moonshot", access  # it knows which of these models have a temperature of their own
-    if settings.temperature is None:
+    if settings.temperature is None or (model.fixed_sampling and settings.temperature == _USUAL):
         access["extraBody"] = {"temperature": None}  # it always sends one; null is as good as none
     return ("openai" if model.provider == "openai" else "custom"), access
 

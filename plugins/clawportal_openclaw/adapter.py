@@ -34,7 +34,6 @@ from clawportal.sdk.adapters import (
     change_by_paths,
     exit_verdict,
     json_file,
-    key_missing,
     last_words,
     level_of,
     parse_quantity,
@@ -75,6 +74,7 @@ class OpenClawAdapter:
     title = _m("OpenClaw")
     description = _m("The large personal agent in Node.js. Takes about 20 seconds to start and 1 GB of memory.")
     capabilities = frozenset({"model", "chat", "persona", "check", "hot-config"})
+    model_dialects = frozenset({"openai", "anthropic"})
     suggested_memory = "2Gi"
     startup_seconds = 180.0
 
@@ -119,7 +119,7 @@ class OpenClawAdapter:
         return (TOKEN,)
 
     def validate(self, spec: InstanceSpec, secrets: frozenset[str]) -> list[FieldError]:
-        findings = key_missing(spec, secrets)
+        findings: list[FieldError] = []
         settings = OpenClawSettings.model_validate(spec.settings)
         if spec.expose and settings.control_ui and not settings.control_ui_origins:
             message = _m("is needed when its web page is reachable from the network: the address that people type.")

@@ -177,7 +177,7 @@ class Models(Kind):
 
     providers: list[str] = Field(
         default_factory=list, title=_m("Allowed providers"),
-        description=_m("practice, openai-compatible, openai, anthropic. Empty: every provider."), max_length=100,
+        description=_m("Ids of model providers, such as openai. Empty: every provider."), max_length=100,
     )  # fmt: skip
     models: list[str] = Field(
         default_factory=list, title=_m("Allowed models"),
@@ -206,12 +206,12 @@ class Models(Kind):
                 ),
                 "spec.model.provider",
             )
-        # the practice model has no name; a rule about names leaves it to a rule about providers
-        if self.models and provider != "practice" and not _matches(name, self.models):
+        # what the portal serves itself needs no name; a rule about names leaves that to a rule about providers
+        if self.models and name and not _matches(name, self.models):
             return Hit(
                 _m(
                     "The model %(name)s is not allowed. Allowed: %(_listed)s.",
-                    name=name or "(none)",
+                    name=name,
                     _listed=_listed(self.models),
                 ),
                 "spec.model.name",
@@ -541,7 +541,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         remedy=_m("Leave it switched off, or ask the security team."),
     ),
     "own-models": _example(
-        "models", {"providers": ["practice", "openai-compatible"], "models": []}, title=_m("Only our own models"),
+        "models", {"providers": ["openai-compatible"], "models": []}, title=_m("Only our own models"),
         remedy=_m("Choose the model server of the company."),
     ),
     "every-claw-has-a-team": _example(
@@ -556,8 +556,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         title=_m("Deleting only in working hours"), remedy=_m("Wait until somebody is there who can help."), actions=("delete",),
     ),
     "models-by-project": _example(
-        "expression", {"expression": 'project.name != "production" || instance.spec.model.provider != "practice"'},
-        title=_m("Production uses no practice model"), remedy=_m("Choose a real provider, or another project."),
+        "expression", {"expression": 'project.name != "production" || instance.spec.model.name != ""'},
+        title=_m("Production names its models"), remedy=_m("Choose a provider and name a model, or take another project."),
     ),
 }  # fmt: skip
 """What a new rule can start from."""

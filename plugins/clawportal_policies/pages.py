@@ -39,7 +39,6 @@ from clawportal_policies.services import Rule, Trial, Verdict
 
 _CHOICES = 200
 """Instances, projects and organisations to choose from when trying."""
-PROVIDERS = ("practice", "openai-compatible", "openai", "anthropic")
 
 
 def _page(template: str, tenant: Tenant | None, status: int = 200, **context: Any) -> Response:
@@ -330,11 +329,11 @@ def _moment(text: str) -> datetime | None:
 def _trial_choices(tenant: Tenant | None) -> dict[str, Any]:
     """What a change can be described with."""
     who = actor()
-    cards = adapter_cards()
+    cards, providers = adapter_cards(), list(portal().registry.providers)
     if tenant is None:
-        return {"adapters": cards, "clusters": clusters(), "providers": PROVIDERS, "projects": [], "instances": [],
+        return {"adapters": cards, "clusters": clusters(), "providers": providers, "projects": [], "instances": [],
                 "tenants": tenants(who, which=Which(_CHOICES)).items}  # fmt: skip
     return {
-        "adapters": cards, "clusters": clusters(), "providers": PROVIDERS, "tenants": [],
+        "adapters": cards, "clusters": clusters(), "providers": providers, "tenants": [],
         "projects": projects_of(who, tenant.id), "instances": policies.candidates(who, tenant.id, _CHOICES),
     }  # fmt: skip

@@ -232,8 +232,10 @@ def _described(
 ) -> Facts:  # fmt: skip
     """`instance`: a row, or anything with its name, adapter, version, labels and spec."""
     adapter = portal.registry.adapters.get(instance.adapter)
-    said = effective(layer, adapter, instance.version, instance.spec or {}, instance.labels)
+    said = effective(portal.registry.providers, layer, adapter, instance.version, instance.spec or {}, instance.labels)
     spec = _effective(adapter, instance.version, said.spec)
+    model = spec.get("model") or {}
+    spec["model"] = {**model, "provider": model.get("provider") or portal.registry.providers.usual}
     resources = spec.get("resources") or {}
     return Facts(
         action=action, now=now, name=instance.name or "", adapter=instance.adapter, version=instance.version,
@@ -648,7 +650,7 @@ def candidates(actor: Actor, tenant_id: str, limit: int) -> list[tuple[str, str]
 
 
 def choice_marks(
-    _portal: Portal, tenant_id: str, adapters: Iterable[str], versions: Mapping[str, Iterable[str]]
+    portal: Portal, tenant_id: str, adapters: Iterable[str], versions: Mapping[str, Iterable[str]]
 ) -> dict[str, dict[str, str]]:
     """Choices that a rule refuses in every case, with the name of the rule: `adapter`, `version` and `provider`."""
     rules = [
@@ -666,7 +668,7 @@ def choice_marks(
                 if _hit(rule, replace(blank, adapter=kind, version=version)):
                     found["version"].setdefault(f"{kind} {version}", rule.called)
         if rule.kind == "models" and rule.parameters.get("providers"):
-            for provider in ("practice", "openai-compatible", "openai", "anthropic"):
+            for provider in portal.registry.providers:
                 hit = _hit(rule, replace(blank, spec={"model": {"provider": provider}}))
                 if hit and hit.path.endswith("provider"):
                     found["provider"].setdefault(provider, rule.called)

@@ -7,8 +7,6 @@ from clawportal_echo import EchoAdapter
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_openclaw.adapter import OpenClawAdapter
 
-NO_KEY = {"model": {"provider": "anthropic", "name": "claude-opus-4-6"}}
-
 
 class TestEcho(AdapterConformance):
     adapter = EchoAdapter()
@@ -22,7 +20,6 @@ class TestNanobot(AdapterConformance):
         {"heartbeat_minutes": 30, "dream_hours": 2, "reasoning_effort": "high"},
     )
     refused = (
-        (NO_KEY, frozenset(), "secrets.model_api_key"),
         ({"settings": {"web_enabled": True, "web_search_provider": "tavily"}}, frozenset(), "secrets.web_search_key"),
         ({"settings": {"web_enabled": True, "web_search_provider": "searxng"}}, frozenset(), "settings.web_search_url"),
     )
@@ -35,7 +32,6 @@ class TestOpenClaw(AdapterConformance):
         {"control_ui_origins": ["https://claw.example.internal"], "heartbeat_minutes": 30, "automations": True},
     )
     refused = (
-        (NO_KEY, frozenset(), "secrets.model_api_key"),
         ({"expose": True, "settings": {"control_ui": True}}, frozenset(), "settings.control_ui_origins"),
         ({"resources": {"memory": "1Gi"}}, frozenset(), "settings.heap_mb"),
     )

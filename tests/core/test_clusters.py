@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, text
 
 from clawportal import origin
+from clawportal.contracts.extensions import ModelService
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.db import db, transaction
@@ -18,6 +19,7 @@ from clawportal.engine.dispatcher import Dispatcher, rank_of
 from clawportal.errors import Conflict, GiveUp, Invalid, Retry
 from clawportal.keyring import KeyringError
 from clawportal.models import AuditEntry, Cluster, ClusterSecret
+from clawportal.services import practice
 from clawportal.services.clusters import clusters, connection_tests, reachability
 from clawportal.services.clusters.clusters import ClusterChange, ClusterPolicy, NewCluster
 from clawportal.services.fleet import plans
@@ -188,11 +190,12 @@ def test_the_practice_model_needs_a_way_there(lab: World) -> None:
     one = make(lab)
     with lab.context() as portal:
         row = db.session.get_one(Cluster, one)
-        with pytest.raises(GiveUp, match="cannot reach the practice model") as caught:
-            plans._from_afar("http://127.0.0.1:8799/v1", row)
+        service = ModelService("practice", "http://127.0.0.1:8799/v1", "practice", remedy=practice.FAR)
+        with pytest.raises(GiveUp, match="cannot reach this model") as caught:
+            plans._from_afar(service, row)
         assert "host name of the portal" in caught.value.remedy
         clusters.update(portal, SYSTEM, one, ClusterChange(policy={"portal_host": "portal.example"}))
-        assert plans._from_afar("http://127.0.0.1:8799/v1", row) == "http://portal.example:8799/v1"
+        assert plans._from_afar(service, row) == "http://portal.example:8799/v1"
 
 
 # ---- the breaker and the queue

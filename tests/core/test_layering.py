@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clawportal.contracts.layers import DEFAULT, ENFORCED, NOTHING, Layer, Part, merge, resources_of
+from clawportal.contracts.providers import ModelProvider, ModelProviders
 from clawportal.contracts.specs import InstanceSpec
 
 FEW = settings(max_examples=60, deadline=None)
@@ -35,8 +36,17 @@ SPECS = st.fixed_dictionaries({"model": MODEL.map(lambda m: m or {}), "resources
 )
 
 
+PROVIDERS = ModelProviders({one.id: one for one in (
+    ModelProvider("practice", "Practice", served=True), ModelProvider("openai", "OpenAI", base_url="https://api.openai.com/v1"),
+    ModelProvider("anthropic", "Anthropic", dialect="anthropic", base_url="https://api.anthropic.com/v1"),
+    ModelProvider("openai-compatible", "Own"),
+)})  # fmt: skip
+SILENT = ({"provider": "", "base_url": "", "name": ""}, {"provider": "practice", "base_url": "", "name": ""})
+"""Choices of a model that say nothing."""
+
+
 def laid(layer: Layer, spec: dict[str, Any], labels: dict[str, str] | None = None) -> Any:
-    return merge(layer, "echo", spec, labels or {}, BUILT_IN)
+    return merge(layer, "echo", spec, labels or {}, BUILT_IN, PROVIDERS)
 
 
 @FEW
@@ -71,7 +81,7 @@ def test_an_empty_layer_changes_nothing(spec: dict[str, Any], labels: dict[str, 
 @given(PARTS.map(Part.model_validate), SPECS)
 def test_a_default_never_replaces_what_was_said(part: Part, spec: dict[str, Any]) -> None:
     found = laid(Layer(defaults=part), spec)
-    if spec["model"] != InstanceSpec().model.model_dump():
+    if spec["model"] not in SILENT:
         assert found.spec["model"] == spec["model"]
     assert all(found.spec["resources"][name] == value for name, value in spec["resources"].items() if value)
     for name, value in spec["settings"].items():
@@ -125,5 +135,7 @@ def test_a_model_is_taken_as_a_whole_and_its_source_is_told() -> None:
     assert found.sources["resources.memory"] == DEFAULT and "resources.cpu" not in found.sources
     own = {"provider": "openai", "base_url": "", "name": "small"}
     assert laid(layer, {**silent, "model": own}).spec["model"] == own, "never the address of one and the name of another"
+    for nothing in (*SILENT, {"provider": "gone", "base_url": "", "name": ""}):
+        assert laid(layer, {**silent, "model": nothing}).spec["model"] == ours, nothing
     practice = {"provider": "practice", "base_url": "", "name": "practice"}
     assert laid(layer, {**silent, "model": practice}).spec["model"] == practice, "practice by name is said"

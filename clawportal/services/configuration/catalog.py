@@ -6,7 +6,7 @@ Checking is offline and complete: every problem of a document is told at once, w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,8 +14,10 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel
 
 from clawportal import pasted, validation
-from clawportal.contracts.adapters import Adapter
-from clawportal.contracts.specs import InstanceSpec
+from clawportal.contracts.adapters import Adapter, dialects_of
+from clawportal.contracts.extensions import MODEL_SERVICES, ModelService
+from clawportal.contracts.providers import ModelProvider
+from clawportal.contracts.specs import InstanceSpec, ModelChoice
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid
 from clawportal.ids import looks_like_id
@@ -101,6 +103,7 @@ def check(
         more = _check_settings(claw, version, settings) if isinstance(settings, Mapping) else []
         return None, errors + found + more
     errors += [FieldError("spec.model.base_url", flaw)] if flaw else []
+    accepted = _with_provider(portal, accepted)
     names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
     errors += _check_settings(claw, version, accepted.settings, partial=lay is not None)
     errors += credentials_inside("spec", accepted.model_dump(include={"model", "settings"}))
@@ -110,7 +113,7 @@ def check(
         whole = laid or accepted
         errors += _check_settings(claw, version, whole.settings)
     if not errors:
-        errors += _check_model(claw, whole, portal) + [
+        errors += [*_check_model(claw, whole, portal), *key_missing(portal, claw, whole, names)] + [
             FieldError(
                 finding.path if finding.path.startswith("secrets.") else f"spec.{finding.path}", finding.message, finding.code
             )
@@ -195,26 +198,67 @@ def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any], *,
     return [item for item in errors if not (partial and item.code == "missing")]
 
 
+def _with_provider(portal: Portal, spec: InstanceSpec) -> InstanceSpec:
+    """Who chose no provider gets the one that needs nothing more, and it is noted, so that it stays the same."""
+    if spec.model.provider or not portal.registry.providers.usual:
+        return spec
+    return spec.model_copy(update={"model": spec.model.model_copy(update={"provider": portal.registry.providers.usual})})
+
+
+def unknown_provider(portal: Portal, provider: str, path: str) -> FieldError:
+    known = ", ".join(portal.registry.providers)
+    if not provider:
+        return FieldError(path, _m("Choose who serves its language model. Known: %(known)s.", known=known), "missing")
+    words = _m("There is no model provider %(provider)s. Known: %(known)s.", provider=repr(provider), known=known)
+    return FieldError(path, words, "unknown")
+
+
+def address_needed(provider: ModelProvider) -> str:
+    if provider.base_url_example:
+        return _m("is needed for %(title)s, such as %(example)s", title=provider.title, example=provider.base_url_example)
+    return _m("is needed for %(title)s", title=provider.title)
+
+
+def key_missing(portal: Portal, claw: Adapter, spec: InstanceSpec, names: Collection[str]) -> list[FieldError]:
+    """The finding that a provider which always wants a key has none."""
+    provider = portal.registry.providers.get(spec.model.provider)
+    if "model" not in claw.capabilities or provider is None or provider.key != "needed" or MODEL_KEY in names:
+        return []
+    return [FieldError(f"secrets.{MODEL_KEY}", _m("is needed: paste the API key of the provider."), "missing")]
+
+
+def model_service(portal: Portal, provider: str) -> ModelService | None:
+    """The service of this portal that a provider stands for, if it does."""
+    found = (target(portal, provider) for target in portal.registry.targets(MODEL_SERVICES))
+    return next((service for service in found if service is not None), None)
+
+
 def _check_model(claw: Adapter, spec: InstanceSpec, portal: Portal) -> list[FieldError]:
     if "model" not in claw.capabilities:
         return []
-    choice, errors = spec.model, []
-    query = choice.base_url.partition("?")[2] if choice.provider != "practice" else ""
+    choice, provider = spec.model, portal.registry.providers.get(spec.model.provider)
+    if provider is None:
+        return [unknown_provider(portal, choice.provider, "spec.model.provider")]
+    if provider.dialect not in dialects_of(claw):
+        words = _m("%(title)s cannot talk to %(provider)s; choose another one.", title=claw.title, provider=provider.title)
+        return [FieldError("spec.model.provider", words)]
+    if provider.served:
+        service = model_service(portal, provider.id)
+        closed = service.closed if service else _m("%(title)s cannot be used just now.", title=provider.title)
+        return [FieldError("spec.model.provider", closed)] if closed else []
+    return list(_check_choice(claw, choice, provider))
+
+
+def _check_choice(claw: Adapter, choice: ModelChoice, provider: ModelProvider) -> Iterator[FieldError]:
+    query = choice.base_url.partition("?")[2]
     if query and "model-query" not in claw.capabilities:
         message = _m(
             "has a query (?%(query)s), which %(title)s does not send; leave it out, or put a gateway in between",
             query=query,
             title=claw.title,
         )
-        errors.append(FieldError("spec.model.base_url", message))
-    if choice.provider == "openai-compatible" and not choice.base_url:
-        errors.append(
-            FieldError("spec.model.base_url", _m("is needed for an OpenAI-compatible provider, with /v1 at its end"), "missing")
-        )
-    if choice.provider != "practice" and not choice.name:
-        errors.append(FieldError("spec.model.name", _m("is needed: the model's name as the provider spells it"), "missing"))
-    if choice.provider == "practice" and not portal.practice_url:
-        errors.append(FieldError(
-            "spec.model.provider", _m("The practice model is switched off. Choose a provider, or have it switched on.")
-        ))  # fmt: skip
-    return errors
+        yield FieldError("spec.model.base_url", message)
+    if provider.needs_address and not choice.base_url:
+        yield FieldError("spec.model.base_url", address_needed(provider), "missing")
+    if not choice.name:
+        yield FieldError("spec.model.name", _m("is needed: the model's name as the provider spells it"), "missing")

@@ -10,25 +10,24 @@ from typing import Any
 
 from clawportal import addresses, secret_settings
 from clawportal.contracts.adapters import Adapter
+from clawportal.contracts.providers import ModelProviders
 from clawportal.contracts.runtimes import SendsSecrets
 from clawportal.contracts.specs import ModelChoice
 from clawportal.errors import FieldError
 from clawportal.services.configuration.catalog import MODEL_KEY
 
-BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com/v1"}
-PRACTICE = "practice"
-"""Part of the portal itself: it needs no key, and none is asked for."""
+
+def of_model(providers: ModelProviders, choice: ModelChoice) -> str:
+    """What the portal serves itself needs no key, and none is asked for."""
+    provider = choice.provider or providers.usual
+    if provider in providers.served:
+        return provider
+    return f"{provider} {addresses.endpoint(providers.base_url(provider, choice.base_url))}"
 
 
-def of_model(choice: ModelChoice) -> str:
-    if choice.provider == PRACTICE:
-        return PRACTICE
-    return f"{choice.provider} {addresses.endpoint(choice.base_url or BASE_URLS.get(choice.provider, ''))}"
-
-
-def of(adapter: Adapter | None, version: str, spec: Mapping[str, Any]) -> dict[str, str]:
+def of(providers: ModelProviders, adapter: Adapter | None, version: str, spec: Mapping[str, Any]) -> dict[str, str]:
     """By name of the secret; those that no address decides about are absent. `spec`: with what the organisation says."""
-    found = {MODEL_KEY: of_model(ModelChoice.model_validate(spec.get("model") or {}))}
+    found = {MODEL_KEY: of_model(providers, ModelChoice.model_validate(spec.get("model") or {}))}
     return found | (_of_settings(adapter, version, spec.get("settings") or {}) if adapter else {})
 
 
@@ -40,6 +39,8 @@ def _of_settings(adapter: Adapter, version: str, settings: Mapping[str, Any]) ->
     return model.secrets_go_to() if isinstance(model, SendsSecrets) else {}
 
 
-def moved(stored: Mapping[str, str | None], now: Mapping[str, str], given: Collection[str]) -> Iterator[FieldError]:
+def moved(
+    providers: ModelProviders, stored: Mapping[str, str | None], now: Mapping[str, str], given: Collection[str]
+) -> Iterator[FieldError]:
     """Stored secrets that would go to another address than they were entered for, and were not entered again."""
-    return secret_settings.moved(stored, now, given, free=(PRACTICE,))
+    return secret_settings.moved(stored, now, given, free=providers.served)

@@ -19,6 +19,7 @@ from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.core_permissions import TENANT_READ
 from clawportal.contracts.layers import NOTHING, Effective, Layer
 from clawportal.contracts.permissions import Actor
+from clawportal.contracts.providers import ModelProviders
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
@@ -50,20 +51,22 @@ def of(tenant_id: str) -> Layer:
 
 
 def effective(
-    layer: Layer, adapter: Adapter | None, version: str, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None
-) -> Effective:
+    providers: ModelProviders, layer: Layer, adapter: Adapter | None, version: str, spec: Mapping[str, Any],
+    labels: Mapping[str, str] | None = None,
+) -> Effective:  # fmt: skip
     """What holds for an instance; without its adapter nothing is known of its settings, and they stay as they are."""
     if layer == NOTHING:
         return Effective(dict(spec), dict(labels or {}))
     built_in = _built_in(adapter, version) if adapter else {}
-    return layers.merge(layer, adapter.kind if adapter else "", spec, labels or {}, built_in)
+    return layers.merge(layer, adapter.kind if adapter else "", spec, labels or {}, built_in, providers)
 
 
 def of_instance(portal: Portal, instance: Instance) -> Effective:
     if instance.foreign_id:  # it keeps the configuration that its maker gave it
         return Effective(dict(instance.spec or {}), dict(instance.labels or {}))
     adapter = portal.registry.adapters.get(instance.adapter)
-    return effective(of(instance.tenant_id), adapter, instance.version, instance.spec or {}, instance.labels)
+    layer = of(instance.tenant_id)
+    return effective(portal.registry.providers, layer, adapter, instance.version, instance.spec or {}, instance.labels)
 
 
 def _built_in(adapter: Adapter, version: str) -> dict[str, Any]:
@@ -81,32 +84,36 @@ def _built_in(adapter: Adapter, version: str) -> dict[str, Any]:
 def key_of(portal: Portal, instance: Instance) -> str:
     """The shared API key, if this instance gets it; otherwise empty."""
     row = db.session.get(TenantSecret, (instance.tenant_id, MODEL_KEY))
-    return portal.keyring.open(row.sealed, place_of_key(row.tenant_id)) if row is not None and _shares_key(instance, row) else ""
+    return (
+        portal.keyring.open(row.sealed, place_of_key(row.tenant_id))
+        if row is not None and _shares_key(portal, instance, row)
+        else ""
+    )
 
 
-def has_key(instance: Instance) -> bool:
+def has_key(portal: Portal, instance: Instance) -> bool:
     row = db.session.get(TenantSecret, (instance.tenant_id, MODEL_KEY))
-    return row is not None and _shares_key(instance, row)
+    return row is not None and _shares_key(portal, instance, row)
 
 
-def _shares_key(instance: Instance, row: TenantSecret) -> bool:
+def _shares_key(portal: Portal, instance: Instance, row: TenantSecret) -> bool:
     """The key goes with the model of the layer, and to no other address: an instance must not be able to send it elsewhere."""
-    layer = of(instance.tenant_id)
-    if layer.model is None or row.goes_to not in (None, destinations.of_model(layer.model)):
+    layer, providers = of(instance.tenant_id), portal.registry.providers
+    if layer.model is None or row.goes_to not in (None, destinations.of_model(providers, layer.model)):
         return False
     if layer.enforced.model is not None:
         return True
     # an own key is only for who talks to the model under their own name
-    there = (None, destinations.of_model(layer.model))
+    there = (None, destinations.of_model(providers, layer.model))
     own = any(info.name == MODEL_KEY and info.goes_to in there for info in secrets.listing(instance.id))
-    model = layers.merge(layer, "", instance.spec or {}, {}, {}).spec["model"]
+    model = layers.merge(layer, "", instance.spec or {}, {}, {}, providers).spec["model"]
     return not own and (model["provider"], model["base_url"]) == (layer.model.provider, layer.model.base_url)
 
 
 def destinations_of(portal: Portal, instance: Instance) -> dict[str, str]:
     """Where its secrets go as things stand, by name."""
     adapter = portal.registry.adapters.get(instance.adapter)
-    return destinations.of(adapter, instance.version, of_instance(portal, instance).spec)
+    return destinations.of(portal.registry.providers, adapter, instance.version, of_instance(portal, instance).spec)
 
 
 def note_destinations(portal: Portal, instance: Instance) -> None:
@@ -121,7 +128,7 @@ def note_all_destinations(portal: Portal) -> None:
     """Once after an upgrade: from then on every stored key has the address that it was entered for."""
     with transaction():
         for tenant_id in db.session.scalars(select(TenantSecret.tenant_id).where(TenantSecret.goes_to.is_(None))).all():
-            note_destination(db.session.get_one(Tenant, tenant_id))
+            note_destination(portal, db.session.get_one(Tenant, tenant_id))
         old = select(InstanceSecret.instance_id).where(InstanceSecret.goes_to.is_(None), InstanceSecret.generated.is_(False))
         for row in db.session.scalars(select(Instance).where(Instance.id.in_(old), Instance.destroyed_at.is_(None))).all():
             note_destinations(portal, row)
@@ -131,13 +138,13 @@ def moved_secrets(
     portal: Portal, instance: Instance, version: str, spec: InstanceSpec, given: Mapping[str, str]
 ) -> list[FieldError]:
     """Own keys that a change would send to another address than they were entered for, unless they come with it."""
-    adapter, layer = portal.registry.adapters.get(instance.adapter), of(instance.tenant_id)
-    merged = effective(layer, adapter, version, spec.model_dump(mode="json"))
-    now, until = destinations.of(adapter, version, merged.spec), destinations_of(portal, instance)
+    adapter, layer, providers = portal.registry.adapters.get(instance.adapter), of(instance.tenant_id), portal.registry.providers
+    merged = effective(providers, layer, adapter, version, spec.model_dump(mode="json"))
+    now, until = destinations.of(providers, adapter, version, merged.spec), destinations_of(portal, instance)
     stored = {info.name: info.goes_to or until.get(info.name) for info in secrets.listing(instance.id) if not info.generated}
     if uses_model_of(layer, merged) and keeps_key(instance.tenant_id):
         stored.pop(MODEL_KEY, None)  # the organisation has one for there
-    return list(destinations.moved(stored, now, given))
+    return list(destinations.moved(providers, stored, now, given))
 
 
 def place_of_key(tenant_id: str) -> str:
@@ -159,14 +166,17 @@ def secrets_for(portal: Portal, instance: Instance) -> dict[str, str]:
     """The values that a claw gets: without those that were entered for another address than it talks to now."""
     adapter = portal.registry.adapters.get(instance.adapter)
     said = of_instance(portal, instance).spec
-    mine = usable(adapter, instance.version, said, secrets.listing(instance.id))
+    mine = usable(portal.registry.providers, adapter, instance.version, said, secrets.listing(instance.id))
     own, shared = _own(portal, instance, mine), key_of(portal, instance)
     return {**own, MODEL_KEY: shared} if shared else own
 
 
-def usable(adapter: Adapter | None, version: str, spec: Mapping[str, Any], infos: Sequence[secrets.SecretInfo]) -> set[str]:
+def usable(
+    providers: ModelProviders, adapter: Adapter | None, version: str, spec: Mapping[str, Any],
+    infos: Sequence[secrets.SecretInfo],
+) -> set[str]:  # fmt: skip
     """Names of the own secrets that may go where this spec sends them. `spec`: with what the organisation says."""
-    there = destinations.of(adapter, version, spec)
+    there = destinations.of(providers, adapter, version, spec)
     return {info.name for info in infos if info.goes_to in (None, there.get(info.name, info.goes_to))}
 
 
@@ -189,11 +199,11 @@ def get(actor: Actor, tenant_id: str) -> Shared:
     return Shared(of(tenant.id), keeps_key(tenant.id))
 
 
-def note_destination(tenant: Tenant) -> None:
+def note_destination(portal: Portal, tenant: Tenant) -> None:
     """Of a key that is older than the note of where it goes: the model that it is with until now."""
     row, before = db.session.get(TenantSecret, (tenant.id, MODEL_KEY)), of(tenant.id).model
     if row is not None and row.goes_to is None and before is not None:
-        row.goes_to = destinations.of_model(before)
+        row.goes_to = destinations.of_model(portal.registry.providers, before)
 
 
 def keeps_key(tenant_id: str) -> bool:

@@ -320,7 +320,7 @@ def find(actor: Actor, name_or_id: str) -> Instance:
 
 def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldError]:
     """Everything that would be wrong with a create; for forms that are checked while one types."""
-    placed = placement.resolve(actor, wanted.project, wanted.cluster)
+    placed = placement.resolve(portal, actor, wanted.project, wanted.cluster)
     accepted, errors = _check_new(portal, wanted, placed)
     errors = errors + _refused_new(portal, actor, wanted, placed)
     if errors or accepted is None:
@@ -337,7 +337,7 @@ def _check_new(portal: Portal, wanted: NewInstance, placed: Placement) -> tuple[
     if placed.project is not None:
         errors += _check_tenant(placed.project.tenant_id, wanted, accepted)
     if placed.cluster is not None and accepted is not None:
-        errors += plans.check_place(placed.cluster, accepted.adapter, accepted.version, accepted.spec)
+        errors += plans.check_place(portal, placed.cluster, accepted.adapter, accepted.version, accepted.spec)
     return accepted, errors + list(placed.errors)
 
 
@@ -393,7 +393,7 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
         if key and (earlier := _earlier(actor, key, request_hash)):
             return earlier
         disk_guard.ensure(portal)
-        placed = placement.resolve(actor, wanted.project, wanted.cluster, hold=True)
+        placed = placement.resolve(portal, actor, wanted.project, wanted.cluster, hold=True)
         accepted, errors = _check_new(portal, wanted, placed)
         if errors or accepted is None:
             raise Invalid("The instance was not created: " + _summary(errors), errors=errors)
@@ -471,7 +471,7 @@ def check_change_by(portal: Portal, actor: Actor, instance: Instance, change: In
 def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> tuple[catalog.Wanted | None, list[FieldError]]:
     if instance.foreign_id:
         return _check_foreign_change(portal, instance, change)
-    layer, known = placement.shared_configuration(instance.tenant_id)
+    layer, known = placement.shared_configuration(portal, instance.tenant_id)
     accepted, errors = catalog.check(
         portal,
         adapter=instance.adapter,

@@ -68,7 +68,7 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         layer = _accepted(portal, tenant, document, key)
         _insist_on_console(portal, actor, tenant, layer)
         impact, changed, restarting = _impact(portal, tenant, layer, key)
-        layers.note_destination(tenant)
+        layers.note_destination(portal, tenant)
         tenant.layer = None if layer == NOTHING else layer.model_dump(mode="json")
         _keep_key(portal, tenant, layer, key)
         _take_up(changed, restarting)
@@ -92,7 +92,7 @@ def _keep_key(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> 
             db.session.add(row)
         assert layer.model is not None
         row.sealed, row.updated_at = portal.keyring.seal(key, layers.place_of_key(tenant.id)), clock.now()
-        row.goes_to = destinations.of_model(layer.model)
+        row.goes_to = destinations.of_model(portal.registry.providers, layer.model)
 
 
 def _take_up(changed: Sequence[str], restarting: frozenset[str]) -> None:
@@ -123,7 +123,7 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
     errors = [
         *flaws,
         *_key_errors(layer, key),
-        *_key_moved(tenant, layer, key),
+        *_key_moved(portal, tenant, layer, key),
         *(finding for kind in _kinds(portal, layer) for finding in kind),
     ]
     for strength, part in (("defaults", layer.defaults), ("enforced", layer.enforced)):
@@ -189,15 +189,15 @@ def _stripped(key: str | None) -> str | None:
     return key and pasted.key(key, "").text
 
 
-def _key_moved(tenant: Tenant, layer: Layer, key: str | None) -> list[FieldError]:
+def _key_moved(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> list[FieldError]:
     """The stored key goes with the address that it was entered for."""
     row = db.session.get(TenantSecret, (tenant.id, MODEL_KEY))
     if row is None or key is not None or layer.model is None:
         return []
-    before = layers.of(tenant.id).model
-    entered = row.goes_to or (destinations.of_model(before) if before else "")
-    there = destinations.of_model(layer.model)
-    moved = entered and there not in (entered, destinations.PRACTICE)
+    before, providers = layers.of(tenant.id).model, portal.registry.providers
+    entered = row.goes_to or (destinations.of_model(providers, before) if before else "")
+    there = destinations.of_model(providers, layer.model)
+    moved = entered and there not in (entered, *providers.served)
     return [secret_settings.asked_again(MODEL_KEY, entered, there)] if moved else []
 
 
@@ -217,16 +217,20 @@ def _kinds(portal: Portal, layer: Layer) -> Iterator[list[FieldError]]:
 
 def _model_errors(portal: Portal, strength: str, part: Part) -> list[FieldError]:
     choice = part.model
-    if choice is None or choice.provider == "practice":
+    if choice is None:
+        return []
+    provider = portal.registry.providers.get(choice.provider)
+    if provider is None:
+        return [catalog.unknown_provider(portal, choice.provider, f"{strength}.model.provider")]
+    if provider.served:
         return []
     errors = []
     if not choice.name:
         errors.append(
             FieldError(f"{strength}.model.name", _m("is needed: the model's name as the provider spells it"), "missing")
         )
-    if choice.provider == "openai-compatible" and not choice.base_url:
-        message = _m("is needed for an OpenAI-compatible provider, with /v1 at its end")
-        errors.append(FieldError(f"{strength}.model.base_url", message, "missing"))
+    if provider.needs_address and not choice.base_url:
+        errors.append(FieldError(f"{strength}.model.base_url", catalog.address_needed(provider), "missing"))
     return errors
 
 
@@ -267,7 +271,8 @@ def _impact(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> tu
     keyed: set[str] = set()
     for row in _live(tenant.id):
         adapter = portal.registry.adapters.get(row.adapter)
-        old, new = (layers.effective(one, adapter, row.version, row.spec or {}, row.labels) for one in (before, layer))
+        known, said = portal.registry.providers, (adapter, row.version, row.spec or {}, row.labels)
+        old, new = (layers.effective(known, one, *said) for one in (before, layer))
         uses = rekeyed and layers.uses_model_of(layer, new) and _running(row)
         if uses:
             keyed.add(row.id)
@@ -298,16 +303,17 @@ def _verdict(portal: Portal, row: Instance, layer: Layer, key: str | None) -> st
     adapter = portal.registry.adapters.get(row.adapter)
     if adapter is None:
         return "none"
-    merged = layers.effective(layer, adapter, row.version, row.spec or {}, row.labels)
+    providers = portal.registry.providers
+    merged = layers.effective(providers, layer, adapter, row.version, row.spec or {}, row.labels)
     try:
         spec = InstanceSpec.model_validate(merged.spec)
-        own = layers.usable(adapter, row.version, merged.spec, secrets.listing(row.id))
+        own = layers.usable(providers, adapter, row.version, merged.spec, secrets.listing(row.id))
         shared = (
             {MODEL_KEY}
             if layers.uses_model_of(layer, merged) and (key or (key is None and layers.keeps_key(row.tenant_id)))
             else set()
         )
-        if adapter.validate(spec, frozenset(own | shared)):
+        if catalog.key_missing(portal, adapter, spec, own | shared) or adapter.validate(spec, frozenset(own | shared)):
             return "refused"
         if not _running(row):
             return "none"

@@ -9,6 +9,7 @@ from typing import Any
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.layers import NOTHING, Layer
 from clawportal.contracts.permissions import Actor
+from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid
 from clawportal.messages import joined
 from clawportal.models import Cluster, Project
@@ -39,7 +40,7 @@ class Placement:
         return self.project, self.cluster
 
 
-def resolve(actor: Actor, project: str | None, cluster: str | None, *, hold: bool = False) -> Placement:
+def resolve(portal: Portal, actor: Actor, project: str | None, cluster: str | None, *, hold: bool = False) -> Placement:
     """Named by id or name, or else the defaults. Forbidden or NotFound where the actor may create nothing anywhere.
 
     `hold`: inside a transaction, keep the project from being deleted until the commit.
@@ -49,17 +50,18 @@ def resolve(actor: Actor, project: str | None, cluster: str | None, *, hold: boo
     except Invalid as problem:
         return Placement(errors=problem.errors)
     default = tenancy.hold(chosen) if hold else tenancy.default_cluster(chosen.tenant_id)
-    lay, shared = shared_configuration(chosen.tenant_id)
+    lay, shared = shared_configuration(portal, chosen.tenant_id)
     try:
         return Placement(chosen, clusters.for_create(chosen.tenant_id, cluster, default), lay, shared)
     except Invalid as problem:
         return Placement(chosen, None, lay, shared, problem.errors)
 
 
-def shared_configuration(tenant_id: str) -> tuple[Lay | None, tuple[str, ...]]:
+def shared_configuration(portal: Portal, tenant_id: str) -> tuple[Lay | None, tuple[str, ...]]:
     """How to lay what an organisation says over a spec, and the names of the secrets that come with it."""
     layer: Layer = layers.of(tenant_id)
     if layer == NOTHING:
         return None, ()
     known = (MODEL_KEY,) if layers.keeps_key(tenant_id) else ()
-    return lambda adapter, version, spec: layers.effective(layer, adapter, version, spec).spec, known
+    providers = portal.registry.providers
+    return lambda adapter, version, spec: layers.effective(providers, layer, adapter, version, spec).spec, known

@@ -13,10 +13,10 @@ from sqlalchemy import select
 
 from clawportal import bounded
 from clawportal.contracts.adapters import Adapter, HttpAnswer
-from clawportal.contracts.extensions import MODEL_SERVICES, ModelService
+from clawportal.contracts.extensions import ModelService
 from clawportal.contracts.layers import Layer
 from clawportal.contracts.runtimes import Ref, Runtime
-from clawportal.contracts.specs import InstanceSpec, parse_quantity
+from clawportal.contracts.specs import InstanceSpec, ModelChoice, parse_quantity
 from clawportal.contracts.workloads import Artifact, Check, Context, File, Image, Model, Probe, Process, Workload
 from clawportal.db import db
 from clawportal.engine.portal import Portal
@@ -24,9 +24,8 @@ from clawportal.errors import FieldError, GiveUp, Unavailable
 from clawportal.messages import _m, _n, joined
 from clawportal.models import Cluster, Instance, Tenant
 from clawportal.services.clusters import clusters, egress, ports
-from clawportal.services.configuration import layers, secrets
+from clawportal.services.configuration import catalog, layers, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
-from clawportal.services.configuration.destinations import BASE_URLS
 from clawportal.services.fleet import quotas
 
 _LARGEST = 1_000_000
@@ -80,11 +79,11 @@ def context_of(
     layer: Layer | None = None,
 ) -> Context:  # fmt: skip
     """All that the adapter may know; secrets by name only. `layer`: in place of what the organisation says now."""
-    said = layers.effective(
-        layers.of(instance.tenant_id) if layer is None else layer, adapter, instance.version, instance.spec or {}
-    )
+    providers = portal.registry.providers
+    layer = layers.of(instance.tenant_id) if layer is None else layer
+    said = layers.effective(providers, layer, adapter, instance.version, instance.spec or {})
     spec = InstanceSpec.model_validate(said.spec)
-    names = layers.usable(adapter, instance.version, said.spec, secrets.listing(instance.id))
+    names = layers.usable(providers, adapter, instance.version, said.spec, secrets.listing(instance.id))
     return Context(
         instance_id=instance.id,
         name=instance.name,
@@ -96,7 +95,7 @@ def context_of(
         ports=dict(given),
         bind_host=_bind_host(runtime, spec),
         model=_model(portal, spec, adapter, runtime, instance.cluster_id),
-        secrets=frozenset(names | {MODEL_KEY} if layers.has_key(instance) else names),
+        secrets=frozenset(names | {MODEL_KEY} if layers.has_key(portal, instance) else names),
     )
 
 
@@ -107,38 +106,39 @@ def _bind_host(runtime: Runtime, spec: InstanceSpec) -> str:
 
 def _model(portal: Portal, spec: InstanceSpec, adapter: Adapter, runtime: Runtime, cluster_id: str) -> Model:
     choice = spec.model
-    if served := _served(portal, choice.provider):
+    provider = portal.registry.providers.get(choice.provider or portal.registry.providers.usual)
+    if provider is None:
+        return _unknown(choice, adapter)
+    if served := catalog.model_service(portal, provider.id):
         url = served.base_url  # claws need no restart for a service that comes a moment later
         if "model" in adapter.capabilities and "allocated-ports" not in runtime.capabilities:
-            url = _from_afar(url, db.session.get_one(Cluster, cluster_id))
-        return Model(served.provider, url, choice.name or served.model, "openai", MODEL_KEY)
-    api = "anthropic" if choice.provider == "anthropic" else "openai"
-    return Model(choice.provider, choice.base_url or BASE_URLS.get(choice.provider, ""), choice.name, api, MODEL_KEY)  # type: ignore[arg-type]  # one of the two literals
+            url = _from_afar(served, db.session.get_one(Cluster, cluster_id))
+        return Model(served.provider, url, choice.name or served.model, provider.dialect, MODEL_KEY)
+    url, fixed = choice.base_url or provider.base_url, provider.has_fixed_sampling(choice.name)
+    return Model(provider.id, url, choice.name, provider.dialect, MODEL_KEY, fixed)
 
 
-def _served(portal: Portal, provider: str) -> ModelService | None:
-    """The service of this portal that a provider stands for, if it does."""
-    found = (target(portal, provider) for target in portal.registry.targets(MODEL_SERVICES))
-    return next((service for service in found if service is not None), None)
+def _unknown(choice: ModelChoice, adapter: Adapter) -> Model:
+    """Nobody asks a model there; GiveUp for a claw that would."""
+    if "model" in adapter.capabilities:
+        raise GiveUp(
+            _n("ProviderMissing"),
+            _m("No loaded plugin knows the model provider %(provider)s.", provider=repr(choice.provider)),
+            _m("Install the plugin again and restart the portal, or edit the instance and choose another provider."),
+        )
+    return Model(choice.provider, choice.base_url, choice.name)
 
 
-def _from_afar(url: str, cluster: Cluster) -> str:
-    """The practice model as claws in another place reach it; GiveUp where nobody has said how."""
-    host = clusters.policy_of(cluster).portal_host
+def _from_afar(service: ModelService, cluster: Cluster) -> str:
+    """A model that the portal serves, as claws in another place reach it; GiveUp where nobody has said how."""
+    host, url = clusters.policy_of(cluster).portal_host, service.base_url
     if not host:
-        raise GiveUp(NO_WAY_TO_PRACTICE, practice_refusal(cluster), PRACTICE_REMEDY)
+        raise GiveUp(_n("ModelUnreachable"), _beyond_reach(cluster), service.remedy)
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, f"{host}:{parts.port}", parts.path, "", "")) if url else ""
 
 
-NO_WAY_TO_PRACTICE = "PracticeModelUnreachable"
-PRACTICE_REMEDY = _m(
-    "Choose a real provider; or set the host name of the portal in the settings of the cluster, and "
-    "CLAWPORTAL_PRACTICE_MODEL_HOST so that the practice model listens on more than this machine."
-)
-
-
-def check_place(cluster: Cluster, adapter: Adapter, version: str, spec: InstanceSpec) -> list[FieldError]:
+def check_place(portal: Portal, cluster: Cluster, adapter: Adapter, version: str, spec: InstanceSpec) -> list[FieldError]:
     """What is known to keep a claw from running in a cluster, so that a form can say it before anything is stored."""
     known = frozenset(cluster.capabilities or ())
     errors = []
@@ -148,13 +148,14 @@ def check_place(cluster: Cluster, adapter: Adapter, version: str, spec: Instance
         )
         errors.append(FieldError("cluster", words))
     far = bool(known) and "allocated-ports" not in known and "model" in adapter.capabilities
-    if far and spec.model.provider == "practice" and not clusters.policy_of(cluster).portal_host:
-        errors.append(FieldError("spec.model.provider", joined((practice_refusal(cluster), PRACTICE_REMEDY))))
+    served = catalog.model_service(portal, spec.model.provider) if far else None
+    if served is not None and not clusters.policy_of(cluster).portal_host:
+        errors.append(FieldError("spec.model.provider", joined((_beyond_reach(cluster), served.remedy))))
     return errors
 
 
-def practice_refusal(cluster: Cluster) -> str:
-    return _m("Claws in cluster %(name)s cannot reach the practice model: it runs on the portal's machine.", name=cluster.name)
+def _beyond_reach(cluster: Cluster) -> str:
+    return _m("Claws in cluster %(name)s cannot reach this model: the portal serves it on its own machine.", name=cluster.name)
 
 
 def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.ClusterPolicy | None = None) -> Workload:
