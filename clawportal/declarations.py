@@ -22,8 +22,8 @@ TARGETS = ("settings", "forget", "prepare", "on_start", "on_stop", "commands", "
 """Fields of a feature that name functions or classes."""
 ENDPOINTS = ("nav", "instance_tabs")
 """Fields of a feature whose parts lead to pages."""
-PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "cards": ("render",), "metrics": ("read",),
-         "policy_facts": ("read",)}  # fmt: skip
+PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "instance_actions": ("render",),
+         "cards": ("render",), "metrics": ("read",), "policy_facts": ("read",)}  # fmt: skip
 """Fields of a feature that hold parts, and which fields of these name functions."""
 
 

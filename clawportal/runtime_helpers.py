@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NoReturn
@@ -19,7 +20,7 @@ from clawportal.contracts.runtimes import (
     SeparationLevel,
     UnmanagedWorkload,
 )
-from clawportal.errors import GiveUp, Unsupported
+from clawportal.errors import GiveUp, Unavailable, Unsupported
 from clawportal.messages import _m, _n, mapped
 
 ALIVE = (RunState.RUNNING, RunState.PENDING)
@@ -170,3 +171,22 @@ def secret_env(names: Mapping[str, str], secrets: Mapping[str, str], ref: Ref) -
     """Variables with the values of their secrets; `names` is variable -> secret."""
     values = secret_values(names.values(), secrets, ref)
     return {variable: values[secret] for variable, secret in names.items()}
+
+
+OUTPUT_LIMIT = 1_000_000
+"""Bytes of a command's output that are read."""
+
+
+def output_of(session: ExecSession, timeout: float) -> tuple[int, bytes]:
+    """Exit code of a command, and what it said on its standard output. `Unavailable` when it does not end in time."""
+    end, said = time.monotonic() + timeout, bytearray()
+    try:
+        while (left := end - time.monotonic()) > 0 and len(said) <= OUTPUT_LIMIT:
+            piece = session.receive(min(left, 1.0))
+            if piece is not None and piece[0] == "stdout":
+                said += piece[1]
+    except EOFError:
+        return session.exit_code or 0, bytes(said)
+    finally:
+        session.close()
+    raise Unavailable(_m("The command in the claw did not end in time."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -126,6 +126,9 @@ class AdapterIO(Protocol):
     def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
         """The first `limit` bytes of a file of the instance; FileNotFoundError where there is none."""
 
+    def run(self, argv: Sequence[str], timeout: float) -> tuple[int, bytes]:
+        """Run a command in the surroundings of the claw: exit code and standard output. `Unsupported` where its place cannot."""
+
     def last_lines(self, count: int = 50) -> tuple[str, ...]:
         """The newest lines of its log, oldest first; empty where its place keeps none."""
 
@@ -221,3 +224,14 @@ class TakesUpLater(Protocol):
 
         Asked again and again until it says so; `OSError` and `Unavailable` count as no.
         """
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """What an adapter has besides whose page asks for a credential that is made beside the claw, never by it."""
+
+    handover_paths: tuple[str, ...]
+    """Paths that the portal answers in the claw's place, for whoever may open the page."""
+
+    def handover(self, io: AdapterIO, context: Context, port: str, path: str) -> HttpAnswer:
+        """JSON for the page. May take as long as the page waits; `OSError` and `Unavailable` are told as 503."""

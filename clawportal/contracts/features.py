@@ -137,6 +137,19 @@ class Tab:
 
 
 @dataclass(frozen=True)
+class InstanceAction:
+    """Something that can be done with an instance, on its page beside the buttons of the core.
+
+    `render` is called with the portal and the instance and gives Markup, or nothing. Shown anew whenever the instance changes.
+    """
+
+    name: str
+    render: str
+    permission: Permission
+    order: int = 100
+
+
+@dataclass(frozen=True)
 class TenantTab:
     """A tab on the page of an organisation. Its page imports `tenants/_parts.html`, and begins with
     `parts.head(tenant, NAME, tenant_abilities(tenant))`."""
@@ -228,6 +241,7 @@ class Feature:
     """The same for `claw`."""
     nav: tuple[NavLink, ...] = ()
     instance_tabs: tuple[Tab, ...] = ()
+    instance_actions: tuple[InstanceAction, ...] = ()
     tenant_tabs: tuple[TenantTab, ...] = ()
     cards: tuple[Card, ...] = ()
     doctor: tuple[str, ...] = ()

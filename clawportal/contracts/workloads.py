@@ -156,6 +156,20 @@ class Check:
 
 
 @dataclass(frozen=True)
+class PortProof:
+    """How the portal shows a port that it may come in, when it passes on what a browser asks. Browsers never see the secret."""
+
+    secret: str
+    """Name of the secret."""
+    header: str
+    """Header of each request that carries it, such as `Authorization`; what the browser sends under that name is left out."""
+    prefix: str = ""
+    """Before the value, such as `Bearer `."""
+    paths: tuple[str, ...] = ("/",)
+    """Beginnings of the paths that get it; others are passed on without."""
+
+
+@dataclass(frozen=True)
 class PortSpec:
     """A port that the claw listens on."""
 
@@ -164,6 +178,12 @@ class PortSpec:
     """The claw's own default; used where ports are not shared, such as in a container."""
     title: str = ""
     protocol: Literal["http", "ws", "tcp"] = "http"
+    page: bool = False
+    """Whether people find a page of the claw at it."""
+    proof: PortProof | None = None
+    named: Literal["own", "public"] = "own"
+    """By which name a browser's request reaches it: its own address, as if the browser were on its machine; or the one that the
+    browser asked for, with `X-Forwarded-For` and `X-Forwarded-Proto` of the portal alone."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ A model takes `Base` and one mixin, and names the resource that its feature decl
 from __future__ import annotations
 
 from clawportal.clock import now
-from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime, db, transaction
+from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime, changed_rows, db, transaction
 from clawportal.folding import fold
 from clawportal.ids import LENGTH, new_id
 from clawportal.models.scopes import (
@@ -48,6 +48,7 @@ __all__ = [
     "UTCDateTime",
     "Which",
     "by_name",
+    "changed_rows",
     "db",
     "field_errors",
     "fold",

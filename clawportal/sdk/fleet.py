@@ -1,5 +1,7 @@
 """Organisations, clusters and instances, and what holds for an instance.
 
+`reach(portal, instance)` is the way to a running claw: the address of a port by its name, and values of its secrets.
+
 What an instance runs with comes from its spec and from the layer of its organisation: `effective(layer_of(tenant_id), ...)`.
 """
 
@@ -7,12 +9,16 @@ from __future__ import annotations
 
 from clawportal.contracts.layers import NOTHING, Layer
 from clawportal.engine.portal import Portal
+from clawportal.lifecycle import Phase
 from clawportal.models import Cluster, Instance, Project, Tenant
 from clawportal.secret_settings import secret_fields
 from clawportal.services.clusters.clusters import everything as clusters
 from clawportal.services.configuration.catalog import default_version
 from clawportal.services.configuration.layers import effective
 from clawportal.services.configuration.layers import of as layer_of
+from clawportal.services.fleet.instances import find as instance
+from clawportal.services.fleet.plans import adapter_of, reach
+from clawportal.services.fleet.plans import whole_context as context_of
 from clawportal.services.tenancy.tenants import get as tenant
 from clawportal.services.tenancy.tenants import listing as tenants
 from clawportal.services.tenancy.tenants import projects_of
@@ -22,14 +28,19 @@ __all__ = [
     "Cluster",
     "Instance",
     "Layer",
+    "Phase",
     "Portal",
     "Project",
     "Tenant",
+    "adapter_of",
     "clusters",
+    "context_of",
     "default_version",
     "effective",
+    "instance",
     "layer_of",
     "projects_of",
+    "reach",
     "secret_fields",
     "tenant",
     "tenants",

@@ -20,12 +20,14 @@ from clawportal.http.front import origin_of, own_origin
 from clawportal.http.hosts import asked_from, place_for
 from clawportal.http.security import bearer, behind
 from clawportal.http.streams import over, take_over
+from clawportal.keyring import KeyringError
 from clawportal.services.identity.sessions import Place
 from clawportal.services.live.tickets import Bearer
 
 __all__ = [
     "OTHER_HOSTS",
     "Bearer",
+    "KeyringError",
     "OtherHost",
     "Place",
     "asked_from",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import secrets as random_bytes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from clawportal.contracts.adapters import Adapter, Health, HealthState, HttpAnsw
 from clawportal.contracts.runtimes import Ref, Runtime
 from clawportal.contracts.workloads import Artifact, Context, Image, Model, Workload
 from clawportal.errors import GiveUp
+from clawportal.runtime_helpers import output_of
 from clawportal.testing.fakes import default_version, make_context
 from clawportal.testing.lab import Lab
 from clawportal.testing.practice_model import PracticeModel
@@ -47,6 +48,9 @@ class RuntimeIO:
 
     def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
         return self._runtime.read_file(self._ref, root, path, limit)
+
+    def run(self, argv: Sequence[str], timeout: float) -> tuple[int, bytes]:
+        return output_of(self._runtime.exec(self._ref, argv), timeout)
 
     def last_lines(self, count: int = 50) -> tuple[str, ...]:
         return tuple(line.text for line in self._runtime.logs(self._ref, tail=count) if line is not None)

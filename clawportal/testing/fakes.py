@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import http.client
 import socket
+import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,10 @@ class LoopbackIO:
     def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
         with (self._roots[root] / path).open("rb") as file:
             return file.read(limit)
+
+    def run(self, argv: Sequence[str], timeout: float) -> tuple[int, bytes]:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=timeout, check=False)
+        return done.returncode, done.stdout
 
     def last_lines(self, count: int = 50) -> tuple[str, ...]:
         return tuple(self._lines())[-count:]

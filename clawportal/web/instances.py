@@ -211,7 +211,7 @@ def frame(found: Instance) -> dict[str, Any]:
         doing = operations.listing(who, states=OPEN_STATES, instance_id=found.id, which=Which(1)).items
         current = rows.operation_row(who, doing[0]) if doing else None
     row = rows.instance_row(who, found)
-    return {"i": row, "current_operation": current, "tabs": menu.tabs_of(found, row)}
+    return {"i": row, "current_operation": current, "tabs": menu.tabs_of(found, row), "offered": menu.actions_of(found)}
 
 
 def _overview(found: Instance) -> dict[str, Any]:

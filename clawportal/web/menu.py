@@ -97,6 +97,20 @@ def menu_tabs(row: InstanceRow) -> list[Tab]:
     return sorted((tab for tab in tabs if not tab.can or tab.can in row.can), key=lambda tab: tab.order)
 
 
+def actions_of(found: Instance) -> list[Markup]:
+    """What features offer to do with an instance to who asks; one that fails is left out and named."""
+    registry, where = portal().registry, Scope(found.tenant_id, found.project_id, found.id)
+    offered = [(feature, one) for feature in registry.features for one in feature.instance_actions]
+    made = []
+    for feature, one in sorted(offered, key=lambda pair: pair[1].order):
+        try:
+            made.append(escape(resolve(one.render)(portal(), found) or "") if actor().allows(one.permission, where) else Markup())
+        except Exception as error:
+            log.exception("the action %s of %s failed", one.name, feature.name)
+            registry.report(registry.owners[feature.name], f"action {one.name}", f"Its action {one.name!r} failed: {error!r}.")
+    return [one for one in made if one]
+
+
 def _shown(tab: Tab, found: Instance, row: InstanceRow) -> bool:
     if tab.only_managed and not row.managed:
         return False

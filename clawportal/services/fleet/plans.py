@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -20,9 +20,10 @@ from clawportal.contracts.specs import InstanceSpec, ModelChoice, parse_quantity
 from clawportal.contracts.workloads import Artifact, Check, Context, File, Image, Model, Probe, Process, Workload
 from clawportal.db import db
 from clawportal.engine.portal import Portal
-from clawportal.errors import FieldError, GiveUp, Unavailable
+from clawportal.errors import FieldError, GiveUp, Unavailable, Unsupported
 from clawportal.messages import _m, _n, joined
 from clawportal.models import Cluster, Instance, Tenant
+from clawportal.runtime_helpers import output_of
 from clawportal.services.clusters import clusters, egress, ports
 from clawportal.services.configuration import catalog, layers, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
@@ -269,11 +270,27 @@ class InstanceIO:
     def read_file(self, root: str, path: str, limit: int = 1_000_000) -> bytes:
         return self._runtime.read_file(self._ref, root, path, limit)
 
+    def run(self, argv: Sequence[str], timeout: float) -> tuple[int, bytes]:
+        if "exec" not in self._runtime.capabilities:
+            raise Unsupported(_m("The place where this claw runs has no console."))
+        return output_of(self._runtime.exec(self._ref, argv), timeout)
+
     def last_lines(self, count: int = 50) -> tuple[str, ...]:
         if "logs" not in self._runtime.capabilities:
             return ()
         lines = self._runtime.logs(self._ref, tail=count, since=None, follow=False, stop=self._portal.stopping.is_set)
         return tuple(line.text[:_LONGEST_LINE] for line in lines if line is not None)
+
+
+def reach(portal: Portal, instance: Instance) -> InstanceIO:
+    """The way to a running instance, for who has no connection to its place at hand."""
+    return io_of(portal, instance, clusters.connect(portal, cluster_of(instance)))
+
+
+def whole_context(portal: Portal, instance: Instance) -> Context:
+    """As it runs now."""
+    runtime = clusters.connect(portal, cluster_of(instance))
+    return context_of(portal, instance, adapter_of(portal, instance), runtime, ports_of(runtime, instance))
 
 
 def io_of(portal: Portal, instance: Instance, runtime: Runtime) -> InstanceIO:
