@@ -6,6 +6,7 @@ BUNDLED = (
     "clawportal_process", "clawportal_kubernetes", "clawportal_docker", "clawportal_localfiles", "clawportal_echo",
     "clawportal_nanobot", "clawportal_openclaw", "clawportal_policies", "clawportal_notifiers",
     "clawportal_providers",
+    "clawportal_apps",
 )  # fmt: skip
 GROUP = "clawportal"
 """Group of entry points."""

@@ -24,6 +24,11 @@ def external(path: str) -> str:
     return request.host_url.rstrip("/") + path
 
 
+def home() -> str:
+    """Where whoever asks finds the portal: its address with the path that it is under, without a slash at the end."""
+    return external(request.script_root).rstrip("/")
+
+
 def here() -> str:
     """The page that is asked for, as a path to come back to."""
     return request.script_root + request.full_path.rstrip("?")

@@ -19,6 +19,7 @@ from clawportal.contracts.extensions import OTHER_HOSTS, OtherHost
 from clawportal.http.front import origin_of, own_origin
 from clawportal.http.hosts import asked_from, place_for
 from clawportal.http.security import bearer, behind
+from clawportal.http.site import home as portal_url
 from clawportal.http.streams import over, take_over
 from clawportal.keyring import KeyringError
 from clawportal.services.identity.sessions import Place
@@ -37,5 +38,6 @@ __all__ = [
     "over",
     "own_origin",
     "place_for",
+    "portal_url",
     "take_over",
 ]

@@ -33,6 +33,7 @@ from clawportal.sdk.adapters import (
     Image,
     InstanceSpec,
     LogRecord,
+    PortProof,
     PortSpec,
     Probe,
     Process,
@@ -51,6 +52,7 @@ SUMMARY = _m("An adapter to copy: everything that a new kind of claw needs, for 
 # The claw travels as a file of the workload: so it also runs where the portal's own files are out of reach.
 _CLAW = Path(__file__).with_name("claw.py").read_text(encoding="utf-8")
 # In a single-file binary sys.executable is the portal itself, so the machine's own Python has to do.
+_PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 _PYTHON = "python3" if getattr(sys, "frozen", False) else sys.executable
 _LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ([A-Z]+) (.*)$")
 _TRYING: JsonDict = {"x-group": _m("For trying out the portal"), "x-advanced": True}
@@ -122,7 +124,8 @@ class EchoAdapter:
         return ()  # nothing to install; see clawportal_nanobot for pip and clawportal_openclaw for npm
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
-        return (PortSpec("http", 8700, "Echo"),)
+        # people find its page at this port; the portal shows the token in their place
+        return (PortSpec("http", 8700, "Echo", page=True, proof=PortProof("echo_token", "Authorization", "Bearer ")),)
 
     def image(self, version: str) -> Image | None:
         return Image("docker.io/library/python:3.12-slim", {"python": "/usr/local"})
@@ -143,7 +146,7 @@ class EchoAdapter:
         python = f"{layout.artifacts['python']}/bin/python3" if "python" in layout.artifacts else _PYTHON
         program = (python, "-I", "-S", f"{layout.state}/claw.py")
         return Workload(
-            files=(File("claw.py", _CLAW), json_file("echo.json", config)),
+            files=(File("claw.py", _CLAW), File("page.html", _PAGE), json_file("echo.json", config)),
             processes=(Process("echo", (*program, f"{layout.state}/echo.json"), secret_env={"ECHO_TOKEN": "echo_token"}),),
             check=Check((python, "-I", "-S", "{candidate}/claw.py", "--check", "{candidate}/echo.json"), timeout=20),
             ports=dict(context.ports),

@@ -8,6 +8,8 @@ Standard library only. The token that callers must send comes in the environment
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 import json
 import os
@@ -104,15 +106,74 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         log("DEBUG" if self.path == "/health" else "INFO", format % args)
 
+    def allowed(self) -> bool:
+        sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if hmac.compare_digest(sent.encode(), os.environ.get("ECHO_TOKEN", "").encode()):
+            return True
+        self.answer(401, {"error": "send the token as Authorization: Bearer TOKEN"})
+        return False
+
     def do_GET(self) -> None:
-        if self.path != "/health":
-            return self.answer(404, {"error": "there are GET /health and POST /chat"})
-        self.answer(200, {"status": "ok", **self.claw.counts})
+        if self.path == "/health":
+            return self.answer(200, {"status": "ok", **self.claw.counts})
+        if self.path not in ("/", "/socket"):
+            return self.answer(404, {"error": "there are GET /health, GET /, GET /socket and POST /chat"})
+        if self.allowed():
+            self.page() if self.path == "/" else self.socket()
+
+    def page(self) -> None:
+        with open(os.path.join(os.path.dirname(os.path.abspath(self.claw.path)), "page.html"), "rb") as file:
+            body = file.read()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def socket(self) -> None:
+        """A WebSocket that repeats what it is told, until it is closed."""
+        key = self.headers.get("Sec-WebSocket-Key", "")
+        if self.headers.get("Upgrade", "").lower() != "websocket" or not key:
+            return self.answer(400, {"error": "this is a WebSocket"})
+        accepted = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest()
+        self.wfile.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + base64.b64encode(accepted) + b"\r\n\r\n"
+        )
+        self.close_connection = True
+        self.connection.settimeout(None)
+        while frame := self.frame():
+            kind, data = frame
+            if kind == 8:
+                return self.say(8, data[:2])
+            if kind == 9:
+                self.say(10, data)
+            elif kind in (1, 2):
+                number = self.claw.count("messages")
+                reply = f"{self.claw.greeting()}: {data.decode('utf-8', 'replace')} (message {number})"
+                self.say(1, reply.encode())
+
+    def frame(self) -> tuple[int, bytes] | None:
+        """The next whole message of up to 64 KiB, as browsers send it."""
+        head = self.rfile.read(2)
+        if len(head) < 2:
+            return None
+        length = head[1] & 127
+        if length == 126:
+            length = int.from_bytes(self.rfile.read(2), "big")
+        elif length == 127:
+            return None
+        mask = self.rfile.read(4)
+        return head[0] & 15, bytes(byte ^ mask[place % 4] for place, byte in enumerate(self.rfile.read(length)))
+
+    def say(self, kind: int, data: bytes) -> None:
+        size = bytes([len(data)]) if len(data) < 126 else b"\x7e" + len(data).to_bytes(2, "big")
+        self.wfile.write(bytes([128 | kind]) + size + data)
+        self.wfile.flush()
 
     def do_POST(self) -> None:
-        sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(sent.encode(), os.environ.get("ECHO_TOKEN", "").encode()):
-            return self.answer(401, {"error": "send the token as Authorization: Bearer TOKEN"})
+        if not self.allowed():
+            return
         try:
             request = json.loads(self.rfile.read(min(int(self.headers["Content-Length"]), 1_000_000)))
             session, text = str(request["session"]), str(request["text"])

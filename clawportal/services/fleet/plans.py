@@ -249,6 +249,10 @@ class InstanceIO:
     def address(self, port: str) -> tuple[str, int]:
         return self._runtime.open_port(self._ref, self._ports[port])
 
+    def number(self, port: str) -> int:
+        """Of a named port, as the claw itself knows it."""
+        return self._ports[port]
+
     def secret(self, name: str) -> str:
         if self._secrets is None:
             row = db.session.get(Instance, self._instance_id)

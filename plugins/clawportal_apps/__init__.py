@@ -1,0 +1,37 @@
+"""Claws' own pages through the portal, each at a host name of its own, with the rights that people have here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from clawportal.sdk import _m, hookimpl
+from clawportal.sdk.features import OTHER_HOSTS, ApiTag, EventKind, Feature, InstanceAction
+from clawportal_apps.permissions import APP_OPEN, APP_SHARE, SHARE, TICKET
+
+FEATURE = Feature(
+    name="apps",
+    title=_m("Pages of claws"),
+    package="clawportal_apps",
+    requires=("instances",),
+    permissions=(APP_OPEN, APP_SHARE),
+    resources=(TICKET, SHARE),
+    models=("clawportal_apps.models",),
+    migrations="migrations",
+    events=(
+        EventKind("instance.app_opened", _m("Somebody opened the own page of an instance."), action=_m("Open a page of {thing}")),
+    ),
+    settings="clawportal_apps.settings:AppSettings",
+    api_tags=(ApiTag(_m("Pages of claws"), _m("The own pages of instances, through the portal."), 45),),
+    api=("clawportal_apps.api",),
+    pages=("clawportal_apps.pages",),
+    instance_actions=(InstanceAction("open", "clawportal_apps.pages:open_button", APP_OPEN),),
+    client_commands=("clawportal_apps.cli:register",),
+    forget=("clawportal_apps.proofs:forget_old",),
+    on_stop=("clawportal_apps.host:end",),
+    extra={OTHER_HOSTS: ("clawportal_apps.host:make",)},
+)
+
+
+@hookimpl
+def register_features() -> Iterable[Feature]:
+    return (FEATURE,)

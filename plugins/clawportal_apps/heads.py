@@ -1,0 +1,188 @@
+"""What passes from a browser to a claw and back besides the bodies: pure rules about the lines of heads.
+
+Nothing of the portal reaches the claw, neither its cookies nor what proxies say; nothing that the claw says holds for other hosts
+than its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from clawportal_apps.names import host_alone
+
+Header = tuple[str, str]
+COOKIE, COOKIE_TLS = "clawportal-app", "__Host-clawportal-app"
+"""By which a browser is known at the host of a page; over TLS no other host can set it."""
+_PORTAL_COOKIES = ("clawportal", "__Host-clawportal", "__Secure-clawportal")
+_OF_A_HOP = frozenset({
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
+})  # fmt: skip
+_TOLD_BY_PROXIES = ("x-forwarded-", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
+_NOT_FOR_OTHERS = frozenset({"strict-transport-security", "alt-svc", "clear-site-data", "public-key-pins", "nel", "report-to"})
+"""Would hold beyond the host of the page, or lead browsers around the portal."""
+_ADDRESSES = frozenset({"location", "content-location", "access-control-allow-origin"})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came."""
+
+    method: str
+    target: str
+    """Path and query, as they were sent."""
+    host: str
+    origin: str
+    """Of the page itself, as the browser has it."""
+    headers: tuple[Header, ...]
+    address: str
+    version: str
+
+    def get(self, name: str) -> str:
+        return next((value for given, value in self.headers if given == name), "")
+
+    @property
+    def upgrades(self) -> bool:
+        return bool(self.get("upgrade")) and "upgrade" in self.get("connection").lower()
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the claw is to believe about itself."""
+
+    host: str
+    """As it finds it in `Host`."""
+    proof: Header | None = None
+    public: bool = False
+
+
+def asked_of(environ: dict[str, Any]) -> Asked:
+    headers = tuple((key[5:].replace("_", "-").lower(), str(value)) for key, value in environ.items() if key.startswith("HTTP_"))
+    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if environ.get(key):
+            headers += ((key.replace("_", "-").lower(), str(environ[key])),)
+    host = environ.get("HTTP_HOST", "")
+    target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "/")
+    if not target.startswith("/"):  # the whole address, as to a proxy
+        parts = urlsplit(target)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Asked(
+        environ["REQUEST_METHOD"], target, host, f"{environ['wsgi.url_scheme']}://{host}", headers,
+        environ.get("REMOTE_ADDR", ""), str(environ.get("SERVER_PROTOCOL", "HTTP/1.1")),
+    )  # fmt: skip
+
+
+# ---- who may ask
+
+
+def comes_from_elsewhere(asked: Asked) -> bool:
+    """Whether a page of another host is behind this request. Going to the page by a link is no such request.
+
+    The claw cannot tell: it is asked as if from its own machine, with the proof that the portal puts in.
+    """
+    own = host_alone(asked.host)
+    told, site = asked.get("origin"), asked.get("sec-fetch-site")
+    if told and host_alone(urlsplit(told).netloc) != own:
+        return True
+    if site in ("", "same-origin", "none"):
+        return False
+    return not (asked.method == "GET" and asked.get("sec-fetch-mode") == "navigate" and asked.get("sec-fetch-dest") == "document")
+
+
+def cookie_of(asked: Asked) -> str:
+    """By which the browser is known here."""
+    found = dict(_cookies(asked.get("cookie")))
+    return found.get(COOKIE_TLS) or ("" if asked.origin.startswith("https:") else found.get(COOKIE, ""))
+
+
+def _cookies(header: str) -> Iterator[Header]:
+    for part in header.split(";"):
+        name, equals, value = part.strip().partition("=")
+        if equals:
+            yield name, value
+
+
+# ---- to the claw
+
+
+def to_claw(asked: Asked, named: Named) -> Iterator[Header]:
+    dropped = _OF_A_HOP | {name.strip().lower() for name in asked.get("connection").split(",")}
+    proof = named.proof[0].lower() if named.proof else ""
+    yield "host", asked.host if named.public else named.host
+    for name, value in asked.headers:
+        if name in dropped or name in ("host", "cookie", "expect", proof) or name.startswith(_TOLD_BY_PROXIES):
+            continue
+        yield name, value if named.public or name not in ("origin", "referer") else _as_own(asked, named, value)
+    if passed := "; ".join(f"{name}={value}" for name, value in _cookies(asked.get("cookie")) if not _of_portal(name)):
+        yield "cookie", passed
+    if named.public:
+        yield "x-forwarded-for", asked.address
+        yield "x-forwarded-proto", asked.origin.partition(":")[0]
+    if named.proof:
+        yield named.proof
+    yield from _hop(asked)
+
+
+def _hop(asked: Asked) -> Iterator[Header]:
+    if asked.upgrades:
+        yield "connection", "Upgrade"
+        yield "upgrade", asked.get("upgrade")
+    else:
+        yield "connection", "close"
+        if asked.get("transfer-encoding"):
+            yield "transfer-encoding", "chunked"
+
+
+def _as_own(asked: Asked, named: Named, value: str) -> str:
+    return f"http://{named.host}{value[len(asked.origin) :]}" if value.startswith(asked.origin) else value
+
+
+def _of_portal(name: str) -> bool:
+    return name.startswith(_PORTAL_COOKIES)
+
+
+# ---- to the browser
+
+
+def to_browser(asked: Asked, named: Named, headers: Iterable[Header]) -> Iterator[Header]:
+    """Without what is of the hop, and with nothing that holds beyond the host of the page."""
+    told = list(headers)
+    dropped = _OF_A_HOP | _NOT_FOR_OTHERS
+    dropped |= {part.strip().lower() for name, value in told if name == "connection" for part in value.split(",")}
+    for name, value in told:
+        if name in dropped:
+            continue
+        if name == "set-cookie":
+            if kept := host_only(value):
+                yield "Set-Cookie", kept
+        else:
+            yield name.title(), _as_public(asked, named, value) if name in _ADDRESSES else value
+    # beside whatever the claw says: of several policies each one holds
+    yield "Content-Security-Policy", "frame-ancestors 'self'"
+
+
+def host_only(cookie: str) -> str:
+    """A cookie of the claw, for the host of its page alone. Empty where it takes a name of the portal's."""
+    first, *rest = cookie.split(";")
+    if _of_portal(first.partition("=")[0].strip()):
+        return ""
+    return ";".join([first, *(part for part in rest if part.partition("=")[0].strip().lower() != "domain")])
+
+
+def _as_public(asked: Asked, named: Named, value: str) -> str:
+    """An address at which the claw knows itself, as the browser knows it."""
+    parts = urlsplit(value)
+    if parts.scheme in ("http", "https") and parts.netloc.lower() in (named.host, named.host.replace("127.0.0.1", "localhost")):
+        return asked.origin + value.partition(parts.netloc)[2]
+    return value
+
+
+def phrase_of(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

@@ -1,0 +1,283 @@
+"""The WSGI application at the hosts of claws' pages: lets people in, and passes on what their browsers ask."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs, quote, urlsplit
+
+from flask import Flask
+
+from clawportal.sdk import _m
+from clawportal.sdk.errors import Forbidden, NotFound, Problem, Unauthenticated, Unavailable
+from clawportal.sdk.fleet import Portal
+from clawportal.sdk.hosts import asked_from, over, place_for, take_over
+from clawportal_apps import answers, heads, proofs, services, upstream
+from clawportal_apps.gate import Gate, place_of
+from clawportal_apps.heads import Asked, Header, Named
+from clawportal_apps.names import App
+from clawportal_apps.pump import Pump, Stream
+from clawportal_apps.services import ENTER, Admitted
+from clawportal_apps.settings import AppSettings
+from clawportal_apps.upstream import Answer, Unanswered
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+OWN = "/.clawportal/"
+"""Paths of the portal at the host of a page; a claw never sees them."""
+ASK_AGAIN_SECONDS = 20.0
+"""How often it is asked whether whoever has an open stream may still have it."""
+
+log = logging.getLogger(__name__)
+
+
+def make(app: Flask) -> AppHost:
+    portal = cast(Portal, app.extensions["clawportal"])
+    made = AppHost(app, portal)
+    portal.put(AppHost, made)
+    app.extensions["clawportal_apps"] = made
+    return made
+
+
+def end(portal: Portal) -> None:
+    portal.part(AppHost).close()
+
+
+class AppHost:
+    """Everything at these hosts."""
+
+    def __init__(self, app: Flask, portal: Portal) -> None:
+        self._app, self._portal = app, portal
+        self._settings = portal.section(AppSettings)
+        self._names = services.names_of(portal)
+        self.gate = Gate(app, self._settings.at_once)
+        each = max(self._settings.streams // 10, 8)
+        self.pump = Pump(self._settings.streams, each, self._settings.idle_seconds, portal.stopping.is_set)
+        self._open: dict[str, tuple[dict[str, Any], App, str]] = {}
+        """What was shown when a stream was opened, by the key of the stream."""
+        self._watch: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def takes(self, environ: dict[str, Any]) -> bool:
+        return self._names.takes(environ.get("HTTP_HOST", ""))
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        asked = heads.asked_of(environ)
+        app = self._names.app_at(asked.host)
+        try:
+            if app is None:
+                raise NotFound(_m("There is no page at this address."))
+            if asked.target.startswith(OWN):
+                return self._own(environ, start_response, asked, app)
+            return self._passed_on(environ, start_response, asked, app)
+        except Unauthenticated as problem:
+            return self._to_portal(environ, start_response, asked, app, problem)
+        except Problem as problem:
+            return answers.refusal(self._app, environ, start_response, problem, self._home(asked, app))
+
+    def close(self) -> None:
+        self.pump.close()
+
+    # ---- coming in
+
+    def _own(self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App) -> Iterable[bytes]:
+        parts = urlsplit(asked.target)
+        given = parse_qs(parts.query)
+        if parts.path != ENTER or asked.method != "GET":
+            raise NotFound(_m("There is no page at this address."))
+        with asked_from(self._app, environ) as portal:
+            entered = services.enter(portal, app, given.get("ticket", [""])[0], place_of(environ))
+            cookie = proofs.cookie_for(portal, entered)
+        return answers.redirect(start_response, _local(given.get("to", ["/"])[0]), [self._cookie(asked, cookie)])
+
+    def _cookie(self, asked: Asked, value: str) -> str:
+        tls = asked.origin.startswith("https:")
+        name, secure = (heads.COOKIE_TLS, "; Secure") if tls else (heads.COOKIE, "")
+        return f"{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+    def _home(self, asked: Asked, app: App | None) -> str:
+        """The page of the portal that leads here, if this browser came from a portal that it still knows."""
+        with self._app.app_context():
+            given = proofs.read_cookie(self._portal, heads.cookie_of(asked))
+        home = given.home if given else self._portal.settings.public_url or _portal_beside(asked)
+        return f"{home.rstrip('/')}/instances/{app.instance_id}/apps/{app.port}" if app and home else ""
+
+    def _to_portal(
+        self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App | None, problem: Problem
+    ) -> Iterable[bytes]:
+        """Whoever goes to the page goes by the portal, which knows who they are; everything else is refused."""
+        home = self._home(asked, app)
+        goes = asked.method == "GET" and "text/html" in asked.get("accept") and asked.get("sec-fetch-mode") in ("", "navigate")
+        if home and goes and not asked.upgrades and not asked.target.startswith(OWN):
+            return answers.redirect(start_response, f"{home}?to={quote(_local(asked.target), safe='')}")
+        return answers.refusal(self._app, environ, start_response, problem, home)
+
+    # ---- passing on
+
+    def _passed_on(self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App) -> Iterable[bytes]:
+        if heads.comes_from_elsewhere(asked):
+            raise Forbidden(_m("This request came from another site and was refused."))
+        cookie = heads.cookie_of(asked)
+        admitted = self.gate.admitted(environ, app, cookie)
+        leave = place_for(self._app, environ, admitted.actor)
+        turn = self.gate.turn(admitted.actor.id)
+        try:
+            turn.__enter__()
+        except BaseException:
+            leave()
+            raise
+
+        def done() -> None:
+            turn.__exit__(None, None, None)
+            leave()
+
+        try:
+            return self._answered(environ, start_response, asked, admitted, cookie, done)
+        except BaseException:
+            done()
+            raise
+
+    def _answered(
+        self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, admitted: Admitted, cookie: str,
+        done: Callable[[], None],
+    ) -> Iterable[bytes]:  # fmt: skip
+        named = _named(admitted)
+        try:
+            answer = self._ask(environ, asked, admitted, named)
+        except Unanswered as error:
+            self.gate.forget(admitted.app)
+            raise _told(error, admitted) from error
+        headers = list(heads.to_browser(asked, named, answer.headers))
+        length = None if answer.status == 101 else answer.length(asked.method)
+        if length is not None:
+            told = [(name, value) for name, value in headers if name != "Content-Length"]
+            if asked.method == "HEAD" or answer.status == 304:
+                told = headers
+            elif answer.status != 204:
+                told.append(("Content-Length", str(length)))
+            start_response(f"{answer.status} {answer.reason or heads.phrase_of(answer.status)}", told)
+            return _Body(answer, length, self._settings.idle_seconds, done)
+        self._hand_over(environ, asked, admitted, cookie, answer, headers)
+        raise over(environ)
+
+    def _ask(self, environ: dict[str, Any], asked: Asked, admitted: Admitted, named: Named) -> Answer:
+        line = upstream.connect(admitted.way.address)
+        version = "HTTP/1.0" if asked.version == "HTTP/1.0" else "HTTP/1.1"
+        first = f"{asked.method} {asked.target} {version}"
+        try:
+            body = upstream.body_of(environ)
+            return upstream.ask(line, first, heads.to_claw(asked, named), body, self._settings.first_byte_seconds)
+        except BaseException:
+            line.close()
+            raise
+
+    def _hand_over(
+        self, environ: dict[str, Any], asked: Asked, admitted: Admitted, cookie: str, answer: Answer, headers: list[Header]
+    ) -> None:
+        """What lasts goes on without a thread."""
+        owner, key = admitted.actor.id, f"{admitted.app.label} {cookie}"
+        if not self.pump.room(owner):
+            answer.line.close()
+            raise Unavailable(_m("Too many pages of claws are open. Close some, then try again."), headers={"Retry-After": "15"})
+        browser = take_over(environ)
+        if browser is None:
+            answer.line.close()
+            raise Unavailable(_m("This server cannot pass on what has no end."))
+        kept: dict[str, Any] = {name: environ[name] for name in ("REMOTE_ADDR", "HTTP_USER_AGENT") if name in environ}
+        self._open[key] = (kept, admitted.app, cookie)
+        self._watch_streams()
+        head = _head_of(asked, answer, headers)
+        self.pump.add(Stream(browser, answer.line, owner, key), head + answer.begun)
+
+    def _watch_streams(self) -> None:
+        with self._lock:
+            if self._watch is None:
+                self._watch = threading.Thread(target=self._ask_again, name="apps-watch", daemon=True)
+                self._watch.start()
+
+    def _ask_again(self) -> None:
+        """Streams of those who may no longer be there end."""
+        while not self._portal.stopping.wait(ASK_AGAIN_SECONDS):
+            self.look_again()
+
+    def look_again(self) -> None:
+        keys = self.pump.keys()
+        for key, (environ, app, cookie) in list(self._open.items()):
+            if key not in keys:
+                self._open.pop(key, None)
+                continue
+            try:
+                self.gate.admitted(environ, app, cookie, anew=True)
+            except Problem:
+                self.pump.end([key])
+            except Exception:  # the database may be away for a moment; who was let in stays
+                log.warning("whether a stream of a claw's page may go on could not be asked", exc_info=True)
+
+
+class _Body:
+    """The body of an answer whose length is known; the server closes it in every case."""
+
+    def __init__(self, answer: Answer, length: int, idle: float, done: Callable[[], None]) -> None:
+        self._answer, self._done = answer, done
+        self._pieces = answer.body(length, idle) if length else iter(())
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._pieces)
+        except Unanswered as error:
+            # the head is out: only a broken connection tells that something is missing
+            raise ConnectionAbortedError(str(error)) from error
+
+    def close(self) -> None:
+        done, self._done = self._done, _nothing
+        with suppress(OSError):
+            self._answer.line.close()
+        done()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _named(admitted: Admitted) -> Named:
+    way, spec = admitted.way, admitted.way.spec
+    proof = spec.proof
+    shown = (proof.header.lower(), f"{proof.prefix}{way.secret}") if proof and way.secret else None
+    return Named(f"127.0.0.1:{way.number}", shown, spec.named == "public")
+
+
+def _told(error: Unanswered, admitted: Admitted) -> Problem:
+    problem = Unavailable(_m("The page of %(name)s does not answer: %(error)s.", name=admitted.name, error=error))
+    problem.status = error.status
+    return problem
+
+
+def _head_of(asked: Asked, answer: Answer, headers: list[Header]) -> bytes:
+    """For the browser, written here since the server no longer has the connection."""
+    lines = [f"HTTP/1.1 {answer.status} {answer.reason or heads.phrase_of(answer.status)}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    if answer.status == 101:
+        lines += [f"Upgrade: {answer.get('upgrade') or asked.get('upgrade')}", "Connection: Upgrade"]
+    else:
+        lines.append("Connection: close")
+        if coding := answer.get("transfer-encoding"):
+            lines.append(f"Transfer-Encoding: {coding}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _portal_beside(asked: Asked) -> str:
+    """Where the portal is that a browser of the same machine asks: the same port, without the name of the page."""
+    port = asked.host.rpartition(":")[2] if ":" in asked.host else ""
+    return f"{asked.origin.partition(':')[0]}://localhost{f':{port}' if port else ''}" if ".localhost" in asked.host else ""
+
+
+def _local(target: str) -> str:
+    """Only a path of this host, never another one."""
+    return target if target.startswith("/") and not target.startswith(("//", "/\\", OWN)) and "\\" not in target else "/"

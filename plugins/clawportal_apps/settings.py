@@ -1,0 +1,42 @@
+"""How claws' own pages are reached, and how much of the portal they may take."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import BaseModel, Field, field_validator
+
+_DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:\d{1,5})?")
+
+
+class AppSettings(BaseModel):
+    domain: str = Field(
+        "",
+        description="Domain below which each page has a host name of its own, such as apps.example.com, also with a port. "
+        "*.apps.example.com has to lead to the portal, with a certificate for it. Empty: PORT-ID.localhost, for browsers on the "
+        "portal's own machine.",
+    )
+    idle_seconds: float = Field(
+        3600,
+        ge=10,
+        le=86_400,
+        description="A WebSocket or stream of a page ends when nothing passes for so long, seconds.",
+    )
+    first_byte_seconds: float = Field(
+        60, ge=1, le=3600, description="A claw that does not begin to answer within so many seconds is told as one that does not."
+    )
+    at_once: int = Field(24, ge=2, le=200, description="Requests for claws' pages of one person that are worked on at a time.")
+    streams: int = Field(
+        1000, ge=8, le=20_000, description="Open WebSockets and streams of claws' pages in all; one person may have a tenth."
+    )
+    share_hours: int = Field(
+        168, ge=0, le=8760, description="A shared link to a claw's page is good for so many hours at most. 0: none can be made."
+    )
+
+    @field_validator("domain")
+    @classmethod
+    def _domain(cls, value: str) -> str:
+        value = value.strip().lower().removeprefix("*.").rstrip(".")
+        if value and not _DOMAIN.fullmatch(value):
+            raise ValueError("must be a domain such as apps.example.com, without https:// and without a path")
+        return value

@@ -1,0 +1,167 @@
+"""Running echo claws, and browsers that reach their pages by raw sockets, so that every line of a head can be seen."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import Person, Server, make_person, wait_for
+from tests.core.conftest import both, database_url, make_world, postgres, still
+
+__all__ = ["both", "database_url", "make_world", "postgres", "still"]
+
+
+@dataclass
+class Told:
+    """An answer as it came over the wire."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def get(self, name: str) -> str:
+        return ", ".join(value for given, value in self.headers if given == name.lower())
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+def parsed(received: bytes) -> Told:
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    return Told(int(first.split(" ")[1]), headers, body)
+
+
+@dataclass
+class Visitor:
+    """A browser with cookies of its own at the host of one page."""
+
+    port: int
+    host: str = ""
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, target: str = "/", method: str = "GET", body: bytes = b"", **headers: str) -> Told:
+        with closing(self.begin(target, method, body, **headers)) as line:
+            received = b""
+            while piece := line.recv(65536):
+                received += piece
+        told = parsed(received)
+        for name, value in told.headers:
+            if name == "set-cookie":
+                given, _, rest = value.partition("=")
+                self.cookies[given] = rest.partition(";")[0]
+        return told
+
+    def begin(self, target: str, method: str = "GET", body: bytes = b"", **headers: str) -> socket.socket:
+        line = socket.create_connection(("127.0.0.1", self.port), 20)
+        given = {"Host": f"{self.host}:{self.port}", "Connection": "close"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        if self.cookies:
+            given["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if body:
+            given["Content-Length"] = str(len(body))
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items() if value)]
+        line.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        return line
+
+    def follow(self, url: str) -> Told:
+        """Go where an address with a ticket leads."""
+        parts = urlsplit(url)
+        self.host = parts.hostname or ""
+        return self.ask(f"{parts.path}?{parts.query}")
+
+    def socket(self, target: str = "/socket", **headers: str) -> Socket:
+        given = {
+            "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(), "Origin": f"http://{self.host}:{self.port}",
+        }  # fmt: skip
+        return Socket(self.begin(target, **{name.replace("-", "_"): value for name, value in (given | headers).items()}))
+
+
+class Socket:
+    """A WebSocket, as far as the echo claw speaks it."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self.line = line
+        received = b""
+        while b"\r\n\r\n" not in received:
+            piece = line.recv(1)
+            if not piece:
+                break
+            received += piece
+        self.told = parsed(received)
+
+    def say(self, text: str) -> str:
+        data, mask = text.encode(), os.urandom(4)
+        self.line.sendall(bytes([0x81, 0x80 | len(data)]) + mask + bytes(b ^ mask[n % 4] for n, b in enumerate(data)))
+        return self.hear()
+
+    def hear(self) -> str:
+        head = self._exactly(2)
+        length = int.from_bytes(self._exactly(2), "big") if head[1] == 126 else head[1]
+        return self._exactly(length).decode()
+
+    def _exactly(self, size: int) -> bytes:
+        found = b""
+        while len(found) < size:
+            piece = self.line.recv(size - len(found))
+            if not piece:
+                raise EOFError
+            found += piece
+        return found
+
+    def ended(self) -> bool:
+        """Whether the other side has closed."""
+        self.line.settimeout(0.05)
+        try:
+            return self.line.recv(100) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+
+@dataclass
+class Scene:
+    """A portal that listens, with a running echo claw in the tenant `default`."""
+
+    server: Server
+    claw: dict[str, Any]
+    developer: Person
+
+    def open(self, person: Person | None = None, port: str = "http") -> Visitor:
+        """A browser that came in with a ticket."""
+        visitor = Visitor(self.server.port)
+        entered = visitor.follow(self.ticket(person, port))
+        assert (entered.status, entered.get("Location")) == (303, "/"), entered
+        return visitor
+
+    def ticket(self, person: Person | None = None, port: str = "http") -> str:
+        answer = (person or self.developer).post(f"instances/{self.claw['id']}/apps/{port}/ticket", headers=self.host)
+        assert answer.status_code == 201, answer.get_data(as_text=True)
+        return str(answer.get_json()["url"])
+
+    @property
+    def host(self) -> dict[str, str]:
+        return {"Host": f"127.0.0.1:{self.server.port}"}
+
+
+@pytest.fixture
+def scene(server: Server) -> Iterator[Scene]:
+    developer = make_person(server.app, "dora", "developer", "default")
+    made = developer.create("parrot")
+    yield Scene(server, developer.reaches(made["id"], "running"), developer)
+
+
+__all__ += ["wait_for"]
