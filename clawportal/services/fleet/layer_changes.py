@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +17,15 @@ from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.core_permissions import TENANT_UPDATE
 from clawportal.contracts.layers import NOTHING, Layer, Part
 from clawportal.contracts.permissions import Actor, Scope
+from clawportal.contracts.runtimes import Runtime
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
-from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, SettingForbidden
+from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, Retry, SettingForbidden
 from clawportal.labels import check_labels
 from clawportal.lifecycle import Desired, Phase
 from clawportal.messages import _m, joined
-from clawportal.models import Instance, Tenant, TenantSecret
+from clawportal.models import Cluster, Instance, Tenant, TenantSecret
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import catalog, console_settings, destinations, layers, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
@@ -55,11 +57,12 @@ def preview(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str,
     tenant, key = access.get_or_404(Tenant, tenant_id, actor, TENANT_UPDATE), _stripped(key)
     layer = _accepted(portal, tenant, document, key)
     _insist_on_console(portal, actor, tenant, layer)
-    return _impact(portal, tenant, layer, key)[0]
+    return _impact(portal, tenant, layer, key, _connected(portal, tenant.id))[0]
 
 
 def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any], key: str | None = None) -> Impact:
     """Set the whole layer. `key`: the API key of its model; None keeps what is there, an empty text takes it away."""
+    runtimes = _connected(portal, access.get_or_404(Tenant, tenant_id, actor, TENANT_UPDATE).id)
     with transaction() as after_commit:
         tenant = access.get_or_404(Tenant, tenant_id, actor, TENANT_UPDATE, lock=True)
         if tenant.deleting_at is not None:
@@ -67,7 +70,7 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         key = _stripped(key)
         layer = _accepted(portal, tenant, document, key)
         _insist_on_console(portal, actor, tenant, layer)
-        impact, changed, restarting = _impact(portal, tenant, layer, key)
+        impact, changed, restarting = _impact(portal, tenant, layer, key, runtimes)
         layers.note_destination(portal, tenant)
         tenant.layer = None if layer == NOTHING else layer.model_dump(mode="json")
         _keep_key(portal, tenant, layer, key)
@@ -263,7 +266,23 @@ def _setting_errors(adapter: Adapter, version: str, settings: Mapping[str, Any])
 # ---- what it would do
 
 
-def _impact(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> tuple[Impact, list[str], frozenset[str]]:
+Runtimes = Mapping[str, Runtime]
+"""By the id of the cluster; those that do not answer are left out."""
+
+
+def _connected(portal: Portal, tenant_id: str) -> Runtimes:
+    """Of the clusters where claws of the tenant run. Before a transaction: connecting may take long, and writers would wait."""
+    used = select(Instance.cluster_id).where(Instance.tenant_id == tenant_id, Instance.desired == Desired.RUNNING)
+    found: dict[str, Runtime] = {}
+    for cluster in list(db.session.scalars(select(Cluster).where(Cluster.id.in_(used)))):
+        with contextlib.suppress(GiveUp, Retry, Problem, OSError):
+            found[cluster.id] = clusters.connect(portal, cluster)
+    return found
+
+
+def _impact(
+    portal: Portal, tenant: Tenant, layer: Layer, key: str | None, runtimes: Runtimes
+) -> tuple[Impact, list[str], frozenset[str]]:
     """With the ids of all that change, and of those that must restart since only their environment has the new key."""
     before = layers.of(tenant.id)
     rekeyed = key is not None or (layer.model != before.model and layers.keeps_key(tenant.id))
@@ -280,7 +299,7 @@ def _impact(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> tu
             changed.append(row)
     restarts = refused = 0
     for row in changed:
-        verdict = "restart" if row.id in keyed else _verdict(portal, row, layer, key)
+        verdict = "restart" if row.id in keyed else _verdict(portal, row, layer, key, runtimes.get(row.cluster_id))
         restarts, refused = restarts + (verdict == "restart"), refused + (verdict == "refused")
     names = tuple(row.name for row in changed[:NAMED])
     return Impact(len(changed), restarts, refused, names), [row.id for row in changed], frozenset(keyed)
@@ -298,8 +317,9 @@ def _running(row: Instance) -> bool:
     return row.desired == Desired.RUNNING and row.workload is not None and row.phase != Phase.STOPPED
 
 
-def _verdict(portal: Portal, row: Instance, layer: Layer, key: str | None) -> str:
-    """What a claw does with it: `none`, `hot`, `restart`, or `refused`."""
+def _verdict(portal: Portal, row: Instance, layer: Layer, key: str | None, runtime: Runtime | None) -> str:
+    """What a claw does with it: `none`, `hot`, `restart`, or `refused`. What cannot be asked just now is a `restart`: rather
+    one too many is announced."""
     adapter = portal.registry.adapters.get(row.adapter)
     if adapter is None:
         return "none"
@@ -317,13 +337,13 @@ def _verdict(portal: Portal, row: Instance, layer: Layer, key: str | None) -> st
             return "refused"
         if not _running(row):
             return "none"
-        cluster = plans.cluster_of(row)
-        runtime = clusters.connect(portal, cluster)
+        if runtime is None:
+            return "restart"
         context = plans.context_of(portal, row, adapter, runtime, plans.ports_of(runtime, row), layer=layer)
-        planned = plans.workload_of(adapter, context, runtime, clusters.policy_of(cluster))
+        planned = plans.workload_of(adapter, context, runtime, clusters.policy_of(plans.cluster_of(row)))
         return str(adapter.change(plans.workload_from(row.workload or {}), planned).action)
-    except (GiveUp, Problem, OSError):
-        return "restart"  # it cannot be asked just now; rather one too many is announced
+    except (GiveUp, Retry, Problem, OSError):
+        return "restart"
     except Exception as error:  # an adapter may raise anything
         log.warning("a change of %s cannot be judged: %r", row.id, error)
         return "refused"
