@@ -138,6 +138,8 @@ def _keys(one: Mapping[str, Any], two: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: list[str]) -> object:
     shown = [name.rpartition(":")[2] for name in names]
-    return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+    if len(shown) <= 4:
+        return shown
+    return _m("%(names)s and %(number)s more", names=shown[:4], number=len(shown) - 4)

@@ -86,7 +86,7 @@ class PasswordChangeRequired(Forbidden):
     title, code = _m("Choose a password of your own first"), "password_change_required"
 
     def __init__(self) -> None:
-        super().__init__("This password was given to you. Sign in to the portal in a browser and choose one of your own.")
+        super().__init__(_m("This password was given to you. Sign in to the portal in a browser and choose one of your own."))
 
 
 class TotpRequired(Forbidden):
@@ -95,7 +95,7 @@ class TotpRequired(Forbidden):
     title, code = _m("A second factor is asked for here"), "totp_required"
 
     def __init__(self) -> None:
-        super().__init__("This organisation asks everybody for a second factor. Set up an authenticator app first.")
+        super().__init__(_m("This organisation asks everybody for a second factor. Set up an authenticator app first."))
         remedy = _m("Sign in with your password, set up an app on your account page or with /auth/otp/generate, and try again.")
         self.extra = {"remedy": remedy}
 

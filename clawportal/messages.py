@@ -29,7 +29,8 @@ class Message(str):
     plural: str
     """The form for many, where the parameter `n` decides; empty where it does not matter."""
     parameters: Mapping[str, Parameter]
-    """What fills the gaps. Text of a person, claw or cluster stays as it is; a message in it is translated with it."""
+    """What fills the gaps. Text of a person, claw or cluster stays as it is; a message in it is translated with it. A list is
+    told with the commas of the reader's language."""
 
     __slots__ = ("id", "parameters", "plural")
 
@@ -110,9 +111,13 @@ def _filled(form: str, values: Mapping[str, Parameter], show: Callable[[Any], st
 
     def gap(found: re.Match[str]) -> str:
         value = values.get(found[1], found[0])
-        return ", ".join(map(show, value)) if isinstance(value, list) else show(value)
+        return show(BETWEEN).join(map(show, value)) if isinstance(value, list) else show(value)
 
     return _GAP.sub(gap, form)
+
+
+BETWEEN = _m(", ")
+"""Between the items of a list that fills a gap; other languages have another comma."""
 
 
 def _mapped(value: Parameter, change: Callable[[str], str]) -> Parameter:

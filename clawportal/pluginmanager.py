@@ -29,6 +29,7 @@ from clawportal.contracts.providers import ModelProviders
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.contracts.stores import FileStore
 from clawportal.errors import Invalid
+from clawportal.messages import _m
 from clawportal.pluginnames import BUNDLED, GROUP
 
 log = logging.getLogger(__name__)
@@ -132,8 +133,9 @@ class Registry:
     def adapter(self, kind: str, path: str = "adapter") -> Adapter:
         """The adapter of a kind; an unknown kind is the caller's mistake at `path`."""
         if kind not in self.adapters:
-            known = ", ".join(sorted(self.adapters)) or "none: no adapter plugin is loaded"
-            raise Invalid.field(path, f"{kind!r} is not a kind of claw here. Known: {known}.", "unknown")
+            known = sorted(self.adapters) or _m("none: no adapter plugin is loaded")
+            message = _m("%(kind)s is not a kind of claw here. Known: %(known)s.", kind=repr(kind), known=known)
+            raise Invalid.field(path, message, "unknown")
         return self.adapters[kind]
 
     def catalogue_folders(self) -> list[Path]:

@@ -161,7 +161,7 @@ def secret_values(names: Iterable[str], secrets: Mapping[str, str], ref: Ref) ->
     if missing:
         raise GiveUp(
             _n("SecretMissing"),
-            _m("%(ref)s needs the secret %(join)s.", ref=ref, join=", ".join(missing)),
+            _m("%(ref)s needs the secret %(join)s.", ref=ref, join=[*missing]),
             _m("Enter it in the configuration of the instance."),
         )
     return {name: secrets[name] for name in wanted}

@@ -254,7 +254,7 @@ def _path_value(name: str, kind: Any, text: str) -> Any:
         raise NotFound(_m("There is nothing with this address."))
     choices = get_args(kind) if get_origin(kind) is typing.Literal else ()
     if choices and text not in choices:
-        raise NotFound(_m("There is nothing here called %(text)s. Known: %(join)s.", text=repr(text), join=", ".join(choices)))
+        raise NotFound(_m("There is nothing here called %(text)s. Known: %(join)s.", text=repr(text), join=[*choices]))
     return text
 
 
@@ -333,7 +333,7 @@ def _unstorable(value: Any, path: str) -> Iterator[FieldError]:
 def invalid(error: ValidationError, prefix: str = "") -> Invalid:
     """Pydantic's findings as a problem that names every field."""
     errors = field_errors(error, prefix)
-    told = joined((joined((item.path or "document", item.message), ": ") for item in errors[:3]), "; ")
+    told = joined((joined((item.path or _m("document"), item.message), ": ") for item in errors[:3]), "; ")
     return Invalid(told, errors=errors)
 
 

@@ -125,7 +125,7 @@ def get_adapter(portal: Portal, kind: str, query: AdapterQuery) -> AdapterDocume
             _m(
                 "There is no kind of claw %(kind)s. Known: %(join)s.",
                 kind=repr(kind),
-                join=", ".join(sorted(portal.registry.adapters)),
+                join=sorted(portal.registry.adapters),
             )
         )
     version = query.version or catalog.default_version(adapter)
@@ -137,7 +137,7 @@ def get_adapter(portal: Portal, kind: str, query: AdapterQuery) -> AdapterDocume
                 "%(title)s %(version)s is not offered. Known: %(join)s.",
                 title=adapter.title,
                 version=version,
-                join=", ".join(known),
+                join=[*known],
             ),
             "unknown",
         )

@@ -16,6 +16,7 @@ from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.errors import Unavailable
 from clawportal.http import streams
+from clawportal.messages import joined
 from clawportal.services.live import chat
 
 TAGS = ("Instances",)
@@ -92,7 +93,7 @@ def _whole(events: Iterator[ChatEvent | None], session: str) -> Response:
         if event is None or event.kind == "delta" or event.kind in _HOW:
             continue
         if event.kind == "error":
-            raise Unavailable(f"{event.text} {event.remedy}".strip())
+            raise Unavailable(joined(filter(None, (event.text, event.remedy))))
         if event.kind == "usage":
             usage = _usage(event)
         else:

@@ -306,7 +306,7 @@ def read(
     if since >= until:
         raise Invalid.field("since", _m("must be earlier than `until`"))
     if resolution not in ("auto", *TIERS):
-        raise Invalid.field("resolution", _m("must be auto, %(join)s", join=", ".join(TIERS)))
+        raise Invalid.field("resolution", _m("must be auto, %(join)s", join=[*TIERS]))
     tier = _fitting(since, until) if resolution == "auto" else TIERS[resolution]
     told = _between(tier, instance_id, int(since.timestamp()), int(until.timestamp()))
     if tier is RAW:

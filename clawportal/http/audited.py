@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, before_render_template, g, has_request_context, request, session
@@ -12,8 +11,19 @@ from flask import Flask, Response, before_render_template, g, has_request_contex
 from clawportal import origin
 from clawportal.contracts.core_permissions import INSTANCE_READ, TENANT_READ
 from clawportal.contracts.permissions import Actor, Scope
-from clawportal.errors import Problem
+from clawportal.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    Problem,
+    TooManyRequests,
+    Unauthenticated,
+)
 from clawportal.http.security import current_actor, portal
+from clawportal.messages import joined
 from clawportal.models import Instance
 from clawportal.services.audit import refusals, trail
 from clawportal.services.audit.trail import NOBODY, REFUSED, Pending
@@ -22,8 +32,14 @@ from clawportal.services.rights import access
 
 log = logging.getLogger(__name__)
 
-_TOLD = frozenset({401, 403, 404, 409, 412, 422, 428, 429})
-"""Answers to a changing request that are told. 400 is not: nobody can tell what was meant, but for `csrf`."""
+_REASONS = {
+    kind.status: kind.title
+    for kind in (
+        Unauthenticated, Forbidden, NotFound, Conflict, PreconditionFailed, Invalid, PreconditionRequired, TooManyRequests
+    )
+}  # fmt: skip
+"""Answers to a changing request that are told, with the reason where nobody gave one. 400 is not: nobody can tell what was
+meant, but for `csrf`."""
 _METHODS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 _VERBS = {"new": "create", "edit": "update"}
 _DRY = frozenset({"check", "preview", "dry-run"})
@@ -45,7 +61,7 @@ def init_app(app: Flask) -> None:
 def _note_reason(_app: Flask, context: dict[str, Any], **_more: Any) -> None:
     """A form that comes back with its errors is a refusal, too, and they are the reason."""
     if has_request_context() and isinstance(errors := context.get("errors"), dict) and any(errors.values()):
-        g.refused_because = "; ".join(str(words) for words in errors.values() if words)
+        g.refused_because = joined(filter(None, errors.values()), "; ")
 
 
 def _begin() -> None:
@@ -75,13 +91,13 @@ def _refusal(answer: Response) -> Pending | None:
     problem = g.get("problem")
     status = answer.status_code
     code = getattr(problem, "code", "")
-    if (status not in _TOLD and code != "csrf") or code == "otp_required":
+    if (status not in _REASONS and code != "csrf") or code == "otp_required":
         return None  # the password was right, and the code is asked for next
     told = what()
     if told is None:
         return None
     actor = _asker()
-    reason = problem.detail if isinstance(problem, Problem) else g.get("refused_because") or HTTPStatus(status).phrase
+    reason = problem.detail if isinstance(problem, Problem) else g.get("refused_because") or _REASONS[status]
     entry = Pending(told.action, actor, told.noun, told.object_id, summary=f"{request.method} {request.path}", result=REFUSED,
                     status=status, reason=reason, origin=origin.current())  # fmt: skip
     if told.action == "sign_in":

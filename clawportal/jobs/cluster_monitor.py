@@ -17,7 +17,7 @@ from clawportal.engine.breaker import Breaker
 from clawportal.engine.portal import Portal
 from clawportal.errors import Cancelled, GiveUp, Problem, Retry
 from clawportal.jobs import sync
-from clawportal.messages import _m, _n
+from clawportal.messages import _m, _n, joined
 from clawportal.models import Cluster
 from clawportal.services.clusters import clusters, reachability
 
@@ -213,9 +213,8 @@ class ClusterMonitor:
 def reason_of(error: Exception) -> tuple[str, str]:
     """Why a cluster does not answer, as reason and sentence."""
     if isinstance(error, Retry | GiveUp):
-        remedy = getattr(error, "remedy", "")
-        return error.reason, f"{error} {remedy}".strip()
+        return error.reason, joined(filter(None, (str(error), getattr(error, "remedy", ""))))
     words = error.detail if isinstance(error, Problem) else str(error) or type(error).__name__
     verdict = reachability.unreachable(words)
     words = str(verdict)
-    return verdict.reason, words if words.endswith((".", "!", "?")) else f"{words}."
+    return verdict.reason, words if words.endswith((".", "!", "?", "。", "！", "？")) else joined((words, "."), "")

@@ -287,9 +287,7 @@ def _check_enough(provider: OidcProvider, proof: Proof) -> None:
         needed += [provider.username_claim, provider.email_claim if provider.link_by_email else ""]
     lacking = [name for name in dict.fromkeys(needed) if name and claim(proof.claims, name) is None]
     if lacking:
-        raise ProviderDown(
-            _m("%(unread)s The ID token alone does not say %(join)s.", unread=proof.unread, join=", ".join(lacking))
-        )
+        raise ProviderDown(_m("%(unread)s The ID token alone does not say %(join)s.", unread=proof.unread, join=[*lacking]))
 
 
 def _check_domain(provider: OidcProvider, person: _Person) -> None:

@@ -455,7 +455,7 @@ def _understood(issuer: str, document: dict[str, Any]) -> Discovery:
     offered = {name: document.get(name) or "" for name in ("userinfo_endpoint", "end_session_endpoint")}
     missing = [name for name, value in needed.items() if not value]
     if missing:
-        raise ProviderDown(_m("The provider does not name its %(join)s.", join=", ".join(missing)))
+        raise ProviderDown(_m("The provider does not name its %(join)s.", join=[*missing]))
     for name, value in {**needed, **offered}.items():
         try:
             check_address(str(value), name) if value else None
@@ -556,7 +556,7 @@ def _scopes(setup: Setup, found: Discovery) -> DoctorResult:
     lacking = [scope for scope in setup.scopes.split() if said and scope not in said]
     if not lacking:
         return DoctorResult(_m("Scopes"), True, _m("The provider knows all of them."))
-    message = _m("The provider does not list %(join)s.", join=", ".join(lacking))
+    message = _m("The provider does not list %(join)s.", join=[*lacking])
     return DoctorResult(_m("Scopes"), False, message, _m("Take these scopes out, or make them at the provider."))
 
 
@@ -566,9 +566,7 @@ def _claims(wanted: Sequence[str], found: Discovery) -> list[DoctorResult]:
     lacking = [name for name in wanted if said and name and not any(_begins(name, one) for one in said)]
     if not lacking:
         return []
-    message = _m(
-        "The provider does not list %(join)s. It may send them all the same; sign in once to see.", join=", ".join(lacking)
-    )
+    message = _m("The provider does not list %(join)s. It may send them all the same; sign in once to see.", join=[*lacking])
     return [DoctorResult(_m("Claims"), True, message)]
 
 
@@ -597,9 +595,9 @@ def _last(seen: Seen | None, wanted: Sequence[str]) -> list[DoctorResult]:
         results.append(DoctorResult(_m("Account page at the last sign-in"), seen.usable, message, remedy))
     lacking = [name for name in wanted if name and not any(name in (path, _pointer(path)) for path in seen.claims)]
     lacking = [name for name in lacking if not any(_begins(path, name) for path in seen.claims)]
-    there = ", ".join(seen.claims[:30])
+    there = [*seen.claims[:30]]
     if lacking:
-        message = _m("The last sign-in had no %(join)s. It had: %(there)s.", join=", ".join(lacking), there=there)
+        message = _m("The last sign-in had no %(join)s. It had: %(there)s.", join=[*lacking], there=there)
         remedy = _m("Correct the names of the claims, or let the provider send them.")
         results.append(DoctorResult(_m("Claims of the last sign-in"), False, message, remedy))
     else:

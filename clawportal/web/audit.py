@@ -176,7 +176,7 @@ def audit_entry(seq: int) -> str:
 def audit_export() -> Response:
     filters, form = _filters(_given()), request.args.get("format", "csv")
     if form not in exports.TYPES:
-        raise Invalid.field("format", _m("must be one of %(join)s", join=", ".join(exports.TYPES)))
+        raise Invalid.field("format", _m("must be one of %(join)s", join=[*exports.TYPES]))
     service.exported(actor(), filters, form)
     text = exports.lines(service.export(actor(), filters), form)
     name = f'attachment; filename="audit.{form}"'

@@ -208,7 +208,7 @@ def _set_up(wanted: _Setup, user_id: str) -> User:
 def language() -> AnyResponse:
     wanted = request.form.get("language", "")
     if wanted not in i18n.LANGUAGES:
-        raise Invalid.field("language", _m("must be one of %(join)s", join=", ".join(i18n.LANGUAGES)))
+        raise Invalid.field("language", _m("must be one of %(join)s", join=[*i18n.LANGUAGES]))
     answer = redirect(pages.back(url_for("web.home")), 303)
     _remember(answer, i18n.COOKIE, wanted)
     _keep(language=wanted)
@@ -220,7 +220,7 @@ def language() -> AnyResponse:
 def theme() -> AnyResponse:
     wanted = request.form.get("theme", "")
     if wanted not in THEMES:
-        raise Invalid.field("theme", _m("must be one of %(join)s", join=", ".join(THEMES)))
+        raise Invalid.field("theme", _m("must be one of %(join)s", join=[*THEMES]))
     answer: AnyResponse = make_response("", 204) if pages.fragment() else redirect(pages.back(url_for("web.home")), 303)
     _remember(answer, THEME_COOKIE, wanted)
     _keep(theme=wanted)

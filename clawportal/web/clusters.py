@@ -16,7 +16,7 @@ from clawportal.contracts.permissions import Scope
 from clawportal.contracts.runtimes import RuntimeDriver
 from clawportal.errors import Conflict, FieldError, Invalid, PreconditionFailed, PreconditionRequired, Problem
 from clawportal.http import forms
-from clawportal.http.i18n import translate, translate_label
+from clawportal.http.i18n import translate_label
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.messages import _m
@@ -361,7 +361,7 @@ def _names(draft: Draft) -> dict[str, str]:
 
 def _note(draft: Draft, errors: Sequence[FieldError]) -> None:
     for error in label_fields.note(draft.errors, errors):
-        draft.errors.setdefault(error.path, translate(error.message))
+        draft.errors.setdefault(error.path, error.message)
 
 
 def _page(draft: Draft, status: int = 200, **more: Any) -> Response:
@@ -395,7 +395,7 @@ def cluster_delete(cluster_id: str) -> AnyResponse:
 
 
 def _delete_page(losses: clusters.Losses, cluster_id: str, problem: Invalid | None = None) -> Response:
-    errors = {error.path: translate(error.message) for error in problem.errors} if problem else {}
+    errors = {error.path: error.message for error in problem.errors} if problem else {}
     back = url_for("web.cluster", cluster_id=cluster_id)
     answer = make_response(render_template("clusters/delete.html", losses=losses, back=back, errors=errors, values=request.form))
     answer.status_code = 422 if problem else 200

@@ -84,7 +84,7 @@ def instances() -> str:
     who, page = actor(), paging()
     given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "labels", "sort")}
     if given["state"] not in STATES:
-        raise Invalid.field("state", _m("must be one of %(join)s", join=", ".join(filter(None, STATES))))
+        raise Invalid.field("state", _m("must be one of %(join)s", join=[*filter(None, STATES)]))
     filters, sort = _filters(given), given["sort"] or "-created_at"
     found = whole(page, lambda which: service.lean_listing(who, filters, which, sort=sort))
     counts = rows.tally(who)
@@ -257,7 +257,7 @@ SPANS: dict[str, tuple[timedelta, Any]] = {
 def instance_metrics(instance_id: str) -> str:
     found, span = service.get(actor(), instance_id), request.args.get("span", "1h")
     if span not in SPANS:
-        raise Invalid.field("span", _m("must be one of %(join)s", join=", ".join(SPANS)))
+        raise Invalid.field("span", _m("must be one of %(join)s", join=[*SPANS]))
     measured = metrics.read(portal().recorder, actor(), found.id, since=clock.now() - SPANS[span][0])
     titles = [(key, title) for key, (_, title) in SPANS.items()]
     return render_template(

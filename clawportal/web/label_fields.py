@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from werkzeug.datastructures import MultiDict
 
 from clawportal.errors import FieldError
-from clawportal.http.i18n import translate
+from clawportal.messages import joined
 from clawportal.web.words import gettext as _
 
 Pairs = list[tuple[str, str]]
@@ -31,8 +31,8 @@ def note(errors: dict[str, str], found: Sequence[FieldError]) -> list[FieldError
     """Put together what was found of single labels, as all of them are one field of the form. Returns the other errors."""
     for error in found:
         if error.path.startswith("labels."):
-            name, said = error.path.removeprefix("labels."), translate(error.message)
-            said = said if f" {name} " in f" {said} " else f"{name}: {said}"
+            name, said = error.path.removeprefix("labels."), error.message
+            said = said if f" {name} " in f" {said} " else joined((name, said), ": ")
             before = errors.get("labels", "")
-            errors["labels"] = before if said in before else f"{before} {said}".strip()
+            errors["labels"] = before if said in before else joined(filter(None, (before, said)))
     return [error for error in found if not error.path.startswith("labels.")]

@@ -31,7 +31,7 @@ STATES: dict[str, tuple[str, ...]] = {
 def operations() -> str:
     who, page, state = actor(), paging(), request.args.get("state", "")
     if state not in STATES:
-        raise Invalid.field("state", _m("must be one of %(join)s", join=", ".join(filter(None, STATES))))
+        raise Invalid.field("state", _m("must be one of %(join)s", join=[*filter(None, STATES)]))
     found = whole(page, lambda which: service.listing(who, states=STATES[state], which=which))
     return render_template(
         "operations/_rows.html" if fragment() else "operations/index.html",

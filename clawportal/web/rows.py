@@ -38,9 +38,9 @@ from clawportal.web.words import gettext as _
 
 CONDITIONS = {
     "ConfigAccepted": _m("Configuration accepted"),
-    "Healthy": "Healthy",
+    "Healthy": _m("Healthy"),
     "Placed": _m("Placed by its cluster"),
-    "Storage": "Storage",
+    "Storage": _m("Storage"),
     "Drifted": _m("As it was applied"),
     "Seen": _m("Runs in its cluster"),
     "ConfigRead": _m("New configuration taken up"),

@@ -23,7 +23,6 @@ from clawportal.contracts.providers import ModelProvider
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem, SettingForbidden
 from clawportal.http import forms
-from clawportal.http.i18n import translate
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import Desired
 from clawportal.messages import _m
@@ -302,7 +301,7 @@ def _what_happened(draft: Draft, now: Instance) -> edit_conflict.Stale:
 def _note_errors(draft: Draft, errors: list[FieldError] | tuple[FieldError, ...]) -> None:
     """What the service found, beside what could not even be read; the latter says more about its field."""
     for error in label_fields.note(draft.errors, errors):
-        draft.errors.setdefault(_PATHS.get(error.path, error.path), translate(error.message))
+        draft.errors.setdefault(_PATHS.get(error.path, error.path), error.message)
 
 
 def _context(draft: Draft) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal.contracts.core_permissions import CLUSTER_MANAGE, INSTANCE_CREATE, INSTANCE_READ
 from clawportal.errors import Conflict, Invalid, Unavailable, Unsupported
-from clawportal.http.i18n import translate
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.clusters import clusters
 from clawportal.services.fleet import unmanaged
@@ -46,7 +45,7 @@ def cluster_import(cluster_id: str, name: str) -> AnyResponse:
         given = unmanaged.Import(values["name"], values["adapter"], values["version"], values["project"] or None)
         row = unmanaged.import_one(portal(), actor(), cluster_id, one.item.id, given)
     except Invalid as problem:
-        return _page(cluster, one, values, {error.path: translate(error.message) for error in problem.errors}, 422)
+        return _page(cluster, one, values, {error.path: error.message for error in problem.errors}, 422)
     policy_warnings.tell(row)
     text = _("%(name)s is imported. The portal only observes it.", name=row.name)
     return pages.moved(text, url_for("web.instance", instance_id=row.id))

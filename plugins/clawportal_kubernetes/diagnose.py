@@ -195,14 +195,14 @@ def _right(need: Need, missing: list[str]) -> DoctorResult:
             True,
             _m(
                 "The portal may %(join)s %(title)s; that is for %(purpose)s.",
-                join=", ".join(need.verbs),
+                join=[*need.verbs],
                 title=need.title,
                 purpose=need.purpose,
             ),
         )
     words = _m(
         "The portal may not %(verbs)s %(title)s; that is for %(purpose)s.",
-        verbs=", ".join(missing),
+        verbs=[*missing],
         title=need.title,
         purpose=need.purpose,
     )
@@ -224,7 +224,7 @@ def _storage(api: Api, settings: KubernetesSettings) -> Iterator[DoctorResult]:
         raise
     known = sorted(one["metadata"]["name"] for one in classes)
     default = [one["metadata"]["name"] for one in classes if _is_default(one)]
-    listed = _m("There are: %(join)s.", join=", ".join(known)) if known else _m("The cluster has none.")
+    listed = _m("There are: %(join)s.", join=[*known]) if known else _m("The cluster has none.")
     if settings.storage_class:
         ok = settings.storage_class in known
         name = settings.storage_class

@@ -20,7 +20,7 @@ class InstanceFiles:
 
     def _root(self, ref: Ref, root: str) -> str:
         if root not in ROOTS:
-            raise FileNotFoundError(_m("There is no root %(root)s; there are %(join)s.", root=repr(root), join=", ".join(ROOTS)))
+            raise FileNotFoundError(_m("There is no root %(root)s; there are %(join)s.", root=repr(root), join=[*ROOTS]))
         return str(getattr(manifests.layout(self.cluster.settings, ref, None), root))
 
     def _way(self, ref: Ref) -> files.Open:

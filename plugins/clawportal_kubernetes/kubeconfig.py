@@ -50,13 +50,13 @@ def context_of(document: Json, wanted: str) -> str:
     known = [item["name"] for item in document["contexts"]]
     context = wanted or document["current-context"]
     if not context:
-        raise ValueError(_m("is needed: the kubeconfig has no current context. It knows %(join)s.", join=", ".join(known)))
+        raise ValueError(_m("is needed: the kubeconfig has no current context. It knows %(join)s.", join=[*known]))
     if context not in known:
         raise ValueError(
             _m(
                 "%(context)s is not in the kubeconfig. It knows %(join)s.",
                 context=repr(context),
-                join=", ".join(known) or _m("none"),
+                join=[*known] or _m("none"),
             )
         )
     return str(context)

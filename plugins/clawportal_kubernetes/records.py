@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from clawportal.sdk import _m, joined
 from clawportal_kubernetes import names
 from clawportal_kubernetes.client import parse_time
 from clawportal_kubernetes.projection import OWN_MANAGERS
@@ -203,8 +204,9 @@ def drift(managed: Iterable[Json]) -> str:
         spec = (entry.get("fieldsV1") or {}).get("f:spec")
         if entry.get("manager") in OWN_MANAGERS or entry.get("subresource") == "status" or not spec:
             continue
-        told.append(f"{entry.get('manager') or 'somebody'} changed {', '.join(islice(_leaves(spec), 5))}")
-    return "; ".join(told)
+        who, fields = entry.get("manager") or _m("somebody"), [*islice(_leaves(spec), 5)]
+        told.append(_m("%(who)s changed %(fields)s", who=who, fields=fields))
+    return joined(told, "; ") if told else ""
 
 
 def _remade(managed: Iterable[Json]) -> bool:

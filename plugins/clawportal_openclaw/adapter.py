@@ -170,7 +170,7 @@ class OpenClawAdapter:
                 _m("It waits for %(get)s.", get=first.get("pendingReason") or _m("its parts")),
             )
         if ready.status != 200 or second.get("ready") is not True:
-            failing = ", ".join(map(str, second.get("failing") or ["something that it does not name"]))
+            failing = [*map(str, second.get("failing") or ())] or _m("something that it does not name")
             return Health(
                 HealthState.DEGRADED, _n("NotReady"), _m("It runs, but this does not work: %(failing)s.", failing=failing)
             )

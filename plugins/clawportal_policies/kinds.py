@@ -91,10 +91,6 @@ def _matches(text: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names)
-
-
 class Adapters(Kind):
     title = _m("Kinds of claw")
     description = _m("Only these kinds of claw may be used.")
@@ -112,7 +108,7 @@ class Adapters(Kind):
         if _matches(facts.adapter, self.allowed):
             return None
         return Hit(
-            _m("%(adapter)s is not allowed. Allowed: %(_listed)s.", adapter=facts.adapter, _listed=_listed(self.allowed)),
+            _m("%(adapter)s is not allowed. Allowed: %(_listed)s.", adapter=facts.adapter, _listed=self.allowed),
             "adapter",
         )
 
@@ -152,7 +148,7 @@ class Versions(Kind):
                 "Version %(version)s of %(adapter)s is not allowed. Allowed: %(_listed)s.",
                 version=facts.version,
                 adapter=facts.adapter,
-                _listed=_listed(self.allowed),
+                _listed=self.allowed,
             ),
             "version",
         )
@@ -202,7 +198,7 @@ class Models(Kind):
                 _m(
                     "The provider %(provider)s is not allowed. Allowed: %(_listed)s.",
                     provider=provider,
-                    _listed=_listed(self.providers),
+                    _listed=self.providers,
                 ),
                 "spec.model.provider",
             )
@@ -212,7 +208,7 @@ class Models(Kind):
                 _m(
                     "The model %(name)s is not allowed. Allowed: %(_listed)s.",
                     name=name,
-                    _listed=_listed(self.models),
+                    _listed=self.models,
                 ),
                 "spec.model.name",
             )
@@ -236,7 +232,7 @@ class Runtimes(Kind):
             _m(
                 "Running in %(runtime)s is not allowed. Allowed: %(_listed)s.",
                 runtime=facts.runtime or "(nothing)",
-                _listed=_listed(self.allowed),
+                _listed=self.allowed,
             ),
             "cluster",
         )
@@ -260,7 +256,7 @@ class Clusters(Kind):
             _m(
                 "The place %(cluster)s is not allowed. Allowed: %(_listed)s.",
                 cluster=facts.cluster or "(none)",
-                _listed=_listed(self.allowed),
+                _listed=self.allowed,
             ),
             "cluster",
         )
@@ -459,7 +455,7 @@ class Hours(Kind):
                 "It is %(local)s in %(timezone)s; allowed is %(join)s %(start)s-%(end)s.",
                 local=f"{local:%a %H:%M}",
                 timezone=self.timezone,
-                join=", ".join(self.weekdays),
+                join=[*self.weekdays],
                 start=self.start,
                 end=self.end,
             )

@@ -420,15 +420,11 @@ def _plain_errors(wanted: Rule) -> list[FieldError]:
         if len(getattr(wanted, name).strip()) > most
     ]
     if wanted.kind not in KINDS:
-        errors.append(FieldError("kind", _m("must be one of %(join)s", join=", ".join(KINDS)), "unknown"))
+        errors.append(FieldError("kind", _m("must be one of %(join)s", join=[*KINDS]), "unknown"))
     if wanted.mode not in MODES:
-        errors.append(FieldError("mode", _m("must be one of %(join)s", join=", ".join(MODES)), "unknown"))
+        errors.append(FieldError("mode", _m("must be one of %(join)s", join=[*MODES]), "unknown"))
     if unknown := [action for action in wanted.actions if action not in ACTIONS]:
-        errors.append(
-            FieldError(
-                "actions", _m("%(join)s: known are %(join2)s", join=", ".join(unknown), join2=", ".join(ACTIONS)), "unknown"
-            )
-        )
+        errors.append(FieldError("actions", _m("%(join)s: known are %(join2)s", join=[*unknown], join2=[*ACTIONS]), "unknown"))
     return errors
 
 
@@ -565,7 +561,7 @@ def dry_run(portal: Portal, actor: Actor, tenant_id: str, trial: Trial, draft: R
         require(actor, POLICY_MANAGE, Scope(tenant.id))
         draft = check(replace(draft, name=draft.name or "not-saved"))
     if trial.action not in ACTIONS:
-        raise Invalid.field("action", _m("must be one of %(join)s", join=", ".join(ACTIONS)))
+        raise Invalid.field("action", _m("must be one of %(join)s", join=[*ACTIONS]))
     facts = _imagined(portal, actor, tenant, trial)
     query = select(Policy).where(or_(Policy.tenant_id == tenant.id, Policy.tenant_id.is_(None)))
     stored = [rule_of(row) for row in db.session.scalars(query.order_by(Policy.tenant_id.is_not(None), Policy.name))]

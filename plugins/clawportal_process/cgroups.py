@@ -171,7 +171,7 @@ def _prepared(base: str) -> str:
     _enable(base)
     missing = [name for name in CONTROLLERS if name not in _read(f"{base}/cgroup.subtree_control").split()]
     if missing:
-        raise ValueError(_m("The kernel does not offer %(join)s in %(base)s.", join=", ".join(missing), base=base))
+        raise ValueError(_m("The kernel does not offer %(join)s in %(base)s.", join=[*missing], base=base))
     trial = f"{base}/trial-{os.getpid()}"
     os.mkdir(trial, 0o755)
     os.rmdir(trial)
@@ -181,11 +181,10 @@ def _prepared(base: str) -> str:
 def _enable(path: str) -> None:
     there = _read(f"{path}/cgroup.controllers").split()
     if missing := [name for name in CONTROLLERS if name not in there]:
-        names = ", ".join(missing)
         raise ValueError(
             _m(
                 "The kernel does not offer %(names)s in %(path)s: they may belong to control groups of version 1.",
-                names=names,
+                names=missing,
                 path=path,
             )
         )

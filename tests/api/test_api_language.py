@@ -58,3 +58,16 @@ def test_what_is_kept_is_the_message_and_not_one_language(admin: Person) -> None
     made = admin.post("instances", {"name": "kept", "adapter": "echo"}, headers=CHINESE)
     events = admin.get(f"instances/{made.get_json()['id']}/events").get_json()
     assert "kept was created." in json.dumps(events)
+
+
+def test_what_a_refusal_names_is_in_the_same_language(admin: Person) -> None:
+    """No English words inside of a Chinese sentence: phases, advice, lists."""
+    one = admin.create("stopped-one", start=False)["id"]
+    refused = admin.post(f"instances/{one}/chat", {"text": "Hello"}, headers=CHINESE).get_json()["detail"]
+    assert "stopped-one" in refused and not any(word in refused for word in ("pending", "stopped ", "Start", "Wait")), refused
+    bad = admin.post("instances", BAD, headers=CHINESE).get_json()["detail"]
+    assert "created" not in bad and "Bad Name" not in bad
+    sorts = admin.get("instances?sort=colour", headers=CHINESE).get_json()["detail"]
+    assert "name、created_at" in sorts and "name, created_at" in admin.get("instances?sort=colour").get_json()["detail"]
+    path = admin.get(f"instances/{one}/files?path=etc", headers=CHINESE).get_json()["detail"]
+    assert "work、state、home" in path

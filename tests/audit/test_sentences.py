@@ -9,7 +9,9 @@ from clawportal.db import db, transaction
 from clawportal.messages import Message, _m
 from clawportal.models import AuditEntry
 from clawportal.services.audit import chain, trail
+from tests.conftest import People
 from tests.core.world import World
+from tests.rights.test_rights_pages import Browser
 
 KIM = Actor("kim", "kim")
 
@@ -51,3 +53,15 @@ def test_the_hash_covers_the_message(still: World) -> None:
             changed = "UPDATE audit_entry SET messages = replace(messages, 'created', 'deleted') WHERE messages IS NOT NULL"
             assert db.session.connection().execute(text(changed)).rowcount == 1
         assert chain.verify().broken is not None
+
+
+def test_why_a_form_was_refused_is_kept_in_no_single_language(people: People) -> None:
+    """The auditor may read another language than whoever was refused."""
+    browser = Browser(people.owner)
+    browser.client.set_cookie("clawportal_language", "zh_Hans")
+    answer = browser.post("/instances/new", name="Bad Name", adapter="echo")
+    assert answer.status_code == 422
+    with people.owner.app.app_context():
+        entry = db.session.query(AuditEntry).filter_by(action="instance.create", result="refused").one()
+        assert entry.reason.isascii() and "name" in entry.reason
+        assert isinstance(entry.sentence("reason"), Message)

@@ -12,6 +12,8 @@ from sqlalchemy import text
 
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
+from clawportal.errors import GiveUp, Retry, Unavailable
+from clawportal.jobs import cluster_monitor
 from clawportal.messages import Message, _m, _mn, as_json, clipped, from_json, mapped, packed, unpacked
 from clawportal.models import EventRow, Instance, Operation
 from clawportal.services.events import event_log
@@ -50,6 +52,13 @@ def test_a_message_comes_back_as_it_was(way: str, message: Message) -> None:
 
 def test_plurals() -> None:
     assert [_mn("%(n)s claw", "%(n)s claws", n) for n in (0, 1, 2)] == ["0 claws", "1 claw", "2 claws"]
+
+
+def test_lists_have_the_commas_of_the_reader() -> None:
+    message = _m("Known: %(names)s.", names=["a", _m("none"), 3])
+    assert message == "Known: a, none, 3."
+    words = {"Known: %(names)s.": "已知：%(names)s。", "none": "无", ", ": "、"}
+    assert isinstance(message, Message) and message.text(lambda one: words[one.id]) == "已知：a、无、3。"
 
 
 def test_a_gap_that_nothing_fills_is_refused() -> None:
@@ -125,3 +134,17 @@ def test_another_message_with_the_same_text_is_stored(both: World) -> None:
         with both.context():
             db.session.expire_all()
             assert as_json(db.session.get_one(Instance, row).message) == as_json(message)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GiveUp("Refused", _m("%(name)s refuses.", name="edge"), _m("Ask %(name)s.", name="kim")),
+        Retry("ClusterUnreachable", _m("%(name)s refuses.", name="edge")),
+        Unavailable(_m("%(name)s refuses.", name="edge")), OSError("no route to host"),
+    ],
+)  # fmt: skip
+def test_why_a_cluster_does_not_answer_is_a_message(error: Exception) -> None:
+    _reason, message = cluster_monitor.reason_of(error)
+    assert isinstance(message, Message) and message.endswith(".") and not message.endswith("..")
+    assert ("edge refuses." in message) != isinstance(error, OSError)

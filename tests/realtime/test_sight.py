@@ -7,7 +7,7 @@ import pytest
 from clawportal import clock
 from clawportal.contracts.core_permissions import INSTANCE_LOGS, INSTANCE_READ, OPERATION_READ
 from clawportal.contracts.events import Event
-from clawportal.contracts.permissions import Actor, Grant
+from clawportal.contracts.permissions import SELF, Actor, Grant
 from clawportal.services.live import audience
 from clawportal.services.live.audience import Changed
 
@@ -57,3 +57,12 @@ def test_events_without_a_thing_are_not_told() -> None:
     assert audience.changed(event(None)) is None
     assert audience.changed(event("i1")) == Changed("a", "i1", None)
     assert audience.changed(event("i1", operation_id="o1")) == Changed("a", "i1", "o1")
+
+
+def test_what_is_for_one_person_is_for_nobody_where_that_person_is_not_named() -> None:
+    """Everybody holds the right to their own account; it must not open what is about the account of somebody else."""
+    everything = audience.of(Actor("u", "u", grants=(Grant(BOTH | {SELF}),)), [SELF])
+    changes = [Changed("a", "i1", read_permission=SELF, person_id=person) for person in ("u", "v", None)]
+    assert audience.told(everything, changes[:1], PROJECTS, "u")["instances"] == ["i1"]
+    for person in ("u", ""):
+        assert audience.told(everything, changes[1:], PROJECTS, person)["instances"] == []

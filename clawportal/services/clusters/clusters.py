@@ -365,7 +365,7 @@ def for_create(tenant_id: str, wanted: str | None, default: str | None = None) -
     if wanted:
         found = next((cluster for cluster in mine if wanted in (cluster.id, cluster.name)), None)
         if found is None:
-            known = ", ".join(cluster.name for cluster in mine) or "none"
+            known = [cluster.name for cluster in mine] or _m("none")
             raise Invalid.field(
                 "cluster",
                 _m(
@@ -393,7 +393,7 @@ def default_for(tenant_id: str, wanted: str) -> Cluster:
     """What a tenant names as its default: one that it may use."""
     found = next((cluster for cluster in allowed(tenant_id) if wanted in (cluster.id, cluster.name)), None)
     if found is None:
-        known = ", ".join(cluster.name for cluster in allowed(tenant_id)) or "none"
+        known = [cluster.name for cluster in allowed(tenant_id)] or _m("none")
         raise Invalid.field(
             "default_cluster",
             _m("There is no cluster %(wanted)s that it may use. Known: %(known)s.", wanted=repr(wanted), known=known),
@@ -471,7 +471,7 @@ def reseal(portal: Portal) -> int:
 def driver_of(portal: Portal, kind: str) -> RuntimeDriver:
     driver = portal.registry.runtimes.get(kind)
     if driver is None:
-        known = ", ".join(sorted(portal.registry.runtimes)) or "none"
+        known = sorted(portal.registry.runtimes) or _m("none")
         raise Invalid.field(
             "runtime", _m("There is no kind of place %(kind)s. Known: %(known)s.", kind=repr(kind), known=known), "unknown"
         )
@@ -500,7 +500,7 @@ def accept(
     errors = [
         FieldError(
             f"secrets.{name}",
-            _m("is not a secret of this kind. Known: %(join)s.", join=", ".join(names) or _m("none")),
+            _m("is not a secret of this kind. Known: %(join)s.", join=[*names] or _m("none")),
             "unknown",
         )
         for name in secrets
@@ -785,7 +785,7 @@ def _refusal(cluster: Cluster, number: int, named: Sequence[str]) -> str:
             "This machine belongs to the portal itself and cannot be deleted. Cordon it, so that it takes no new instances."
         )
     if number:
-        names = ", ".join(named)
+        names = [*named]
         if number > len(named):
             return _m("It still has %(number)s instances, such as %(names)s. Delete them first.", number=number, names=names)
         return _m("It still has instances: %(names)s. Delete them first.", names=names)

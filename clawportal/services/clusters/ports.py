@@ -80,7 +80,7 @@ def give_up_taken(portal: Portal, runtime: Runtime, instance: Instance) -> None:
     lost = {name: port for name, port in allocated(instance.id).items() if not runtime.port_free(port)}
     if not lost:
         return
-    names = ", ".join(f"{name} ({port})" for name, port in sorted(lost.items()))
+    names = [f"{name} ({port})" for name, port in sorted(lost.items())]
     with transaction():
         db.session.execute(delete(PortAllocation).where(PortAllocation.instance_id == instance.id, PortAllocation.name.in_(lost)))
         event_log.record(

@@ -88,7 +88,7 @@ def check(
                     "%(title)s %(version)s is not offered. Known: %(join)s.",
                     title=claw.title,
                     version=version,
-                    join=", ".join(known),
+                    join=[*known],
                 ),
                 "unknown",
             )
@@ -168,9 +168,7 @@ def _take_secrets(
     for name, value in list(given.items()):
         if name not in known or not _SECRET.fullmatch(name):
             errors.append(
-                FieldError(
-                    f"secrets.{name}", _m("is not a secret of this claw. Known: %(join)s.", join=", ".join(known)), "unknown"
-                )
+                FieldError(f"secrets.{name}", _m("is not a secret of this claw. Known: %(join)s.", join=[*known]), "unknown")
             )
         elif len(value.encode()) > secrets.MAX_BYTES:
             errors.append(
@@ -206,7 +204,7 @@ def _with_provider(portal: Portal, spec: InstanceSpec) -> InstanceSpec:
 
 
 def unknown_provider(portal: Portal, provider: str, path: str) -> FieldError:
-    known = ", ".join(portal.registry.providers)
+    known = [*portal.registry.providers]
     if not provider:
         return FieldError(path, _m("Choose who serves its language model. Known: %(known)s.", known=known), "missing")
     words = _m("There is no model provider %(provider)s. Known: %(known)s.", provider=repr(provider), known=known)

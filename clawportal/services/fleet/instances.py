@@ -210,7 +210,7 @@ def _order(sort: str) -> paging.Order:
     name = sort.removeprefix("-")
     column = SORTS.get(name)
     if column is None:
-        raise Invalid.field("sort", _m("Sort by one of %(join)s; a dash before it turns the order round.", join=", ".join(SORTS)))
+        raise Invalid.field("sort", _m("Sort by one of %(join)s; a dash before it turns the order round.", join=[*SORTS]))
     kind = datetime if isinstance(column.type, UTCDateTime) else int if name == "restart_count" else str
     return paging.Order(
         (column, Instance.id.expression), (kind, str), lambda row: (getattr(row, name), row.id), sort.startswith("-")
@@ -396,7 +396,7 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
         placed = placement.resolve(portal, actor, wanted.project, wanted.cluster, hold=True)
         accepted, errors = _check_new(portal, wanted, placed)
         if errors or accepted is None:
-            raise Invalid("The instance was not created: " + _summary(errors), errors=errors)
+            raise Invalid(_m("The instance was not created: %(errors)s", errors=_summary(errors)), errors=errors)
         _require_console(_refused_new(portal, actor, wanted, placed))
         instance = _insert(portal, actor, wanted, accepted, placed)
         catalog.note(instance, accepted)
@@ -407,7 +407,7 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
 
 
 def _summary(errors: Sequence[FieldError]) -> str:
-    return joined((joined((error.path or "document", error.message), ": ") for error in errors[:3]), "; ")
+    return joined((joined((error.path or _m("document"), error.message), ": ") for error in errors[:3]), "; ")
 
 
 def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
@@ -534,7 +534,7 @@ def update(portal: Portal, actor: Actor, instance_id: str, change: InstanceChang
         before = quotas.held(portal, instance)
         accepted, errors = check_change(portal, instance, change)
         if errors or accepted is None:
-            raise Invalid("Nothing was changed: " + _summary(errors), errors=errors)
+            raise Invalid(_m("Nothing was changed: %(errors)s", errors=_summary(errors)), errors=errors)
         _require_console(refused_change(portal, actor, instance, change))
         action = "version" if accepted.version != instance.version else ""
         layers.note_destinations(portal, instance)
@@ -656,7 +656,7 @@ def bulk(
 ) -> list[Outcome]:
     """One action on many; each succeeds or fails for itself, and each answer says so. `change`: of labels, for LABEL."""
     if action not in ACTIONS and action != LABEL:
-        raise Invalid.field("action", _m("must be one of %(join)s", join=", ".join([*ACTIONS, LABEL])))
+        raise Invalid.field("action", _m("must be one of %(join)s", join=[*ACTIONS, LABEL]))
     if not 1 <= len(instance_ids) <= 500:
         raise Invalid.field("ids", _m("Choose from 1 to 500 instances at a time."))
     if (action == LABEL) != bool(change):
@@ -789,8 +789,3 @@ def named_ports(portal: Portal, instance: Instance) -> list[NamedPort]:
         return [NamedPort(name, number, name) for name, number in given.items()]
     specs = adapter.ports(instance.version) if adapter else ()
     return [NamedPort(spec.name, given[spec.name], spec.title or spec.name) for spec in specs if spec.name in given]
-
-
-def data_folder_note(instance: Instance) -> str:
-    """What a delete would lose, in words."""
-    return _m("The configuration, conversations, files and secrets of %(name)s", name=instance.name)

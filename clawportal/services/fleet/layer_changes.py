@@ -205,7 +205,7 @@ def _key_moved(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) ->
 
 
 def _kinds(portal: Portal, layer: Layer) -> Iterator[list[FieldError]]:
-    known = ", ".join(sorted(portal.registry.adapters))
+    known = sorted(portal.registry.adapters)
     for strength, part in (("defaults", layer.defaults), ("enforced", layer.enforced)):
         yield [
             FieldError(

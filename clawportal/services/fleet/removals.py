@@ -174,7 +174,7 @@ def _live(where: ColumnElement[bool]) -> list[Instance]:
 def _end_instances(portal: Portal, actor: Actor, where: ColumnElement[bool], agreed: bool, keep_data: bool) -> None:
     left = [instance for instance in _live(where) if instance.desired != Desired.DELETED]
     if left and not agreed:
-        names: str = ", ".join(instance.name for instance in left[:5])
+        names: object = [instance.name for instance in left[:5]]
         if len(left) > 5:
             names = _m("%(names)s and %(number)s more", names=names, number=len(left) - 5)
         raise Conflict(

@@ -169,7 +169,7 @@ def _insert(portal: Portal, actor: Actor, cluster: Cluster, found: Found, wanted
     project = tenancy.project_for_create(actor, wanted.project)
     kind = wanted.adapter or found.adapter
     if not kind:
-        known = ", ".join(sorted(portal.registry.adapters))
+        known = sorted(portal.registry.adapters)
         raise Invalid.field("adapter", _m("Nothing tells which kind of claw this is. Say it: %(known)s.", known=known), "missing")
     adapter = portal.registry.adapter(kind)
     name, version = wanted.name.strip() or default_name(found.item.name), wanted.version.strip() or found.version

@@ -147,7 +147,7 @@ def set_portal_role(portal: Portal, actor: Actor, user_id: str, role: str) -> Us
     """Make somebody administrator or auditor of the whole portal; an empty role ends it."""
     _require(actor)
     if role and role not in PORTAL_ROLES:
-        raise Invalid.field("role", _m("must be one of %(join)s, or empty", join=", ".join(sorted(PORTAL_ROLES))), "unknown")
+        raise Invalid.field("role", _m("must be one of %(join)s, or empty", join=sorted(PORTAL_ROLES)), "unknown")
     with transaction():
         if role != EVERYWHERE:
             keep_an_admin({user_id})

@@ -97,7 +97,7 @@ def check_name(name: str) -> None:
 def _check_role(role: str, tenant: Tenant | None) -> None:
     if role not in ROLE_WORDS and (tenant is None or grants.custom_role(tenant.id, role) is None):
         raise Invalid.field(
-            "role", _m("There is no role %(role)s. Known: %(join)s.", role=repr(role), join=", ".join(ROLE_WORDS)), "unknown"
+            "role", _m("There is no role %(role)s. Known: %(join)s.", role=repr(role), join=[*ROLE_WORDS]), "unknown"
         )
     if role in PORTAL_ROLES and tenant is not None:
         raise Invalid.field("role", _m("The role %(role)s holds in the whole portal, not in one organisation.", role=role))

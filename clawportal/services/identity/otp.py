@@ -39,7 +39,7 @@ class OtpRequired(Unauthenticated):
     title, code = _m("A code of your authenticator app is needed"), "otp_required"
 
     def __init__(self, challenge: str = "") -> None:
-        super().__init__("The password is right. Send the code that your authenticator app shows, or a backup code, too.")
+        super().__init__(_m("The password is right. Send the code that your authenticator app shows, or a backup code, too."))
         self.extra = {"challenge": challenge} if challenge else {}
 
 
@@ -138,7 +138,7 @@ def disable(portal: Portal, actor: Actor, password: str, code: str, address: str
     sessions.require_person(actor)
     _require_enabled(actor)
     if names := asked_by(actor.id):
-        raise Conflict(_m("It cannot be switched off: %(join)s asks everybody for a second factor.", join=", ".join(names)))
+        raise Conflict(_m("It cannot be switched off: %(join)s asks everybody for a second factor.", join=[*names]))
     user = db.session.get_one(User, actor.id)
     if user.password_hash != identity.NO_PASSWORD:
         with throttle.guarded(portal, "password", actor.name, address):

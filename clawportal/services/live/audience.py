@@ -125,8 +125,8 @@ def told(sight: Sight, changes: Iterable[Changed], projects: Mapping[str, str], 
 
 
 def personal(change: Changed) -> bool:
-    """Whether it is for one person only."""
-    return change.read_permission == SELF and change.person_id is not None
+    """Whether it is for one person only: everybody has the right to their own account. Without a person it is for nobody."""
+    return change.read_permission == SELF
 
 
 def _sees(places: frozenset[Where], scope: Scope) -> bool:

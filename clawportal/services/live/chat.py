@@ -24,7 +24,7 @@ from clawportal.db import db
 from clawportal.engine.log_hub import Masker
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, Retry, Unsupported
-from clawportal.lifecycle import Phase
+from clawportal.lifecycle import PHASE_WORDS, Phase
 from clawportal.messages import _m, clipped, joined, mapped
 from clawportal.models import Instance
 from clawportal.services.clusters import clusters
@@ -142,15 +142,19 @@ def _prepare(portal: Portal, actor: Actor, instance_id: str, private: str, text:
 def _require_running(instance: Instance) -> None:
     if instance.phase == Phase.RUNNING:
         return
-    advice = {
-        Phase.STOPPED: "Start it first.",
-        Phase.FAILED: f"{instance.message} {instance.next_action}".strip(),
-        Phase.DELETING: "It is being deleted.",
-        Phase.STOPPING: "Wait until it has stopped, then start it.",
-    }.get(Phase(instance.phase), "Wait until it runs.")
-    raise Conflict(
-        _m("%(name)s is %(phase)s and cannot answer now. %(advice)s", name=instance.name, phase=instance.phase, advice=advice)
-    )
+    phase = Phase(instance.phase)
+    advice = _ADVICE.get(phase, _m("Wait until it runs."))
+    if phase is Phase.FAILED:
+        advice = joined(filter(None, (instance.message, instance.next_action)))
+    values = {"name": instance.name, "phase": PHASE_WORDS[phase], "advice": advice}
+    raise Conflict(_m("%(name)s is %(phase)s and cannot answer now. %(advice)s", **values))
+
+
+_ADVICE = {
+    Phase.STOPPED: _m("Start it first."),
+    Phase.DELETING: _m("It is being deleted."),
+    Phase.STOPPING: _m("Wait until it has stopped, then start it."),
+}
 
 
 # ---- the turn

@@ -96,7 +96,7 @@ def port(portal: Portal, actor: Actor, instance_id: str, name: str) -> tuple[str
     given = plans.known_ports(instance)
     chosen = next((word for word, number in given.items() if name in (word, str(number))), None)
     if chosen is None:
-        known = ", ".join(f"{word} ({number})" for word, number in sorted(given.items())) or "none"
+        known = [f"{word} ({number})" for word, number in sorted(given.items())] or _m("none")
         raise NotFound(_m("%(name)s has no port %(name2)s. Known: %(known)s.", name=instance.name, name2=repr(name), known=known))
     runtime = _runtime(portal, instance)
     ref = plans.ref_of(instance)

@@ -18,7 +18,7 @@ from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, GiveUp, Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
-from clawportal.messages import _m
+from clawportal.messages import _m, joined
 from clawportal.models import Instance
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
@@ -79,9 +79,7 @@ def spot(path: str) -> Spot | None:
     if not parts:
         return None
     if parts[0] not in ROOTS:
-        raise NotFound(
-            _m("There is no %(parts)s in it. The folders of a claw are %(join)s.", parts=parts[0], join=", ".join(ROOTS))
-        )
+        raise NotFound(_m("There is no %(parts)s in it. The folders of a claw are %(join)s.", parts=parts[0], join=[*ROOTS]))
     return Spot(parts[0], "/".join(parts[1:]))
 
 
@@ -190,7 +188,7 @@ def map_errors(name: str, place: Spot) -> Iterator[None]:
     except GiveUp as verdict:
         if verdict.reason == "UnsafePath":
             raise _unsafe() from verdict
-        raise Conflict(f"{verdict} {verdict.remedy}".strip()) from verdict
+        raise Conflict(joined(filter(None, (str(verdict), verdict.remedy)))) from verdict
     except (OSError, Retry) as error:
         if disk_guard.is_full(error):
             raise disk_guard.full() from error

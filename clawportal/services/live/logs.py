@@ -57,7 +57,7 @@ def _check(tail: int, level: str) -> None:
             "tail", _m("must be a whole number from 0 to %(MAX_TAIL)s; download the log for more", MAX_TAIL=f"{MAX_TAIL:,}")
         )
     if level and level not in LEVELS:
-        raise Invalid.field("level", _m("must be one of %(join)s", join=", ".join(LEVELS)))
+        raise Invalid.field("level", _m("must be one of %(join)s", join=[*LEVELS]))
 
 
 def download(portal: Portal, actor: Actor, instance_id: str, *, since: datetime | None = None) -> Iterator[str]:

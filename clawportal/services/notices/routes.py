@@ -26,6 +26,7 @@ from clawportal.db import db
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Retry
 from clawportal.lifecycle import backoff
+from clawportal.messages import _m
 from clawportal.models import EventRow, Tenant
 from clawportal.pluginmanager import Registry, load
 from clawportal.sections import read
@@ -79,8 +80,8 @@ def check(registry: Registry, route: Route) -> str:
     """Why a route leads nowhere; empty if it may lead somewhere."""
     notifier = registry.notifiers.get(route.via)
     if notifier is None:
-        known = ", ".join(sorted(registry.notifiers)) or "none"
-        return f"There is no notifier {route.via!r}. Known: {known}."
+        known = sorted(registry.notifiers) or _m("none")
+        return _m("There is no notifier %(via)s. Known: %(known)s.", via=repr(route.via), known=known)
     return notifier.check(route.to)
 
 

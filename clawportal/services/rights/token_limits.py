@@ -75,11 +75,9 @@ def _scopes(permissions: PermissionRegistry, actor: Actor, wanted: Iterable[str]
         raise Invalid.field("scopes", _m("Name at least one permission, or leave the limit out."), "missing")
     beyond = [name for name in found if name not in own]
     if beyond:
-        names = ", ".join(beyond)
-        words = _m("You do not have %(names)s yourself, so no token can have it.", names=names)
-        raise Invalid.field(
-            "scopes", words if mine else _m("The account does not have %(names)s, so no token of it can.", names=names), "unknown"
-        )
+        ours = _m("You do not have %(names)s yourself, so no token can have it.", names=beyond)
+        theirs = _m("The account does not have %(names)s, so no token of it can.", names=beyond)
+        raise Invalid.field("scopes", ours if mine else theirs, "unknown")
     return tuple(found)
 
 

@@ -175,7 +175,7 @@ def check_givable(portal: Portal, actor: Actor, tenant_id: str, role: str, scope
     permissions = portal.permissions.meaning(role, custom.permissions if custom else None)
     if permissions is None:
         own = db.session.scalars(select(CustomRole.name).where(CustomRole.tenant_id == tenant_id).order_by(CustomRole.name))
-        known = ", ".join([*(name for name in ROLE_WORDS if name not in PORTAL_ROLES), *own])
+        known = [*(name for name in ROLE_WORDS if name not in PORTAL_ROLES), *own]
         raise Invalid.field(
             "role", _m("There is no role %(role)s here. Known: %(known)s.", role=repr(role), known=known), "unknown"
         )

@@ -178,7 +178,7 @@ def check_allowed(tenant_id: str, adapter: str, version: str) -> list[FieldError
     if kinds is None:
         return []
     if adapter not in kinds:
-        known = ", ".join(sorted(kinds)) or "none"
+        known = sorted(kinds) or _m("none")
         return [
             FieldError(
                 "adapter",
@@ -188,7 +188,6 @@ def check_allowed(tenant_id: str, adapter: str, version: str) -> list[FieldError
         ]
     versions = kinds[adapter]
     if versions and version not in versions:
-        listed = ", ".join(versions)
         return [
             FieldError(
                 "version",
@@ -196,7 +195,7 @@ def check_allowed(tenant_id: str, adapter: str, version: str) -> list[FieldError
                     "Your organisation does not allow %(adapter)s %(version)s. Allowed: %(listed)s.",
                     adapter=adapter,
                     version=version,
-                    listed=listed,
+                    listed=[*versions],
                 ),
                 "not_allowed",
             )

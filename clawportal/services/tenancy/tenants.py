@@ -229,7 +229,7 @@ def _allowed(portal: Portal, wanted: Mapping[str, Sequence[str]] | None, errors:
     for kind, versions in wanted.items():
         adapter = portal.registry.adapters.get(kind)
         if adapter is None:
-            known = ", ".join(sorted(portal.registry.adapters))
+            known = sorted(portal.registry.adapters)
             message = _m("There is no kind of claw %(kind)s. Known: %(known)s.", kind=repr(kind), known=known)
             errors.append(FieldError(f"allowed_adapters.{kind}", message, "unknown"))
             continue
@@ -238,8 +238,8 @@ def _allowed(portal: Portal, wanted: Mapping[str, Sequence[str]] | None, errors:
             message = _m(
                 "%(title)s %(join)s is not offered. Known: %(join2)s.",
                 title=adapter.title,
-                join=", ".join(bad),
-                join2=", ".join(offered),
+                join=[*bad],
+                join2=[*offered],
             )
             errors.append(FieldError(f"allowed_adapters.{kind}", message, "unknown"))
     return {kind: list(dict.fromkeys(versions)) for kind, versions in sorted(wanted.items())}
