@@ -182,7 +182,7 @@ def _portal_rounds(runtime: Any, seen: list[Observed]) -> list[dict[str, Any]]:
     from clawportal.settings import Settings
     from clawportal.testing.places import MemoryDriver
 
-    app = portal_app.create_app(Settings(data_dir=Path(tempfile.mkdtemp()), jobs=False, practice_model_port=0, log_level="error"))
+    app = portal_app.create_app(Settings(data_dir=Path(tempfile.mkdtemp()), jobs=False, log_level="error"))
     with app.app_context():
         db.create_all()
         portal_app.prepare_rows()

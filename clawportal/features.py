@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from clawportal import hookimpl
 from clawportal.contracts import core_metrics, core_resources
 from clawportal.contracts import core_permissions as core
-from clawportal.contracts.extensions import MODEL_SERVICES, RESEAL, ROLE_USES, SIGN_IN_WAYS, SIGN_OUT_WAYS
+from clawportal.contracts.extensions import RESEAL, ROLE_USES, SIGN_IN_WAYS, SIGN_OUT_WAYS
 from clawportal.contracts.features import ApiTag, Card, Feature, Job, NavLink, Tab
 from clawportal.contracts.permissions import SELF, Grant
-from clawportal.contracts.providers import ModelProvider
 from clawportal.messages import _m
 
 if TYPE_CHECKING:
@@ -355,32 +354,12 @@ SINGLE_SIGN_ON = Feature(
     commands=("clawportal.cli.oidc:register",),
 )
 
-PRACTICE = Feature(
-    name="practice",
-    title=_m("Practice model"),
-    requires=("instances",),
-    extra={MODEL_SERVICES: ("clawportal.services.practice:model_service",)},
-    on_start=("clawportal.services.practice:resume",),
-    on_stop=("clawportal.services.practice:stop",),
-)
-
 
 @hookimpl
 def register_features() -> Iterable[Feature]:
     return (
         SYSTEM, AUDIT, EVENTS, NOTICES, IDENTITY, TENANCY, CLUSTERS, CONFIGURATION, OPERATIONS, INSTANCES, RECONCILE, LIVE,
-        SINGLE_SIGN_ON, PRACTICE,
-    )  # fmt: skip
-
-
-@hookimpl
-def register_model_providers() -> Iterable[ModelProvider]:
-    return (
-        ModelProvider(
-            "practice", _m("Practice model"), _m("No key, no cost. Answers are made up by the portal, to learn and to test."),
-            key="none", models=None, served=True, group="first", order=10,
-            notice=_m("Answers are made up by the portal. Choose a real model under Edit."),
-        ),
+        SINGLE_SIGN_ON,
     )  # fmt: skip
 
 

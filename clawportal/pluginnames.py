@@ -7,6 +7,7 @@ BUNDLED = (
     "clawportal_nanobot", "clawportal_openclaw", "clawportal_policies", "clawportal_notifiers",
     "clawportal_providers",
     "clawportal_apps",
+    "clawportal_practice",
 )  # fmt: skip
 GROUP = "clawportal"
 """Group of entry points."""

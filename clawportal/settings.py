@@ -121,13 +121,6 @@ class Settings(BaseSettings):
         "20000-29999",
         description="Ports given to claws on this machine. Below 32768, so that outgoing connections never take one.",
     )
-    practice_model_port: int = Field(
-        8799, ge=0, le=65535, description="Loopback port of the practice model when it is switched on. 0: any free port."
-    )
-    practice_model_host: str = Field(
-        "127.0.0.1",
-        description="Address that the practice model listens on. 0.0.0.0 so that claws in other clusters can reach it too.",
-    )
     pip_index_url: str = Field("", description="Package index for claws written in Python, for networks without internet.")
     npm_registry: str = Field("", description="Package registry for claws written in JavaScript, for networks without internet.")
     password_sign_in: bool = Field(

@@ -45,6 +45,8 @@ from clawportal.services.identity import identity, sessions
 from clawportal.services.system import portal_settings
 from clawportal.settings import Settings
 
+os.environ.setdefault("CLAWPORTAL_PRACTICE_MODEL_PORT", "0")  # portals of tests run side by side
+
 pytest_plugins = ["clawportal.testing.report"]
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a script, in the background: all that tests start would inherit it
@@ -153,7 +155,7 @@ def portals(folder: Path) -> Iterator[Callable[..., Flask]]:
     made: list[Flask] = []
 
     def make(*, first_run: bool = False, **settings: Any) -> Flask:
-        given = {"data_dir": folder / "data", "practice_model_port": 0, "log_level": "warning", "jobs": False}
+        given = {"data_dir": folder / "data", "log_level": "warning", "jobs": False}
         app = create_app(Settings(**(given | settings)))
         app.jinja_env.bytecode_cache = COMPILED
         made.append(app)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +45,30 @@ case, as `{"adapter": {kind: why}, "version": {"kind version": why}, "provider":
 
 OTHER_HOSTS = "other_hosts"
 """Called once with the portal's Flask app: an `OtherHost`, which is asked before the portal whether a request is its own."""
+
+
+SETUP_CHOICES = "setup_choices"
+"""Called with the portal: a `SetupChoice` for the page of the first run, to be ticked there."""
+
+HEALTH_FINDINGS = "health_findings"
+"""Called with the portal while it runs: `DoctorResult`s about this feature, for the page of the portal's health."""
+
+
+@dataclass(frozen=True)
+class SetupChoice:
+    """Something that can be switched on at the first run."""
+
+    name: str
+    """Of its field."""
+    heading: str
+    title: str
+    description: str
+    apply: Callable[[Any, Any, bool], None]
+    """Called with the portal, the actor and whether it was ticked, inside the transaction of the setup."""
+    note: str = ""
+    """A word that stands beside the title."""
+    ticked: bool = True
+    """As the page shows it first."""
 
 
 @dataclass(frozen=True)

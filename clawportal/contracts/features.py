@@ -164,8 +164,8 @@ class TenantTab:
 
 @dataclass(frozen=True)
 class Card:
-    """A card on the home page (`home`), a link above the list of organisations (`tenants`), or a section on the page of one's own
-    account (`account`).
+    """A card on the home page (`home`) or that of the portal's health (`about`), a link above the list of organisations
+    (`tenants`), a note at the foot of the menu (`menu`), or a section on the page of one's own account (`account`).
 
     `render` is called with the actor and gives Markup, or nothing. On `account` it is called with `errors` too: what was wrong in
     the form that was sent, as sentences by field.

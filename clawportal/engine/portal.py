@@ -23,7 +23,6 @@ from clawportal.engine.recent_uploads import Taken
 from clawportal.keyring import Keyring
 from clawportal.pluginmanager import Registry
 from clawportal.settings import Settings
-from clawportal.testing.practice_model import PracticeModel
 
 P = TypeVar("P")
 
@@ -51,9 +50,6 @@ class Portal:
     """Names this process in leases."""
     listeners: list[Callable[[Event], None]] = field(default_factory=list)
     """Called after the commit with each event; quick, and from any thread."""
-    practice_url: str = ""
-    """Where the practice model listens, empty while it is off."""
-    practice: PracticeModel | None = None
     _parts: dict[type[Any], Any] = field(default_factory=dict)
     _parts_lock: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)

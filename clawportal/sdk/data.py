@@ -5,6 +5,9 @@ A model takes `Base` and one mixin, and names the resource that its feature decl
     class Note(TenantScoped, Base):
         __tablename__ = "notes_note"
         resource = NOTE
+
+`portal_setting(name, default)` and `set_portal_setting(name, value)` keep what administrators switch in the browser; begin such
+names with that of the feature.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from clawportal.paging import FIRST_PAGE, Order, Slice, Which, by_name
 from clawportal.paging import page as slice_of
 from clawportal.services.rights.access import get_or_404, require, scope_of, visible
 from clawportal.services.rights.lists import listing
+from clawportal.services.system.portal_settings import read as portal_setting
+from clawportal.services.system.portal_settings import write as set_portal_setting
 from clawportal.validation import field_errors
 
 __all__ = [
@@ -56,8 +61,10 @@ __all__ = [
     "listing",
     "new_id",
     "now",
+    "portal_setting",
     "require",
     "scope_of",
+    "set_portal_setting",
     "slice_of",
     "transaction",
     "visible",

@@ -1,2 +1,1 @@
-"""What plugin authors test with: a practice model server and conformance suites. Import the modules by name; this stays empty
-so that starting the practice model costs nothing else."""
+"""What plugin authors test with: conformance suites and small real stand-ins. Import the modules by name."""

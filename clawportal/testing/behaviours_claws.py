@@ -7,7 +7,7 @@ import secrets as random_bytes
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -19,7 +19,6 @@ from clawportal.errors import GiveUp
 from clawportal.runtime_helpers import output_of
 from clawportal.testing.fakes import default_version, make_context
 from clawportal.testing.lab import Lab
-from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.trial import text_of
 
 
@@ -103,12 +102,18 @@ class Claw:
         return text_of(self.adapter.chat(self.io, self.context, session, text))
 
 
+class ModelServer(Protocol):
+    """A model server that a test runs itself."""
+
+    url: str
+
+
 class ClawBehaviours:
     """`practice_bind` and `practice_url` say how a claw in the place reaches a model server of the test."""
 
     practice_bind = "127.0.0.1"
 
-    def practice_url(self, model: PracticeModel) -> str:
+    def practice_url(self, model: ModelServer) -> str:
         return model.url
 
     def image_of(self, adapter: Adapter) -> Image | None:
@@ -166,7 +171,8 @@ class ClawBehaviours:
         """nanobot is installed, checked, started, asks its model, answers, and remembers after a restart."""
         adapter = pytest.importorskip("clawportal_nanobot.adapter").NanobotAdapter()
         self.install(lab, adapter)
-        with PracticeModel(self.practice_bind, api_key="key-of-the-model", delay=0.01) as practice:
+        server = pytest.importorskip("clawportal_practice.server").PracticeModel
+        with server(self.practice_bind, api_key="key-of-the-model", delay=0.01) as practice:
             model = Model("practice", self.practice_url(practice), "practice")
             image = self.image_of(adapter) if lab.can("images") else None
             claw = Claw(lab, adapter, image, model, model_api_key="key-of-the-model")

@@ -1,4 +1,4 @@
-"""The health of the portal, what it consists of, the practice model's switch, and the reference of the API."""
+"""The health of the portal, what it consists of, and the reference of the API."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ import platform
 import sys
 from typing import Any
 
-from flask import render_template, request, url_for
-from werkzeug.wrappers import Response as AnyResponse
+from flask import render_template, request
 
 from clawportal import paths
-from clawportal.contracts.core_permissions import CATALOG_READ, PORTAL_ADMIN, PORTAL_READ
+from clawportal.contracts.core_permissions import CATALOG_READ, PORTAL_READ
 from clawportal.db import db
-from clawportal.http.security import actor, portal, requires
+from clawportal.http.security import portal, requires
 from clawportal.messages import _m
-from clawportal.services import practice
 from clawportal.services.clusters import clusters
-from clawportal.web import health_checks, pages
+from clawportal.web import health_checks
 from clawportal.web.pages import page
-from clawportal.web.words import gettext as _
 
 OPENAPI = "/api/v1/openapi.json"
 
@@ -34,8 +31,6 @@ def about() -> str:
         checks=health_checks.everything(),
         facts=_facts(),
         capacity=health_checks.capacity(places[0])[0] if places else None,
-        practice_on=practice.enabled(),
-        practice_url=portal().practice_url,
         licences=_licences(),
     )
 
@@ -55,20 +50,6 @@ def _licences() -> list[dict[str, Any]]:
     manifest = json.loads((paths.resource("static") / "vendor" / "MANIFEST.json").read_text(encoding="utf-8"))
     found = {entry["package"]: {key: entry[key] for key in ("package", "version", "licence")} for entry in manifest["files"]}
     return sorted(found.values(), key=lambda entry: entry["package"])
-
-
-@page("/about/practice", "POST")
-@requires(PORTAL_ADMIN)
-def practice_model() -> AnyResponse:
-    on = request.form.get("practice") == "true"
-    practice.switch(portal(), actor(), on)
-    if on and not portal().practice_url:
-        return pages.changed(_("It cannot listen on its port; see below what to do."), level="error", url=url_for("web.about"))
-    if on and practice.moved(portal()):
-        taken, port = portal().settings.practice_model_port, portal().practice_url.rpartition(":")[2].partition("/")[0]
-        words = _("The practice model is on. Port %(taken)s is taken, so it listens on port %(port)s.", taken=taken, port=port)
-        return pages.moved(words, url_for("web.about"))
-    return pages.moved(_("The practice model is on.") if on else _("The practice model is off."), url_for("web.about"))
 
 
 @page("/api-docs")

@@ -50,7 +50,7 @@ _WORDS = {
     "user.create": _l("Create the account %(name)s"), "user.password_change": _l("Change the password of %(name)s"),
     "instance.import": _l("Import %(name)s"), "instance.adopt": _l("Adopt %(name)s"), "instance.forget": _l("Forget %(name)s"),
     "operation.cancel": _l("Cancel %(name)s"), "operation.retry": _l("Try %(name)s again"),
-    "portal.practice_model": _l("Switch the practice model"), "audit.export": _l("Export the audit"),
+    "audit.export": _l("Export the audit"),
     "audit.acknowledge": _l("Acknowledge a break of the audit"),
     "audit.confirm_clock": _l("Confirm the clock"), "keys.rotate": _l("Rotate the keys"),
     "backup.create": _l("Make a backup"), "backup.restore": _l("Restore from a backup"),

@@ -34,7 +34,7 @@ _VERBS = {
     "resume": _l("Resume {thing}"), "cordon": _l("Close {thing} to new instances"),
     "uncordon": _l("Open {thing} to new instances"), "password": _l("Change the password of {thing}"),
     "bulk": _l("Change several: {thing}"), "accept": _l("Accept {thing}"), "withdraw": _l("Withdraw {thing}"),
-    "folder": _l("Make a folder in {thing}"), "practice_model": _l("Switch the practice model of {thing}"),
+    "folder": _l("Make a folder in {thing}"),
     "reset": _l("Reset {thing}"), "unlock": _l("Unlock {thing}"), "link": _l("Link {thing}"),
     "enable": _l("Switch on {thing}"), "disable": _l("Switch off {thing}"), "leave": _l("Leave {thing}"),
 }  # fmt: skip

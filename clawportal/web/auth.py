@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal import paths
 from clawportal.contracts.core_permissions import PORTAL_ADMIN
+from clawportal.contracts.extensions import SETUP_CHOICES, SetupChoice
 from clawportal.contracts.permissions import SELF
 from clawportal.db import transaction
 from clawportal.errors import FieldError, Forbidden, Invalid, Problem, TooManyRequests, Unauthenticated
@@ -29,7 +30,6 @@ from clawportal.http.security import (
 )
 from clawportal.messages import _m, joined
 from clawportal.models import User
-from clawportal.services import practice
 from clawportal.services.identity import identity, otp, sessions, sign_in
 from clawportal.services.system import portal_settings
 from clawportal.services.tenancy import tenancy
@@ -109,7 +109,8 @@ class _Setup:
     organization: str = ""
     password: str = ""
     again: str = ""
-    practice: bool = True
+    ticked: frozenset[str] = frozenset()
+    """Names of the choices of features that are switched on."""
     errors: dict[str, str] = field(default_factory=dict)
 
 
@@ -122,7 +123,7 @@ def setup() -> AnyResponse:
     if user is None or actor().kind != "user":
         raise Forbidden(_m("Sign in with your password in a browser to set up the portal."))
     if request.method == "GET":
-        return _setup_page(_Setup(), user)
+        return _setup_page(_Setup(ticked=frozenset(one.name for one in _choices() if one.ticked)), user)
     wanted = _setup_form(user)
     if wanted.errors:
         answer = _setup_page(wanted, user)
@@ -132,13 +133,18 @@ def setup() -> AnyResponse:
     return pages.moved(_("The portal is yours. Create your first claw."), url_for("web.home"))
 
 
+def _choices() -> list[SetupChoice]:
+    """What features offer to switch on."""
+    return [target(portal()) for target in portal().registry.targets(SETUP_CHOICES)]
+
+
 def _setup_page(wanted: _Setup, user: User) -> Response:
     return make_response(
         render_template(
             "auth/setup.html",
-            values={"organization": wanted.organization, "practice": wanted.practice},
+            values={"organization": wanted.organization, "ticked": wanted.ticked},
             errors=wanted.errors,
-            practice_available=True,
+            choices=_choices(),
             password_needed=user.must_change_password,
             min_password=identity.MIN_PASSWORD,
             username=user.name,
@@ -152,7 +158,7 @@ def _setup_form(user: User) -> _Setup:
         form.get("organization", "").strip(),
         form.get("password", ""),
         form.get("password_again", ""),
-        form.get("practice") == "true",
+        frozenset(one.name for one in _choices() if form.get(one.name) == "true"),
     )
     if not 1 <= len(wanted.organization) <= 80:
         wanted.errors["organization"] = _("Give your organisation a name of 1 to 80 letters.")
@@ -192,7 +198,8 @@ def _set_up(wanted: _Setup, user_id: str) -> User:
         tenancy.rename_default(wanted.organization)
         if wanted.password:
             identity.set_password(portal(), actor(), user_id, wanted.password)
-        practice.switch(portal(), actor(), wanted.practice)
+        for choice in _choices():
+            choice.apply(portal(), actor(), choice.name in wanted.ticked)
         portal_settings.write(portal_settings.SETUP_DONE, True)
     user = pages.own_user()
     if user is None:

@@ -93,7 +93,6 @@ def _context() -> dict[str, Any]:
         "languages": list(LANGUAGES.items()),
         "theme": theme(actor),
         "where": Where(actor),
-        "practice": bool(portal().practice_url),
         "version": __version__,
         "menu": Menu(actor),
         "unknown_proxy": LocalProxy(lambda: unknown_proxy(actor)),

@@ -7,13 +7,13 @@ import time
 
 from clawportal.contracts.core_permissions import PORTAL_READ
 from clawportal.contracts.doctor import DoctorResult
+from clawportal.contracts.extensions import HEALTH_FINDINGS
 from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import Capacity
 from clawportal.http.security import portal
 from clawportal.messages import _m
 from clawportal.models import Cluster
 from clawportal.models.clusters import HEALTHY, UNREACHABLE
-from clawportal.services import practice
 from clawportal.services.audit import chain
 from clawportal.services.clusters import clusters
 from clawportal.services.system import trusted_clock
@@ -25,14 +25,14 @@ _kept: dict[str, tuple[float, list[DoctorResult]]] = {}
 
 def everything() -> list[DoctorResult]:
     """Findings of all plugins, and of the portal about its own parts."""
-    return [*_of_plugins(), *_audit(), _practice(), *(_reachable(cluster) for cluster in clusters.everything())]
+    return [*_of_plugins(), *_audit(), *_of_features(), *(_reachable(cluster) for cluster in clusters.everything())]
 
 
 def wrong(actor: Actor) -> list[DoctorResult]:
     """What is not well; only for those who look after the portal."""
     if not actor.has(PORTAL_READ):
         return []
-    return [finding for finding in [*_of_plugins(), *_audit(), _practice()] if not finding.ok]
+    return [finding for finding in [*_of_plugins(), *_audit(), *_of_features()] if not finding.ok]
 
 
 def _audit() -> list[DoctorResult]:
@@ -62,20 +62,9 @@ def _of_plugins() -> list[DoctorResult]:
     return list(found)
 
 
-def _practice() -> DoctorResult:
-    if not practice.enabled():
-        return DoctorResult(_m("practice model"), True, _m("It is switched off."))
-    if practice.moved(portal()):
-        taken = portal().settings.practice_model_port
-        return DoctorResult(
-            _m("practice model"),
-            True,
-            _m("Port %(taken)s is taken, so it listens at %(practice_url)s.", taken=taken, practice_url=portal().practice_url),
-        )
-    if portal().practice_url:
-        return DoctorResult(_m("practice model"), True, _m("It listens at %(practice_url)s.", practice_url=portal().practice_url))
-    remedy = _m("Set CLAWPORTAL_PRACTICE_MODEL_PORT to a free port and restart the portal.")
-    return DoctorResult(_m("practice model"), False, _m("It is switched on, but cannot listen on its port."), remedy)
+def _of_features() -> list[DoctorResult]:
+    """What features find about themselves in this process."""
+    return [finding for target in portal().registry.targets(HEALTH_FINDINGS) for finding in target(portal())]
 
 
 def _reachable(cluster: Cluster) -> DoctorResult:

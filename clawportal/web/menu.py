@@ -46,6 +46,10 @@ class Menu:
             self._shown[name] = [self._link(link) for link in self._visible(name)]
         return self._shown[name]
 
+    def notes(self) -> list[Markup]:
+        """What features show at its foot."""
+        return cards("menu") if self.actor else []
+
     def _visible(self, section: str) -> Iterator[NavLink]:
         links = (link for feature in portal().registry.features for link in feature.nav if link.section == section)
         for link in sorted(links, key=lambda link: link.order):

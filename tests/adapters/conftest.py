@@ -10,7 +10,7 @@ import pytest
 
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.runtimes import Place, Runtime
-from clawportal.testing.practice_model import PracticeModel
+from clawportal_practice.server import PracticeModel
 from clawportal_process.driver import ProcessDriver
 
 _INSTALLERS_NEED = (

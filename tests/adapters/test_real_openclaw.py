@@ -15,9 +15,9 @@ from clawportal.contracts.adapters import Adapter, ChatEvent, HealthState
 from clawportal.contracts.runtimes import Runtime
 from clawportal.contracts.workloads import Model
 from clawportal.errors import GiveUp
-from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.trial import Trial, text_of
 from clawportal_openclaw.adapter import OpenClawAdapter
+from clawportal_practice.server import PracticeModel
 
 pytestmark = [pytest.mark.claw, pytest.mark.slow, pytest.mark.timeout(1200)]
 

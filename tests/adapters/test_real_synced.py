@@ -10,12 +10,12 @@ import pytest
 
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.permissions import SYSTEM
-from clawportal.services import practice
 from clawportal.services.live import chat
 from clawportal.testing.fakes import free_ports
 from clawportal.testing.trial import text_of
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_openclaw.adapter import OpenClawAdapter
+from clawportal_practice import service as practice
 from tests.core.world import World
 
 pytestmark = [pytest.mark.claw, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -24,13 +24,14 @@ CHANGES = 5
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A whole portal; what its claws need stands in the cache that outlives a run."""
     cache = Path(os.environ.get("CLAWPORTAL_TEST_ARTIFACTS") or Path.home() / ".cache" / "clawportal-tests")
     place = tmp_path / "portal/clusters/local"
     place.mkdir(parents=True)
     (place / "artifacts").symlink_to(cache / "artifacts")
-    opened = World(tmp_path / "portal", practice_model_port=free_ports(["practice"])["practice"])
+    monkeypatch.setenv("CLAWPORTAL_PRACTICE_MODEL_PORT", str(free_ports(["practice"])["practice"]))
+    opened = World(tmp_path / "portal")
     with opened.context():
         practice.start(opened.portal)
     yield opened
@@ -57,5 +58,6 @@ def _model_of(world: World, instance_id: str) -> str:
     """The model that the claw asks right now."""
     with world.context() as portal:
         text_of(chat.chat(portal, SYSTEM, instance_id, "alpha", "who are you"))
-        assert portal.practice is not None
-        return str(portal.practice.requests[-1].body["model"])
+        server = practice.listening(portal).server
+        assert server is not None
+        return str(server.requests[-1].body["model"])

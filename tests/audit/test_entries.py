@@ -15,12 +15,12 @@ from clawportal import clock, pluginmanager
 from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant
 from clawportal.db import Base, db, transaction
 from clawportal.models import AuditEntry
-from clawportal.services import practice
 from clawportal.services.audit import row_changes, trail
 from clawportal.services.fleet import instances, operations
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal.services.identity import identity
 from clawportal.services.tenancy import tenancy
+from clawportal_practice import service as practice
 from tests.audit.conftest import asked, entries
 from tests.conftest import People
 from tests.core.world import World

@@ -307,7 +307,7 @@ def test_compromised_keys_end_everything(clawportal: Run, tmp_path: Path) -> Non
     from clawportal.services.identity.sessions import Place
     from clawportal.settings import Settings
 
-    app = create_app(Settings(data_dir=tmp_path / "commands", practice_model_port=0, jobs=False))
+    app = create_app(Settings(data_dir=tmp_path / "commands", jobs=False))
     kim = make_person(app, "kim", "portal-admin")
     portal = portal_of(app)
     with app.app_context():

@@ -40,7 +40,7 @@ class Portal:
 
 
 def migrated(folder: Path, url: str = "") -> Flask:
-    app = create_app(Settings(data_dir=folder, database_url=url, jobs=False, log_level="warning", practice_model_port=0))
+    app = create_app(Settings(data_dir=folder, database_url=url, jobs=False, log_level="warning"))
     with app.app_context():
         upgrade_all(app)
         prepare_rows()

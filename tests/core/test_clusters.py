@@ -19,11 +19,11 @@ from clawportal.engine.dispatcher import Dispatcher, rank_of
 from clawportal.errors import Conflict, GiveUp, Invalid, Retry
 from clawportal.keyring import KeyringError
 from clawportal.models import AuditEntry, Cluster, ClusterSecret
-from clawportal.services import practice
 from clawportal.services.clusters import clusters, connection_tests, reachability
 from clawportal.services.clusters.clusters import ClusterChange, ClusterPolicy, NewCluster
 from clawportal.services.fleet import plans
 from clawportal.testing.places import MemoryDriver, MemoryRuntime, QuietAdapter
+from clawportal_practice import service as practice
 from tests.core.world import World
 from tests.web.test_cluster_pages import LabDriver
 

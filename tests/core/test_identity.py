@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -175,39 +174,6 @@ def test_a_plugin_that_fails_to_grant_locks_nobody_out(still: World, caplog: pyt
         user = make(portal)
         assert identity.actor_of(portal, user).grants
     assert "broken_directory" in caplog.text and "does not answer" in caplog.text
-
-
-def test_the_practice_model_has_one_address_whether_it_listens_or_not(make_world: Callable[..., World]) -> None:
-    """A claw is not restarted because the portal came up a moment before its practice model."""
-    from clawportal.contracts.specs import InstanceSpec
-    from clawportal.services.fleet import plans
-    from clawportal.testing.places import MemoryRuntime, QuietAdapter
-
-    world = make_world(start=False, practice_model_port=18799)
-    with world.context() as portal:
-        about = InstanceSpec(), QuietAdapter(), MemoryRuntime(), ""
-        before = plans._model(portal, *about)
-        portal.practice_url = "http://127.0.0.1:18799/v1"
-        assert plans._model(portal, *about) == before
-
-
-def test_a_practice_port_that_is_taken_is_replaced_for_good(make_world: Callable[..., World]) -> None:
-    """Another one is chosen, told, and chosen again at the next start: claws know it by then."""
-    from clawportal.services import practice
-
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        world = make_world(start=False, practice_model_port=other.getsockname()[1])
-        with world.context() as portal:
-            practice.start(portal)
-            first = portal.practice_url
-            assert first and practice.moved(portal) and practice.expected_url(portal) == first
-            practice.stop(portal)
-            assert practice.expected_url(portal) == first
-            practice.start(portal)
-            assert portal.practice_url == first
-            practice.stop(portal)
 
 
 def test_names_that_others_give_become_names_of_here(still: World) -> None:

@@ -91,7 +91,7 @@ class World:
     """One portal. `start` begins background work, `crash` forgets it without a word, `close` ends every claw."""
 
     def __init__(self, folder: Path, *, start: bool = True, create: bool = True, **settings: Any) -> None:
-        given = {"practice_model_port": 0, "log_level": "warning", "resync_seconds": 1, "health_seconds": 1, "sample_seconds": 5}
+        given = {"log_level": "warning", "resync_seconds": 1, "health_seconds": 1, "sample_seconds": 5}
         self.settings = Settings(data_dir=folder, **(given | settings))
         self.folder = folder
         self.app = make_core(self.settings)

@@ -18,9 +18,9 @@ from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.runtimes import Place, Ref, Runtime
 from clawportal.contracts.workloads import Image
 from clawportal.testing.fakes import default_version
-from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.runtimes import Lab, RuntimeConformance, Terms
 from clawportal_docker.driver import DockerDriver
+from clawportal_practice.server import PracticeModel
 from clawportal_process.driver import ProcessDriver
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("network")]

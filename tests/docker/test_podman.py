@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import test_conformance_docker as on_docker
 
-from clawportal.testing.practice_model import PracticeModel
+from clawportal_practice.server import PracticeModel
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("network")]
 

@@ -17,8 +17,8 @@ from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.runtimes import Place, Ref, Runtime
 from clawportal.contracts.workloads import Image
 from clawportal.testing.fakes import default_version
-from clawportal.testing.practice_model import PracticeModel
 from clawportal.testing.runtimes import Lab, RuntimeConformance
+from clawportal_practice.server import PracticeModel
 from clawportal_process.driver import ProcessDriver
 
 NANOBOT_IMAGE = os.environ.get("CLAWPORTAL_TEST_NANOBOT_IMAGE", "")

@@ -8,10 +8,10 @@ import pytest
 from flask import Flask
 
 from clawportal.contracts.permissions import SYSTEM
-from clawportal.services import practice
 from clawportal.services.identity import identity
 from clawportal.services.system import portal_settings
 from clawportal.services.tenancy import tenancy
+from clawportal_practice import service as practice
 from tests.conftest import PASSWORD, People, Person, portal_of
 from tests.web.conftest import Browser
 
@@ -117,7 +117,7 @@ def test_first_run(make_app: Callable[..., Flask]) -> None:
     assert "Acme" in browser.page("/") and "Practice model" in browser.page("/")
     assert browser.get("/setup").headers["Location"] == "/"
     with app.app_context():
-        assert portal_settings.read(portal_settings.SETUP_DONE) and practice.enabled() and portal_of(app).practice_url
+        assert portal_settings.read(portal_settings.SETUP_DONE) and practice.enabled() and practice.listening(portal_of(app)).url
         assert tenancy.projects(SYSTEM)[0].tenant_title == "Acme"
     again = Browser(app.test_client())
     assert sign_in(again, "admin", password) == 401 and sign_in(again, "admin", NEW) == 303

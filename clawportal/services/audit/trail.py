@@ -36,7 +36,7 @@ _UNTOLD = frozenset({"instance.chatted"})
 _BACKGROUND = ("instance.", "operation.")
 """What the portal itself tells of these follows from an entry that is there already."""
 
-_ACTIONS = {"session.started": "sign_in", "session.ended": "sign_out", "portal.practice_model": "portal.practice_model"}
+_ACTIONS = {"session.started": "sign_in", "session.ended": "sign_out"}
 _ENDINGS = {
     "created": "create", "revoked": "revoke", "changed": "change", "added": "add", "removed": "remove", "deleted": "delete",
     "renamed": "rename", "moved": "move", "updated": "update", "enabled": "enable", "disabled": "disable", "used": "use",

@@ -70,7 +70,7 @@ class ClusterPolicy(Strict):
     )  # fmt: skip
     portal_host: str = Field(
         "", title=_m("Host name of the portal"), max_length=253, json_schema_extra={"x-placeholder": "portal.example.internal"},
-        description=_m("By which claws there reach the practice model of this portal. Not needed for real providers."),
+        description=_m("By which claws there reach a model that this portal serves itself. Not needed for other providers."),
     )  # fmt: skip
     claw_proxy: str = Field(
         "", title=_m("Proxy of claws"), max_length=300, json_schema_extra={"x-placeholder": "http://proxy.example.internal:3128"},

@@ -1,4 +1,4 @@
-"""Settings that an administrator changes in the browser: so far, whether first-run is done and the practice model is on."""
+"""Settings that an administrator changes in the browser: whether first-run is done, and what features keep by their own names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from clawportal.db import db, transaction
 from clawportal.models import PortalSetting
 
 SETUP_DONE = "setup_done"
-PRACTICE_MODEL = "practice_model"
-PRACTICE_PORT = "practice_port"
 
 
 def read(name: str, default: Any = None) -> Any:

@@ -1,8 +1,7 @@
-"""A language model to practise with: speaks the OpenAI protocol, needs no key and no network, and always answers the same way.
+"""The server of the practice model: OpenAI's chat completions and Anthropic's messages, without any key or network.
 
-Anthropic's Messages API is there too. It lets a claw be tried before any provider is chosen, and lets tests see what a
-claw really sends: every request is kept in `PracticeModel.requests`. It never calls a tool. Standard library only, so
-that it starts at once and stays small.
+It lets a claw be tried before any provider is chosen, and lets tests see what a claw really sends: every request is kept in
+`PracticeModel.requests`. Standard library only, so that it starts at once and stays small.
 """
 
 from __future__ import annotations
@@ -10,30 +9,23 @@ from __future__ import annotations
 import argparse
 import hmac
 import json
-import re
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, cast
 
+from clawportal_practice.answers import Reply, pieces_of, reply_to, text_of, usage_of
+
 MODEL = "practice"
 MAX_BODY = 64 * 1024 * 1024
 """Claws post whole conversations: OpenClaw starts at 61 KB for one word."""
 _KEEP_REQUESTS = 200
-_ECHO_LIMIT = 400
-_PIECES = re.compile(r"\s*\S+\s*")
-_ADDED = (
-    re.compile(r"<<<BEGIN_(\w{1,80})>>>.*?(?:<<<END_\1>>>|\Z)", re.DOTALL),
-    re.compile(r"\A\s*\[[^\]\n]{1,200}\]\s*"),
-    re.compile(r"\n\s*Runtime: \w+=[^\n]*\Z"),
-)
-"""What OpenClaw puts around a person's words: context blocks, a time stamp, facts about itself. Never to be repeated: it
-takes an answer that contains its own markers for broken."""
+_CHAT, _MESSAGES = ("/v1/chat/completions", "/chat/completions"), ("/v1/messages", "/messages")
 
 
 @dataclass(frozen=True)
@@ -51,53 +43,6 @@ class Recorded:
         messages = self.body.get("messages")
         parts = [text_of(self.body.get("system"))] if "system" in self.body else []
         return "\n".join(parts + [text_of(m.get("content")) for m in messages or [] if isinstance(m, dict)])
-
-
-def text_of(content: object) -> str:
-    """The words in a message's content, which may be a string or a list of typed parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(filter(None, (text_of(part) for part in content)))
-    if isinstance(content, dict):
-        return text_of(content.get("text"))
-    return ""
-
-
-def last_user_text(messages: object) -> str:
-    """What the person said last, without what the claw added to it; empty where there is nothing."""
-    for message in reversed(messages if isinstance(messages, list) else []):
-        if isinstance(message, dict) and message.get("role") == "user":
-            said = text_of(message.get("content"))
-            for added in _ADDED:
-                said = added.sub("", said)
-            if said.strip():
-                return said.strip()
-    return ""
-
-
-def answer_to(messages: object) -> str:
-    """The reply: friendly, short, and plainly not a real model."""
-    said = last_user_text(messages)
-    if not said:
-        return "Practice model: I am here and listening. Write something and I will repeat it."
-    if len(said) > _ECHO_LIMIT:
-        said = said[:_ECHO_LIMIT].rstrip() + " ..."
-    return f"Practice model: hello, I got your message. You said: {said}"
-
-
-def pieces_of(text: str, count: int = 8) -> list[str]:
-    """The answer cut into at most `count` pieces at word ends; joined they are the answer again."""
-    words = _PIECES.findall(text) or [text]
-    size = -(-len(words) // count)
-    return ["".join(words[i : i + size]) for i in range(0, len(words), size)]
-
-
-def usage_of(body: dict[str, Any], answer: str) -> dict[str, int]:
-    """Tokens, reckoned at four characters each: no tokenizer agrees with every model anyway."""
-    prompt = -(-len(json.dumps(body.get("messages", []), ensure_ascii=False)) // 4)
-    completion = -(-len(answer) // 4)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 class _BadRequest(Exception):
@@ -132,69 +77,108 @@ class _Handler(BaseHTTPRequestHandler):
             handle()
         except _BadRequest as refusal:
             self.close_connection = True  # the body may not have been read
-            self._json(refusal.status, {"error": {"message": refusal.message, "type": "invalid_request_error"}})
+            self._refuse(refusal.status, refusal.message)
         except (BrokenPipeError, ConnectionError, TimeoutError):
             self.close_connection = True  # the client went away, which is its right
 
     def _get(self) -> None:
-        path = self.path.split("?", 1)[0].rstrip("/")
+        path = self._path()
         if path in ("", "/health"):
             return self._json(HTTPStatus.OK, {"status": "ok", "model": MODEL})
         self._authorize()
         if path in ("/v1/models", "/models"):
-            entry = {"id": MODEL, "object": "model", "created": 0, "owned_by": "clawportal"}
-            return self._json(HTTPStatus.OK, {"object": "list", "data": [entry]})
+            entry = {"id": MODEL, "object": "model", "type": "model", "display_name": "Practice model", "created": 0,
+                     "owned_by": "clawportal"}  # fmt: skip
+            return self._json(HTTPStatus.OK, {"object": "list", "data": [entry], "has_more": False})
         raise _BadRequest(
             HTTPStatus.NOT_FOUND, f"There is no {path}; the practice model has /v1/models and /v1/chat/completions."
         )
 
     def _post(self) -> None:
-        path = self.path.split("?", 1)[0].rstrip("/")
-        body = self._body()
+        path, body = self._path(), self._body()
         self._authorize()
-        if path not in ("/v1/chat/completions", "/chat/completions", "/v1/messages"):
+        if path not in (*_CHAT, *_MESSAGES):
             raise _BadRequest(HTTPStatus.NOT_FOUND, f"There is no {path}; the practice model has /v1/chat/completions.")
         if not isinstance(body.get("messages"), list):
             raise _BadRequest(HTTPStatus.BAD_REQUEST, "messages: has to be a list of messages.")
         if unwanted := [name for name in self.model.refused if name in body]:
             raise _BadRequest(HTTPStatus.BAD_REQUEST, f"invalid {unwanted[0]}: only the default is allowed for this model")
-        self.model.requests.append(
-            Recorded(path, body, {k.lower(): v for k, v in self.headers.items()}, self.path.partition("?")[2])
-        )
-        answer = answer_to(body["messages"])
-        if path == "/v1/messages":
-            return self._anthropic(body, answer)
-        if body.get("stream"):
-            return self._stream(body, answer)
-        choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
-        self._json(HTTPStatus.OK, self._envelope(body, "chat.completion", choices=[choice], usage=usage_of(body, answer)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.model.requests.append(Recorded(path, body, headers, self.path.partition("?")[2]))
+        reply = reply_to(body)
+        self.model.pause(reply.wait)
+        if reply.status != HTTPStatus.OK:
+            return self._refuse(reply.status, reply.text, reply.headers)
+        speak = self._anthropic if path in _MESSAGES else self._openai
+        return speak(body, reply)
 
-    def _anthropic(self, body: dict[str, Any], answer: str) -> None:
-        """The same answer in the words of Anthropic's Messages API."""
-        counted = usage_of(body, answer)
+    def _path(self) -> str:
+        return self.path.split("?", 1)[0].rstrip("/")
+
+    # ---- OpenAI's chat completions
+
+    def _openai(self, body: dict[str, Any], reply: Reply) -> None:
+        if body.get("stream"):
+            return self._stream(self._chunks(body, reply), reply)
+        message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
+        if reply.tool:
+            message["tool_calls"] = [self._call(reply)]
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if reply.tool else "stop"}
+        usage = usage_of(body, _said(reply))
+        return self._json(HTTPStatus.OK, self._envelope(body, "chat.completion", choices=[choice], usage=usage))
+
+    def _chunks(self, body: dict[str, Any], reply: Reply) -> Iterator[bytes]:
+        base = self._envelope(body, "chat.completion.chunk")
+        yield _event({**base, "choices": [_choice({"role": "assistant", "content": ""})]})
+        if reply.tool:
+            yield _event({**base, "choices": [_choice({"tool_calls": [{"index": 0, **self._call(reply)}]})]})
+        for piece in pieces_of(reply.text, reply.pieces) if reply.text else ():
+            yield _event({**base, "choices": [_choice({"content": piece})]})
+        yield _event({**base, "choices": [_choice({}, "tool_calls" if reply.tool else "stop")]})
+        options = body.get("stream_options")
+        if isinstance(options, dict) and options.get("include_usage"):
+            yield _event({**base, "choices": [], "usage": usage_of(body, _said(reply))})
+        yield b"data: [DONE]\n\n"
+
+    def _call(self, reply: Reply) -> dict[str, Any]:
+        assert reply.tool is not None
+        function = {"name": reply.tool.name, "arguments": reply.tool.json}
+        return {"id": f"call_{next(self.model.numbers)}", "type": "function", "function": function}
+
+    # ---- Anthropic's messages
+
+    def _anthropic(self, body: dict[str, Any], reply: Reply) -> None:
+        if body.get("stream"):
+            return self._stream(self._message_events(body, reply), reply)
+        block = self._block(reply) if reply.tool else {"type": "text", "text": reply.text}
+        message = {**self._message(body, reply), "content": [block], "stop_reason": "tool_use" if reply.tool else "end_turn"}
+        return self._json(HTTPStatus.OK, message)
+
+    def _message(self, body: dict[str, Any], reply: Reply) -> dict[str, Any]:
+        counted = usage_of(body, _said(reply))
         usage = {"input_tokens": counted["prompt_tokens"], "output_tokens": counted["completion_tokens"]}
-        message: dict[str, Any] = {
-            "type": "message",
-            "role": "assistant",
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": usage,
-        }
-        base = {**self._envelope(body, ""), **message}
-        block = {"type": "text", "text": ""}
-        if not body.get("stream"):
-            return self._json(HTTPStatus.OK, {**base, "content": [{**block, "text": answer}], "stop_reason": "end_turn"})
-        self._begin_stream()
-        self._event({"type": "message_start", "message": base}, named=True)
-        self._event({"type": "content_block_start", "index": 0, "content_block": block}, named=True)
-        for piece in pieces_of(answer):
-            self._event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}, named=True)
-            self.model.pause()
-        self._event({"type": "content_block_stop", "index": 0}, named=True)
-        ending = {"stop_reason": "end_turn", "stop_sequence": None}
-        self._event({"type": "message_delta", "delta": ending, "usage": {"output_tokens": usage["output_tokens"]}}, named=True)
-        self._event({"type": "message_stop"}, named=True)
+        more: dict[str, Any] = {"type": "message", "role": "assistant", "content": [], "stop_reason": None, "stop_sequence": None}
+        return {**self._envelope(body, ""), **more, "usage": usage}
+
+    def _block(self, reply: Reply) -> dict[str, Any]:
+        assert reply.tool is not None
+        name, given = reply.tool.name, dict(reply.tool.arguments)
+        return {"type": "tool_use", "id": f"toolu_{next(self.model.numbers)}", "name": name, "input": given}
+
+    def _message_events(self, body: dict[str, Any], reply: Reply) -> Iterator[bytes]:
+        message = self._message(body, reply)
+        yield _named({"type": "message_start", "message": message})
+        block = {**self._block(reply), "input": {}} if reply.tool else {"type": "text", "text": ""}
+        yield _named({"type": "content_block_start", "index": 0, "content_block": block})
+        for delta in _deltas(reply):
+            yield _named({"type": "content_block_delta", "index": 0, "delta": delta})
+        yield _named({"type": "content_block_stop", "index": 0})
+        ending = {"stop_reason": "tool_use" if reply.tool else "end_turn", "stop_sequence": None}
+        usage = {"output_tokens": message["usage"]["output_tokens"]}
+        yield _named({"type": "message_delta", "delta": ending, "usage": usage})
+        yield _named({"type": "message_stop"})
+
+    # ---- HTTP
 
     def _body(self) -> dict[str, Any]:
         try:
@@ -228,39 +212,60 @@ class _Handler(BaseHTTPRequestHandler):
             **more,
         }
 
-    def _begin_stream(self) -> None:
+    def _stream(self, events: Iterator[bytes], reply: Reply) -> None:
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-store")
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-
-    def _stream(self, body: dict[str, Any], answer: str) -> None:
-        self._begin_stream()
-        base = self._envelope(body, "chat.completion.chunk")
-        self._event({**base, "choices": [_choice({"role": "assistant", "content": ""})]})
-        for piece in pieces_of(answer):
-            self._event({**base, "choices": [_choice({"content": piece})]})
+        for number, event in enumerate(events):
+            if reply.cut and number == _CUT_AFTER:
+                return
+            self.wfile.write(event)
+            self.wfile.flush()
             self.model.pause()
-        self._event({**base, "choices": [_choice({}, "stop")]})
-        options = body.get("stream_options")
-        if isinstance(options, dict) and options.get("include_usage"):
-            self._event({**base, "choices": [], "usage": usage_of(body, answer)})
-        self.wfile.write(b"data: [DONE]\n\n")
 
-    def _event(self, data: dict[str, Any], *, named: bool = False) -> None:
-        name = f"event: {data['type']}\n".encode() if named else b""
-        self.wfile.write(name + b"data: " + json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n")
-        self.wfile.flush()
+    def _refuse(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        """In the shape of both dialects: clients look for `error.message`."""
+        kind = _KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        error = {"message": message, "type": kind, "code": status}
+        self._json(status, {"type": "error", "error": error}, headers)
 
-    def _json(self, status: HTTPStatus, data: dict[str, Any]) -> None:
+    def _json(self, status: int, data: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
         raw = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(raw)
+
+
+_CUT_AFTER = 4
+"""Events of a stream that is cut in the middle."""
+_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large",
+          429: "rate_limit_error", 529: "overloaded_error"}  # fmt: skip
+
+
+def _said(reply: Reply) -> str:
+    return reply.text + (reply.tool.json if reply.tool else "")
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
+
+
+def _named(data: dict[str, Any]) -> bytes:
+    return f"event: {data['type']}\n".encode() + _event(data)
+
+
+def _deltas(reply: Reply) -> Iterator[dict[str, str]]:
+    if reply.tool:
+        yield {"type": "input_json_delta", "partial_json": reply.tool.json}
+    for piece in pieces_of(reply.text, reply.pieces) if reply.text else ():
+        yield {"type": "text_delta", "text": piece}
 
 
 def _choice(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
@@ -325,9 +330,11 @@ class PracticeModel:
         self._server.server_close()
         self._server = None
 
-    def pause(self) -> None:
-        """Wait between two pieces, so that streaming can be seen; not while stopping."""
-        self._stopping.wait(self.delay)
+    def pause(self, seconds: float | None = None) -> None:
+        """Wait between two pieces, so that streaming can be seen, or so many seconds; not while stopping."""
+        wait = self.delay if seconds is None else seconds
+        if wait:
+            self._stopping.wait(wait)
 
     @property
     def stopping(self) -> bool:

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clawportal.testing.practice_model import PracticeModel, answer_to, last_user_text, pieces_of
+from clawportal_practice.answers import answer_to, last_user_text, pieces_of
+from clawportal_practice.server import PracticeModel
 
 HELLO = {"model": "m", "messages": [{"role": "system", "content": "You are Kim."}, {"role": "user", "content": "good morning"}]}
 ANSWER = "Practice model: hello, I got your message. You said: good morning"
@@ -170,12 +171,13 @@ def test_pieces_make_the_whole(text: str) -> None:
 
 def test_as_a_command_it_is_light_and_ends_when_asked(tmp_path: Path) -> None:
     code = (
-        "import sys, clawportal.testing.practice_model as p; "
+        "import sys, clawportal_practice.server as p; "
         "heavy = {'flask', 'pydantic', 'httpx'} & set(sys.modules); assert not heavy, heavy; p.main(['--port', '0'])"
     )
     root = Path(__file__).resolve().parents[2]
+    path = f"{root}:{root / 'plugins'}"
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(root)}, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
         line = process.stdout.readline()
