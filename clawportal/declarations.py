@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from clawportal.contracts.features import Feature, Metric
+from clawportal.contracts.features import Feature, Metric, PolicyFact
 from clawportal.contracts.permissions import Permission, PermissionRegistry
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
@@ -27,7 +27,7 @@ PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "insta
 """Fields of a feature that hold parts, and which fields of these name functions."""
 
 
-_METRIC = re.compile(r"[a-z][a-z0-9_]*")
+_WORD = re.compile(r"[a-z][a-z0-9_]*")
 _LAST = 10_000
 
 
@@ -68,6 +68,7 @@ def _problems(feature: Feature) -> Iterator[str]:
     for name in MODULES:
         yield from (f"{name} names {one!r}, which is no module." for one in getattr(feature, name) if not _is(_MODULE, one))
     yield from (problem for metric in feature.metrics if (problem := _metric_problem(feature.name, metric)))
+    yield from (problem for fact in feature.policy_facts if (problem := _fact_problem(feature.name, fact)))
     yield from (
         f"{where} is {target!r}; write it as package.module:function."
         for where, target in targets(feature)
@@ -77,7 +78,7 @@ def _problems(feature: Feature) -> Iterator[str]:
 
 def _metric_problem(feature: str, metric: Metric) -> str:
     begin = f"clawportal_{feature}"
-    if not _is(_METRIC, metric.name) or not f"{metric.name}_".startswith(f"{begin}_"):
+    if not _is(_WORD, metric.name) or not f"{metric.name}_".startswith(f"{begin}_"):
         return (
             f"the metric {metric.name!r} must be named {begin} or begin with {begin}_, in small letters, digits and underscores."
         )
@@ -86,6 +87,14 @@ def _metric_problem(feature: str, metric: Metric) -> str:
     if (metric.kind == "counter") is not metric.name.endswith("_total"):
         return f"the metric {metric.name}: the names of counters end in _total, and no others."
     return "" if metric.help.strip() else f"the metric {metric.name} has no help; say what it counts."
+
+
+def _fact_problem(feature: str, fact: PolicyFact) -> str:
+    if not _is(_WORD, fact.name) or not fact.name.startswith(f"{feature}_"):
+        return f"the fact {fact.name!r} must begin with {feature}_, in small letters, digits and underscores."
+    if fact.type not in get_args(get_type_hints(PolicyFact)["type"]):
+        return f"the fact {fact.name} is of the type {fact.type!r}; it may be bool, int, double, string or strings."
+    return "" if fact.description.strip() else f"the fact {fact.name} has no description; say what it tells."
 
 
 def _declared(permission: object) -> bool:

@@ -265,7 +265,8 @@ class Registry:
 
     def _permissions(self) -> PermissionRegistry:
         try:
-            declarations.distinct(self.features, "metrics")
+            for part in ("metrics", "policy_facts"):
+                declarations.distinct(self.features, part)
             return declarations.permissions(self.features)
         except declarations.Broken as error:
             plugin = self.owners[error.feature]

@@ -192,13 +192,22 @@ class Metric:
     portal is asked in turn, so take the value from the database and not from this process."""
 
 
+FactValue = bool | int | float | str | tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class PolicyFact:
-    """What rules may ask about a change: `read` gives its value for an instance."""
+    """What rules about changes of instances may ask beside what an instance is like, such as how many notes it has."""
 
     name: str
+    """Begins with the name of the feature: `notes_open`. Rules write `facts.notes_open`."""
     description: str
+    """What it says of an instance, in a sentence."""
     read: str
+    """Target; called with the portal and the ids of instances, once for all of them, inside the transaction of a change. It gives
+    values by id. Of an id that it leaves out, and of an instance that is new, a fact is false, 0 or empty."""
+    type: Literal["bool", "int", "double", "string", "strings"] = "bool"
+    """Of its values: plain ones, as they are given to an evaluation outside of this process. `strings` is a list."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ What an instance runs with comes from its spec and from the layer of its organis
 
 from __future__ import annotations
 
+from clawportal.contracts.features import PolicyFact
 from clawportal.contracts.layers import NOTHING, Layer
 from clawportal.engine.portal import Portal
 from clawportal.lifecycle import Phase
@@ -19,6 +20,8 @@ from clawportal.services.configuration.layers import of as layer_of
 from clawportal.services.fleet.instances import find as instance
 from clawportal.services.fleet.plans import adapter_of, reach
 from clawportal.services.fleet.plans import whole_context as context_of
+from clawportal.services.fleet.policy_facts import declared as policy_facts
+from clawportal.services.fleet.policy_facts import read as read_policy_facts
 from clawportal.services.tenancy.tenants import get as tenant
 from clawportal.services.tenancy.tenants import listing as tenants
 from clawportal.services.tenancy.tenants import projects_of
@@ -29,6 +32,7 @@ __all__ = [
     "Instance",
     "Layer",
     "Phase",
+    "PolicyFact",
     "Portal",
     "Project",
     "Tenant",
@@ -39,8 +43,10 @@ __all__ = [
     "effective",
     "instance",
     "layer_of",
+    "policy_facts",
     "projects_of",
     "reach",
+    "read_policy_facts",
     "secret_fields",
     "tenant",
     "tenants",
