@@ -145,6 +145,19 @@ def metrics_page() -> str:
     return _filled("metrics.md", {"metrics": metrics_table()})
 
 
+def facts_table() -> str:
+    """A line for each fact that rules may ask for."""
+    from clawportal import pluginmanager
+
+    features = pluginmanager.load(pluginmanager.BUNDLED).features
+    rows = [f"| `facts.{one.name}` | {one.type} | {one.description} |" for feature in features for one in feature.policy_facts]
+    return "\n".join(["| fact | type | what |", "|---|---|---|", *rows])
+
+
+def policies_page() -> str:
+    return _filled("policies.md", {"facts": facts_table()})
+
+
 def conformance_page() -> str:
     spec = importlib.util.spec_from_file_location("docs_conformance", FOLDER / "conformance.py")
     assert spec and spec.loader
@@ -161,6 +174,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "rights.md": rights_page(),
         FOLDER / "conformance.md": conformance_page(),
         FOLDER / "metrics.md": metrics_page(),
+        FOLDER / "policies.md": policies_page(),
         FOLDER / "architecture.md": architecture_page(),
     }
 

@@ -23,7 +23,9 @@ def _generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "openapi.json", "rights.md", "conformance.md", "metrics.md", "architecture.md"])
+@pytest.mark.parametrize(
+    "name", ["settings.md", "openapi.json", "rights.md", "conformance.md", "metrics.md", "policies.md", "architecture.md"]
+)
 def test_generated_document_is_fresh(name: str) -> None:
     pages = {file.name: text for file, text in _generator().pages().items()}
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages[name], "run `make docs`"

@@ -31,20 +31,30 @@ class Bad(Exception):
         self.where = {"message": message, "line": line, "column": column}
 
 
-@functools.cache
-def environment() -> Any:
+Types = tuple[tuple[str, str], ...]
+"""Names of facts with their types."""
+
+
+@functools.lru_cache(maxsize=8)
+def environment(facts: Types = ()) -> Any:
     from cel_expr_python import cel
 
     kind, text = cel.Type, cel.Type.STRING
     words = kind.Map(text, text)
     variables = {"action": text, "actor": words, "tenant": words, "project": words, "instance": kind.Map(text, kind.DYN)}
-    return cel.NewEnv(variables=variables | {"now": kind.TIMESTAMP})
+    plain = {"bool": kind.BOOL, "int": kind.INT, "double": kind.DOUBLE, "string": text, "strings": kind.List(text)}
+    told = {f"facts.{name}": plain[one] for name, one in facts}
+    return cel.NewEnv(variables=variables | told | {"now": kind.TIMESTAMP})
+
+
+def types(request: Any) -> Types:
+    return tuple(sorted(request["facts"].items()))
 
 
 @functools.lru_cache(maxsize=512)
-def compiled(expression: str) -> Any:
+def compiled(expression: str, facts: Types) -> Any:
     try:
-        program = environment().compile(expression)
+        program = environment(facts).compile(expression)
     except RuntimeError as error:
         found = _PLACE.search(str(error))
         if found is None:
@@ -57,7 +67,7 @@ def compiled(expression: str) -> Any:
 
 def check(request: Any) -> None:
     try:
-        compiled(request["expression"])
+        compiled(request["expression"], types(request))
         answer({"ok": True})
     except Bad as bad:
         answer({"ok": False, **bad.where})
@@ -67,13 +77,14 @@ def evaluate(request: Any) -> None:
     """One line for each expression on each document, so that it is known which of them took the time."""
     for document in request["documents"]:
         given = numbers(document) | {"now": datetime.fromisoformat(document["now"])}
+        given |= {f"facts.{name}": value for name, value in given.pop("facts", {}).items()}
         for expression in request["expressions"]:
-            answer(one(expression, given))
+            answer(one(expression, given, types(request)))
 
 
-def one(expression: str, given: dict[str, Any]) -> dict[str, Any]:
+def one(expression: str, given: dict[str, Any], facts: Types) -> dict[str, Any]:
     try:
-        value = compiled(expression).eval(data=given)
+        value = compiled(expression, facts).eval(data=given)
     except Bad as bad:
         return {"message": str(bad)}
     except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:

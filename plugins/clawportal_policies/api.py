@@ -9,6 +9,7 @@ from pydantic import Field
 
 from clawportal.sdk.adapters import Strict
 from clawportal.sdk.api import Answer, Page, Paged, Portal, op, paged, schema_of
+from clawportal.sdk.fleet import policy_facts
 from clawportal.sdk.permissions import Actor
 from clawportal_policies import services as policies
 from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS
@@ -60,10 +61,17 @@ class ExampleDocument(Answer):
     remedy: str
 
 
+class FactDocument(Answer):
+    name: str = Field(description="Expressions write `facts.NAME`.")
+    type: Literal["bool", "int", "double", "string", "strings"]
+    description: str
+
+
 class KindsAnswer(Answer):
     items: list[KindDocument]
     actions: dict[str, str] = Field(description="What rules can look at, in words.")
     examples: list[ExampleDocument]
+    facts: list[FactDocument] = Field(description="What features tell expressions beside what an instance is like.")
 
 
 class VerdictDocument(Answer):
@@ -165,7 +173,7 @@ class TrialBody(Strict):
 
 
 @op("GET", "/policy-kinds", permission=POLICY_READ, tags=TAGS, summary="Kinds of rule", returns=KindsAnswer)
-def list_policy_kinds() -> dict[str, Any]:
+def list_policy_kinds(portal: Portal) -> dict[str, Any]:
     """With the JSON Schema of their parameters, and examples to start from."""
     kinds = [
         {
@@ -178,7 +186,8 @@ def list_policy_kinds() -> dict[str, Any]:
         for name, kind in KINDS.items()
     ]
     examples = [{"name": name, **example} for name, example in EXAMPLES.items()]
-    return {"items": kinds, "actions": ACTIONS, "examples": examples}
+    facts = [{"name": fact.name, "type": fact.type, "description": fact.description} for fact in policy_facts(portal)]
+    return {"items": kinds, "actions": ACTIONS, "examples": examples, "facts": facts}
 
 
 @op("GET", "/policies", permission=POLICY_READ, tags=TAGS, summary="Rules", returns=Page[PolicyDocument],

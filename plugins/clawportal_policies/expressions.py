@@ -16,7 +16,7 @@ import selectors
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,11 +80,12 @@ class Evaluator:
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
 
-    def check(self, expression: str) -> Flaw | None:
-        """What is wrong with an expression, before anything is evaluated."""
+    def check(self, expression: str, facts: Mapping[str, str] | None = None) -> Flaw | None:
+        """What is wrong with an expression, before anything is evaluated. `facts`: the types of those that it may name."""
+        request = {"do": "check", "expression": expression, "facts": dict(facts or {}), "seconds": SECONDS}
         with self._lock:
             try:
-                answers = self._ask({"do": "check", "expression": expression, "seconds": SECONDS}, 1)
+                answers = self._ask(request, 1)
             except _Unavailable as problem:
                 return Flaw(str(problem).rstrip("."))
         if not answers:
@@ -93,14 +94,21 @@ class Evaluator:
         return None if found["ok"] else Flaw(found["message"].rstrip("."), found["line"], found["column"])
 
     def evaluate(
-        self, expressions: Sequence[str], documents: Sequence[dict[str, Any]], seconds: float = SECONDS
+        self,
+        expressions: Sequence[str],
+        documents: Sequence[dict[str, Any]],
+        seconds: float = SECONDS,
+        facts: Mapping[str, str] | None = None,
     ) -> list[list[Result]]:
         """Each expression on each document. What took all the time is told, and what then had none left."""
         wide = len(expressions)
         if not wide or not documents:
             return [[] for _ in documents]
         with self._lock:
-            request = {"do": "evaluate", "expressions": expressions, "documents": documents, "seconds": seconds}
+            request = {
+                "do": "evaluate", "expressions": expressions, "documents": documents, "seconds": seconds,
+                "facts": dict(facts or {}),
+            }  # fmt: skip
             try:
                 answers = self._ask(request, wide * len(documents))
             except _Unavailable as problem:

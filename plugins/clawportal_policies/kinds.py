@@ -56,6 +56,8 @@ class Facts:
     actor: Mapping[str, str] = field(default_factory=dict)
     tenant: Mapping[str, str] = field(default_factory=dict)
     project: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What features tell about the instance, by the name of the fact."""
 
 
 @dataclass(frozen=True)
@@ -517,6 +519,7 @@ def variables(facts: Facts) -> dict[str, Any]:
             "cpu": float(_amount(facts.cpu)), "memory": int(_amount(facts.memory)), "storage": int(_amount(facts.storage)),
         },
         "now": facts.now.isoformat(),
+        "facts": dict(facts.told),
     }  # fmt: skip
 
 

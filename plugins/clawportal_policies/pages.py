@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from clawportal.sdk import _m
 from clawportal.sdk.data import Which
 from clawportal.sdk.errors import Invalid, NotFound
-from clawportal.sdk.fleet import Tenant, clusters, projects_of, tenants
+from clawportal.sdk.fleet import Tenant, clusters, policy_facts, projects_of, tenants
 from clawportal.sdk.fleet import tenant as tenant_or_404
 from clawportal.sdk.pages import (
     actor,
@@ -31,6 +31,7 @@ from clawportal.sdk.pages import (
 )
 from clawportal.sdk.pages import gettext as _
 from clawportal.sdk.permissions import Actor
+from clawportal_policies import facts
 from clawportal_policies import services as policies
 from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS
 from clawportal_policies.models import Policy
@@ -43,7 +44,14 @@ _CHOICES = 200
 
 def _page(template: str, tenant: Tenant | None, status: int = 200, **context: Any) -> Response:
     """A page about the rules of a tenant, or of the portal."""
-    given: dict[str, Any] = {"errors": {}, "values": {}, "kinds": KINDS, "all_actions": ACTIONS, "examples": EXAMPLES} | context
+    given: dict[str, Any] = {
+        "errors": {},
+        "values": {},
+        "kinds": KINDS,
+        "all_actions": ACTIONS,
+        "examples": EXAMPLES,
+        "facts": policy_facts(portal()),
+    } | context
     given["may_write"] = policies.may_manage(actor(), tenant.id if tenant else None)
     can = tenant_abilities(tenant) if tenant else frozenset()
     answer = make_response(render_template(f"policies/{template}.html", tenant=tenant, tab="policies", can=can, **given))
@@ -280,7 +288,7 @@ def _try_draft(place: Tenant | None, tenant: Tenant) -> Response:
         draft = replace(draft, name=row.name, kind=row.kind)
     verdicts: list[Verdict] | None = None
     try:
-        draft = policies.check(replace(draft, name=draft.name or "not-saved"))
+        draft = policies.check(replace(draft, name=draft.name or "not-saved"), facts.types(portal()))
         verdicts = policies.dry_run(portal(), actor(), tenant.id, _trial(), draft) if _describes_a_change() else None
         breaking = policies.breaking(portal(), actor(), draft)
     except Invalid as problem:

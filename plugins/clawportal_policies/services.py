@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ from clawportal.sdk.fleet import (
     secret_fields,
 )
 from clawportal.sdk.permissions import INSTANCE_READ, TENANT_READ, Actor, Permission, Scope
+from clawportal_policies import facts as told_facts
 from clawportal_policies.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
 from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
 from clawportal_policies.models import Policy
@@ -117,15 +118,25 @@ class Verdict:
 # ---- judging
 
 
-def judge(rules: Sequence[Rule], many: Sequence[Facts], seconds: float = SECONDS) -> list[list[Verdict]]:
-    """What each rule says about each change. All expressions go to the helper together."""
-    texts = {index: str(rule.parameters.get("expression", "")) for index, rule in enumerate(rules) if rule.kind == "expression"}
+def judge(
+    rules: Sequence[Rule], many: Sequence[Facts], seconds: float = SECONDS, known: Mapping[str, str] | None = None
+) -> list[list[Verdict]]:
+    """What each rule says about each change. All expressions go to the helper together. `known`: types of facts of features."""
+    texts = {index: text for index, rule in enumerate(rules) if (text := _expression(rule)) is not None}
     asked = [
         facts for facts in many if any(applies(rules[index].kind, list(rules[index].actions), facts.action) for index in texts)
     ]
-    results = EVALUATOR.evaluate(list(texts.values()), [variables(facts) for facts in asked], seconds) if asked else []
+    results = EVALUATOR.evaluate(list(texts.values()), [variables(facts) for facts in asked], seconds, known) if asked else []
     found = {id(facts): dict(zip(texts, row, strict=True)) for facts, row in zip(asked, results, strict=True)}
     return [[_verdict(rule, facts, found.get(id(facts), {}).get(index)) for index, rule in enumerate(rules)] for facts in many]
+
+
+def _expression(rule: Rule) -> str | None:
+    return str(rule.parameters.get("expression", "")) if rule.kind == "expression" else None
+
+
+def _told(portal: Portal, rules: Iterable[Rule], ids: Collection[str]) -> dict[str, told_facts.Told]:
+    return told_facts.of(portal, [text for rule in rules if (text := _expression(rule)) is not None], ids)
 
 
 def _verdict(rule: Rule, facts: Facts, result: Any) -> Verdict:
@@ -164,8 +175,8 @@ def admit(portal: Portal, actor: Actor, change: InstanceChange) -> tuple[Verdict
         rules = [rule for rule in _binding(instance.tenant_id) if _asked(rule, change.action)]
         if not rules:
             return ()
-        facts = _facts(portal, actor, change.action, instance, project_id=change.project_id)
-    verdicts = judge(rules, [facts])[0]
+        facts = _facts(portal, actor, change.action, instance, rules, project_id=change.project_id)
+    verdicts = judge(rules, [facts], known=told_facts.types(portal))[0]
     refusing = [verdict for verdict in verdicts if verdict.outcome == REFUSES]
     if refusing:
         raise refusal(refusing)
@@ -206,20 +217,25 @@ def preview(portal: Portal, actor: Actor, change: InstanceChange) -> list[FieldE
     rules = [rule for rule in _binding(change.instance.tenant_id) if _asked(rule, change.action)]
     if not rules:
         return []
-    verdicts = judge(rules, [_facts(portal, actor, change.action, change.instance)])[0]
+    facts = _facts(portal, actor, change.action, change.instance, rules)
+    verdicts = judge(rules, [facts], known=told_facts.types(portal))[0]
     return list(refusal(found).errors) if (found := [verdict for verdict in verdicts if verdict.outcome == REFUSES]) else []
 
 
 # ---- facts
 
 
-def _facts(portal: Portal, actor: Actor, action: str, instance: Instance, *, project_id: str = "") -> Facts:
+def _facts(
+    portal: Portal, actor: Actor, action: str, instance: Instance, rules: Iterable[Rule], *, project_id: str = ""
+) -> Facts:
     tenant, cluster = db.session.get(Tenant, instance.tenant_id), db.session.get(Cluster, instance.cluster_id)
     project = db.session.get(Project, project_id or instance.project_id)
-    return _described(
+    known = instance.id or ""
+    facts = _described(
         portal, actor, action, now(), instance,
         _words(tenant), _words(project), (cluster.name, cluster.runtime) if cluster else ("", ""), layer_of(instance.tenant_id),
     )  # fmt: skip
+    return replace(facts, told=_told(portal, rules, [known])[known])
 
 
 def _words(row: Tenant | Project | None) -> dict[str, str]:
@@ -322,7 +338,7 @@ def may_manage(actor: Actor, tenant_id: str | None) -> bool:
 def create(portal: Portal, actor: Actor, tenant_id: str | None, wanted: Rule) -> Policy:
     """A new rule of a tenant, or, with None, of the whole portal."""
     require_writing(actor, tenant_id)
-    wanted = check(wanted)
+    wanted = check(wanted, told_facts.types(portal))
     with transaction():
         if tenant_id is not None:
             tenant = get_or_404(Tenant, tenant_id, actor, TENANT_READ, lock=True)
@@ -371,7 +387,7 @@ def _tell(portal: Portal, actor: Actor, row: Policy, verb: str, message: str) ->
 def update(portal: Portal, actor: Actor, policy_id: str, changes: Mapping[str, Any]) -> Policy:
     """Change what is named; the name and to whom it belongs never change."""
     before = rule_of(get(actor, policy_id, POLICY_MANAGE))
-    wanted = check(replace(before, **changes))  # outside of the transaction: it may ask the helper
+    wanted = check(replace(before, **changes), told_facts.types(portal))  # outside of the transaction: it may ask the helper
     with transaction():
         row = get(actor, policy_id, POLICY_MANAGE, lock=True)
         for name, value in _columns(wanted).items():
@@ -393,15 +409,18 @@ def remove(portal: Portal, actor: Actor, policy_id: str) -> None:
         _tell(portal, actor, row, "deleted", _m("The rule %(name)s was deleted.", name=row.title or row.name))
 
 
-def check(wanted: Rule) -> Rule:
-    """The rule as it is stored. Invalid names every field that is wrong, in an expression with the position."""
+def check(wanted: Rule, known: Mapping[str, str] | None = None) -> Rule:
+    """The rule as it is stored. Invalid names every field that is wrong, in an expression with the position.
+
+    `known`: types of the facts that features tell.
+    """
     errors = _plain_errors(wanted)
     parameters: dict[str, Any] = dict(wanted.parameters)
     if wanted.kind in KINDS:
         try:
             found = KINDS[wanted.kind].model_validate(parameters)
             parameters = found.model_dump(mode="json", by_alias=True)
-            errors += _expression_errors(found)
+            errors += _expression_errors(found, known)
         except ValidationError as error:
             errors += field_errors(error, "parameters")
     if errors:
@@ -428,10 +447,10 @@ def _plain_errors(wanted: Rule) -> list[FieldError]:
     return errors
 
 
-def _expression_errors(found: Kind) -> list[FieldError]:
+def _expression_errors(found: Kind, known: Mapping[str, str] | None) -> list[FieldError]:
     if not isinstance(found, Expression):
         return []
-    flaw = EVALUATOR.check(found.expression)
+    flaw = EVALUATOR.check(found.expression, known)
     return [FieldError("parameters.expression", str(flaw))] if flaw else []
 
 
@@ -476,8 +495,9 @@ def breaking(portal: Portal, actor: Actor, rule: Rule) -> Breaking:
     if rule.tenant_id is not None:
         where.append(Instance.tenant_id == rule.tenant_id)
     rows = db.session.execute(select(*_COLUMNS).where(*where).order_by(Instance.id.desc()).limit(most + 1)).all()
-    many = _facts_of(portal, actor, state[0], rows[:most])
-    verdicts = [row[0] for row in judge([rule], many, BATCH_SECONDS)]
+    many, told = _facts_of(portal, actor, state[0], rows[:most]), _told(portal, [rule], [row.id for row in rows[:most]])
+    many = [replace(facts, told=told[row.id]) for row, facts in zip(rows, many, strict=False)]
+    verdicts = [row[0] for row in judge([rule], many, BATCH_SECONDS, told_facts.types(portal))]
     found = [
         Breaks(row.id, row.name, facts.project["title"], verdict.reason)
         for row, facts, verdict in zip(rows, many, verdicts, strict=False)
@@ -559,14 +579,15 @@ def dry_run(portal: Portal, actor: Actor, tenant_id: str, trial: Trial, draft: R
     require(actor, POLICY_READ, Scope(tenant.id))
     if draft is not None:
         require(actor, POLICY_MANAGE, Scope(tenant.id))
-        draft = check(replace(draft, name=draft.name or "not-saved"))
+        draft = check(replace(draft, name=draft.name or "not-saved"), told_facts.types(portal))
     if trial.action not in ACTIONS:
         raise Invalid.field("action", _m("must be one of %(join)s", join=[*ACTIONS]))
     facts = _imagined(portal, actor, tenant, trial)
     query = select(Policy).where(or_(Policy.tenant_id == tenant.id, Policy.tenant_id.is_(None)))
     stored = [rule_of(row) for row in db.session.scalars(query.order_by(Policy.tenant_id.is_not(None), Policy.name))]
-    rules = [draft] if draft else []
-    return judge([*rules, *(rule for rule in stored if not draft or rule.id != draft.id)], [facts])[0]
+    rules = [*([draft] if draft else ()), *(rule for rule in stored if not draft or rule.id != draft.id)]
+    facts = replace(facts, told=_told(portal, rules, [trial.instance])[trial.instance])
+    return judge(rules, [facts], known=told_facts.types(portal))[0]
 
 
 def _imagined(portal: Portal, actor: Actor, tenant: Tenant, trial: Trial) -> Facts:
