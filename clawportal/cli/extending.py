@@ -39,15 +39,16 @@ class Extended(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            self._add_plugins()
+            self.complete()
             found = super().get_command(ctx, cmd_name)
         return found
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        self._add_plugins()
+        self.complete()
         return super().list_commands(ctx)
 
-    def _add_plugins(self) -> None:
+    def complete(self) -> None:
+        """Those of plugins, too."""
         if self._complete:
             return
         self._complete = True
@@ -62,6 +63,27 @@ class Extended(click.Group):
     def _add(self, feature: Feature) -> None:
         for target in getattr(feature, self._program):
             declarations.resolve(target)(self)
+
+
+class Open(click.Group):
+    """A group of the core that plugins may add to; they are asked for a command that is not there, and for the list of all."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            _complete(ctx)
+            found = super().get_command(ctx, cmd_name)
+        return found
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        _complete(ctx)
+        return super().list_commands(ctx)
+
+
+def _complete(ctx: click.Context) -> None:
+    root = ctx.find_root().command
+    if isinstance(root, Extended):
+        root.complete()
 
 
 def plugins_from_environment() -> Where:

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from clawportal.cli import remote
+from clawportal.cli.extending import Open
 
 if TYPE_CHECKING:
     from clawportal.cli.remote import Remote
@@ -25,7 +26,7 @@ def register(cli: click.Group) -> None:
     cli.add_command(files)
 
 
-@click.group()
+@click.group(cls=Open)
 def files() -> None:
     """Files of a claw: list, fetch and put them. PATH begins with work, state or home, such as work/notes.txt."""
 

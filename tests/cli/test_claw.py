@@ -441,3 +441,17 @@ def test_text_of_others_cannot_steer_the_terminal() -> None:
 def test_what_counts_as_settled(phase: str, desired: str, observed: int, settled: bool) -> None:
     found = {"phase": phase, "desired": desired, "generation": 2, "observed_generation": observed}
     assert is_settled(found, 2) is settled
+
+
+def test_a_group_of_the_core_is_open_to_plugins() -> None:
+    """A command that a plugin adds to `claw files` is there, in its help too; a misspelt one is told as such."""
+    from click.testing import CliRunner
+
+    from clawportal.cli.claw import cli
+    from clawportal.cli.extending import Open
+
+    group = cli.commands["files"]
+    assert isinstance(group, Open)
+    ctx = click.Context(group, parent=click.Context(cli))
+    assert {"ls", "get", "put"} <= set(group.list_commands(ctx)) and len(group.list_commands(ctx)) > 3
+    assert CliRunner().invoke(cli, ["files", "no-such-thing"]).exit_code == 2
