@@ -4,6 +4,7 @@ from __future__ import annotations
 
 BUNDLED = (
     "clawportal_process", "clawportal_kubernetes", "clawportal_docker", "clawportal_localfiles", "clawportal_echo",
+    "clawportal_files",
     "clawportal_nanobot", "clawportal_openclaw", "clawportal_policies", "clawportal_notifiers",
     "clawportal_providers",
     "clawportal_apps",

@@ -26,6 +26,11 @@ from tests.core_roles import ROLES
 PUBLIC = {"healthz", "readyz", "trade_password", "get_openapi", "log_in", "refresh_tokens", "verify_otp"}
 BODIES: dict[str, Any] = {
     "create_instance": {"name": "new", "adapter": "echo"},
+    "create_instance_file": {"path": "work/x"},
+    "move_instance_file": {"path": "work/x", "target": "work/y"},
+    "copy_instance_file": {"path": "work/x", "target": "work/y"},
+    "delete_instance_file": {"path": "work/x"},
+    "restore_instance_file": {},
     "check_instance": {"name": "new", "adapter": "echo"},
     "bulk_instances": {"action": "stop", "ids": ["x"]},
     "replace_instance": {"version": "1.0", "spec": {}, "generation": 1},
@@ -123,6 +128,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "tenant_id": tenant, "instance_id": claw["id"], "user_id": member.actor.id, "seq": str(first("audit")["seq"]),
         "cluster_id": make_cluster(owner.app, "hidden-cluster", [tenant]), "operation_id": first("operations")["id"],
         "token_id": first("tokens")["id"], "session_id": first("auth/sessions")["id"],
+        "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
     }  # fmt: skip
 
 

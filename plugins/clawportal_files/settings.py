@@ -1,0 +1,11 @@
+"""Limits of daily work with files."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class FilesSettings(BaseModel):
+    trash_days: int = Field(30, ge=1, le=3650, description="Days that deleted files stay in the trash of a claw.")
+    archive_mib: int = Field(4096, ge=1, le=1 << 20, description="MiB in a folder that is copied or downloaded as ZIP.")
+    archive_entries: int = Field(20_000, ge=1, le=1_000_000, description="Files and folders in such a folder.")

@@ -1,0 +1,257 @@
+"""The trash of a claw: what people delete lies in the claw's own storage until it is brought back or the trash is emptied.
+
+A folder in `home` holds it, apart from `work`, where the claw would go on finding it: `files` has each thing under an id, and
+`info` a note with the same id that says where it was. The note comes first, so that nothing is there without one; after a crash
+between the two, the note without a thing is passed over and goes with the next emptying. No table of the portal can disagree
+with what is there, and a backup or a move of the claw takes both along.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from clawportal.sdk import _m
+from clawportal.sdk.data import now
+from clawportal.sdk.errors import Conflict, Invalid, NotFound
+from clawportal.sdk.files import (
+    INSTANCE_FILES_READ,
+    INSTANCE_FILES_WRITE,
+    ROOTS,
+    SHARED,
+    Reach,
+    Spot,
+    close,
+    content_of,
+    map_errors,
+    next_of,
+    opened,
+    packed,
+    reach,
+    spot,
+    tell,
+)
+from clawportal.sdk.fleet import Portal
+from clawportal.sdk.permissions import Actor
+from clawportal_files.places import OWN, Taken, free_beside, named, refuse_taken
+from clawportal_files.settings import FilesSettings
+
+HOME = "home"
+_THINGS, _NOTES = f"{OWN}/trash/files", f"{OWN}/trash/info"
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+_NOTE_BYTES = 64 * 1024
+_MOST_NOTES = 5000
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something in the trash."""
+
+    id: str
+    path: str
+    """Where it was."""
+    kind: Literal["file", "folder", "link", "other"]
+    size: int | None
+    deleted_at: datetime
+    deleted_by: str
+
+    @property
+    def place(self) -> Spot | None:
+        """None where the claw wrote something else into the note."""
+        with suppress(Invalid, NotFound, Conflict):
+            return named(self.path)
+        return None
+
+
+def _thing(item_id: str) -> Spot:
+    return Spot(HOME, f"{_THINGS}/{item_id}")
+
+
+def _note(item_id: str) -> Spot:
+    return Spot(HOME, f"{_NOTES}/{item_id}.json")
+
+
+# ---- in
+
+
+def delete(portal: Portal, actor: Actor, instance_id: str, path: str) -> Item:
+    """Into the trash."""
+    files, place = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE), named(path)
+    item = put(files, place, actor)
+    said = _m("%(name)s deleted %(path)s in %(name2)s; it is in the trash.", name=actor.name, path=place.path, name2=files.name)
+    tell(portal, actor, instance_id, "deleted", place, message=said, item=item.id)
+    _drop_old(files, portal.section(FilesSettings).trash_days)
+    return item
+
+
+def put(files: Reach, place: Spot, actor: Actor) -> Item:
+    files.enter(place)
+    files.leave_alone(place)
+    there = files.find(place)
+    if there is None:
+        raise NotFound(_m("There is no %(path)s in %(name)s.", path=place.path, name=files.name))
+    at = now()
+    item = Item(f"{at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", place.path, there.kind, there.size, at, actor.name)
+    with map_errors(files.name, place):
+        _write_note(files, item)
+        files.runtime.move_file(files.ref, place.root, place.inner, HOME, _thing(item.id).inner)
+    return item
+
+
+def _write_note(files: Reach, item: Item) -> None:
+    note = {"path": item.path, "kind": item.kind, "size": item.size, "at": item.deleted_at.isoformat(), "by": item.deleted_by}
+    raw, place = json.dumps(note).encode(), _note(item.id)
+    files.runtime.push(files.ref, HOME, place.above, packed(place.name, len(raw), 0o600, [raw]))
+
+
+# ---- looking
+
+
+def listing(portal: Portal, actor: Actor, instance_id: str) -> list[Item]:
+    """What is in the trash, the latest first."""
+    return items(reach(portal, actor, instance_id, INSTANCE_FILES_READ))
+
+
+def items(files: Reach) -> list[Item]:
+    with map_errors(files.name, Spot(HOME, "")):
+        try:
+            there = {entry.name: entry for entry in files.runtime.list_files(files.ref, HOME, _THINGS)}
+        except FileNotFoundError:
+            return []
+    notes = _notes(files) if there else {}
+    found = [_item(name, notes.get(name, {}), entry.kind, entry.modified) for name, entry in there.items() if _ID.fullmatch(name)]
+    return sorted(found, key=lambda item: item.id, reverse=True)
+
+
+def _item(item_id: str, note: Mapping[str, Any], kind: Any, modified: datetime) -> Item:
+    """The note is the claw's to change; what it says is text and no more."""
+    path = str(note.get("path") or f"{SHARED}/{item_id}")[:4000]
+    size = note.get("size")
+    shown = size if isinstance(size, int) and kind == "file" else None
+    return Item(item_id, path, kind, shown, _time_of(item_id) or modified, str(note.get("by", ""))[:200])
+
+
+def _time_of(item_id: str) -> datetime | None:
+    try:
+        return datetime.strptime(f"{item_id[:15]}+0000", "%Y%m%dT%H%M%S%z")
+    except ValueError:
+        return None
+
+
+def _notes(files: Reach) -> dict[str, dict[str, Any]]:
+    """All of them in one go."""
+    try:
+        stream, tar, first = opened(files, Spot(HOME, _NOTES))
+    except NotFound:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        info = first
+        while info is not None and len(found) < _MOST_NOTES:
+            name = info.name.rpartition("/")[2]
+            if info.isreg() and name.endswith(".json") and info.size <= _NOTE_BYTES:
+                found[name.removesuffix(".json")] = _read(content_of(tar, info))
+            info = next_of(tar)
+    finally:
+        close(stream)
+    return found
+
+
+def _read(pieces: Iterator[bytes]) -> dict[str, Any]:
+    try:
+        note = json.loads(b"".join(pieces))
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+# ---- out
+
+
+def restore(portal: Portal, actor: Actor, instance_id: str, item_id: str, taken: Taken = "refuse") -> Spot:
+    """To where it was; the folders above are made anew."""
+    files = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE)
+    item = _one(files, item_id)
+    place = _allowed(files, item)
+    files.leave_alone(place)
+    if files.find(place) is not None:
+        place = make_way(files, place, taken, actor)
+    with map_errors(files.name, place):
+        files.runtime.move_file(files.ref, HOME, _thing(item_id).inner, place.root, place.inner)
+        _forget_note(files, item_id)
+    said = _m("%(name)s restored %(path)s in %(name2)s.", name=actor.name, path=place.path, name2=files.name)
+    tell(portal, actor, instance_id, "restored", place, message=said)
+    return place
+
+
+def make_way(files: Reach, place: Spot, taken: Taken, actor: Actor) -> Spot:
+    """Where to, as something has this name: what is replaced goes to the trash."""
+    if taken == "refuse":
+        raise refuse_taken(place)
+    if taken == "keep-both":
+        return free_beside(files, place)
+    put(files, place, actor)
+    return place
+
+
+def _one(files: Reach, item_id: str) -> Item:
+    found = next((item for item in items(files) if item.id == item_id), None)
+    if found is None:
+        raise NotFound(_m("This is not in the trash any more."))
+    return found
+
+
+def _allowed(files: Reach, item: Item) -> Spot:
+    place = item.place or Spot(SHARED, item.id)
+    files.enter(place)
+    return place
+
+
+def purge(portal: Portal, actor: Actor, instance_id: str, item_id: str) -> None:
+    """Gone for good."""
+    files = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE)
+    item = _one(files, item_id)
+    place = _allowed(files, item)
+    _remove(files, item_id)
+    said = _m("%(name)s deleted %(path)s in %(name2)s for good.", name=actor.name, path=item.path, name2=files.name)
+    tell(portal, actor, instance_id, "purged", place, message=said)
+
+
+def empty(portal: Portal, actor: Actor, instance_id: str) -> int:
+    """All that this person may delete; how many that were."""
+    files = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE)
+    mine = [item for item in items(files) if files.inside(item.place or Spot(SHARED, item.id))]
+    for item in mine:
+        _remove(files, item.id)
+    if mine:
+        said = _m("%(name)s emptied the trash of %(name2)s.", name=actor.name, name2=files.name)
+        tell(portal, actor, instance_id, "purged", spot(ROOTS[0]) or Spot(SHARED, ""), message=said, items=len(mine))
+    return len(mine)
+
+
+def _remove(files: Reach, item_id: str) -> None:
+    with map_errors(files.name, _thing(item_id)):
+        files.runtime.remove_file(files.ref, HOME, _thing(item_id).inner)
+        _forget_note(files, item_id)
+
+
+def _forget_note(files: Reach, item_id: str) -> None:
+    with suppress(FileNotFoundError):
+        files.runtime.remove_file(files.ref, HOME, _note(item_id).inner)
+
+
+def _drop_old(files: Reach, days: int) -> None:
+    """No timer asks every claw for that: whoever deletes the next thing sees to it."""
+    until = now() - timedelta(days=days)
+    for item in _older(items(files), until):
+        _remove(files, item.id)
+
+
+def _older(found: Iterable[Item], until: datetime) -> list[Item]:
+    return [item for item in found if item.deleted_at < until]
