@@ -160,7 +160,7 @@ def document(operations: Sequence[Operation], tags: Iterable[ApiTag]) -> dict[st
                     "type": "apiKey",
                     "in": "cookie",
                     "name": "clawportal",
-                    "description": "A browser's session. Changes need the header X-CSRFToken too.",
+                    "description": "A browser's session; `__Host-clawportal` over TLS. Changes need the header X-CSRFToken too.",
                 },
             },
         },

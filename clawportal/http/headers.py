@@ -20,6 +20,11 @@ _ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 class _Sessions(SecureCookieSessionInterface):
     """Over TLS the cookie is for TLS alone, also where nobody has written down the portal's public address."""
 
+    def get_cookie_name(self, app: Flask) -> str:
+        """Over TLS no other host of the same domain can set it, whatever is served there. Below a path there is no such name."""
+        name = super().get_cookie_name(app)
+        return f"__Host-{name}" if self.get_cookie_secure(app) and self.get_cookie_path(app) == "/" else name
+
     def get_cookie_path(self, app: Flask) -> str:
         """Other things may be served under other paths of the same host."""
         return request.script_root or "/"

@@ -20,6 +20,7 @@ from clawportal.contracts.permissions import Actor, Permission
 from clawportal.engine.portal import Portal
 from clawportal.errors import Forbidden, TotpRequired, Unauthenticated
 from clawportal.http import inside, limits, uploads
+from clawportal.http.front import own_origin
 from clawportal.messages import _m
 from clawportal.models import User
 from clawportal.services.identity import clients, devices, identity, sessions
@@ -174,7 +175,7 @@ def _protect() -> None:
     """CSRF for requests that a browser sends by itself; a bearer token is never sent by itself."""
     if request.method in ("GET", "HEAD", "OPTIONS") or _bearer_text() is not None:
         return
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+    if _from_elsewhere():
         raise Forbidden(_m("This request came from another site and was refused."))
     if request.endpoint in csrf_free():
         return
@@ -182,6 +183,15 @@ def _protect() -> None:
         # the token went with the session: "sign in" says more than "reload the page"
         raise Unauthenticated(_m("Sign in to go on."))
     csrf.protect()
+
+
+def _from_elsewhere() -> bool:
+    """Whether a page of another site sent this, one of the same domain included. Browsers say so themselves where the portal has
+    TLS or is on their own machine; elsewhere they name the page's origin only."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return origin is not None and not own_origin(origin, request.environ, portal().settings.public_url)
 
 
 def needs_somebody() -> bool:

@@ -49,7 +49,8 @@ def test_the_shipped_file_on_an_odd_port(behind: Begin, new_page: Callable[..., 
     sign_in(page)
     is_live(page)
     cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
-    assert cookies["clawportal"]["secure"] and cookies["clawportal"]["path"] == "/"
+    assert cookies["__Host-clawportal"]["secure"] and cookies["__Host-clawportal"]["path"] == "/"
+    assert "clawportal" not in cookies
 
 
 @pytest.mark.slow

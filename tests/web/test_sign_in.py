@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,7 @@ from clawportal.services.identity import identity
 from clawportal.services.system import portal_settings
 from clawportal.services.tenancy import tenancy
 from clawportal_practice import service as practice
-from tests.conftest import PASSWORD, People, Person, portal_of
+from tests.conftest import PASSWORD, People, Person, make_person, portal_of
 from tests.web.conftest import Browser
 
 Browse = Callable[[Person], Browser]
@@ -83,6 +84,41 @@ def test_a_change_without_token_is_refused(people: People, browse: Browse) -> No
         assert "Reload" in answer.get_data(as_text=True) or "reload" in answer.get_data(as_text=True)
     answer = client.post("/logout", data={"csrf_token": browse(people.admin).token()}, headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, 303), ({"Sec-Fetch-Site": "same-site"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://localhost"}, 303), ({"Origin": "http://localhost:8801"}, 403),
+        ({"Origin": "http://a.localhost"}, 403),
+        ({"Origin": "null"}, 403), ({"Origin": "http://a.localhost", "Sec-Fetch-Site": "same-origin"}, 303),
+    ],
+)  # fmt: skip
+def test_a_change_comes_from_the_portals_own_pages(people: People, browse: Browse, sent: dict[str, str], status: int) -> None:
+    """Also where the other page is of the same domain, and whoever sits there knows the token of the form."""
+    browser = browse(people.admin)
+    answer = browser.client.post("/logout", data={"csrf_token": browser.token()}, headers=sent)
+    assert answer.status_code == status
+
+
+def test_over_tls_no_other_host_can_set_the_session(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    admin = make_person(app, "admin", "portal-admin")
+    for base, name in (("https://localhost", "__Host-clawportal"), ("http://localhost", "clawportal")):
+        client = app.test_client()
+        page = client.get("/login", base_url=base)
+        token = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+        assert token
+        form = {"username": admin.name, "password": PASSWORD, "csrf_token": token[1]}
+        answer = client.post("/login", data=form, base_url=base, headers={"Referer": f"{base}/login"})
+        assert answer.status_code == 303
+        given = [line for line in answer.headers.getlist("Set-Cookie") if line.startswith(f"{name}=")]
+        assert given and "Domain=" not in given[0] and "Path=/" in given[0]
+        assert ("Secure" in given[0]) is (base == "https://localhost")
+        planted = app.test_client()
+        planted.set_cookie("clawportal", given[0].partition("=")[2].partition(";")[0])
+        assert (planted.get("/profile", base_url=base).status_code == 200) is (name == "clawportal")
 
 
 # ---- first run
