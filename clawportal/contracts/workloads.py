@@ -180,6 +180,8 @@ class PortSpec:
     protocol: Literal["http", "ws", "tcp"] = "http"
     page: bool = False
     """Whether people find a page of the claw at it."""
+    page_needs: str = ""
+    """Name of the setting of the claw that has to be on for its page; empty: it is always there."""
     proof: PortProof | None = None
     named: Literal["own", "public"] = "own"
     """By which name a browser's request reaches it: its own address, as if the browser were on its machine; or the one that the

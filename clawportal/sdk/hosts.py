@@ -22,6 +22,7 @@ from clawportal.http.security import bearer, behind
 from clawportal.http.site import home as portal_url
 from clawportal.http.streams import over, take_over
 from clawportal.keyring import KeyringError
+from clawportal.services.identity.identity import actor_by_id
 from clawportal.services.identity.sessions import Place
 from clawportal.services.live.tickets import Bearer
 
@@ -31,6 +32,7 @@ __all__ = [
     "KeyringError",
     "OtherHost",
     "Place",
+    "actor_by_id",
     "asked_from",
     "bearer",
     "behind",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clawportal.sdk import _m, hookimpl
-from clawportal.sdk.features import OTHER_HOSTS, ApiTag, EventKind, Feature, InstanceAction
+from clawportal.sdk.features import OTHER_HOSTS, ApiTag, EventKind, Feature, InstanceAction, Tab
 from clawportal_apps.permissions import APP_OPEN, APP_SHARE, SHARE, TICKET
 
 FEATURE = Feature(
@@ -19,6 +19,12 @@ FEATURE = Feature(
     migrations="migrations",
     events=(
         EventKind("instance.app_opened", _m("Somebody opened the own page of an instance."), action=_m("Open a page of {thing}")),
+        EventKind("app_share.created", _m("A page of an instance was shared by a link.")),
+        EventKind("app_share.used", _m("Somebody opened a page by a shared link."), action=_m("Use {thing}")),
+        EventKind("app_share.revoked", _m("A shared link was taken back."), action=_m("Take back {thing}")),
+    ),
+    instance_tabs=(
+        Tab("shared", _m("Shared links"), "web.instance_shared", "external-link", APP_SHARE, order=95, only_managed=True),
     ),
     settings="clawportal_apps.settings:AppSettings",
     api_tags=(ApiTag(_m("Pages of claws"), _m("The own pages of instances, through the portal."), 45),),

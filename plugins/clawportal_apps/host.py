@@ -15,13 +15,14 @@ from clawportal.sdk import _m
 from clawportal.sdk.errors import Forbidden, NotFound, Problem, Unauthenticated, Unavailable
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.hosts import asked_from, over, place_for, take_over
-from clawportal_apps import answers, heads, proofs, services, upstream
+from clawportal_apps import answers, heads, proofs, services, shares, upstream
 from clawportal_apps.gate import Gate, place_of
 from clawportal_apps.heads import Asked, Header, Named
 from clawportal_apps.names import App
 from clawportal_apps.pump import Pump, Stream
 from clawportal_apps.services import ENTER, Admitted
 from clawportal_apps.settings import AppSettings
+from clawportal_apps.shares import SHARED
 from clawportal_apps.upstream import Answer, Unanswered
 
 if TYPE_CHECKING:
@@ -87,10 +88,15 @@ class AppHost:
     def _own(self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App) -> Iterable[bytes]:
         parts = urlsplit(asked.target)
         given = parse_qs(parts.query)
-        if parts.path != ENTER or asked.method != "GET":
+        if parts.path not in (ENTER, SHARED) or asked.method != "GET":
             raise NotFound(_m("There is no page at this address."))
         with asked_from(self._app, environ) as portal:
-            entered = services.enter(portal, app, given.get("ticket", [""])[0], place_of(environ))
+            if parts.path == ENTER:
+                entered = services.enter(portal, app, given.get("ticket", [""])[0], place_of(environ))
+            else:
+                entered = shares.used(
+                    portal, app, given.get("link", [""])[0], portal.settings.public_url or _portal_beside(asked)
+                )
             cookie = proofs.cookie_for(portal, entered)
         return answers.redirect(start_response, _local(given.get("to", ["/"])[0]), [self._cookie(asked, cookie)])
 
@@ -145,7 +151,9 @@ class AppHost:
         self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, admitted: Admitted, cookie: str,
         done: Callable[[], None],
     ) -> Iterable[bytes]:  # fmt: skip
-        named = _named(admitted)
+        if (path := asked.target.partition("?")[0]) in admitted.way.handover:
+            return self._handed_over(environ, start_response, admitted, path, done)
+        named = _named(admitted, path)
         try:
             answer = self._ask(environ, asked, admitted, named)
         except Unanswered as error:
@@ -163,6 +171,22 @@ class AppHost:
             return _Body(answer, length, self._settings.idle_seconds, done)
         self._hand_over(environ, asked, admitted, cookie, answer, headers)
         raise over(environ)
+
+    def _handed_over(
+        self, environ: dict[str, Any], start_response: StartResponse, admitted: Admitted, path: str, done: Callable[[], None]
+    ) -> Iterable[bytes]:
+        with asked_from(self._app, environ, admitted.actor) as portal:
+            told = services.handed_over(portal, admitted, path)
+        kind = ("Content-Type", "application/json")
+        headers = [
+            kind,
+            ("Content-Length", str(len(told.body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        start_response(f"{told.status} {heads.phrase_of(told.status)}", headers)
+        done()
+        return [told.body]
 
     def _ask(self, environ: dict[str, Any], asked: Asked, admitted: Admitted, named: Named) -> Answer:
         line = upstream.connect(admitted.way.address)
@@ -246,9 +270,9 @@ def _nothing() -> None:
     pass
 
 
-def _named(admitted: Admitted) -> Named:
+def _named(admitted: Admitted, path: str) -> Named:
     way, spec = admitted.way, admitted.way.spec
-    proof = spec.proof
+    proof = spec.proof if spec.proof and path.startswith(spec.proof.paths) else None
     shown = (proof.header.lower(), f"{proof.prefix}{way.secret}") if proof and way.secret else None
     return Named(f"127.0.0.1:{way.number}", shown, spec.named == "public")
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from flask import redirect, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from clawportal.sdk.data import get_or_404
+from clawportal.sdk.data import Which, get_or_404, now
+from clawportal.sdk.errors import Invalid
 from clawportal.sdk.fleet import Instance, Phase, Portal
 from clawportal.sdk.hosts import bearer, origin_of, portal_url
-from clawportal.sdk.pages import actor, page, portal, requires
-from clawportal_apps import services
-from clawportal_apps.permissions import APP_OPEN
+from clawportal.sdk.pages import actor, by_field, frame, moved, page, portal, requires
+from clawportal.sdk.pages import gettext as _
+from clawportal_apps import services, shares
+from clawportal_apps.permissions import APP_OPEN, APP_SHARE
+from clawportal_apps.settings import AppSettings
 
 
 @page("/instances/<instance_id>/apps/<port>")
@@ -44,3 +48,37 @@ def open_button(of: Portal, instance: Instance) -> Markup | str:
         return ""
     links = [(spec.title or spec.name, url_for("web.instance_app", instance_id=instance.id, port=spec.name)) for spec in ports]
     return Markup(render_template("apps/_open.html", i=instance, links=links))  # noqa: S704  # our own template, which escapes
+
+
+@page("/instances/<instance_id>/shared")
+@requires(APP_SHARE)
+def instance_shared(instance_id: str) -> str:
+    return _shared_page(instance_id)
+
+
+@page("/instances/<instance_id>/shared", "POST", endpoint="instance_shared_new")
+@requires(APP_SHARE)
+def instance_shared_new(instance_id: str) -> Response | str | tuple[str, int]:
+    form = request.form
+    try:
+        hours = int(form.get("hours", "")) if form.get("hours", "").isascii() and form.get("hours", "").isdigit() else 0
+        made = shares.create(portal(), actor(), instance_id, form.get("port", ""), hours, form.get("note", ""), portal_url())
+    except Invalid as problem:
+        return _shared_page(instance_id, errors=by_field(problem.errors)), 422
+    return _shared_page(instance_id, url=made.url)
+
+
+@page("/instances/<instance_id>/shared/<share_id>/revoke", "POST", endpoint="instance_shared_revoke")
+@requires(APP_SHARE)
+def instance_shared_revoke(instance_id: str, share_id: str) -> Response:
+    shares.revoke(portal(), actor(), share_id)
+    return moved(_("The link was taken back."), url_for("web.instance_shared", instance_id=instance_id))
+
+
+def _shared_page(instance_id: str, **more: Any) -> str:
+    found = get_or_404(Instance, instance_id, actor(), APP_SHARE)
+    listed = shares.of_instance(actor(), instance_id, Which(100)).items
+    longest = portal().section(AppSettings).share_hours
+    context = {"errors": {}, "url": "", "values": request.form, "now": now(), "longest": longest} | more
+    ports = services.ports_of(portal(), found)
+    return render_template("apps/shared.html", **frame(found), links=listed, ports=ports, **context)

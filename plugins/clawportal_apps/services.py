@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clawportal.sdk import _m
-from clawportal.sdk.adapters import PortProof, PortSpec
+from clawportal.sdk.adapters import HandsOver, HttpAnswer, PortProof, PortSpec
 from clawportal.sdk.data import db, get_or_404
-from clawportal.sdk.errors import Conflict, GiveUp, NotFound, Problem, Retry, Unauthenticated, Unavailable
+from clawportal.sdk.errors import Conflict, GiveUp, NotFound, Problem, Retry, Unavailable
 from clawportal.sdk.events import record
-from clawportal.sdk.fleet import Instance, Phase, Portal, adapter_of, reach
-from clawportal.sdk.hosts import Bearer, Place, behind
+from clawportal.sdk.fleet import Instance, Phase, Portal, adapter_of, context_of, reach
+from clawportal.sdk.hosts import Bearer, Place
 from clawportal.sdk.permissions import Actor
 from clawportal_apps import proofs
 from clawportal_apps.names import App, Names
+from clawportal_apps.owners import owner
 from clawportal_apps.permissions import APP_OPEN
 from clawportal_apps.proofs import Pass
 from clawportal_apps.settings import AppSettings
@@ -38,7 +39,9 @@ class Way:
     number: int
     """Of the port, as the claw itself knows it."""
     spec: PortSpec
-    secret: str = ""
+    secret: str
+    handover: frozenset[str]
+    """Paths that the portal answers in the claw's place."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,24 @@ def port_of(portal: Portal, instance: Instance, name: str) -> PortSpec:
     return found
 
 
+def page_is_on(portal: Portal, instance: Instance, spec: PortSpec) -> bool:
+    """Whether the claw's own settings have its page switched on."""
+    if not spec.page_needs:
+        return True
+    settings = context_of(portal, instance).settings
+    return bool(getattr(settings, spec.page_needs, False))
+
+
 def open_page(portal: Portal, actor: Actor, instance_id: str, port: str, bearer: Bearer, home: str) -> Opened:
     """A way in for whoever may open the page; `home`: where their browser finds the portal."""
     instance = get_or_404(Instance, instance_id, actor, APP_OPEN)
     spec = port_of(portal, instance, port)
     _must_run(instance)
+    if not page_is_on(portal, instance, spec):
+        title = adapter_of(portal, instance).settings_model(instance.version).model_fields[spec.page_needs].title
+        words = _m("%(name)s has its own page switched off. Switch “%(setting)s” on in its configuration.", name=instance.name,
+                   setting=title or spec.page_needs)  # fmt: skip
+        raise Conflict(words)
     app = App(instance.id, spec.name)
     origin = names_of(portal).origin(app, home)
     ticket = proofs.ticket_for(portal, instance, Pass(app, home, bearer))
@@ -89,7 +105,7 @@ def open_page(portal: Portal, actor: Actor, instance_id: str, port: str, bearer:
 def enter(portal: Portal, app: App, ticket: str, came: Place) -> Pass:
     """Trade a ticket for a pass, which is told in the audit."""
     given = proofs.used(portal, app, ticket)
-    actor = _actor(portal, given, came)
+    actor = owner(portal, given, came)
     instance = get_or_404(Instance, app.instance_id, actor, APP_OPEN)
     words = _m("%(actor)s opened the page %(port)s of %(name)s.", actor=actor.name, port=app.port, name=instance.name)
     record(portal, "instance.app_opened", actor=actor, instance=instance, message=words, data={"port": app.port})
@@ -98,7 +114,7 @@ def enter(portal: Portal, app: App, ticket: str, came: Place) -> Pass:
 
 def admit(portal: Portal, given: Pass, came: Place) -> Admitted:
     """Whether whoever has this pass may be where it leads, just now, and the way there; a Problem where not."""
-    actor = _actor(portal, given, came)
+    actor = owner(portal, given, came)
     instance = get_or_404(Instance, given.app.instance_id, actor, APP_OPEN)
     spec = port_of(portal, instance, given.app.port)
     _must_run(instance)
@@ -106,13 +122,6 @@ def admit(portal: Portal, given: Pass, came: Place) -> Admitted:
     way = _way(portal, instance, spec)
     db.session.rollback()
     return Admitted(given.app, actor, name, way)
-
-
-def _actor(portal: Portal, given: Pass, came: Place) -> Actor:
-    found = behind(given.bearer, came)
-    if found is None:
-        raise Unauthenticated(_m("You are no longer signed in. Open the page from the portal again."))
-    return found
 
 
 def _must_run(instance: Instance) -> None:
@@ -129,4 +138,20 @@ def _way(portal: Portal, instance: Instance, spec: PortSpec) -> Way:
             _m("The port %(port)s of %(name)s cannot be reached just now.", port=spec.name, name=instance.name)
         ) from error
     proof: PortProof | None = spec.proof
-    return Way(address, io.number(spec.name), spec, io.secret(proof.secret) if proof else "")
+    adapter = adapter_of(portal, instance)
+    handover = frozenset(adapter.handover_paths) if isinstance(adapter, HandsOver) else frozenset()
+    return Way(address, io.number(spec.name), spec, io.secret(proof.secret) if proof else "", handover)
+
+
+def handed_over(portal: Portal, admitted: Admitted, path: str) -> HttpAnswer:
+    """What the portal answers in the claw's place."""
+    instance = db.session.get_one(Instance, admitted.app.instance_id)
+    adapter = adapter_of(portal, instance)
+    assert isinstance(adapter, HandsOver)
+    io, context = reach(portal, instance), context_of(portal, instance)
+    io.secret("")  # read while there is a session
+    db.session.rollback()  # the claw may take a while
+    try:
+        return adapter.handover(io, context, admitted.app.port, path)
+    except (OSError, Retry, GiveUp, Unavailable) as error:
+        raise Unavailable(_m("%(name)s cannot let its page in just now: %(error)s", name=admitted.name, error=error)) from error

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -32,6 +33,10 @@ DEFAULTS: dict[str, Any] = {
     "flood": 0,
     "startup_delay": 0,
 }
+
+
+FILE = re.compile(r"/files/([A-Za-z0-9_-][A-Za-z0-9._-]{0,100})(?:\?.*)?")
+TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "txt": "text/plain; charset=utf-8"}
 
 
 class Refused(Exception):
@@ -116,16 +121,22 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             return self.answer(200, {"status": "ok", **self.claw.counts})
-        if self.path not in ("/", "/socket"):
-            return self.answer(404, {"error": "there are GET /health, GET /, GET /socket and POST /chat"})
-        if self.allowed():
-            self.page() if self.path == "/" else self.socket()
+        if not self.allowed():
+            return
+        if self.path == "/socket":
+            return self.socket()
+        named = FILE.fullmatch(self.path)
+        # its own page; and what lies in its work folder, in which it was started
+        path = os.path.join(os.path.dirname(os.path.abspath(self.claw.path)), "page.html") if self.path == "/" else ""
+        if not path and not (named and os.path.isfile(path := named[1])):
+            return self.answer(404, {"error": "there are GET /health, GET /, GET /files/NAME, GET /socket and POST /chat"})
+        self.file(path)
 
-    def page(self) -> None:
-        with open(os.path.join(os.path.dirname(os.path.abspath(self.claw.path)), "page.html"), "rb") as file:
+    def file(self, path: str) -> None:
+        with open(path, "rb") as file:
             body = file.read()
         self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Type", TYPES.get(path.rpartition(".")[2], "application/octet-stream"))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -27,6 +27,7 @@ from clawportal.sdk.adapters import (
     Image,
     InstanceSpec,
     LogRecord,
+    PortProof,
     PortSpec,
     Probe,
     Process,
@@ -87,6 +88,13 @@ if problem:
 """
 
 
+_PAGE = PortSpec(
+    "ws", 8765, _m("WebSocket and its own web page"), "ws", page=True,
+    # its page asks there for credentials of its own, which last for minutes, and for the address of the WebSocket
+    proof=PortProof(TOKEN, "X-Nanobot-Auth", paths=("/webui/bootstrap",)), named="public",
+)  # fmt: skip
+
+
 class NanobotAdapter:
     kind = "nanobot"
     title = _m("nanobot")
@@ -116,7 +124,7 @@ class NanobotAdapter:
         )
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
-        return (PortSpec("gateway", 18790, "Health"), PortSpec("ws", 8765, "WebSocket and its own web page", "ws"))
+        return (PortSpec("gateway", 18790, "Health"), _PAGE)
 
     def image(self, version: str) -> Image | None:
         return Image(f"clawportal/nanobot:{version}", {"nanobot": "/opt/nanobot"})

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from signal import SIGABRT
 from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 
@@ -23,9 +24,11 @@ from clawportal.sdk.adapters import (
     File,
     Health,
     HealthState,
+    HttpAnswer,
     Image,
     InstanceSpec,
     LogRecord,
+    PortProof,
     PortSpec,
     Probe,
     Process,
@@ -50,6 +53,8 @@ _SILENCE = 330.0
 _BESIDE_HEAP = 400 * 1024**2
 _CONFIG_REFUSED = 78
 _HIDDEN = "__OPENCLAW_REDACTED__"
+_HANDOVER = 42.0
+"""Seconds for the command that pairs a browser, which takes 3 to 6 of CPU; the page waits for 45."""
 _RPC_TIME = 3.0
 """Seconds for one of its own calls; it answers in a tenth of one while it has nothing else to do."""
 _RPC_ANSWER = 4_000_000
@@ -107,7 +112,8 @@ class OpenClawAdapter:
         return (node, claw)
 
     def ports(self, version: str) -> tuple[PortSpec, ...]:
-        return (PortSpec("gateway", 18789, "Gateway"),)
+        proof = PortProof(TOKEN, "Authorization", "Bearer ")
+        return (PortSpec("gateway", 18789, "Gateway", page=True, page_needs="control_ui", proof=proof),)
 
     def image(self, version: str) -> Image | None:
         return Image(f"clawportal/openclaw:{version}", {"node": "/usr/local", "openclaw": "/opt/openclaw"})
@@ -202,6 +208,21 @@ class OpenClawAdapter:
         finally:
             connection.close()
 
+    handover_paths = ("/.well-known/openclaw/browser-bootstrap",)
+
+    def handover(self, io: AdapterIO, context: Context, port: str, path: str) -> HttpAnswer:
+        """Its page asks for this once in each browser, and gets what pairs that browser alone; never the gateway's token."""
+        artifacts = context.layout.artifacts
+        program = f"{artifacts['openclaw']}/node_modules/openclaw/openclaw.mjs"
+        code, said = io.run((f"{artifacts['node']}/bin/node", program, "dashboard", "--json"), _HANDOVER)
+        found = (turns.json_object(line) for line in said.decode("utf-8", "replace").splitlines())
+        url = next((str(one["browserUrl"]) for one in found if one and one.get("browserUrl")), "")
+        given = parse_qs(urlsplit(url).fragment)
+        if code or "bootstrapToken" not in given:
+            raise OSError(f"`openclaw dashboard` ended with code {code} and without a way in")
+        told = {"bootstrapToken": given["bootstrapToken"][0], "bootstrapProfile": given.get("bootstrapProfile", ["owner"])[0]}
+        return HttpAnswer(200, json.dumps(told).encode())
+
     def parse_log(self, line: str) -> LogRecord:
         text = plain(line)
         entry = turns.json_object(text)
@@ -274,7 +295,7 @@ def _config(context: Context) -> dict[str, Any]:
             "port": context.ports["gateway"],
             "bind": "loopback" if context.bind_host == "127.0.0.1" else "lan",
             "auth": {"mode": "token"},
-            "controlUi": _control_ui(settings),
+            "controlUi": _control_ui(settings, context.ports["gateway"]),
             "terminal": {"enabled": False},
             "http": {"endpoints": {"chatCompletions": {"enabled": True}}},
         },
@@ -316,12 +337,13 @@ def _config(context: Context) -> dict[str, Any]:
     }
 
 
-def _control_ui(settings: OpenClawSettings) -> dict[str, Any]:
+def _control_ui(settings: OpenClawSettings, port: int) -> dict[str, Any]:
     page: dict[str, Any] = {"enabled": settings.control_ui}
     if settings.control_ui:
         page |= {"communityInvite": False, "automaticallyFetchFavicons": False}
-        if settings.control_ui_origins:
-            page["allowedOrigins"] = settings.control_ui_origins
+        # by these names browsers ask on its own machine; so does the portal, which judges where a browser comes from
+        own = [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
+        page["allowedOrigins"] = [*own, *settings.control_ui_origins]
     return page
 
 

@@ -200,7 +200,7 @@ def test_a_database_from_before_gets_the_same_tables(empty: Bare, revision: str)
         before = tables()
         known = upgrade_all(empty.app)
         assert "alembic_version" in before and "alembic_version" not in tables()
-        assert migrations.versions() == {"core": CORE, "policies": "0001", "single_sign_on": "0001"}
+        assert migrations.versions() == {"core": CORE, "policies": "0001", "single_sign_on": "0001", "apps": "0001"}
         assert all_fresh(known), migrations.check(known)
         with db.engine.connect() as connection:
             upgraded = shape(connection)
@@ -464,7 +464,7 @@ def test_a_database_from_before_killed_again_and_again(portal: Portal, database_
         reached.add(portal.old())
     assert len(reached) > 1
     portal.run("db", "upgrade", plugin=False)
-    assert portal.versions() == {"core": CORE, "policies": "0001", "single_sign_on": "0001"}
+    assert portal.versions() == {"core": CORE, "policies": "0001", "single_sign_on": "0001", "apps": "0001"}
     portal.run("db", "check", plugin=False)
 
 

@@ -243,6 +243,12 @@ def actor_of(portal: Portal, user: User, token_id: str | None = None) -> Actor:
     return without_second_factor(actor, asking) if asking and kind != "service" else actor
 
 
+def actor_by_id(portal: Portal, user_id: str) -> Actor | None:
+    """Somebody who is not here, for what was left to be done in their name; None once the account is closed or gone."""
+    user = db.session.get(User, user_id)
+    return actor_of(portal, user) if user is not None and user.active else None
+
+
 def _granted_by_plugins(portal: Portal, user_id: str) -> list[Grant]:
     """Grants add up, so a plugin that fails takes away only its own, and locks nobody out."""
     return portal.registry.items("actor_grants", actor_id=user_id)
