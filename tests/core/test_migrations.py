@@ -31,8 +31,11 @@ from tests.core.migrating import Bare, legacy, upgrade_all
 from tests.core.world import eventually
 
 ROOT = Path(__file__).parents[2]
-CORE = max(file.name[:4] for file in (ROOT / "migrations" / "core").glob("0*.py"))
-"""The newest revision of the core."""
+NEWEST = {
+    history.name: max(file.name[:4] for file in history.folder.glob("0*.py")) for history in histories.of(load(BUNDLED).features)
+}
+"""The newest revision of each bundled feature."""
+CORE = NEWEST["core"]
 
 
 @pytest.fixture
@@ -154,7 +157,7 @@ def test_an_absent_feature_keeps_its_tables(empty: Bare) -> None:
         known = upgrade_all(empty.app)
         insert_policy()
         without = histories.of(one for one in empty.portal.registry.features if one.name != "policies")
-        assert migrations.absent(without) == {"policies": "0001"} and migrations.absent(known) == {}
+        assert migrations.absent(without) == {"policies": NEWEST["policies"]} and migrations.absent(known) == {}
         assert migrations.upgrade(without) == [] and all_fresh(without)
         with pytest.raises(migrations.Refused, match=r"policies refer to those of core.*load its plugin"):
             migrations.downgrade(without, "", "base")
@@ -200,7 +203,7 @@ def test_a_database_from_before_gets_the_same_tables(empty: Bare, revision: str)
         before = tables()
         known = upgrade_all(empty.app)
         assert "alembic_version" in before and "alembic_version" not in tables()
-        assert migrations.versions() == {"core": CORE, "policies": "0001", "single_sign_on": "0001", "apps": "0001"}
+        assert migrations.versions() == NEWEST
         assert all_fresh(known), migrations.check(known)
         with db.engine.connect() as connection:
             upgraded = shape(connection)
@@ -437,7 +440,7 @@ def test_killed_between_two_features_and_inside_one(portal: Portal) -> None:
     process = portal.begin("db", "upgrade")
     eventually(lambda: Path(f"{portal.held}.begun").exists() or process.poll() is not None, "the last revision has begun", 60)
     other = portal.begin("db", "upgrade")  # waits for the first one, and goes on where it was killed
-    assert portal.versions() == {"core": CORE, "policies": "0001", "single_sign_on": "0001", "parrots": "0001"}
+    assert portal.versions() == {**NEWEST, "parrots": "0001"}
     Path(f"{portal.held}.begun").unlink()
     portal.kill(process)
     eventually(lambda: Path(f"{portal.held}.begun").exists() or other.poll() is not None, "the second one goes on", 60)
@@ -464,7 +467,7 @@ def test_a_database_from_before_killed_again_and_again(portal: Portal, database_
         reached.add(portal.old())
     assert len(reached) > 1
     portal.run("db", "upgrade", plugin=False)
-    assert portal.versions() == {"core": CORE, "policies": "0001", "single_sign_on": "0001", "apps": "0001"}
+    assert portal.versions() == NEWEST
     portal.run("db", "check", plugin=False)
 
 
