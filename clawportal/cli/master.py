@@ -27,11 +27,14 @@ from clawportal.wire.worker import Worker
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # gunicorn's heartbeat file must not be on a disk that may stall
 
 
-def _few_arenas() -> None:
-    """By default the C library keeps a pool of memory for each of many threads; two are enough and save a fifth of it."""
-    arena_max = -8  # M_ARENA_MAX of <malloc.h>
+def _give_memory_back() -> None:
+    """By default the C library keeps a pool of memory for each of many threads, and keeps large pieces that were freed once: two
+    pools are enough, and what is large goes back to the system at once."""
+    arena_max, mmap_threshold = -8, -3  # of <malloc.h>
     with contextlib.suppress(AttributeError):  # another C library than glibc has no such call
-        ctypes.CDLL(None).mallopt(arena_max, 2)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(arena_max, 2)
+        mallopt(mmap_threshold, 128 * 1024)  # its default, which no longer grows
 
 
 _CLIENTS = ("aiohttp", "redis", "requests", "websocket")
@@ -88,7 +91,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         _load_sockets_without_clients()
         from clawportal.app import create_app
 
-        _few_arenas()
+        _give_memory_back()
         try:
             return create_app()
         except Exception as error:
