@@ -2,7 +2,8 @@
 
     python -m tests.backup.killed backup|restore SPEC     SPEC: JSON with the paths; prints one JSON line for each kill
 
-Each try is a fork, so that nothing is loaded twice. A line counts when it is reached for the first time.
+Each try is a fork, so that nothing is loaded twice. A line counts when it is reached for the first time. What opens a portal is
+done before, or is not looked at: none of these lines is in it, and looked at it would take several times as long.
 """
 
 from __future__ import annotations
@@ -12,20 +13,28 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from clawportal import paths
-from clawportal.cli.server import cli
+import click
+
+from clawportal import origin, paths
+from clawportal.app import create_app
+from clawportal.cli import backup, restoring
 from clawportal.db import db
 from clawportal.services.audit import chain
-from clawportal.services.backup import claw_files, making, postgres_copy, restoring, sqlite_copy
+from clawportal.services.backup import claw_files, making, postgres_copy, sqlite_copy
+from clawportal.services.backup import restoring as putting_back
 from clawportal.services.backup.archive import BackupError, Reader
+from clawportal.settings import Settings
 from tests.backup.conftest import migrated
+from tests.commands import import_all
 
-WATCHED = {module.__file__ for module in (making, restoring, sqlite_copy, postgres_copy, claw_files)}
+WATCHED = {module.__file__ for module in (making, putting_back, sqlite_copy, postgres_copy, claw_files)}
 
 
 def forked(work: Callable[[], int]) -> int:
@@ -40,9 +49,46 @@ def forked(work: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def command(*words: str) -> int:
+@dataclass
+class Lines:
+    """Counts the lines that are reached, and ends at the one with this number."""
+
+    number: int
+    log: Path
+    seen: set[tuple[str, int]] = field(default_factory=set)
+
+    def __call__(self, frame: FrameType, event: str, _argument: Any) -> Any:
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        if event == "line" and (place := (frame.f_code.co_filename, frame.f_lineno)) not in self.seen:
+            self.seen.add(place)
+            if len(self.seen) == self.number:
+                self.log.write_text(f"{Path(place[0]).name}:{place[1]}")
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+
+@contextmanager
+def not_looked_at() -> Iterator[None]:
+    looking = sys.gettrace()
+    sys.settrace(None)
     try:
-        cli.main(list(words), standalone_mode=False)
+        yield
+    finally:
+        sys.settrace(looking)
+
+
+@contextmanager
+def restored(settings: Settings) -> Iterator[Any]:
+    with ExitStack() as opened:
+        with not_looked_at():
+            portal = opened.enter_context(restoring._restored(settings))
+        yield portal
+
+
+def command(group: click.Command, *words: str) -> int:
+    try:
+        group.main(list(words), standalone_mode=False)
         return 0
     except SystemExit as end:
         return int(end.code or 0)
@@ -51,22 +97,10 @@ def command(*words: str) -> int:
         return 1
 
 
-def killed_at(number: int, words: tuple[str, ...], log: Path) -> int:
+def killed_at(number: int, group: click.Command, words: tuple[str, ...], log: Path) -> int:
     """Run until the line with this number in the order in which lines are reached."""
-    seen: set[tuple[str, int]] = set()
-
-    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
-        if frame.f_code.co_filename not in WATCHED:
-            return None
-        if event == "line" and (place := (frame.f_code.co_filename, frame.f_lineno)) not in seen:
-            seen.add(place)
-            if len(seen) == number:
-                log.write_text(f"{Path(place[0]).name}:{place[1]}")
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-
-    sys.settrace(trace)
-    return command(*words)
+    sys.settrace(Lines(number, log))
+    return command(group, *words)
 
 
 def told(**found: Any) -> None:
@@ -75,17 +109,26 @@ def told(**found: Any) -> None:
 
 def backups(spec: dict[str, Any]) -> None:
     """After each kill: the former backup or the new one is there, whole, and the next backup leaves nothing behind."""
-    target = Path(spec["target"])
-    words, log = ("backup", str(target), "--quiet"), Path(spec["log"])
-    assert forked(lambda: command(*words)) == 0
+    target, app = Path(spec["target"]), create_app(Settings())
+    with app.app_context():
+        db.engine.dispose()  # each fork has connections of its own
+
+    @contextmanager
+    def opened() -> Iterator[Any]:
+        with app.app_context(), origin.during(origin.Origin("command")):
+            yield app.extensions["clawportal"]
+
+    group = backup.commands(opened, lambda: Path(spec["data"]))
+    words, log = (str(target), "--quiet"), Path(spec["log"])
+    assert forked(lambda: command(group, *words)) == 0
     for number in range(spec["first"], 10_000, spec["step"]):
         before = Reader(target).header.id
-        code = forked(lambda number=number: killed_at(number, words, log))
+        code = forked(lambda number=number: killed_at(number, group, words, log))
         if code != -signal.SIGKILL:
             return told(done=True, code=code)
-        whole = forked(lambda: opens(target, spec["secret"]))
+        whole = opens(target, spec["secret"])
         same = Reader(target).header.id == before
-        again = forked(lambda: command(*words))
+        again = forked(lambda: command(group, *words))
         left = sorted(path.name for path in target.parent.iterdir() if path.name.endswith(".part"))
         work = sorted(path.name for path in (Path(spec["data"]) / making.WORK).iterdir())
         told(line=log.read_text(), whole=whole, same=same, again=again, left=left, work=work)
@@ -104,20 +147,19 @@ def opens(target: Path, secret: str) -> int:
 def restores(spec: dict[str, Any]) -> None:
     """After each kill: no portal starts in the half of it, and the next restore makes a whole one. Then all is cleared."""
     folder, log = Path(spec["data"]), Path(spec["log"])
-    words = ("restore", spec["target"], "--recovery-key-file", spec["secret_file"])
+    group = backup.restore_command(Settings, restored, restoring._known_revisions)
+    words = (spec["target"], "--recovery-key-file", spec["secret_file"])
     for number in range(spec["first"], 10_000, spec["step"]):
-        code = forked(lambda number=number: killed_at(number, words, log))
+        code = forked(lambda number=number: killed_at(number, group, words, log))
         if code != -signal.SIGKILL:
             return told(done=True, code=code)
         untouched = not (folder / "keys").exists()
         refused = bool(paths.unfinished_restore(folder))
-        again = forked(lambda: command(*words))
+        again = forked(lambda: command(group, *words))
         right = forked(lambda: verifies(folder, spec["url"]))
         told(line=log.read_text(), untouched=untouched, refused=refused, again=again, right=right)
         shutil.rmtree(folder)
         if spec["url"]:
-            from clawportal.settings import Settings
-
             with postgres_copy.connected(Settings(database_url=spec["url"]).database_address) as connection:
                 postgres_copy.clear(connection)
     return None
@@ -131,4 +173,5 @@ def verifies(folder: Path, url: str) -> int:
 
 
 if __name__ == "__main__":
+    import_all()
     {"backup": backups, "restore": restores}[sys.argv[1]](json.loads(sys.argv[2]))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from clawportal import paths
+from tests import commands
 from tests.browser.portal import ROOT, PortalProcess, free_port
 
 ODD = 'odd $HOME `id` "quoted" it\'s 100% #1?x=1 é 名'
@@ -22,10 +23,7 @@ def clawportal(*words: str, folder: Path | str, stdin: str = "", **settings: str
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLAWPORTAL_", "CLAW_"))}
     given = {f"CLAWPORTAL_{name}": value for name, value in settings.items()}
     environment = kept | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}", "CLAWPORTAL_DATA_DIR": str(folder)} | given
-    command = [sys.executable, "-m", "clawportal.cli.server", *words]
-    return subprocess.run(
-        command, input=stdin, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
-    )
+    return commands.run(*words, environment=environment, stdin=stdin)
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import pytest
 
 from clawportal import clock
@@ -102,6 +104,7 @@ def postgres() -> Iterator[Callable[[], str]]:
     pgserver = pytest.importorskip("pgserver")
     folder = tempfile.mkdtemp(prefix="pg-")  # not below pytest's folder: as root the server runs as a user of its own
     server = pgserver.get_server(folder)
+    _make_hasty(psycopg, server.get_uri())
     count = itertools.count()
 
     def make() -> str:
@@ -113,8 +116,24 @@ def postgres() -> Iterator[Callable[[], str]]:
     try:
         yield make
     finally:
+        _end_at_once(Path(folder))
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_at_once(folder: Path) -> None:
+    """As a crash would: an orderly end writes all databases of a run to the disk first, to be thrown away."""
+    process = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
+    process.send_signal(signal.SIGQUIT)
+    process.wait(30)
+
+
+def _make_hasty(psycopg: Any, address: str) -> None:
+    """No test outlives a power cut, and waiting for the disk was most of what databases cost, their end above all."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +24,7 @@ from clawportal.histories import History
 from clawportal.pluginmanager import BUNDLED, load
 from clawportal.services.identity import identity
 from clawportal.services.system import database_copy, migrations
+from tests.commands import Command
 from tests.core.migrating import Bare, legacy, upgrade_all
 from tests.core.world import eventually
 
@@ -363,16 +361,13 @@ class Portal:
             "CLAWPORTAL_DATA_DIR": str(folder / "data"), "PARROTS_HELD": str(self.held), "CLAWPORTAL_DATABASE_URL": database_url,
         }  # fmt: skip
 
-    def begin(self, *words: str, plugin: bool = True) -> subprocess.Popen[str]:
+    def begin(self, *words: str, plugin: bool = True) -> Command:
         names = ",".join([*BUNDLED, *(["clawportal_parrots"] if plugin else [])])
-        return subprocess.Popen(
-            [sys.executable, "-m", "clawportal.cli.server", *words], env=self.environment | {"CLAWPORTAL_PLUGINS": names},
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+        return Command(words, self.environment | {"CLAWPORTAL_PLUGINS": names})
 
     def run(self, *words: str, code: int = 0, plugin: bool = True) -> str:
         process = self.begin(*words, plugin=plugin)
-        said = process.communicate(timeout=120)[0]
+        said = "".join(process.communicate())
         assert process.returncode == code, said
         return said
 
@@ -395,16 +390,12 @@ class Portal:
         finally:
             engine.dispose()
 
-    def kill(self, process: subprocess.Popen[str]) -> None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
     def kill_at(self, revision: str) -> None:
         """An upgrade of a database from before, as soon as it is that far."""
         process = self.begin("db", "upgrade", plugin=False)
         there = lambda: self.old() >= revision or self.versions() or process.poll() is not None  # noqa: E731  # short-lived
         eventually(there, f"at {revision}", 60, 0.002)
-        self.kill(process)
+        process.kill()
 
 
 @pytest.fixture
@@ -423,7 +414,7 @@ def test_a_plugin_from_outside(portal: Portal) -> None:
     assert "<- the tables are here" in portal.run("db", "history", "--feature", "parrots")
     for words in (("db", "upgrade"), ("db", "check"), ("doctor",)):
         process = portal.begin(*words, plugin=False)
-        said = process.communicate(timeout=120)[0]
+        said = "".join(process.communicate())
         assert "parrots" in said and "kept as they are" in said, said
     assert portal.versions()["parrots"] == "0001"
     assert "Say with --feature whose tables go back" in portal.run("db", "downgrade", code=2)
@@ -442,11 +433,11 @@ def test_killed_between_two_features_and_inside_one(portal: Portal) -> None:
     other = portal.begin("db", "upgrade")  # waits for the first one, and goes on where it was killed
     assert portal.versions() == {**NEWEST, "parrots": "0001"}
     Path(f"{portal.held}.begun").unlink()
-    portal.kill(process)
+    process.kill()
     eventually(lambda: Path(f"{portal.held}.begun").exists() or other.poll() is not None, "the second one goes on", 60)
     with portal.held.open("w") as pipe:
         pipe.write("go on")
-    said = other.communicate(timeout=60)[0]
+    said = "".join(other.communicate())
     assert other.returncode == 0 and "parrots: the tables are at 0002 now" in said, said
     assert portal.versions()["parrots"] == "0002"
     engine = create_engine(portal.url)
@@ -473,7 +464,7 @@ def test_a_database_from_before_killed_again_and_again(portal: Portal, database_
 
 def test_two_at_once(portal: Portal) -> None:
     both = [portal.begin("db", "upgrade", "--first-start", plugin=False) for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in both]
+    said = ["".join(process.communicate()) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum(f"core: the tables are at {CORE} now" in one for one in said) == 1
     assert sum("with password" in one for one in said) == 1, "one first user"
