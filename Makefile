@@ -18,6 +18,7 @@ run: $(VENV)/.run
 	$(VENV)/bin/clawportal --data-dir "$(DATA)" serve --port $(PORT)
 
 test: $(VENV)/.dev
+	.ci/binutils $(VENV)
 	.ci/browser
 	.ci/nginx
 	.ci/redis
@@ -48,7 +49,8 @@ bench: $(VENV)/.dev
 	$(PY) -m bench $(ARGS)
 
 # the portal as one file, in dist/
-binary: $(VENV)/.binary
+binary: $(VENV)/.dev
+	.ci/binutils $(VENV)
 	$(PY) deploy/binary/build.py dist
 
 # settings, OpenAPI and other documents that are generated from the code
@@ -75,10 +77,6 @@ $(VENV)/.dev: pyproject.toml .ci/constraints.txt .ci/venv
 	.ci/venv $(VENV)
 	$(VENV)/bin/pip install -q -c .ci/constraints.txt -e . --group dev
 	touch $@ $(VENV)/.run
-
-$(VENV)/.binary: $(VENV)/.dev
-	$(VENV)/bin/pip install -q -c .ci/constraints.txt --group binary
-	touch $@
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,13 +44,26 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built once, or what CLAWPORTAL_TEST_BINARY names."""
     if built := os.environ.get("CLAWPORTAL_TEST_BINARY"):
         return Path(built)
-    if importlib.util.find_spec("PyInstaller") is None:
-        pytest.skip("PyInstaller is not installed: pip install --group binary")
+    if missing := builder_lacks():
+        pytest.skip(f"the portal cannot be built as one file: {missing}")
     folder = tmp_path_factory.mktemp("binary")
     command = [sys.executable, str(ROOT / "deploy" / "binary" / "build.py"), str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=880, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return folder / "clawportal"
+
+
+def builder_lacks() -> str:
+    if importlib.util.find_spec("PyInstaller") is None:
+        return "PyInstaller is not installed (pip install --group binary)"
+    if shutil.which("objdump") is None:
+        return "there is no objdump (on Debian: apt-get install binutils)"
+    from PyInstaller.depend.bindepend import get_python_library_path
+
+    try:
+        return "" if get_python_library_path() else "Python is no shared library here"
+    except Exception as error:  # of PyInstaller, which has many kinds of them
+        return str(error)
 
 
 @pytest.fixture
