@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 
-from clawportal import addresses
-
-_SECRETS = re.compile(
-    r"(?i)\b(bearer\s+|clp_|sk-)[A-Za-z0-9._~+/=-]{8,}|((?:password|passwd|token|api_?key|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',&]+"
-)
-
-
-def mask(text: str) -> str:
-    """Replace what looks like a credential. The last line of defence: code does not log secrets in the first place."""
-    return _SECRETS.sub(lambda found: (found[2] or found[1] or "") + "***", addresses.without_credentials(text))
+from clawportal import redact
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        return redact.text(super().format(record))
 
 
 class _Json(logging.Formatter):
@@ -31,10 +21,10 @@ class _Json(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": mask(record.getMessage()),
+            "message": redact.text(record.getMessage()),
         }
         if record.exc_info:
-            fields["exception"] = mask(self.formatException(record.exc_info))
+            fields["exception"] = redact.text(self.formatException(record.exc_info))
         return json.dumps(fields)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import NoReturn
 
 from clawportal.contracts.doctor import DoctorResult
@@ -21,7 +19,7 @@ from clawportal.contracts.runtimes import (
     UnmanagedWorkload,
 )
 from clawportal.errors import GiveUp, Unavailable, Unsupported
-from clawportal.messages import _m, _n, mapped
+from clawportal.messages import _m, _n
 
 ALIVE = (RunState.RUNNING, RunState.PENDING)
 """States in which there is something to stop."""
@@ -118,29 +116,7 @@ class Without:
 
 # ---- what every place does with secrets and with the words of a claw
 
-MASK = "********"
 _SHOWN = 20
-
-
-def secret_forms(values: Iterable[str]) -> list[str]:
-    """How secret values may stand in a text, the longest first: in plain, as JSON writes them, and line by line."""
-    found: set[str] = set()
-    for value in values:
-        found |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-        found |= {part.strip() for part in value.splitlines()}
-    return sorted(filter(None, found), key=len, reverse=True)
-
-
-def masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
-    """Lines without any secret value."""
-    text = list(lines)
-    for secret in secret_forms(values):
-        text = [mapped(line, partial(_without, secret)) for line in text]
-    return tuple(text)
-
-
-def _without(secret: str, text: str) -> str:
-    return text.replace(secret, MASK)
 
 
 def config_refused(code: int, lines: tuple[str, ...]) -> GiveUp:

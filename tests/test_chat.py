@@ -17,8 +17,8 @@ from clawportal.api import chat as api_chat
 from clawportal.contracts.adapters import ChatEvent, ToolUse, Usage, Version
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.contracts.workloads import Context, File, Process, Workload
-from clawportal.engine.log_hub import Masker
 from clawportal.errors import GiveUp, Invalid, Unavailable
+from clawportal.redact import Masker
 from clawportal.services.events import event_log
 from clawportal.services.live import chat
 from clawportal_echo import EchoAdapter
@@ -221,10 +221,10 @@ def test_usage_and_text_go_through(portal_app: Flask) -> None:
     [
         (ConnectionRefusedError(111, "Connection refused"), "The claw does not answer: Connection refused."),
         (TimeoutError("timed out"), "The claw does not answer: timed out."),
-        (Unavailable("It said sk-very-secret."), "It said ••••••."),
+        (Unavailable("It said sk-very-secret."), "It said ********."),
         (GiveUp("Broken", "It is broken.", "Mend it."), "It is broken."),
         (KeyError("choices"), "The portal could not read the claw's answer (KeyError)."),
-        (ChatEvent("error", "no key sk-very-secret"), "no key ••••••"),
+        (ChatEvent("error", "no key sk-very-secret"), "no key ********"),
     ],
 )
 def test_every_failure_is_one_error_with_words_and_a_remedy(portal_app: Flask, problem: Any, words: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import QueuePool
 
-from clawportal import clock
+from clawportal import clock, redact
 from clawportal.db import db
 from clawportal.errors import Invalid
 from clawportal.services.configuration import secrets
@@ -110,7 +110,7 @@ def test_secrets_of_the_instance_are_masked(server: Server, talker: str) -> None
         server.admin.get(f"instances/{talker}/logs").get_data(as_text=True),
         server.admin.get(f"instances/{talker}/logs?download=true").get_data(as_text=True),
     ):
-        assert "••••••" in text and "messages so far" not in text
+        assert redact.MASK in text and "messages so far" not in text
     with following(server, talker) as stream:
         assert "messages so far" not in str(stream.lines(2))
 

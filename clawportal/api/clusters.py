@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from clawportal import addresses
+from clawportal import redact
 from clawportal.api._layer import BIGGEST, Answer, Page, Paged, Query, agreed_generation, op, paged
 from clawportal.api.events import Event as EventDocument
 from clawportal.contracts.core_permissions import CLUSTER_MANAGE, CLUSTER_READ
@@ -309,7 +309,7 @@ def _document(actor: Actor, row: Cluster) -> dict[str, Any]:
     if not full:
         return found | dict.fromkeys(_ALL)
     return found | {
-        "generation": clusters.generation_of(row), "settings": addresses.hidden(row.settings or {}),
+        "generation": clusters.generation_of(row), "settings": redact.document(row.settings or {}),
         "secrets": clusters.secret_names(row.id),
         "policy": row.policy or {},
         "events": [_event(event) for event in clusters.events(actor, row.id)],

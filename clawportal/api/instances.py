@@ -12,7 +12,7 @@ from flask import request
 from pydantic import Field
 from sqlalchemy import select
 
-from clawportal import addresses
+from clawportal import redact
 from clawportal.api._layer import BIGGEST, JSON, MERGE_PATCH, Answer, Page, Paged, Query, agreed_generation, op, paged
 from clawportal.contracts.adapters import HealthState
 from clawportal.contracts.core_permissions import (
@@ -39,7 +39,6 @@ from clawportal.services.fleet.labels import selector
 from clawportal.services.live import tickets
 
 TAGS = ("Instances",)
-MASK = "***"
 
 
 # ---- what is answered
@@ -183,7 +182,7 @@ class FileDocument(Answer):
 class ProcessDocument(Answer):
     name: str
     argv: list[str]
-    env: dict[str, str] = Field(description=f"Values of secrets are shown as `{MASK}`.")
+    env: dict[str, str] = Field(description=f"Values of secrets are shown as `{redact.MASK}`.")
     secret_env: dict[str, str] = Field(description="Which variable gets which secret.")
     cwd: str
 
@@ -348,7 +347,7 @@ def get_instance_config(actor: Actor, instance_id: str) -> dict[str, Any]:
         empty: dict[str, Any] = {"files": [], "processes": [], "ports": {}, "artifacts": []}
         nothing = dict.fromkeys(("memory_bytes", "cpu_cores", "stop_grace"))
         return {"rendered": False, "generation": instance.observed_generation, "digest": "", **empty, **nothing}
-    workload = plans.workload_from(addresses.hidden(instance.workload))
+    workload = plans.workload_from(redact.document(instance.workload))
     return {
         "rendered": True,
         "generation": instance.observed_generation,
@@ -361,7 +360,7 @@ def get_instance_config(actor: Actor, instance_id: str) -> dict[str, Any]:
             {
                 "name": process.name,
                 "argv": process.argv,
-                "env": {**process.env, **dict.fromkeys(process.secret_env, MASK)},
+                "env": {**process.env, **dict.fromkeys(process.secret_env, redact.MASK)},
                 "secret_env": process.secret_env,
                 "cwd": process.cwd,
             }
@@ -578,7 +577,7 @@ def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
     document["conditions"] = instance.conditions
     document["endpoints"] = instances.endpoints(portal, instance)
     document["ports"] = instances.named_ports(portal, instance)
-    document["spec"] = addresses.hidden(instance.spec)
+    document["spec"] = redact.document(instance.spec)
     document["secrets"] = [
         {"name": info.name, "set": True, "generated": info.generated, "updated_at": info.updated_at}
         for info in secrets.listing(instance.id)

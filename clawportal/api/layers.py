@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from clawportal import addresses
+from clawportal import redact
 from clawportal.api._layer import Answer, op
 from clawportal.contracts.core_permissions import INSTANCE_READ, TENANT_READ, TENANT_UPDATE
 from clawportal.contracts.permissions import Actor
@@ -67,7 +67,7 @@ _EXAMPLE = {
     returns=LayerDocument, problems=(404,))  # fmt: skip
 def get_layer(actor: Actor, tenant_id: str) -> dict[str, Any]:
     found = layers.get(actor, tenant_id)
-    return {**addresses.hidden(found.layer.model_dump(mode="json")), "has_model_api_key": found.has_key}
+    return {**redact.document(found.layer.model_dump(mode="json")), "has_model_api_key": found.has_key}
 
 
 @op("PUT", _PATH, permission=TENANT_UPDATE, tags=TAGS, summary="Set what an organisation says about its claws",

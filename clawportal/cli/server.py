@@ -176,13 +176,13 @@ def doctor() -> None:
 @cli.command()
 def settings() -> None:
     """Show every setting, its value here, and what it means."""
-    from clawportal import sections
+    from clawportal import redact, sections
     from clawportal.settings import Settings
 
     current = opening.settings()
     for name, field in Settings.model_fields.items():
         value = getattr(current, name)
-        shown = "***" if name == "database_url" and "@" in str(value) else value
+        shown = redact.address(value) if isinstance(value, str) else value
         click.echo(f"CLAWPORTAL_{name.upper()}={shown}\n    {field.description}")
     having = _sections(current)
     for name in sections.unknown(current, [feature.name for feature, _ in having]):

@@ -14,6 +14,7 @@ from clawportal.contracts.runtimes import Place, Runtime
 from clawportal.errors import Problem, Retry
 from clawportal.messages import _m, _n
 from clawportal.pluginmanager import Registry
+from clawportal.redact import Masker
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Connections:
         except Retry:
             raise
         except Exception as error:
-            words = without(error.detail if isinstance(error, Problem) else str(error), values)
+            words = Masker(values.values())(error.detail if isinstance(error, Problem) else str(error))
             log.warning("cluster %s cannot be connected: %s", target.name, type(error).__name__)
             raise Retry(
                 _n("ClusterUnreachable"), _m("Cluster %(name)s cannot be reached: %(words)s", name=target.name, words=words)
@@ -123,14 +124,6 @@ class Connections:
             lines, self._lines = self._lines, {}
         for cluster_id, line in lines.items():
             _close(cluster_id, line.runtime)
-
-
-def without(text: str, values: Mapping[str, str]) -> str:
-    """What a driver said, without the secrets that it was given."""
-    parts = {part for value in values.values() for part in (value, *value.splitlines()) if len(part) >= 4}
-    for part in sorted(parts, key=len, reverse=True):
-        text = text.replace(part, "********")
-    return text
 
 
 def _close(cluster_id: str, runtime: Runtime | None) -> None:

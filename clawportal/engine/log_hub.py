@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -23,6 +22,7 @@ from clawportal.adapter_helpers import plain
 from clawportal.contracts.adapters import LogRecord
 from clawportal.contracts.runtimes import LogLine
 from clawportal.messages import _m
+from clawportal.redact import Masker
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,6 @@ MAX_TEXT = 16_384
 """Characters of one line that are shown; the download has all."""
 BATCH_LINES = 500
 BATCH_BYTES = 512 * 1024
-SECRET_LENGTH = 8
-"""Shorter values would hide ordinary words."""
-MASK = "••••••"
 SETTLE = 0.15
 """A tail has arrived when nothing came for so long."""
 SETTLE_LIMIT = 2.0
@@ -62,22 +59,6 @@ class Line:
 
 def stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-
-
-class Masker:
-    """Takes the values of secrets out of text. Defence only: a claw should not write them at all."""
-
-    def __init__(self, values: Iterable[str] = ()) -> None:
-        self.values = frozenset(piece for value in values for piece in (value, *value.split("\n")) if len(piece) >= SECRET_LENGTH)
-        longest_first = sorted(self.values, key=lambda value: (-len(value), value))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-
-    def __call__(self, text: str) -> str:
-        return self._pattern.sub(MASK, text) if self._pattern else text
-
-    def with_more(self, values: Iterable[str]) -> Masker:
-        """Knows the old values too: lines that were written with them are still shown."""
-        return Masker((*self.values, *values))
 
 
 class Follow(Protocol):

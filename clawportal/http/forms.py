@@ -16,7 +16,7 @@ from typing import Any
 from flask_babel import gettext as _
 from werkzeug.datastructures import MultiDict
 
-from clawportal import addresses
+from clawportal import redact
 from clawportal.bounded import parse_json
 
 Schema = Mapping[str, Any]
@@ -197,4 +197,4 @@ def shown(document: Mapping[str, Any], schema: Schema, root: Schema | None = Non
             answer[key] = "\n".join(f"{name}={text}" for name, text in value.items())
         elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
             answer[key] = json.dumps(value, ensure_ascii=False, indent=2)
-    return {key: addresses.hidden(value) for key, value in answer.items()}
+    return {key: redact.document(value) for key, value in answer.items()}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from clawportal.addresses import carries_credentials, endpoint, hidden, without_credentials
+from clawportal.addresses import carries_credentials, endpoint
 
 __all__ = [
     "carries_credentials",
     "endpoint",
-    "hidden",
-    "without_credentials",
 ]

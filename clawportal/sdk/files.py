@@ -48,7 +48,6 @@ from clawportal.services.live.files import (
     tell_of_download,
     upload,
 )
-from clawportal.services.live.hiding import Hider
 from clawportal.services.system.disk_guard import NoRoom, on_portals_disk
 from clawportal.services.system.disk_guard import ensure as ensure_room
 
@@ -62,7 +61,6 @@ __all__ = [
     "Exists",
     "FileEntry",
     "Folder",
-    "Hider",
     "LengthNeeded",
     "NoRoom",
     "Reach",

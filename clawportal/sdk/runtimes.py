@@ -41,12 +41,9 @@ from clawportal.runtime_helpers import (
     ALIVE,
     CAPABILITIES,
     IN_CONTAINERS,
-    MASK,
     Without,
     config_refused,
-    masked,
     secret_env,
-    secret_forms,
     secret_values,
 )
 
@@ -54,7 +51,6 @@ __all__ = [
     "ALIVE",
     "CAPABILITIES",
     "IN_CONTAINERS",
-    "MASK",
     "Artifact",
     "Capacity",
     "Check",
@@ -91,9 +87,7 @@ __all__ = [
     "Without",
     "Workload",
     "config_refused",
-    "masked",
     "parse_quantity",
     "secret_env",
-    "secret_forms",
     "secret_values",
 ]

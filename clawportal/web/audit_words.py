@@ -13,6 +13,7 @@ from flask_babel import format_datetime
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
+from clawportal import redact
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
 from clawportal.http.i18n import translate_label
@@ -59,7 +60,6 @@ FIELDS = {
 _OTHER_ROW = re.compile(r"^(\w+)\[([^\]]*)\]\.(.+)$")
 _ENTRY = re.compile(r"\[(\w+)\]|\.(\d+)(?=\.|$)")
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
-_HIDDEN = re.compile(r"^\*{8}( \(changed\))?$")
 
 
 _NAMED: dict[str, Any] = {"user_id": User, "project_id": Project, "cluster_id": Cluster, "tenant_id": Tenant}
@@ -159,6 +159,6 @@ def value(raw: Any, names: Mapping[str, str] | None = None) -> str:
         return names[text]
     if _TIME.match(text):
         return str(format_datetime(datetime.fromisoformat(text), "medium"))
-    if found := _HIDDEN.match(text):
-        return _("another one") if found[1] else _("hidden")
+    if text in (redact.MASK, redact.CHANGED):
+        return _("another one") if text == redact.CHANGED else _("hidden")
     return text

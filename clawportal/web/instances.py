@@ -14,7 +14,7 @@ from flask import make_response, render_template, request, url_for
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
-from clawportal import addresses, clock
+from clawportal import clock, redact
 from clawportal.contracts.adapters import HealthState
 from clawportal.contracts.core_permissions import (
     EVENT_READ,
@@ -359,7 +359,7 @@ def instance_config(instance_id: str) -> str:
     found = service.get(actor(), instance_id)
     if found.foreign_id:
         return render_template("instances/unmanaged.html", **frame(found), foreign=found.foreign or {})
-    workload = addresses.hidden(found.workload or {})
+    workload = redact.document(found.workload or {})
     processes = workload.get("processes", [])
     return render_template(
         "instances/config.html",
@@ -378,7 +378,7 @@ def instance_config(instance_id: str) -> str:
 def _shared(found: Instance) -> list[tuple[str, str, str]]:
     """What holds because the organisation says so: path, value, strength."""
     whole = layers.of_instance(portal(), found)
-    values: dict[str, Any] = {"labels": whole.labels, **addresses.hidden(whole.spec)}
+    values: dict[str, Any] = {"labels": whole.labels, **redact.document(whole.spec)}
     shown: list[tuple[str, str, str]] = []
     for path, source in sorted(whole.sources.items()):
         part, _dot, name = path.partition(".")
@@ -392,13 +392,13 @@ def _environment(processes: Sequence[dict[str, Any]]) -> list[tuple[str, str, bo
     found: dict[str, tuple[str, bool]] = {}
     for process in processes:
         found |= {name: (value, False) for name, value in process.get("env", {}).items()}
-        found |= dict.fromkeys(process.get("secret_env", {}), ("", True))
+        found |= dict.fromkeys(process.get("secret_env", {}), (redact.MASK, True))
     return [(name, value, hidden) for name, (value, hidden) in sorted(found.items())]
 
 
 def _spec_text(found: Instance) -> str:
     """As `claw create -f` takes it."""
-    document = {"name": found.name, "adapter": found.adapter, "version": found.version, "spec": addresses.hidden(found.spec)}
+    document = {"name": found.name, "adapter": found.adapter, "version": found.version, "spec": redact.document(found.spec)}
     if found.labels:
         document["labels"] = found.labels
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)

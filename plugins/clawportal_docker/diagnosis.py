@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
-from clawportal.sdk import _m, _n
+from clawportal.sdk import _m, _n, redact
 from clawportal.sdk.errors import GiveUp, Retry
-from clawportal.sdk.runtimes import Check, DoctorResult, Ref, RuntimeEvent, config_refused, masked
+from clawportal.sdk.runtimes import Check, DoctorResult, Ref, RuntimeEvent, config_refused
 from clawportal_docker import naming
 from clawportal_docker.errors import BROKEN, nobody_there
 
@@ -24,7 +24,7 @@ def judge(check: Check, code: int | None, lines: list[str], secrets: Iterable[st
     """GiveUp with the claw's own words when it refused a candidate."""
     if code == 0:
         return
-    said = masked(lines, secrets)
+    said = redact.masked(lines, secrets)
     if code is None:
         raise Retry(
             _n("CheckTimedOut"),

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import docker
 import docker.errors
 
-from clawportal.sdk import _m, _n
+from clawportal.sdk import _m, _n, redact
 from clawportal.sdk.errors import GiveUp, NotFound
-from clawportal.sdk.runtimes import MASK, Observed, Ref, RunState, UnmanagedWorkload
+from clawportal.sdk.runtimes import Observed, Ref, RunState, UnmanagedWorkload
 from clawportal_docker import naming
 
 _KINDS = {"openclaw": "openclaw", "clawdbot": "openclaw", "nanobot": "nanobot", "nanoclaw": "nanoclaw"}
 _FLEET = "openclaw."
 """`openclaw fleet` marks its containers with labels that begin so."""
-_HIDDEN = re.compile(r"key|token|secret|pass|credential|auth|cookie|dsn", re.IGNORECASE)
-_IN_ADDRESS = re.compile(r"(://)[^/\s:@]*:[^/\s@]+@")
 _RESTARTS = {"always": "always", "unless-stopped": "always", "on-failure": "on-failure"}
 _RUNS = ("running", "paused", "restarting")
 
@@ -63,8 +60,8 @@ def _item(entry: Mapping[str, Any]) -> UnmanagedWorkload:
     created = entry["Created"]
     at = datetime.fromtimestamp(created, UTC) if isinstance(created, int) else naming.when(created)
     details = {
-        "status": entry.get("Status") or entry["State"], "command": hidden_words(str(entry.get("Command") or "").split()),
-        "labels": hidden(entry["Labels"]), "mounts": _mounts(entry.get("Mounts") or ()),
+        "status": entry.get("Status") or entry["State"], "command": redact.command(str(entry.get("Command") or "").split()),
+        "labels": redact.named(entry["Labels"]), "mounts": _mounts(entry.get("Mounts") or ()),
         "ports": sorted({int(port["PrivatePort"]) for port in entry.get("Ports") or () if port.get("PrivatePort")}),
     }  # fmt: skip
     return UnmanagedWorkload(entry["Id"], name, entry["Image"], state, at, _kind(entry, name), details)
@@ -88,7 +85,7 @@ def _details(told: Mapping[str, Any]) -> dict[str, Any]:
     if cores := _cores(host):
         limits["cpu_cores"] = cores
     return {
-        "command": hidden_words([str(told.get("Path") or ""), *(told.get("Args") or [])]), "env": hidden(env),
+        "command": redact.command([str(told.get("Path") or ""), *(told.get("Args") or [])]), "env": redact.named(env),
         "mounts": _mounts(told.get("Mounts") or ()), "ports": sorted(exposed), "user": config.get("User") or "root",
         "network": host.get("NetworkMode") or "", "restart": _RESTARTS.get(policy, "never"), **limits,
     }  # fmt: skip
@@ -103,30 +100,6 @@ def _cores(host: Mapping[str, Any]) -> float:
 
 def _mounts(mounts: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [{"source": mount.get("Name") or mount.get("Source") or "", "target": mount["Destination"]} for mount in mounts]
-
-
-def hidden(values: Mapping[str, str]) -> dict[str, str]:
-    """Without the values of what sounds secret, and without passwords in addresses."""
-    return {name: MASK if _HIDDEN.search(name) and value else _plain(value) for name, value in values.items()}
-
-
-def hidden_words(words: Sequence[str]) -> list[str]:
-    """A command without the secrets in it: `--token=x`, `--token x` and `TOKEN=x`."""
-    told: list[str] = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        last = words[len(told) - 1] if told else ""
-        if equals and value and _HIDDEN.search(name):
-            told.append(f"{name}={MASK}")
-        elif last.startswith("-") and "=" not in last and _HIDDEN.search(last) and not word.startswith("-"):
-            told.append(MASK)
-        else:
-            told.append(_plain(word))
-    return told
-
-
-def _plain(value: str) -> str:
-    return _IN_ADDRESS.sub(rf"\1{MASK}@", value)
 
 
 # ---- what is seen of one that is an instance

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict, Invalid
-from clawportal.sdk.files import Hider, close, content_of, hidden, next_of, opened, reach, spot, tell_of_download
+from clawportal.sdk.files import close, content_of, hidden, next_of, opened, reach, spot, tell_of_download
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
+from clawportal.sdk.redact import ByteMasker
 from clawportal_files.changes import measured
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -63,7 +64,7 @@ class _Sink(io.RawIOBase):
         return held
 
 
-def _packed(tar: tarfile.TarFile, info: tarfile.TarInfo | None, hide: Hider | None) -> Iterator[bytes]:
+def _packed(tar: tarfile.TarFile, info: tarfile.TarInfo | None, hide: ByteMasker | None) -> Iterator[bytes]:
     """Files and folders; links are left out, since a ZIP archive says nothing that all programs read of them."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

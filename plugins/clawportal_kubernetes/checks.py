@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
-from clawportal.sdk import _m, _n
+from clawportal.sdk import _m, _n, redact
 from clawportal.sdk.errors import GiveUp, Retry
-from clawportal.sdk.runtimes import Ref, RunState, Workload, config_refused, masked, secret_env
+from clawportal.sdk.runtimes import Ref, RunState, Workload, config_refused, secret_env
 from clawportal_kubernetes import claims, claw_manifests, files, manifests, names, pod_manifests, scripts
 from clawportal_kubernetes.cluster import Cluster
 from clawportal_kubernetes.commands import Commands
@@ -103,7 +103,7 @@ def _accept(outcome: files.Outcome, program: str, secrets: Mapping[str, str]) ->
     if outcome.code is None:
         raise Retry(_n("CheckInterrupted"), _m("The connection to the cluster was cut while the claw judged its configuration."))
     said = (outcome.out + outcome.err).decode(errors="replace").splitlines()
-    lines = masked([line for line in said if line.strip()], secrets.values())
+    lines = redact.masked([line for line in said if line.strip()], secrets.values())
     if outcome.code in (126, 127):
         raise GiveUp(
             _n("CheckMissing"), _m("%(program)s cannot be started.", program=program), _m("Check the image of the claw."), lines

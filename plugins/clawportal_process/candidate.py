@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from clawportal.sdk import _m, _n
+from clawportal.sdk import _m, _n, redact
 from clawportal.sdk.errors import GiveUp, Retry
-from clawportal.sdk.runtimes import Check, File, config_refused, masked
+from clawportal.sdk.runtimes import Check, File, config_refused
 from clawportal_process import guarded, safefiles
 
 
@@ -45,7 +45,7 @@ def judge(
     own = {name: value.replace("{candidate}", str(place)) for name, value in check.env.items()}
     outcome = guarded.run(argv, env={**environment, **own}, cwd=place, wall=wall, timeout=check.timeout)
     if outcome.code != 0:
-        _refuse(outcome, check, masked(outcome.lines, secrets.values()))
+        _refuse(outcome, check, redact.masked(outcome.lines, secrets.values()))
 
 
 def _refuse(outcome: guarded.Outcome, check: Check, lines: tuple[str, ...]) -> None:

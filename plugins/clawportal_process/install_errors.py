@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-from clawportal.sdk import _m, _n
+from clawportal.sdk import _m, _n, redact
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal_process import guarded
 
-_PASSWORD = re.compile(r"//[^/\s@]+@")
 _UNREACHABLE = re.compile(
     r"NewConnectionError|Failed to establish a new connection|Connection refused|Connection reset by peer|RemoteDisconnected"
     r"|ConnectTimeoutError|ReadTimeoutError|Read timed out|ProxyError|SSLError|CERTIFICATE_VERIFY_FAILED|NameResolutionError"
@@ -28,7 +27,7 @@ _NOISE = re.compile(r"^npm (?:http|warn|notice)|A complete log of this run|^\[no
 
 def clean(lines: tuple[str, ...]) -> tuple[str, ...]:
     """Without passwords of indexes and proxies."""
-    return tuple(_PASSWORD.sub("//***:***@", line) for line in lines)
+    return tuple(map(redact.address, lines))
 
 
 def disk_full(title: str, words: str) -> GiveUp:

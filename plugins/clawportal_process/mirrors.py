@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from clawportal.sdk import redact
+
 NPMRC = "npmrc"
 """npm's own file of settings, beside the home of one installation."""
-_SHORTEST = 4
-"""Shorter passwords would hide ordinary words."""
 
 
 def for_npm(environment: Mapping[str, str], npmrc: Path) -> dict[str, str]:
@@ -57,11 +57,7 @@ def _registry(environment: Mapping[str, str]) -> tuple[str, SplitResult | None]:
 
 def hidden(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
     """The lines of a tool without the passwords in the addresses of its environment, however it wrote them."""
-    secrets = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
-    told = tuple(lines)
-    for secret in secrets:
-        told = tuple(line.replace(secret, "***") for line in told)
-    return told
+    return redact.masked(lines, [form for value in values for form in _forms(value)])
 
 
 def _forms(value: str) -> Iterable[str]:
@@ -70,7 +66,7 @@ def _forms(value: str) -> Iterable[str]:
         return ()
     login = base64.b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()).decode()
     word = parts.password or parts.username or ""
-    return [form for form in (word, unquote(word), login) if len(form) >= _SHORTEST]
+    return word, unquote(word), login
 
 
 def _with_login(address: str) -> SplitResult | None:

@@ -189,7 +189,7 @@ DIFFERENCES: list[tuple[Any, Any, Any, Any]] = [
     ({"a": {}}, {"a": {"b": 1}}, {}, {"a.b": 1}),
     ({"x": {"api_key": "one"}}, {"x": {"api_key": "two"}}, {"x.api_key": "********"}, {"x.api_key": "******** (changed)"}),
     ({"token": "abc"}, {"token": ""}, {"token": "********"}, {"token": ""}),
-    ({"url": "https://me:pass@h/"}, {"url": "https://h/"}, {"url": "https://***@h/"}, {"url": "https://h/"}),
+    ({"url": "https://me:pass@h/"}, {"url": "https://h/"}, {"url": "https://********@h/"}, {"url": "https://h/"}),
     ({"max_tokens": 1}, {"max_tokens": 2}, {"max_tokens": 1}, {"max_tokens": 2}),
     ({"a": 1}, {"a": 1}, {}, {}),
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clawportal import keyring
+from clawportal import keyring, redact
 from clawportal.db import db, transaction
 from clawportal.keyring import KeyringError
 from clawportal.models import InstanceSecret
@@ -213,4 +213,4 @@ def test_an_empty_value_takes_a_secret_away(still: World) -> None:
 
 def test_masked() -> None:
     values = ["hunter2", "line one\nline two", "ab", ""]
-    assert secrets.masked(["my hunter2!", "line two", "abc", "fine"], values) == ("my ********!", "********", "abc", "fine")
+    assert redact.masked(["my hunter2!", "line two", "abc", "fine"], values) == ("my ********!", "********", "abc", "fine")

@@ -153,7 +153,7 @@ def test_sizes_in_words() -> None:
 
 
 def test_an_endless_answer_of_any_adapter_is_cut() -> None:
-    from clawportal.engine.log_hub import Masker
+    from clawportal.redact import Masker
     from clawportal.services.live import chat
 
     def ask() -> Iterator[ChatEvent]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from clawportal import redact
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.errors import Invalid
 from clawportal.models import Instance
 from clawportal.services.clusters import claw_proxy, clusters
 from clawportal.services.clusters.clusters import ClusterChange
-from clawportal.services.configuration import layers, secrets
+from clawportal.services.configuration import layers
 from clawportal.testing.certs import Authority
 from tests.core.conftest import Memory
 
@@ -111,7 +112,7 @@ def test_the_sign_in_at_a_proxy_is_a_secret(memory: Memory) -> None:
         ]
         assert clusters.open_secrets(portal, row.id) == {}, "it is not for the connection"
         instance = db.session.get_one(Instance, one)
-        masked = secrets.masked(["p@ss/w%rd", SIGNED_IN], layers.open_secrets(portal, instance).values())
+        masked = redact.masked(["p@ss/w%rd", SIGNED_IN], layers.open_secrets(portal, instance).values())
         assert masked == ("********", "********")
         dump = "\n".join(db.session.connection().connection.driver_connection.iterdump())  # type: ignore[union-attr]  # SQLite's own
         assert "p@ss" not in dump and "p%40ss" not in dump

@@ -11,7 +11,8 @@ import pytest
 
 from clawportal.contracts.adapters import LogRecord
 from clawportal.contracts.runtimes import LogLine
-from clawportal.engine.log_hub import BATCH_LINES, MASK, MAX_TEXT, RING_LINES, Line, LogHub, Masker, Subscription, Upstream, dress
+from clawportal.engine.log_hub import BATCH_LINES, MAX_TEXT, RING_LINES, Line, LogHub, Subscription, Upstream, dress
+from clawportal.redact import MASK, Masker
 from tests.conftest import wait_for
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from clawportal import addresses, log
+from clawportal import addresses, redact
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.errors import Invalid
@@ -225,8 +225,8 @@ def test_what_was_stored_before_is_not_shown(people: People, claw: str) -> None:
     browser = Browser(people.owner)
     shown = [people.owner.get(f"instances/{claw}").get_data(as_text=True)]
     shown += [browser.page(f"/instances/{claw}/{tab}") for tab in ("edit", "config")]
-    assert not any("hunter22" in text for text in shown) and "https://***@llm.example/v1" in shown[0]
-    assert log.mask("asks https://user:hunter22@llm.example/v1 now") == "asks https://***@llm.example/v1 now"
+    assert not any("hunter22" in text for text in shown) and "https://********@llm.example/v1" in shown[0]
+    assert redact.text("asks https://user:hunter22@llm.example/v1 now") == "asks https://********@llm.example/v1 now"
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from clawportal import redact
 from clawportal.db import db, transaction
 from clawportal.errors import Problem
 from clawportal.models import Instance
-from clawportal.services.live import file_access, hiding
+from clawportal.services.live import file_access
 from tests.conftest import People, Person, make_people, make_person, portal_of
 from tests.web.conftest import Browser
 
@@ -200,8 +201,8 @@ def test_no_way_of_cutting_shows_a_secret(data: st.DataObject) -> None:
     raw = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=6)))
     pieces = [raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
-    told = b"".join(hiding.Hider(secrets)(pieces))
-    assert len(told) == len(raw) and told == b"".join(hiding.Hider(secrets)([raw]))
+    told = b"".join(redact.ByteMasker(secrets)(pieces))
+    assert len(told) == len(raw) and told == b"".join(redact.ByteMasker(secrets)([raw]))
     for secret in secrets:
         assert all(part.encode() not in told for part in (secret, secret.replace('"', '\\"')))
 
@@ -209,7 +210,7 @@ def test_no_way_of_cutting_shows_a_secret(data: st.DataObject) -> None:
 def test_a_secret_is_hidden_however_json_writes_it() -> None:
     secret = 'schlüssel"geheim'
     for text in (secret, json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
-        told = b"".join(hiding.Hider([secret])([text.encode()])).decode()
+        told = b"".join(redact.ByteMasker([secret])([text.encode()])).decode()
         assert "geheim" not in told and len(told.encode()) == len(text.encode())
 
 

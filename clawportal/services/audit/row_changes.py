@@ -7,7 +7,6 @@ requests and commands have an origin, background work has none.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,18 +16,14 @@ from sqlalchemy import Boolean, LargeBinary, event, inspect
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 
-from clawportal import log, origin
+from clawportal import origin, redact
 from clawportal.contracts.features import Resource
 from clawportal.db import db, in_transaction, scratch
 from clawportal.models import Instance, Tenant, User
 
-HIDDEN = "********"
-REPLACED = f"{HIDDEN} (changed)"
+HIDDEN, REPLACED = redact.MASK, redact.CHANGED
 _LONGEST = 1000
 _MOST = 200
-_SECRET = re.compile(
-    r"(?i)(^|[_.\- ])(pass(word|wd|phrase)?|secret|token|api_?key|private_?key|credentials?|authorization|hash|sealed)$"
-)
 
 
 _NOISE = frozenset({
@@ -112,7 +107,7 @@ def _values(row: Any, resource: Resource, *, new: bool, deleted: bool) -> tuple[
         if not (new or deleted or history.has_changes()):
             continue
         kind = column.columns[0].type
-        hidden = isinstance(kind, LargeBinary) or (bool(_SECRET.search(name)) and not isinstance(kind, Boolean))
+        hidden = isinstance(kind, LargeBinary) or (redact.names_secret(name) and not isinstance(kind, Boolean))
         if not new:
             before[name] = _shown(history.deleted[0] if history.deleted else getattr(row, name) if deleted else None, hidden)
         if not deleted and not (new and getattr(row, name) in (None, "")):
@@ -176,7 +171,7 @@ def _safe(path: str, value: Any) -> Any:
         return value
     if isinstance(value, str) and value in (HIDDEN, REPLACED):
         return value
-    if not isinstance(value, int | float) and _SECRET.search(path):
+    if not isinstance(value, int | float) and redact.names_secret(path):
         return HIDDEN
     return _bounded(value)
 
@@ -185,15 +180,10 @@ def _bounded(value: Any) -> Any:
     if isinstance(value, int | float):
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    safe = hide(text)
+    safe = redact.text(text)
     if len(safe) > _LONGEST:
         return f"{safe[:_LONGEST]}… ({len(text):,} characters)"
     return value if safe == text else safe
-
-
-def hide(text: str) -> str:
-    """Without what looks like a credential."""
-    return log.mask(text)
 
 
 def _plain(value: Any) -> Any:

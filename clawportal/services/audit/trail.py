@@ -15,13 +15,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from clawportal import clock, folding, origin
+from clawportal import clock, folding, origin, redact
 from clawportal.contracts.core_permissions import AUDIT_READ, PORTAL_ADMIN
 from clawportal.contracts.permissions import SYSTEM, Actor, Scope
 from clawportal.db import BEFORE_COMMIT, db, scratch, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid
-from clawportal.messages import Message, _m, as_json, mapped
+from clawportal.messages import Message, _m, as_json
 from clawportal.models import AuditEntry, Instance, Membership, User, UserSession
 from clawportal.services.audit import chain, row_changes
 from clawportal.services.audit.row_changes import Changed
@@ -214,14 +214,14 @@ def _row(entry: Pending) -> dict[str, Any]:
         "object_type": _text(entry.object_type, 40),
         "object_id": _text(entry.object_id, 100),
         "object_name": _text(entry.object_name, 200),
-        "summary": _text(mapped(entry.summary, row_changes.hide), 1000),
+        "summary": _text(redact.text(entry.summary), 1000),
         "via": _text(where.via, 10),
         "address": _text(where.address, 64),
         "agent": _text(where.agent, 200),
         "request_id": _text(where.request_id, 64),
         "result": entry.result,
         "status": entry.status,
-        "reason": _text(mapped(entry.reason, row_changes.hide), 500),
+        "reason": _text(redact.text(entry.reason), 500),
         "times": entry.times,
         "project_id": entry.project_id,
         "person_id": entry.person_id,
@@ -235,7 +235,7 @@ def _row(entry: Pending) -> dict[str, Any]:
 def _messages(entry: Pending) -> dict[str, Any] | None:
     """Those of its sentences that are messages and stand in the entry word for word."""
     said = {"summary": (entry.summary, 1000), "reason": (entry.reason, 500)}
-    safe = {name: (mapped(text, row_changes.hide), most) for name, (text, most) in said.items()}
+    safe = {name: (redact.text(text), most) for name, (text, most) in said.items()}
     kept = {name: as_json(text) for name, (text, most) in safe.items() if isinstance(text, Message) and _text(text, most) == text}
     return _document(kept) if kept else None
 

@@ -14,12 +14,13 @@ from clawportal.contracts.core_permissions import CLUSTER_MANAGE
 from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.runtimes import Runtime
-from clawportal.engine.connections import Target, without
+from clawportal.engine.connections import Target
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError, Invalid, Problem, TooManyRequests
 from clawportal.ids import new_id
 from clawportal.messages import _m, joined
 from clawportal.models import Cluster
+from clawportal.redact import Masker
 from clawportal.services.clusters import clusters
 from clawportal.services.rights import access
 
@@ -96,21 +97,18 @@ def _try(
 
 
 def _findings(portal: Portal, target: Target, secrets: Mapping[str, str]) -> Report:
+    mask = Masker(secrets.values())
     with tempfile.TemporaryDirectory(prefix="clawportal-test-") as folder:
         try:
             runtime = clusters.driver_of(portal, target.kind).connect(portal.connections.place(target, Path(folder)))
         except Exception as error:
-            return Report(
-                False, "", (DoctorResult(_m("settings"), False, without(_words(error), secrets), _m("Correct the settings.")),)
-            )
+            return Report(False, "", (DoctorResult(_m("settings"), False, mask(_words(error)), _m("Correct the settings.")),))
         try:
             found = _asked(runtime)
         finally:
             runtime.close()
-    hidden = tuple(
-        replace(item, message=without(item.message, secrets), remedy=without(item.remedy, secrets)) for item in found.findings
-    )
-    return replace(found, findings=hidden, version=without(found.version, secrets))
+    hidden = tuple(replace(item, message=mask(item.message), remedy=mask(item.remedy)) for item in found.findings)
+    return replace(found, findings=hidden, version=mask(found.version))
 
 
 def _asked(runtime: Runtime) -> Report:

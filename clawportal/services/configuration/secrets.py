@@ -6,18 +6,15 @@ import secrets as random
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from sqlalchemy import delete, select, update
 
 from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
-from clawportal.messages import mapped
 from clawportal.models import InstanceSecret
 
 MAX_BYTES = 100_000
-SHORTEST = 4
 
 
 @dataclass(frozen=True)
@@ -88,19 +85,6 @@ def open_all(portal: Portal, instance_id: str, names: Collection[str] | None = N
     query = select(InstanceSecret).where(InstanceSecret.instance_id == instance_id)
     rows = db.session.scalars(query if names is None else query.where(InstanceSecret.name.in_(names)))
     return {row.name: portal.keyring.open(row.sealed, _place(instance_id, row.name)) for row in rows}
-
-
-def masked(lines: Iterable[str], values: Iterable[str]) -> tuple[str, ...]:
-    """Lines in which no secret stands; for words of a claw that are kept. Very short values would hide half of every line."""
-    hidden = {part for value in values for part in (value, *value.splitlines()) if len(part) >= SHORTEST}
-    found = list(lines)
-    for value in sorted(hidden, key=len, reverse=True):
-        found = [mapped(line, partial(_hide, value)) for line in found]
-    return tuple(found)
-
-
-def _hide(value: str, text: str) -> str:
-    return text.replace(value, "********")
 
 
 def forget(instance_id: str) -> None:

@@ -21,12 +21,12 @@ from clawportal.contracts.adapters import ChatEvent, ToolUse
 from clawportal.contracts.core_permissions import INSTANCE_CHAT
 from clawportal.contracts.permissions import Actor
 from clawportal.db import db
-from clawportal.engine.log_hub import Masker
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, Retry, Unsupported
 from clawportal.lifecycle import PHASE_WORDS, Phase
 from clawportal.messages import _m, clipped, joined, mapped
 from clawportal.models import Instance
+from clawportal.redact import Masker
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
 from clawportal.services.events import event_log

@@ -20,11 +20,11 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, GiveUp, Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
 from clawportal.messages import _m, joined
 from clawportal.models import Instance
+from clawportal.redact import ByteMasker
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
 from clawportal.services.events import event_log
 from clawportal.services.fleet import plans, storage
-from clawportal.services.live.hiding import Hider
 from clawportal.services.rights import access
 from clawportal.services.system import disk_guard
 
@@ -135,9 +135,9 @@ class Reach:
                     )
                 )
 
-    def hider(self) -> Hider | None:
+    def hider(self) -> ByteMasker | None:
         """What goes over content on its way out; None for who may see all."""
-        return None if self.sees_secrets else Hider(self.secrets)
+        return None if self.sees_secrets else ByteMasker(self.secrets)
 
     def find(self, place: Spot) -> FileEntry | None:
         """What has this name. None for nothing, or where its folder is none."""

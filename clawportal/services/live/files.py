@@ -21,8 +21,8 @@ from clawportal.contracts.runtimes import FileEntry
 from clawportal.engine.portal import Portal
 from clawportal.errors import BadRequest, Conflict, Invalid
 from clawportal.messages import _m
+from clawportal.redact import ByteMasker
 from clawportal.services.live.file_access import ROOTS, Exists, Reach, Spot, counted_in, fits, map_errors, reach, spot, tell
-from clawportal.services.live.hiding import Hider
 from clawportal.services.system import disk_guard
 
 PIECE = 256 * 1024
@@ -175,11 +175,11 @@ def content_of(tar: tarfile.TarFile, info: tarfile.TarInfo | None) -> Iterator[b
         yield piece
 
 
-def hidden(pieces: Iterator[bytes], hide: Hider | None) -> Iterator[bytes]:
+def hidden(pieces: Iterator[bytes], hide: ByteMasker | None) -> Iterator[bytes]:
     return hide(pieces) if hide is not None else pieces
 
 
-def _archive(tar: tarfile.TarFile, info: tarfile.TarInfo | None, hide: Hider | None) -> Iterator[bytes]:
+def _archive(tar: tarfile.TarFile, info: tarfile.TarInfo | None, hide: ByteMasker | None) -> Iterator[bytes]:
     """The same entries anew, without owners; the content of each file goes through `hide`."""
     while info is not None:
         fresh = tarfile.TarInfo(info.name)

@@ -13,11 +13,12 @@ from clawportal.contracts.core_permissions import INSTANCE_LOGS
 from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import LogLine
 from clawportal.db import db
-from clawportal.engine.log_hub import RING_LINES, Line, Masker, Subscription, Upstream, dress, stamp
+from clawportal.engine.log_hub import RING_LINES, Line, Subscription, Upstream, dress, stamp
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Invalid, NotFound, Unsupported
 from clawportal.messages import _m
 from clawportal.models import Instance
+from clawportal.redact import Masker
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
 from clawportal.services.fleet import plans

@@ -12,7 +12,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Retry, Unavailable, Unsupported
 from clawportal.messages import _m
 from clawportal.models import Instance
-from clawportal.runtime_helpers import masked
+from clawportal.redact import masked
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers
 from clawportal.services.fleet import plans

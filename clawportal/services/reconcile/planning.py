@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clawportal import redact
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.runtimes import Runtime
 from clawportal.contracts.workloads import Context, Workload
@@ -60,5 +61,5 @@ def check(portal: Portal, row: Instance, runtime: Runtime, planned: Planned) -> 
         # the whole of it: a place that makes the tenant's surroundings for a check must not make them poorer
         runtime.check(plans.whole_ref(portal, row), planned.workload, planned.secrets)
     except GiveUp as verdict:
-        message, *lines = secrets.masked([str(verdict), *verdict.lines], planned.secrets.values())
+        message, *lines = redact.masked([str(verdict), *verdict.lines], planned.secrets.values())
         raise GiveUp(verdict.reason, message, verdict.remedy, tuple(lines)) from verdict

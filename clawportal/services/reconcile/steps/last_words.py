@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from clawportal import redact
 from clawportal.errors import Problem
-from clawportal.services.configuration import secrets
 from clawportal.services.reconcile import planning
 from clawportal.services.reconcile.passes import Pass
 
@@ -18,4 +18,4 @@ def last_words(work: Pass, *, previous: bool = False) -> tuple[str, ...]:
     except (OSError, Problem):
         return ()
     # they are kept in the open: a claw may have said its own token
-    return secrets.masked(lines, planning.secret_values(work.portal, work.row).values())
+    return redact.masked(lines, planning.secret_values(work.portal, work.row).values())
