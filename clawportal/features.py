@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from clawportal import hookimpl
 from clawportal.contracts import core_metrics, core_resources
 from clawportal.contracts import core_permissions as core
-from clawportal.contracts.extensions import RESEAL, ROLE_USES, SIGN_IN_WAYS, SIGN_OUT_WAYS
+from clawportal.contracts.extensions import EVENT_BUS, RESEAL, ROLE_USES, SIGN_IN_WAYS, SIGN_OUT_WAYS
 from clawportal.contracts.features import ApiTag, Card, Feature, Job, NavLink, PolicyFact, Tab
 from clawportal.contracts.permissions import SELF, Grant
 from clawportal.messages import _m
@@ -101,6 +101,7 @@ EVENTS = Feature(
     instance_tabs=(Tab("events", _m("Events"), "web.instance_events", "history", core.INSTANCE_READ, order=70),),
     sockets=("clawportal.realtime.changes",),
     metrics=(core_metrics.EVENTS_TOTAL,),
+    extra={EVENT_BUS: ("clawportal.engine.event_bus:in_process",)},
 )
 
 NOTICES = Feature(

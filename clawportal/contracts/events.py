@@ -32,3 +32,12 @@ class Event:
     subject_id: str = ""
     read_permission: str = ""
     """A right that whoever is told of it needs beside seeing where it happened; `self`: only the person that it concerns."""
+
+    def news(self) -> dict[str, Any]:
+        """That it happened, for the other parts of all replicas: what it is about, and nothing of what it says."""
+        operation_id = self.data.get("operation_id")
+        return {
+            "kind": self.kind, "tenant_id": self.tenant_id, "project_id": self.project_id, "instance_id": self.instance_id,
+            "operation_id": str(operation_id) if operation_id else None, "person_id": self.person_id,
+            "subject_type": self.subject_type, "subject_id": self.subject_id, "read_permission": self.read_permission,
+        }  # fmt: skip

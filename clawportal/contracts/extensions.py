@@ -38,9 +38,15 @@ ADMISSION_PREVIEW = "admission_preview"
 """Called like `ADMISSION` for a change that is not stored: returns the `FieldError`s with which it would be refused."""
 
 
+EVENT_BUS = "event_bus"
+"""Called with the portal while it is put together: the `EventBus` by which its replicas tell each other what happened. The last
+feature that gives one is asked, so that a plugin takes the place of the core's, which reaches one process."""
+
+
 CHOICE_MARKS = "choice_marks"
 """Called with the portal, the id of a tenant, the kinds of claw and the versions of some kinds: what is refused there in every
-case, as `{"adapter": {kind: why}, "version": {"kind version": why}, "provider": {provider: why}}`. For forms."""
+case, as `{"adapter": {kind: why}, "version": {"kind version": why}, "provider": {provider: why}}`. For forms, which show each
+`why`, a message such as `_m("Not allowed by ...")`, beside the choice."""
 
 
 OTHER_HOSTS = "other_hosts"
@@ -104,7 +110,7 @@ class InstanceChange:
     kind: str
     """As events call it, such as `instance.create`."""
     action: str
-    """The verb that rules are written for: `create`, `update`, `move`, `delete` ..."""
+    """The verb for it: `create`, `update`, `move`, `delete` ..."""
     instance: Any
     """The row, as it will be."""
     project_id: str

@@ -6,13 +6,14 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from clawportal.contracts.bus import CLUSTERS, DUE, FACTS, EventBus, News
 from clawportal.contracts.events import Event
 from clawportal.contracts.permissions import PermissionRegistry
 from clawportal.disk_reserve import DiskRoom
+from clawportal.engine import event_bus
 from clawportal.engine.connections import Connections
 from clawportal.engine.console_hub import ConsoleHub
 from clawportal.engine.dispatcher import Dispatcher
@@ -48,15 +49,18 @@ class Portal:
     room: DiskRoom = field(init=False)
     holder: str = field(default_factory=_holder)
     """Names this process in leases."""
-    listeners: list[Callable[[Event], None]] = field(default_factory=list)
-    """Called after the commit with each event; quick, and from any thread."""
+    bus: EventBus = field(init=False)
+    """Tells the parts of all replicas what happened."""
     _parts: dict[type[Any], Any] = field(default_factory=dict)
     _parts_lock: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
     clusters_news: threading.Event = field(default_factory=threading.Event)
-    """Set when the table of clusters was changed here, so that background work need not wait for its next look."""
+    """Set when the table of clusters was changed, so that background work need not wait for its next look."""
 
     def __post_init__(self) -> None:
+        self.bus = event_bus.chosen(self.registry, self)
+        self.bus.subscribe(DUE, self._hint)
+        self.bus.subscribe(CLUSTERS, lambda _news: self.clusters_news.set())
         self.samples.listeners.append(self.recorder.add)
         self.room = DiskRoom(self.settings.data_dir, self.settings.reserve_mib << 20)
 
@@ -89,9 +93,16 @@ class Portal:
         return self.registry.permissions
 
     def clusters_changed(self) -> None:
-        self.clusters_news.set()
+        self.bus.publish(CLUSTERS, {})
+
+    def _hint(self, news: News) -> None:
+        self.dispatcher.hint(news["instance"], cluster=news["cluster"], tenant=news["tenant"])
+
+    def due(self, instance_id: str, *, cluster: str = "", tenant: str = "") -> None:
+        """Somebody asked something of this instance: the next free worker of any replica looks at it."""
+        self.bus.publish(DUE, {"instance": instance_id, "cluster": cluster, "tenant": tenant})
 
     def publish(self, event: Event) -> None:
-        for listener in tuple(self.listeners):
-            listener(event)
+        """Tell live pages of all replicas and the plugins of this one, after the commit."""
+        self.bus.publish(FACTS, event.news())
         self.registry.call("on_event", portal=self, event=event)

@@ -186,7 +186,7 @@ class Runner:
             self.scheduler.pause()
         if held != self.leading:
             self.leading = held
-            self.portal.clusters_changed()
+            self.portal.clusters_news.set()
         if held:
             self._once(lambda: sync.resync_once(self.portal), "resync")
 

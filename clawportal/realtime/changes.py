@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from clawportal.contracts.events import Event
+from clawportal.contracts.bus import FACTS, News
 from clawportal.contracts.permissions import SELF, Actor
 from clawportal.realtime.people import People, Viewer
 from clawportal.services.live import audience
@@ -34,13 +34,13 @@ class Changes:
         self._persons: dict[str, str] = {}
         self._thread: threading.Thread | None = None
         people.namespace(NAMESPACE, self, SELF)
-        people.portal.listeners.append(self.on_event)
+        people.portal.bus.subscribe(FACTS, self.on_news)
 
-    def on_event(self, event: Event) -> None:
+    def on_news(self, news: News) -> None:
         """Called from any thread after a commit: only notes, and only while somebody is there."""
         if not self._sights:
             return
-        change = audience.changed(event)
+        change = audience.changed(news)
         if change is not None:
             with self._lock:
                 self._pending[change] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clawportal import clock
+from clawportal.contracts.bus import News
 from clawportal.contracts.core_permissions import INSTANCE_LOGS, INSTANCE_READ, OPERATION_READ
 from clawportal.contracts.events import Event
 from clawportal.contracts.permissions import SELF, Actor, Grant
@@ -51,8 +52,10 @@ def test_equal_rights_are_one_room_and_different_ones_are_not() -> None:
 
 
 def test_events_without_a_thing_are_not_told() -> None:
-    def event(instance_id: str | None, **data: str) -> Event:
-        return Event(1, "k", clock.now(), "a", instance_id, "info", "", "secret words", "u", data)
+    def event(instance_id: str | None, **data: str) -> News:
+        news = Event(1, "k", clock.now(), "a", instance_id, "info", "", "secret words", "u", data).news()
+        assert "secret words" not in str(news)
+        return news
 
     assert audience.changed(event(None)) is None
     assert audience.changed(event("i1")) == Changed("a", "i1", None)

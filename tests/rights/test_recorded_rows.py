@@ -114,7 +114,7 @@ def _reached(model: type, row: EventRow | Operation | AuditEntry, actor: Actor, 
 
 
 def _told(sight: audience.Sight, row: EventRow, actor: Actor) -> bool:
-    change = audience.changed(event_log.as_event(row))
+    change = audience.changed(event_log.as_event(row).news())
     if change is None:  # an event about nothing that has an id
         change = audience.Changed(
             row.tenant_id, None, None, row.project_id, ("thing", "x"), row.read_permission, row.person_id

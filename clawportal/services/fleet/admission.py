@@ -19,8 +19,8 @@ def admit(
 ) -> None:
     """Raises the `Problem` of whoever does not allow it. Called inside the transaction of the change.
 
-    `kind`: as plugins know it, such as `instance.create`. `action`: as rules know it, where that differs. `project`: where the
-    instance shall come to.
+    `kind`: as plugins know it, such as `instance.create`. `action`: as `InstanceChange` calls it, where that differs. `project`:
+    where the instance shall come to.
     """
     _warned.pop(instance, None)
     if actor.kind != SYSTEM.kind:  # the portal finishes what was admitted when somebody asked for it
@@ -42,7 +42,7 @@ def preview(portal: Portal, actor: Actor, kind: str, instance: Instance, *, acti
 def marks(
     portal: Portal, tenant_id: str, kinds: Iterable[str], versions: Mapping[str, Iterable[str]]
 ) -> dict[str, dict[str, str]]:
-    """Choices that are refused in every case, with the name of what refuses them: `adapter`, `version` and `provider`."""
+    """Choices that are refused in every case, and why: `adapter`, `version` and `provider`."""
     found: dict[str, dict[str, str]] = {"adapter": {}, "version": {}, "provider": {}}
     for target in portal.registry.targets(CHOICE_MARKS):
         for what, refused in target(portal, tenant_id, list(kinds), versions).items():

@@ -111,7 +111,7 @@ class Outcome:
     name: str
     error: str = ""
     warning: str = ""
-    """What rules in warning mode said to it."""
+    """What was remarked on it."""
 
 
 # ---- reading
@@ -402,7 +402,7 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
         catalog.note(instance, accepted)
         if key:
             db.session.add(IdempotencyKey(actor_id=actor.id, key=key, request_hash=request_hash, object_id=instance.id))
-        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
+        after_commit(lambda: portal.due(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
     return instance
 
 
@@ -716,9 +716,9 @@ def _changed(
     portal: Portal, actor: Actor, instance: Instance, kind: str, sentence: str, after_commit: Any, level: str = "info",
     *, before: quotas.Amount | None = None, action: str = "",
 ) -> Operation:  # fmt: skip
-    """What every change has in common: within quota and rules, a new generation, due now, an operation, a fact, a hint.
+    """What every change has in common: within quota, admitted, a new generation, due now, an operation, a fact, a hint.
 
-    `before`: what the instance took until now; None for a change that takes no more. `action`: as rules call it.
+    `before`: what the instance took until now; None for a change that takes no more. `action`: as `InstanceChange` calls it.
     """
     instance.generation += 1
     instance.updated_at = instance.due_at = clock.now()
@@ -737,7 +737,7 @@ def _changed(
         message=Message(sentence, {"name": instance.name}),
         data={"generation": instance.generation},
     )
-    after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
+    after_commit(lambda: portal.due(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
     return operation
 
 

@@ -81,7 +81,7 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         )
         event_log.record(portal, "tenant.layer_changed", actor=actor, tenant_id=tenant.id, message=message)
         for instance_id in changed[:_BATCH]:  # the others come with the next look at what is due
-            after_commit(partial(portal.dispatcher.hint, instance_id, tenant=tenant.id))
+            after_commit(partial(portal.due, instance_id, tenant=tenant.id))
     return impact
 
 

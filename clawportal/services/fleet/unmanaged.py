@@ -157,7 +157,7 @@ def import_one(portal: Portal, actor: Actor, cluster_id: str, name: str, wanted:
         cluster = clusters.get(actor, cluster_id, CLUSTER_MANAGE)
         instance = _insert(portal, actor, cluster, found, wanted)
         after_commit(_tell_runtime, portal, cluster)
-        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
+        after_commit(lambda: portal.due(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
     return instance
 
 
@@ -290,7 +290,7 @@ def adopt(portal: Portal, actor: Actor, instance_id: str) -> Instance:
             message=_m("%(name)s was adopted: the portal manages it from now on.", name=instance.name),
         )  # fmt: skip
         after_commit(_tell_runtime, portal, plans.cluster_of(instance))
-        after_commit(lambda: portal.dispatcher.hint(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
+        after_commit(lambda: portal.due(instance.id, cluster=instance.cluster_id, tenant=instance.tenant_id))
     return instance
 
 

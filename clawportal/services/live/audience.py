@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import select
 
+from clawportal.contracts.bus import News
 from clawportal.contracts.core_permissions import EVENT_READ, INSTANCE_READ, OPERATION_READ
-from clawportal.contracts.events import Event
 from clawportal.contracts.permissions import SELF, Actor, Grant, Permission, Scope
 from clawportal.db import db
 from clawportal.models import Instance
@@ -85,16 +85,15 @@ def _places(grants: Iterable[Grant]) -> frozenset[Where]:
     return frozenset({(None, None, None)}) if (None, None, None) in found else found
 
 
-def changed(event: Event) -> Changed | None:
-    """What an event is about; None where no live page shows it."""
-    operation_id = event.data.get("operation_id")
-    known = event.subject_type not in ("", "instance", "operation") and event.subject_id
-    subject = (event.subject_type, event.subject_id) if known else None
-    if event.instance_id is None and operation_id is None and subject is None:
+def changed(news: News) -> Changed | None:
+    """What a fact is about, by its `Event.news`; None where no live page shows it."""
+    known = news["subject_type"] not in ("", "instance", "operation") and news["subject_id"]
+    subject = (news["subject_type"], news["subject_id"]) if known else None
+    if news["instance_id"] is None and news["operation_id"] is None and subject is None:
         return None
     return Changed(
-        event.tenant_id, event.instance_id, str(operation_id) if operation_id else None, event.project_id, subject,
-        event.read_permission, event.person_id,
+        news["tenant_id"], news["instance_id"], news["operation_id"], news["project_id"], subject,
+        news["read_permission"], news["person_id"],
     )  # fmt: skip
 
 
