@@ -196,6 +196,28 @@ class Recorded(InstanceScoped):
         return not self.read_permission or actor.holds(self.read_permission, self.scope())
 
 
+class ClusterScoped(_Located):
+    """Rows of a cluster (`cluster_id`): whoever may use or see the cluster reads them, everything else is up to its owner.
+
+    A right that the cluster's own page does not ask for is held against the same places: those that the cluster is offered to.
+    """
+
+    @classmethod
+    def covered_by(cls, grant: Grant) -> ColumnElement[bool]:
+        from clawportal.models.clusters import Cluster  # which is itself such a model
+
+        reached = select(Cluster.id).where(Cluster.covered_by(grant))
+        found: ColumnElement[bool] = cls.cluster_id.in_(reached)  # type: ignore[attr-defined]  # a column of the model
+        return found
+
+    def scope(self) -> Scope:
+        return Scope()
+
+    def reached_by(self, actor: Actor, permission: Permission) -> bool:
+        """Reading follows from the cluster, which the list has answered already."""
+        return permission == self.resource.read or super().reached_by(actor, permission)
+
+
 class PersonScoped(_Located):
     """Rows of one person (`user_id`), which nobody else reaches. The permission only has to be granted somewhere."""
 

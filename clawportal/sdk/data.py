@@ -17,6 +17,7 @@ from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime, changed_r
 from clawportal.folding import fold
 from clawportal.ids import LENGTH, new_id
 from clawportal.models.scopes import (
+    ClusterScoped,
     InstanceScoped,
     Offered,
     Offers,
@@ -38,6 +39,7 @@ __all__ = [
     "FIRST_PAGE",
     "LENGTH",
     "Base",
+    "ClusterScoped",
     "InstanceScoped",
     "MessageJSON",
     "MessageText",

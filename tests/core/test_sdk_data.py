@@ -7,8 +7,9 @@ from sqlalchemy import ColumnElement, ForeignKey, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from clawportal.errors import Forbidden, Invalid, NotFound
-from clawportal.models import Cluster, Instance, Project, Tenant
+from clawportal.models import Cluster, ClusterTenant, Instance, Project, Tenant
 from clawportal.sdk.data import (
+    ClusterScoped,
     InstanceScoped,
     Offered,
     Offers,
@@ -62,6 +63,13 @@ class OfInstance(InstanceScoped, Base):
     instance_id: Mapped[str | None] = mapped_column(String(26))
 
 
+class OfCluster(ClusterScoped, Base):
+    __tablename__ = "notes_cluster"
+    resource = _resource("notes_cluster")
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    cluster_id: Mapped[str] = mapped_column(String(26))
+
+
 class OfPerson(PersonScoped, Base):
     __tablename__ = "notes_person"
     resource = _resource("notes_person")
@@ -95,7 +103,7 @@ class Offer(Base):
     instance_id: Mapped[str | None] = mapped_column(String(26))
 
 
-MODELS = (OfTenant, OfProject, OfInstance, OfPerson, Shared)
+MODELS = (OfTenant, OfProject, OfInstance, OfCluster, OfPerson, Shared)
 
 
 @pytest.fixture
@@ -110,6 +118,11 @@ def notes(still: World) -> World:
                 db.session.flush()
                 db.session.add_all([OfTenant(name=f"tenant-{t}", tenant_id=t), OfProject(name=f"tenant-{t}", tenant_id=t)])
                 db.session.add_all([OfInstance(name=f"tenant-{t}", tenant_id=t), Shared(name=f"owned-{t}", tenant_id=t)])
+                db.session.add(Cluster(id=f"c{t}", name=f"c{t}", runtime="process", all_tenants=False))
+                db.session.flush()
+                db.session.add_all(
+                    [ClusterTenant(cluster_id=f"c{t}", tenant_id=t), OfCluster(name=f"cluster-{t}", cluster_id=f"c{t}")]
+                )
                 for p in ("1", "2"):
                     db.session.add(Project(id=t + p, tenant_id=t, name=p))
                     db.session.flush()
@@ -117,6 +130,7 @@ def notes(still: World) -> World:
                     db.session.add(Instance(id=f"i{t}{p}", name=f"i{t}{p}", adapter="echo", version="1", **place))
                     db.session.add(OfProject(name=f"project-{t}{p}", tenant_id=t, project_id=t + p))
                     db.session.add(OfInstance(name=f"claw-{t}{p}", tenant_id=t, instance_id=f"i{t}{p}"))
+            db.session.add(OfCluster(name="cluster-all", cluster_id=cluster.id))
             db.session.add_all(
                 [OfTenant(name="portal"), OfPerson(name="kims", user_id="kim"), OfPerson(name="lees", user_id="lee")]
             )
@@ -135,14 +149,17 @@ def kim(*grants: Grant) -> Actor:
     return Actor("kim", "kim", grants=grants)
 
 
-TENANT_A = {"tenant-a", "project-a1", "project-a2", "claw-a1", "claw-a2", "kims", "owned-a", "open", "to-a", "to-a1", "to-ia2"}
+CLUSTERS_A = {"cluster-a", "cluster-all"}
+TENANT_A = CLUSTERS_A | {
+    "tenant-a", "project-a1", "project-a2", "claw-a1", "claw-a2", "kims", "owned-a", "open", "to-a", "to-a1", "to-ia2",
+}  # fmt: skip
 EVERYBODY = {
     "nobody": (kim(), set()),
     "tenant": (kim(Grant(BOTH, "a")), TENANT_A),
-    "project": (kim(Grant(BOTH, "a", "a1")), {"project-a1", "claw-a1", "kims", "open", "to-a", "to-a1"}),
-    "instance": (kim(Grant(BOTH, "a", None, "ia2")), {"claw-a2", "kims", "open", "to-a", "to-ia2"}),
-    "instance in the project": (kim(Grant(BOTH, "a", None, "ia1")), {"claw-a1", "kims", "open", "to-a", "to-a1"}),
-    "other tenant": (kim(Grant(BOTH, "b", "b1")), {"project-b1", "claw-b1", "kims", "open"}),
+    "project": (kim(Grant(BOTH, "a", "a1")), {"project-a1", "claw-a1", "kims", "open", "to-a", "to-a1"} | CLUSTERS_A),
+    "instance": (kim(Grant(BOTH, "a", None, "ia2")), {"claw-a2", "kims", "open", "to-a", "to-ia2"} | CLUSTERS_A),
+    "instance in the project": (kim(Grant(BOTH, "a", None, "ia1")), {"claw-a1", "kims", "open", "to-a", "to-a1"} | CLUSTERS_A),
+    "other tenant": (kim(Grant(BOTH, "b", "b1")), {"project-b1", "claw-b1", "kims", "open", "cluster-b", "cluster-all"}),
 }
 
 
