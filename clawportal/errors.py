@@ -120,10 +120,11 @@ class OverQuota(Conflict):
     title, code = _m("This is more than the quota allows"), "over_quota"
 
 
-class PolicyRefused(Conflict):
-    """`extra["policies"]` names every rule that was hit, with its words and remedy."""
+class NotAdmitted(Conflict):
+    """What a feature raises that does not admit a change: a class of its own with its title, code and `extra`. Forms show it at
+    the fields that `errors` names."""
 
-    title, code = _m("A rule does not allow this"), "policy"
+    title, code = _m("This change is not allowed here"), "not_admitted"
 
 
 class PreconditionFailed(Problem):

@@ -48,7 +48,7 @@ from clawportal.services.fleet import instances as service
 from clawportal.services.fleet import labels, operations
 from clawportal.services.fleet.labels import selector
 from clawportal.services.live import metrics, runtime_events
-from clawportal.web import gone, menu, pages, policy_warnings, rows
+from clawportal.web import admission_warnings, gone, menu, pages, rows
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext
@@ -453,13 +453,13 @@ def _back_in_the_list(row: Instance) -> Response:
 
 
 def _told(row: Instance, action: str) -> Response:
-    level, url = "warning" if policy_warnings.words(row) else "success", url_for("web.instance", instance_id=row.id)
+    level, url = "warning" if admission_warnings.words(row) else "success", url_for("web.instance", instance_id=row.id)
     return pages.changed(_said(row, action), level=level, url=url, instances=[row.id])
 
 
 def _said(row: Instance, action: str) -> str:
     said = str(_SAID[action]).replace("%(name)s", row.name)
-    return f"{said} {policy_warnings.words(row)}".strip()
+    return f"{said} {admission_warnings.words(row)}".strip()
 
 
 def _confirm_page(found: Sequence[Instance], *, alone: bool = False, error: str = "", typed: str = "") -> Response:

@@ -27,7 +27,7 @@ from clawportal.services.fleet import instances as service
 from clawportal.services.fleet import moves
 from clawportal.services.identity import identity
 from clawportal.services.tenancy import members, service_accounts, tenancy, tenants
-from clawportal.web import auth, gone, pages, policy_warnings, rows
+from clawportal.web import admission_warnings, auth, gone, pages, rows
 from clawportal.web.pages import page
 from clawportal.web.tenants import project_page, tenant_page
 from clawportal.web.words import gettext as _
@@ -280,7 +280,7 @@ def instance_share(instance_id: str) -> Response:
 @requires(INSTANCE_UPDATE)
 def instance_move(instance_id: str) -> Response:
     try:
-        policy_warnings.tell(moves.move_instance(portal(), actor(), instance_id, request.form.get("project", "")))
+        admission_warnings.tell(moves.move_instance(portal(), actor(), instance_id, request.form.get("project", "")))
     except Invalid as problem:
         return _place(instance_id, 422, errors=auth.told(problem.errors), values=request.form)
     return pages.moved(_("The instance was moved."), url_for("web.instance_place", instance_id=instance_id))

@@ -21,7 +21,7 @@ from clawportal.contracts.core_permissions import EVENT_READ, INSTANCE_CREATE, I
 from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.providers import ModelProvider
 from clawportal.contracts.specs import InstanceSpec
-from clawportal.errors import Conflict, FieldError, Invalid, PolicyRefused, PreconditionFailed, Problem, SettingForbidden
+from clawportal.errors import Conflict, FieldError, Invalid, NotAdmitted, PreconditionFailed, Problem, SettingForbidden
 from clawportal.http import forms
 from clawportal.http.security import actor, portal, requires
 from clawportal.lifecycle import Desired
@@ -34,7 +34,7 @@ from clawportal.services.events import event_log
 from clawportal.services.fleet import admission, instances, plans
 from clawportal.services.rights import access
 from clawportal.services.tenancy import tenancy
-from clawportal.web import edit_conflict, label_fields, pages, policy_warnings, rows
+from clawportal.web import admission_warnings, edit_conflict, label_fields, pages, rows
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 
@@ -190,10 +190,10 @@ def _create(draft: Draft) -> AnyResponse:
         return _refused(draft)
     try:
         made = instances.create(portal(), actor(), wanted, key=_key(draft), request_hash="form")
-    except (Invalid, PolicyRefused, SettingForbidden) as problem:
+    except (Invalid, NotAdmitted, SettingForbidden) as problem:
         _note_errors(draft, problem.errors)
         return _refused(draft, problem)
-    policy_warnings.tell(made)
+    admission_warnings.tell(made)
     return pages.moved(_("%(name)s was created and comes up now.", name=made.name), url_for("web.instance", instance_id=made.id))
 
 
@@ -267,8 +267,8 @@ def _save(draft: Draft, instance: Instance) -> AnyResponse:
         _note_errors(draft, instances.check_change_by(portal(), actor(), instance, _change(draft)))
         return _refused(draft)
     try:
-        policy_warnings.tell(instances.update(portal(), actor(), instance_id, _change(draft), generation=draft.generation))
-    except (Invalid, PolicyRefused, SettingForbidden) as problem:
+        admission_warnings.tell(instances.update(portal(), actor(), instance_id, _change(draft), generation=draft.generation))
+    except (Invalid, NotAdmitted, SettingForbidden) as problem:
         _note_errors(draft, problem.errors)
         return _refused(draft, problem)
     except PreconditionFailed as problem:
@@ -393,7 +393,7 @@ def _scope(who: Actor, draft: Draft) -> Scope | None:
 
 
 def _marks(who: Actor, draft: Draft) -> dict[str, dict[str, str]]:
-    """Choices that a rule refuses, each with the name of the rule; of the project that is chosen, or that would be taken."""
+    """Choices that are refused in every case, each with why; in the project that is chosen, or that would be taken."""
     tenant_id = _tenant_id(who, draft)
     kinds = [card.kind for card in rows.adapter_cards()]
     versions = {draft.adapter.kind: [entry.version for entry in draft.adapter.versions()]}

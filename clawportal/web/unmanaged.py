@@ -13,7 +13,7 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.services.clusters import clusters
 from clawportal.services.fleet import unmanaged
 from clawportal.services.tenancy import tenancy
-from clawportal.web import pages, policy_warnings
+from clawportal.web import admission_warnings, pages
 from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 
@@ -46,7 +46,7 @@ def cluster_import(cluster_id: str, name: str) -> AnyResponse:
         row = unmanaged.import_one(portal(), actor(), cluster_id, one.item.id, given)
     except Invalid as problem:
         return _page(cluster, one, values, {error.path: error.message for error in problem.errors}, 422)
-    policy_warnings.tell(row)
+    admission_warnings.tell(row)
     text = _("%(name)s is imported. The portal only observes it.", name=row.name)
     return pages.moved(text, url_for("web.instance", instance_id=row.id))
 
@@ -82,5 +82,5 @@ def instance_takeover(instance_id: str, action: str) -> AnyResponse:
         text = _("%(name)s is forgotten. Its container was not touched.", name=row.name)
         return pages.moved(text, url_for("web.instances"))
     row = unmanaged.adopt(portal(), actor(), instance_id)
-    policy_warnings.tell(row)
+    admission_warnings.tell(row)
     return pages.moved(_("%(name)s is managed by the portal now.", name=row.name), url_for("web.instance", instance_id=row.id))

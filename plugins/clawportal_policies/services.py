@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from clawportal.sdk import Message, _m, _n, clipped, joined
 from clawportal.sdk.adapters import InstanceSpec
 from clawportal.sdk.data import Order, Slice, Which, db, field_errors, get_or_404, now, require, slice_of, transaction, visible
-from clawportal.sdk.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, PolicyRefused
+from clawportal.sdk.errors import Conflict, FieldError, Forbidden, Invalid, NotAdmitted, NotFound
 from clawportal.sdk.events import record
 from clawportal.sdk.features import InstanceChange
 from clawportal.sdk.fleet import (
@@ -203,6 +203,12 @@ def _binding(tenant_id: str, *where: ColumnElement[bool]) -> list[Rule]:
     """The rules that hold in a tenant, in one statement; those of the portal first."""
     query = select(Policy).where(or_(Policy.tenant_id == tenant_id, Policy.tenant_id.is_(None)), Policy.enabled, *where)
     return [rule_of(row) for row in db.session.scalars(query.order_by(Policy.tenant_id.is_not(None), Policy.name))]
+
+
+class PolicyRefused(NotAdmitted):
+    """`extra["policies"]` names every rule that was hit, with its words and remedy."""
+
+    title, code = _m("A rule does not allow this"), "policy"
 
 
 def refusal(verdicts: Sequence[Verdict]) -> PolicyRefused:
@@ -669,7 +675,7 @@ def candidates(actor: Actor, tenant_id: str, limit: int) -> list[tuple[str, str]
 def choice_marks(
     portal: Portal, tenant_id: str, adapters: Iterable[str], versions: Mapping[str, Iterable[str]]
 ) -> dict[str, dict[str, str]]:
-    """Choices that a rule refuses in every case, with the name of the rule: `adapter`, `version` and `provider`."""
+    """Choices that a rule refuses in every case, with the words for it: `adapter`, `version` and `provider`."""
     rules = [
         rule for rule in _binding(tenant_id, Policy.mode == "enforce", Policy.kind.in_(("adapters", "versions", "models")))
         if _asked(rule, "create")
@@ -679,17 +685,21 @@ def choice_marks(
     for rule in rules:
         for kind in adapters if rule.kind == "adapters" else ():
             if _hit(rule, replace(blank, adapter=kind)):
-                found["adapter"].setdefault(kind, rule.called)
+                found["adapter"].setdefault(kind, _mark(rule))
         for kind, offered in versions.items() if rule.kind == "versions" else ():
             for version in offered:
                 if _hit(rule, replace(blank, adapter=kind, version=version)):
-                    found["version"].setdefault(f"{kind} {version}", rule.called)
+                    found["version"].setdefault(f"{kind} {version}", _mark(rule))
         if rule.kind == "models" and rule.parameters.get("providers"):
             for provider in portal.registry.providers:
                 hit = _hit(rule, replace(blank, spec={"model": {"provider": provider}}))
                 if hit and hit.path.endswith("provider"):
-                    found["provider"].setdefault(provider, rule.called)
+                    found["provider"].setdefault(provider, _mark(rule))
     return found
+
+
+def _mark(rule: Rule) -> str:
+    return _m("Not allowed by the rule %(title)s", title=rule.called)
 
 
 def as_document(row: Policy) -> dict[str, Any]:

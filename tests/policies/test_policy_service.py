@@ -15,7 +15,7 @@ from clawportal.contracts.features import Feature
 from clawportal.contracts.permissions import ALL, SYSTEM, Actor, Grant, narrowed
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
-from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, PolicyRefused
+from clawportal.errors import Conflict, Forbidden, Invalid, NotFound
 from clawportal.models import EventRow, Instance, InstanceSecret, Operation, Project, Tenant
 from clawportal.services.fleet import admission, instances, moves
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
@@ -23,7 +23,7 @@ from clawportal.services.tenancy import tenants
 from clawportal_policies import services as policies
 from clawportal_policies.models import Policy
 from clawportal_policies.permissions import POLICY_MANAGE, POLICY_READ
-from clawportal_policies.services import Rule, Trial
+from clawportal_policies.services import PolicyRefused, Rule, Trial
 from tests.core.world import World
 from tests.core_roles import ROLES
 
@@ -343,11 +343,12 @@ def test_forms_hear_of_it_while_one_types(still: World) -> None:
         [error] = instances.check_new(portal, ANYBODY, wanted)
         assert (error.path, error.code) == ("adapter", "policy")
         found = admission.marks(portal, home(), ["echo", "nanobot"], {"echo": ["1"]})
-        assert found == {"adapter": {"echo": "Only nanobot"}, "version": {}, "provider": {}}
+        assert found == {"adapter": {"echo": "Not allowed by the rule Only nanobot"}, "version": {}, "provider": {}}
         policies.create(portal, ANYBODY, home(), Rule("v", "versions", {"adapter": "echo", "allowed": ["2.*"]}))
         policies.create(portal, ANYBODY, home(), Rule("p", "models", {"providers": ["open*"]}))
         found = admission.marks(portal, home(), ["echo"], {"echo": ["1", "2.0"]})
-        assert found["version"] == {"echo 1": "v"} and found["provider"] == {"practice": "p", "anthropic": "p"}
+        assert found["version"] == {"echo 1": "Not allowed by the rule v"}
+        assert found["provider"] == dict.fromkeys(("practice", "anthropic"), "Not allowed by the rule p")
 
 
 ASKED: list[str] = []
