@@ -23,9 +23,10 @@ from http import HTTPStatus
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from flask import Response, request, stream_with_context
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json, to_json
 
+from clawportal.catalogues import SOURCE_LANGUAGE
 from clawportal.contracts.permissions import Permission
 from clawportal.errors import BadRequest, FieldError, Invalid, NotFound, PreconditionRequired, Problem
 from clawportal.http import i18n, security
@@ -64,9 +65,18 @@ class UnsupportedMediaType(Problem):
 
 
 class Answer(BaseModel):
-    """Base of what the API answers."""
+    """Base of what the API answers. Messages become texts in the language of the reader: a field keeps plain text only."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_the_language_of_the_reader(cls, given: Any) -> Any:
+        if isinstance(given, BaseModel) or i18n.language() == SOURCE_LANGUAGE:
+            return given
+        if isinstance(given, Mapping):
+            return i18n.localised(dict(given))
+        return i18n.localised({name: getattr(given, name) for name in cls.model_fields if hasattr(given, name)})
 
 
 class Page(Answer, Generic[T]):

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from flask import Response, current_app, request
 from pydantic import Field
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from clawportal import api
 from clawportal.api import _openapi
-from clawportal.api._layer import Answer, as_json, op
+from clawportal.api._layer import Answer, op
 from clawportal.bounded import size_in_words
 from clawportal.contracts.core_permissions import INSTANCE_READ, PORTAL_READ
 from clawportal.contracts.permissions import Actor
@@ -140,9 +141,11 @@ def get_plugin(portal: Portal, name: str) -> Plugin:
 @op("GET", "/openapi.json", public="its setting decides", tags=TAGS, summary="This document", problems=(401,), keep=True,
     returns=dict[str, Any])  # fmt: skip
 def get_openapi(portal: Portal) -> Response:
-    """OpenAPI 3.1, made from the code. Needs a sign-in unless the portal's `docs_public` setting says otherwise."""
+    """OpenAPI 3.1, made from the code. Needs a sign-in unless the portal's `docs_public` setting says otherwise.
+
+    In English for everybody: programs find operations by the names of their groups.
+    """
     if not portal.settings.docs_public:
         security.actor()
-    return Response(
-        as_json(api.of_app().document | {"servers": _openapi.servers(request.script_root)}), mimetype="application/json"
-    )
+    document = api.of_app().document | {"servers": _openapi.servers(request.script_root)}
+    return Response(to_json(document), mimetype="application/json")

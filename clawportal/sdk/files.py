@@ -14,7 +14,6 @@ from __future__ import annotations
 from clawportal.contracts.core_permissions import INSTANCE_FILES_READ, INSTANCE_FILES_WRITE
 from clawportal.contracts.runtimes import FileEntry
 from clawportal.http.streams import counted, lasting
-from clawportal.runtime_helpers import secret_forms
 from clawportal.services.fleet.storage import readable
 from clawportal.services.live.file_access import (
     ROOTS,
@@ -85,7 +84,6 @@ __all__ = [
     "reach",
     "readable",
     "room_for",
-    "secret_forms",
     "spot",
     "tell",
     "tell_of_download",

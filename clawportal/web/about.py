@@ -16,7 +16,7 @@ from clawportal.db import db
 from clawportal.http.security import portal, requires
 from clawportal.messages import _m
 from clawportal.services.clusters import clusters
-from clawportal.web import health_checks
+from clawportal.web import api_words, health_checks
 from clawportal.web.pages import page
 
 OPENAPI = "/api/v1/openapi.json"
@@ -55,4 +55,4 @@ def _licences() -> list[dict[str, Any]]:
 @page("/api-docs")
 @requires(CATALOG_READ)
 def api_docs() -> str:
-    return render_template("api/docs.html", openapi_url=request.script_root + OPENAPI)
+    return render_template("api/docs.html", openapi_url=request.script_root + OPENAPI, words=api_words.words())

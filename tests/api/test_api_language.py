@@ -71,3 +71,18 @@ def test_what_a_refusal_names_is_in_the_same_language(admin: Person) -> None:
     assert "name、created_at" in sorts and "name, created_at" in admin.get("instances?sort=colour").get_json()["detail"]
     path = admin.get(f"instances/{one}/files?path=etc", headers=CHINESE).get_json()["detail"]
     assert "work、state、home" in path
+
+
+def test_what_is_built_as_a_model_is_translated_too(admin: Person) -> None:
+    def words(headers: dict[str, str]) -> tuple[str, str, str]:
+        (kind,) = [item for item in admin.get("adapters", headers=headers).get_json()["items"] if item["kind"] == "echo"]
+        alone = admin.get("adapters/echo", headers=headers).get_json()
+        assert alone["description"] == kind["description"]
+        parts = admin.get("/readyz", headers=headers).get_json()["parts"]
+        return kind["description"], parts["database"]["message"], parts["disk"]["message"]
+
+    english, chinese = words({}), words(CHINESE)
+    assert all(text.isascii() for text in english) and english[1] == "answers"
+    assert not any(text.isascii() for text in chinese), chinese
+    plugin = admin.get("plugins/clawportal_echo", headers=CHINESE).get_json()
+    assert plugin["name"] == "clawportal_echo" and plugin["hooks"] == ["register_adapters"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -50,6 +51,21 @@ def _is_chinese(page: Page, paths: list[str]) -> None:
         heading = page.locator("#main").inner_text()
         assert re.search(r"[\u4e00-\u9fff]", heading), f"{path} has no Chinese"
         assert "%(" not in heading and "{n}" not in heading, f"{path} shows a placeholder"
+
+
+def test_the_reference_of_the_api_in_chinese(portal: PortalProcess, signed_in: Any, new_page: Callable[..., Page]) -> None:
+    page = new_page(base_url=portal.url, storage_state=signed_in, locale="zh-CN")
+    page.goto("/api-docs")
+    group = page.locator("h3.opblock-tag", has_text="实例").first
+    expect(group).to_be_visible()
+    expect(page.locator(".swagger-ui").get_by_role("button", name="授权")).to_be_visible()
+    one = page.locator(".opblock").first
+    one.locator(".opblock-summary-control").click()
+    expect(one.get_by_role("heading", name="响应", exact=True)).to_be_visible()
+    one.get_by_role("button", name="试一试").click()
+    expect(one.get_by_role("button", name="执行")).to_be_visible()
+    one.get_by_role("button", name="取消").click()
+    expect(one.get_by_role("button", name="试一试")).to_be_visible()
 
 
 def test_the_theme_stays(portal: PortalProcess, page: Page) -> None:

@@ -12,12 +12,12 @@ from clawportal import declarations, hookimpl
 from clawportal.contracts.features import Feature, PolicyFact
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
-from clawportal.errors import Invalid, PolicyRefused
+from clawportal.errors import Invalid
 from clawportal.models import Instance
 from clawportal.services.fleet import instances, policy_facts
 from clawportal.services.fleet.instances import InstanceChange
 from clawportal_policies import services as policies
-from clawportal_policies.services import Rule, Trial
+from clawportal_policies.services import PolicyRefused, Rule, Trial
 from tests.core.world import World
 from tests.policies.test_policy_service import ANYBODY, home, new
 
