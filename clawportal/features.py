@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from clawportal import hookimpl
 from clawportal.contracts import core_metrics, core_resources
 from clawportal.contracts import core_permissions as core
-from clawportal.contracts.extensions import EVENT_BUS, RESEAL, ROLE_USES, SIGN_IN_WAYS, SIGN_OUT_WAYS
-from clawportal.contracts.features import ApiTag, Card, Feature, Job, NavLink, PolicyFact, Tab
+from clawportal.contracts.extensions import EVENT_BUS, RESEAL
+from clawportal.contracts.features import ApiTag, Feature, Job, NavLink, PolicyFact, Tab
 from clawportal.contracts.permissions import SELF, Grant
 from clawportal.messages import _m
 
@@ -328,45 +328,11 @@ LIVE = Feature(
     sockets=("clawportal.realtime.logs", "clawportal.realtime.metrics", "clawportal.realtime.console"),
 )
 
-SINGLE_SIGN_ON = Feature(
-    name="single_sign_on",
-    title=_m("Single sign-on"),
-    requires=("tenancy",),
-    resources=(core_resources.OIDC_PROVIDER, core_resources.OIDC_IDENTITY, core_resources.OIDC_GROUP_ROLE),
-    models=("clawportal.models.oidc",),
-    migrations="single_sign_on",
-    api_tags=(
-        ApiTag(_m("Sign-in providers"), _m("OpenID providers that people sign in with, and what their groups give."), 120),
-    ),
-    api=("clawportal.api.oidc",),
-    pages=("clawportal.web.oidc", "clawportal.web.providers"),
-    cards=(Card("linked_accounts", "clawportal.web.oidc:account_section", SELF, place="account"),),
-    extra={
-        SIGN_IN_WAYS: ("clawportal.services.oidc_providers:sign_in_ways",),
-        SIGN_OUT_WAYS: ("clawportal.services.oidc:sign_out_way",),
-        ROLE_USES: ("clawportal.services.oidc_providers:role_uses",),
-        RESEAL: ("clawportal.services.oidc_providers:reseal",),
-    },
-    nav=(
-        NavLink(
-            _m("Sign-in"),
-            "web.providers",
-            icon="key",
-            permission=core.PORTAL_ADMIN,
-            section="system",
-            order=40,
-            only_everywhere=True,
-        ),
-    ),
-    commands=("clawportal.cli.oidc:register",),
-)
-
 
 @hookimpl
 def register_features() -> Iterable[Feature]:
     return (
         SYSTEM, AUDIT, EVENTS, NOTICES, IDENTITY, TENANCY, CLUSTERS, CONFIGURATION, OPERATIONS, INSTANCES, RECONCILE, LIVE,
-        SINGLE_SIGN_ON,
     )  # fmt: skip
 
 

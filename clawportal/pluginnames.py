@@ -9,6 +9,7 @@ BUNDLED = (
     "clawportal_providers",
     "clawportal_apps",
     "clawportal_practice",
+    "clawportal_sso",
 )  # fmt: skip
 GROUP = "clawportal"
 """Group of entry points."""

@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     npm_registry: str = Field("", description="Package registry for claws written in JavaScript, for networks without internet.")
     password_sign_in: bool = Field(
         True,
-        description="Whether everybody may sign in with a password. Off, with a sign-in provider switched on: only "
+        description="Whether everybody may sign in with a password. Off, while there is another way to sign in: only "
         "administrators of the portal, at /login?password=1.",
     )
     reserve_mib: int = Field(

@@ -37,8 +37,7 @@ from clawportal.app import create_app, prepare_rows, start_jobs, stop_jobs
 from clawportal.contracts.permissions import SYSTEM, Actor
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
-from clawportal.models import Instance, OidcIdentity, Project, Tenant, User
-from clawportal.services import oidc_providers
+from clawportal.models import Instance, Project, Tenant, User
 from clawportal.services.clusters import clusters
 from clawportal.services.fleet import instances
 from clawportal.services.identity import identity, sessions
@@ -334,18 +333,6 @@ class People:
     """tenant-admin of `acme`."""
     acme: str
     everybody: list[Person] = field(default_factory=list)
-
-
-def make_provider(owner: Person, tenant: str) -> tuple[str, str, str]:
-    """A sign-in provider, a group of it that gives something, and an account there that is linked to the owner's."""
-    portal, wanted = portal_of(owner.app), oidc_providers.Wanted("secret-sso", "secret-sso", "https://sso.example.com", "portal")
-    with owner.app.app_context():
-        provider = oidc_providers.create(portal, SYSTEM, wanted)
-        group = oidc_providers.map_group(portal, SYSTEM, provider.id, "secret-group", "viewer", tenant_id=tenant)
-        with transaction():
-            linked = OidcIdentity(provider_id=provider.id, subject="secret-subject", user_id=owner.actor.id)
-            db.session.add(linked)
-        return provider.id, group.id, linked.id
 
 
 def make_people(app: Flask) -> People:

@@ -48,7 +48,7 @@ def commands(portal: OpenPortal, file: Callable[[], Path]) -> click.Group:
         if compromised:
             click.echo(
                 "The old keys open nothing any more. Whoever had them together with the database also knows the secrets in it: "
-                "renew API keys, kubeconfigs, client secrets, second factors and passwords at their sources."
+                "renew API keys, kubeconfigs, secrets of plugins, second factors and passwords at their sources."
             )
         if compromised and left:
             click.echo(
@@ -66,7 +66,7 @@ def commands(portal: OpenPortal, file: Callable[[], Path]) -> click.Group:
         keyring.load(file())
         click.echo(
             f"New keys are in {file()}. Enter again what was sealed with the lost ones: API keys of models, connections of "
-            "clusters, client secrets; `clawportal user reset-otp` for second factors. `clawportal audit acknowledge` lets "
+            "clusters, secrets of plugins; `clawportal user reset-otp` for second factors. `clawportal audit acknowledge` lets "
             "the audit go on."
         )
 

@@ -74,12 +74,6 @@ AUDIT_HEAD = Resource("audit_head", unaudited=_ITSELF)
 AUDIT_SEGMENT = Resource("audit_segment", unaudited=_ITSELF)
 AUDIT_CHECKPOINT = Resource("audit_checkpoint", unaudited=_ITSELF)
 
-# ---- single sign-on
-
-OIDC_PROVIDER = Resource("oidc_provider", _m("sign-in provider"), key="provider")
-OIDC_IDENTITY = Resource("oidc_identity", _m("linked account"), key="identity")
-OIDC_GROUP_ROLE = Resource("oidc_group_role", _m("role by group"), key="group_role")
-
 # ---- what has no table of its own, and is told of in events and the audit
 
 SERVICE_ACCOUNT = Resource("", _m("service account"), key="service_account")

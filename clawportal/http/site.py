@@ -17,7 +17,7 @@ _KEPT_AS_THEY_ARE = "!$'()*,/:;?@"
 
 
 def external(path: str) -> str:
-    """A path that `url_for` made, as an address for somebody outside: in an invitation, for a provider."""
+    """A path that `url_for` made, as an address for somebody outside: in an invitation, for a service elsewhere."""
     public = security.portal().settings.public_url.rstrip("/")
     if public:
         return public + path.removeprefix(request.script_root)

@@ -8,7 +8,6 @@ from clawportal.models.events import EventRow, IdempotencyKey, Lease, PortalSett
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
 from clawportal.models.metrics import SampleChunk
-from clawportal.models.oidc import OidcGroupRole, OidcIdentity, OidcProvider
 from clawportal.models.operations import Operation
 from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
 from clawportal.models.tenancy import CustomRole, Invitation, Membership, Project, Quota, RoleGrant, Tenant, TenantSecret
@@ -16,7 +15,7 @@ from clawportal.models.tenancy import CustomRole, Invitation, Membership, Projec
 __all__ = [
     "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "AuditSegment", "BackupCode", "Cluster", "ClusterSecret",
     "ClusterTenant", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation",
-    "KnownAddress", "Lease", "Membership", "OidcGroupRole", "OidcIdentity", "OidcProvider", "Operation", "Otp",
+    "KnownAddress", "Lease", "Membership", "Operation", "Otp",
     "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant",
     "TenantSecret", "User", "UserSession", "WrongTries",
 ]  # fmt: skip

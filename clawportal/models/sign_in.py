@@ -34,7 +34,7 @@ class UserSession(Base):
     """When it ends by itself; moves on with each use."""
     ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     source: Mapped[str] = mapped_column(String(120), default="", server_default="", index=True)
-    """Who let them in, such as `oidc:` and an id; empty: their password here."""
+    """Who let them in, as the feature calls it; empty: their password here."""
     source_title: Mapped[str] = mapped_column(String(200), default="", server_default="")
     vouched: Mapped[bool] = mapped_column(default=False, server_default=false())
     """The source asked for a second factor, and the portal need not."""

@@ -102,7 +102,7 @@ class Membership(Base):
     role: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now, server_default=text("CURRENT_TIMESTAMP"))
     source: Mapped[str] = mapped_column(String(120), default="", server_default="", index=True)
-    """Who gave it and may change it, such as `oidc:` and an id; empty: made by hand, and no sign-in changes it."""
+    """Who gave it and may change it, as the feature calls it; empty: made by hand, and no sign-in changes it."""
     source_group: Mapped[str] = mapped_column(String(255), default="", server_default="")
     """The group there that gave it; empty: what every new person of the source gets."""
     source_title: Mapped[str] = mapped_column(String(200), default="", server_default="")

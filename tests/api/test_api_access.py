@@ -20,8 +20,9 @@ from clawportal.contracts.core_permissions import (
 from clawportal.contracts.permissions import Permission
 from clawportal.http.security import MARK
 from tests.api_operations import OPERATIONS
-from tests.conftest import PASSWORD, People, Person, make_cluster, make_provider, portal_of
+from tests.conftest import PASSWORD, People, Person, make_cluster, portal_of
 from tests.core_roles import ROLES
+from tests.single_sign_on.rows import make_provider
 
 PUBLIC = {"healthz", "readyz", "trade_password", "get_openapi", "log_in", "refresh_tokens", "verify_otp"}
 BODIES: dict[str, Any] = {

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import sign_in
 from tests.browser.portal import PASSWORD, PortalProcess
-from tests.sign_in import oidc_provider
-from tests.sign_in.oidc_provider import CLIENT, SECRET, OpenIdProvider
+from tests.single_sign_on import oidc_provider
+from tests.single_sign_on.oidc_provider import CLIENT, SECRET, OpenIdProvider
 
 pytestmark = pytest.mark.oidc
 

@@ -12,9 +12,6 @@ from clawportal import bounded
 from clawportal.bounded import Budget, SizedQueue, TooMuch, TooSlow
 from clawportal.contracts.adapters import Adapter, ChatEvent, HealthState
 from clawportal.engine import bounded_http
-from clawportal.errors import Unavailable
-from clawportal.services import oidc_calls
-from clawportal.services.oidc_calls import ProviderCalls, Setup
 from clawportal.testing.fakes import LoopbackIO, make_context
 from clawportal.testing.hostile import HostileServer
 from clawportal_echo import EchoAdapter
@@ -85,33 +82,6 @@ def test_a_budget_counts_what_was_read_before() -> None:
     with pytest.raises(TooSlow):
         Budget(0.0, 1).wait()
     assert Budget(60, 1, silence=2).wait() == 2
-
-
-# ---- providers
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderCalls]:
-    monkeypatch.setattr(oidc_calls, "SECONDS", 0.5)
-    calls = ProviderCalls()
-    yield calls
-    calls.close()
-
-
-@pytest.mark.parametrize("manners", [*HTTP, "gzip_bomb"])
-def test_a_provider_has_so_much_time_and_no_more(provider: ProviderCalls, manners: str) -> None:
-    with HostileServer(manners) as server:
-        with pytest.raises(Unavailable) as refused:
-            provider.discovery(server.url)
-        assert server.url in refused.value.detail
-        assert server.sent < 8 * bounded.MIB
-
-
-def test_trading_the_code_is_bounded_too(provider: ProviderCalls) -> None:
-    with HostileServer("drip_headers") as server:
-        found = oidc_calls.Discovery(server.url, server.url, server.url, server.url)
-        with pytest.raises(Unavailable):
-            provider._exchange(Setup(server.url, "portal"), found, "http://localhost/back", "code", "v" * 43)
 
 
 def test_a_proxy_is_no_way_around_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,9 @@ import pytest
 from sqlalchemy import update
 
 from clawportal import addresses, redact
-from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
-from clawportal.errors import Invalid
 from clawportal.models import Instance, InstanceSecret, TenantSecret
-from clawportal.services import oidc_providers
 from clawportal.services.configuration import layers
-from clawportal.services.oidc_providers import Wanted
 from tests.conftest import People, Person, portal_of
 from tests.rights.test_rights_pages import Browser
 
@@ -149,24 +145,7 @@ def test_the_form_says_why(people: People, claw: str) -> None:
     assert "was entered for https://llm.example:443" in answer.get_data(as_text=True)
 
 
-# ---- providers and clusters
-
-
-def test_a_client_secret_stays_with_its_issuer(people: People) -> None:
-    portal = portal_of(people.admin.app)
-    with people.admin.app.app_context():
-        wanted = Wanted("sso", "SSO", "https://sso.example/realms/a", "portal", "the-client-secret")
-        made = oidc_providers.create(portal, SYSTEM, wanted)
-    thief = Wanted("sso", "SSO", "https://thief.example", "portal")
-    with people.admin.app.app_context():
-        for attempt in (
-            lambda: oidc_providers.examine(portal, SYSTEM, thief, "https://p/x", made.id),
-            lambda: oidc_providers.change(portal, SYSTEM, made.id, thief),
-        ):
-            with pytest.raises(Invalid, match=r"secret: was entered for https://sso\.example:443"):
-                attempt()
-        same = Wanted("sso", "SSO", "https://sso.example/realms/b", "portal")
-        assert oidc_providers.change(portal, SYSTEM, made.id, same).has_secret
+# ---- clusters
 
 
 TLS = {"tls_cert": "-----BEGIN CERTIFICATE-----", "tls_key": "-----BEGIN PRIVATE KEY-----"}

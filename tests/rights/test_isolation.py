@@ -24,8 +24,9 @@ from clawportal.db import db
 from clawportal.models import ApiToken, AuditEntry, Invitation
 from clawportal.models import Operation as OperationRow
 from tests.api_operations import OPERATIONS
-from tests.conftest import People, Person, make_cluster, make_people, make_person, make_provider
+from tests.conftest import People, Person, make_cluster, make_people, make_person
 from tests.core_roles import ROLES
+from tests.single_sign_on.rows import make_provider
 
 NO_THING = {"port", "kind", "path", "filename", "action", "verb", "text", "name", "page"}
 """Parts of a path that name nothing that belongs to a tenant."""

@@ -48,7 +48,7 @@ class SessionInfo:
     expires_at: datetime
     current: bool
     through: str = ""
-    """The provider that it began with; empty: a password."""
+    """Title of whoever let them in; empty: a password."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Source:
     """Who let somebody in, where it was not their password here."""
 
     name: str = ""
-    """Such as `oidc:` and an id."""
+    """As the feature calls it that signed them in; begins with a word of its own."""
     title: str = ""
     vouches: bool = False
     """It asked for a second factor already."""
@@ -66,7 +66,7 @@ BY_PASSWORD = Source()
 
 
 def begin(portal: Portal, user: User, kind: str, place: Place, *, source: Source = BY_PASSWORD) -> UserSession:
-    """Sign somebody in. The caller has checked the password and the code, or that the provider vouches for them."""
+    """Sign somebody in. The caller has checked the password and the code, or that somebody else vouches for them."""
     if user.service_tenant_id is not None:
         raise Unauthenticated(_m("A service account cannot sign in. It comes with an API token only."))
     with transaction():
@@ -123,7 +123,7 @@ def actor_from(portal: Portal, session_id: str, kind: str, *, touch: Place | Non
     if touch is not None and clock.now() - row.last_seen_at > _TOUCH_EVERY:
         _touch(portal, row, touch)
     actor = identity.actor_of(portal, user)
-    # the provider's second factor stands for the portal's own, where an administrator said so
+    # the second factor of whoever vouched stands for the portal's own, where an administrator said so
     return replace(actor.with_second_factor(), asking=()) if row.vouched and actor.withheld else actor
 
 

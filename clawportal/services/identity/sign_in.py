@@ -53,7 +53,7 @@ def tell_refusal(portal: Portal, through: str, problem: Problem, who: Actor | No
 
 def _administrator(portal: Portal, name: str, password: str) -> User:
     """The way in for an emergency. Everybody else gets the same answer, so that nobody can try passwords here."""
-    detail = _m("The name or the password is wrong, or you are no administrator: everybody else signs in through a provider.")
+    detail = _m("The name or the password is wrong, or you are no administrator: everybody else signs in another way.")
     try:
         user = identity.authenticate(portal, name, password)
     except Unauthenticated as problem:

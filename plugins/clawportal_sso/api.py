@@ -5,17 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from flask import url_for
 from pydantic import Field
 
-from clawportal.api._layer import Answer, op
-from clawportal.contracts.core_permissions import PORTAL_ADMIN
-from clawportal.contracts.permissions import SELF, Actor
-from clawportal.contracts.specs import Strict
-from clawportal.engine.portal import Portal
-from clawportal.http import site
-from clawportal.services import oidc, oidc_providers
-from clawportal.services.oidc_providers import Wanted
+from clawportal.sdk.adapters import Strict
+from clawportal.sdk.api import Answer, Portal, op
+from clawportal.sdk.permissions import PORTAL_ADMIN, SELF, Actor
+from clawportal_sso import group_roles, linked, providers
+from clawportal_sso.addresses import callback_of
+from clawportal_sso.organisations import with_tenant
+from clawportal_sso.wanted import Wanted
 
 TAGS = ("Sign-in providers",)
 
@@ -129,7 +127,7 @@ class Identities(Answer):
 def _wanted(actor: Actor, body: ProviderFields, slug: str) -> Wanted:
     given: dict[str, Any] = body.model_dump(exclude={"tenant", "slug", "provider_id"})
     given |= {"email_domains": tuple(body.email_domains), "tenant_id": body.tenant, "slug": slug}
-    return oidc_providers.with_tenant(actor, Wanted(**given))
+    return with_tenant(actor, Wanted(**given))
 
 
 # ---- providers
@@ -137,7 +135,7 @@ def _wanted(actor: Actor, body: ProviderFields, slug: str) -> Wanted:
 
 @op("GET", "/oidc/providers", permission=PORTAL_ADMIN, tags=TAGS, returns=Providers, summary="Sign-in providers")
 def list_providers(actor: Actor) -> dict[str, Any]:
-    return {"items": [known.__dict__ for known in oidc_providers.listing(actor)]}
+    return {"items": [known.__dict__ for known in providers.listing(actor)]}
 
 
 @op("POST", "/oidc/providers", permission=PORTAL_ADMIN, tags=TAGS, status=201, returns=ProviderDocument,
@@ -147,36 +145,36 @@ def list_providers(actor: Actor) -> dict[str, Any]:
     })  # fmt: skip
 def create_provider(actor: Actor, portal: Portal, body: NewProvider) -> dict[str, Any]:
     """Nothing is asked of the provider here; `/oidc/check` does that."""
-    return oidc_providers.create(portal, actor, _wanted(actor, body, body.slug)).__dict__
+    return providers.create(portal, actor, _wanted(actor, body, body.slug)).__dict__
 
 
 @op("POST", "/oidc/check", permission=PORTAL_ADMIN, tags=TAGS, returns=Findings,
     summary="Try a sign-in provider before saving it", problems=(404,))  # fmt: skip
 def check_provider(actor: Actor, portal: Portal, body: ProviderCheck) -> dict[str, Any]:
     """Fetches what the provider says about itself and its keys, and tries client id and secret. Nothing is stored."""
-    back = site.external(url_for("web.oidc_callback", name=body.slug))
-    found = oidc_providers.examine(portal, actor, _wanted(actor, body, body.slug), back, body.provider_id)
+    back = callback_of(body.slug)
+    found = providers.examine(portal, actor, _wanted(actor, body, body.slug), back, body.provider_id)
     return {"ok": all(item.ok for item in found), "items": [item.__dict__ for item in found]}
 
 
 @op("GET", "/oidc/providers/{provider_id}", permission=PORTAL_ADMIN, tags=TAGS, returns=ProviderDocument,
     summary="One sign-in provider", problems=(404,))  # fmt: skip
 def get_provider(actor: Actor, provider_id: str) -> dict[str, Any]:
-    return oidc_providers.get(actor, provider_id).__dict__
+    return providers.get(actor, provider_id).__dict__
 
 
 @op("PUT", "/oidc/providers/{provider_id}", permission=PORTAL_ADMIN, tags=TAGS, returns=ProviderDocument,
     summary="Change a sign-in provider", problems=(404,))  # fmt: skip
 def change_provider(actor: Actor, portal: Portal, provider_id: str, body: ProviderFields) -> dict[str, Any]:
     """The whole of it but the secret, which stays unless one is sent. Switching it off ends the sessions that it began."""
-    return oidc_providers.change(portal, actor, provider_id, _wanted(actor, body, "unchanged")).__dict__
+    return providers.change(portal, actor, provider_id, _wanted(actor, body, "unchanged")).__dict__
 
 
 @op("DELETE", "/oidc/providers/{provider_id}", permission=PORTAL_ADMIN, tags=TAGS, status=204,
     summary="Remove a sign-in provider", problems=(404, 409))  # fmt: skip
 def delete_provider(actor: Actor, portal: Portal, provider_id: str) -> None:
     """With its links, what its groups gave, and the sessions that it began. Accounts stay."""
-    oidc_providers.remove(portal, actor, provider_id)
+    providers.remove(portal, actor, provider_id)
 
 
 # ---- groups
@@ -185,7 +183,7 @@ def delete_provider(actor: Actor, portal: Portal, provider_id: str) -> None:
 @op("GET", "/oidc/providers/{provider_id}/groups", permission=PORTAL_ADMIN, tags=TAGS, returns=Groups,
     summary="What the groups of a provider give", problems=(404,))  # fmt: skip
 def list_group_roles(actor: Actor, provider_id: str) -> dict[str, Any]:
-    return {"items": [found.__dict__ for found in oidc_providers.groups(actor, provider_id)]}
+    return {"items": [found.__dict__ for found in group_roles.groups(actor, provider_id)]}
 
 
 @op("POST", "/oidc/providers/{provider_id}/groups", permission=PORTAL_ADMIN, tags=TAGS, status=201,
@@ -193,7 +191,7 @@ def list_group_roles(actor: Actor, provider_id: str) -> dict[str, Any]:
     example={"group": "claw-operators", "role": "operator", "tenant": "acme"})  # fmt: skip
 def create_group_role(actor: Actor, portal: Portal, provider_id: str, body: GroupBody) -> dict[str, Any]:
     """Counts from each person's next sign-in on. A role given by hand in the same place is left as it is."""
-    made = oidc_providers.map_named(portal, actor, provider_id, body.group, body.role, tenant=body.tenant, project=body.project)
+    made = group_roles.map_named(portal, actor, provider_id, body.group, body.role, tenant=body.tenant, project=body.project)
     return made.__dict__
 
 
@@ -201,7 +199,7 @@ def create_group_role(actor: Actor, portal: Portal, provider_id: str, body: Grou
     summary="Let a group give a role no more", problems=(404, 409))  # fmt: skip
 def delete_group_role(actor: Actor, portal: Portal, provider_id: str, group_id: str) -> None:
     """Whoever has the role through it loses it at once."""
-    oidc_providers.unmap(portal, actor, provider_id, group_id)
+    group_roles.unmap(portal, actor, provider_id, group_id)
 
 
 # ---- one's own
@@ -211,10 +209,10 @@ def delete_group_role(actor: Actor, portal: Portal, provider_id: str, group_id: 
     summary="My accounts at sign-in providers")  # fmt: skip
 def list_identities(actor: Actor) -> dict[str, Any]:
     """They are linked in a browser, on the page of one's account."""
-    return {"items": [found.__dict__ for found in oidc.mine(actor.id)]}
+    return {"items": [found.__dict__ for found in linked.mine(actor.id)]}
 
 
 @op("DELETE", "/auth/identities/{identity_id}", permission=SELF, tags=("Account",), status=204,
     summary="Unlink one of them", problems=(404, 409))  # fmt: skip
 def delete_identity(actor: Actor, portal: Portal, identity_id: str) -> None:
-    oidc.unlink(portal, actor, identity_id)
+    linked.unlink(portal, actor, identity_id)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select, update
 
-from clawportal.contracts.permissions import EVERYWHERE, PORTAL_ROLES, Actor
-from clawportal.db import db
-from clawportal.engine.portal import Portal
-from clawportal.errors import Conflict
-from clawportal.messages import _m
-from clawportal.models import Invitation, Membership, OidcGroupRole, OidcProvider, Project, RoleGrant, Tenant, User
-from clawportal.services.events import event_log
-from clawportal.services.identity import accounts
-from clawportal.services.tenancy import members
+from clawportal.sdk import _m
+from clawportal.sdk.data import db
+from clawportal.sdk.errors import Conflict
+from clawportal.sdk.events import record
+from clawportal.sdk.fleet import Portal, Project, Tenant
+from clawportal.sdk.people import Invitation, Membership, RoleGrant, User, keep_an_admin, permissions_of_role
+from clawportal.sdk.permissions import EVERYWHERE, PORTAL_ROLES, Actor
+from clawportal_sso.models import OidcGroupRole, OidcProvider
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _open_tenants(rules: Sequence[OidcGroupRole]) -> set[str]:
 def _strength(portal: Portal, rule: OidcGroupRole) -> int:
     """How many rights; a role that is gone gives none."""
     known = portal.permissions
-    found = known.roles.get(rule.role) if rule.tenant_id is None else members.permissions_of(portal, rule.tenant_id, rule.role)
+    found = known.roles.get(rule.role) if rule.tenant_id is None else permissions_of_role(portal, rule.tenant_id, rule.role)
     return len(known.enumerate(found)) if found else 0
 
 
@@ -168,7 +168,7 @@ def _leave(one: _Follow, row: Membership) -> None:
 
 def _tell(one: _Follow, kind: str, tenant_id: str | None, message: str, **data: str) -> None:
     data["user_id"] = one.user.id
-    event_log.record(one.portal, kind, actor=one.actor, tenant_id=tenant_id, message=message, data=data)
+    record(one.portal, kind, actor=one.actor, tenant_id=tenant_id, message=message, data=data)
 
 
 # ---- the whole portal
@@ -189,14 +189,14 @@ def _follow_portal_role(one: _Follow, row: Membership, given: _Given | None) -> 
     before, after = row.role, given.role if given else ""
     if before == EVERYWHERE and after != EVERYWHERE:
         try:
-            accounts.keep_an_admin({one.user.id})
+            keep_an_admin({one.user.id})
         except Conflict:
             message = _m(
                 "%(name)s stays the last administrator of the portal, although %(title)s does not say so.",
                 name=one.user.name,
                 title=one.provider.title,
             )
-            event_log.record(one.portal, "user.role_kept", actor=one.actor, level="warning", message=message)
+            record(one.portal, "user.role_kept", actor=one.actor, level="warning", message=message)
             return
     if given is None:
         db.session.delete(row)
@@ -218,7 +218,7 @@ def _tell_portal_role(one: _Follow, before: str, after: str) -> None:
     else:
         message = _m("%(name)s has no role in the whole portal any more, as %(title)s names the groups.", name=name, title=title)
     data = {"user_id": one.user.id, "before": before, "after": after}
-    event_log.record(one.portal, "user.role_changed", actor=one.actor, level="warning", message=message, data=data)
+    record(one.portal, "user.role_changed", actor=one.actor, level="warning", message=message, data=data)
 
 
 # ---- projects
@@ -264,4 +264,39 @@ def _name(project_id: str | None) -> str:
 
 def _tell_project(one: _Follow, kind: str, row: RoleGrant, message: str) -> None:
     data = {"user_id": one.user.id, "role": row.role, "project_id": row.project_id, "group": row.source_group}
-    event_log.record(one.portal, kind, actor=one.actor, tenant_id=row.tenant_id, message=message, data=data)
+    record(one.portal, kind, actor=one.actor, tenant_id=row.tenant_id, message=message, data=data)
+
+
+# ---- taken back
+
+
+def take_all_back(provider: OidcProvider) -> None:
+    """What its groups gave; what new people got with their account is theirs by hand from now on."""
+    mine = (Membership.source == provider.source, Membership.source_group == "")
+    db.session.execute(update(Membership).where(*mine).values(source="", source_title=""))
+    _keep_an_admin(provider)
+    _delete_all(select(Membership).where(Membership.source == provider.source))
+    _delete_all(select(RoleGrant).where(RoleGrant.source == provider.source))
+
+
+def take_back(provider: OidcProvider, mapped: OidcGroupRole) -> None:
+    """The rights that people have through this group, there."""
+    if mapped.project_id is None:
+        if mapped.tenant_id is None and mapped.role == EVERYWHERE:
+            _keep_an_admin(provider, Membership.source_group == mapped.group)
+        mine = (Membership.source == provider.source, Membership.source_group == mapped.group)
+        _delete_all(select(Membership).where(*mine, Membership.tenant_id == mapped.tenant_id))
+    else:
+        given = (RoleGrant.source == provider.source, RoleGrant.source_group == mapped.group)
+        _delete_all(select(RoleGrant).where(*given, RoleGrant.project_id == mapped.project_id))
+
+
+def _delete_all(query: Any) -> None:
+    for row in list(db.session.scalars(query)):
+        db.session.delete(row)
+    db.session.flush()
+
+
+def _keep_an_admin(provider: OidcProvider, *which: ColumnElement[bool]) -> None:
+    mine = (Membership.tenant_id.is_(None), Membership.role == EVERYWHERE, Membership.source == provider.source)
+    keep_an_admin(set(db.session.scalars(select(Membership.user_id).where(*mine, *which))))

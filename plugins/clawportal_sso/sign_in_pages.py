@@ -8,24 +8,34 @@ from flask import flash, make_response, redirect, render_template, request, sess
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from clawportal.contracts.permissions import SELF, Actor
-from clawportal.errors import Invalid, NotFound, Problem, TooManyRequests, Unavailable
-from clawportal.http.i18n import translate
-from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
-from clawportal.http.site import external
-from clawportal.services import oidc, oidc_providers
-from clawportal.web import auth, pages, profile, second_step
-from clawportal.web.pages import page
-from clawportal.web.words import gettext as _
+from clawportal.sdk.errors import Invalid, NotFound, Problem, TooManyRequests, Unavailable
+from clawportal.sdk.pages import (
+    account_page,
+    actor,
+    ask_second_step,
+    begin_session,
+    by_field,
+    current_actor,
+    external,
+    moved,
+    page,
+    place,
+    portal,
+    public,
+    requires,
+    safe_next,
+    translate,
+)
+from clawportal.sdk.pages import gettext as _
+from clawportal.sdk.permissions import SELF, Actor
+from clawportal_sso import flows, linked
+from clawportal_sso.addresses import callback_of
+from clawportal_sso.flows import Begun
+from clawportal_sso.providers import buttons, by_slug
 
 _FLOWS = "oidc"
 _AT_ONCE = 2
 """Sign-ins that one browser may have begun, as with two tabs; a cookie holds no more."""
-
-
-def callback_of(slug: str) -> str:
-    """An address of this portal as the provider has to know it."""
-    return external(url_for("web.oidc_callback", name=slug))
 
 
 @page("/login/oidc/<name>")
@@ -35,7 +45,7 @@ def oidc_begin(name: str) -> AnyResponse:
     if current_actor() is not None:
         return redirect(wanted or url_for("web.home"))
     try:
-        begun = oidc.begin(portal(), name, callback_of(name), wanted=wanted)
+        begun = flows.begin(portal(), name, callback_of(name), wanted=wanted)
     except NotFound:
         raise
     except Problem as problem:
@@ -44,7 +54,7 @@ def oidc_begin(name: str) -> AnyResponse:
     return redirect(begun.url)
 
 
-def _keep(begun: oidc.Begun) -> None:
+def _keep(begun: Begun) -> None:
     """In the browser's own session, so that nobody can finish a sign-in that somebody else began."""
     flows = session.get(_FLOWS)
     kept = list(flows.items())[-(_AT_ONCE - 1) :] if isinstance(flows, dict) else []
@@ -67,16 +77,16 @@ def oidc_callback(name: str) -> AnyResponse:
     sealed = _taken(request.args.get("state", ""))
     given = {key: request.args.get(key, "")[:4000] for key in ("state", "code", "error", "iss") if key in request.args}
     try:
-        arrived = oidc.finish(portal(), name, sealed, given, callback_of(name), place().address, current_actor())
+        arrived = flows.finish(portal(), name, sealed, given, callback_of(name), place().address, current_actor())
     except NotFound:
         raise
     except Problem as problem:
         return _refused(name, problem, sealed)
     if arrived.linked:
-        return pages.moved(_("The account is linked. You can sign in with it from now on."), url_for("web.profile"))
+        return moved(_("The account is linked. You can sign in with it from now on."), url_for("web.profile"))
     wanted = safe_next(arrived.wanted, "")
     if arrived.code_needed:
-        return second_step.ask(arrived.user, wanted, arrived.source)
+        return ask_second_step(arrived.user, wanted, arrived.source)
     begin_session(arrived.user, arrived.source)
     return redirect(wanted or url_for("web.home"), 303)
 
@@ -85,7 +95,7 @@ def _refused(name: str, problem: Problem, sealed: str) -> AnyResponse:
     """Back to where it began, with the reason in plain words. Addresses inside the network are for the audit alone."""
     session.pop("_flashes", None)  # only the last reason counts, and a cookie holds not many
     flash(_words(name, problem), "error")
-    wanted = oidc.wanted_of(portal(), sealed)
+    wanted = flows.wanted_of(portal(), sealed)
     if current_actor() is not None:
         return redirect(url_for("web.profile"), 303)
     return redirect(url_for("web.login", next=safe_next(wanted, "") or None), 303)
@@ -95,7 +105,7 @@ def _words(name: str, problem: Problem) -> str:
     if isinstance(problem, TooManyRequests):
         return _("Too many wrong sign-ins. Wait a minute, then try again.")
     if isinstance(problem, Unavailable):
-        title = oidc_providers.by_slug(name).title
+        title = by_slug(name).title
         return _("%(title)s does not answer right now. Wait a minute and try again, or sign in another way.", title=title)
     return translate(problem.detail)
 
@@ -103,7 +113,7 @@ def _words(name: str, problem: Problem) -> str:
 @page("/login/oidc/<name>/sign-out")
 @public("whoever comes here has just signed out; it only leads on to the provider's own page")
 def oidc_sign_out(name: str) -> AnyResponse:
-    url = oidc.sign_out_url(portal(), name, external(url_for("web.login")))
+    url = flows.sign_out_url(portal(), name, external(url_for("web.login")))
     return redirect(url or url_for("web.login"))
 
 
@@ -112,11 +122,11 @@ def oidc_sign_out(name: str) -> AnyResponse:
 
 def account_section(who: Actor, errors: Mapping[str, str]) -> Markup | None:
     """Accounts elsewhere, on the page of one's own account; nothing where there are none and none can be linked."""
-    mine, linkable = oidc.mine(who.id), oidc.linkable(who.id, oidc_providers.buttons())
+    mine, linkable = linked.mine(who.id), linked.linkable(who.id, buttons())
     if not mine and not linkable:
         return None
-    context = {"identities": mine, "linkable": linkable, "has_password": oidc.has_password(who.id), "errors": errors}
-    return Markup(render_template("profile/_oidc.html", **context))  # noqa: S704  # a template of ours
+    context = {"identities": mine, "linkable": linkable, "has_password": linked.has_password(who.id), "errors": errors}
+    return Markup(render_template("single_sign_on/_accounts.html", **context))  # noqa: S704  # a template of ours
 
 
 @page("/profile/oidc", "POST")
@@ -125,18 +135,18 @@ def oidc_link() -> AnyResponse:
     """A page that leads on: browsers hold a form's redirects to `form-action`, and providers redirect wherever they like."""
     name = request.form.get("provider", "")
     try:
-        oidc.check_may_link(portal(), actor(), request.form.get("link_password", ""), place().address)
-        begun = oidc.begin(portal(), name, callback_of(name), user_id=actor().id)
+        linked.check_may_link(portal(), actor(), request.form.get("link_password", ""), place().address)
+        begun = flows.begin(portal(), name, callback_of(name), user_id=actor().id)
     except Invalid as problem:
-        return profile.page_of(422, errors=auth.told(problem.errors))
+        return account_page(422, errors=by_field(problem.errors))
     except Unavailable as problem:
         return _refused(name, problem, "")
     _keep(begun)
-    return make_response(render_template("auth/going.html", url=begun.url, title=oidc_providers.by_slug(name).title))
+    return make_response(render_template("single_sign_on/going.html", url=begun.url, title=by_slug(name).title))
 
 
 @page("/profile/oidc/<identity_id>/unlink", "POST")
 @requires(SELF)
 def oidc_unlink(identity_id: str) -> AnyResponse:
-    oidc.unlink(portal(), actor(), identity_id)
-    return pages.moved(_("The account is linked no more."), url_for("web.profile"))
+    linked.unlink(portal(), actor(), identity_id)
+    return moved(_("The account is linked no more."), url_for("web.profile"))

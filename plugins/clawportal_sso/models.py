@@ -7,10 +7,8 @@ from datetime import datetime
 from sqlalchemy import JSON, ForeignKey, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from clawportal import clock
-from clawportal.contracts import core_resources
-from clawportal.db import Base, UTCDateTime
-from clawportal.ids import LENGTH, new_id
+from clawportal.sdk.data import LENGTH, Base, UTCDateTime, new_id, now
+from clawportal_sso.resources import GROUP_ROLE, IDENTITY, PROVIDER
 
 SOURCE = "oidc:"
 """Begins the `source` of what a provider gave; its id follows."""
@@ -20,7 +18,7 @@ class OidcProvider(Base):
     """An OpenID provider that people may sign in with, as an administrator of the portal set it up."""
 
     __tablename__ = "oidc_provider"
-    resource = core_resources.OIDC_PROVIDER
+    resource = PROVIDER
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     slug: Mapped[str] = mapped_column(String(40), unique=True)
@@ -46,8 +44,8 @@ class OidcProvider(Base):
     """Where new people become members."""
     role: Mapped[str] = mapped_column(String(40), default="viewer")
     enabled: Mapped[bool] = mapped_column(default=True)
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
-    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
 
     @property
     def source(self) -> str:
@@ -64,7 +62,7 @@ class OidcIdentity(Base):
     """That an account of a provider belongs to somebody here."""
 
     __tablename__ = "oidc_identity"
-    resource = core_resources.OIDC_IDENTITY
+    resource = IDENTITY
     __table_args__ = (UniqueConstraint("provider_id", "subject"), UniqueConstraint("provider_id", "user_id"))
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
@@ -74,7 +72,7 @@ class OidcIdentity(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
     email: Mapped[str] = mapped_column(String(320), default="")
     """As the provider said at the last sign-in, to recognise it by."""
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
     last_login_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
@@ -82,7 +80,7 @@ class OidcGroupRole(Base):
     """What belonging to a group of a provider gives here: a role in a tenant, in one project of it, or over the whole portal."""
 
     __tablename__ = "oidc_group_role"
-    resource = core_resources.OIDC_GROUP_ROLE
+    resource = GROUP_ROLE
 
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     provider_id: Mapped[str] = mapped_column(ForeignKey("oidc_provider.id", ondelete="CASCADE"), index=True)
@@ -91,4 +89,4 @@ class OidcGroupRole(Base):
     """None: a role over the whole portal."""
     project_id: Mapped[str | None] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     role: Mapped[str] = mapped_column(String(40))
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)

@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from clawportal.cli import opening
+from clawportal.sdk.commands import open_portal
 
 OpenPortal = Callable[[], AbstractContextManager[Any]]
 
 
 def register(cli: click.Group) -> None:
     """Add the commands to `clawportal`."""
-    cli.add_command(commands(opening.portal))
+    cli.add_command(commands(open_portal))
 
 
 def commands(portal: OpenPortal) -> click.Group:
@@ -52,15 +52,17 @@ def _add(group: click.Group, portal: OpenPortal) -> None:
         slug: str, secret_stdin: bool, public: bool, title: str | None, domain: tuple[str, ...], tenant: str, **given: Any
     ) -> None:
         """Set up a provider. Its redirect address is <public address>/login/oidc/SLUG/callback."""
-        from clawportal.contracts.permissions import SYSTEM
-        from clawportal.services import oidc_providers as service
+        from clawportal.sdk.permissions import SYSTEM
+        from clawportal_sso import providers as service
+        from clawportal_sso.organisations import with_tenant
+        from clawportal_sso.wanted import Wanted
 
         secret = "" if public else sys.stdin.readline().strip() if secret_stdin else _asked()
         with portal() as opened:
-            wanted = service.Wanted(
+            wanted = Wanted(
                 slug=slug, title=title or slug, secret=secret, email_domains=domain, tenant_id=tenant or None, **given
             )
-            made = service.create(opened, SYSTEM, service.with_tenant(SYSTEM, wanted))
+            made = service.create(opened, SYSTEM, with_tenant(SYSTEM, wanted))
         click.echo(f"{made.title} is set up. Try it with: clawportal oidc test {made.slug}")
 
 
@@ -72,14 +74,15 @@ def _list(group: click.Group, portal: OpenPortal) -> None:
     @group.command("list")
     def list_() -> None:
         """Show all providers and what their groups give."""
-        from clawportal.contracts.permissions import SYSTEM
-        from clawportal.services import oidc_providers as service
+        from clawportal.sdk.permissions import SYSTEM
+        from clawportal_sso import group_roles
+        from clawportal_sso import providers as service
 
         with portal():
             for known in service.listing(SYSTEM):
                 state = "on" if known.enabled else "off"
                 click.echo(f"{known.slug:20} {state:4} {known.people:6} people  {known.issuer}")
-                for given in service.groups(SYSTEM, known.id):
+                for given in group_roles.groups(SYSTEM, known.id):
                     where = "/".join(part for part in (given.tenant, given.project) if part) or "the whole portal"
                     click.echo(f"    {given.group} -> {given.role} in {where}")
 
@@ -89,12 +92,13 @@ def _test(group: click.Group, portal: OpenPortal) -> None:
     @click.argument("slug")
     def test(slug: str) -> None:
         """Ask the provider, and say what is missing. Exits with 1 when something is."""
-        from clawportal.contracts.permissions import SYSTEM
-        from clawportal.services import oidc_providers as service
+        from clawportal.sdk.permissions import SYSTEM
+        from clawportal_sso import providers as service
+        from clawportal_sso.wanted import Wanted
 
         with portal() as opened:
             known = service.get(SYSTEM, service.by_slug(slug).id)
-            wanted = service.Wanted(
+            wanted = Wanted(
                 slug=slug, issuer=known.issuer, client_id=known.client_id, scopes=known.scopes,
                 username_claim=known.username_claim, email_claim=known.email_claim, groups_claim=known.groups_claim,
             )  # fmt: skip
@@ -114,8 +118,8 @@ def _remove(group: click.Group, portal: OpenPortal) -> None:
     @click.option("--yes", is_flag=True, help="Do not ask.")
     def remove(slug: str, yes: bool) -> None:
         """Remove a provider with its links, what its groups gave, and its sessions. Accounts stay."""
-        from clawportal.contracts.permissions import SYSTEM
-        from clawportal.services import oidc_providers as service
+        from clawportal.sdk.permissions import SYSTEM
+        from clawportal_sso import providers as service
 
         with portal() as opened:
             known = service.get(SYSTEM, service.by_slug(slug).id)
@@ -134,12 +138,13 @@ def _map(group: click.Group, portal: OpenPortal) -> None:
     @click.option("--project", default="", help="Project of it, if the role shall hold there only.")
     def map_(slug: str, name: str, role: str, tenant: str, project: str) -> None:
         """Let the group NAME give a ROLE, from each person's next sign-in on."""
-        from clawportal.contracts.permissions import SYSTEM
-        from clawportal.services import oidc_providers as service
+        from clawportal.sdk.permissions import SYSTEM
+        from clawportal_sso import group_roles
+        from clawportal_sso import providers as service
 
         with portal() as opened:
             provider_id = service.by_slug(slug).id
-            service.map_named(opened, SYSTEM, provider_id, name, role, tenant=tenant, project=project)
+            group_roles.map_named(opened, SYSTEM, provider_id, name, role, tenant=tenant, project=project)
         click.echo(f"The group {name} gives the role {role} now.")
 
 
@@ -149,14 +154,15 @@ def _unmap(group: click.Group, portal: OpenPortal) -> None:
     @click.argument("name")
     def unmap(slug: str, name: str) -> None:
         """Let the group NAME give nothing any more; whoever has a role through it loses it at once."""
-        from clawportal.contracts.permissions import SYSTEM
-        from clawportal.services import oidc_providers as service
+        from clawportal.sdk.permissions import SYSTEM
+        from clawportal_sso import group_roles
+        from clawportal_sso import providers as service
 
         with portal() as opened:
             provider_id = service.by_slug(slug).id
-            found = [given for given in service.groups(SYSTEM, provider_id) if given.group == name]
+            found = [given for given in group_roles.groups(SYSTEM, provider_id) if given.group == name]
             if not found:
                 raise click.ClickException(f"The group {name!r} gives nothing here.")
             for given in found:
-                service.unmap(opened, SYSTEM, provider_id, given.id)
+                group_roles.unmap(opened, SYSTEM, provider_id, given.id)
         click.echo(f"The group {name} gives nothing any more.")

@@ -7,16 +7,16 @@ from typing import Any
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from clawportal.contracts.core_permissions import PORTAL_ADMIN
-from clawportal.contracts.permissions import PORTAL_ROLES, ROLE_WORDS
-from clawportal.errors import Invalid
-from clawportal.http.security import actor, portal, requires
-from clawportal.http.site import external
-from clawportal.services import oidc_providers as service
-from clawportal.services.oidc_providers import Wanted
-from clawportal.web import auth, oidc, pages
-from clawportal.web.pages import page
-from clawportal.web.words import gettext as _
+from clawportal.sdk.errors import Invalid
+from clawportal.sdk.pages import actor, by_field, external, fragment, moved, page, portal, requires
+from clawportal.sdk.pages import gettext as _
+from clawportal.sdk.permissions import PORTAL_ADMIN, PORTAL_ROLES, ROLE_WORDS
+from clawportal_sso import group_roles, organisations
+from clawportal_sso import providers as service
+from clawportal_sso.addresses import callback_of
+from clawportal_sso.providers import Known
+from clawportal_sso.rights import require
+from clawportal_sso.wanted import Wanted
 
 _TEXTS = ("slug", "title", "issuer", "client_id", "scopes", "username_claim", "email_claim", "name_claim", "groups_claim", "role")
 _SWITCHES = ("create_users", "link_by_email", "second_factor", "enabled")
@@ -29,20 +29,22 @@ _GROUP_FIELDS = {"role": "group_role", "tenant": "group_tenant", "project": "gro
 def providers() -> Response:
     settings = portal().settings
     return make_response(
-        render_template("providers/index.html", providers=service.listing(actor()), password_sign_in=settings.password_sign_in)
+        render_template(
+            "single_sign_on/index.html", providers=service.listing(actor()), password_sign_in=settings.password_sign_in
+        )
     )
 
 
 @page("/providers/new", "GET", "POST")
 @requires(PORTAL_ADMIN)
 def provider_new() -> Response:
-    service.require(actor())
+    require(actor())
     if request.method == "GET":
         return _form(Wanted(slug="", title=""), None)
     try:
         made = service.create(portal(), actor(), _sent())
     except Invalid as problem:
-        return _form(_typed(), None, status=422, errors=auth.told(problem.errors))
+        return _form(_typed(), None, status=422, errors=by_field(problem.errors))
     return _moved(_("%(title)s is set up. Say below what its groups give.", title=made.title), made.id)
 
 
@@ -55,12 +57,12 @@ def provider(provider_id: str) -> Response:
     try:
         service.change(portal(), actor(), provider_id, _sent())
     except Invalid as problem:
-        return _form(_typed(), known, status=422, errors=auth.told(problem.errors))
+        return _form(_typed(), known, status=422, errors=by_field(problem.errors))
     return _moved(_("The changes are saved."), provider_id)
 
 
 def _moved(text: str, provider_id: str) -> Response:
-    answer: Response = pages.moved(text, url_for("web.provider", provider_id=provider_id))
+    answer: Response = moved(text, url_for("web.provider", provider_id=provider_id))
     return answer
 
 
@@ -79,20 +81,20 @@ def _typed() -> Wanted:
 
 
 def _sent() -> Wanted:
-    return service.with_tenant(actor(), _typed())
+    return organisations.with_tenant(actor(), _typed())
 
 
 def _form(
-    values: Wanted | service.Known, known: service.Known | None, *, status: int = 200, errors: dict[str, str] | None = None,
+    values: Wanted | Known, known: Known | None, *, status: int = 200, errors: dict[str, str] | None = None,
     group_errors: dict[str, str] | None = None,
 ) -> Response:  # fmt: skip
     slug = known.slug if known else values.slug or "…"
     answer = make_response(
         render_template(
-            "providers/form.html", values=values, known=known, errors=errors or {}, group_errors=group_errors or {},
-            tenant=service.tenant_name(values.tenant_id), tenants=service.tenant_names(actor()),
+            "single_sign_on/form.html", values=values, known=known, errors=errors or {}, group_errors=group_errors or {},
+            tenant=organisations.tenant_name(values.tenant_id), tenants=organisations.tenant_names(actor()),
             roles=[name for name in ROLE_WORDS if name not in PORTAL_ROLES], every_role=list(ROLE_WORDS),
-            groups=service.groups(actor(), known.id) if known else (), callback=oidc.callback_of(slug).replace("%E2%80%A6", "…"),
+            groups=group_roles.groups(actor(), known.id) if known else (), callback=callback_of(slug).replace("%E2%80%A6", "…"),
             signed_out=external(url_for("web.login")), typed=request.form if group_errors else {},
         )
     )  # fmt: skip
@@ -105,8 +107,8 @@ def _form(
 def provider_check() -> Response:
     """The part of the page that says what was found; a page of its own without scripts."""
     wanted, provider_id = _typed(), request.form.get("provider_id") or None
-    found = service.examine(portal(), actor(), wanted, oidc.callback_of(wanted.slug or "check"), provider_id)
-    template = "providers/_findings.html" if pages.fragment() else "providers/findings.html"
+    found = service.examine(portal(), actor(), wanted, callback_of(wanted.slug or "check"), provider_id)
+    template = "single_sign_on/_findings.html" if fragment() else "single_sign_on/findings.html"
     return make_response(render_template(template, findings=found))
 
 
@@ -114,7 +116,7 @@ def provider_check() -> Response:
 @requires(PORTAL_ADMIN)
 def provider_remove(provider_id: str) -> Response:
     service.remove(portal(), actor(), provider_id)
-    answer: Response = pages.moved(_("The provider was removed."), url_for("web.providers"))
+    answer: Response = moved(_("The provider was removed."), url_for("web.providers"))
     return answer
 
 
@@ -126,13 +128,13 @@ def provider_remove(provider_id: str) -> Response:
 def provider_group_add(provider_id: str) -> Response:
     form: Any = request.form
     try:
-        service.map_named(
+        group_roles.map_named(
             portal(), actor(), provider_id, form.get("group", ""), form.get("group_role", "").strip(),
             tenant=form.get("group_tenant", ""), project=form.get("group_project", ""),
         )  # fmt: skip
     except Invalid as problem:
         known = service.get(actor(), provider_id)
-        told = {_GROUP_FIELDS.get(path, path): words for path, words in auth.told(problem.errors).items()}
+        told = {_GROUP_FIELDS.get(path, path): words for path, words in by_field(problem.errors).items()}
         return _form(known, known, status=422, group_errors=told)
     return _moved(_("The group is mapped. It counts from each person's next sign-in on."), provider_id)
 
@@ -140,5 +142,5 @@ def provider_group_add(provider_id: str) -> Response:
 @page("/providers/<provider_id>/groups/<group_id>/remove", "POST")
 @requires(PORTAL_ADMIN)
 def provider_group_remove(provider_id: str, group_id: str) -> Response:
-    service.unmap(portal(), actor(), provider_id, group_id)
+    group_roles.unmap(portal(), actor(), provider_id, group_id)
     return _moved(_("The group gives nothing any more."), provider_id)
