@@ -138,7 +138,7 @@ IDENTITY = Feature(
             section="system", order=20, only_everywhere=True,
         ),
     ),
-    client_commands=("clawportal.cli.tokens:register",),
+    client_commands=("clawportal.cli.tokens:register", "clawportal.cli.sessions:register"),
 )  # fmt: skip
 
 TENANCY = Feature(

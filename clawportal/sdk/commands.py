@@ -12,7 +12,9 @@ in `Feature.commands`, that adds to the click group.
         found = portal.everything("/notes", {"tenant": tenant_of(portal, tenant)})
 
 `remote()` is the portal that one is signed in to. What it refuses ends the program with a sentence and the fitting exit code;
-`Failure(sentence, code)` is for one's own refusals. Loads neither Flask nor SQLAlchemy.
+`Failure(sentence, code)` is for one's own refusals. `told` shows a list as table or JSON, `done` what a change answered. What a
+token alone must not do is done in `with as_person(password_stdin, otp) as portal:`, with the options of `proving`. Loads neither
+Flask nor SQLAlchemy.
 
 A command of `clawportal` works inside of `with open_portal() as portal:`, as `SYSTEM`, and imports services only there; problems
 end it with their sentence.
@@ -21,9 +23,10 @@ end it with their sentence.
 from __future__ import annotations
 
 from clawportal.cli.opening import portal as open_portal
-from clawportal.cli.people import JSON, TENANT, remote, tenant_of
+from clawportal.cli.people import JSON, TENANT, done, remote, tenant_of, told
 from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure, Remote
-from clawportal.cli.show import as_json, table
+from clawportal.cli.sessions import as_person, proving
+from clawportal.cli.show import age, as_json, table
 
 __all__ = [
     "JSON",
@@ -32,9 +35,14 @@ __all__ = [
     "TENANT",
     "Failure",
     "Remote",
+    "age",
     "as_json",
+    "as_person",
+    "done",
     "open_portal",
+    "proving",
     "remote",
     "table",
     "tenant_of",
+    "told",
 ]
