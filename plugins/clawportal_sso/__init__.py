@@ -64,6 +64,7 @@ FEATURE = Feature(
         RESEAL: ("clawportal_sso.providers:reseal",),
     },
     commands=("clawportal_sso.cli:register",),
+    client_commands=("clawportal_sso.client:register",),
 )
 
 
