@@ -72,7 +72,9 @@ def _free() -> bool:
 
 
 def _seconds(limit: RequestLimit) -> int:
-    return max(math.ceil(limit.reset_at - time.time()), 1)
+    """From 1 to the length of the window, which a clock between two ticks must not exceed."""
+    left = math.ceil(limit.reset_at - time.time())
+    return min(max(left, 1), limit.limit.get_expiry())
 
 
 def _headers(limit: RequestLimit) -> dict[str, str]:

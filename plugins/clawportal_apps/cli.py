@@ -6,7 +6,7 @@ import webbrowser
 
 import click
 
-from clawportal.sdk.commands import NOT_FOUND, Failure, remote
+from clawportal.sdk.commands import JSON, NOT_FOUND, Failure, as_json, remote
 
 
 def register(cli: click.Group) -> None:
@@ -18,13 +18,16 @@ def register(cli: click.Group) -> None:
 @click.argument("name")
 @click.argument("port", required=False)
 @click.option("--print", "only_print", is_flag=True, help="Print the address, which is good for a minute and one use.")
-def open_page(name: str, port: str | None, only_print: bool) -> None:
-    """Open the own page of the claw NAME in the browser, or another PORT of it."""
+@JSON
+def open_page(name: str, port: str | None, only_print: bool, output: str) -> None:
+    """Open the own page of the claw NAME in the browser, or another PORT of it. As JSON, the address is only printed."""
     portal = remote()
     found = portal.find(name)
     ports = portal.call("GET", f"/instances/{found['id']}/apps")["items"]
     if not ports:
         raise Failure(f"{name} has no page for browsers.", NOT_FOUND)
     told = portal.call("POST", f"/instances/{found['id']}/apps/{port or ports[0]['port']}/ticket")
-    if only_print or not webbrowser.open(told["url"]):
+    if output == "json":
+        as_json(told)
+    elif only_print or not webbrowser.open(told["url"]):
         click.echo(told["url"])

@@ -401,7 +401,9 @@ def test_secrets_are_never_answered(running_admin: Person) -> None:
     config = admin.get(f"instances/{made['id']}/config").get_json()
     assert config["rendered"] and config["processes"][0]["env"]["ECHO_TOKEN"] == "********"
     assert config["processes"][0]["secret_env"] == {"ECHO_TOKEN": token_name}
-    assert {item["path"] for item in config["files"]} == {"claw.py", "echo.json", "page.html"} and config["files"][0]["mode"] == "0600"
+    assert {item["path"] for item in config["files"]} == {"claw.py", "echo.json", "page.html"} and config["files"][0][
+        "mode"
+    ] == "0600"
     rekeyed = admin.post(f"instances/{made['id']}/rekey")
     assert rekeyed.status_code == 202
     with admin.app.app_context():
