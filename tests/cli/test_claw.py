@@ -416,7 +416,7 @@ def test_every_command_has_help_and_json() -> None:
     assert groups >= {"cluster", "files", "member", "project", "service-account", "tenant", "token"}
     for name, command in found.items():
         options = {option for parameter in command.params for option in parameter.opts}
-        ends_something = name.split()[-1] in {"remove", "revoke", "delete", "end", "unlink"}
+        ends_something = name.split()[-1] in {"remove", "revoke", "delete", "end", "end-all", "unlink", "unmap"}
         tells_nothing = ends_something or name in {
             "login",
             "logout",
