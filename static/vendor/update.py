@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -34,6 +35,8 @@ class Package:
     folder: str
     files: tuple[str, ...] = ()
     licence_files: tuple[str, ...] = ("LICENSE",)
+    bundle: str = ""
+    """A source `NAME.src.js` in its folder, with `package.json` and `package-lock.json`, that is built to `NAME.min.js`."""
 
 
 ICONS_PACKAGE = Package("@tabler/icons", "3.51.0", "MIT", "tabler-icons")
@@ -111,7 +114,21 @@ def fetched(package: Package, tree: Path, vendor: Path) -> list[dict[str, str | 
     entries = [copy(package, tree, name, vendor) for name in package.files]
     if package is ICONS_PACKAGE:
         entries.append(sprite(package, tree))
+    if package.bundle:
+        entries.append(bundled(package, vendor))
     return entries + [copy(package, tree, name, vendor) for name in package.licence_files if (tree / name).is_file()]
+
+
+def bundled(package: Package, vendor: Path) -> dict[str, str | int]:
+    """One script out of many packages, built by esbuild from a source beside the lock file that pins all; none of theirs is run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("package.json", "package-lock.json", package.bundle):
+            shutil.copy(vendor / package.folder / name, scratch)
+        subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=scratch, check=True)
+        esbuild = ["node_modules/.bin/esbuild", package.bundle, "--bundle", "--minify", "--format=esm", "--target=es2022"]
+        subprocess.run([*esbuild, "--legal-comments=none", "--outfile=made.js"], cwd=scratch, check=True, capture_output=True)
+        target = vendor / package.folder / package.bundle.replace(".src.js", ".min.js")
+        return write(package, target, (Path(scratch) / "made.js").read_bytes(), source=package.bundle, static=vendor.parent)
 
 
 def check() -> int:
