@@ -316,13 +316,11 @@ LIVE = Feature(
     ),
     resources=(core_resources.FILE,),
     api=("clawportal.api.logs", "clawportal.api.metrics", "clawportal.api.files", "clawportal.api.chat"),
-    pages=("clawportal.web.files",),
     instance_tabs=(
         Tab("logs", _m("Logs"), "web.instance_logs", "file-text", core.INSTANCE_LOGS, order=20, can="logs", in_menu=True),
         Tab("metrics", _m("Metrics"), "web.instance_metrics", "chart-line", core.INSTANCE_READ, order=30),
         Tab("chat", _m("Chat"), "web.instance_chat", "message-circle", core.INSTANCE_CHAT, order=40, can="chat", in_menu=True),
         Tab("console", _m("Console"), "web.instance_console", "terminal-2", core.INSTANCE_CONSOLE, order=50, can="console"),
-        Tab("files", _m("Files"), "web.instance_files", "folder", core.INSTANCE_FILES_READ, order=60, can="files"),
     ),
     client_commands=("clawportal.cli.files:register", "clawportal.cli.terminal:register"),
     sockets=("clawportal.realtime.logs", "clawportal.realtime.metrics", "clawportal.realtime.console"),

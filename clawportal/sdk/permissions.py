@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clawportal.contracts.core_permissions import (
     INSTANCE_CHAT,
+    INSTANCE_FILES_READ,
     INSTANCE_FILES_WRITE,
     INSTANCE_READ,
     MEMBER_MANAGE,
@@ -37,6 +38,7 @@ __all__ = [
     "ALL",
     "EVERYWHERE",
     "INSTANCE_CHAT",
+    "INSTANCE_FILES_READ",
     "INSTANCE_FILES_WRITE",
     "INSTANCE_READ",
     "MEMBER_MANAGE",

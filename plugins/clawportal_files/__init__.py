@@ -1,11 +1,12 @@
-"""Daily work with the files of a claw: new, rename, move, copy, search, a trash, and folders as ZIP archives."""
+"""Daily work with the files of a claw: new, rename, move, copy, search, trash, ZIP archives, and uploads that resume."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from clawportal.sdk import _m, hookimpl
-from clawportal.sdk.features import ApiTag, EventKind, Feature
+from clawportal.sdk.features import ApiTag, EventKind, Feature, Job, Tab
+from clawportal.sdk.permissions import INSTANCE_FILES_READ
 
 FEATURE = Feature(
     name="files",
@@ -21,7 +22,10 @@ FEATURE = Feature(
         EventKind("instance.file_purged", _m("Files of a claw were deleted for good."), action=_m("Empty the trash of {thing}")),
     ),
     api_tags=(ApiTag(_m("Files"), _m("Daily work with the files of an instance: move, copy, search, trash, archives."), 45),),
-    api=("clawportal_files.api",),
+    pages=("clawportal_files.pages",),
+    instance_tabs=(Tab("files", _m("Files"), "web.instance_files", "folder", INSTANCE_FILES_READ, order=60, can="files"),),
+    api=("clawportal_files.api", "clawportal_files.api_uploads"),
+    jobs=(Job("uploads", "clawportal_files.uploads:sweep_once", every=600, on="each", at_start=True),),
     settings="clawportal_files.settings:FilesSettings",
     client_commands=("clawportal_files.cli:register",),
 )

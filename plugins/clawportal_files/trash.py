@@ -208,9 +208,14 @@ def _one(files: Reach, item_id: str) -> Item:
 
 
 def _allowed(files: Reach, item: Item) -> Spot:
-    place = item.place or Spot(SHARED, item.id)
+    place = place_of(item)
     files.enter(place)
     return place
+
+
+def place_of(item: Item) -> Spot:
+    """Where it goes back to; under its id where nobody knows more."""
+    return item.place or Spot(SHARED, item.id)
 
 
 def purge(portal: Portal, actor: Actor, instance_id: str, item_id: str) -> None:
@@ -226,7 +231,7 @@ def purge(portal: Portal, actor: Actor, instance_id: str, item_id: str) -> None:
 def empty(portal: Portal, actor: Actor, instance_id: str) -> int:
     """All that this person may delete; how many that were."""
     files = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE)
-    mine = [item for item in items(files) if files.inside(item.place or Spot(SHARED, item.id))]
+    mine = [item for item in items(files) if files.inside(place_of(item))]
     for item in mine:
         _remove(files, item.id)
     if mine:

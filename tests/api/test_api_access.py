@@ -138,6 +138,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "tenant_id": tenant, "instance_id": claw["id"], "user_id": member.actor.id, "seq": str(first("audit")["seq"]),
         "cluster_id": make_cluster(owner.app, "hidden-cluster", [tenant]), "operation_id": first("operations")["id"],
         "token_id": first("tokens")["id"], "session_id": first("auth/sessions")["id"],
+        "upload_id": "01m8pken50qyyankawh27723pj",
         "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
     }  # fmt: skip
 

@@ -143,7 +143,7 @@ def test_files_are_uploaded_and_never_replaced_unasked(portal: PortalProcess, pa
     page.locator("[data-upload]").set_input_files([{**give, "buffer": b"one"}])
     expect(row).to_contain_text("3 Bytes")
     page.locator("[data-upload]").set_input_files([{**give, "buffer": b"second"}])
-    expect(page.get_by_role("heading", name="Replace notes.txt?")).to_be_visible()
+    expect(page.get_by_role("heading", name="There is a notes.txt already")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(row).to_contain_text("3 Bytes")
     page.locator("[data-upload]").set_input_files([{**give, "buffer": b"second"}])

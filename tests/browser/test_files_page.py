@@ -1,0 +1,135 @@
+"""Daily work with the files of a claw in a browser: what people press, what is asked, and what survives."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Watch, confirm
+from tests.browser.portal import PortalProcess
+
+PICTURES = Path(os.environ["CLAWPORTAL_TEST_PICTURES"]) if os.environ.get("CLAWPORTAL_TEST_PICTURES") else None
+
+
+@pytest.fixture(scope="module")
+def claw(portal: PortalProcess) -> str:
+    return str(portal.running("library")["id"])
+
+
+def picture(page: Page, name: str) -> None:
+    """Kept where somebody wants to look at them."""
+    if PICTURES is not None:
+        page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+def work_of(portal: PortalProcess, claw: str) -> Path:
+    return portal.folder / "clusters" / "local" / "instances" / claw / "work"
+
+
+def choose(page: Page, name: str, action: str) -> None:
+    """Something in the menu of a row."""
+    line = page.locator(f'#files tr[data-name="{name}"]')
+    line.locator("details.menu > summary").click()
+    line.get_by_role("button", name=action, exact=True).click()
+
+
+def answer(page: Page, text: str, button: str) -> None:
+    dialog = page.locator("#file-name")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("textbox").fill(text)
+    dialog.get_by_role("button", name=button, exact=True).click()
+    expect(dialog).to_be_hidden()
+
+
+def test_a_day_with_files(portal: PortalProcess, page: Page, claw: str) -> None:
+    work = work_of(portal, claw)
+    (work / "plan.md").write_text("one")
+    page.goto(f"/instances/{claw}/files?path=work")
+    page.get_by_text("New", exact=True).click()
+    page.get_by_role("button", name="New folder").click()
+    answer(page, "reports", "Create")
+    expect(page.locator('#files tr[data-name="reports"]')).to_be_visible()
+    page.locator('#files tr[data-name="plan.md"] summary').focus()
+    page.keyboard.press("F2")
+    answer(page, "plans.md", "Rename")
+    expect(page.locator('#files tr[data-name="plans.md"]')).to_be_visible()
+    choose(page, "plans.md", "Copy")
+    with page.expect_response(lambda response: "/files?path=work" in response.url):  # the list comes anew
+        answer(page, "work/reports/plans.md", "Copy")
+    expect(page.locator("#files.htmx-swapping, #files.htmx-settling")).to_have_count(0)
+    choose(page, "plans.md", "Move")
+    answer(page, "work/reports/plans.md", "Move")
+    expect(page.get_by_role("heading", name="There is a plans.md already")).to_be_visible()
+    picture(page, "taken")
+    page.get_by_role("button", name="Keep both").click()
+    expect(page.locator('#files tr[data-name="plans.md"]')).to_have_count(0)
+    assert sorted(path.name for path in (work / "reports").iterdir()) == ["plans (2).md", "plans.md"]
+    page.get_by_role("searchbox").fill("PLANS")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2 found for “PLANS”")).to_be_visible()
+    page.get_by_role("link", name="Show the folder again").click()
+    page.locator('#files tr[data-name="reports"] summary').focus()
+    page.keyboard.press("Delete")
+    confirm(page)
+    expect(page.locator('#files tr[data-name="reports"]')).to_have_count(0)
+    page.get_by_role("link", name="Trash").click()
+    picture(page, "trash")
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_role("heading", name="The trash is empty")).to_be_visible()
+    assert (work / "reports" / "plans.md").read_text() == "one"
+
+
+def test_a_large_file_is_paused_and_goes_on_after_a_crash(
+    portal: PortalProcess, page: Page, claw: str, tmp_path: Path, watch: Watch
+) -> None:
+    """The portal is killed in the middle, and the upload goes on where it ended."""
+    watch.expect("ERR_CONNECTION|ERR_ABORTED|WebSocket|socket.io|status of 409|status of 5")
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(1 << 20) * 40)
+    page.goto(f"/instances/{claw}/files?path=work")
+    parts: list[int] = []
+    page.on("request", lambda request: parts.append(int(request.headers["upload-offset"])) if request.method == "PATCH" else None)
+    with page.expect_response(lambda response: response.request.method == "PATCH" and response.status == 204):
+        page.locator("[data-upload]").set_input_files(large)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    picture(page, "paused")
+    portal.kill()
+    portal.start()
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator('#files tr[data-name="large.bin"]')).to_be_visible(timeout=60_000)
+    assert (work_of(portal, claw) / "large.bin").read_bytes() == large.read_bytes()
+    assert parts.count(0) == 1 and max(parts) > 0, "nothing was sent twice from the beginning"
+
+
+def test_ten_thousand_files_are_shown_page_by_page(portal: PortalProcess, page: Page, claw: str) -> None:
+    many = work_of(portal, claw) / "many"
+    many.mkdir()
+    for number in range(10_000):
+        (many / f"file-{number:05}.txt").touch()
+    page.goto(f"/instances/{claw}/files?path=work/many")
+    expect(page.locator("#files tbody tr")).to_have_count(200)
+    expect(page.get_by_text("1–200 of 10000")).to_be_visible()
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator("#files tbody tr").first).to_have_attribute("data-name", "file-00200.txt")
+    page.get_by_role("link", name="Name", exact=True).click()
+    expect(page.locator("#files tbody tr").first).to_have_attribute("data-name", "file-09999.txt")
+
+
+def test_files_on_a_phone_and_in_the_dark(portal: PortalProcess, phone: Page, page: Page, claw: str) -> None:
+    work = work_of(portal, claw)
+    (work / ("long-name-" + "x" * 90 + ".txt")).write_text("x")
+    for path in ("", "?path=work", "?path=home", "/trash", "?path=work&q=nothing+like+this"):
+        phone.goto(f"/instances/{claw}/files{path}")
+        expect(phone.locator("#files")).to_be_visible()
+        assert phone.evaluate("document.documentElement.scrollWidth") <= 390, path
+        picture(phone, "phone" + re.sub(r"\W+", "-", path))
+    page.goto(f"/instances/{claw}/files?path=work")
+    picture(page, "light")
+    page.emulate_media(color_scheme="dark")
+    picture(page, "dark")
+    page.emulate_media(color_scheme="light")
