@@ -13,11 +13,12 @@ A tab of an instance is a page with `instance_id` whose template extends `instan
 
 `by_field(problem.errors)` is the first sentence for each field of a form. `account_page(422, errors=...)` is the page of one's
 own account again, for a form in a section that a `Card` with the place `account` brings. `external(url_for(...))` is an address
-of this portal for somebody outside.
+of this portal for somebody outside. `told_as("note.pin")` names a view's refusals in the audit where its address does not.
 """
 
 from __future__ import annotations
 
+from clawportal.http.audited import told_as
 from clawportal.http.i18n import translate
 from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
 from clawportal.http.site import external
@@ -52,6 +53,7 @@ __all__ = [
     "requires",
     "safe_next",
     "tenant_abilities",
+    "told_as",
     "translate",
     "trigger",
 ]

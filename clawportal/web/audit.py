@@ -70,10 +70,12 @@ class Change:
     path: str
     before: str
     after: str
+    noun: str = ""
+    """Of what it is a field."""
 
     @property
     def title(self) -> str:
-        return audit_words.field(self.path)
+        return audit_words.field(self.path, self.noun)
 
     @property
     def pieces(self) -> tuple[list[Piece], list[Piece]]:
@@ -111,7 +113,7 @@ class Entry:
 
 def shown(row: AuditEntry, names: Mapping[str, str] | None = None) -> Entry:
     known = audit_words.names_in([row]) if names is None else names
-    return Entry(row, _title(row), _changes(row.before, row.after, known))
+    return Entry(row, _title(row), _changes(row.before, row.after, known, row.object_type))
 
 
 def _title(row: AuditEntry) -> str:
@@ -127,11 +129,12 @@ def _title(row: AuditEntry) -> str:
     return translate(row.sentence("summary")) or said or row.action
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Change, ...]:
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping[str, str], noun: str = "") -> tuple[Change, ...]:
     known = {path: place for place, path in enumerate(audit_words.FIELDS)}
     paths = sorted({**before, **after}, key=lambda path: known.get(path, len(known)))
     changes = (
-        Change(path, audit_words.value(before.get(path), names), audit_words.value(after.get(path), names)) for path in paths
+        Change(path, audit_words.value(before.get(path), names), audit_words.value(after.get(path), names), noun)
+        for path in paths
     )
     return tuple(change for change in changes if change.before or change.after)  # a new thing has many fields that are empty
 

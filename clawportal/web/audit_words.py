@@ -99,18 +99,23 @@ def _thing(noun: str, name: str) -> str:
     return " ".join(filter(None, (translate_label(portal().registry.nouns.get(noun) or _as_words(noun)), shown)))
 
 
-def _declared_title(column: str) -> str:
-    resources = (one for feature in portal().registry.features for one in feature.resources)
+def _declared_title(column: str, noun: str = "") -> str:
+    """What a resource calls its column; that of this noun, or any for none."""
+    every = (one for feature in portal().registry.features for one in feature.resources)
+    resources = (one for one in every if noun in ("", one.subject))
     return next((translate_label(one.titles[column]) for one in resources if column in one.titles), "")
 
 
-def field(path: str) -> str:
-    """`spec.settings.exec_enabled` as its label in the form, or at least as words."""
+def field(path: str, noun: str = "") -> str:
+    """`spec.settings.exec_enabled` as its label in the form, or at least as words. `noun`: of what it is a field; the same name
+    may mean something else elsewhere."""
     other = _OTHER_ROW.match(path)
     if other:
         noun, name, rest = other.groups()
-        whole = f"{_thing(noun, name)} · {field(rest)}"
+        whole = f"{_thing(noun, name)} · {field(rest, noun)}"
         return whole[:1].upper() + whole[1:]
+    if noun and (own := _declared_title(path, noun)):
+        return own
     known = FIELDS.get(path)
     if known is not None:
         return str(known)

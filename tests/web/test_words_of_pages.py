@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask
@@ -10,7 +11,8 @@ from flask import Flask
 from clawportal import hookimpl
 from clawportal.catalogues import CORE, Catalogues
 from clawportal.contracts.features import EventKind, Feature, Resource
-from clawportal.http import forms
+from clawportal.http import audited, forms
+from clawportal.http.audited import What, told_as
 from clawportal.messages import _m
 from clawportal.web import audit_words, words
 from tests.conftest import portal_of
@@ -57,6 +59,16 @@ def test_a_value_is_told_as_people_say_it(portal_app: Flask, raw: object, said: 
 def test_an_action_has_a_verb(portal_app: Flask, action: str, said: str) -> None:
     with portal_app.test_request_context():
         assert audit_words.action(action, "edge") == said
+
+
+def test_a_field_may_be_called_otherwise_in_another_thing(portal_app: Flask) -> None:
+    notes = Feature(name="notes", title="Notes", resources=(Resource("", "note", key="note", titles={"scopes": "Readers"}),))
+    registry = portal_of(portal_app).registry
+    registry.add("notes", SimpleNamespace(register_features=hookimpl(lambda: [notes])))
+    registry.settle()
+    with portal_app.test_request_context():
+        assert audit_words.field("scopes", "note") == "Readers" and audit_words.field("note[milk].scopes").endswith("· Readers")
+        assert audit_words.field("scopes") == audit_words.field("scopes", "token") == "Rights"
 
 
 class Notes:
@@ -110,3 +122,13 @@ def test_names_and_texts_are_lines(typed: str, meant: dict[str, str]) -> None:
 def test_a_line_without_a_sign_is_named(portal_app: Flask) -> None:
     with portal_app.test_request_context(), pytest.raises(ValueError, match="“region” is not"):
         forms._object("zone=a\nregion", PAIRS, {})
+
+
+def test_a_view_says_what_its_refusals_are_called() -> None:
+    app = Flask(__name__)
+    app.add_url_rule("/notes/<note_id>/board", view_func=told_as("note.pin")(lambda note_id: ""), methods=["POST"])
+    app.add_url_rule("/notes/<note_id>/wall", view_func=lambda note_id: "", methods=["POST"], endpoint="wall")
+    with app.test_request_context("/notes/7/board", method="POST"):
+        assert audited.what() == What("note.pin", "note", "7")
+    with app.test_request_context("/notes/7/wall", method="POST"):
+        assert audited.what() == What("note.wall", "note", "7")
