@@ -33,8 +33,10 @@ FEATURE = Feature(
         EventKind("provider.removed", _m("A sign-in provider was removed, with all that it gave.")),
         EventKind("group_role.created", _m("A group gives a role from now on.")),
         EventKind("group_role.removed", _m("A group gives a role no more.")),
-        EventKind("identity.linked", _m("An account at a provider was linked to one here."), action=_m("Link {thing}")),
-        EventKind("identity.unlinked", _m("An account at a provider was unlinked."), action=_m("Unlink {thing}")),
+        EventKind(
+            "identity.linked", _m("An account at a provider was linked to one here."), action=_m("Link an account elsewhere")
+        ),
+        EventKind("identity.unlinked", _m("An account at a provider was unlinked."), action=_m("Unlink an account elsewhere")),
         EventKind(
             "user.groups_missing",
             _m("A provider sent no groups, although they give roles."),

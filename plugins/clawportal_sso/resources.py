@@ -8,7 +8,7 @@ from clawportal.sdk.features import Resource
 PROVIDER = Resource(
     "oidc_provider", _m("sign-in provider"), key="provider",
     titles={
-        "issuer": _m("Issuer"), "client_id": _m("Client id"), "username_claim": _m("User name"),
+        "issuer": _m("Issuer"), "client_id": _m("Client id"), "scopes": _m("Scopes"), "username_claim": _m("User name"),
         "email_claim": _m("Email address"), "name_claim": _m("Full name"), "groups_claim": _m("Groups"),
         "email_domains": _m("Only addresses in these domains"), "create_users": _m("Make an account at the first sign-in"),
         "link_by_email": _m("Take a confirmed email address as proof"), "second_factor": _m("Its second factor is enough"),

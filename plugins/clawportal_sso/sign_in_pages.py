@@ -24,6 +24,7 @@ from clawportal.sdk.pages import (
     public,
     requires,
     safe_next,
+    told_as,
     translate,
 )
 from clawportal.sdk.pages import gettext as _
@@ -131,6 +132,7 @@ def account_section(who: Actor, errors: Mapping[str, str]) -> Markup | None:
 
 @page("/profile/oidc", "POST")
 @requires(SELF)
+@told_as("identity.linked")
 def oidc_link() -> AnyResponse:
     """A page that leads on: browsers hold a form's redirects to `form-action`, and providers redirect wherever they like."""
     name = request.form.get("provider", "")
@@ -147,6 +149,7 @@ def oidc_link() -> AnyResponse:
 
 @page("/profile/oidc/<identity_id>/unlink", "POST")
 @requires(SELF)
+@told_as("identity.unlinked")
 def oidc_unlink(identity_id: str) -> AnyResponse:
     linked.unlink(portal(), actor(), identity_id)
     return moved(_("The account is linked no more."), url_for("web.profile"))

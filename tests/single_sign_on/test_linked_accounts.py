@@ -13,6 +13,7 @@ from clawportal.models import User
 from clawportal_sso.models import OidcIdentity
 from tests.conftest import PASSWORD, make_person
 from tests.sign_in.conftest import ELSEWHERE, Browser
+from tests.single_sign_on.oidc_provider import CLIENT
 from tests.single_sign_on.scene import Make, Scene
 
 pytestmark = [pytest.mark.oidc, pytest.mark.xdist_group("oidc")]
@@ -101,3 +102,14 @@ def test_an_administrator_is_never_linked_by_an_address(scene: Scene) -> None:
     scene.change(link_by_email=True)
     scene.come()
     assert scene.roles("anna@example.com") == {"": "portal-admin"} and scene.user() is not None
+
+
+def test_the_audit_tells_of_it_in_words(scene: Scene, make_browser: Make) -> None:
+    mine = make_browser(ELSEWHERE)
+    mine.sign_in("admin")
+    assert link(scene, mine, password="wrong").status_code == 422
+    body = {"title": "Test SSO", "issuer": scene.there.url, "client_id": CLIENT, "scopes": "openid email"}
+    assert make_person(scene.app, "chief", "portal-admin").put(f"oidc/providers/{scene.id}", body).status_code == 200
+    page = " ".join(re.sub("<[^>]+>", "", mine.page("/audit")).split())
+    assert "Link an account elsewhere This is not your present password." in page and "user.oidc" not in page
+    assert "Scopes: openid" in page, "and not Rights, as for tokens"
