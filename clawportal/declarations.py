@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from clawportal.contracts.features import Feature, Metric, PolicyFact
+from clawportal.contracts.features import Feature, InstanceFact, Metric
 from clawportal.contracts.permissions import Permission, PermissionRegistry
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
@@ -23,7 +23,7 @@ TARGETS = ("settings", "forget", "prepare", "on_start", "on_stop", "commands", "
 ENDPOINTS = ("nav", "instance_tabs")
 """Fields of a feature whose parts lead to pages."""
 PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "instance_actions": ("render",),
-         "cards": ("render",), "metrics": ("read",), "policy_facts": ("read",)}  # fmt: skip
+         "cards": ("render",), "metrics": ("read",), "instance_facts": ("read",)}  # fmt: skip
 """Fields of a feature that hold parts, and which fields of these name functions."""
 
 
@@ -68,7 +68,7 @@ def _problems(feature: Feature) -> Iterator[str]:
     for name in MODULES:
         yield from (f"{name} names {one!r}, which is no module." for one in getattr(feature, name) if not _is(_MODULE, one))
     yield from (problem for metric in feature.metrics if (problem := _metric_problem(feature.name, metric)))
-    yield from (problem for fact in feature.policy_facts if (problem := _fact_problem(feature.name, fact)))
+    yield from (problem for fact in feature.instance_facts if (problem := _fact_problem(feature.name, fact)))
     yield from (
         f"{where} is {target!r}; write it as package.module:function."
         for where, target in targets(feature)
@@ -89,10 +89,10 @@ def _metric_problem(feature: str, metric: Metric) -> str:
     return "" if metric.help.strip() else f"the metric {metric.name} has no help; say what it counts."
 
 
-def _fact_problem(feature: str, fact: PolicyFact) -> str:
+def _fact_problem(feature: str, fact: InstanceFact) -> str:
     if not _is(_WORD, fact.name) or not fact.name.startswith(f"{feature}_"):
         return f"the fact {fact.name!r} must begin with {feature}_, in small letters, digits and underscores."
-    if fact.type not in get_args(get_type_hints(PolicyFact)["type"]):
+    if fact.type not in get_args(get_type_hints(InstanceFact)["type"]):
         return f"the fact {fact.name} is of the type {fact.type!r}; it may be bool, int, double, string or strings."
     return "" if fact.description.strip() else f"the fact {fact.name} has no description; say what it tells."
 

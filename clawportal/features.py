@@ -9,7 +9,7 @@ from clawportal import hookimpl
 from clawportal.contracts import core_metrics, core_resources
 from clawportal.contracts import core_permissions as core
 from clawportal.contracts.extensions import EVENT_BUS, RESEAL
-from clawportal.contracts.features import ApiTag, Feature, Job, NavLink, PolicyFact, Tab
+from clawportal.contracts.features import ApiTag, Feature, InstanceFact, Job, NavLink, Tab
 from clawportal.contracts.permissions import SELF, Grant
 from clawportal.messages import _m
 
@@ -287,10 +287,13 @@ INSTANCES = Feature(
         Tab("config", _m("Configuration"), "web.instance_config", "adjustments", core.INSTANCE_READ, order=80),
     ),
     client_commands=("clawportal.cli.unmanaged:register",),
-    policy_facts=(
-        PolicyFact("instances_running", _m("Whether it runs now."), "clawportal.services.fleet.policy_facts:running"),
-        PolicyFact(
-            "instances_age_days", _m("Whole days since it was created."), "clawportal.services.fleet.policy_facts:age_days", "int"
+    instance_facts=(
+        InstanceFact("instances_running", _m("Whether it runs now."), "clawportal.services.fleet.instance_facts:running"),
+        InstanceFact(
+            "instances_age_days",
+            _m("Whole days since it was created."),
+            "clawportal.services.fleet.instance_facts:age_days",
+            "int",
         ),
     ),
     metrics=(core_metrics.INSTANCES, core_metrics.INSTANCES_HEALTH),

@@ -265,7 +265,7 @@ class Registry:
 
     def _permissions(self) -> PermissionRegistry:
         try:
-            for part in ("metrics", "policy_facts"):
+            for part in ("metrics", "instance_facts"):
                 declarations.distinct(self.features, part)
             return declarations.permissions(self.features)
         except declarations.Broken as error:

@@ -150,7 +150,7 @@ def facts_table() -> str:
     from clawportal import pluginmanager
 
     features = pluginmanager.load(pluginmanager.BUNDLED).features
-    rows = [f"| `facts.{one.name}` | {one.type} | {one.description} |" for feature in features for one in feature.policy_facts]
+    rows = [f"| `facts.{one.name}` | {one.type} | {one.description} |" for feature in features for one in feature.instance_facts]
     return "\n".join(["| fact | type | what |", "|---|---|---|", *rows])
 
 

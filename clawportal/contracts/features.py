@@ -196,11 +196,11 @@ FactValue = bool | int | float | str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class PolicyFact:
-    """What rules about changes of instances may ask beside what an instance is like, such as how many notes it has."""
+class InstanceFact:
+    """What a feature knows of instances that others decide by, beside what an instance is like, such as how many notes it has."""
 
     name: str
-    """Begins with the name of the feature: `notes_open`. Rules write `facts.notes_open`."""
+    """Begins with the name of the feature: `notes_open`."""
     description: str
     """What it says of an instance, in a sentence."""
     read: str
@@ -256,7 +256,7 @@ class Feature:
     doctor: tuple[str, ...] = ()
     """Targets that give `DoctorResult`s to `clawportal doctor`; called with the settings, since the portal may not start."""
     metrics: tuple[Metric, ...] = ()
-    policy_facts: tuple[PolicyFact, ...] = ()
+    instance_facts: tuple[InstanceFact, ...] = ()
     migrations: str = ""
     """Folder of its own history of migrations, below `package`. Empty: it has no tables."""
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -7,7 +7,7 @@ What an instance runs with comes from its spec and from the layer of its organis
 
 from __future__ import annotations
 
-from clawportal.contracts.features import PolicyFact
+from clawportal.contracts.features import InstanceFact
 from clawportal.contracts.layers import NOTHING, Layer
 from clawportal.engine.portal import Portal
 from clawportal.lifecycle import Phase
@@ -17,11 +17,11 @@ from clawportal.services.clusters.clusters import everything as clusters
 from clawportal.services.configuration.catalog import default_version
 from clawportal.services.configuration.layers import effective
 from clawportal.services.configuration.layers import of as layer_of
+from clawportal.services.fleet.instance_facts import declared as instance_facts
+from clawportal.services.fleet.instance_facts import read as read_instance_facts
 from clawportal.services.fleet.instances import find as instance
 from clawportal.services.fleet.plans import adapter_of, reach
 from clawportal.services.fleet.plans import whole_context as context_of
-from clawportal.services.fleet.policy_facts import declared as policy_facts
-from clawportal.services.fleet.policy_facts import read as read_policy_facts
 from clawportal.services.tenancy.tenants import get as tenant
 from clawportal.services.tenancy.tenants import listing as tenants
 from clawportal.services.tenancy.tenants import projects_of
@@ -30,9 +30,9 @@ __all__ = [
     "NOTHING",
     "Cluster",
     "Instance",
+    "InstanceFact",
     "Layer",
     "Phase",
-    "PolicyFact",
     "Portal",
     "Project",
     "Tenant",
@@ -42,11 +42,11 @@ __all__ = [
     "default_version",
     "effective",
     "instance",
+    "instance_facts",
     "layer_of",
-    "policy_facts",
     "projects_of",
     "reach",
-    "read_policy_facts",
+    "read_instance_facts",
     "secret_fields",
     "tenant",
     "tenants",

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from clawportal.sdk.adapters import Strict
 from clawportal.sdk.api import Answer, Page, Paged, Portal, op, paged, schema_of
-from clawportal.sdk.fleet import policy_facts
+from clawportal.sdk.fleet import instance_facts
 from clawportal.sdk.permissions import Actor
 from clawportal_policies import services as policies
 from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS
@@ -186,7 +186,7 @@ def list_policy_kinds(portal: Portal) -> dict[str, Any]:
         for name, kind in KINDS.items()
     ]
     examples = [{"name": name, **example} for name, example in EXAMPLES.items()]
-    facts = [{"name": fact.name, "type": fact.type, "description": fact.description} for fact in policy_facts(portal)]
+    facts = [{"name": fact.name, "type": fact.type, "description": fact.description} for fact in instance_facts(portal)]
     return {"items": kinds, "actions": ACTIONS, "examples": examples, "facts": facts}
 
 

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from clawportal.sdk import _m
 from clawportal.sdk.data import Which
 from clawportal.sdk.errors import Invalid, NotFound
-from clawportal.sdk.fleet import Tenant, clusters, policy_facts, projects_of, tenants
+from clawportal.sdk.fleet import Tenant, clusters, instance_facts, projects_of, tenants
 from clawportal.sdk.fleet import tenant as tenant_or_404
 from clawportal.sdk.pages import (
     actor,
@@ -50,7 +50,7 @@ def _page(template: str, tenant: Tenant | None, status: int = 200, **context: An
         "kinds": KINDS,
         "all_actions": ACTIONS,
         "examples": EXAMPLES,
-        "facts": policy_facts(portal()),
+        "facts": instance_facts(portal()),
     } | context
     given["may_write"] = policies.may_manage(actor(), tenant.id if tenant else None)
     can = tenant_abilities(tenant) if tenant else frozenset()

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from clawportal import declarations, hookimpl
-from clawportal.contracts.features import Feature, PolicyFact
+from clawportal.contracts.features import Feature, InstanceFact
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Invalid
 from clawportal.models import Instance
-from clawportal.services.fleet import instances, policy_facts
+from clawportal.services.fleet import instance_facts, instances
 from clawportal.services.fleet.instances import InstanceChange
 from clawportal_policies import services as policies
 from clawportal_policies.services import PolicyRefused, Rule, Trial
@@ -50,12 +50,12 @@ def fails(portal: Any, ids: Sequence[str]) -> dict[str, Any]:
     raise LookupError("no notes")
 
 
-def fact(name: str, read: str = "") -> PolicyFact:
-    return PolicyFact(name, "What the notes say.", f"{__name__}:{read or READS[name]}", TYPES[name])
+def fact(name: str, read: str = "") -> InstanceFact:
+    return InstanceFact(name, "What the notes say.", f"{__name__}:{read or READS[name]}", TYPES[name])
 
 
-def bring(world: World, *facts: PolicyFact) -> None:
-    feature = Feature("notes", "Notes", policy_facts=facts)
+def bring(world: World, *facts: InstanceFact) -> None:
+    feature = Feature("notes", "Notes", instance_facts=facts)
     world.portal.registry.add("notes", SimpleNamespace(register_features=hookimpl(lambda: (feature,))))
     world.portal.registry.settle()
     ASKED.clear()
@@ -155,7 +155,7 @@ def test_the_core_tells_whether_a_claw_runs_and_how_old_it_is(both: World) -> No
         row = new(portal)
         with transaction():
             db.session.get_one(Instance, row.id).phase = "running"
-        found = policy_facts.read(portal, policy_facts.declared(portal), [row.id, ""])
+        found = instance_facts.read(portal, instance_facts.declared(portal), [row.id, ""])
         assert found == {
             "instances_running": {row.id: True, "": False}, "instances_age_days": {row.id: 0, "": 0},
         }  # fmt: skip
@@ -164,13 +164,13 @@ def test_the_core_tells_whether_a_claw_runs_and_how_old_it_is(both: World) -> No
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (PolicyFact("open", "x", "a:b"), "must begin with notes_"),
-        (PolicyFact("notes_Open", "x", "a:b"), "must begin with notes_"),
-        (PolicyFact("notes_open", "x", "a:b", "map"), "may be bool, int, double, string or strings"),
-        (PolicyFact("notes_open", " ", "a:b"), "has no description"),
-        (PolicyFact("notes_open", "x", "ab"), "policy_facts.read is 'ab'"),
+        (InstanceFact("open", "x", "a:b"), "must begin with notes_"),
+        (InstanceFact("notes_Open", "x", "a:b"), "must begin with notes_"),
+        (InstanceFact("notes_open", "x", "a:b", "map"), "may be bool, int, double, string or strings"),
+        (InstanceFact("notes_open", " ", "a:b"), "has no description"),
+        (InstanceFact("notes_open", "x", "ab"), "instance_facts.read is 'ab'"),
     ],
 )
-def test_a_fact_that_cannot_be_is_refused(wrong: PolicyFact, said: str) -> None:
+def test_a_fact_that_cannot_be_is_refused(wrong: InstanceFact, said: str) -> None:
     with pytest.raises(declarations.Broken, match=said):
-        declarations.check(Feature("notes", "Notes", policy_facts=(wrong,)))
+        declarations.check(Feature("notes", "Notes", instance_facts=(wrong,)))

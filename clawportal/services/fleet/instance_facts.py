@@ -1,4 +1,4 @@
-"""Facts about instances that features offer to rules about changes; whoever evaluates rules reads them here.
+"""Facts about instances that features offer to whoever decides about changes, and reads them here.
 
 Only plain values of the declared type leave this module, so that they can be given to an evaluation outside of this process.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from sqlalchemy import select
 
 from clawportal import clock
-from clawportal.contracts.features import FactValue, Feature, PolicyFact
+from clawportal.contracts.features import FactValue, Feature, InstanceFact
 from clawportal.db import db
 from clawportal.declarations import resolve
 from clawportal.engine.portal import Portal
@@ -27,21 +27,21 @@ NOTHING: Mapping[str, FactValue] = {"bool": False, "int": 0, "double": 0.0, "str
 """What a fact says of an instance that is new, or of which its feature knows nothing."""
 
 
-def declared(portal: Portal) -> tuple[PolicyFact, ...]:
+def declared(portal: Portal) -> tuple[InstanceFact, ...]:
     """Those of the features that are loaded."""
-    return tuple(fact for feature in portal.registry.features for fact in feature.policy_facts)
+    return tuple(fact for feature in portal.registry.features for fact in feature.instance_facts)
 
 
-def read(portal: Portal, wanted: Iterable[PolicyFact], ids: Collection[str]) -> dict[str, dict[str, FactValue]]:
+def read(portal: Portal, wanted: Iterable[InstanceFact], ids: Collection[str]) -> dict[str, dict[str, FactValue]]:
     """What each of these facts says of each of these instances, by the name of the fact and the id of the instance.
 
     One call for each fact, whatever the number of instances; the id of one that is new is empty. A fact that cannot be read is
-    missing in the answer, so that who relies on it can refuse; the plugin that brought it is named among the faults.
+    missing in the answer, so that whoever relies on it can refuse; the plugin that brought it is named among the faults.
     """
     found: dict[str, dict[str, FactValue]] = {}
     known, owners = (
         [one for one in ids if one],
-        {fact.name: feature for feature in portal.registry.features for fact in feature.policy_facts},
+        {fact.name: feature for feature in portal.registry.features for fact in feature.instance_facts},
     )
     for fact in wanted:
         try:
@@ -51,12 +51,12 @@ def read(portal: Portal, wanted: Iterable[PolicyFact], ids: Collection[str]) -> 
     return found
 
 
-def _failed(portal: Portal, feature: Feature, fact: PolicyFact, error: Exception) -> None:
+def _failed(portal: Portal, feature: Feature, fact: InstanceFact, error: Exception) -> None:
     log.exception("the fact %s cannot be read", fact.name)
     portal.registry.report(portal.registry.owners[feature.name], fact.name, f"Its fact {fact.name} cannot be read: {error!r}.")
 
 
-def _values(fact: PolicyFact, given: Mapping[str, object], ids: Iterable[str]) -> dict[str, FactValue]:
+def _values(fact: InstanceFact, given: Mapping[str, object], ids: Iterable[str]) -> dict[str, FactValue]:
     return {one: _PLAIN[fact.type](given[one]) if one in given else NOTHING[fact.type] for one in ids}
 
 
