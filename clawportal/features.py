@@ -322,7 +322,6 @@ LIVE = Feature(
     instance_tabs=(
         Tab("logs", _m("Logs"), "web.instance_logs", "file-text", core.INSTANCE_LOGS, order=20, can="logs", in_menu=True),
         Tab("metrics", _m("Metrics"), "web.instance_metrics", "chart-line", core.INSTANCE_READ, order=30),
-        Tab("chat", _m("Chat"), "web.instance_chat", "message-circle", core.INSTANCE_CHAT, order=40, can="chat", in_menu=True),
         Tab("console", _m("Console"), "web.instance_console", "terminal-2", core.INSTANCE_CONSOLE, order=50, can="console"),
     ),
     client_commands=("clawportal.cli.files:register", "clawportal.cli.terminal:register"),

@@ -10,6 +10,7 @@ BUNDLED = (
     "clawportal_apps",
     "clawportal_practice",
     "clawportal_sso",
+    "clawportal_conversations",
 )  # fmt: skip
 GROUP = "clawportal"
 """Group of entry points."""

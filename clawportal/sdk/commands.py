@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from clawportal.cli.opening import portal as open_portal
 from clawportal.cli.people import JSON, TENANT, done, remote, tenant_of, told
-from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure, Remote
+from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure, Remote, clean
 from clawportal.cli.sessions import as_person, proving
 from clawportal.cli.show import age, as_json, table
 
@@ -38,6 +38,7 @@ __all__ = [
     "age",
     "as_json",
     "as_person",
+    "clean",
     "done",
     "open_portal",
     "proving",

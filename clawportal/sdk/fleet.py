@@ -10,7 +10,7 @@ from __future__ import annotations
 from clawportal.contracts.features import InstanceFact
 from clawportal.contracts.layers import NOTHING, Layer
 from clawportal.engine.portal import Portal
-from clawportal.lifecycle import Phase
+from clawportal.lifecycle import TRANSITIONAL, Desired, Phase
 from clawportal.models import Cluster, Instance, Project, Tenant
 from clawportal.secret_settings import secret_fields
 from clawportal.services.clusters.clusters import everything as clusters
@@ -28,7 +28,9 @@ from clawportal.services.tenancy.tenants import projects_of
 
 __all__ = [
     "NOTHING",
+    "TRANSITIONAL",
     "Cluster",
+    "Desired",
     "Instance",
     "InstanceFact",
     "Layer",

@@ -15,10 +15,8 @@ from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
 from clawportal import clock, redact
-from clawportal.contracts.adapters import HealthState
 from clawportal.contracts.core_permissions import (
     EVENT_READ,
-    INSTANCE_CHAT,
     INSTANCE_CONSOLE,
     INSTANCE_DELETE,
     INSTANCE_KILL,
@@ -28,7 +26,6 @@ from clawportal.contracts.core_permissions import (
     OPERATION_READ,
 )
 from clawportal.contracts.permissions import Actor
-from clawportal.contracts.providers import ModelProvider
 from clawportal.contracts.specs import parse_quantity
 from clawportal.engine import metric_history
 from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
@@ -36,7 +33,7 @@ from clawportal.http import headers
 from clawportal.http.i18n import translate
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
-from clawportal.lifecycle import TRANSITIONAL, Desired, Phase
+from clawportal.lifecycle import Phase
 from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.models.operations import OPEN_STATES
@@ -263,39 +260,6 @@ def instance_metrics(instance_id: str) -> str:
     return render_template(
         "instances/metrics.html", **frame(found), span=span, spans=titles, summary=metric_history.summary(measured)
     )
-
-
-@page("/instances/<instance_id>/chat")
-@requires(INSTANCE_CHAT)
-def instance_chat(instance_id: str) -> str:
-    found = service.get(actor(), instance_id, INSTANCE_CHAT)
-    return render_template(
-        "instances/chat.html",
-        **frame(found),
-        chat_url=f"{request.script_root}/api/v1/instances/{found.id}/chat",
-        closed=_closed(found),
-        model_notice=_model_notice(found),
-    )
-
-
-def _closed(found: Instance) -> str | None:
-    adapter = portal().registry.adapters.get(found.adapter)
-    if adapter is None or "chat" not in adapter.capabilities:
-        return _("This kind of claw has no chat.")
-    coming = found.desired == Desired.RUNNING and found.phase in TRANSITIONAL
-    if found.phase != Phase.RUNNING and not coming:
-        return _("%(name)s is not running. Start it to talk to it.", name=found.name)
-    if coming or found.health in (HealthState.STARTING, HealthState.UNHEALTHY):
-        return _("%(name)s does not answer yet. This opens by itself once it is well.", name=found.name)
-    return None
-
-
-def _model_notice(found: Instance) -> ModelProvider | None:
-    """The provider of its model, where one should know something about that."""
-    adapter = portal().registry.adapters.get(found.adapter)
-    provider = layers.of_instance(portal(), found).spec.get("model", {}).get("provider", "")
-    known = portal().registry.providers.get(provider)
-    return known if known and known.notice and adapter is not None and "model" in adapter.capabilities else None
 
 
 @page("/instances/<instance_id>/console")

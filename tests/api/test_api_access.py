@@ -130,6 +130,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "invitation_id": owner.post(f"tenants/{tenant}/invitations", {"role": "viewer", "note": "hidden-note"}),
         "account_id": owner.post(f"tenants/{tenant}/service-accounts", {"name": "hidden-robot", "role": "viewer"}),
         "share_id": owner.post(f"instances/{claw['id']}/apps/http/shared-links", {"note": "hidden-link"}),
+        "conversation_id": owner.post("conversations", {"instance": claw["id"], "title": "hidden-talk"}),
         "policy_id": owner.post("policies", {**BODIES["create_policy"], "tenant": tenant}),
     }
     provider, group, identity = make_provider(owner, tenant)
@@ -137,6 +138,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "provider_id": provider, "group_id": group, "identity_id": identity,
         "tenant_id": tenant, "instance_id": claw["id"], "user_id": member.actor.id, "seq": str(first("audit")["seq"]),
         "cluster_id": make_cluster(owner.app, "hidden-cluster", [tenant]), "operation_id": first("operations")["id"],
+        "message_id": "0" * 26,  # reached by way of its conversation only
         "token_id": first("tokens")["id"], "session_id": first("auth/sessions")["id"],
         "upload_id": "01m8pken50qyyankawh27723pj",
         "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
@@ -161,7 +163,7 @@ def test_a_stranger_learns_nothing(people: People, claw: dict[str, Any]) -> None
             del document["instance"], document["request_id"]
             answer.document = document  # type: ignore[attr-defined]
         assert there.document == absent.document, operation.name  # type: ignore[attr-defined]
-    for path in ("instances", "events", "operations", "projects", "counts", "tenants", "tokens"):
+    for path in ("instances", "events", "operations", "projects", "counts", "tenants", "tokens", "conversations"):
         text = stranger.get(path).get_data(as_text=True)
         assert "hidden" not in text and claw["id"] not in text, path
     told = stranger.get("audit?limit=200").get_json()["items"]  # their own attempts, with the ids that they sent themselves
