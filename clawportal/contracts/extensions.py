@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -58,6 +58,36 @@ SETUP_CHOICES = "setup_choices"
 
 HEALTH_FINDINGS = "health_findings"
 """Called with the portal while it runs: `DoctorResult`s about this feature, for the page of the portal's health."""
+
+
+MODEL_KEYS = "model_keys"
+"""Called with the portal: `ModelKeys`, the stored keys that a spec can name in `model.credential` instead of a key of its own."""
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """A stored API key of a model provider; never its value."""
+
+    id: str
+    title: str
+    provider: str
+    base_url: str
+    """For which it was entered; empty: the address of the provider. It is given out for no other."""
+    version: str
+    """Changes when the key does. It is part of what is planned, so that a claw takes up a new key, and nothing else restarts."""
+
+
+class ModelKeys(Protocol):
+    """The stored keys of a feature."""
+
+    def offered(self, tenant_id: str, project_id: str | None) -> Sequence[ModelKey]:
+        """Those that claws of a project may use; without project, of all projects of the tenant."""
+
+    def find(self, tenant_id: str, project_id: str | None, key_id: str) -> ModelKey | None:
+        """One of those that `offered` has."""
+
+    def open(self, key: ModelKey) -> str:
+        """The value: for a claw that starts, and to hide it in what a claw says."""
 
 
 @dataclass(frozen=True)

@@ -134,9 +134,9 @@ class ModelProviders(Mapping[str, ModelProvider]):
         return next(iter(self.served), "")
 
     def says_nothing(self, choice: Mapping[str, Any]) -> bool:
-        """Whether a choice leaves the model to whoever else has something to say about it: it names neither address nor model,
-        and its provider needs neither, is not there, or is not named."""
-        named = choice.get("base_url") or choice.get("name")
+        """Whether a choice leaves the model to whoever else has something to say about it: it names neither address nor model
+        nor key, and its provider needs none, is not there, or is not named."""
+        named = choice.get("base_url") or choice.get("name") or choice.get("credential")
         provider = self._by_id.get(choice.get("provider") or "")
         return not named and (provider is None or provider.served)
 

@@ -58,6 +58,12 @@ class ModelChoice(Strict):
         json_schema_extra={"x-placeholder": "gpt-5-mini"},
         max_length=200,
     )
+    credential: str = Field(
+        "",
+        title=_m("Stored key"),
+        description=_m("Id of a key that the organisation keeps for several claws, instead of one of its own."),
+        max_length=100,
+    )
 
     @field_validator("base_url")
     @classmethod

@@ -93,6 +93,8 @@ class Model:
     """Name of the secret that holds the API key."""
     fixed_sampling: bool = False
     """It refuses every temperature but its own."""
+    key_version: str = ""
+    """Of a key that several claws share; empty: the claw has one of its own, or none."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ _VERBS = {
 }  # fmt: skip
 FIELDS = {
     "spec.model.name": _l("Model"), "spec.model.provider": _l("Model provider"),
-    "spec.model.base_url": _l("Address of the model"), "spec.persona": _l("Persona"), "spec.resources.cpu": _l("CPU"),
+    "spec.model.base_url": _l("Address of the model"), "spec.model.credential": _l("Stored key"),
+    "spec.persona": _l("Persona"), "spec.resources.cpu": _l("CPU"),
     "spec.resources.memory": _l("Memory"), "spec.resources.storage": _l("Storage"), "spec.restart": _l("Restart"),
     "name": _l("Name"), "title": _l("Title"),
     "version": _l("Version"), "desired": _l("Meant to be"), "role": _l("Role"), "description": _l("In plain words"),

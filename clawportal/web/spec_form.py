@@ -18,6 +18,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from clawportal.contracts import layers as layering
 from clawportal.contracts.adapters import Adapter, dialects_of
 from clawportal.contracts.core_permissions import EVENT_READ, INSTANCE_CREATE, INSTANCE_UPDATE
+from clawportal.contracts.extensions import ModelKey
 from clawportal.contracts.permissions import Actor, Scope
 from clawportal.contracts.providers import ModelProvider
 from clawportal.contracts.specs import InstanceSpec
@@ -29,7 +30,7 @@ from clawportal.messages import _m
 from clawportal.models import Cluster, Instance
 from clawportal.paging import Which
 from clawportal.services.clusters import clusters
-from clawportal.services.configuration import catalog, console_settings, layers, secrets
+from clawportal.services.configuration import catalog, console_settings, layers, model_keys, secrets
 from clawportal.services.events import event_log
 from clawportal.services.fleet import admission, instances, plans
 from clawportal.services.rights import access
@@ -156,8 +157,17 @@ def _read_spec(draft: Draft, version: str, stored: Mapping[str, Any]) -> None:
         draft.spec["settings"] = settings.document
     draft.values["spec"] = whole.typed | {"settings": settings.typed}
     draft.secrets = forms.read_secrets(form)
+    _follow_key(draft)
     draft.errors = whole.errors | settings.errors
     _read_labels(draft)
+
+
+def _follow_key(draft: Draft) -> None:
+    """With a stored key come its provider and address: the form has them in other fields, which then say nothing."""
+    model = draft.spec.get("model")
+    if isinstance(model, dict) and model.get("credential"):
+        draft.spec["model"] = {**model, "provider": "", "base_url": ""}
+        draft.secrets.pop(catalog.MODEL_KEY, None)
 
 
 def _read_labels(draft: Draft) -> None:
@@ -331,12 +341,20 @@ def _context(draft: Draft) -> dict[str, Any]:
         "generation": draft.generation,
         "request_id": _request_id(),
         "providers": _offered(draft.adapter),
+        "model_keys": _model_keys(who, draft),
     }
 
 
 def _offered(adapter: Adapter) -> list[ModelProvider]:
     """Those that this kind of claw can talk to."""
     return [one for one in portal().registry.providers.values() if one.dialect in dialects_of(adapter)]
+
+
+def _model_keys(who: Actor, draft: Draft) -> list[ModelKey]:
+    """Stored keys that the instance may use; none where no project is found."""
+    scope = _scope(who, draft)
+    where = (scope.tenant_id, scope.project_id) if scope else None
+    return model_keys.offered(portal(), (where[0], where[1])) if where and where[0] else []
 
 
 def _tenant_id(who: Actor, draft: Draft) -> str:

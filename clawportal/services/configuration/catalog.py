@@ -24,11 +24,11 @@ from clawportal.ids import looks_like_id
 from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.secret_settings import credentials_inside, long_secrets, secret_fields
-from clawportal.services.configuration import secrets
+from clawportal.services.configuration import model_keys, secrets
 
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _SECRET = re.compile(r"^[a-z][a-z0-9_]{0,79}$")
-MODEL_KEY = "model_api_key"
+MODEL_KEY = secrets.MODEL_KEY
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,12 @@ def check(
     secret_values: Mapping[str, str],
     known_secrets: Iterable[str] = (),
     lay: Callable[[Adapter, str, Mapping[str, Any]], Mapping[str, Any]] | None = None,
+    where: model_keys.Where | None = None,
 ) -> tuple[Wanted | None, list[FieldError]]:
     """What is asked for in accepted form, and everything that is wrong with it. Not accepted while anything is wrong.
 
-    `lay` puts over the spec what the organisation says. The result has to be good; what is kept is what was asked for.
+    `lay` puts over the spec what the organisation says. The result has to be good; what is kept is what was asked for. `where`:
+    of which tenant and project it may use stored keys.
     """
     try:
         claw = portal.registry.adapter(adapter)
@@ -103,7 +105,7 @@ def check(
         more = _check_settings(claw, version, settings) if isinstance(settings, Mapping) else []
         return None, errors + found + more
     errors += [FieldError("spec.model.base_url", flaw)] if flaw else []
-    accepted = _with_provider(portal, accepted)
+    accepted = _with_provider(portal, accepted, where)
     names = frozenset((set(known_secrets) | {name for name, value in taken.items() if value}) - _emptied(taken))
     errors += _check_settings(claw, version, accepted.settings, partial=lay is not None)
     errors += credentials_inside("spec", accepted.model_dump(include={"model", "settings"}))
@@ -113,6 +115,8 @@ def check(
         whole = laid or accepted
         errors += _check_settings(claw, version, whole.settings)
     if not errors:
+        names |= {MODEL_KEY} if whole.model.credential else set()
+        errors += model_keys.flaws(portal, where, whole.model) if where else []
         errors += [*_check_model(claw, whole, portal), *key_missing(portal, claw, whole, names)] + [
             FieldError(
                 finding.path if finding.path.startswith("secrets.") else f"spec.{finding.path}", finding.message, finding.code
@@ -196,11 +200,12 @@ def _check_settings(claw: Adapter, version: str, settings: Mapping[str, Any], *,
     return [item for item in errors if not (partial and item.code == "missing")]
 
 
-def _with_provider(portal: Portal, spec: InstanceSpec) -> InstanceSpec:
-    """Who chose no provider gets the one that needs nothing more, and it is noted, so that it stays the same."""
-    if spec.model.provider or not portal.registry.providers.usual:
-        return spec
-    return spec.model_copy(update={"model": spec.model.model_copy(update={"provider": portal.registry.providers.usual})})
+def _with_provider(portal: Portal, spec: InstanceSpec, where: model_keys.Where | None) -> InstanceSpec:
+    """Who chose no provider gets that of the stored key, or the one that needs nothing more; noted, so that it stays the same."""
+    model = model_keys.completed(portal, where, spec.model) if where else spec.model
+    if not model.provider and portal.registry.providers.usual:
+        model = model.model_copy(update={"provider": portal.registry.providers.usual})
+    return spec if model is spec.model else spec.model_copy(update={"model": model})
 
 
 def unknown_provider(portal: Portal, provider: str, path: str) -> FieldError:

@@ -14,7 +14,7 @@ from clawportal.contracts.providers import ModelProviders
 from clawportal.contracts.runtimes import SendsSecrets
 from clawportal.contracts.specs import ModelChoice
 from clawportal.errors import FieldError
-from clawportal.services.configuration.catalog import MODEL_KEY
+from clawportal.services.configuration.secrets import MODEL_KEY
 
 
 def of_model(providers: ModelProviders, choice: ModelChoice) -> str:

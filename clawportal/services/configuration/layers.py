@@ -26,7 +26,7 @@ from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError
 from clawportal.models import Instance, InstanceSecret, Tenant, TenantSecret
 from clawportal.services.clusters import claw_proxy
-from clawportal.services.configuration import destinations, secrets
+from clawportal.services.configuration import destinations, model_keys, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
 from clawportal.services.rights import access
 
@@ -142,7 +142,7 @@ def moved_secrets(
     merged = effective(providers, layer, adapter, version, spec.model_dump(mode="json"))
     now, until = destinations.of(providers, adapter, version, merged.spec), destinations_of(portal, instance)
     stored = {info.name: info.goes_to or until.get(info.name) for info in secrets.listing(instance.id) if not info.generated}
-    if uses_model_of(layer, merged) and keeps_key(instance.tenant_id):
+    if model_keys.named_in(merged.spec) or (uses_model_of(layer, merged) and keeps_key(instance.tenant_id)):
         stored.pop(MODEL_KEY, None)  # the organisation has one for there
     return list(destinations.moved(providers, stored, now, given))
 
@@ -154,6 +154,9 @@ def place_of_key(tenant_id: str) -> str:
 def open_secrets(portal: Portal, instance: Instance) -> dict[str, str]:
     """All values that a claw may know, to hide them: its own and, with the model of its organisation, the key of that."""
     found, shared = _own(portal, instance), key_of(portal, instance)
+    said = of_instance(portal, instance).spec
+    if model_keys.named_in(said):
+        shared = model_keys.value_for(portal, instance, said)
     return {**found, MODEL_KEY: shared} if shared else found
 
 
@@ -167,7 +170,9 @@ def secrets_for(portal: Portal, instance: Instance) -> dict[str, str]:
     adapter = portal.registry.adapters.get(instance.adapter)
     said = of_instance(portal, instance).spec
     mine = usable(portal.registry.providers, adapter, instance.version, said, secrets.listing(instance.id))
-    own, shared = _own(portal, instance, mine), key_of(portal, instance)
+    named = model_keys.named_in(said)
+    shared = model_keys.value_for(portal, instance, said) if named else key_of(portal, instance)
+    own = _own(portal, instance, mine - {MODEL_KEY} if named else mine)
     return {**own, MODEL_KEY: shared} if shared else own
 
 

@@ -15,6 +15,8 @@ from clawportal.engine.portal import Portal
 from clawportal.models import InstanceSecret
 
 MAX_BYTES = 100_000
+MODEL_KEY = "model_api_key"
+"""The key of the model provider."""
 
 
 @dataclass(frozen=True)

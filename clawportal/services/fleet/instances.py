@@ -332,6 +332,7 @@ def _check_new(portal: Portal, wanted: NewInstance, placed: Placement) -> tuple[
     accepted, errors = catalog.check(
         portal, adapter=wanted.adapter, version=wanted.version, spec=wanted.spec, secret_values=wanted.secrets,
         known_secrets=placed.shared_secrets, lay=placed.lay,
+        where=(placed.project.tenant_id, placed.project.id) if placed.project else None,
     )  # fmt: skip
     errors = catalog.check_name(wanted.name) + check_labels(wanted.labels) + errors
     if placed.project is not None:
@@ -480,6 +481,7 @@ def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> 
         secret_values=change.secrets,
         known_secrets=[*(info.name for info in secrets.listing(instance.id)), *known],
         lay=layer,
+        where=(instance.tenant_id, instance.project_id),
     )
     if change.version and change.version != instance.version:
         errors = errors + tenancy.check_allowed(instance.tenant_id, instance.adapter, change.version)

@@ -6,11 +6,10 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import or_, select, update
+from sqlalchemy import or_, select
 
 from clawportal import clock, pasted, secret_settings, validation
 from clawportal.contracts.adapters import Adapter
@@ -27,15 +26,14 @@ from clawportal.lifecycle import Desired, Phase
 from clawportal.messages import _m, joined
 from clawportal.models import Cluster, Instance, Tenant, TenantSecret
 from clawportal.services.clusters import clusters
-from clawportal.services.configuration import catalog, console_settings, destinations, layers, secrets
+from clawportal.services.configuration import catalog, console_settings, destinations, layers, model_keys, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
 from clawportal.services.events import event_log
-from clawportal.services.fleet import plans
+from clawportal.services.fleet import plans, replans
 from clawportal.services.rights import access
 
 log = logging.getLogger(__name__)
 
-_BATCH = 200
 NAMED = 20
 """So many instances are named; of more the number is told."""
 
@@ -74,14 +72,12 @@ def put(portal: Portal, actor: Actor, tenant_id: str, document: Mapping[str, Any
         layers.note_destination(portal, tenant)
         tenant.layer = None if layer == NOTHING else layer.model_dump(mode="json")
         _keep_key(portal, tenant, layer, key)
-        _take_up(changed, restarting)
+        replans.plan_anew(portal, after_commit, tenant.id, changed, restart=restarting)
         title = tenant.title or tenant.name
         message = _m(
             "What %(title)s says about its claws was changed; %(changes)s of them change.", title=title, changes=impact.changes
         )
         event_log.record(portal, "tenant.layer_changed", actor=actor, tenant_id=tenant.id, message=message)
-        for instance_id in changed[:_BATCH]:  # the others come with the next look at what is due
-            after_commit(partial(portal.due, instance_id, tenant=tenant.id))
     return impact
 
 
@@ -96,21 +92,6 @@ def _keep_key(portal: Portal, tenant: Tenant, layer: Layer, key: str | None) -> 
         assert layer.model is not None
         row.sealed, row.updated_at = portal.keyring.seal(key, layers.place_of_key(tenant.id)), clock.now()
         row.goes_to = destinations.of_model(portal.registry.providers, layer.model)
-
-
-def _take_up(changed: Sequence[str], restarting: frozenset[str]) -> None:
-    """Have them planned anew: a new generation each, in bounded statements; starts wait for their turn as always."""
-    for start in range(0, len(changed), _BATCH):
-        some = changed[start : start + _BATCH]
-        anew = {"generation": Instance.generation + 1, "due_at": clock.now(), "updated_at": clock.now()}
-        db.session.execute(update(Instance).where(Instance.id.in_(some)).values(anew), execution_options=_APART)
-        again = [one for one in some if one in restarting]
-        if again:
-            more = {"restarts_wanted": Instance.restarts_wanted + 1}
-            db.session.execute(update(Instance).where(Instance.id.in_(again)).values(more), execution_options=_APART)
-
-
-_APART = {"synchronize_session": False}
 
 
 # ---- what is wrong with it
@@ -130,7 +111,7 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
         *(finding for kind in _kinds(portal, layer) for finding in kind),
     ]
     for strength, part in (("defaults", layer.defaults), ("enforced", layer.enforced)):
-        errors += _model_errors(portal, strength, part)
+        errors += _model_errors(portal, tenant, strength, part)
         errors += [replace(item, path=f"{strength}.{item.path}") for item in check_labels(part.labels)]
         errors += _settings_errors(portal, tenant, strength, part)
         errors += secret_settings.credentials_inside(strength, part.model_dump(include={"model", "settings"}))
@@ -218,16 +199,16 @@ def _kinds(portal: Portal, layer: Layer) -> Iterator[list[FieldError]]:
         ]
 
 
-def _model_errors(portal: Portal, strength: str, part: Part) -> list[FieldError]:
+def _model_errors(portal: Portal, tenant: Tenant, strength: str, part: Part) -> list[FieldError]:
     choice = part.model
     if choice is None:
         return []
     provider = portal.registry.providers.get(choice.provider)
     if provider is None:
         return [catalog.unknown_provider(portal, choice.provider, f"{strength}.model.provider")]
+    errors = model_keys.flaws(portal, (tenant.id, None), choice, f"{strength}.model.credential")
     if provider.served:
-        return []
-    errors = []
+        return errors
     if not choice.name:
         errors.append(
             FieldError(f"{strength}.model.name", _m("is needed: the model's name as the provider spells it"), "missing")
@@ -327,7 +308,8 @@ def _verdict(portal: Portal, row: Instance, layer: Layer, key: str | None, runti
     merged = layers.effective(providers, layer, adapter, row.version, row.spec or {}, row.labels)
     try:
         spec = InstanceSpec.model_validate(merged.spec)
-        own = layers.usable(providers, adapter, row.version, merged.spec, secrets.listing(row.id))
+        named = {MODEL_KEY} if model_keys.named_in(merged.spec) else set()
+        own = named | layers.usable(providers, adapter, row.version, merged.spec, secrets.listing(row.id))
         shared = (
             {MODEL_KEY}
             if layers.uses_model_of(layer, merged) and (key or (key is None and layers.keeps_key(row.tenant_id)))

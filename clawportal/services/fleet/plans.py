@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from clawportal import bounded
 from clawportal.contracts.adapters import Adapter, HttpAnswer
-from clawportal.contracts.extensions import ModelService
+from clawportal.contracts.extensions import ModelKey, ModelService
 from clawportal.contracts.layers import Layer
 from clawportal.contracts.runtimes import Ref, Runtime
 from clawportal.contracts.specs import InstanceSpec, ModelChoice, parse_quantity
@@ -25,13 +25,15 @@ from clawportal.messages import _m, _n, joined
 from clawportal.models import Cluster, Instance, Tenant
 from clawportal.runtime_helpers import output_of
 from clawportal.services.clusters import clusters, egress, ports
-from clawportal.services.configuration import catalog, layers, secrets
+from clawportal.services.configuration import catalog, layers, model_keys, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
 from clawportal.services.fleet import quotas
 
 _LARGEST = 1_000_000
 """Of one answer of a claw to a plain question, bytes."""
 _LONGEST_LINE = 4_000
+KEY_VERSION = "CLAWPORTAL_MODEL_KEY_VERSION"
+"""Environment variable of a process that gets a shared key."""
 
 
 def ref_of(instance: Instance) -> Ref:
@@ -85,6 +87,10 @@ def context_of(
     said = layers.effective(providers, layer, adapter, instance.version, instance.spec or {})
     spec = InstanceSpec.model_validate(said.spec)
     names = layers.usable(providers, adapter, instance.version, said.spec, secrets.listing(instance.id))
+    key = _stored_key(portal, instance, adapter, said.spec)
+    if model_keys.named_in(said.spec) or layers.has_key(portal, instance):
+        names = names | {MODEL_KEY}
+    model = _model(portal, spec, adapter, runtime, instance.cluster_id)
     return Context(
         instance_id=instance.id,
         name=instance.name,
@@ -95,9 +101,21 @@ def context_of(
         layout=runtime.layout(ref_of(instance), adapter.artifacts(instance.version), adapter.image(instance.version)),
         ports=dict(given),
         bind_host=_bind_host(runtime, spec),
-        model=_model(portal, spec, adapter, runtime, instance.cluster_id),
-        secrets=frozenset(names | {MODEL_KEY} if layers.has_key(portal, instance) else names),
+        model=replace(model, key_version=key.version) if key else model,
+        secrets=frozenset(names),
     )
+
+
+def _stored_key(portal: Portal, instance: Instance, adapter: Adapter, spec: Mapping[str, Any]) -> ModelKey | None:
+    """The key that its model names; GiveUp where that is not there any more, or was entered for another address."""
+    key = model_keys.of_instance(portal, instance, spec)
+    if key is None and model_keys.named_in(spec) and "model" in adapter.capabilities:
+        raise GiveUp(
+            _n("CredentialMissing"),
+            _m("The stored key that its model names is not there, or was entered for another address."),
+            _m("Edit the instance and choose another key."),
+        )
+    return key
 
 
 def _bind_host(runtime: Runtime, spec: InstanceSpec) -> str:
@@ -161,7 +179,7 @@ def _beyond_reach(cluster: Cluster) -> str:
 
 def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: clusters.ClusterPolicy | None = None) -> Workload:
     """The adapter's plan with the limits that the spec asks for, and with the image where the place runs images."""
-    plan = adapter.plan(context)
+    plan = _marked(adapter.plan(context), context)
     if "images" in runtime.capabilities:
         plan = _with_image(adapter, context.version, plan, policy)
     if policy is not None:
@@ -175,6 +193,17 @@ def workload_of(adapter: Adapter, context: Context, runtime: Runtime, policy: cl
         memory_bytes=int(parse_quantity(memory)) if memory else plan.memory_bytes,
         cpu_cores=float(parse_quantity(cpu)) if cpu else plan.cpu_cores,
     )
+
+
+def _marked(plan: Workload, context: Context) -> Workload:
+    """A shared key that was changed is another plan: its version stands beside it, so that whoever got it starts anew."""
+    model = context.model
+    if not model.key_version:
+        return plan
+    mark = {KEY_VERSION: model.key_version}
+    return replace(plan, processes=tuple(
+        replace(one, env={**one.env, **mark}) if model.key_secret in one.secret_env.values() else one for one in plan.processes
+    ))  # fmt: skip
 
 
 def software(
