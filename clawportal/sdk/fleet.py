@@ -22,7 +22,6 @@ from clawportal.services.fleet.instance_facts import read as read_instance_facts
 from clawportal.services.fleet.instances import find as instance
 from clawportal.services.fleet.plans import adapter_of, reach
 from clawportal.services.fleet.plans import whole_context as context_of
-from clawportal.services.fleet.policy_facts import declared as policy_facts
 from clawportal.services.fleet.replans import plan_anew
 from clawportal.services.tenancy.tenants import get as tenant
 from clawportal.services.tenancy.tenants import listing as tenants
@@ -49,7 +48,6 @@ __all__ = [
     "instance_facts",
     "layer_of",
     "plan_anew",
-    "policy_facts",
     "projects_of",
     "reach",
     "read_instance_facts",

@@ -51,6 +51,9 @@ BODIES: dict[str, Any] = {
     "preview_layer": {"defaults": {}, "enforced": {}},
     "create_policy": {"tenant": None, "name": "x", "kind": "adapters", "parameters": {"allowed": ["*"]}},
     "change_policy": {"enabled": True},
+    "create_credential": {"tenant": None, "name": "hidden-key", "provider": "openai", "key": "sk-0123456789"},
+    "change_credential": {"title": "Taken over"},
+    "rotate_credential": {"key": "sk-taken-over"},
     "try_policies": {"tenant": "x", "adapter": "echo"},
     "create_role": {"name": "night-watch", "permissions": ["instance.read"]},
     "replace_role": {"permissions": ["instance.read"]},
@@ -131,6 +134,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "account_id": owner.post(f"tenants/{tenant}/service-accounts", {"name": "hidden-robot", "role": "viewer"}),
         "share_id": owner.post(f"instances/{claw['id']}/apps/http/shared-links", {"note": "hidden-link"}),
         "conversation_id": owner.post("conversations", {"instance": claw["id"], "title": "hidden-talk"}),
+        "credential_id": owner.post("credentials", {**BODIES["create_credential"], "tenant": tenant}),
         "policy_id": owner.post("policies", {**BODIES["create_policy"], "tenant": tenant}),
     }
     provider, group, identity = make_provider(owner, tenant)

@@ -1,0 +1,43 @@
+"""Stored keys of model providers: of an organisation, or of one project in it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from clawportal.sdk.data import LENGTH, Base, ProjectScoped, UTCDateTime, new_id, now
+from clawportal_providers.permissions import CREDENTIAL
+
+
+class Credential(ProjectScoped, Base):
+    __tablename__ = "credential"
+    resource = CREDENTIAL
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"))
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    """None: for all projects of the tenant."""
+    name: Mapped[str] = mapped_column(String(63))
+    title: Mapped[str] = mapped_column(String(200), default="")
+    provider: Mapped[str] = mapped_column(String(40))
+    base_url: Mapped[str] = mapped_column(String(500), default="")
+    """Empty: the address of the provider."""
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    version: Mapped[int] = mapped_column(default=1)
+    """One more with each other key or address."""
+    tested: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What the last test found: when, how it ended, in a sentence."""
+    last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    """When a claw was given it last, to the minute."""
+    rotated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
+    created_by: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
+
+    @property
+    def called(self) -> str:
+        return self.title or self.name

@@ -1,0 +1,346 @@
+"""Stored keys of model providers: kept sealed, named by claws, and given out for the address only that they were entered for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import or_, select, update
+
+from clawportal.sdk import _m
+from clawportal.sdk.addresses import carries_credentials, endpoint
+from clawportal.sdk.data import Order, Slice, Which, db, get_or_404, listing, now, require, transaction, visible
+from clawportal.sdk.errors import Conflict, FieldError, Invalid
+from clawportal.sdk.events import record
+from clawportal.sdk.features import InstanceChange, ModelKey
+from clawportal.sdk.fleet import Instance, Portal, Project, Tenant, plan_anew
+from clawportal.sdk.pasted import address, flaw_in_header
+from clawportal.sdk.pasted import key as pasted_key
+from clawportal.sdk.permissions import INSTANCE_READ, TENANT_READ, Actor, Scope
+from clawportal.sdk.secrets import asked_again
+from clawportal_providers.models import Credential
+from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
+
+MOST = 200
+"""Keys of one organisation."""
+NAMED = 20
+"""So many of the claws that use a key are named; of more the number is told."""
+_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+_FLUSH = timedelta(minutes=1)
+_BY_NAME = Order((Credential.name.expression, Credential.id.expression), (str, str), lambda row: (row.name, row.id))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody asks for. `key` is None where the stored one stays."""
+
+    name: str
+    provider: str
+    base_url: str = ""
+    title: str = ""
+    project: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Users:
+    """The claws that use a key."""
+
+    count: int
+    visible: Sequence[Instance]
+    """Those of them that whoever asks may see, at most `NAMED`."""
+
+
+# ---- reading
+
+
+def all_of(actor: Actor, tenant_id: str | None = None, *, which: Which | None = None) -> Slice[Credential]:
+    if tenant_id:
+        get_or_404(Tenant, tenant_id, actor, TENANT_READ)
+    where = (Credential.tenant_id == tenant_id,) if tenant_id else ()
+    return listing(Credential, actor, _BY_NAME, which or Which(MOST), where=where, about=tenant_id)
+
+
+def get(actor: Actor, credential_id: str) -> Credential:
+    return get_or_404(Credential, credential_id, actor, PROVIDERS_READ)
+
+
+def get_managed(actor: Actor, credential_id: str) -> Credential:
+    return get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE)
+
+
+def require_managing(actor: Actor, tenant_id: str) -> None:
+    require(actor, PROVIDERS_MANAGE, Scope(tenant_id))
+
+
+def may_manage(actor: Actor, tenant_id: str, project_id: str | None = None) -> bool:
+    return actor.allows(PROVIDERS_MANAGE, Scope(tenant_id, project_id))
+
+
+def users(actor: Actor, row: Credential) -> Users:
+    """Claws whose own spec names the key."""
+    named = _naming(row.id)
+    ids = list(db.session.scalars(select(Instance.id).where(*named)))
+    seen = select(Instance).where(*named, visible(Instance, actor, INSTANCE_READ)).order_by(Instance.name).limit(NAMED)
+    return Users(len(ids), list(db.session.scalars(seen)))
+
+
+def counts(rows: Sequence[Credential]) -> dict[str, int]:
+    """How many claws use each of these, in one statement."""
+    credential = Instance.spec["model"]["credential"].as_string()
+    ids = [row.id for row in rows]
+    found: dict[str, int] = dict.fromkeys(ids, 0)
+    for (one,) in db.session.execute(select(credential).where(credential.in_(ids), Instance.destroyed_at.is_(None))):
+        found[one] += 1
+    return found
+
+
+def _naming(credential_id: str) -> tuple[Any, ...]:
+    return Instance.spec["model"]["credential"].as_string() == credential_id, Instance.destroyed_at.is_(None)
+
+
+def _layers_naming(row: Credential) -> bool:
+    """Whether the shared configuration of its organisation names it."""
+    layer = db.session.scalar(select(Tenant.layer).where(Tenant.id == row.tenant_id)) or {}
+    return any(((layer.get(part) or {}).get("model") or {}).get("credential") == row.id for part in ("defaults", "enforced"))
+
+
+# ---- writing
+
+
+def create(portal: Portal, actor: Actor, tenant_id: str, wanted: Wanted) -> Credential:
+    with transaction():
+        tenant = get_or_404(Tenant, tenant_id, actor, TENANT_READ)
+        project = _project(actor, tenant, wanted.project)
+        require(actor, PROVIDERS_MANAGE, Scope(tenant.id, project))
+        key, base_url = _checked(portal, wanted, _name_flaws(tenant.id, wanted.name))
+        if not key:
+            raise Invalid.field("key", _m("Paste the API key."), "missing")
+        row = Credential(tenant_id=tenant.id, project_id=project, name=wanted.name, title=wanted.title.strip(),
+                         provider=wanted.provider, base_url=base_url, created_by=actor.name, sealed=b"")  # fmt: skip
+        db.session.add(row)
+        db.session.flush()
+        row.sealed = portal.keyring.seal(key, _place(row.id))
+        _record(portal, actor, row, "created", _m("The key %(name)s was stored.", name=row.called))
+    return row
+
+
+def change(portal: Portal, actor: Actor, credential_id: str, wanted: Wanted) -> Credential:
+    """Another title, provider, address or key. Another provider or address needs the key again."""
+    with transaction() as after_commit:
+        row = get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE, lock=True)
+        key, base_url = _checked(portal, wanted, [])
+        before, there = goes_to(portal, row.provider, row.base_url), goes_to(portal, wanted.provider, base_url)
+        if key is None and before != there:
+            raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", before, there),))
+        anew = key is not None or (row.provider, row.base_url) != (wanted.provider, base_url)
+        row.title, row.provider, row.base_url, row.updated_at = wanted.title.strip(), wanted.provider, base_url, now()
+        if key is not None:
+            row.sealed, row.rotated_at, row.tested = portal.keyring.seal(key, _place(row.id)), now(), None
+        if anew:
+            row.version += 1
+            plan_anew(portal, after_commit, row.tenant_id, _affected(row))
+        _record(portal, actor, row, "changed", _m("The stored key %(name)s was changed.", name=row.called))
+    return row
+
+
+def rotate(portal: Portal, actor: Actor, credential_id: str, key: str) -> Users:
+    """Another key for the same address. Claws that use it are planned anew, and start with it one after the other."""
+    with transaction() as after_commit:
+        row = get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE, lock=True)
+        tidied = _tidy_key(key)
+        if not tidied:
+            raise Invalid.field("key", _m("Paste the API key."), "missing")
+        row.sealed, row.version, row.rotated_at = portal.keyring.seal(tidied, _place(row.id)), row.version + 1, now()
+        row.updated_at, row.tested = now(), None
+        plan_anew(portal, after_commit, row.tenant_id, _affected(row))
+        using = users(actor, row)
+        message = _m("The stored key %(name)s was replaced; %(count)s claws take it up.", name=row.called, count=using.count)
+        _record(portal, actor, row, "rotated", message)
+    return using
+
+
+def remove(portal: Portal, actor: Actor, credential_id: str) -> None:
+    """Conflict while something uses it."""
+    with transaction():
+        row = get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE, lock=True)
+        if count := users(actor, row).count:
+            raise Conflict(
+                _m("%(count)s claws use the key %(name)s. Choose another one for them first.", count=count, name=row.called)
+            )
+        if _layers_naming(row):
+            raise Conflict(_m("The shared configuration names the key %(name)s. Take it out there first.", name=row.called))
+        _record(portal, actor, row, "deleted", _m("The stored key %(name)s was deleted.", name=row.called))
+        db.session.delete(row)
+
+
+def _affected(row: Credential) -> list[str]:
+    """Ids of what has to be planned anew: all of the organisation where its shared configuration names the key."""
+    query = select(Instance.id).where(*_naming(row.id))
+    if _layers_naming(row):
+        query = select(Instance.id).where(Instance.tenant_id == row.tenant_id, Instance.destroyed_at.is_(None))
+    return list(db.session.scalars(query))
+
+
+def _record(portal: Portal, actor: Actor, row: Credential, verb: str, message: str) -> None:
+    record(portal, f"credential.{verb}", actor=actor, tenant_id=row.tenant_id, project_id=row.project_id, message=message,
+           data={"credential": row.id})  # fmt: skip
+
+
+def _project(actor: Actor, tenant: Tenant, project: str | None) -> str | None:
+    if not project:
+        return None
+    found = db.session.scalar(select(Project).where(
+        Project.tenant_id == tenant.id, or_(Project.id == project, Project.name == project)
+    ))  # fmt: skip
+    if found is None:
+        raise Invalid.field("project", _m("There is no project %(name)s in this organisation.", name=repr(project)), "unknown")
+    return found.id
+
+
+# ---- what is wrong with it
+
+
+def _name_flaws(tenant_id: str, name: str) -> list[FieldError]:
+    if not _NAME.fullmatch(name):
+        rule = _m("A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit.")
+        return [FieldError("name", rule)]
+    rows = db.session.scalars(select(Credential.name).where(Credential.tenant_id == tenant_id)).all()
+    if name in rows:
+        return [FieldError("name", _m("There is already a key named %(name)s. Choose another name.", name=name), "taken")]
+    if len(rows) >= MOST:
+        return [FieldError("name", _m("An organisation may keep %(most)s keys.", most=MOST))]
+    return []
+
+
+def _checked(portal: Portal, wanted: Wanted, errors: list[FieldError]) -> tuple[str | None, str]:
+    """Key and address in the form in which they are kept. Invalid with all that is wrong."""
+    provider, base_url = portal.registry.providers.get(wanted.provider), ""
+    if provider is None or provider.served or provider.key == "none":
+        known = ", ".join(one.id for one in portal.registry.providers.values() if one.key != "none")
+        errors.append(FieldError("provider", _m("Choose a provider that has keys. Known: %(known)s.", known=known), "unknown"))
+    try:
+        base_url = _tidy_address(wanted.base_url)
+    except ValueError as error:
+        errors.append(FieldError("base_url", str(error)))
+    if provider is not None and provider.needs_address and not wanted.base_url.strip():
+        errors.append(FieldError("base_url", _m("is needed for %(title)s", title=provider.title), "missing"))
+    key = _tidy_key(wanted.key) if wanted.key is not None else None
+    if key and (flaw := flaw_in_header(key)):
+        errors.append(FieldError("key", flaw))
+    if errors:
+        raise Invalid(_m("The key cannot be stored like this."), errors=tuple(errors))
+    return key or None, base_url
+
+
+def checked_for_test(portal: Portal, provider: str, base_url: str, key: str) -> tuple[str | None, str]:
+    """Key and address of what is not stored."""
+    return _checked(portal, Wanted("", provider, base_url, key=key or None), [])
+
+
+def _tidy_key(key: str) -> str:
+    return pasted_key(key, _m("the API key")).text
+
+
+def _tidy_address(text: str) -> str:
+    """ValueError with what is wrong."""
+    found = address(text).text
+    if found and (urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname):
+        raise ValueError(_m("must start with http:// or https:// and name a host"))
+    if carries_credentials(found):
+        raise ValueError(
+            _m("must not have a user or a password inside; enter the key in its own field, where it is kept encrypted")
+        )
+    return found.rstrip("/")
+
+
+def goes_to(portal: Portal, provider: str, base_url: str) -> str:
+    return f"{provider} {endpoint(portal.registry.providers.base_url(provider, base_url))}"
+
+
+def _place(credential_id: str) -> str:
+    return f"credential:{credential_id}"
+
+
+def open_key(portal: Portal, row: Credential) -> str:
+    """The value. Only for a claw that starts, for a test of the model, and to hide it."""
+    return portal.keyring.open(row.sealed, _place(row.id))
+
+
+def reseal(portal: Portal) -> int:
+    with transaction():
+        stale = [row for row in db.session.scalars(select(Credential)) if not portal.keyring.is_current(row.sealed)]
+        for row in stale:
+            row.sealed = portal.keyring.seal(open_key(portal, row), _place(row.id))
+    return len(stale)
+
+
+# ---- what the core asks
+
+
+class Used(dict[str, datetime]):
+    """When keys were given out since the last time that was written down."""
+
+
+class Keys:
+    """The stored keys, as specs name them (`ModelKeys`)."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    def offered(self, tenant_id: str, project_id: str | None) -> list[ModelKey]:
+        mine = or_(Credential.project_id.is_(None), Credential.project_id == project_id)
+        rows = db.session.scalars(select(Credential).where(Credential.tenant_id == tenant_id, mine).order_by(Credential.name))
+        return [_as_key(self._portal, row) for row in rows]
+
+    def find(self, tenant_id: str, project_id: str | None, key_id: str) -> ModelKey | None:
+        row = db.session.get(Credential, key_id)
+        if row is None or row.tenant_id != tenant_id or row.project_id not in (None, project_id):
+            return None
+        return _as_key(self._portal, row)
+
+    def open(self, key: ModelKey) -> str:
+        self._portal.part(Used)[key.id] = now()
+        return open_key(self._portal, db.session.get_one(Credential, key.id))
+
+
+def model_keys(portal: Portal) -> Keys:
+    return Keys(portal)
+
+
+def _as_key(portal: Portal, row: Credential) -> ModelKey:
+    provider = portal.registry.providers.get(row.provider)
+    title = f"{row.called} · {provider.title if provider else row.provider}"
+    return ModelKey(row.id, title, row.provider, row.base_url, f"{row.id}-{row.version}")
+
+
+def note_use(portal: Portal) -> None:
+    """Writes down when keys were given out last; what a crash loses is a minute."""
+    used = portal.part(Used)
+    with transaction():
+        for credential_id in list(used):
+            at = used.pop(credential_id)
+            late = or_(Credential.last_used_at.is_(None), Credential.last_used_at < at - _FLUSH)
+            db.session.execute(update(Credential).where(Credential.id == credential_id, late).values(last_used_at=at))
+
+
+def admit(_portal: Portal, _actor: Actor, change: InstanceChange) -> tuple[()]:
+    """A claw takes no key of a project along into another one."""
+    named = ((change.instance.spec or {}).get("model") or {}).get("credential") if change.action == "move" else None
+    row = db.session.get(Credential, named) if named else None
+    if row is not None and row.project_id not in (None, change.project_id):
+        raise Conflict(_m("%(name)s uses the key %(key)s, which is of another project. Choose another key first.",
+                          name=change.instance.name, key=row.called))  # fmt: skip
+    return ()
+
+
+def as_document(row: Credential, count: int, portal: Portal) -> dict[str, Any]:
+    shown: Mapping[str, Any] = {name: getattr(row, name) for name in (
+        "id", "tenant_id", "project_id", "name", "provider", "base_url", "created_by", "created_at", "updated_at", "rotated_at",
+        "last_used_at", "tested",
+    )}  # fmt: skip
+    return {**shown, "title": row.called, "used_by": count, "goes_to": goes_to(portal, row.provider, row.base_url).split(" ")[-1]}

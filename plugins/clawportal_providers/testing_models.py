@@ -1,0 +1,101 @@
+"""Testing a model for somebody: with a stored key or a typed one, before saving and at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clawportal.sdk import _m
+from clawportal.sdk.data import get_or_404, now, require, transaction
+from clawportal.sdk.errors import Conflict, Invalid
+from clawportal.sdk.fleet import Portal
+from clawportal.sdk.permissions import Actor, Scope
+from clawportal.sdk.secrets import asked_again
+from clawportal_providers import calling, probe, services
+from clawportal_providers.models import Credential
+from clawportal_providers.permissions import PROVIDERS_MANAGE
+
+_AT_ONCE = 4
+"""Tests of one process at a time: each holds a thread for up to two minutes."""
+
+
+class Running:
+    """How many tests run in this process."""
+
+    def __init__(self) -> None:
+        import threading
+
+        self.room = threading.BoundedSemaphore(_AT_ONCE)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be tested. Without key that of the credential, if the address is its own."""
+
+    provider: str
+    base_url: str = ""
+    model: str = ""
+    key: str = ""
+    credential_id: str = ""
+
+
+def run(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> probe.Report:
+    """The whole test; its outcome is kept with the credential, if it is its own key that was tested."""
+    target, row = _target(portal, actor, tenant_id, asked)
+    if not target.model:
+        raise Invalid.field("model", _m("is needed: the model's name as the provider spells it"), "missing")
+    with _room(portal):
+        report = probe.run(target)
+    if row is not None and not asked.key:
+        _keep(row.id, target.model, report)
+    return report
+
+
+def models(portal: Portal, actor: Actor, tenant_id: str, asked: Asked, search: str = "") -> list[probe.Model]:
+    """What the provider has, narrowed to what is searched for. Conflict with the reason where it does not tell."""
+    target, _row = _target(portal, actor, tenant_id, asked)
+    try:
+        with _room(portal):
+            found = probe.models(target)
+    except calling.Refused as refusal:
+        raise Conflict(refusal.step.message) from refusal
+    word = search.strip().lower()
+    return [model for model in found if word in f"{model.id} {model.title}".lower()]
+
+
+class _room:
+    def __init__(self, portal: Portal) -> None:
+        self._room = portal.part(Running).room
+
+    def __enter__(self) -> None:
+        if not self._room.acquire(timeout=2):
+            raise Conflict(_m("Several models are being tested just now. Try again in a moment."))
+
+    def __exit__(self, *_: object) -> None:
+        self._room.release()
+
+
+def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple[calling.Target, Credential | None]:
+    """Forbidden for who may not manage keys: a test sends requests out of the portal's network."""
+    row = get_or_404(Credential, asked.credential_id, actor, PROVIDERS_MANAGE) if asked.credential_id else None
+    require(actor, PROVIDERS_MANAGE, Scope(row.tenant_id, row.project_id) if row else Scope(tenant_id))
+    name = asked.provider or (row.provider if row else "")
+    said = row.base_url if row and not asked.provider else asked.base_url
+    key, base_url = services.checked_for_test(portal, name, said, asked.key)
+    provider = portal.registry.providers[name]
+    if row is not None and not key:
+        entered, there = services.goes_to(portal, row.provider, row.base_url), services.goes_to(portal, provider.id, base_url)
+        if entered != there:
+            raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", entered, there),))
+        key = services.open_key(portal, row)
+    whole = portal.registry.providers.base_url(provider.id, base_url)
+    return calling.Target(provider, whole, asked.model.strip(), key or ""), row
+
+
+def _keep(credential_id: str, model: str, report: probe.Report) -> None:
+    from sqlalchemy import update
+
+    from clawportal.sdk.data import db
+
+    outcome = {"at": now().isoformat(), "ok": report.ok, "model": model[:200], "message": report.sentence}
+    with transaction():
+        db.session.execute(update(Credential).where(Credential.id == credential_id).values(tested=outcome))

@@ -1,0 +1,100 @@
+"""Testing a model over the API, on pages and from a terminal: with a stored key, and before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from clawportal_practice.server import PracticeModel
+from tests.conftest import People, Person
+from tests.rights.test_people_cli import Run, claw
+from tests.rights.test_rights_pages import Browser
+
+__all__ = ["claw"]
+
+KEY = "sk-the-key-0123456789"
+
+
+@pytest.fixture
+def model() -> Iterator[PracticeModel]:
+    with PracticeModel(api_key=KEY, delay=0) as server:
+        yield server
+
+
+@pytest.fixture
+def home(people: People) -> str:
+    return str(people.owner.get("tenants").get_json()["items"][0]["id"])
+
+
+def stored(people: People, home: str, model: PracticeModel) -> str:
+    body = {"tenant": home, "name": "ours", "provider": "openai-compatible", "base_url": model.url, "key": KEY}
+    return str(people.owner.post("credentials", body).get_json()["id"])
+
+
+def test_a_stored_key_is_tested_and_the_outcome_kept(people: People, home: str, model: PracticeModel) -> None:
+    one = stored(people, home, model)
+    report = people.owner.post("credentials/test", {"credential": one, "model": "practice"}).get_json()
+    assert report["ok"] and report["message"] == "The model answers." and report["output_tokens"] > 0
+    kept = people.owner.get(f"credentials/{one}").get_json()["tested"]
+    assert kept["ok"] and kept["model"] == "practice"
+    found = people.owner.post("credentials/models", {"credential": one, "search": "PRACT"}).get_json()["items"]
+    assert [item["id"] for item in found] == ["practice"]
+    assert people.owner.post("credentials/models", {"credential": one, "search": "gpt"}).get_json()["items"] == []
+
+
+def test_the_stored_key_is_sent_nowhere_else(people: People, home: str, model: PracticeModel) -> None:
+    one = stored(people, home, model)
+    with PracticeModel(delay=0) as thief:
+        for path in ("credentials/test", "credentials/models"):
+            body = {"credential": one, "provider": "openai-compatible", "base_url": thief.url, "model": "m"}
+            answer = people.owner.post(path, body)
+            assert answer.status_code == 422 and answer.get_json()["errors"][0]["path"] == "key"
+        assert not thief.requests
+        typed = people.owner.post("credentials/test", {**body, "key": "sk-typed-0123456789"}).get_json()
+        assert typed["ok"] and all(KEY not in str(request.headers) for request in thief.requests)
+    assert people.owner.get(f"credentials/{one}").get_json()["tested"] is None, "it was not this key that was tested"
+
+
+def test_before_anything_is_stored(people: People, home: str, model: PracticeModel) -> None:
+    body = {"tenant": home, "provider": "openai-compatible", "base_url": model.url, "model": "practice"}
+    wrong = people.owner.post("credentials/test", {**body, "key": "sk-wrong-0123456789"}).get_json()
+    assert not wrong["ok"] and wrong["steps"][-1]["name"] == "key" and "wrong" in wrong["steps"][-1]["said"]
+    assert people.owner.post("credentials/test", {**body, "key": KEY}).get_json()["ok"]
+    assert people.owner.post("credentials/test", {**body, "model": ""}).status_code == 422
+    assert people.developer.post("credentials/test", body).status_code == 403
+    assert people.stranger.post("credentials/test", body).status_code in (403, 404)
+    assert people.owner.get("credentials").get_json()["total"] == 0
+
+
+def test_on_pages(people: People, home: str, model: PracticeModel) -> None:
+    owner = Browser(people.owner)
+    fields = {"name": "ours", "provider": "openai-compatible", "base_url": model.url, "model": "practice"}
+    text = owner.post(f"/tenants/{home}/keys/new", **fields, key="sk-wrong-0123456789", test="1").get_data(as_text=True)
+    assert "The key is not accepted." in text and "sk-wrong" not in text and 'value="ours"' in text
+    where = owner.done(f"/tenants/{home}/keys/new", **fields, key=KEY)
+    shown = owner.post(f"{where}/test", model="practice").get_data(as_text=True)
+    assert "The model answers." in shown and "It answered in" in shown and KEY not in shown
+    assert "<code>practice</code>" in owner.post(f"{where}/test", list="1", search="prac").get_data(as_text=True)
+    assert "well" in owner.page(f"/tenants/{home}/keys")
+    assert Browser(people.viewer).post(f"{where}/test", model="practice").status_code == 403
+
+
+def test_from_a_terminal(people: People, home: str, model: PracticeModel, claw: Callable[[Person], Run], tmp_path: Path) -> None:
+    owner, file = claw(people.owner), tmp_path / "key"
+    file.write_text(f"{KEY}\n")
+    assert "No stored keys." in owner("credential", "list").output
+    given = ("--provider", "openai-compatible", "--base-url", model.url)
+    owner("credential", "create", "ours", *given, "--key", KEY, code=2)
+    assert "is stored" in owner("credential", "create", "ours", *given, "--key", f"@{file}").output
+    assert "openai-compatible" in owner("credential", "list").output
+    assert "The key is accepted." in owner("credential", "test", "ours", "--model", "practice").output
+    assert "practice" in owner("credential", "models", "ours").output
+    file.write_text("sk-other-0123456789")
+    assert "was replaced" in owner("credential", "rotate", "ours", "--key", f"@{file}").output
+    refused = owner("credential", "test", "ours", "--model", "practice", code=6).output
+    assert "The key is not accepted." in refused and "sk-other" not in refused
+    assert "openrouter" in owner("providers").output
+    assert "was deleted" in owner("credential", "delete", "ours").output
+    owner("credential", "delete", "ours", code=3)
