@@ -103,6 +103,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         app = worker.app.callable
         _stop_live_pages_on_sigterm(app.extensions["clawportal"].stopping)
         start_jobs(app, exclusive=self.plan["exclusive"])
+        worker.listen_also(self.plan["bind"].rpartition(":")[0], _further_ports(app))
         _spare_the_collector()
 
     def _end(self, _server: Any, worker: Any) -> None:
@@ -110,6 +111,15 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
         if worker.app.callable is not None:
             stop_jobs(worker.app.callable)
+
+
+def _further_ports(app: Any) -> list[int]:
+    """Those of features."""
+    from clawportal.contracts.extensions import LISTENERS
+
+    portal = app.extensions["clawportal"]
+    with app.app_context():
+        return [port for ports in portal.registry.targets(LISTENERS) for port in ports(portal)]
 
 
 def _stop_live_pages_on_sigterm(stopping: threading.Event) -> None:

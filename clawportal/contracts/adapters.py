@@ -235,3 +235,6 @@ class HandsOver(Protocol):
 
     def handover(self, io: AdapterIO, context: Context, port: str, path: str) -> HttpAnswer:
         """JSON for the page. May take as long as the page waits; `OSError` and `Unavailable` are told as 503."""
+
+    def fragment(self, told: HttpAnswer, origin: str) -> str:
+        """The same for the address of the page, behind its #, where the page asks for it over TLS only. `origin`: of the page."""

@@ -107,6 +107,11 @@ class SetupChoice:
     """As the page shows it first."""
 
 
+LISTENERS = "listeners"
+"""Called with the portal once its web server begins: further ports at which it listens, beside `Settings.port` and on the same
+address. A port that cannot be had is logged, and the portal goes on without it."""
+
+
 @dataclass(frozen=True)
 class SignInWay:
     name: str

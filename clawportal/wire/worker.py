@@ -15,6 +15,7 @@ import selectors
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from concurrent import futures
 from functools import partial
 from typing import Any
@@ -64,6 +65,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def get_thread_pool(self) -> futures.ThreadPoolExecutor:
         return futures.ThreadPoolExecutor(self.cfg.threads + self.lasting + SLOW, thread_name_prefix="request")
+
+    def listen_also(self, host: str, ports: Iterable[int]) -> None:
+        """Before the loop begins: more ports on an address that is listened on already."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        for port in ports:
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((host.strip("[]"), port))
+            except OSError as error:
+                listener.close()
+                self.log.error("port %s cannot be listened on: %s", port, error.strerror)
+                continue
+            listener.listen(self.cfg.backlog)
+            listener.setblocking(False)
+            self.sockets.append(listener)
 
     # ---- the loop
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clawportal.sdk import _m, hookimpl
-from clawportal.sdk.features import OTHER_HOSTS, ApiTag, EventKind, Feature, InstanceAction, Tab
-from clawportal_apps.permissions import APP_OPEN, APP_SHARE, SHARE, TICKET
+from clawportal.sdk.features import LISTENERS, OTHER_HOSTS, ApiTag, EventKind, Feature, InstanceAction, Tab
+from clawportal_apps.permissions import APP_OPEN, APP_SHARE, PORT, SHARE, TICKET
 
 FEATURE = Feature(
     name="apps",
@@ -14,7 +14,7 @@ FEATURE = Feature(
     package="clawportal_apps",
     requires=("instances",),
     permissions=(APP_OPEN, APP_SHARE),
-    resources=(TICKET, SHARE),
+    resources=(TICKET, PORT, SHARE),
     models=("clawportal_apps.models",),
     migrations="migrations",
     events=(
@@ -34,7 +34,7 @@ FEATURE = Feature(
     client_commands=("clawportal_apps.cli:register",),
     forget=("clawportal_apps.proofs:forget_old",),
     on_stop=("clawportal_apps.host:end",),
-    extra={OTHER_HOSTS: ("clawportal_apps.host:make",)},
+    extra={OTHER_HOSTS: ("clawportal_apps.host:make",), LISTENERS: ("clawportal_apps.ports:listeners",)},
 )
 
 

@@ -38,6 +38,18 @@ def refusal(
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
+def waiting(app: Flask, environ: dict[str, Any], start_response: StartResponse, then: str) -> Iterable[bytes]:
+    """Stays in the window until what comes after it answers."""
+    with app.request_context({**environ, "HTTP_COOKIE": "", "PATH_INFO": "/", "QUERY_STRING": ""}):
+        body = render_template("apps/waiting.html", then=then).encode()
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"),
+        ("Content-Security-Policy", _STRICT), ("X-Content-Type-Options", "nosniff"),
+    ]  # fmt: skip
+    start_response("200 OK", headers)
+    return [body]
+
+
 def _page(app: Flask, environ: dict[str, Any], problem: Problem, home: str) -> str:
     with app.request_context({**environ, "HTTP_COOKIE": "", "PATH_INFO": "/", "QUERY_STRING": ""}):
         return render_template("apps/refused.html", problem=problem, home=home)

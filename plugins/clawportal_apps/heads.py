@@ -41,6 +41,27 @@ class Asked:
     headers: tuple[Header, ...]
     address: str
     version: str
+    port: int = 0
+    """Of the portal's own host, where the page has that in place of a host name; then it shares a jar of cookies with others."""
+
+    @property
+    def tls(self) -> bool:
+        return self.origin.startswith("https:")
+
+    @property
+    def jar(self) -> str:
+        """Before the names of the claw's cookies, as the browser keeps them."""
+        return f"p{self.port}." if self.port else ""
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie by which the browser is known here."""
+        return (COOKIE_TLS if self.tls else COOKIE) + (f"-{self.port}" if self.port else "")
+
+    @property
+    def met(self) -> str:
+        """Name of the cookie of browsers whose page was let in before."""
+        return f"{self.cookie}-met"
 
     def get(self, name: str) -> str:
         return next((value for given, value in self.headers if given == name), "")
@@ -60,7 +81,7 @@ class Named:
     public: bool = False
 
 
-def asked_of(environ: dict[str, Any]) -> Asked:
+def asked_of(environ: dict[str, Any], port: int = 0) -> Asked:
     headers = tuple((key[5:].replace("_", "-").lower(), str(value)) for key, value in environ.items() if key.startswith("HTTP_"))
     for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if environ.get(key):
@@ -72,7 +93,7 @@ def asked_of(environ: dict[str, Any]) -> Asked:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Asked(
         environ["REQUEST_METHOD"], target, host, f"{environ['wsgi.url_scheme']}://{host}", headers,
-        environ.get("REMOTE_ADDR", ""), str(environ.get("SERVER_PROTOCOL", "HTTP/1.1")),
+        environ.get("REMOTE_ADDR", ""), str(environ.get("SERVER_PROTOCOL", "HTTP/1.1")), port,
     )  # fmt: skip
 
 
@@ -84,9 +105,8 @@ def comes_from_elsewhere(asked: Asked) -> bool:
 
     The claw cannot tell: it is asked as if from its own machine, with the proof that the portal puts in.
     """
-    own = host_alone(asked.host)
     told, site = asked.get("origin"), asked.get("sec-fetch-site")
-    if told and host_alone(urlsplit(told).netloc) != own:
+    if told and not (told == asked.origin if asked.port else host_alone(urlsplit(told).netloc) == host_alone(asked.host)):
         return True
     if site in ("", "same-origin", "none"):
         return False
@@ -95,8 +115,11 @@ def comes_from_elsewhere(asked: Asked) -> bool:
 
 def cookie_of(asked: Asked) -> str:
     """By which the browser is known here."""
-    found = dict(_cookies(asked.get("cookie")))
-    return found.get(COOKIE_TLS) or ("" if asked.origin.startswith("https:") else found.get(COOKIE, ""))
+    return dict(_cookies(asked.get("cookie"))).get(asked.cookie, "")
+
+
+def has_met(asked: Asked) -> bool:
+    return asked.met in dict(_cookies(asked.get("cookie")))
 
 
 def _cookies(header: str) -> Iterator[Header]:
@@ -117,7 +140,8 @@ def to_claw(asked: Asked, named: Named) -> Iterator[Header]:
         if name in dropped or name in ("host", "cookie", "expect", proof) or name.startswith(_TOLD_BY_PROXIES):
             continue
         yield name, value if named.public or name not in ("origin", "referer") else _as_own(asked, named, value)
-    if passed := "; ".join(f"{name}={value}" for name, value in _cookies(asked.get("cookie")) if not _of_portal(name)):
+    mine = [(name[len(asked.jar) :], value) for name, value in _cookies(asked.get("cookie")) if name.startswith(asked.jar)]
+    if passed := "; ".join(f"{name}={value}" for name, value in mine if not _of_portal(name)):
         yield "cookie", passed
     if named.public:
         yield "x-forwarded-for", asked.address
@@ -157,7 +181,7 @@ def to_browser(asked: Asked, named: Named, headers: Iterable[Header]) -> Iterato
         if name in dropped:
             continue
         if name == "set-cookie":
-            if kept := host_only(value):
+            if kept := host_only(value, asked.jar):
                 yield "Set-Cookie", kept
         else:
             yield name.title(), _as_public(asked, named, value) if name in _ADDRESSES else value
@@ -165,12 +189,12 @@ def to_browser(asked: Asked, named: Named, headers: Iterable[Header]) -> Iterato
     yield "Content-Security-Policy", "frame-ancestors 'self'"
 
 
-def host_only(cookie: str) -> str:
+def host_only(cookie: str, jar: str = "") -> str:
     """A cookie of the claw, for the host of its page alone. Empty where it takes a name of the portal's."""
     first, *rest = cookie.split(";")
     if _of_portal(first.partition("=")[0].strip()):
         return ""
-    return ";".join([first, *(part for part in rest if part.partition("=")[0].strip().lower() != "domain")])
+    return ";".join([jar + first.strip(), *(part for part in rest if part.partition("=")[0].strip().lower() != "domain")])
 
 
 def _as_public(asked: Asked, named: Named, value: str) -> str:

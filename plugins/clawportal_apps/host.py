@@ -15,7 +15,7 @@ from clawportal.sdk import _m
 from clawportal.sdk.errors import Forbidden, NotFound, Problem, Unauthenticated, Unavailable
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.hosts import asked_from, over, place_for, take_over
-from clawportal_apps import answers, heads, proofs, services, shares, upstream
+from clawportal_apps import answers, heads, ports, proofs, services, shares, upstream
 from clawportal_apps.gate import Gate, place_of
 from clawportal_apps.heads import Asked, Header, Named
 from clawportal_apps.names import App
@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 
 OWN = "/.clawportal/"
 """Paths of the portal at the host of a page; a claw never sees them."""
+WAIT, LET_IN = f"{OWN}wait", f"{OWN}let-in"
+"""What a browser sees while a page is told of it, and what does that."""
 ASK_AGAIN_SECONDS = 20.0
 """How often it is asked whether whoever has an open stream may still have it."""
+
+MET_SECONDS = 30 * 24 * 3600
+"""So long a browser is believed to have what a page keeps in it."""
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +60,8 @@ class AppHost:
         self._app, self._portal = app, portal
         self._settings = portal.section(AppSettings)
         self._names = services.names_of(portal)
+        self._numbers = self._settings.port_numbers
+        self._at_port: dict[int, App] = {}
         self.gate = Gate(app, self._settings.at_once)
         each = max(self._settings.streams // 10, 8)
         self.pump = Pump(self._settings.streams, each, self._settings.idle_seconds, portal.stopping.is_set)
@@ -64,11 +71,27 @@ class AppHost:
         self._lock = threading.Lock()
 
     def takes(self, environ: dict[str, Any]) -> bool:
-        return self._names.takes(environ.get("HTTP_HOST", ""))
+        return self._port_of(environ) > 0 or self._names.takes(environ.get("HTTP_HOST", ""))
+
+    def _port_of(self, environ: dict[str, Any]) -> int:
+        """The port of the portal's own host at which this came in, if that is one for pages; else 0."""
+        number = str(environ.get("SERVER_PORT", ""))
+        return int(number) if number.isdigit() and int(number) in self._numbers else 0
+
+    def _app_at(self, asked: Asked) -> App | None:
+        if not asked.port:
+            return self._names.app_at(asked.host)
+        if asked.port not in self._at_port:
+            with self._app.app_context():
+                found = ports.app_at(asked.port)
+            if found is None:
+                return None
+            self._at_port[asked.port] = found  # for good
+        return self._at_port[asked.port]
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        asked = heads.asked_of(environ)
-        app = self._names.app_at(asked.host)
+        asked = heads.asked_of(environ, self._port_of(environ))
+        app = self._app_at(asked)
         try:
             if app is None:
                 raise NotFound(_m("There is no page at this address."))
@@ -87,30 +110,55 @@ class AppHost:
 
     def _own(self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App) -> Iterable[bytes]:
         parts = urlsplit(asked.target)
-        given = parse_qs(parts.query)
-        if parts.path not in (ENTER, SHARED) or asked.method != "GET":
+        given = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        place = _local(given.get("to", "/"))
+        if asked.method != "GET" or parts.path not in (ENTER, SHARED, WAIT, LET_IN):
             raise NotFound(_m("There is no page at this address."))
+        if parts.path == WAIT:
+            return answers.waiting(self._app, environ, start_response, f"{LET_IN}?to={quote(place, safe='')}")
+        if parts.path == LET_IN:
+            return self._let_in(environ, start_response, asked, app, place)
         with asked_from(self._app, environ) as portal:
             if parts.path == ENTER:
-                entered = services.enter(portal, app, given.get("ticket", [""])[0], place_of(environ))
+                entered = services.enter(portal, app, given.get("ticket", ""), place_of(environ))
             else:
-                entered = shares.used(
-                    portal, app, given.get("link", [""])[0], portal.settings.public_url or _portal_beside(asked)
-                )
-            cookie = proofs.cookie_for(portal, entered)
-        return answers.redirect(start_response, _local(given.get("to", ["/"])[0]), [self._cookie(asked, cookie)])
+                home = portal.settings.public_url or self._portal_beside(asked)
+                entered = shares.used(portal, app, given.get("link", ""), home)
+            cookie = self._cookie(asked, asked.cookie, proofs.cookie_for(portal, entered))
+            asks = services.hands_over(portal, entered, place_of(environ))
+        # over TLS such a page asks by itself, and a browser that has been here has what it needs
+        first = asks and not asked.tls and not heads.has_met(asked)
+        return answers.redirect(start_response, f"{WAIT}?to={quote(place, safe='')}" if first else place, [cookie])
 
-    def _cookie(self, asked: Asked, value: str) -> str:
-        tls = asked.origin.startswith("https:")
-        name, secure = (heads.COOKIE_TLS, "; Secure") if tls else (heads.COOKIE, "")
-        return f"{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}"
+    def _let_in(
+        self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App, place: str
+    ) -> Iterable[bytes]:
+        admitted = self.gate.admitted(environ, app, heads.cookie_of(asked))
+        try:
+            with asked_from(self._app, environ, admitted.actor) as portal:
+                fragment = services.fragment_for(portal, admitted, asked.origin)
+        except Problem as problem:
+            log.warning("a page of a claw is opened without what lets it in: %s", problem.detail)
+            return answers.redirect(start_response, place)
+        met = self._cookie(asked, asked.met, "1", f"; Max-Age={MET_SECONDS}")
+        return answers.redirect(start_response, f"{place}#{fragment}", [met])
+
+    def _cookie(self, asked: Asked, name: str, value: str, life: str = "") -> str:
+        return f"{name}={value}; Path=/; HttpOnly; SameSite=Lax{life}{'; Secure' if asked.tls else ''}"
 
     def _home(self, asked: Asked, app: App | None) -> str:
         """The page of the portal that leads here, if this browser came from a portal that it still knows."""
         with self._app.app_context():
             given = proofs.read_cookie(self._portal, heads.cookie_of(asked))
-        home = given.home if given else self._portal.settings.public_url or _portal_beside(asked)
+        home = given.home if given else self._portal.settings.public_url or self._portal_beside(asked)
         return f"{home.rstrip('/')}/instances/{app.instance_id}/apps/{app.port}" if app and home else ""
+
+    def _portal_beside(self, asked: Asked) -> str:
+        """Where the portal is that a browser asks without a domain: the host without the name of the page, or at its port."""
+        name, _, port = asked.host.rpartition(":") if ":" in asked.host else (asked.host, "", "")
+        if asked.port:
+            return f"{asked.origin.partition(':')[0]}://{name}:{self._portal.settings.port}"
+        return f"{asked.origin.partition(':')[0]}://localhost{f':{port}' if port else ''}" if ".localhost" in asked.host else ""
 
     def _to_portal(
         self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App | None, problem: Problem
@@ -294,12 +342,6 @@ def _head_of(asked: Asked, answer: Answer, headers: list[Header]) -> bytes:
         if coding := answer.get("transfer-encoding"):
             lines.append(f"Transfer-Encoding: {coding}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-
-def _portal_beside(asked: Asked) -> str:
-    """Where the portal is that a browser of the same machine asks: the same port, without the name of the page."""
-    port = asked.host.rpartition(":")[2] if ":" in asked.host else ""
-    return f"{asked.origin.partition(':')[0]}://localhost{f':{port}' if port else ''}" if ".localhost" in asked.host else ""
 
 
 def _local(target: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from clawportal.sdk.data import LENGTH, Base, InstanceScoped, UTCDateTime, new_id, now
-from clawportal_apps.permissions import SHARE, TICKET
+from clawportal.sdk.data import LENGTH, Base, InstanceScoped, TenantScoped, UTCDateTime, new_id, now
+from clawportal_apps.permissions import PORT, SHARE, TICKET
 
 
 class AppTicket(InstanceScoped, Base):
@@ -44,3 +44,17 @@ class AppShare(InstanceScoped, Base):
     ends_at: Mapped[datetime] = mapped_column(UTCDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class AppPort(TenantScoped, Base):
+    """Which port of the portal's own host a page has, for good: browsers keep what the page left there, such as its workers."""
+
+    __tablename__ = "apps_port"
+    resource = PORT
+    __table_args__ = (UniqueConstraint("instance_id", "name"),)
+
+    port: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenant.id", ondelete="SET NULL"))
+    instance_id: Mapped[str] = mapped_column(String(LENGTH))
+    """Also of one that is gone."""
+    name: Mapped[str] = mapped_column(String(40))

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from clawportal.sdk import _m
-from clawportal.sdk.errors import Unsupported
+from clawportal.sdk.errors import Conflict
 
 LOCALHOST = "localhost"
 """Browsers lead every name below it to their own machine, without asking anybody."""
@@ -54,15 +54,19 @@ class Names:
         name, _, rest = host_alone(host).partition(".")
         return app_of(name) if rest == (self._domain or LOCALHOST) else None
 
+    def named(self, portal_url: str) -> bool:
+        """Whether pages have host names for a browser that finds the portal there."""
+        return bool(self._domain) or _is_here(urlsplit(portal_url).hostname or "")
+
     def origin(self, app: App, portal_url: str) -> str:
-        """Where a browser finds it that finds the portal at `portal_url`; Unsupported where it cannot."""
+        """Where a browser finds it that finds the portal at `portal_url`; Conflict where it cannot."""
         parts = urlsplit(portal_url)
         port = self._port or str(parts.port or "")
-        if not self._domain and not _is_here(parts.hostname or ""):
-            raise Unsupported(
+        if not self.named(portal_url):
+            raise Conflict(
                 _m(
                     "The pages of claws need host names of their own here. Set CLAWPORTAL_APPS_DOMAIN to a domain such as "
-                    "apps.example.com whose names all lead to this portal."
+                    "apps.example.com whose names all lead to this portal, or CLAWPORTAL_APPS_PORTS to some free ports."
                 )
             )
         return f"{parts.scheme}://{app.label}.{self._domain or LOCALHOST}{f':{port}' if port else ''}"

@@ -20,6 +20,7 @@ APP_SHARE = permission(
 )
 
 TICKET = Resource("apps_ticket", unaudited="Lives for a minute; opening is told when it is used.")
+PORT = Resource("apps_port", unaudited="Follows from the first opening of a page, which is told.")
 SHARE = Resource(
     "apps_share", _m("shared link"), key="app_share", read=APP_OPEN, secret=("digest",),
     titles={"port": _m("Port"), "ends_at": _m("Ends"), "revoked_at": _m("Taken back"), "note": _m("For whom")},

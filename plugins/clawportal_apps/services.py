@@ -12,7 +12,7 @@ from clawportal.sdk.events import record
 from clawportal.sdk.fleet import Instance, Phase, Portal, adapter_of, context_of, reach
 from clawportal.sdk.hosts import Bearer, Place
 from clawportal.sdk.permissions import Actor
-from clawportal_apps import proofs
+from clawportal_apps import ports, proofs
 from clawportal_apps.names import App, Names
 from clawportal_apps.owners import owner
 from clawportal_apps.permissions import APP_OPEN
@@ -58,6 +58,14 @@ def names_of(portal: Portal) -> Names:
     return Names(portal.section(AppSettings).domain)
 
 
+def origin_of(portal: Portal, instance: Instance, app: App, home: str) -> str:
+    """Where a browser finds a page that finds the portal at `home`: at a host name, or at a port of the portal's own host."""
+    names = names_of(portal)
+    if not names.named(home) and portal.section(AppSettings).port_numbers:
+        return ports.origin(portal, instance, app, home)
+    return names.origin(app, home)
+
+
 def ports_of(portal: Portal, instance: Instance) -> tuple[PortSpec, ...]:
     """Those that a browser can speak to, pages first."""
     try:
@@ -97,7 +105,7 @@ def open_page(portal: Portal, actor: Actor, instance_id: str, port: str, bearer:
                    setting=title or spec.page_needs)  # fmt: skip
         raise Conflict(words)
     app = App(instance.id, spec.name)
-    origin = names_of(portal).origin(app, home)
+    origin = origin_of(portal, instance, app, home)
     ticket = proofs.ticket_for(portal, instance, Pass(app, home, bearer))
     return Opened(f"{origin}{ENTER}?ticket={ticket}", origin)
 
@@ -141,6 +149,18 @@ def _way(portal: Portal, instance: Instance, spec: PortSpec) -> Way:
     adapter = adapter_of(portal, instance)
     handover = frozenset(adapter.handover_paths) if isinstance(adapter, HandsOver) else frozenset()
     return Way(address, io.number(spec.name), spec, io.secret(proof.secret) if proof else "", handover)
+
+
+def hands_over(portal: Portal, given: Pass, came: Place) -> bool:
+    """Whether the page asks for something that only the portal can give it."""
+    return bool(admit(portal, given, came).way.handover)
+
+
+def fragment_for(portal: Portal, admitted: Admitted, origin: str) -> str:
+    """What the address of a page gets behind its # where a browser opens it for the first time without TLS."""
+    told = handed_over(portal, admitted, min(admitted.way.handover))
+    adapter = adapter_of(portal, db.session.get_one(Instance, admitted.app.instance_id))
+    return adapter.fragment(told, origin) if isinstance(adapter, HandsOver) else ""
 
 
 def handed_over(portal: Portal, admitted: Admitted, path: str) -> HttpAnswer:

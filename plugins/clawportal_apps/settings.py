@@ -16,6 +16,12 @@ class AppSettings(BaseModel):
         "*.apps.example.com has to lead to the portal, with a certificate for it. Empty: PORT-ID.localhost, for browsers on the "
         "portal's own machine.",
     )
+    ports: str = Field(
+        "",
+        description="Ports at which the portal listens besides, such as 8810-8829, for browsers of other machines where no "
+        "domain is set: each page of a claw gets one, for good. They share the portal's host, so a domain is better where not "
+        "every claw is trusted. Empty: none.",
+    )
     idle_seconds: float = Field(
         3600,
         ge=10,
@@ -32,6 +38,22 @@ class AppSettings(BaseModel):
     share_hours: int = Field(
         168, ge=0, le=8760, description="A shared link to a claw's page is good for so many hours at most. 0: none can be made."
     )
+
+    @field_validator("ports")
+    @classmethod
+    def _ports(cls, value: str) -> str:
+        first, dash, last = value.strip().partition("-")
+        last = last if dash else first
+        known = first.isascii() and first.isdigit() and last.isascii() and last.isdigit()
+        if value.strip() and not (known and 1024 <= int(first) <= int(last) <= 65_535 and int(last) - int(first) < 1000):
+            raise ValueError("must be a port or two with a dash between, such as 8810-8829, from 1024 to 65535 and at most 1000")
+        return value.strip()
+
+    @property
+    def port_numbers(self) -> range:
+        """Empty where there are none, or where pages have host names anyway."""
+        first, dash, last = self.ports.partition("-")
+        return range(int(first), int(last if dash else first) + 1) if first and not self.domain else range(0)
 
     @field_validator("domain")
     @classmethod

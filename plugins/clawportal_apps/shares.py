@@ -49,7 +49,7 @@ def create(portal: Portal, actor: Actor, instance_id: str, port: str, hours: int
         instance = get_or_404(Instance, instance_id, actor, APP_SHARE)
         get_or_404(Instance, instance_id, actor, APP_OPEN)
         app = App(instance.id, services.port_of(portal, instance, port).name)
-        origin = services.names_of(portal).origin(app, home)
+        origin = services.origin_of(portal, instance, app, home)
         row = AppShare(
             tenant_id=instance.tenant_id, instance_id=instance.id, port=app.port, note=note.strip()[:200], digest=_digest(secret),
             user_id=actor.id, ends_at=now() + timedelta(hours=hours),

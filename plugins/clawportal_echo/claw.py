@@ -134,12 +134,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def file(self, path: str) -> None:
         with open(path, "rb") as file:
-            body = file.read()
-        self.send_response(200)
-        self.send_header("Content-Type", TYPES.get(path.rpartition(".")[2], "application/octet-stream"))
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+            self.send_response(200)
+            self.send_header("Content-Type", TYPES.get(path.rpartition(".")[2], "application/octet-stream"))
+            self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
+            self.end_headers()
+            self.connection.sendfile(file)
 
     def socket(self) -> None:
         """A WebSocket that repeats what it is told, until it is closed."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from signal import SIGABRT
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from pydantic import BaseModel
 
@@ -222,6 +222,9 @@ class OpenClawAdapter:
             raise OSError(f"`openclaw dashboard` ended with code {code} and without a way in")
         told = {"bootstrapToken": given["bootstrapToken"][0], "bootstrapProfile": given.get("bootstrapProfile", ["owner"])[0]}
         return HttpAnswer(200, json.dumps(told).encode())
+
+    def fragment(self, told: HttpAnswer, origin: str) -> str:
+        return urlencode({**told.json(), "gatewayUrl": origin.replace("http", "ws", 1)})
 
     def parse_log(self, line: str) -> LogRecord:
         text = plain(line)

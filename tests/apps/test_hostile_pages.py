@@ -83,7 +83,7 @@ def test_a_hostile_page_stays_at_its_host(
         text = (nginx.SHIPPED / "clawportal.conf").read_text()
         front = nginx.Nginx(tmp_path / "nginx", text, "claws.example.com", port, portal.port)
     try:
-        portal.set_up(practice=False, public=home)
+        portal.set_up(practice=False, public=f"https://localhost:{port}" if tls else "")
         home = home or portal.url.replace("127.0.0.1", "localhost")
         claw, other = portal.running("hostile"), portal.running("neighbour")
         page = new_page(base_url=home, ignore_https_errors=True)

@@ -48,7 +48,19 @@ def upgrade() -> None:
     )
     op.create_index("ix_apps_share_instance_id", "apps_share", ["instance_id"])
 
+    op.create_table(
+        "apps_port",
+        sa.Column("port", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("tenant_id", sa.String(length=26), nullable=True),
+        sa.Column("instance_id", sa.String(length=26), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], TENANT, name=op.f("fk_apps_port_tenant_id_tenant"), ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("port", name=op.f("pk_apps_port")),
+        sa.UniqueConstraint("instance_id", "name", name=op.f("uq_apps_port_instance_id_name")),
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("apps_port")
     op.drop_table("apps_share")
     op.drop_table("apps_ticket")

@@ -1,0 +1,119 @@
+"""Streams of claws' pages: without a thread, with an end where rights end, and over restarts of the claw."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+from clawportal_apps.pump import Pump, Stream
+from tests.apps.conftest import Scene
+from tests.conftest import wait_for
+
+
+def host_of(scene: Scene) -> object:
+    return scene.server.app.extensions["clawportal_apps"]
+
+
+def test_an_answer_without_a_length_comes_as_it_is_made(scene: Scene) -> None:
+    visitor = scene.open()
+    said = json.dumps({"session": "s", "text": "good morning"}).encode()
+    told = visitor.ask("/chat", "POST", said, Content_Type="application/json", Origin=f"http://{visitor.host}:{visitor.port}")
+    assert told.status == 200 and told.get("Connection") == "close"
+    assert json.loads(told.body.splitlines()[-1]) == {"final": "You said: good morning (message 1)"}
+
+
+def test_a_page_of_another_origin_gets_nothing(scene: Scene) -> None:
+    visitor = scene.open()
+    said = json.dumps({"session": "s", "text": "x"}).encode()
+    for origin in (f"http://localhost:{visitor.port}", "https://evil.example", "null"):
+        assert visitor.ask("/chat", "POST", said, Origin=origin).status == 403
+        assert visitor.socket(Origin=origin).told.status == 403
+    assert visitor.ask("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors", Sec_Fetch_Dest="image").status == 403
+
+
+def test_the_claw_is_restarted(scene: Scene) -> None:
+    visitor = scene.open()
+    open_one = visitor.socket()
+    assert open_one.say("hello")
+    assert scene.developer.post(f"instances/{scene.claw['id']}/restart", {}).status_code == 202
+    wait_for(open_one.ended, what="the stream ends with the claw")
+    wait_for(lambda: visitor.ask().status == 200, 30, "the page is there again")
+    assert visitor.socket().say("again").startswith("You said: again")
+
+
+def test_a_claw_that_stops_is_told_as_such(scene: Scene) -> None:
+    visitor = scene.open()
+    assert scene.developer.post(f"instances/{scene.claw['id']}/stop", {}).status_code == 202
+    scene.developer.reaches(scene.claw["id"], "stopped")
+    wait_for(lambda: visitor.ask().status == 409, what="it is told as stopped")
+    people = visitor.ask(Accept="text/html")
+    assert "is not running" in people.text and f"/instances/{scene.claw['id']}/apps/http" in people.text
+
+
+def test_who_signs_out_is_out(scene: Scene) -> None:
+    visitor = scene.open()
+    stream = visitor.socket()
+    assert stream.say("hello")
+    token = next(row["id"] for row in scene.developer.get("tokens").get_json()["items"])
+    assert scene.developer.delete(f"tokens/{token}").status_code in (200, 204)
+    scene.server.app.extensions["clawportal_apps"].look_again()
+    wait_for(stream.ended, what="the stream ends")
+    wait_for(lambda: visitor.ask().status == 401, what="the page is closed")
+
+
+# ---- the pump alone
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair()
+
+
+def test_it_holds_up_whoever_sends_faster_than_the_other_takes() -> None:
+    pump = Pump(8, 8, 60)
+    browser, near = pair()
+    far, claw = pair()
+    pump.add(Stream(near, far, "kim", "k"), b"first ")
+    sent, piece = 0, b"x" * 65536
+    claw.setblocking(False)
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        try:
+            sent += claw.send(piece)
+        except BlockingIOError:
+            time.sleep(0.05)
+            try:
+                sent += claw.send(piece)
+            except BlockingIOError:
+                break
+    assert 0 < sent < 16_000_000, "what nobody takes is not collected"
+    claw.close()
+    received = b""
+    while data := browser.recv(1 << 20):
+        received += data
+    assert received == b"first " + b"x" * sent
+    wait_for(lambda: pump.count == 0, what="it is forgotten")
+    pump.close()
+
+
+def test_what_is_idle_ends_and_nobody_has_all() -> None:
+    pump = Pump(3, 2, 0.1)
+    ends = [pair() + pair() for _ in range(2)]
+    for browser, near, far, claw in ends:
+        pump.add(Stream(near, far, "kim", "k"))
+        assert browser and claw
+    assert not pump.room("kim") and pump.room("robin")
+    wait_for(lambda: pump.count == 0, what="nothing passed for too long")
+    assert pump.room("kim") and ends[0][0].recv(10) == b""
+    pump.close()
+
+
+def test_it_ends_with_the_portal() -> None:
+    pump = Pump(8, 8, 60)
+    browser, near = pair()
+    far, claw = pair()
+    pump.add(Stream(near, far, "kim", "k"))
+    browser.sendall(b"hello")
+    assert claw.recv(10) == b"hello"
+    pump.close()
+    assert claw.recv(10) == b"" and browser.recv(10) == b""
