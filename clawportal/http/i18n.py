@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, tzinfo
 from typing import Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,7 +15,7 @@ from clawportal import catalogues
 from clawportal.catalogues import Catalogues
 from clawportal.contracts.permissions import Actor
 from clawportal.http.security import current_actor
-from clawportal.messages import _m
+from clawportal.messages import BETWEEN, _m
 from clawportal.pluginmanager import Registry
 
 LANGUAGES = {"en": "English", "zh_Hans": "简体中文"}
@@ -132,6 +133,11 @@ OWN_TITLES = frozenset({_m("My organisation"), _m("Default project"), _m("This m
 def title_of(text: str) -> str:
     """A title as people gave it; one that the portal gave, in the reader's language."""
     return translate_label(text) if text in OWN_TITLES else text
+
+
+def listed(items: Iterable[object]) -> str:
+    """With the commas of the reader's language."""
+    return translate(BETWEEN).join(title_of(str(item)) for item in items)
 
 
 def localised(value: Any) -> Any:

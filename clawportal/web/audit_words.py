@@ -16,7 +16,7 @@ from sqlalchemy import select
 from clawportal import redact
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
-from clawportal.http.i18n import translate_label
+from clawportal.http.i18n import listed, translate_label
 from clawportal.http.security import portal
 from clawportal.models import AuditEntry, Cluster, Project, Tenant, User
 from clawportal.services.audit.trail import action_of
@@ -159,7 +159,7 @@ def value(raw: Any, names: Mapping[str, str] | None = None) -> str:
     if isinstance(raw, bool):
         return _("yes") if raw else _("no")
     if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
-        return ", ".join(raw)
+        return listed(raw)
     text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False)
     if names and text in names:
         return names[text]

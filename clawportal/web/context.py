@@ -15,7 +15,7 @@ from werkzeug.local import LocalProxy
 from clawportal import __version__
 from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.permissions import Actor
-from clawportal.http.i18n import LANGUAGES, language, title_of, translate, translate_label
+from clawportal.http.i18n import LANGUAGES, language, listed, title_of, translate, translate_label
 from clawportal.http.security import current_actor, portal
 from clawportal.services.system import proxy_notice
 from clawportal.web import menu, words
@@ -32,6 +32,7 @@ def init(blueprint: Blueprint) -> None:
     parts: dict[str, Callable[..., Any]] = {
         "translate": translate,
         "title_of": title_of,
+        "listed": listed,
         "translate_label": translate_label,
         "reason_words": words.reason,
         "url_for": address,

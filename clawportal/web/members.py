@@ -18,6 +18,7 @@ from clawportal.contracts.core_permissions import (
 )
 from clawportal.contracts.permissions import ROLE_WORDS, SELF, Scope, described
 from clawportal.errors import Invalid, NotFound
+from clawportal.http.i18n import title_of
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, begin_session, current_actor, portal, public, requires
 from clawportal.http.site import external
@@ -112,7 +113,7 @@ def invitation(text: str) -> Response:
         return _invitation(offer, text)
     if current_actor() is not None:
         tenant = members.accept(portal(), actor(), text)
-        return pages.moved(_("Welcome to %(name)s.", name=tenant.title or tenant.name), url_for("web.home"))
+        return pages.moved(_("Welcome to %(name)s.", name=title_of(tenant.title or tenant.name)), url_for("web.home"))
     form = request.form
     errors = auth.password_errors(form.get("password", ""), form.get("password_again", ""))
     if errors:

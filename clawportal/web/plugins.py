@@ -8,6 +8,7 @@ from flask import render_template
 
 from clawportal.contracts.core_permissions import CATALOG_READ, PORTAL_READ
 from clawportal.contracts.runtimes import Capacity
+from clawportal.http.i18n import title_of
 from clawportal.http.security import actor, portal, requires
 from clawportal.services.clusters import clusters
 from clawportal.web import health_checks, rows
@@ -57,5 +58,5 @@ def _clusters() -> list[ClusterRow]:
     found = []
     for cluster in clusters.everything():
         capacity, problem = health_checks.capacity(cluster)
-        found.append(ClusterRow(cluster.name, cluster.title or cluster.name, cluster.runtime, capacity, problem))
+        found.append(ClusterRow(cluster.name, title_of(cluster.title or cluster.name), cluster.runtime, capacity, problem))
     return found

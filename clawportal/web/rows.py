@@ -26,6 +26,7 @@ from clawportal.contracts.permissions import Actor, Permission, PermissionRegist
 from clawportal.contracts.specs import parse_quantity
 from clawportal.db import db
 from clawportal.engine import metric_history
+from clawportal.http.i18n import title_of
 from clawportal.http.security import portal
 from clawportal.lifecycle import Phase
 from clawportal.messages import _m
@@ -240,11 +241,14 @@ def project_names(actor: Actor) -> dict[str, str]:
     choices = projects(actor)
     if len(choices) < 2:
         return {}
+    return project_titles(choices)
+
+
+def project_titles(choices: Sequence[tenancy.ProjectChoice]) -> dict[str, str]:
+    """By id, in the reader's language; with the tenant where there are several."""
     several = len({choice.tenant_id for choice in choices}) > 1
-    return {
-        choice.id: f"{choice.tenant_title} / {choice.title or choice.name}" if several else choice.title or choice.name
-        for choice in choices
-    }
+    own = {choice.id: title_of(choice.title or choice.name) for choice in choices}
+    return {choice.id: f"{title_of(choice.tenant_title)} / {own[choice.id]}" for choice in choices} if several else own
 
 
 def instance_rows(actor: Actor, found: Iterable[Any], *, sparks: bool = False) -> list[InstanceRow]:

@@ -425,9 +425,7 @@ def _request_id() -> str:
 
 
 def _projects(who: Actor) -> list[ProjectOption]:
-    choices = tenancy.projects(who, INSTANCE_CREATE)
-    several = len({choice.tenant_id for choice in choices}) > 1
-    return [ProjectOption(c.id, f"{c.tenant_title} / {c.title or c.name}" if several else c.title or c.name) for c in choices]
+    return [ProjectOption(*pair) for pair in rows.project_titles(tenancy.projects(who, INSTANCE_CREATE)).items()]
 
 
 def _clusters(who: Actor) -> list[Cluster]:

@@ -24,6 +24,7 @@ from clawportal.contracts.core_permissions import (
 from clawportal.contracts.permissions import SELF, Scope
 from clawportal.errors import Forbidden, Invalid
 from clawportal.http import inside
+from clawportal.http.i18n import title_of
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.messages import _m
@@ -104,7 +105,7 @@ def tenant_enter(tenant_id: str) -> Response:
         raise Forbidden(_m("Only a browser is inside an organisation. A token says by ids what it means."))
     tenant = tenants.note_visit(portal(), actor(), tenant_id)
     inside.choose(tenant.id)
-    return pages.moved(_("You work inside %(name)s now.", name=tenant.title or tenant.name), url_for("web.home"))
+    return pages.moved(_("You work inside %(name)s now.", name=title_of(tenant.title or tenant.name)), url_for("web.home"))
 
 
 @page("/tenants/leave", "POST")

@@ -13,7 +13,7 @@ from clawportal.http.security import actor, portal, requires
 from clawportal.services.clusters import clusters
 from clawportal.services.fleet import unmanaged
 from clawportal.services.tenancy import tenancy
-from clawportal.web import admission_warnings, pages
+from clawportal.web import admission_warnings, pages, rows
 from clawportal.web.pages import page
 from clawportal.web.words import gettext as _
 
@@ -54,12 +54,7 @@ def cluster_import(cluster_id: str, name: str) -> AnyResponse:
 def _page(
     cluster: Any, one: unmanaged.Found, values: dict[str, str], errors: dict[str, str] | None = None, status: int = 200
 ) -> Response:
-    choices = tenancy.projects(actor(), INSTANCE_CREATE)
-    several = len({choice.tenant_id for choice in choices}) > 1
-    projects = [
-        (choice.id, f"{choice.tenant_title} / {choice.title or choice.name}" if several else choice.title or choice.name)
-        for choice in choices
-    ]
+    projects = [*rows.project_titles(tenancy.projects(actor(), INSTANCE_CREATE)).items()]
     answer = make_response(
         render_template(
             "clusters/import.html", cluster=cluster, one=one, values=values, errors=errors or {}, projects=projects,

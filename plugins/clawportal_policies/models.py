@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, UniqueConstraint, or_, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clawportal.sdk.data import LENGTH, Base, TenantScoped, UTCDateTime, new_id, now
-from clawportal_policies.permissions import POLICY
+from clawportal.sdk.permissions import Actor, Permission
+from clawportal_policies.permissions import POLICY, POLICY_READ
 
 
 class Policy(TenantScoped, Base):
@@ -39,3 +40,14 @@ class Policy(TenantScoped, Base):
     created_by: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
+
+    @classmethod
+    def visible_to(cls, actor: Actor, permission: Permission) -> ColumnElement[bool]:
+        """Those of the portal bind everybody, so everybody who reads rules may read them."""
+        own = super().visible_to(actor, permission)
+        return or_(own, cls.tenant_id.is_(None)) if permission == POLICY_READ and actor.has(permission) else own
+
+    def reached_by(self, actor: Actor, permission: Permission) -> bool:
+        if self.tenant_id is None and permission == POLICY_READ:
+            return actor.has(permission)
+        return super().reached_by(actor, permission)

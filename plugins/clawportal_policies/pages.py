@@ -13,7 +13,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from clawportal.sdk import _m
-from clawportal.sdk.data import Which
+from clawportal.sdk.data import Which, require
 from clawportal.sdk.errors import Invalid, NotFound
 from clawportal.sdk.fleet import Tenant, clusters, instance_facts, projects_of, tenants
 from clawportal.sdk.fleet import tenant as tenant_or_404
@@ -30,7 +30,7 @@ from clawportal.sdk.pages import (
     translate,
 )
 from clawportal.sdk.pages import gettext as _
-from clawportal.sdk.permissions import Actor
+from clawportal.sdk.permissions import Actor, Scope
 from clawportal_policies import facts
 from clawportal_policies import services as policies
 from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS, WEEKDAYS
@@ -61,7 +61,7 @@ def _page(template: str, tenant: Tenant | None, status: int = 200, **context: An
 
 def _tenant(tenant_id: str) -> Tenant:
     found = tenant_or_404(actor(), tenant_id)
-    policies.listing(actor(), tenant_id, which=Which(0))  # 403 where rules may not be read
+    require(actor(), POLICY_READ, Scope(found.id))
     return found
 
 

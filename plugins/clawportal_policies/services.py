@@ -39,13 +39,11 @@ from clawportal.sdk.fleet import (
 from clawportal.sdk.permissions import INSTANCE_READ, TENANT_READ, Actor, Permission, Scope
 from clawportal_policies import facts as told_facts
 from clawportal_policies.expressions import BATCH_SECONDS, EVALUATOR, SECONDS
-from clawportal_policies.kinds import ACTIONS, EXAMPLES, KINDS, Expression, Facts, Hit, Kind, applies, variables
+from clawportal_policies.kinds import ACTIONS, KINDS, Expression, Facts, Hit, Kind, applies, variables
 from clawportal_policies.models import Policy
 from clawportal_policies.permissions import POLICY_MANAGE, POLICY_READ
 
 log = logging.getLogger(__name__)
-
-__all__ = ["ACTIONS", "EXAMPLES", "KINDS"]
 
 MODES = ("enforce", "warn")
 MOST = 100
@@ -287,12 +285,6 @@ def _effective(adapter: Any, version: str, spec: Mapping[str, Any]) -> dict[str,
 # ---- reading
 
 
-def readable(actor: Actor) -> ColumnElement[bool]:
-    """Those of one's tenants, and those of the portal: they bind everybody, so everybody who reads rules may read them."""
-    own = visible(Policy, actor)
-    return or_(own, Policy.tenant_id.is_(None)) if actor.has(POLICY_READ) else own
-
-
 _ORDER = Order(
     (Policy.tenant_id.is_not(None), Policy.name.expression, Policy.id.expression), (bool, str, str),
     lambda row: (row.tenant_id is not None, row.name, row.id),
@@ -303,7 +295,7 @@ _MANY = Which(200)
 
 def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = False, which: Which = _MANY) -> Slice[Policy]:
     """Those that bind a tenant, those of the portal alone, or all that one may read."""
-    where = [readable(actor)]
+    where = [visible(Policy, actor)]
     if tenant_id is not None:
         tenant = get_or_404(Tenant, tenant_id, actor, TENANT_READ)
         require(actor, POLICY_READ, Scope(tenant.id))
@@ -319,18 +311,13 @@ def listing(actor: Actor, tenant_id: str | None = None, *, portal_only: bool = F
 
 def get(actor: Actor, policy_id: str, permission: Permission = POLICY_READ, *, lock: bool = False) -> Policy:
     """404 for a stranger; 403 for who may read it but not do this."""
-    query = select(Policy).where(Policy.id == policy_id, readable(actor))
-    if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
-    row = db.session.scalars(query).one_or_none()
-    if row is None:
-        raise NotFound(_m("There is no rule with this id, or it is not yours."))
-    if permission != POLICY_READ and not may_manage(actor, row.tenant_id):
-        if row.tenant_id is None and actor.has(POLICY_MANAGE):
+    row = get_or_404(Policy, policy_id, actor, POLICY_READ, lock=lock)
+    if not row.reached_by(actor, permission):
+        if row.tenant_id is None and actor.has(permission):
             raise Forbidden(
                 _m("This rule holds in the whole portal. Only its administrators change it, outside of an organisation.")
             )
-        require(actor, permission, Scope(row.tenant_id))
+        require(actor, permission, row.scope())
     return row
 
 

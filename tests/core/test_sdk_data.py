@@ -24,7 +24,7 @@ from clawportal.sdk.data import (
     transaction,
 )
 from clawportal.sdk.features import Resource
-from clawportal.sdk.permissions import ALL, SELF, Actor, Grant, permission, without_second_factor
+from clawportal.sdk.permissions import ALL, SELF, Actor, Grant, Permission, permission, without_second_factor
 from tests.core.world import World
 
 READ = permission("notes.read", "Read notes")
@@ -101,6 +101,19 @@ class Offer(Base):
     tenant_id: Mapped[str | None] = mapped_column(String(26))
     project_id: Mapped[str | None] = mapped_column(String(26))
     instance_id: Mapped[str | None] = mapped_column(String(26))
+
+
+class Kept(TenantScoped, Base):
+    """Nobody changes what is locked, whatever they may do elsewhere."""
+
+    __tablename__ = "notes_kept"
+    resource = _resource("notes_kept")
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(26))
+    locked: Mapped[bool] = mapped_column(default=False)
+
+    def reached_by(self, actor: Actor, permission: Permission) -> bool:
+        return super().reached_by(actor, permission) and not (self.locked and permission == WRITE)
 
 
 MODELS = (OfTenant, OfProject, OfInstance, OfCluster, OfPerson, Shared)
@@ -209,3 +222,16 @@ def test_pages_go_on_from_a_cursor(notes: World) -> None:
         assert [row.name for row in (*first.items, *then.items)] == ["claw-a1", "claw-a2", "tenant-a"] and first.total == 3
         with pytest.raises(Invalid, match="other filters"):
             listing(OfInstance, actor, by_name(OfInstance), Which(limit=2, cursor=first.next), about="another search")
+
+
+def test_what_a_row_itself_refuses_is_not_reached(notes: World) -> None:
+    """Also by whoever holds the right where the row is."""
+    owner, reader = kim(Grant(BOTH, "a")), kim(Grant(frozenset({READ}), "a"))
+    with notes.context():
+        with transaction():
+            db.session.add_all([Kept(name="open", tenant_id="a"), Kept(name="locked", tenant_id="a", locked=True)])
+        assert get_or_404(Kept, "open", owner, WRITE).name == "open" and get_or_404(Kept, "locked", owner, READ).locked
+        with pytest.raises(NotFound):
+            get_or_404(Kept, "locked", owner, WRITE)
+        with pytest.raises(Forbidden):
+            get_or_404(Kept, "locked", reader, WRITE)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from clawportal.sdk.data import db, transaction
+from clawportal.sdk.fleet import Tenant
 from clawportal_policies.api import _KIND
 from clawportal_policies.kinds import ACTIONS, KINDS
 from tests.conftest import People, Person
@@ -120,3 +122,14 @@ def test_the_choices_of_the_document_are_those_of_the_rules(portal_app: Flask) -
     from clawportal_policies.api import _ACTION
 
     assert _ACTION.__args__ == tuple(ACTIONS)
+
+
+def test_where_a_second_factor_is_asked_for_rules_say_so(people: People, home: str) -> None:
+    """As every other row: who only lacks the factor is told how to get one, and strangers learn nothing."""
+    ours, everywhere = made(people.owner, home, **NO_ECHO), made(people.admin, None, **NO_ECHO)
+    with people.owner.app.app_context(), transaction():
+        db.session.get_one(Tenant, home).require_totp = True
+    told = people.viewer.get(f"policies/{ours['id']}")
+    assert (told.status_code, told.get_json()["code"]) == (403, "totp_required")
+    assert people.viewer.get(f"policies/{everywhere['id']}").get_json()["code"] == "totp_required"
+    assert people.stranger.get(f"policies/{ours['id']}").status_code == 404

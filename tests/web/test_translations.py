@@ -17,7 +17,7 @@ from babel.messages.pofile import read_po
 from flask import Flask
 
 from clawportal import catalogues
-from clawportal.http.i18n import title_of, translate, translate_label
+from clawportal.http.i18n import OWN_TITLES, title_of, translate, translate_label
 from clawportal.messages import Message, _m, _mn
 from clawportal.web import words
 from tests.conftest import Person
@@ -158,3 +158,17 @@ def test_a_page_in_chinese(admin: Person, browse: Callable[[Person], Browser]) -
 def test_titles_that_the_portal_gave_are_translated_and_others_are_not(portal_app: Flask) -> None:
     with portal_app.test_request_context(headers={"Accept-Language": "zh-CN"}):
         assert title_of("This machine") == "本机" != title_of("This machine!") == "This machine!"
+
+
+def test_titles_of_the_portal_are_chinese_wherever_they_stand(admin: Person, browse: Callable[[Person], Browser]) -> None:
+    made = admin.create("wenzi", "echo")["id"]
+    project = admin.get("projects").get_json()["items"][0]
+    tenant = f"/tenants/{project['tenant_id']}"
+    browser = browse(admin)
+    browser.post("/language", {"language": "zh_Hans"})
+    for page in (
+        "/instances", f"/instances/{made}", f"/instances/{made}/events", "/clusters", "/clusters/new", "/tenants",
+        tenant, f"{tenant}/members", "/policies/new?kind=adapters",
+    ):  # fmt: skip
+        shown = browser.page(page)
+        assert [title for title in OWN_TITLES if title in shown] == [], page

@@ -58,6 +58,7 @@ def get_or_404(model: type[Row], row_id: str | int, actor: Actor, permission: Pe
         raise NotFound(_m("There is no %(noun)s with this id, or it is not yours.", noun=model.resource.noun))
     if not row.reached_by(actor, permission):
         require(actor, permission, row.scope())
+        raise NotFound(_m("There is no %(noun)s with this id, or it is not yours.", noun=model.resource.noun))
     if permission.touches_workload and row.only_observed:
         raise Conflict(
             _m(
