@@ -14,7 +14,7 @@ from clawportal.errors import Invalid, SettingForbidden
 from clawportal.http.i18n import translate
 from clawportal.http.security import actor, portal, requires
 from clawportal.messages import _m
-from clawportal.services.configuration import layers
+from clawportal.services.configuration import layers, model_keys
 from clawportal.services.fleet import layer_changes
 from clawportal.services.tenancy import tenants
 from clawportal.web import auth, pages, rows
@@ -22,6 +22,7 @@ from clawportal.web.pages import page
 from clawportal.web.tenants import tenant_page
 from clawportal.web.words import ngettext
 
+_MODEL = ("provider", "base_url", "name", "credential")
 PARTS = ("defaults", "enforced")
 
 
@@ -52,7 +53,7 @@ def _page(tenant_id: str, found: layers.Shared, values: Any, status: int = 200, 
     tenant = tenants.get(actor(), tenant_id, TENANT_UPDATE)
     return tenant_page(
         "layer", tenant, "layer", status=status, values=values, has_key=found.has_key, adapters=rows.adapter_cards(),
-        providers=list(portal().registry.providers.values()),
+        providers=list(portal().registry.providers.values()), model_keys=model_keys.offered(portal(), (tenant.id, None)),
         **({"errors": {}, "impact": None} | context),
     )  # fmt: skip
 
@@ -82,8 +83,11 @@ def _part(strength: str) -> dict[str, Any]:
         "resources": {name: form.get(f"{strength}.resources.{name}", "").strip() for name in ("memory", "cpu", "storage")},
         "labels": _labels(strength), "settings": _settings(strength),
     }  # fmt: skip
-    if form.get(f"{strength}.model.provider"):
-        part["model"] = {name: form.get(f"{strength}.model.{name}", "").strip() for name in ("provider", "base_url", "name")}
+    model = {name: form.get(f"{strength}.model.{name}", "").strip() for name in _MODEL}
+    if model["credential"]:  # with it come provider and address
+        part["model"] = {**model, "provider": "", "base_url": ""}
+    elif model["provider"]:
+        part["model"] = model
     return part
 
 

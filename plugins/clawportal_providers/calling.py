@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from clawportal.sdk import _m
+from clawportal.sdk import _m, redact
 from clawportal.sdk.addresses import endpoint
 from clawportal.sdk.bounded import Budget, parse_json
 from clawportal.sdk.http_client import bind, within
@@ -25,6 +25,8 @@ SECONDS = 30.0
 """For one request and its whole answer."""
 _SENTENCE = 300
 """Letters of what a provider said that are shown."""
+_PARTLY = re.compile(r"\b(sk|gsk|xai|AIza)[-_][\w*.-]{6,}")
+"""A key of which a provider shows only a part."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]{0,500}>", re.DOTALL | re.IGNORECASE)
 OK, FAILED, SKIPPED, UNSURE = "ok", "failed", "skipped", "unsure"
@@ -252,9 +254,7 @@ def clean(text: str, key: str) -> str:
 
 def hidden(text: str, key: str) -> str:
     """Without the key; providers also show its beginning and its end, as `sk-ab***yz`."""
-    if not key:
-        return text
-    text = text.replace(key, "***")
+    text = redact.Masker((key,))(text)
     if len(key) >= 12:
-        text = re.sub(rf"{re.escape(key[:6])}\S*", "***", text)
-    return re.sub(r"\b(sk|gsk|xai|AIza)[-_][\w*.-]{6,}", "***", text)
+        text = re.sub(rf"{re.escape(key[:6])}\S*", redact.MASK, text)
+    return _PARTLY.sub(redact.MASK, redact.text(text))

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from clawportal.contracts.adapters import Adapter, ChatEvent
+from clawportal.contracts.providers import Dialect
 from clawportal.contracts.runtimes import Runtime
 from clawportal.contracts.workloads import Model
 from clawportal.errors import GiveUp
@@ -153,6 +154,18 @@ def test_a_model_of_anthropic(trial: Trial, practice: PracticeModel) -> None:
         trial.start()
         assert text_of(trial.chat("alpha", "bonjour")).endswith("bonjour")
         assert practice.requests[-1].path == "/v1/messages" and PERSONA in practice.requests[-1].prompt
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_it_calls_a_tool_that_the_practice_model_asks_for(trial: Trial, practice: PracticeModel, dialect: Dialect) -> None:
+    with trial:
+        trial.model = Model("some", practice.url, "practice", dialect)
+        trial.plan({})
+        trial.check()
+        trial.start()
+        said = text_of(trial.chat("alpha", "tool list_dir"))
+        assert "the tool answered:" in said and "the claw offers no tool" not in said
+        assert len(practice.requests) >= 2, "once for the call, and once with what it gave"
 
 
 def test_commands_are_answered_at_once(trial: Trial) -> None:

@@ -79,3 +79,15 @@ def test_the_pages(people: People, home: str) -> None:
     assert "Delete" not in viewer.page(where) and "router" in viewer.page(f"/tenants/{home}/keys")
     viewer.page(f"{where}/edit", 403)
     Browser(people.stranger).page(where, 404)
+
+
+def test_the_page_of_shared_configuration_keeps_the_key(people: People, home: str) -> None:
+    owner, one = Browser(people.owner), made(people.owner, home)["id"]
+    where = f"/tenants/{home}/layer"
+    assert "router · OpenRouter" in owner.page(where)
+    owner.done(where, **{"defaults.model.credential": one, "defaults.model.name": "some/model"})
+    model = {"provider": "openrouter", "base_url": "", "name": "some/model", "credential": one}
+    assert people.owner.get(f"tenants/{home}/layer").get_json()["defaults"]["model"] == model
+    assert f'<option value="{one}" selected' in owner.page(where)
+    owner.done(where, **{f"defaults.model.{name}": value for name, value in model.items()})
+    assert people.owner.get(f"tenants/{home}/layer").get_json()["defaults"]["model"] == model

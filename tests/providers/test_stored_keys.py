@@ -151,6 +151,8 @@ def test_shared_configuration_may_name_a_key(still: World) -> None:
         assert db.session.get_one(Instance, row.id, populate_existing=True).generation == generation + 1
         with pytest.raises(Conflict, match="shared configuration"):
             services.remove(portal, SYSTEM, one)
+        layer_changes.put(portal, SYSTEM, home(), {"defaults": {"model": {"name": "big", "credential": one}}})
+        assert layers.of(home()).defaults.model.provider == "openai-compatible", "provider and address come with the key"  # type: ignore[union-attr]
         with pytest.raises(Invalid) as told:
             layer_changes.put(portal, SYSTEM, home(), {"enforced": {"model": {**model, "credential": "nobody"}}})
         assert told.value.errors[0].path == "enforced.model.credential"

@@ -104,6 +104,7 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
     except ValidationError as error:
         errors = validation.field_errors(error)
         raise Invalid(joined((joined((item.path, item.message), ": ") for item in errors[:3]), "; "), errors=errors) from error
+    layer = _completed(portal, tenant, layer)
     errors = [
         *flaws,
         *_key_errors(layer, key),
@@ -118,6 +119,16 @@ def _accepted(portal: Portal, tenant: Tenant, document: Mapping[str, Any], key: 
     if errors:
         raise Invalid(joined((joined((item.path, item.message), ": ") for item in errors[:3]), "; "), errors=errors)
     return layer
+
+
+def _completed(portal: Portal, tenant: Tenant, layer: Layer) -> Layer:
+    """With the provider and the address of the stored keys that its models name."""
+    parts = {}
+    for strength, part in (("defaults", layer.defaults), ("enforced", layer.enforced)):
+        if part.model is not None and part.model.credential:
+            model = model_keys.completed(portal, (tenant.id, None), part.model)
+            parts[strength] = part.model_copy(update={"model": model})
+    return layer.model_copy(update=parts)
 
 
 def _insist_on_console(portal: Portal, actor: Actor, tenant: Tenant, layer: Layer) -> None:
