@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from clawportal import hookimpl
-from clawportal.contracts import core_metrics, core_resources
+from clawportal.contracts import core_events, core_metrics, core_resources
 from clawportal.contracts import core_permissions as core
 from clawportal.contracts.extensions import EVENT_BUS, RESEAL
 from clawportal.contracts.features import ApiTag, Feature, InstanceFact, Job, NavLink, Tab
@@ -21,6 +21,7 @@ _OWN_ACCOUNT = Grant(frozenset({SELF}), source="your own account")
 SYSTEM = Feature(
     name="system",
     title=_m("Portal"),
+    events=core_events.SYSTEM,
     permissions=(core.PORTAL_READ, core.PORTAL_ADMIN),
     resources=(core_resources.PORTAL,),
     api_tags=(ApiTag(_m("System"), _m("Health, plugins and this document."), 140),),
@@ -116,6 +117,7 @@ NOTICES = Feature(
 IDENTITY = Feature(
     name="identity",
     title=_m("Accounts and signing in"),
+    events=core_events.IDENTITY,
     requires=("audit", "events"),
     permissions=(SELF, core.USER_MANAGE),
     resources=(core_resources.USER, core_resources.API_TOKEN, core_resources.OTP, core_resources.USER_SESSION,
@@ -144,6 +146,7 @@ IDENTITY = Feature(
 TENANCY = Feature(
     name="tenancy",
     title=_m("Organisations, projects and members"),
+    events=core_events.TENANCY,
     requires=("identity",),
     permissions=(
         core.TENANT_READ,
@@ -190,6 +193,7 @@ TENANCY = Feature(
 CLUSTERS = Feature(
     name="clusters",
     title=_m("Clusters"),
+    events=core_events.CLUSTERS,
     requires=("tenancy",),
     permissions=(core.CLUSTER_READ, core.CLUSTER_MANAGE),
     resources=(core_resources.CLUSTER, core_resources.CLUSTER_SECRET, core_resources.CLUSTER_TENANT),
@@ -208,6 +212,7 @@ CLUSTERS = Feature(
 CONFIGURATION = Feature(
     name="configuration",
     title=_m("Configuration"),
+    events=core_events.CONFIGURATION,
     requires=("clusters",),
     permissions=(core.CATALOG_READ,),
     resources=(core_resources.LAYER,),
@@ -221,6 +226,7 @@ CONFIGURATION = Feature(
 OPERATIONS = Feature(
     name="operations",
     title=_m("Operations"),
+    events=core_events.OPERATIONS,
     requires=("tenancy",),
     permissions=(core.OPERATION_READ, core.OPERATION_CONTROL),
     resources=(core_resources.OPERATION,),
@@ -248,6 +254,7 @@ OPERATIONS = Feature(
 INSTANCES = Feature(
     name="instances",
     title=_m("Instances"),
+    events=core_events.INSTANCES,
     requires=("configuration", "operations"),
     permissions=(
         core.INSTANCE_READ,
@@ -302,12 +309,14 @@ INSTANCES = Feature(
 RECONCILE = Feature(
     name="reconcile",
     title=_m("Bringing instances to what is wanted"),
+    events=core_events.RECONCILE,
     requires=("instances",),
 )
 
 LIVE = Feature(
     name="live",
     title=_m("Logs, consoles, files and chat"),
+    events=core_events.LIVE,
     requires=("reconcile",),
     permissions=(
         core.INSTANCE_LOGS,

@@ -145,6 +145,19 @@ def metrics_page() -> str:
     return _filled("metrics.md", {"metrics": metrics_table()})
 
 
+def events_table() -> str:
+    """A line for each kind of event."""
+    from clawportal import pluginmanager
+
+    features = pluginmanager.load(pluginmanager.BUNDLED).features
+    rows = [f"| `{kind.name}` | {kind.title} | {feature.title} |" for feature in features for kind in feature.events]
+    return "\n".join(["| kind | what happened | told by |", "|---|---|---|", *rows])
+
+
+def events_page() -> str:
+    return _filled("events.md", {"events": events_table()})
+
+
 def facts_table() -> str:
     """A line for each fact that rules may ask for."""
     from clawportal import pluginmanager
@@ -174,6 +187,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "rights.md": rights_page(),
         FOLDER / "conformance.md": conformance_page(),
         FOLDER / "metrics.md": metrics_page(),
+        FOLDER / "events.md": events_page(),
         FOLDER / "policies.md": policies_page(),
         FOLDER / "architecture.md": architecture_page(),
     }

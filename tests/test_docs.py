@@ -24,7 +24,8 @@ def _generator() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "name", ["settings.md", "openapi.json", "rights.md", "conformance.md", "metrics.md", "policies.md", "architecture.md"]
+    "name",
+    ["settings.md", "openapi.json", "rights.md", "conformance.md", "metrics.md", "events.md", "policies.md", "architecture.md"],
 )
 def test_generated_document_is_fresh(name: str) -> None:
     pages = {file.name: text for file, text in _generator().pages().items()}

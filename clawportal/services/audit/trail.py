@@ -31,8 +31,6 @@ OK, REFUSED = "ok", "refused"
 NOBODY = Actor(id="", name="", kind="nobody")
 BIGGEST = 2**53
 
-_UNTOLD = frozenset({"instance.chatted"})
-"""A conversation changes nothing, and what a rule warns of is admitted and told as that; the timeline has them."""
 _BACKGROUND = ("instance.", "operation.")
 """What the portal itself tells of these follows from an entry that is there already."""
 
@@ -108,8 +106,6 @@ def _unclaimed_rows(entries: Sequence[Pending]) -> list[Changed]:
 def told(actor: Actor, kind: str, *, message: str, instance: Instance | None, place: Place, data: Mapping[str, Any]) -> None:
     """A fact was recorded; an entry, unless it is one that the portal brought about by itself."""
     if actor.kind == SYSTEM.kind and (origin.current() is None or kind.startswith(_BACKGROUND)):
-        return
-    if kind in _UNTOLD:
         return
     noun = kind.partition(".")[0]
     entry = Pending(action_of(kind), actor, noun, summary=message, tenant_id=place.tenant_id)
