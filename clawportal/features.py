@@ -50,6 +50,7 @@ SYSTEM = Feature(
         "clawportal.cli.database:register",
         "clawportal.cli.backup:register",
         "clawportal.cli.restoring:register",
+        "clawportal.cli.plugin_skeleton:register",
     ),
     client_commands=("clawportal.cli.history:register",),
     metrics=(core_metrics.SYSTEM_INFO,),
