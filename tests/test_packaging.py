@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from babel.messages.pofile import read_po
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = {
@@ -80,6 +82,46 @@ def test_the_installed_portal_makes_its_tables_and_knows_its_plugins(wheel: Path
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert str(target) in where
+
+
+_SAY = """
+import json, sys
+from clawportal import pluginmanager
+from clawportal.catalogues import Catalogues
+from clawportal.messages import Message
+found = Catalogues(pluginmanager.load(pluginmanager.BUNDLED).catalogue_folders())
+said = {text: found.text(Message(text), "zh_Hans") for text in json.load(sys.stdin)}
+json.dump([sorted(map(str, found.folders)), said], sys.stdout)
+"""
+
+
+def test_the_compiled_chinese_of_core_and_plugins_is_in_the_wheel_and_used(wheel: Path, tmp_path: Path) -> None:
+    """Without the catalogues as they are written: nothing can be compiled anew."""
+    target = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    texts = {file: _po(file) for file in sorted(target.rglob("*.po"))}
+    assert {file.relative_to(target).parts[0] for file in texts} >= {"clawportal", "clawportal_policies", "clawportal_process"}
+    for file in texts:
+        assert file.with_suffix(".mo").exists(), f"{file.relative_to(target)} was not compiled"
+        file.unlink()
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _SAY], env={**os.environ, "PYTHONPATH": str(target)}, cwd=tmp_path,
+        input=json.dumps([text for entries in texts.values() for text in entries]), capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folders, said = json.loads(done.stdout)
+    assert all(folder.startswith(str(target)) for folder in folders), "none was compiled elsewhere"
+    for file, entries in texts.items():
+        english = [text for text, chinese in entries.items() if chinese != text and said[text] == text]
+        assert entries and not english, f"{file.relative_to(target)}: {english[:5]}"
+
+
+def _po(file: Path) -> dict[str, str]:
+    """Sentences of one form in a catalogue, with their Chinese."""
+    with file.open("rb") as source:
+        return {one.id: str(one.string) for one in read_po(source) if isinstance(one.id, str) and one.id}
 
 
 def test_the_portal_loads_no_client_of_a_cloud_before_it_is_needed() -> None:
