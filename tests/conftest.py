@@ -47,6 +47,8 @@ from clawportal.settings import Settings
 os.environ.setdefault("CLAWPORTAL_PRACTICE_MODEL_PORT", "0")  # portals of tests run side by side
 
 pytest_plugins = ["clawportal.testing.report"]
+collect_ignore = ["plugin_example", "plugin_parrot"]
+"""Projects of their own, whose tests run where they are installed."""
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a script, in the background: all that tests start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -34,7 +34,7 @@ HOOKS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value,
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example project, installed by pip without a network."""
     target = tmp_path_factory.mktemp("site")
-    project = ROOT / "tests/plugin_example"
+    project = ROOT / "tests/plugin_parrot"
     options = ["--no-build-isolation", "--no-deps", "--no-index", "--target", str(target)]
     command = [sys.executable, "-m", "pip", "install", *options, str(project)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
