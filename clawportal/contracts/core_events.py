@@ -99,14 +99,3 @@ LIVE = (
     EventKind("instance.file_downloaded", _m("A file of a claw was downloaded.")),
     EventKind("instance.file_uploaded", _m("A file was uploaded into a claw.")),
 )
-SINGLE_SIGN_ON = (
-    EventKind("provider.created", _m("A sign-in provider was set up.")),
-    EventKind("provider.changed", _m("A sign-in provider was changed.")),
-    EventKind("provider.removed", _m("A sign-in provider was removed.")),
-    EventKind("group_role.created", _m("A group of a sign-in provider gives a role from now on.")),
-    EventKind("group_role.removed", _m("A group of a sign-in provider gives no role any more.")),
-    EventKind("identity.linked", _m("An account was linked with a sign-in provider.")),
-    EventKind("identity.unlinked", _m("An account is no longer linked with a sign-in provider.")),
-    EventKind("user.groups_missing", _m("A sign-in provider did not say in which groups somebody is.")),
-    EventKind("user.role_kept", _m("The last administrator keeps the role though a group no longer gives it.")),
-)

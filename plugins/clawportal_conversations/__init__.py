@@ -23,7 +23,6 @@ FEATURE = Feature(
         EventKind("conversation.shared", _m("A conversation was shared with those who may use the claw.")),
         EventKind("conversation.unshared", _m("A conversation is its owner's alone again."), action=_m("Stop sharing {thing}")),
         EventKind("conversation.deleted", _m("A conversation was deleted.")),
-        EventKind("conversation.exported", _m("A conversation was exported."), action=_m("Export {thing}"), audited=False),
         EventKind("conversation.audited", _m("Somebody read a conversation of somebody else."), action=_m("Read {thing}")),
     ),
     api_tags=(ApiTag(_m("Conversations"), _m("What people and claws said to each other, and answers as they come."), 15),),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from clawportal.sdk import _m, hookimpl
-from clawportal.sdk.features import ApiTag, EventKind, Feature, Job, Metric, NavLink, PolicyFact, Tab
+from clawportal.sdk.features import ApiTag, EventKind, Feature, InstanceFact, Job, Metric, NavLink, Tab
 from clawportal_notes.permissions import NOTE, NOTES_READ, NOTES_WRITE
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ FEATURE = Feature(
     instance_tabs=(Tab("notes", _m("Notes"), "web.instance_notes", "book", NOTES_READ),),
     jobs=(Job("close", "clawportal_notes.jobs:close_once", every=1),),
     metrics=(Metric("clawportal_notes_open", "gauge", "Notes that are open.", "clawportal_notes.figures:open_notes"),),
-    policy_facts=(
-        PolicyFact("notes_urgent", _m("How many urgent notes are open."), "clawportal_notes.figures:urgent_notes", "int"),
+    instance_facts=(
+        InstanceFact("notes_urgent", _m("How many urgent notes are open."), "clawportal_notes.figures:urgent_notes", "int"),
     ),
     commands=("clawportal_notes.cli:server",),
     client_commands=("clawportal_notes.cli:client",),
