@@ -45,7 +45,7 @@ def role_name(role: str) -> str:
 
 
 class Permission(str):
-    """The public name of a permission, such as `policy.read`, with what its feature declares about it.
+    """The public name of a permission, such as `instance.read`, with what its feature declares about it.
 
     Equal to its name, so that stored names and declarations compare. Make one with `permission(...)`.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +109,50 @@ def test_a_declaration_says_everything_about_its_names() -> None:
 
 def test_features_are_data() -> None:
     assert all(isinstance(feature, Feature) and declarations.check(feature) is feature for feature in FEATURES)
+
+
+def brought(feature: Feature) -> Iterator[str]:
+    """What a feature of a plugin adds by name, as far as no other word of the language is spelt like it."""
+    yield feature.package
+    yield from map(str, feature.permissions)
+    for parts in (feature.events, feature.metrics, feature.instance_facts):
+        yield from (part.name for part in parts)
+    yield from (one.table for one in feature.resources if "_" in one.table)
+    for module in feature.pages:
+        yield from (f"web.{page.endpoint}" for page in declarations.marked(module, "clawportal_pages"))
+    for module in feature.api:
+        yield from (f"api.{operation.name}" for operation in declarations.marked(module, "clawportal_operations"))
+
+
+def naming(text: str, names: set[str]) -> set[str]:
+    """Those of the names that stand in a text, each as a whole, or begin the path of a module."""
+    words = set(re.findall(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*", text))
+    return names & (words | {word.partition(".")[0] for word in words if word.startswith("clawportal_")})
+
+
+def of_the_core() -> Iterator[tuple[str, str]]:
+    """What the core says: texts in its code, its templates and its scripts."""
+    for file in sorted(ROOT.rglob("*.py")):
+        if "testing" not in file.parts:
+            texts = (node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant))
+            yield str(file.relative_to(ROOT.parent)), "\n".join(text for text in texts if isinstance(text, str))
+    for folder, kind in (("templates", "*.html"), ("static", "*.js")):
+        for file in sorted((ROOT.parent / folder).rglob(kind)):
+            if "vendor" not in file.parts:
+                yield str(file.relative_to(ROOT.parent)), file.read_text()
+
+
+def test_the_core_names_nothing_that_a_plugin_brings() -> None:
+    """No right, page, operation, table, event or package of a plugin: its folder alone says that it is there."""
+    names = {name for feature in FEATURES if feature.package for name in brought(feature)}
+    assert len(names) > 50
+    found = {file: sorted(told) for file, text in of_the_core() if (told := naming(text, names))}
+    assert found.pop("clawportal/pluginnames.py"), "which plugins come along is said there alone"
+    assert found == {}
+
+
+def test_a_name_of_a_plugin_in_the_core_would_be_found() -> None:
+    assert naming("see url_for('web.policies') and web.policies_old", {"web.policies"}) == {"web.policies"}
+    assert naming("clawportal_policies.services:admit, xweb.policies", {"web.policies", "clawportal_policies"}) == {
+        "clawportal_policies"
+    }
