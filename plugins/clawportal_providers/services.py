@@ -125,7 +125,9 @@ def create(portal: Portal, actor: Actor, tenant_id: str, wanted: Wanted) -> Cred
         db.session.add(row)
         db.session.flush()
         row.sealed = portal.keyring.seal(key, _place(row.id))
-        _record(portal, actor, row, "created", _m("The key %(name)s was stored.", name=row.called))
+        record(
+            portal, "credential.created", actor=actor, message=_m("The key %(name)s was stored.", name=row.called), **_about(row)
+        )
     return row
 
 
@@ -144,7 +146,13 @@ def change(portal: Portal, actor: Actor, credential_id: str, wanted: Wanted) -> 
         if anew:
             row.version += 1
             plan_anew(portal, after_commit, row.tenant_id, _affected(row))
-        _record(portal, actor, row, "changed", _m("The stored key %(name)s was changed.", name=row.called))
+        record(
+            portal,
+            "credential.changed",
+            actor=actor,
+            message=_m("The stored key %(name)s was changed.", name=row.called),
+            **_about(row),
+        )
     return row
 
 
@@ -160,7 +168,7 @@ def rotate(portal: Portal, actor: Actor, credential_id: str, key: str) -> Users:
         plan_anew(portal, after_commit, row.tenant_id, _affected(row))
         using = users(actor, row)
         message = _m("The stored key %(name)s was replaced; %(count)s claws take it up.", name=row.called, count=using.count)
-        _record(portal, actor, row, "rotated", message)
+        record(portal, "credential.rotated", actor=actor, message=message, **_about(row))
     return using
 
 
@@ -174,7 +182,13 @@ def remove(portal: Portal, actor: Actor, credential_id: str) -> None:
             )
         if _layers_naming(row):
             raise Conflict(_m("The shared configuration names the key %(name)s. Take it out there first.", name=row.called))
-        _record(portal, actor, row, "deleted", _m("The stored key %(name)s was deleted.", name=row.called))
+        record(
+            portal,
+            "credential.deleted",
+            actor=actor,
+            message=_m("The stored key %(name)s was deleted.", name=row.called),
+            **_about(row),
+        )
         db.session.delete(row)
 
 
@@ -186,9 +200,9 @@ def _affected(row: Credential) -> list[str]:
     return list(db.session.scalars(query))
 
 
-def _record(portal: Portal, actor: Actor, row: Credential, verb: str, message: str) -> None:
-    record(portal, f"credential.{verb}", actor=actor, tenant_id=row.tenant_id, project_id=row.project_id, message=message,
-           data={"credential": row.id})  # fmt: skip
+def _about(row: Credential) -> dict[str, Any]:
+    """Where an event about a key belongs."""
+    return {"tenant_id": row.tenant_id, "project_id": row.project_id, "data": {"credential": row.id}}
 
 
 def _project(actor: Actor, tenant: Tenant, project: str | None) -> str | None:
