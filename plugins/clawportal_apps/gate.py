@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from flask import Flask
@@ -45,7 +45,8 @@ class Gate:
         admitted = self._asked(environ, app, cookie)
         self._known[key] = (time.monotonic() + KNOWN_SECONDS, admitted)
         while len(self._known) > _MOST:
-            self._known.popitem(last=False)
+            with suppress(KeyError):  # another thread was first
+                self._known.popitem(last=False)
         return admitted
 
     def _asked(self, environ: dict[str, Any], app: App, cookie: str) -> Admitted:
@@ -57,7 +58,7 @@ class Gate:
 
     def forget(self, app: App) -> None:
         """The way to this claw is another one now, or there is none."""
-        for key in [key for key in self._known if key[2] == app]:
+        for key in [key for key in list(self._known) if key[2] == app]:
             self._known.pop(key, None)
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -305,7 +306,7 @@ class _Body:
             return next(self._pieces)
         except Unanswered as error:
             # the head is out: only a broken connection tells that something is missing
-            raise ConnectionAbortedError(str(error)) from error
+            raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
 
     def close(self) -> None:
         done, self._done = self._done, _nothing

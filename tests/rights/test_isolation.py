@@ -53,12 +53,13 @@ def make_ids(people: People) -> dict[str, str]:
     policy = owner.post("policies", rule).get_json()["id"]
     key = {"tenant": tenant, "name": "secret-key", "provider": "openai", "key": "sk-0123456789"}
     credential = owner.post("credentials", key).get_json()["id"]
+    share = owner.post(f"instances/{instance}/apps/http/shared-links", {"hours": 1, "note": "secret-link"}).get_json()["id"]
     cluster = make_cluster(owner.app, "secret-cluster", [tenant])
     with owner.app.app_context():
         provider, group, identity = make_provider(owner, tenant)
         return {
             "provider_id": provider, "group_id": group, "identity_id": identity,
-            "policy_id": policy, "credential_id": credential,
+            "policy_id": policy, "credential_id": credential, "share_id": share,
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
             "account_id": robot,
             "user_id": people.viewer.actor.id, "cluster_id": cluster,
@@ -72,7 +73,7 @@ def make_ids(people: People) -> dict[str, str]:
 
 _MADE_UP = "01zzzzzzzzzzzzzzzzzzzzzzzz"
 _IDS = (
-    "policy_id", "credential_id",
+    "policy_id", "credential_id", "share_id",
     "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
     "session_id", "account_id", "provider_id", "group_id", "identity_id", "cluster_id",
 )  # fmt: skip
