@@ -69,9 +69,13 @@ class Portals:
         self._factory = factory
         self.made: list[PortalProcess] = []
 
-    def __call__(self, prepare: Callable[[Path], None] = lambda folder: None, **settings: str) -> PortalProcess:
-        """`prepare(folder)` runs before the start; settings are named as in the environment, without CLAWPORTAL_."""
+    def __call__(
+        self, prepare: Callable[[Path], None] = lambda folder: None, *, alone: bool = False, **settings: str
+    ) -> PortalProcess:
+        """`prepare(folder)` runs before the start; settings are named as in the environment, without CLAWPORTAL_. `alone`: it
+        makes its tables by itself."""
         portal = PortalProcess(self._factory.mktemp("portal") / "data", **settings)
+        portal.prepared = not alone
         prepare(portal.folder)
         self.made.append(portal)
         portal.start()

@@ -18,7 +18,7 @@ def test_from_the_printed_password_to_a_deleted_claw(
     fresh_portal: Callable[..., PortalProcess], new_page: NewPage, watch: Watch
 ) -> None:
     watch.expect("status of 401", "(status of|Status Error Code) 422")  # a refused form is told in the console, too
-    portal = fresh_portal()
+    portal = fresh_portal(alone=True)
     page = new_page(base_url=portal.url)
     _set_up(page, portal)
     portal.sign_in()
