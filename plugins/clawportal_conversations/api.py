@@ -53,7 +53,7 @@ class Spent(Answer):
     cost_usd: float | None = Field(description="Null where the claw does not tell.")
 
 
-class MessageDocument(Answer):
+class ConversationMessageDocument(Answer):
     id: str
     position: int = Field(description="Grows within the conversation.")
     role: Literal["person", "claw"]
@@ -75,14 +75,14 @@ class MessageDocument(Answer):
 
 
 class MessagesAnswer(Answer):
-    items: list[MessageDocument] = Field(description="Oldest first.")
+    items: list[ConversationMessageDocument] = Field(description="Oldest first.")
     older: int | None = Field(description="Send it as `before` to get what was said earlier. Null: this is the beginning.")
     event: int = Field(description="Follow `/events` from here: nothing is missed, and nothing told twice.")
 
 
 class SaidAnswer(Answer):
-    question: MessageDocument
-    answer: MessageDocument
+    question: ConversationMessageDocument
+    answer: ConversationMessageDocument
     event: int = Field(description="Follow `/events` from here to hear all of the answer.")
 
 
@@ -145,11 +145,11 @@ class EventsQuery(Query):
     after: int | None = Field(None, ge=0, le=_BIGGEST, description="Number of the last event that is known; 0 for all.")
 
 
-class ExportQuery(Query):
+class ConversationExportQuery(Query):
     format: Literal["markdown", "json"] = "markdown"
 
 
-class AuditQuery(Paged):
+class ConversationAuditQuery(Paged):
     instance: str = Field("", max_length=100, description="Only with the claw of this id.")
 
 
@@ -194,8 +194,8 @@ def delete_conversation(actor: Actor, portal: Portal, conversation_id: str) -> N
 
 
 @op("GET", "/conversations/{conversation_id}/export", permission=INSTANCE_CHAT, tags=TAGS, summary="Export a conversation",
-    produces=(MARKDOWN, "application/json"), problems=(404,))  # fmt: skip
-def export_conversation(actor: Actor, portal: Portal, conversation_id: str, query: ExportQuery) -> Response:
+    returns=dict[str, Any], produces=(MARKDOWN, "application/json"), problems=(404,))  # fmt: skip
+def export_conversation(actor: Actor, portal: Portal, conversation_id: str, query: ConversationExportQuery) -> Response:
     row = services.get(actor, conversation_id)
     whole = exports.as_json(row) if query.format == "json" else exports.as_markdown(row)
     answer = Response(stream_with_context(whole), mimetype="application/json" if query.format == "json" else MARKDOWN)
@@ -298,7 +298,7 @@ def _events(found: Iterator[feed.News | None], actor: Actor, conversation_id: st
 
 @op("GET", "/conversation-audit", permission=CONVERSATION_AUDIT, tags=TAGS, summary="Conversations that can be audited",
     returns=Page[AuditedDocument])  # fmt: skip
-def list_audited_conversations(actor: Actor, query: AuditQuery) -> Any:
+def list_audited_conversations(actor: Actor, query: ConversationAuditQuery) -> Any:
     """Of everybody where you may audit them; without a word of what was said."""
     found = oversight.conversations(actor, instance_id=query.instance, which=query.which)
     return paged(found, query, [_audited(row) for row in found.items])

@@ -50,7 +50,7 @@ class UsersAnswer(Answer):
     items: list[UserItem] = Field(description=f"Those that one may see, at most {services.NAMED}.")
 
 
-class StepDocument(Answer):
+class CredentialStepDocument(Answer):
     name: Literal["address", "key", "model", "answer", "usage", "tools"]
     state: Literal["ok", "failed", "skipped", "unsure"]
     message: str
@@ -61,7 +61,7 @@ class StepDocument(Answer):
 class TestAnswer(Answer):
     ok: bool
     message: str
-    steps: list[StepDocument]
+    steps: list[CredentialStepDocument]
     answer: str
     input_tokens: int
     output_tokens: int
@@ -105,7 +105,7 @@ class Rotation(Strict):
     key: str = Field(max_length=10_000, description="The new key for the same address.")
 
 
-class TestBody(Strict):
+class CredentialTest(Strict):
     """A stored key, or a provider with a key that is not stored."""
 
     tenant: str = Field("", max_length=100, description="Id of the organisation; not needed with `credential`.")
@@ -116,7 +116,7 @@ class TestBody(Strict):
     model: str = Field("", max_length=200)
 
 
-class ModelsBody(TestBody):
+class ModelsBody(CredentialTest):
     search: str = Field("", max_length=200)
 
 
@@ -144,7 +144,7 @@ def create_credential(actor: Actor, portal: Portal, body: NewCredential) -> Any:
 
 @op("POST", "/credentials/test", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Test a model", returns=TestAnswer,
     problems=(404, 409), example={"credential": "01h2xcejqtf2nbrexx3vqjhp41", "model": "gpt-5-mini"})  # fmt: skip
-def test_model(actor: Actor, portal: Portal, body: TestBody) -> dict[str, Any]:
+def test_model(actor: Actor, portal: Portal, body: CredentialTest) -> dict[str, Any]:
     """Asks the provider: address, key, model, a short answer, tools, tokens. It costs a few tokens."""
     return _report(testing_models.run(portal, actor, body.tenant, _asked(body)))
 
@@ -157,7 +157,7 @@ def list_provider_models(actor: Actor, portal: Portal, body: ModelsBody) -> dict
     return {"items": [model.__dict__ for model in found]}
 
 
-def _asked(body: TestBody) -> Asked:
+def _asked(body: CredentialTest) -> Asked:
     return Asked(body.provider, body.base_url, body.model, body.key, body.credential)
 
 
