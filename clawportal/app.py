@@ -192,12 +192,13 @@ def _ways_in(app: Flask, operations: Api, pages: Iterable[Page]) -> None:
 
 def _collected(registry: Registry) -> tuple[Api, list[Page]]:
     """Again when a plugin had to be left out: of it, nothing stays."""
-    from clawportal import api, web
+    from clawportal import api, realtime, web
 
     features: tuple[Feature, ...] = ()
     while registry.features != features:
         features = registry.features
         operations, pages = api.collected(registry), web.collected(registry)
+        realtime.collected(registry)
     return operations, pages
 
 

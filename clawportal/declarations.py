@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from clawportal.contracts.features import Feature, InstanceFact, Metric
+from clawportal.contracts.features import Feature, InstanceFact, Job, Metric
 from clawportal.contracts.permissions import Permission, PermissionRegistry
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
@@ -20,7 +20,7 @@ MODULES = ("models", "api", "pages", "sockets")
 """Fields of a feature that name modules."""
 TARGETS = ("settings", "forget", "prepare", "on_start", "on_stop", "commands", "client_commands", "doctor")
 """Fields of a feature that name functions or classes."""
-ENDPOINTS = ("nav", "instance_tabs")
+ENDPOINTS = ("nav", "instance_tabs", "tenant_tabs")
 """Fields of a feature whose parts lead to pages."""
 PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "instance_actions": ("render",),
          "cards": ("render",), "metrics": ("read",), "instance_facts": ("read",)}  # fmt: skip
@@ -65,6 +65,7 @@ def _problems(feature: Feature) -> Iterator[str]:
     )
     if feature.models and feature.package and not feature.migrations:
         yield "it has models without migrations; name the folder of its history, such as migrations."
+    yield from (f"the job {job.name} runs every {job.every!r}, which is no setting." for job in feature.jobs if _lost(job))
     for name in MODULES:
         yield from (f"{name} names {one!r}, which is no module." for one in getattr(feature, name) if not _is(_MODULE, one))
     yield from (problem for metric in feature.metrics if (problem := _metric_problem(feature.name, metric)))
@@ -74,6 +75,12 @@ def _problems(feature: Feature) -> Iterator[str]:
         for where, target in targets(feature)
         if not _is(_TARGET, target)
     )
+
+
+def _lost(job: Job) -> bool:
+    from clawportal.settings import Settings
+
+    return isinstance(job.every, str) and job.every not in Settings.model_fields
 
 
 def _metric_problem(feature: str, metric: Metric) -> str:
@@ -156,12 +163,14 @@ def modules(feature: Feature) -> Iterator[tuple[str, str]]:
 
 
 def resolve(target: str) -> Any:
-    """What `package.module:name` stands for; Broken when there is no such thing."""
+    """What `package.module:name` stands for; Broken when there is no such thing, or its module ends with any error."""
     module, _, name = target.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise Broken(f"{target} cannot be found: {error}") from error
+    except Exception as error:  # a module of a plugin may raise anything
+        raise Broken(f"{target} cannot be imported: {error!r}") from error
 
 
 def folder(feature: Feature) -> Path | None:

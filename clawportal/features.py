@@ -186,7 +186,7 @@ TENANCY = Feature(
     api=("clawportal.api.tenants", "clawportal.api.members", "clawportal.api.service_accounts"),
     pages=("clawportal.web.tenants", "clawportal.web.members", "clawportal.web.service_accounts"),
     prepare=("clawportal.services.tenancy.tenancy:prepare",),
-    jobs=(Job("removals", "clawportal.jobs.removals:remove_once", every="resync_seconds"),),
+    jobs=(Job("removals", "clawportal.services.fleet.removals:finish_once", every="resync_seconds"),),
     nav=(NavLink(_m("Organisation"), "web.tenants", icon="building", permission=core.TENANT_READ, section="system", order=10),),
     client_commands=("clawportal.cli.people:register", "clawportal.cli.service_accounts:register"),
 )

@@ -58,7 +58,7 @@ def commands(open_app: Callable[..., Flask], existing: Callable[[], Settings]) -
             if not name:
                 tables_ready.note(portal.settings, portal.registry, migrations.versions())
 
-    @db.command()
+    @db.command(context_settings={"ignore_unknown_options": True})  # `-1` is no option
     @click.argument("revision", default="-1")
     @_FEATURE
     def downgrade(revision: str, name: str) -> None:

@@ -176,14 +176,13 @@ def doctor() -> None:
 @cli.command()
 def settings() -> None:
     """Show every setting, its value here, and what it means."""
-    from clawportal import redact, sections
+    from clawportal import sections
+    from clawportal.secret_settings import secret_fields
     from clawportal.settings import Settings
 
     current = opening.settings()
     for name, field in Settings.model_fields.items():
-        value = getattr(current, name)
-        shown = redact.address(value) if isinstance(value, str) else value
-        click.echo(f"CLAWPORTAL_{name.upper()}={shown}\n    {field.description}")
+        click.echo(f"CLAWPORTAL_{name.upper()}={_hidden(name, getattr(current, name))}\n    {field.description}")
     having = _sections(current)
     for name in sections.unknown(current, [feature.name for feature, _ in having]):
         click.echo(
@@ -192,8 +191,19 @@ def settings() -> None:
         )
     for feature, model in having:
         section = sections.read(current, feature.name, model)
+        secrets = secret_fields(model)
         for name, field in model.model_fields.items():
-            click.echo(f"{sections.prefix(feature.name)}{name.upper()}={getattr(section, name)}\n    {field.description}")
+            shown = _hidden(name, getattr(section, name), secret=name in secrets)
+            click.echo(f"{sections.prefix(feature.name)}{name.upper()}={shown}\n    {field.description}")
+
+
+def _hidden(name: str, value: object, *, secret: bool = False) -> object:
+    """Without what nobody may read over a shoulder, or in the log of a terminal."""
+    from clawportal import redact
+
+    if value and (secret or redact.names_secret(name)):
+        return redact.MASK
+    return redact.address(value) if isinstance(value, str) else value
 
 
 def _sections(current: Settings) -> list[tuple[Feature, type[BaseModel]]]:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clawportal import __version__, paths
+from clawportal.histories import VERSION_TABLES
 
 if TYPE_CHECKING:
     from clawportal.pluginmanager import Registry
     from clawportal.settings import Settings
 
 FILE = "tables.json"
-_TABLE = "alembic_version_"
 
 
 def note(settings: Settings, registry: Registry, versions: Mapping[str, str]) -> None:
@@ -67,13 +67,13 @@ def _is_at(database: Path, versions: Mapping[str, str]) -> bool:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
             tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'alembic_version%'"
             found = {name for (name,) in connection.execute(tables)}
-            if found != {f"{_TABLE}{name}" for name in versions}:
+            if found != {f"{VERSION_TABLES}{name}" for name in versions}:
                 return False
             at = {name: connection.execute(f'SELECT version_num FROM "{name}"').fetchall() for name in found}  # noqa: S608  # names that the database gave
             users = connection.execute("SELECT count(*) FROM user_account").fetchone()
     except sqlite3.Error:
         return False
-    return at == {f"{_TABLE}{name}": [(version,)] for name, version in versions.items()} and users[0] > 0
+    return at == {f"{VERSION_TABLES}{name}": [(version,)] for name, version in versions.items()} and users[0] > 0
 
 
 def _unpacked(place: Path) -> bool:

@@ -35,8 +35,6 @@ class Resource:
     """Columns of which only is told that they changed, as `secrets.NAME` of what the row belongs to."""
     unaudited: str = ""
     """Why the audit does not watch this table."""
-    keep_days: int | None = None
-    """Rows older than this, by their column `created_at`, are dropped by retention. None: kept."""
 
     @property
     def subject(self) -> str:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 
-from sqlalchemy import delete
-
-from clawportal import clock
 from clawportal.contracts.features import Feature
-from clawportal.db import db, transaction
 from clawportal.declarations import resolve
 from clawportal.engine.portal import Portal
 from clawportal.services.system import trusted_clock
@@ -32,12 +27,3 @@ def forget_once(portal: Portal) -> None:
 def _forget(portal: Portal, feature: Feature) -> None:
     for target in feature.forget:
         resolve(target)(portal)
-    for resource in feature.resources:
-        if resource.keep_days is not None:
-            _forget_rows(resource.table, resource.keep_days)
-
-
-def _forget_rows(name: str, days: int) -> None:
-    table = db.metadata.tables[name]
-    with transaction():
-        db.session.execute(delete(table).where(table.c.created_at < clock.now() - timedelta(days=days)))

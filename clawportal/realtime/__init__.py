@@ -6,17 +6,19 @@ each request and at intervals: what was taken back ends within a minute.
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from flask import Flask
 from flask_socketio import SocketIO
 
+from clawportal.contracts.features import Feature
+from clawportal.declarations import resolve
 from clawportal.engine.portal import Portal
 from clawportal.http import streams
 from clawportal.http.front import own_origin
+from clawportal.pluginmanager import Registry
 from clawportal.realtime import plain
 from clawportal.realtime.guard import Guard
 from clawportal.realtime.people import People
@@ -39,14 +41,23 @@ def init_app(app: Flask) -> SocketIO:
         max_http_buffer_size=MAX_MESSAGE, logger=_quiet("clawportal.socketio"), engineio_logger=_quiet("clawportal.engineio"),
     )  # fmt: skip
     people = People(app, socketio, portal)
-    for name in (name for feature in portal.registry.features for name in feature.sockets):
-        importlib.import_module(name).init_sockets(people)
+    for init in collected(portal.registry):
+        init(people)
     recheck = app.extensions["clawportal_recheck"] = Recheck(people)
     app.extensions["clawportal_people"] = people
     app.wsgi_app = Guard(app, app.wsgi_app, counted, recheck.start)  # type: ignore[method-assign]  # Flask's documented way
     plain.init_app(app)
     _join_hub(app, portal)
     return socketio
+
+
+def collected(registry: Registry) -> list[Callable[[People], None]]:
+    """What joins the sockets, of all features. A plugin that names what is not there is left out of the registry."""
+    return registry.gather("sockets", _sockets, key=lambda init: init.__module__)
+
+
+def _sockets(feature: Feature) -> Iterator[Callable[[People], None]]:
+    return (resolve(f"{name}:init_sockets") for name in feature.sockets)
 
 
 def _own_page(public_url: str) -> Callable[[str, dict[str, Any]], bool]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import docker
 
@@ -103,4 +104,4 @@ class Engine:
         url = self.settings.url
         if "://" not in url or url.startswith("unix:"):
             return "127.0.0.1"
-        return url.split("://", 1)[1].rsplit("@", 1)[-1].split(":")[0].split("/")[0]
+        return urlsplit(url).hostname or "127.0.0.1"

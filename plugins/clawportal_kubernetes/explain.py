@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from clawportal.sdk import _m, _n, joined
+from clawportal.sdk import Message, _m, _n, joined
 from clawportal.sdk.runtimes import Observed, Ref, RunState
 from clawportal_kubernetes.records import Container, End, Event, Pod, Set
 
@@ -245,14 +245,21 @@ def unschedulable(message: str) -> Told:
 
 _EVENTS = {
     "ProvisioningFailed": (
-        "VolumePending",
-        "Its volume cannot be made",
-        "Check the cluster's storage class and its provisioner.",
+        _n("VolumePending"), _n("Its volume cannot be made: %(message)s"),
+        _m("Check the cluster's storage class and its provisioner."),
     ),
-    "FailedMount": ("VolumeMountFailed", "Its volume cannot be mounted", "Look at the node and at the volume."),
-    "FailedAttachVolume": ("VolumeMountFailed", "Its volume cannot be attached", "See that no other node still uses the volume."),
-    "FailedCreatePodSandBox": ("NetworkNotReady", "The node cannot prepare its network", "Look at the node's network plugin."),
-}
+    "FailedMount": (
+        _n("VolumeMountFailed"), _n("Its volume cannot be mounted: %(message)s"), _m("Look at the node and at the volume."),
+    ),
+    "FailedAttachVolume": (
+        _n("VolumeMountFailed"), _n("Its volume cannot be attached: %(message)s"),
+        _m("See that no other node still uses the volume."),
+    ),
+    "FailedCreatePodSandBox": (
+        _n("NetworkNotReady"), _n("The node cannot prepare its network: %(message)s"), _m("Look at the node's network plugin."),
+    ),
+}  # fmt: skip
+"""Of each reason of an event: ours, what is said, and what to do."""
 
 
 def from_events(events: Iterable[Event]) -> Told | None:
@@ -262,7 +269,7 @@ def from_events(events: Iterable[Event]) -> Told | None:
             return _not_created(one.message)
         if one.reason in _EVENTS:
             reason, words, remedy = _EVENTS[one.reason]
-            return Told(reason, f"{words}: {one.message}", remedy)
+            return Told(reason, Message(words, {"message": one.message}), remedy)
         if one.reason == "Pulling":
             return Told(_n("ImagePulling"), _m("The node fetches its image."))
         if one.reason in ("Pulled", "Scheduled", "Created", "Started", "SuccessfulCreate"):

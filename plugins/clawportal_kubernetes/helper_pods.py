@@ -29,7 +29,7 @@ class HelperPods:
         self._lock = threading.Lock()
 
     def for_files(self, ref: Ref, owner: records.Set) -> files.Open:
-        title = _m("%(name)s-files", name=owner.name)
+        title = f"{owner.name}-files"
         with self._lock:
             known = self._known.get(ref.instance_id)
         if known is None or self.cluster.api.find(f"/api/v1/namespaces/{owner.space}/pods/{title}") is None:

@@ -22,7 +22,6 @@ class Tunnel:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self.closed = False
-        self.used = time.monotonic()
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, name=f"tunnel {self.address[1]}", daemon=True).start()
 
@@ -32,7 +31,6 @@ class Tunnel:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self.used = time.monotonic()
             threading.Thread(target=self._serve, args=(client,), name="tunnel connection", daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
@@ -60,7 +58,6 @@ class Tunnel:
 
         try:
             while data := client.recv(_PIECE):
-                self.used = time.monotonic()
                 far.send(b"\0" + data, ABNF.OPCODE_BINARY)
             time.sleep(0.2)  # the far side cannot be told of half an end; give its last words time to arrive
         except (WebSocketException, OSError):

@@ -68,7 +68,7 @@ class Folders:
         handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         until = time.monotonic() + seconds
         try:
-            while not _try_lock(handle):
+            while not try_lock(handle):
                 if time.monotonic() > until:
                     raise Retry(_n("Busy"), _m("Another change of this instance is still under way."), timedelta(seconds=2))
                 time.sleep(0.02)
@@ -82,7 +82,8 @@ class Folders:
         return self.of(ref) / root
 
 
-def _try_lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
+    """Whether the lock of an open file was free, and is ours now."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

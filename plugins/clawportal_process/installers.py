@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Retry
 from clawportal.sdk.runtimes import Artifact, Progress
 from clawportal_process import identity, install_errors, install_npm, install_pip, launch, mirrors, safefiles, views
+from clawportal_process.folders import try_lock
 from clawportal_process.install_job import Job
 from clawportal_process.methods import Own
 from clawportal_process.separation import Separator
@@ -73,7 +73,7 @@ class Installer:
         locks.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(locks / artifact.key, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            while not _try_lock(handle):
+            while not try_lock(handle):
                 progress(None, _m("Another installation of this is running; waiting for it to end"))
                 time.sleep(0.3)
             yield handle
@@ -222,11 +222,3 @@ def share(folder: Path) -> None:
             if mode != wanted and not stat.S_ISLNK(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
                 os.chmod(name, wanted, dir_fd=handle)
     folder.chmod(0o755)
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import stat
@@ -254,7 +253,3 @@ def unsafe(error: safefiles.UnsafePath) -> GiveUp:
         f"{error.filename}: {error.strerror}.",
         _m("Remove the link or file from the claw's folder, or choose another path."),
     )
-
-
-def no_such_root(root: str) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, "there is no such root", root)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from clawportal import paths
+from clawportal import paths, redact
+from clawportal.cli import server
 from tests import commands
 from tests.browser.portal import ROOT, PortalProcess, free_port
 
@@ -87,6 +88,23 @@ def test_a_section_that_nobody_reads_is_told_and_stops_nothing(tmp_path: Path) -
     done = clawportal("settings", folder=tmp_path)
     assert done.returncode == 0 and "Nothing reads the section [server]" in done.stderr
     assert "nothing reads the section [server]" in clawportal("doctor", folder=tmp_path).stdout
+
+
+def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
+    address = "postgresql+psycopg://portal:hunter2-secret@127.0.0.1:1/claws"
+    shown = clawportal("settings", folder=tmp_path, DATABASE_URL=address).stdout
+    assert "hunter2-secret" not in shown and "127.0.0.1:1/claws" in shown
+
+
+def test_a_value_that_is_secret_by_its_name_is_hidden() -> None:
+    assert server._hidden("smtp_password", "hunter2") == redact.MASK == server._hidden("notes", "hunter2", secret=True)
+    assert server._hidden("smtp_password", "") == "" and server._hidden("port", 8800) == 8800
+
+
+def test_a_step_back_is_no_option(tmp_path: Path) -> None:
+    clawportal("db", "upgrade", folder=tmp_path)
+    assert "whose tables go back" in clawportal("db", "downgrade", "-1", folder=tmp_path).stderr
+    assert clawportal("db", "downgrade", "-1", "--feature", "policies", folder=tmp_path).returncode == 0
 
 
 def test_a_file_of_settings_that_is_a_folder(tmp_path: Path) -> None:

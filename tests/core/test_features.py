@@ -12,7 +12,7 @@ import pytest
 
 import clawportal
 from clawportal import declarations, pluginmanager
-from clawportal.contracts.features import Feature
+from clawportal.contracts.features import Feature, Job
 
 ROOT = Path(clawportal.__file__).parent
 FEATURES = pluginmanager.load(pluginmanager.BUNDLED).features
@@ -156,3 +156,21 @@ def test_a_name_of_a_plugin_in_the_core_would_be_found() -> None:
     assert naming("clawportal_policies.services:admit, xweb.policies", {"web.policies", "clawportal_policies"}) == {
         "clawportal_policies"
     }
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('no luck')", "1 / 0", "x = y", "import nothing_of_that_name"])
+def test_a_module_that_fails_in_any_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (tmp_path / "failing_module.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(declarations.Broken, match="failing_module:run cannot be"):
+        declarations.resolve("failing_module:run")
+
+
+def test_a_job_at_the_pace_of_no_setting_is_refused() -> None:
+    declarations.check(Feature("notes", "Notes", jobs=(Job("a", "a.b:c", every="resync_seconds"),)))
+    with pytest.raises(declarations.Broken, match="'resync_secs', which is no setting"):
+        declarations.check(Feature("notes", "Notes", jobs=(Job("a", "a.b:c", every="resync_secs"),)))
+
+
+def test_tabs_of_organisations_lead_to_pages_too() -> None:
+    assert {"nav", "instance_tabs", "tenant_tabs"} == set(declarations.ENDPOINTS)

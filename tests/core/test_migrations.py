@@ -23,7 +23,7 @@ from clawportal.db import Base, db
 from clawportal.histories import History
 from clawportal.pluginmanager import BUNDLED, load
 from clawportal.services.identity import identity
-from clawportal.services.system import database_copy, migrations
+from clawportal.services.system import database_copy, legacy_tables, migrations
 from tests.commands import Command
 from tests.core.migrating import Bare, legacy, upgrade_all
 from tests.core.world import eventually
@@ -94,6 +94,30 @@ def test_the_tables_below_others_stay(empty: Bare) -> None:
         with pytest.raises(migrations.Refused, match=r"No feature named 'polices'.*Known: core, .*policies"):
             migrations.downgrade(known, "polices", "base")
         assert tables() == before
+
+
+def test_steps_back_end_at_the_first_revision(empty: Bare) -> None:
+    with empty.context():
+        known = upgrade_all(empty.app)
+        own = next(history for history in known if history.name == "policies")
+        there = len(migrations.revisions([own]))
+        before = tables()
+        with pytest.raises(migrations.Refused, match=f"can go back by {there} revisions only.*`base`"):
+            migrations.downgrade(known, "policies", f"-{there + 1}")
+        assert tables() == before
+        migrations.downgrade(known, "policies", f"-{there}")
+        assert tables() == before - migrations.tables(own) - {own.version_table}
+
+
+def test_a_history_of_somebody_else_beside_ours_is_left_alone(empty: Bare) -> None:
+    with empty.context():
+        upgrade_all(empty.app)
+        with db.engine.begin() as connection:
+            connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        with db.engine.connect() as connection:
+            assert not legacy_tables.present(connection)
+        upgrade_all(empty.app)
+        assert "alembic_version" in tables()
 
 
 def test_one_feature_comes_with_those_that_it_requires(empty: Bare) -> None:

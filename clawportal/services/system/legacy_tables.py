@@ -31,9 +31,10 @@ def history() -> History:
 
 
 def present(connection: Connection) -> bool:
-    """Whether the database was made before; an `alembic_version` of somebody else in the same database is left alone."""
+    """Whether the database was made before; an `alembic_version` of somebody else in the same database is left alone,
+    also beside tables of ours."""
     names = inspect(connection).get_table_names()
-    return _TABLE in names and "user_account" in names
+    return _TABLE in names and "user_account" in names and f"{VERSION_TABLES}core" not in names
 
 
 def take_over(connection: Connection, config: Callable[[History, Connection], Config]) -> None:

@@ -32,6 +32,9 @@ Versions = dict[str, str]
 """Revision of each history that has tables in the database, by its name."""
 
 
+_BACK = re.compile(r"-[1-9]\d*")
+
+
 class Refused(Exception):
     """What was asked for would break the tables; the message says why, and what to do first."""
 
@@ -151,6 +154,7 @@ def upgrade(histories: Sequence[History], name: str = "") -> list[State]:
     SQLite is copied before anything changes. Can be called again after a kill at any line, and by several at once.
     """
     wanted = _with_required(histories, name) if name else list(histories)
+    _let_go()
     with alone(db.engine):
         if ready(wanted):
             return []
@@ -180,8 +184,10 @@ def _upgrade(history: History) -> None:
 
 def downgrade(histories: Sequence[History], name: str, revision: str) -> None:
     """Take the tables of one feature back, such as to `-1` or `base`; of all with an empty name, and then only to `base`."""
+    _let_go()
     with alone(db.engine):
         back = [named(histories, name)] if name else list(reversed(histories))
+        revision = _within(back[0], revision) if name else revision
         _refuse_below(histories, back, revision)
         _copy()
         for history in back:
@@ -192,6 +198,24 @@ def downgrade(histories: Sequence[History], name: str, revision: str) -> None:
             if history.name not in versions():
                 with db.engine.begin() as connection:
                     connection.execute(text(f'DROP TABLE "{history.version_table}"'))
+
+
+def _let_go() -> None:
+    """Whoever waits for another to end must hold no table meanwhile: a read that is open on another connection would hold up the
+    one that works, and no database notices that the two wait for each other."""
+    db.session.rollback()
+
+
+def _within(history: History, revision: str) -> str:
+    """`-2` where there are as many to go back; `base` where those are all."""
+    if not _BACK.fullmatch(revision):
+        return revision
+    known = revisions([history])
+    there = next((place for place, one in enumerate(known, 1) if one.here), 0)
+    wanted = int(revision[1:])
+    if wanted > there:
+        raise Refused(f"The tables of {history.name} can go back by {there} revisions only. Say `base` to take them all away.")
+    return "base" if wanted == there else revision
 
 
 def _refuse_below(histories: Sequence[History], back: Sequence[History], revision: str) -> None:
