@@ -146,7 +146,7 @@ class EventsQuery(Query):
 
 
 class ConversationExportQuery(Query):
-    format: Literal["markdown", "json"] = "markdown"
+    format: Literal["markdown", "json"] = Field("markdown", description="For people, or for programs.")
 
 
 class ConversationAuditQuery(Paged):
