@@ -62,6 +62,8 @@ class PortalProcess:
         """What is started instead of the portal of this checkout, such as one of a single file."""
         self.prepared = True
         """Whether its tables are made before: `serve` starts a Python of its own for that, which takes several times as long."""
+        self.home = ROOT
+        """The folder that it is started in, which Python looks for modules in."""
         self._token = ""
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -95,7 +97,7 @@ class PortalProcess:
             str(self.port),
         ]
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=self._environment(), stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=self.home, env=self._environment(), stdout=log, stderr=log)
         wait_for(self._answers, 120, "the portal answers")
         if found := _PRINTED.search(self.output):
             self.first_password = found[1]

@@ -71,6 +71,7 @@ class InstalledPortal(PortalProcess):
     def __init__(self, site: Site, data: Path, **settings: str) -> None:
         super().__init__(data, **settings)
         self.site = site
+        self.home = site.folder  # not the checkout, whose modules would be found first
         self.program = (str(site.folder / "bin" / "clawportal"),)
 
     def _environment(self) -> dict[str, str]:
