@@ -284,7 +284,12 @@ def _parameters(operation: Operation, schemas: _Schemas) -> list[dict[str, Any]]
     return [*made, _IF_NONE_MATCH] if operation.revalidates else made
 
 
-_PATH_WORDS = {"kind": "Kind of claw.", "name": "Name.", "seq": "Place in the chain of the audit."}
+_PATH_WORDS = {
+    "path": "Path, with its slashes.",
+    "kind": "Kind of claw.",
+    "name": "Name.",
+    "seq": "Place in the chain of the audit.",
+}
 
 
 def _path_parameter(name: str, kind: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from flask import Response, request, url_for
 from pydantic import Field
 
 from clawportal.sdk import _m
-from clawportal.sdk.api import Answer, Portal, op
-from clawportal.sdk.errors import BadRequest, Invalid, PreconditionFailed
+from clawportal.sdk.api import Answer, Portal, UnsupportedMediaType, op
+from clawportal.sdk.errors import Invalid, PreconditionFailed
 from clawportal.sdk.files import INSTANCE_FILES_WRITE, PIECE, counted, limit, reach
 from clawportal.sdk.permissions import Actor
 from clawportal_files import uploads
@@ -130,7 +130,7 @@ def append_instance_upload(actor: Actor, portal: Portal, instance_id: str, uploa
     uploads.find(portal, actor, files, upload_id)
     _speaks_tus()
     if request.mimetype != PART:
-        raise BadRequest(_m("Send a part as %(kind)s.", kind=PART))
+        raise UnsupportedMediaType(_m("Send a part as %(kind)s.", kind=PART))
     ended = counted()
     try:
         checksum = request.headers.get("Upload-Checksum", "")

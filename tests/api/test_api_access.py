@@ -144,6 +144,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "cluster_id": make_cluster(owner.app, "hidden-cluster", [tenant]), "operation_id": first("operations")["id"],
         "message_id": "0" * 26,  # reached by way of its conversation only
         "token_id": first("tokens")["id"], "session_id": first("auth/sessions")["id"],
+        "file_path": "work/x",
         "upload_id": "01m8pken50qyyankawh27723pj",
         "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
     }  # fmt: skip

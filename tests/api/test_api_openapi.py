@@ -29,7 +29,7 @@ def test_it_is_valid() -> None:
 def test_every_rule_is_in_it(portal_app: Flask) -> None:
     described = {(method.upper(), path) for path, methods in API.document["paths"].items() for method in methods}
     served = {
-        (method, rule.rule.removeprefix("/api/v1").replace("<", "{").replace(">", "}"))
+        (method, rule.rule.removeprefix("/api/v1").replace("<path:", "<").replace("<", "{").replace(">", "}"))
         for rule in portal_app.url_map.iter_rules()
         if rule.rule.startswith("/api/v1/") and not rule.endpoint.startswith("stream.")  # OpenAPI has no words for WebSockets
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}

@@ -45,7 +45,8 @@ def answer(page: Page, text: str, button: str) -> None:
     expect(dialog).to_be_hidden()
 
 
-def test_a_day_with_files(portal: PortalProcess, page: Page, claw: str) -> None:
+def test_a_day_with_files(portal: PortalProcess, page: Page, claw: str, watch: Watch) -> None:
+    watch.expect("status of 409")  # the name that is taken
     work = work_of(portal, claw)
     (work / "plan.md").write_text("one")
     page.goto(f"/instances/{claw}/files?path=work")
@@ -133,3 +134,36 @@ def test_files_on_a_phone_and_in_the_dark(portal: PortalProcess, phone: Page, pa
     page.emulate_media(color_scheme="dark")
     picture(page, "dark")
     page.emulate_media(color_scheme="light")
+
+
+def test_two_people_edit_one_file(portal: PortalProcess, page: Page, claw: str, watch: Watch) -> None:
+    """The claw writes while somebody edits: both versions are shown, and nothing is lost, whatever is chosen."""
+    watch.expect("status of 412", "status of 409")
+    work = work_of(portal, claw)
+    (work / "talk.py").write_text("print('one')\r\n")
+    page.goto(f"/instances/{claw}/files?path=work")
+    page.locator("#files").get_by_role("link", name="talk.py", exact=True).click()
+    editor = page.locator("#editor .cm-content")
+    expect(editor).to_contain_text("print('one')")
+    expect(editor.locator("span").first).to_be_visible()
+    picture(page, "editor")
+    editor.click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type("# mine")
+    expect(page.get_by_text("Not saved yet")).to_be_visible()
+    page.keyboard.press("Control+s")
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    assert (work / "talk.py").read_bytes() == b"print('one')\r\n# mine"
+    (work / "talk.py").write_text("of the claw")
+    page.keyboard.type(" again")
+    page.keyboard.press("Control+s")
+    expect(page.locator("#conflict")).to_be_visible()
+    expect(page.locator(".theirs")).to_have_text("of the claw")
+    expect(editor).to_contain_text("# mine again")
+    picture(page, "conflict")
+    page.emulate_media(color_scheme="dark")
+    picture(page, "conflict-dark")
+    page.get_by_role("button", name="Save mine beside it").click()
+    expect(page).to_have_url(re.compile("talk"))
+    expect(page.locator("#editor .cm-content")).to_contain_text("# mine again")
+    assert (work / "talk.py").read_text() == "of the claw" and (work / "talk (2).py").read_bytes().endswith(b"# mine again")

@@ -150,7 +150,7 @@ def test_files_are_uploaded_and_never_replaced_unasked(portal: PortalProcess, pa
     page.get_by_role("button", name="Replace it").click()
     expect(row).to_contain_text("6 Bytes")
     with page.expect_download() as found:
-        row.get_by_role("link", name="notes.txt", exact=True).click()
+        row.get_by_role("link", name="Download notes.txt").click()
     assert found.value.path().read_bytes() == b"second" and found.value.suggested_filename == "notes.txt"
 
 

@@ -173,7 +173,8 @@ async function work() {
   let done = 0;
   while (waiting.length) {
     const { file, folder } = waiting.shift();
-    let answer = await put(file, folder, "refuse");
+    const there = box().dataset.folder === folder && $$("[data-name]", box()).some((row) => row.dataset.name === file.name);
+    let answer = there ? { code: "exists" } : await put(file, folder, "refuse");
     if (answer.code === "exists") {
       const taken = await askTaken(file.name, say("taken_upload"));
       if (!taken) continue;

@@ -1,0 +1,142 @@
+"""One file: opened with a tag, saved over what was read and over nothing else, and previews that are bounded."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from clawportal_files import previews
+from tests.conftest import Person, make_people
+from tests.files.conftest import KEY, Claw, make_claw
+from tests.web.conftest import Browser
+
+PLAN_MD = "work/notes/plan.md"
+
+
+def save(claw: Claw, who: Person, path: str, data: bytes, **headers: str) -> TestResponse:
+    given = {name.replace("_", "-"): text for name, text in headers.items()}
+    return who.request("PUT", claw.url(f"/{path}"), data=data, headers=given, content_type="application/octet-stream")
+
+
+def opened(claw: Claw, who: Person, path: str) -> TestResponse:
+    answer = who.get(claw.url(f"/{path}"))
+    assert answer.status_code == 200, answer.get_json()
+    return answer
+
+
+def test_a_file_is_saved_over_what_was_read(claw: Claw) -> None:
+    owner = claw.people.owner
+    found = opened(claw, owner, PLAN_MD)
+    assert found.data == b"one\ntwo\n" and found.headers["Content-Security-Policy"].startswith("sandbox")
+    first = save(claw, owner, PLAN_MD, b"three\r\n", If_Match=found.headers["ETag"])
+    assert first.status_code == 200 and first.headers["ETag"] == f'"{first.get_json()["etag"]}"'
+    assert (claw.folder / PLAN_MD).read_bytes() == b"three\r\n"
+    stale = save(claw, owner, PLAN_MD, b"lost", If_Match=found.headers["ETag"])
+    assert stale.status_code == 412 and "Nothing was overwritten" in stale.get_json()["detail"]
+    assert save(claw, owner, PLAN_MD, b"four", If_Match=first.headers["ETag"]).status_code == 200
+    assert ("instance.file_uploaded", f"owner replaced {PLAN_MD} in helper.") in claw.events()
+
+
+def test_what_the_claw_wrote_meanwhile_stays(claw: Claw) -> None:
+    """Also within one second and with the same size."""
+    owner, tag = claw.people.owner, opened(claw, claw.people.owner, PLAN_MD).headers["ETag"]
+    (claw.folder / PLAN_MD).write_text("ONE\ntwo\n")
+    assert save(claw, owner, PLAN_MD, b"mine", If_Match=tag).status_code == 412
+    (claw.folder / PLAN_MD).unlink()
+    gone = save(claw, owner, PLAN_MD, b"mine", If_Match=tag)
+    assert gone.status_code == 412 and "deleted" in gone.get_json()["detail"]
+    assert save(claw, owner, PLAN_MD, b"mine", If_None_Match="*").status_code == 200
+
+
+def test_saving_needs_to_say_over_what(claw: Claw) -> None:
+    owner = claw.people.owner
+    assert (
+        save(claw, owner, PLAN_MD, b"x").status_code == 428 and save(claw, owner, PLAN_MD, b"x", If_Match="*").status_code == 428
+    )
+    assert save(claw, owner, PLAN_MD, b"x", If_Match='"7"').status_code == 400
+    taken = save(claw, owner, PLAN_MD, b"x", If_None_Match="*")
+    assert taken.status_code == 409 and taken.get_json()["code"] == "exists"
+    assert (claw.folder / PLAN_MD).read_text() == "one\ntwo\n"
+    assert save(claw, owner, "work/new/of me.txt", b"x").status_code == 200 and (claw.folder / "work/new/of me.txt").exists()
+    for path, status in (("state/config.json", 409), ("work/deep", 409), ("tmp/x", 404), ("work/../x", 404)):
+        assert save(claw, owner, path, b"x").status_code in (status, 422), path
+
+
+def test_secrets_are_not_overwritten_by_asterisks(claw: Claw) -> None:
+    developer = claw.people.developer
+    found = opened(claw, developer, "work/SOUL.md")
+    assert KEY not in found.text and "*" * len(KEY) in found.text
+    refused = save(claw, developer, "work/SOUL.md", found.data, If_Match=found.headers["ETag"])
+    assert refused.status_code == 409 and "secrets" in refused.get_json()["detail"]
+    assert KEY in (claw.folder / "work/SOUL.md").read_text()
+    assert developer.get(claw.url("/state/tokens.json")).status_code == 403
+    assert save(claw, claw.people.operator, PLAN_MD, b"x").status_code == 403
+    assert claw.people.stranger.get(claw.url(f"/{PLAN_MD}")).status_code == 404
+
+
+def test_what_is_too_large_is_not_opened(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAWPORTAL_FILES_EDIT_KIB", "1")
+    claw = make_claw(make_people(make_app()))
+    (claw.folder / "work/big").write_bytes(b"x" * 1025)
+    assert claw.people.owner.get(claw.url("/work/big")).status_code == 413
+    assert save(claw, claw.people.owner, "work/new", b"x" * 1025).status_code == 413
+    page = Browser(claw.people.owner.browser()).page(f"/instances/{claw.id}/files/view?path=work/big")
+    assert "Download it instead" in page and "file-content" not in page
+
+
+def test_deleting_by_path(claw: Claw) -> None:
+    owner = claw.people.owner
+    assert owner.delete(claw.url(f"/{PLAN_MD}")).status_code == 204 and owner.get(claw.url(f"/{PLAN_MD}")).status_code == 404
+    assert [item["path"] for item in claw.get(owner, "/trash").get_json()["items"]] == [PLAN_MD]
+
+
+# ---- what is shown
+
+
+def test_pages_of_files(claw: Claw) -> None:
+    owner = Browser(claw.people.owner.browser())
+    address = f"/instances/{claw.id}/files/view?path="
+    (claw.folder / "work/evil.md").write_text("</script><script>alert(1)</script><b>bold")
+    evil = owner.page(f"{address}work/evil.md")
+    assert "<script>alert" not in evil and "<b>bold" not in evil and "data-writable" in evil
+    assert "data-writable" not in owner.page(f"{address}state/config.json"), "the portal writes that"
+    assert "asterisks" in Browser(claw.people.developer.browser()).page(f"{address}work/SOUL.md")
+    (claw.folder / "work/a.png").write_bytes(b"\x89PNG")
+    assert "files/picture?path=work/a.png" in owner.page(f"{address}work/a.png")
+    picture = owner.get(f"/instances/{claw.id}/files/picture?path=work/a.png")
+    assert picture.mimetype == "image/png" and picture.headers["Content-Security-Policy"].startswith("sandbox")
+    assert owner.get(f"/instances/{claw.id}/files/picture?path=work/evil.md").status_code == 404
+    (claw.folder / "work/bin").write_bytes(b"\0\1\2")
+    assert "This is no text" in owner.page(f"{address}work/bin")
+    assert owner.page(f"{address}work/none", status=404) and owner.page(f"{address}../x", status=422)
+
+
+def test_tables_are_shown_by_their_beginning(tmp_path: Path) -> None:
+    [table] = previews.tables_of("a.csv", b"name,size\n" + b"x,1\n" * 500)
+    assert table.head == ["name", "size"] and len(table.rows) == previews.ROWS and table.more
+    [lines] = previews.tables_of("a.jsonl", '{"a": 1, "b": [1, 2]}\n\n{"a": "ü", "c": null}\n'.encode())
+    assert lines.head == ["a", "b", "c"] and list(lines.rows) == [["1", "[1, 2]", ""], ["ü", "", ""]] and not lines.more
+    broken = {"a.jsonl": b"no json", "a.csv": b"", "a.txt": b"a,b", "b.csv": b"\xff\0", "a.db": b"SQLite format 3\0junk"}
+    for name, raw in broken.items():
+        assert previews.tables_of(name, raw) == [], name
+
+
+def test_a_database_is_only_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.db"
+    base = sqlite3.connect(file)
+    base.execute('CREATE TABLE "odd ""name" (a, b)')
+    base.executemany('INSERT INTO "odd ""name" VALUES (?, ?)', [(number, b"raw") for number in range(300)])
+    base.execute("CREATE TABLE empty (x)")
+    base.execute("CREATE VIEW slow AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n")
+    base.commit()
+    base.close()
+    before = file.read_bytes()
+    tables = {table.title: table for table in previews.tables_of("memory.sqlite", before)}
+    assert set(tables) == {'odd "name', "empty"} and file.read_bytes() == before
+    odd = tables['odd "name']
+    assert odd.more and len(odd.rows) == previews.ROWS and odd.rows[0] == ["0", "(3 bytes)"] and tables["empty"].rows == []
