@@ -1,7 +1,7 @@
 """The audit: entries in one chain of hashes, the head of the chain, and checkpoints that retention leaves behind.
 
 Nothing here refers to other tables: an entry outlives everything that it tells of. Triggers refuse to change entries, and to
-delete any that no checkpoint covers; migration 0004 makes them, and `create_all` makes the same ones from here.
+delete any that no checkpoint covers; a migration of the core makes them, and `create_all` makes the same ones from here.
 """
 
 from __future__ import annotations

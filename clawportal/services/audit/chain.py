@@ -1,7 +1,7 @@
 """The chain of the audit: appends entries, each with the hash of the one before, verifies them, and cuts off the oldest.
 
 One chain per portal. The row of its head is locked from the append to the commit, so entries stand in the order of the commits
-and no number is missing. Head and checkpoints are signed by the keys of `audit_keys`: who can write to the database alone can
+and no number is missing. Head and checkpoints are signed by the keys of `segment_keys`: who can write to the database alone can
 break the chain, but not make one that verifies. What is broken is never signed over: it stays broken until it is acknowledged.
 """
 

@@ -1,6 +1,6 @@
 """The audit: who did what, when, from where, and what it changed. Written in the transaction of the change, read by auditors.
 
-`ledger.record` calls `told` for each fact that somebody brought about, and `audit_rows` adds what changed. Whatever rows a
+`event_log.record` calls `told` for each fact that somebody brought about, and `row_changes` adds what changed. Whatever rows a
 request changes without a fact become entries too, so there is no way to change something unseen.
 """
 

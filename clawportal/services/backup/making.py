@@ -208,9 +208,7 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if disk_guard.is_full(error):
-            raise BackupError(
-                f"The disk of {folder} is full, so there is no backup. Make room, or choose another folder."
-            ) from error
+            raise _full(folder) from error
         raise
 
 
@@ -234,7 +232,7 @@ def _written(job: _Job, snapshot: _Snapshot, header: archive.Header, data_key: b
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _durable(part.parent)
+    durable(part.parent)
     return writer.size, writer.held
 
 
@@ -272,7 +270,8 @@ def _fill_postgres(writer: archive.Writer, connection: Connection[Any]) -> None:
     writer.add(postgres_copy.AFTER, [after])
 
 
-def _durable(folder: Path) -> None:
+def durable(folder: Path) -> None:
+    """See that what was renamed in a folder survives a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

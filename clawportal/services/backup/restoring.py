@@ -138,7 +138,7 @@ def under_way(restore: Restore) -> Iterator[None]:
         yield
         os.sync()  # all of it before the note goes
         (folder / MARKER).unlink()
-        _durable(folder)
+        making.durable(folder)
     finally:
         os.close(handle)
 
@@ -187,7 +187,7 @@ def _mark(restore: Restore) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(restore.data_dir / MARKER)
-    _durable(restore.data_dir)
+    making.durable(restore.data_dir)
 
 
 def _clear(restore: Restore) -> None:
@@ -201,14 +201,6 @@ def _clear(restore: Restore) -> None:
             postgres_copy.clear(connection)
     else:
         sqlite_copy.remove(Path(str(address.database)))
-
-
-def _durable(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ---- what is put where
