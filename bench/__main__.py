@@ -13,11 +13,27 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import apps, audit, console, fanout, files, hostile, idle, kubernetes, life, lists, rights, serving, walls
+from bench import (
+    apps,
+    audit,
+    console,
+    conversations,
+    fanout,
+    files,
+    hostile,
+    idle,
+    kubernetes,
+    life,
+    lists,
+    rights,
+    serving,
+    walls,
+)
 
 PARTS = {
     "lists": lists.run, "life": life.run, "idle": idle.run, "fanout": fanout.run, "audit": audit.run, "rights": rights.run,
     "kubernetes": kubernetes.run, "console": console.run, "walls": walls.run, "serving": serving.run, "hostile": hostile.run,
+    "conversations": conversations.run,
     "apps": apps.run,
     "files": files.run,
 }  # fmt: skip

@@ -101,7 +101,7 @@ def _followed(portal: Remote, conversation_id: str, answer_id: str, after: int, 
     """The whole answer, printed meanwhile. A stream that ends is taken up where it ended."""
     told = ""
     while True:
-        with portal.stream("GET", f"/conversations/{conversation_id}/events?after={after}") as stream:
+        with portal.stream("GET", f"/conversations/{conversation_id}/events", query={"after": after}) as stream:
             for kind, number, data in stream:
                 after = int(number or after)
                 if kind == "delta" and data["message_id"] == answer_id and not quiet:
@@ -112,7 +112,20 @@ def _followed(portal: Remote, conversation_id: str, answer_id: str, after: int, 
                         _write(data["text"].removeprefix(told) if data["text"].startswith(told) else "")
                         click.echo()
                     return dict(data)
+                elif kind == "reset":
+                    break
+        if (found := _ended(portal, conversation_id, answer_id)) is not None:
+            return found
         time.sleep(0.2)
+
+
+def _ended(portal: Remote, conversation_id: str, answer_id: str) -> dict[str, Any] | None:
+    """The answer as it is kept, unless it still goes on; whatever the stream told of it."""
+    found = portal.call("GET", f"/conversations/{conversation_id}/messages")["items"]
+    answer = next((one for one in found if one["id"] == answer_id), None)
+    if answer is None:
+        raise Failure("The answer is not part of this conversation any more.", NOT_FOUND)
+    return None if answer["state"] == "running" else dict(answer)
 
 
 def _write(piece: str) -> None:

@@ -20,6 +20,8 @@ LOOK_SECONDS = 0.5
 """How often a follower looks by himself, since the answer may be given by another process."""
 PULSE_SECONDS = 10.0
 _AT_ONCE = 200
+_WHOLE = ("message", "ended")
+"""Events that tell a message as it stands."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,12 @@ def follow(portal: Portal, conversation_id: str, after: int, *, seconds: float =
 def _after(conversation_id: str, after: int) -> list[News]:
     query = select(Piece).where(Piece.conversation_id == conversation_id, Piece.number > after)
     rows = db.session.scalars(query.order_by(Piece.number).limit(_AT_ONCE)).all()
-    wanted = {row.message_id for row in rows if row.kind in ("message", "ended")}
+    wanted = {row.message_id for row in rows if row.kind in _WHOLE}
     found = {row.id: row for row in db.session.scalars(select(Message).where(Message.id.in_(wanted)))} if wanted else {}
-    return [News(row.number, row.kind, row.message_id, row.data, found.get(row.message_id)) for row in rows]
+    return [
+        News(row.number, row.kind, row.message_id, row.data, found.get(row.message_id) if row.kind in _WHOLE else None)
+        for row in rows
+    ]
 
 
 def _newest(conversation_id: str) -> int | None:

@@ -49,8 +49,8 @@ def talk_in(conversation_id: str) -> str:
 
 
 def _alone(claw: Instance | None, row: Conversation | None) -> str:
-    context = _talk(claw, row) if claw is not None else {"talk": None}
-    return render_template("conversations/talk.html", **context, **_listed(None), claws=_claws())
+    talking_to: dict[str, Any] = _talk(claw, row) if claw is not None else {"talk": None}
+    return render_template("conversations/talk.html", **{**talking_to, **_listed(None)}, claws=_claws())
 
 
 def _claws() -> Sequence[Instance]:

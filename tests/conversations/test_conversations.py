@@ -68,6 +68,8 @@ def test_an_answer_is_told_piece_by_piece_and_taken_up_again(both_stages: Stage)
     assert [(step["kind"], step.get("output")) for step in whole["steps"]] == [("thinking", None), ("tool", "2")]
     assert all(step["seconds"] is not None for step in whole["steps"])
     assert stage.messages(talk)[-1] == whole
+    late = events_of(owner.get(f"conversations/{talk}/events?after=0"), until="ended")
+    assert late == [*told, *rest], "who comes when all is over is told the same"
 
 
 def test_an_answer_goes_on_while_nobody_looks(both_stages: Stage) -> None:
