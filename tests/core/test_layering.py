@@ -41,7 +41,10 @@ PROVIDERS = ModelProviders({one.id: one for one in (
     ModelProvider("anthropic", "Anthropic", dialect="anthropic", base_url="https://api.anthropic.com/v1"),
     ModelProvider("openai-compatible", "Own"),
 )})  # fmt: skip
-SILENT = ({"provider": "", "base_url": "", "name": ""}, {"provider": "practice", "base_url": "", "name": ""})
+SILENT = (
+    {"provider": "", "base_url": "", "name": "", "credential": ""},
+    {"provider": "practice", "base_url": "", "name": "", "credential": ""},
+)
 """Choices of a model that say nothing."""
 
 
@@ -127,15 +130,15 @@ def test_counting_and_laying_agree(layer: Layer, spec: dict[str, Any]) -> None:
 
 
 def test_a_model_is_taken_as_a_whole_and_its_source_is_told() -> None:
-    ours = {"provider": "openai-compatible", "base_url": "https://llm.example/v1", "name": "big"}
+    ours = {"provider": "openai-compatible", "base_url": "https://llm.example/v1", "name": "big", "credential": ""}
     layer = Layer.model_validate({"defaults": {"model": ours, "resources": {"memory": "1Gi"}}})
     silent = InstanceSpec().model_dump(mode="json")
     found = laid(layer, silent)
     assert found.spec["model"] == ours and found.sources["model.base_url"] == DEFAULT
     assert found.sources["resources.memory"] == DEFAULT and "resources.cpu" not in found.sources
-    own = {"provider": "openai", "base_url": "", "name": "small"}
+    own = {"provider": "openai", "base_url": "", "name": "small", "credential": ""}
     assert laid(layer, {**silent, "model": own}).spec["model"] == own, "never the address of one and the name of another"
-    for nothing in (*SILENT, {"provider": "gone", "base_url": "", "name": ""}):
+    for nothing in (*SILENT, {"provider": "gone", "base_url": "", "name": "", "credential": ""}):
         assert laid(layer, {**silent, "model": nothing}).spec["model"] == ours, nothing
-    practice = {"provider": "practice", "base_url": "", "name": "practice"}
+    practice = {"provider": "practice", "base_url": "", "name": "practice", "credential": ""}
     assert laid(layer, {**silent, "model": practice}).spec["model"] == practice, "practice by name is said"

@@ -23,12 +23,13 @@ from clawportal.api._layer import Operation
 from clawportal.db import db
 from clawportal.models import ApiToken, AuditEntry, Invitation
 from clawportal.models import Operation as OperationRow
+from clawportal_conversations.models import Conversation, Message
 from tests.api_operations import OPERATIONS
 from tests.conftest import People, Person, make_cluster, make_people, make_person
 from tests.core_roles import ROLES
 from tests.single_sign_on.rows import make_provider
 
-NO_THING = {"port", "kind", "path", "filename", "action", "verb", "text", "name", "page"}
+NO_THING = {"port", "kind", "path", "file_path", "filename", "action", "verb", "text", "name", "page", "feature"}
 """Parts of a path that name nothing that belongs to a tenant."""
 _TOKEN = re.compile(r'<meta name="csrf-token" content="([^"]+)">')
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
@@ -57,9 +58,17 @@ def make_ids(people: People) -> dict[str, str]:
     cluster = make_cluster(owner.app, "secret-cluster", [tenant])
     with owner.app.app_context():
         provider, group, identity = make_provider(owner, tenant)
+        talk = Conversation(tenant_id=tenant, instance_id=instance, user_id=owner.actor.id, title="secret-talk")
+        db.session.add(talk)
+        db.session.flush()
+        message = Message(conversation_id=talk.id, position=1, role="user", user_id=owner.actor.id, text="secret-words")
+        db.session.add(message)
+        db.session.commit()
         return {
             "provider_id": provider, "group_id": group, "identity_id": identity,
             "policy_id": policy, "credential_id": credential, "share_id": share,
+            "conversation_id": talk.id, "message_id": message.id,
+            "upload_id": "0" * 26, "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
             "account_id": robot,
             "user_id": people.viewer.actor.id, "cluster_id": cluster,
@@ -73,7 +82,7 @@ def make_ids(people: People) -> dict[str, str]:
 
 _MADE_UP = "01zzzzzzzzzzzzzzzzzzzzzzzz"
 _IDS = (
-    "policy_id", "credential_id", "share_id",
+    "policy_id", "credential_id", "share_id", "conversation_id", "message_id", "upload_id", "item_id",
     "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
     "session_id", "account_id", "provider_id", "group_id", "identity_id", "cluster_id",
 )  # fmt: skip
