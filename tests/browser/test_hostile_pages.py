@@ -11,10 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import nginx
-from tests.browser.conftest import ARTIFACTS, Portals, Watch, chromium, fresh_portal, new_page, sign_in, watch
+from tests.browser.conftest import ARTIFACTS, Portals, Watch, sign_in
 from tests.browser.portal import PortalProcess, free_port
-
-__all__ = ["chromium", "fresh_portal", "new_page", "watch"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 HERE = Path(__file__).parent

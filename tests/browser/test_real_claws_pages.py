@@ -12,10 +12,8 @@ from playwright.sync_api import Page, expect
 
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_openclaw.adapter import OpenClawAdapter
-from tests.browser.conftest import ARTIFACTS, Portals, Watch, chromium, fresh_portal, new_page, sign_in, watch
+from tests.browser.conftest import ARTIFACTS, Portals, Watch, sign_in
 from tests.browser.portal import PortalProcess, share_installed, wait_for
-
-__all__ = ["chromium", "fresh_portal", "new_page", "watch"]
 
 pytestmark = [pytest.mark.claw, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 NewPage = Callable[..., Page]
