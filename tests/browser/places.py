@@ -104,6 +104,6 @@ def _restart_stop_delete(page: Page) -> None:
     page.get_by_label(f"More actions for {CLAW}").click()
     page.get_by_role("button", name="Delete").click()
     confirm(page, CLAW)
-    page.wait_for_url("**/instances")
+    page.wait_for_url("**/instances", wait_until="commit")
     expect(page.locator("#toasts")).to_contain_text(f"{CLAW} is being deleted")
     expect(page.locator("tr", has_text=CLAW)).to_have_count(0, timeout=PATIENCE * 1000)

@@ -211,7 +211,7 @@ def _delete(page: Page, portal: PortalProcess) -> None:
     dialog.locator("#confirm-typed").fill("front-des")
     expect(dialog.locator("[data-ok]")).to_be_disabled()
     confirm(page, "front-desk")
-    page.wait_for_url("**/instances")
+    page.wait_for_url("**/instances", wait_until="commit")
     expect(page.locator("#toasts")).to_contain_text("front-desk is being deleted")
     expect(page.get_by_text("No claws yet")).to_be_visible()
     assert portal.list() == []
@@ -348,7 +348,7 @@ def test_the_keyboard_is_enough(portal: PortalProcess, page: Page) -> None:
     expect(page.locator("#confirm-typed")).to_be_focused()
     page.keyboard.type("hands-free")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/instances")
+    page.wait_for_url("**/instances", wait_until="commit")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("Escape")

@@ -113,5 +113,5 @@ def _delete(page: Page, name: str, address: str) -> None:
     page.get_by_label(f"More actions for {name}").click()
     page.get_by_role("button", name="Delete").click()
     confirm(page, name)
-    page.wait_for_url("**/instances")
+    page.wait_for_url("**/instances", wait_until="commit")
     expect(page.get_by_text("No claws yet")).to_be_visible(timeout=60_000)

@@ -176,7 +176,7 @@ def test_after_a_delete_one_is_back_in_the_list(portal: PortalProcess, signed_in
     page.get_by_label("More actions for goner").click()
     page.get_by_role("button", name="Delete").click()
     confirm(page, "goner")
-    page.wait_for_url("**/instances")
+    page.wait_for_url("**/instances", wait_until="commit")
     expect(page.locator("#toasts")).to_contain_text("goner is being deleted")
     other.wait_for_url(re.compile(f"/instances/{one['id']}$"))  # by itself
     expect(other.locator("#gone")).to_contain_text("goner was deleted")
