@@ -78,9 +78,11 @@ def _problems(feature: Feature) -> Iterator[str]:
 
 
 def _lost(job: Job) -> bool:
-    from clawportal.settings import Settings
+    if not isinstance(job.every, str):
+        return False
+    from clawportal.settings import Settings  # late: the commands of `claw` are declared, too, and need none
 
-    return isinstance(job.every, str) and job.every not in Settings.model_fields
+    return job.every not in Settings.model_fields
 
 
 def _metric_problem(feature: str, metric: Metric) -> str:

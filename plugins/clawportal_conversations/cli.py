@@ -108,15 +108,20 @@ def _followed(portal: Remote, conversation_id: str, answer_id: str, after: int, 
                     told += data["text"]
                     _write(data["text"])
                 elif kind == "ended" and data["id"] == answer_id:
-                    if not quiet:
-                        _write(data["text"].removeprefix(told) if data["text"].startswith(told) else "")
-                        click.echo()
-                    return dict(data)
+                    return _rest_told(dict(data), told, quiet=quiet)
                 elif kind == "reset":
                     break
         if (found := _ended(portal, conversation_id, answer_id)) is not None:
-            return found
+            return _rest_told(found, told, quiet=quiet)
         time.sleep(0.2)
+
+
+def _rest_told(answer: dict[str, Any], told: str, *, quiet: bool) -> dict[str, Any]:
+    """Print what the stream did not tell of an answer that is over."""
+    if not quiet:
+        _write(answer["text"].removeprefix(told) if answer["text"].startswith(told) else "")
+        click.echo()
+    return answer
 
 
 def _ended(portal: Remote, conversation_id: str, answer_id: str) -> dict[str, Any] | None:
@@ -150,7 +155,8 @@ def export(name: str, kind: str) -> None:
 @click.option("--title", help="What it is called from now on.")
 @click.option("--archive/--unarchive", "archived", default=None, help="Put it away, or bring it back.")
 @click.option("--share/--unshare", "shared", default=None, help="With all who may talk to the claw.")
-def change(name: str, **given: Any) -> None:
+@JSON
+def change(name: str, output: str, **given: Any) -> None:
     """Rename, archive or share a conversation."""
     portal = remote()
     body = {key: value for key, value in given.items() if value is not None}
@@ -158,7 +164,10 @@ def change(name: str, **given: Any) -> None:
         raise click.UsageError("Say what shall be different.")
     found = _find(portal, name, archived=body.get("archived") is False)
     changed = portal.call("PATCH", f"/conversations/{found['id']}", body=body)
+    if output == "json":
+        return as_json(changed)
     click.echo(f"The conversation {changed['title']!r} was changed.")
+    return None
 
 
 @conversation.command()

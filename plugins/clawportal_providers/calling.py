@@ -15,7 +15,6 @@ from urllib.parse import urljoin, urlsplit
 from clawportal.sdk import _m, redact
 from clawportal.sdk.addresses import endpoint
 from clawportal.sdk.bounded import Budget, parse_json
-from clawportal.sdk.http_client import bind, within
 from clawportal.sdk.providers import ModelProvider
 
 if TYPE_CHECKING:
@@ -69,7 +68,9 @@ class _Answer:
         self._budget = Budget(SECONDS, most)
 
     def __enter__(self) -> httpx.Response:
-        import httpx
+        import httpx  # late, as all that calls out: a portal that asks no provider need not load it
+
+        from clawportal.sdk.http_client import bind, within
 
         self._client = bind(httpx.Client(timeout=httpx.Timeout(SECONDS, connect=8.0), trust_env=not _is_near(self._url),
                                          follow_redirects=False))  # fmt: skip

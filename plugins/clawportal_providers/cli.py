@@ -68,28 +68,36 @@ def list_(tenant: str | None, output: str) -> None:
 @click.option("--project", help="Only for this project.")
 @_KEY
 @TENANT
+@JSON
 def create(
-    name: str, provider: str, base_url: str, title: str, project: str | None, file: str | None, tenant: str | None
+    name: str, provider: str, base_url: str, title: str, project: str | None, file: str | None, tenant: str | None, output: str
 ) -> None:
     """Store a key. Use it with `claw create ... --set model.credential=ID`."""
     portal = remote()
     body = {"tenant": tenant_of(portal, tenant), "name": name, "provider": provider, "base_url": base_url, "title": title,
             "project": project, "key": _secret(file)}  # fmt: skip
     made = portal.call("POST", "/credentials", body=body)
+    if output == "json":
+        return as_json(made)
     click.echo(f"{made['name']} is stored with the id {made['id']}; it goes to {made['goes_to']} only.")
+    return None
 
 
 @credential.command()
 @click.argument("name")
 @_KEY
 @TENANT
-def rotate(name: str, file: str | None, tenant: str | None) -> None:
+@JSON
+def rotate(name: str, file: str | None, tenant: str | None, output: str) -> None:
     """Replace a key; the claws that use it take it up one after the other."""
     portal = remote()
     found = _find(portal, name, tenant)
     using = portal.call("POST", f"/credentials/{found['id']}/rotate", body={"key": _secret(file)})
+    if output == "json":
+        return as_json(using)
     names = ", ".join(one["name"] for one in using["items"])
     click.echo(f"{found['name']} was replaced. Claws that take it up: {using['count']}" + (f" ({names})." if names else "."))
+    return None
 
 
 @credential.command()

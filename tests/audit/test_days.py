@@ -74,4 +74,4 @@ def test_the_model_is_told_first(people: People) -> None:
                         secrets={"model_api_key": "sk-test"})  # fmt: skip
     with people.owner.app.test_request_context():
         entry = shown(entries(people.owner.app)[-1])
-    assert entry.changes[0].path == "spec.model.name" and entry.changes[0].title == "Model"
+        assert entry.changes[0].path == "spec.model.name" and entry.changes[0].title == "Model"

@@ -426,6 +426,7 @@ def test_every_command_has_help_and_json() -> None:
             "connect",
             "files get",
             "files put",
+            "conversation export",
         }
         assert "--output" in options or tells_nothing, name
 
