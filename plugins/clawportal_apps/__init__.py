@@ -33,7 +33,6 @@ FEATURE = Feature(
     instance_actions=(InstanceAction("open", "clawportal_apps.pages:open_button", APP_OPEN),),
     client_commands=("clawportal_apps.cli:register",),
     forget=("clawportal_apps.proofs:forget_old",),
-    on_stop=("clawportal_apps.host:end",),
     extra={OTHER_HOSTS: ("clawportal_apps.host:make",), LISTENERS: ("clawportal_apps.ports:listeners",)},
 )
 

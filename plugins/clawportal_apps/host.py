@@ -50,10 +50,6 @@ def make(app: Flask) -> AppHost:
     return made
 
 
-def end(portal: Portal) -> None:
-    portal.part(AppHost).close()
-
-
 class AppHost:
     """Everything at these hosts."""
 

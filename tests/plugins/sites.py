@@ -61,7 +61,7 @@ class Site:
         return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
 
     def environment(self) -> dict[str, str]:
-        left_out = ("CLAWPORTAL_", "CLAW_", "PYTHON")
+        left_out = ("PYTEST_", "CLAWPORTAL_", "CLAW_", "PYTHON")
         return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 
 
