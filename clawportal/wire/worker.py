@@ -150,8 +150,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _wait(self, caller: Caller, kind: Waits) -> None:
         """Without a thread, for what comes next. The socket is in no list of the loop now."""
         caller.sock.setblocking(False)
+        self._forget_closed(caller)
         self.waiting.add(caller, kind)
         self.poller.register(caller.sock, selectors.EVENT_READ, partial(self._readable, caller))
+
+    def _forget_closed(self, caller: Caller) -> None:
+        """Whoever took a connection over, such as a websocket, may have closed it while it waits here for its goodbye. Its number
+        may be that of a new connection by now, which nobody would ever look at."""
+        key = self.poller.get_map().get(caller.sock.fileno())
+        if key is None or not isinstance(key.data, partial) or key.data.args[0] is caller:
+            return
+        gone: Caller = key.data.args[0]
+        if gone.sock.fileno() >= 0:
+            gone.sock.detach()  # its number is not its own any more
+        self._close(gone)
 
     def _stop_waiting(self, caller: Caller) -> None:
         self.waiting.remove(caller)

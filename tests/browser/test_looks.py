@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -28,19 +28,26 @@ def every_page(claw: str) -> list[str]:
     return [*PAGES, *(f"/instances/{claw}{tab}" for tab in TABS)]
 
 
-def test_chinese_and_back(portal: PortalProcess, page: Page, claw: str) -> None:
-    page.goto(f"/instances/{claw}")
+@contextmanager
+def in_chinese(page: Page, path: str) -> Iterator[None]:
+    """The choice stays with the account, which all tests share."""
+    page.goto(path)
     page.locator("summary.who").click()
     page.get_by_role("menuitemradio", name="简体中文").click()
     expect(page.locator("html")).to_have_attribute("lang", re.compile("^zh"))
-    expect(page).to_have_url(re.compile(claw))
+    expect(page).to_have_url(re.compile(re.escape(path)))
     try:
-        _is_chinese(page, every_page(claw))
-    finally:  # the choice stays with the account, which all tests share
-        page.goto(f"/instances/{claw}")
+        yield
+    finally:
+        page.goto(path)
         page.locator("summary.who").click()
         page.get_by_role("menuitemradio", name="English").click()
     expect(page.locator("html")).to_have_attribute("lang", "en")
+
+
+def test_chinese_and_back(portal: PortalProcess, page: Page, claw: str) -> None:
+    with in_chinese(page, f"/instances/{claw}"):
+        _is_chinese(page, every_page(claw))
     expect(page.get_by_role("heading", name="How it is")).to_be_visible()
 
 
@@ -53,19 +60,18 @@ def _is_chinese(page: Page, paths: list[str]) -> None:
         assert "%(" not in heading and "{n}" not in heading, f"{path} shows a placeholder"
 
 
-def test_the_reference_of_the_api_in_chinese(portal: PortalProcess, signed_in: Any, new_page: Callable[..., Page]) -> None:
-    page = new_page(base_url=portal.url, storage_state=signed_in, locale="zh-CN")
-    page.goto("/api-docs")
-    group = page.locator("h3.opblock-tag", has_text="实例").first
-    expect(group).to_be_visible()
-    expect(page.locator(".swagger-ui").get_by_role("button", name="授权")).to_be_visible()
-    one = page.locator(".opblock").first
-    one.locator(".opblock-summary-control").click()
-    expect(one.get_by_role("heading", name="响应", exact=True)).to_be_visible()
-    one.get_by_role("button", name="试一试").click()
-    expect(one.get_by_role("button", name="执行")).to_be_visible()
-    one.get_by_role("button", name="取消").click()
-    expect(one.get_by_role("button", name="试一试")).to_be_visible()
+def test_the_reference_of_the_api_in_chinese(portal: PortalProcess, page: Page) -> None:
+    with in_chinese(page, "/api-docs"):
+        group = page.locator("h3.opblock-tag", has_text="实例").first
+        expect(group).to_be_visible()
+        expect(page.locator(".swagger-ui").get_by_role("button", name="授权")).to_be_visible()
+        one = page.locator(".opblock").first
+        one.locator(".opblock-summary-control").click()
+        expect(one.get_by_role("heading", name="响应", exact=True)).to_be_visible()
+        one.get_by_role("button", name="试一试").click()
+        expect(one.get_by_role("button", name="执行")).to_be_visible()
+        one.get_by_role("button", name="取消").click()
+        expect(one.get_by_role("button", name="试一试")).to_be_visible()
 
 
 def test_the_theme_stays(portal: PortalProcess, page: Page) -> None:

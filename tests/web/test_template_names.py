@@ -55,8 +55,20 @@ class Parsed:
         yield from (f"no filter {one.name}" for one in self.tree.find_all(nodes.Filter) if one.name not in self.env.filters)
         yield from (f"no test {one.name}" for one in self.tree.find_all(nodes.Test) if one.name not in self.env.tests)
 
+    @property
+    def _of_includers(self) -> set[str]:
+        """What a part finds because every template that includes it makes it."""
+        includers = [one.exports for one in map(self.all.__getitem__, self.all.names) if self.name in one.includes]
+        return set.intersection(*includers) if includers else set()
+
+    @cached_property
+    def includes(self) -> set[str]:
+        found = self.tree.find_all(nodes.Include)
+        return {node.template.value for node in found if isinstance(node.template, nodes.Const)}
+
     def _unknown_calls(self) -> Iterator[str]:
         unbound = meta.find_undeclared_variables(self.tree) - OF_JINJA - self.env.globals.keys() - self._at_the_top
+        unbound -= self._of_includers
         for call in self.tree.find_all(nodes.Call):
             if isinstance(call.node, nodes.Name) and call.node.name in unbound:
                 yield f"nobody gives {call.node.name}()"
