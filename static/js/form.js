@@ -118,3 +118,10 @@ document.addEventListener("click", (event) => {
 addEventListener("beforeunload", (event) => { if (changed && !window.clawportal.leaving) event.preventDefault(); });
 
 showErrors();
+
+// Whoever chose a kind before this page could hear it, or comes back to it, would read the settings of another kind. htmx begins
+// with the same event, before this.
+document.addEventListener("DOMContentLoaded", () => {
+  const kind = form.querySelector('[name="adapter"]:checked');
+  if (kind && kind.value !== $("#settings-part").dataset.adapter) kind.dispatchEvent(new Event("change", { bubbles: true }));
+});

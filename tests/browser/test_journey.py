@@ -348,7 +348,7 @@ def test_the_keyboard_is_enough(portal: PortalProcess, page: Page) -> None:
     expect(page.locator("#confirm-typed")).to_be_focused()
     page.keyboard.type("hands-free")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/instances", wait_until="commit")
+    page.wait_for_url("**/instances")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
@@ -364,3 +364,13 @@ def _tab_to(page: Page, selector: str) -> None:
             return
         page.keyboard.press("Tab")
     raise AssertionError(f"{selector} cannot be reached with the Tab key")
+
+
+def test_a_kind_that_was_chosen_too_early_is_taken_up(portal: PortalProcess, page: Page) -> None:
+    page.route("**/htmx.min.js*", lambda route: (chosen(), route.continue_()))
+
+    def chosen() -> None:
+        page.locator(".kind", has_text="Echo").locator("input").evaluate("(radio) => { radio.checked = true; }")
+
+    page.goto("/instances/new")
+    expect(page.locator("#settings-part")).to_have_attribute("data-adapter", "echo")
