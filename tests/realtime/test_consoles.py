@@ -20,6 +20,7 @@ from clawportal.models import ApiToken, AuditEntry
 from clawportal.services.live import tickets
 from tests.conftest import Person, Server, make_person, make_tenant, portal_of, wait_for
 from tests.realtime.conftest import Browser
+from tests.realtime.lines import Line
 
 MakeBrowser = Callable[..., Browser]
 
@@ -138,9 +139,9 @@ def test_samples_come_while_somebody_looks(browser: MakeBrowser, server: Server,
 # ---- without Socket.IO
 
 
-def line(server: Server, person: Person, path: str) -> simple_websocket.Client:
+def line(server: Server, person: Person, path: str) -> Line:
     url = f"{server.url.replace('http', 'ws')}/api/v1/instances/{path}"
-    return simple_websocket.Client.connect(url, headers={"Authorization": f"Bearer {person.token}"})
+    return Line.connect(url, headers={"Authorization": f"Bearer {person.token}"})
 
 
 def test_plain_websockets_carry_logs_samples_shells_and_ports(server: Server, claw: str) -> None:
@@ -176,9 +177,9 @@ def test_streams_refuse_in_words_what_is_no_websocket_and_strangers(server: Serv
         assert caught.value.status_code == 404
 
 
-def ticketed(server: Server, path: str) -> simple_websocket.Client:
+def ticketed(server: Server, path: str) -> Line:
     """Without a cookie, without a header."""
-    return simple_websocket.Client.connect(f"{server.url.replace('http', 'ws')}{path}")
+    return Line.connect(f"{server.url.replace('http', 'ws')}{path}")
 
 
 def refused(server: Server, path: str) -> int:

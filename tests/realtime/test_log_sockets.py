@@ -19,6 +19,7 @@ from clawportal.http.streams import Viewers
 from clawportal.models import Membership
 from tests.conftest import Server, make_person, make_tenant, portal_of, wait_for
 from tests.realtime.conftest import Browser
+from tests.realtime.lines import Line
 
 MakeBrowser = Callable[..., Browser]
 
@@ -247,7 +248,8 @@ def test_a_place_is_given_back(server: Server, browser: MakeBrowser) -> None:
 
 def test_who_never_says_who_he_is_is_shown_out(server: Server) -> None:
     counted: Viewers = server.app.extensions["clawportal_viewers"]
-    silent = simple_websocket.Client(server.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket")
+    silent = Line(server.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket")
+    assert silent.receive(30), "it comes in first"
     with pytest.raises(simple_websocket.ConnectionClosed):
         while silent.receive(30):
             pass
