@@ -7,6 +7,7 @@ import io
 import json
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +18,12 @@ from urllib.parse import quote
 ROWS, COLUMNS, CELL = 200, 50, 500
 _TABLES = 50
 _STEPS = 2_000_000
-"""Of SQLite's machine, for one question: a view can be made to take for ever."""
+"""Of SQLite's machine, for one table: a view can be made to take for ever."""
+_STRIDE = 1000
+_SECONDS = 3.0
+"""For a whole database."""
+_LONGEST = 256 << 10
+"""Bytes of one value of a database: a few letters of SQL can ask for gigabytes."""
 PICTURES = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp", "bmp": "image/bmp",
     "ico": "image/x-icon",
@@ -89,6 +95,22 @@ def _shown(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
 
 
+class _Patience:
+    """Ends what SQLite does: each question after so many steps, and all of them together after a time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until, self._left = time.monotonic() + seconds, 0
+        self.again()
+
+    def again(self) -> None:
+        self._left = _STEPS
+
+    def __call__(self) -> bool:
+        """Whether it is enough."""
+        self._left -= _STRIDE
+        return self._left < 0 or time.monotonic() > self._until
+
+
 def _sqlite(raw: bytes) -> list[Table]:
     """A copy that nothing writes to, opened without its extensions and with an end to each question."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,27 +118,57 @@ def _sqlite(raw: bytes) -> list[Table]:
         file.write_bytes(raw)
         try:
             with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True)) as base:
-                base.execute("PRAGMA trusted_schema=OFF")
-                base.execute("PRAGMA query_only=ON")
-                base.text_factory = lambda value: value.decode(errors="replace")
-                return list(_of_base(base))
-        except sqlite3.Error:
+                return list(_of_base(base, _bounded(base)))
+        except (sqlite3.Error, ValueError):
             return []
 
 
-def _of_base(base: sqlite3.Connection) -> Iterator[Table]:
-    names = base.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name LIMIT ?", (_TABLES,)).fetchall()
-    for (name,) in names:
-        left = iter(range(_STEPS // 1000))
-        base.set_progress_handler(lambda left=left: next(left, None) is None, 1000)  # type: ignore[misc]  # bound early
-        quoted = '"' + name.replace('"', '""') + '"'
+def _bounded(base: sqlite3.Connection) -> _Patience:
+    """Before anything is asked: the schema is read with the first question, and is of whoever made the file."""
+    patience = _Patience(_SECONDS)
+    base.set_progress_handler(patience, _STRIDE)
+    base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+    base.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, CELL)
+    base.text_factory = lambda value: value.decode(errors="replace")
+    base.execute("PRAGMA trusted_schema=OFF")
+    base.execute("PRAGMA query_only=ON")
+    return patience
+
+
+def _of_base(base: sqlite3.Connection, patience: _Patience) -> Iterator[Table]:
+    """Tables that lie in the file; virtual ones are programs that read what the file says."""
+    wanted = "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table' AND rootpage > 0 ORDER BY name LIMIT ?"
+    for (name,) in base.execute(wanted, (_TABLES,)).fetchall():
+        patience.again()
         try:
-            found = base.execute(f"SELECT * FROM {quoted} LIMIT {ROWS + 1}")  # noqa: S608  # a name out of the file, quoted
-            rows = found.fetchall()
-        except sqlite3.Error:
+            head = _stored(base, name)
+            if head:
+                yield _first_rows(base, name, head)
+        except (sqlite3.Error, ValueError):  # a name with a NUL is no SQL
             continue
-        head = _cells([column[0] for column in found.description])
-        yield Table(name, head, [_cells(_plain(row)) for row in rows[:ROWS]], len(rows) > ROWS)
+
+
+def _stored(base: sqlite3.Connection, table: str) -> list[str]:
+    """The first columns that are in the file: what is computed may take any time and memory."""
+    columns = base.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden IN (0, 3) LIMIT ?", (table, COLUMNS))
+    return [name for (name,) in columns]
+
+
+def _first_rows(base: sqlite3.Connection, table: str, head: Sequence[str]) -> Table:
+    """Row by row, so that never more than one is held as it is in the file; up to the first that is too large or broken."""
+    rows: list[list[str]] = []
+    try:
+        found = base.execute(f"SELECT {', '.join(map(_quoted, head))} FROM {_quoted(table)}")  # noqa: S608  # names of the file, quoted
+        for row in islice(found, ROWS):
+            rows.append(_cells(_plain(row)))
+        more = next(found, None) is not None
+    except sqlite3.Error:
+        more = True
+    return Table(_cells([table])[0], _cells(head), rows, more)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _plain(row: Sequence[object]) -> list[object]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,48 @@ def test_a_database_is_only_read(tmp_path: Path) -> None:
     assert set(tables) == {'odd "name', "empty"} and file.read_bytes() == before
     odd = tables['odd "name']
     assert odd.more and len(odd.rows) == previews.ROWS and odd.rows[0] == ["0", "(3 bytes)"] and tables["empty"].rows == []
+
+
+def database(tmp_path: Path, *statements: str) -> bytes:
+    file = tmp_path / "made.db"
+    with closing(sqlite3.connect(file)) as base:
+        for statement in statements:
+            base.execute(statement)
+        base.commit()
+    return file.read_bytes()
+
+
+def test_a_hostile_database_takes_neither_memory_nor_time(tmp_path: Path) -> None:
+    """Columns that compute gigabytes, values that grow, views below tables of programs, and schemas that are nonsense."""
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS rowid, i AS a FROM n WHERE i < 0"
+    raw = database(
+        tmp_path, "CREATE TABLE huge (a, b AS (hex(zeroblob(400000000))), c AS (hex(zeroblob(400000000))) VIRTUAL)",
+        "INSERT INTO huge (a) VALUES (1), (2)", "CREATE TABLE large (a)", "INSERT INTO large VALUES ('first'), ('second')",
+        "INSERT INTO large VALUES (zeroblob(400000))", f"CREATE VIEW slow AS {endless}",
+        "CREATE VIRTUAL TABLE words USING fts5(a, content=slow)", f"CREATE TABLE \"{'n' * 5000}\" (\"{'c' * 5000}\")",
+    )  # fmt: skip
+    tracemalloc.start()
+    tables = {table.title: table for table in previews.tables_of("a.db", raw)}
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20 and "words" not in tables and "n" * previews.CELL in tables
+    assert (tables["huge"].head, tables["huge"].rows) == (["a"], [["1"], ["2"]])
+    assert tables["large"].rows[0] == ["first"] and len(tables["large"].rows) < 3 and tables["large"].more, (
+        "what is too large is not read, and is told"
+    )
+
+
+def test_sqlite_itself_is_bounded_from_its_first_word_on() -> None:
+    with closing(sqlite3.connect(":memory:")) as base:
+        patience = previews._bounded(base)
+        with pytest.raises(sqlite3.Error, match="too big"):
+            base.execute("SELECT hex(zeroblob(400000000))").fetchall()
+        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            base.execute(endless).fetchall()
+        patience.again()
+        patience._until = 0.0
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            base.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) SELECT max(i) FROM n"
+            ).fetchall()
