@@ -79,6 +79,8 @@ exit 0
 """Root, folder, `pattern` of the text, `room` for so many entries."""
 
 _ENTRY_BYTES = 5000
+_LATEST = 253_402_300_799.0
+"""The end of the year 9999."""
 _KINDS = ((stat.S_ISLNK, "link"), (stat.S_ISDIR, "folder"), (stat.S_ISREG, "file"))
 
 
@@ -98,11 +100,19 @@ def found(output: bytes, limit: int) -> list[FileEntry]:
     return sorted(map(entry, rows[:limit]), key=lambda one: one.name)
 
 
+def clamped(seconds: float) -> float:
+    """A time of a file as something that every place and archive can say: a claw may set any, also none that is a number."""
+    return min(max(0.0, seconds), _LATEST)
+
+
 def entry(row: bytes) -> FileEntry:
-    """`MODE SIZE TIME`, a line end, and the name."""
+    """`MODE SIZE TIME` as `stat` tells them, a line end, and the name."""
     told, _, name = row.partition(b"\n")
     mode, size, at = told.split()
-    bits = int(mode, 16)
-    kind: Any = next((word for test, word in _KINDS if test(bits)), "other")
-    when = datetime.fromtimestamp(max(0.0, float(at)), UTC)
-    return FileEntry(name.removeprefix(b"./").decode("utf-8", "surrogateescape"), kind, int(size), when, stat.S_IMODE(bits))
+    return entry_of(name.removeprefix(b"./").decode("utf-8", "surrogateescape"), int(mode, 16), int(size), float(at))
+
+
+def entry_of(name: str, mode: int, size: int, at: float) -> FileEntry:
+    """From the bits and seconds of `stat`."""
+    kind: Any = next((word for test, word in _KINDS if test(mode)), "other")
+    return FileEntry(name, kind, size, datetime.fromtimestamp(clamped(at), UTC), stat.S_IMODE(mode))

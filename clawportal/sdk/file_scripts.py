@@ -1,8 +1,23 @@
-"""Shell scripts that change files in an instance, for a place that runs commands there."""
+"""Shell scripts that change files in an instance, for a place that runs commands there, and entries as `stat` tells them."""
 
 from __future__ import annotations
 
-from clawportal.file_scripts import EXISTS, FIND, MISSING, MOVE, NOT_A_FOLDER, REMOVE, STEP, UNSAFE, found, pattern, room
+from clawportal.file_scripts import (
+    EXISTS,
+    FIND,
+    MISSING,
+    MOVE,
+    NOT_A_FOLDER,
+    REMOVE,
+    STEP,
+    UNSAFE,
+    clamped,
+    entry,
+    entry_of,
+    found,
+    pattern,
+    room,
+)
 
 __all__ = [
     "EXISTS",
@@ -13,6 +28,9 @@ __all__ = [
     "REMOVE",
     "STEP",
     "UNSAFE",
+    "clamped",
+    "entry",
+    "entry_of",
     "found",
     "pattern",
     "room",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Any
 
 import docker.errors
 
-from clawportal.sdk import _m, _n
+from clawportal.sdk import _m, _n, file_scripts
 from clawportal.sdk.errors import Retry
 from clawportal.sdk.runtimes import FileEntry, Image, Ref, Workload
 from clawportal_docker import archives, naming
@@ -110,7 +109,7 @@ class Files:
             raise archives.unsafe(path)
         if code:
             raise FileNotFoundError(2, "there is no such folder", path)
-        found = [_entry(item) for item in output.split(b"\0") if item.strip()]
+        found = [file_scripts.entry(item.lstrip(b"\n")) for item in output.split(b"\0") if item.strip()]
         return sorted(found, key=lambda entry: entry.name)
 
     def pull(self, ref: Ref, root: str, path: str = "") -> Iterator[bytes]:
@@ -151,14 +150,3 @@ class Files:
         if code:
             raise FileNotFoundError(2, "there is no such root", root)
         return frozenset(item.decode("utf-8", "surrogateescape").removeprefix("./") for item in output.split(b"\0") if item)
-
-
-_KINDS = {0o100000: "file", 0o040000: "folder", 0o120000: "link"}
-
-
-def _entry(item: bytes) -> FileEntry:
-    told, _, name = item.lstrip(b"\n").partition(b"\n")
-    mode, size, modified = told.split()
-    raw = int(mode, 16)
-    kind: Any = _KINDS.get(raw & 0o170000, "other")
-    return FileEntry(name.decode("utf-8", "surrogateescape"), kind, int(size), naming.moment(float(modified)), raw & 0o7777)

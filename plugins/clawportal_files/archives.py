@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict, Invalid
+from clawportal.sdk.file_scripts import clamped
 from clawportal.sdk.files import close, content_of, hidden, next_of, opened, reach, spot, tell_of_download
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
@@ -18,6 +19,8 @@ from clawportal.sdk.redact import ByteMasker
 from clawportal_files.changes import measured
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
+_LATEST = 4_354_819_198
+"""What a ZIP archive can say."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def _file(archive: zipfile.ZipFile, about: zipfile.ZipInfo, content: Iterator[by
 
 
 def _about(name: str, info: tarfile.TarInfo) -> zipfile.ZipInfo:
-    at = time.gmtime(max(0, min(info.mtime, 4_354_819_198)))[:6]
+    at = time.gmtime(min(clamped(info.mtime), _LATEST))[:6]
     made = zipfile.ZipInfo(name, max(at, _EARLIEST))
     made.external_attr = (info.mode & 0o777) << 16 | (0x10 if info.isdir() else 0)
     made.compress_type = zipfile.ZIP_DEFLATED

@@ -12,6 +12,7 @@ from typing import Literal
 
 from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict, Invalid, NotFound
+from clawportal.sdk.file_scripts import clamped
 from clawportal.sdk.files import (
     INSTANCE_FILES_READ,
     INSTANCE_FILES_WRITE,
@@ -180,7 +181,7 @@ def _renamed(
     while info is not None:
         inner = info.name.removeprefix("./").removeprefix(old)
         fresh = tarfile.TarInfo(f"{new}{inner}".rstrip("/"))
-        fresh.mode, fresh.mtime = info.mode & 0o777, int(info.mtime)
+        fresh.mode, fresh.mtime = info.mode & 0o777, int(clamped(info.mtime))
         if info.isdir():
             fresh.type = tarfile.DIRTYPE
             yield _header(fresh)

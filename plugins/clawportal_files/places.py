@@ -37,6 +37,11 @@ def _good_name(name: str, field: str) -> None:
         raise Invalid.field(field, _m("has a letter in its name that cannot be written; leave it out"), "unsafe")
 
 
+def written(text: str) -> str:
+    """Text that can be sent: JSON may say halves of letters, which nothing can."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _is_own(place: Spot) -> bool:
     return place.root == "home" and place.inner.split("/")[0] == OWN
 

@@ -15,6 +15,9 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
+from clawportal.sdk.bounded import parse_json
+from clawportal_files.places import written
+
 ROWS, COLUMNS, CELL = 200, 50, 500
 _TABLES = 50
 _STEPS = 2_000_000
@@ -68,7 +71,7 @@ def tables_of(name: str, raw: bytes) -> list[Table]:
 
 
 def _cells(values: Sequence[object]) -> list[str]:
-    return ["" if value is None else str(value)[:CELL] for value in values[:COLUMNS]]
+    return ["" if value is None else written(str(value)[:CELL]) for value in values[:COLUMNS]]
 
 
 def _csv(text: str, separator: str) -> list[Table]:
@@ -82,7 +85,7 @@ def _csv(text: str, separator: str) -> list[Table]:
 def _json_lines(text: str) -> list[Table]:
     lines = list(islice((line for line in text.splitlines() if line.strip()), ROWS + 1))
     try:
-        found = [json.loads(line) for line in lines[:ROWS]]
+        found = [parse_json(line) for line in lines[:ROWS]]
     except ValueError:
         return []
     dicts = [item if isinstance(item, dict) else {"": item} for item in found]
@@ -92,7 +95,10 @@ def _json_lines(text: str) -> list[Table]:
 
 
 def _shown(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
+    try:
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
+    except RecursionError:  # what could just be read may be too deep to be written
+        return "…"
 
 
 class _Patience:

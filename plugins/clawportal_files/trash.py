@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from clawportal.sdk import _m
+from clawportal.sdk.bounded import parse_json
 from clawportal.sdk.data import now
 from clawportal.sdk.errors import Conflict, Invalid, NotFound
 from clawportal.sdk.files import (
@@ -25,6 +26,7 @@ from clawportal.sdk.files import (
     INSTANCE_FILES_WRITE,
     ROOTS,
     SHARED,
+    FileEntry,
     Reach,
     Spot,
     close,
@@ -39,7 +41,7 @@ from clawportal.sdk.files import (
 )
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
-from clawportal_files.places import OWN, Taken, free_beside, named, refuse_taken
+from clawportal_files.places import OWN, Taken, free_beside, named, refuse_taken, written
 from clawportal_files.settings import FilesSettings
 
 HOME = "home"
@@ -125,16 +127,15 @@ def items(files: Reach) -> list[Item]:
         except FileNotFoundError:
             return []
     notes = _notes(files) if there else {}
-    found = [_item(name, notes.get(name, {}), entry.kind, entry.modified) for name, entry in there.items() if _ID.fullmatch(name)]
+    found = [_item(name, notes.get(name, {}), entry) for name, entry in there.items() if _ID.fullmatch(name)]
     return sorted(found, key=lambda item: item.id, reverse=True)
 
 
-def _item(item_id: str, note: Mapping[str, Any], kind: Any, modified: datetime) -> Item:
+def _item(item_id: str, note: Mapping[str, Any], there: FileEntry) -> Item:
     """The note is the claw's to change; what it says is text and no more."""
-    path = str(note.get("path") or f"{SHARED}/{item_id}")[:4000]
-    size = note.get("size")
-    shown = size if isinstance(size, int) and kind == "file" else None
-    return Item(item_id, path, kind, shown, _time_of(item_id) or modified, str(note.get("by", ""))[:200])
+    path = written(str(note.get("path") or f"{SHARED}/{item_id}")[:4000])
+    size = there.size if there.kind == "file" else None
+    return Item(item_id, path, there.kind, size, _time_of(item_id) or there.modified, written(str(note.get("by", ""))[:200]))
 
 
 def _time_of(item_id: str) -> datetime | None:
@@ -165,7 +166,7 @@ def _notes(files: Reach) -> dict[str, dict[str, Any]]:
 
 def _read(pieces: Iterator[bytes]) -> dict[str, Any]:
     try:
-        note = json.loads(b"".join(pieces))
+        note = parse_json(b"".join(pieces))
     except ValueError:
         return {}
     return note if isinstance(note, dict) else {}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import shlex
-import stat
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import IO, Any
 
 from clawportal.sdk import _m, _n, file_scripts
@@ -138,19 +136,9 @@ def list_folder(open_it: Open, root: str, path: str) -> list[FileEntry]:
     names, _, told = outcome.out.rpartition(b"\0/")
     if not names:
         return []
-    rows = told.decode("ascii", "replace").splitlines()
-    entries = [_entry(name[2:], row) for name, row in zip(names.split(b"\0"), rows, strict=False)]
+    pairs = zip(told.splitlines(), names.split(b"\0"), strict=False)
+    entries = [file_scripts.entry(b"\n".join(pair)) for pair in pairs]
     return sorted(entries, key=lambda entry: entry.name)
-
-
-def _entry(name: bytes, row: str) -> FileEntry:
-    mode, size, at = row.split()
-    bits = int(mode, 16)
-    kinds = ((stat.S_ISLNK, "link"), (stat.S_ISDIR, "folder"), (stat.S_ISREG, "file"))
-    kind: Any = next((word for test, word in kinds if test(bits)), "other")
-    return FileEntry(
-        name.decode(errors="surrogateescape"), kind, int(size), datetime.fromtimestamp(int(at), UTC), stat.S_IMODE(bits)
-    )
 
 
 def read(open_it: Open, root: str, path: str, limit: int) -> bytes:
@@ -266,7 +254,7 @@ def _inside(name: str, target: str) -> None:
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
     fresh = tarfile.TarInfo("./" + scripts.safe(info.name))
-    fresh.type, fresh.mtime, fresh.mode = info.type, max(0, int(info.mtime)), info.mode & 0o777
+    fresh.type, fresh.mtime, fresh.mode = info.type, int(file_scripts.clamped(info.mtime)), info.mode & 0o777
     fresh.size = info.size if info.isreg() else 0
     if info.isreg():
         fresh.type = tarfile.REGTYPE

@@ -7,11 +7,9 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
-from clawportal.sdk import _m, _n
+from clawportal.sdk import _m, _n, file_scripts
 from clawportal.sdk.errors import GiveUp
 from clawportal.sdk.runtimes import FileEntry
 from clawportal_process import safefiles
@@ -39,16 +37,7 @@ def entry_of(entry: os.DirEntry[str]) -> FileEntry | None:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:  # it went meanwhile
         return None
-    changed = datetime.fromtimestamp(max(0.0, min(status.st_mtime, 253_402_300_799.0)), UTC)
-    return FileEntry(entry.name, _kind(status.st_mode), status.st_size, changed, stat.S_IMODE(status.st_mode))
-
-
-def _kind(mode: int) -> Literal["file", "folder", "link", "other"]:
-    if stat.S_ISREG(mode):
-        return "file"
-    if stat.S_ISDIR(mode):
-        return "folder"
-    return "link" if stat.S_ISLNK(mode) else "other"
+    return file_scripts.entry_of(entry.name, status.st_mode, status.st_size, status.st_mtime)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -207,7 +196,9 @@ def _take(root: Path, base: str, tar: tarfile.TarFile, info: tarfile.TarInfo) ->
     if info.isreg() and not info.issparse():
         file = tar.extractfile(info)
         assert file is not None
-        safefiles.write_stream(root, path, iter(lambda: file.read(PIECE), b""), mode=info.mode & 0o777, modified=info.mtime)
+        safefiles.write_stream(
+            root, path, iter(lambda: file.read(PIECE), b""), mode=info.mode & 0o777, modified=file_scripts.clamped(info.mtime)
+        )
     elif info.isdir():
         safefiles.make_folder(root, path, mode=(info.mode & 0o777) | 0o700)
     elif info.issym():

@@ -123,6 +123,11 @@ def test_tables_are_shown_by_their_beginning(tmp_path: Path) -> None:
     assert table.head == ["name", "size"] and len(table.rows) == previews.ROWS and table.more
     [lines] = previews.tables_of("a.jsonl", '{"a": 1, "b": [1, 2]}\n\n{"a": "ü", "c": null}\n'.encode())
     assert lines.head == ["a", "b", "c"] and list(lines.rows) == [["1", "[1, 2]", ""], ["ü", "", ""]] and not lines.more
+    [halves] = previews.tables_of("a.jsonl", rb'{"\ud800": "\udfff", "b": {"c": "\ud800"}}')
+    assert [*halves.head, *halves.rows[0]] == ["?", "b", "?", '{"c": "?"}']
+    assert previews.tables_of("a.jsonl", b"[" * 100_000) == [] == previews.tables_of("a.jsonl", b"9" * 100_000)
+    for deep in (200, 800, 900, 950, 990):
+        assert len(previews.tables_of("a.jsonl", b"[" * deep + b"]" * deep)) <= 1
     broken = {"a.jsonl": b"no json", "a.csv": b"", "a.txt": b"a,b", "b.csv": b"\xff\0", "a.db": b"SQLite format 3\0junk"}
     for name, raw in broken.items():
         assert previews.tables_of(name, raw) == [], name

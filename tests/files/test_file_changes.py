@@ -18,6 +18,7 @@ from clawportal.models import Instance
 from clawportal_files.places import _variants
 from tests.conftest import Person, make_people, make_person, portal_of
 from tests.files.conftest import KEY, Claw, make_claw
+from tests.web.conftest import Browser
 
 
 def test_folders_and_files_are_made(claw: Claw) -> None:
@@ -173,6 +174,18 @@ def test_notes_that_the_claw_spoilt_lead_nowhere(claw: Claw) -> None:
     answers = [owner.post(claw.url(f"/trash/{item}/restore"), {}) for item in made]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 409]
     assert all(answer.get_json()["path"].startswith("work/2") for answer in answers[:3]), "under its id, as nobody knows more"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 60_000, '{"path": "work/\\ud800", "by": "\\udfff", "size": 1e999}', '{"path": {"a": []}, "by": null}', "9" * 60_000],
+)
+def test_a_hostile_note_is_text_and_no_more(claw: Claw, text: str) -> None:
+    owner, item = claw.people.owner, thrown_away(claw, "work/f")
+    (claw.folder / f"home/.clawportal/trash/info/{item}.json").write_text(text)
+    [found] = claw.get(owner, "/trash").get_json()["items"]
+    assert found["id"] == item and Browser(owner.browser()).page(f"/instances/{claw.id}/files/trash")
+    assert owner.post(claw.url(f"/trash/{item}/restore"), {}).status_code == 200
 
 
 def test_old_things_go_with_the_next_that_is_deleted(claw: Claw) -> None:

@@ -20,6 +20,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.runtimes import FileEntry
 from clawportal.engine.portal import Portal
 from clawportal.errors import BadRequest, Conflict, Invalid
+from clawportal.file_scripts import clamped
 from clawportal.messages import _m
 from clawportal.redact import ByteMasker
 from clawportal.services.live.file_access import ROOTS, Exists, Reach, Spot, counted_in, fits, map_errors, reach, spot, tell
@@ -183,7 +184,12 @@ def _archive(tar: tarfile.TarFile, info: tarfile.TarInfo | None, hide: ByteMaske
     """The same entries anew, without owners; the content of each file goes through `hide`."""
     while info is not None:
         fresh = tarfile.TarInfo(info.name)
-        fresh.type, fresh.mode, fresh.mtime, fresh.linkname = info.type, info.mode & 0o777, int(info.mtime), info.linkname
+        fresh.type, fresh.mode, fresh.mtime, fresh.linkname = (
+            info.type,
+            info.mode & 0o777,
+            int(clamped(info.mtime)),
+            info.linkname,
+        )
         if info.isreg():
             fresh.type, fresh.size = tarfile.REGTYPE, info.size
         yield fresh.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
