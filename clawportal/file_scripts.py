@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import stat
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
-from clawportal.contracts.runtimes import FileEntry
+from clawportal.contracts.runtimes import OWN_FOLDER, FileEntry, FoundFiles
 
 MISSING, UNSAFE, NOT_A_FOLDER, EXISTS = 44, 66, 67, 68
 """Exit codes of the scripts below."""
@@ -71,12 +72,12 @@ FIND = (
     _TO
     + """
 to "$1" "$2"
-find . ! -name . -iname "$3" -exec sh -c '
+find . ! -name . -path "./$5" -prune -o ! -name . -iname "$3" -exec sh -c '
   for one; do told=$(stat -c "%f %s %Y" -- "$one") && printf "%s\\n%s\\0" "$told" "$one"; done' sh {} + 2>/dev/null | head -c "$4"
 exit 0
 """
 )
-"""Root, folder, `pattern` of the text, `room` for so many entries."""
+"""Root, folder, `pattern` of the text, `room` for so many entries, `passed_over` of root and folder."""
 
 _ENTRY_BYTES = 5000
 _LATEST = 253_402_300_799.0
@@ -94,10 +95,16 @@ def room(limit: int) -> str:
     return str(min(limit * _ENTRY_BYTES, 4_000_000))
 
 
-def found(output: bytes, limit: int) -> list[FileEntry]:
+def passed_over(root: str, folder: str) -> str:
+    """What a search in a folder does not look into; empty for nothing."""
+    return OWN_FOLDER if root == "home" and not PurePosixPath(folder).parts else ""
+
+
+def found(output: bytes, limit: int) -> FoundFiles:
     """What FIND said, without an entry that was cut off."""
     rows = output.split(b"\0")[:-1]
-    return sorted(map(entry, rows[:limit]), key=lambda one: one.name)
+    cut = len(rows) > limit or len(output) >= int(room(limit))
+    return FoundFiles(sorted(map(entry, rows[:limit]), key=lambda one: one.name), cut=cut)
 
 
 def clamped(seconds: float) -> float:

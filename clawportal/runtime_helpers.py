@@ -10,6 +10,7 @@ from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.runtimes import (
     ExecSession,
     FileEntry,
+    FoundFiles,
     Observed,
     Ref,
     RunState,
@@ -82,7 +83,7 @@ class Without:
     def remove_file(self, ref: Ref, root: str, path: str) -> None:
         self._cannot("delete files")
 
-    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> FoundFiles:
         self._cannot("search files")
 
     def events(self, ref: Ref) -> list[RuntimeEvent]:

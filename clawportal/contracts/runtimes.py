@@ -124,6 +124,19 @@ class FileEntry:
     mode: int = 0o600
 
 
+class FoundFiles(list[FileEntry]):
+    """What a search found."""
+
+    def __init__(self, entries: Iterable[FileEntry] = (), *, cut: bool = False) -> None:
+        super().__init__(entries)
+        self.cut = cut
+        """Whether it ended before all was looked at, so that there may be more."""
+
+
+OWN_FOLDER = ".clawportal"
+"""The portal's folder in `home`: what people deleted, among others. No search finds what is in it."""
+
+
 @dataclass(frozen=True)
 class UnmanagedWorkload:
     """Something in the place, running or ended, that no portal made."""
@@ -290,9 +303,10 @@ class Runtime(Protocol):
     def remove_file(self, ref: Ref, root: str, path: str) -> None:
         """Delete a file, a link itself, or a folder with all in it (capability `files.change`); errors as above."""
 
-    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> FoundFiles:
         """At most `limit` entries below a folder, at any depth, whose own name contains `text` in capital or small letters
-        (capability `files.change`). `FileEntry.name` is the path in that folder. Links are told, never followed."""
+        (capability `files.change`). `FileEntry.name` is the path in that folder. Links are told, never followed. `OWN_FOLDER`
+        and what is in it is passed over; `FoundFiles.cut` says whether it ended early, be it by `limit` or by another bound."""
 
     def events(self, ref: Ref) -> list[RuntimeEvent]:
         """What the place says about the instance, oldest first (capability `events`)."""

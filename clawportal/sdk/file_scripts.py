@@ -15,6 +15,7 @@ from clawportal.file_scripts import (
     entry,
     entry_of,
     found,
+    passed_over,
     pattern,
     room,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "entry",
     "entry_of",
     "found",
+    "passed_over",
     "pattern",
     "room",
 ]

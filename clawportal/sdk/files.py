@@ -12,7 +12,7 @@ the portal's own; what takes bytes in goes through `counted_in`; what people sho
 from __future__ import annotations
 
 from clawportal.contracts.core_permissions import INSTANCE_FILES_READ, INSTANCE_FILES_WRITE
-from clawportal.contracts.runtimes import FileEntry
+from clawportal.contracts.runtimes import OWN_FOLDER, FileEntry, FoundFiles
 from clawportal.http.streams import counted, lasting
 from clawportal.services.fleet.storage import readable
 from clawportal.services.live.file_access import (
@@ -53,6 +53,7 @@ from clawportal.services.system.disk_guard import ensure as ensure_room
 __all__ = [
     "INSTANCE_FILES_READ",
     "INSTANCE_FILES_WRITE",
+    "OWN_FOLDER",
     "PIECE",
     "ROOTS",
     "SHARED",
@@ -60,6 +61,7 @@ __all__ = [
     "Exists",
     "FileEntry",
     "Folder",
+    "FoundFiles",
     "LengthNeeded",
     "NoRoom",
     "Reach",

@@ -307,7 +307,11 @@ class FileBehaviours:
         assert (found["a/Plan.md"].kind, found["a/Plan.md"].size, found["plan-link"].kind) == ("file", 5, "link")
         assert [entry.name for entry in lab.runtime.find_files(ref, "work", "a", "[1]*?", 100)] == ["x[1]*?"]
         assert [entry.name for entry in lab.runtime.find_files(ref, "work", "a/b", "中", 100)] == []
-        assert len(lab.runtime.find_files(ref, "work", "", "plan", 2)) == 2
+        few, all_of_it = lab.runtime.find_files(ref, "work", "", "plan", 2), lab.runtime.find_files(ref, "work", "", "plan", 4)
+        assert (len(few), few.cut, len(all_of_it), all_of_it.cut) == (2, True, 4, False), "it is told whether there is more"
+        lab.push(ref, "home", ".clawportal/trash", {"plan of the trash": b""})
+        lab.push(ref, "home", "plans", {"plan": b""})
+        assert [entry.name for entry in lab.runtime.find_files(ref, "home", "", "plan", 9)] == ["plans", "plans/plan"]
 
     def test_changes_cannot_lead_out(self, lab: Lab) -> None:
         """Nothing is moved, deleted or found by way of a link that the claw laid, or by `..`."""

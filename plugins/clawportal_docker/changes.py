@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from clawportal.sdk import _m, _n, file_scripts
 from clawportal.sdk.errors import GiveUp
-from clawportal.sdk.runtimes import FileEntry, Ref
+from clawportal.sdk.runtimes import FoundFiles, Ref
 from clawportal_docker import archives, naming
 from clawportal_docker.errors import map_errors
 
@@ -24,9 +24,9 @@ class Changes:
     def remove(self, ref: Ref, root: str, path: str) -> None:
         self._do(ref, path, file_scripts.REMOVE, *_split(root, path))
 
-    def find(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+    def find(self, ref: Ref, root: str, path: str, text: str, limit: int) -> FoundFiles:
         folder = archives.inside(path)
-        how = (file_scripts.pattern(text), file_scripts.room(limit))
+        how = (file_scripts.pattern(text), file_scripts.room(limit), file_scripts.passed_over(root, folder))
         return file_scripts.found(self._do(ref, path, file_scripts.FIND, _base(root), folder, *how), limit)
 
     def _do(self, ref: Ref, path: str, script: str, *arguments: str) -> bytes:

@@ -14,6 +14,7 @@ from clawportal.sdk.runtimes import (
     DoctorResult,
     ExecSession,
     FileEntry,
+    FoundFiles,
     Image,
     Layout,
     LogLine,
@@ -159,7 +160,7 @@ class DockerRuntime(Without):
     def remove_file(self, ref: Ref, root: str, path: str) -> None:
         self.files.changes.remove(ref, root, path)
 
-    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> FoundFiles:
         return self.files.changes.find(ref, root, path, text, limit)
 
     def logs(

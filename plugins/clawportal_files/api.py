@@ -150,9 +150,9 @@ def search_instance_files(actor: Actor, portal: Portal, instance_id: str, query:
             "path": hit.path, "name": hit.name, "kind": hit.kind, "owner": hit.owner, "modified": hit.entry.modified,
             "size": None if hit.kind == "folder" else hit.entry.size,
         }
-        for hit in found
+        for hit in found.hits
     ]  # fmt: skip
-    return {"items": items, "complete": len(found) < changes.FOUND}
+    return {"items": items, "complete": found.complete}
 
 
 @op("GET", f"{FILES}/archive", permission=INSTANCE_FILES_READ, tags=TAGS,

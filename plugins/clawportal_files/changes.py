@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -38,7 +38,7 @@ from clawportal.sdk.files import (
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
 from clawportal_files import trash
-from clawportal_files.places import OWN, Taken, below, named, refuse_taken
+from clawportal_files.places import Taken, below, is_own, named, refuse_taken
 from clawportal_files.settings import FilesSettings
 
 FOUND = 500
@@ -239,25 +239,36 @@ class Hit:
     owner: Literal["", "portal", "claw"]
 
 
-def search(portal: Portal, actor: Actor, instance_id: str, path: str, text: str) -> list[Hit]:
+@dataclass(frozen=True)
+class Found:
+    hits: Sequence[Hit]
+    complete: bool
+    """False: there may be more."""
+
+
+def search(portal: Portal, actor: Actor, instance_id: str, path: str, text: str) -> Found:
     """By a part of the name, below a folder; everywhere without one."""
     files = reach(portal, actor, instance_id, INSTANCE_FILES_READ)
     wanted, place = text.strip(), spot(path)
     if not wanted or "/" in wanted or "\0" in wanted or len(wanted) > 200:
         raise Invalid.field("text", _m("must be a part of a name, of 1 to 200 letters, without a slash"), "invalid")
     roots = [place] if place is not None else [Spot(root, "") for root in ROOTS]
-    found = [hit for one in roots for hit in _hits(files, one, wanted)]
-    return found[:FOUND]
+    found = [_hits(files, one, wanted) for one in roots]
+    hits = [hit for one in found for hit in one.hits]
+    return Found(hits[:FOUND], len(hits) <= FOUND and all(one.complete for one in found))
 
 
-def _hits(files: Reach, place: Spot, text: str) -> Iterator[Hit]:
+def _hits(files: Reach, place: Spot, text: str) -> Found:
+    if is_own(place):
+        return Found((), complete=True)
     with map_errors(files.name, place):
         found = files.runtime.find_files(files.ref, place.root, place.inner, text, 2 * FOUND)
-    for entry in sorted(found, key=lambda entry: (entry.kind != "folder", entry.name.casefold())):
-        inner = f"{place.inner}/{entry.name}" if place.inner else entry.name
-        if place.root == "home" and inner.split("/")[0] == OWN:
-            continue
-        yield _hit(files, Spot(place.root, inner), entry)
+    ordered = sorted(found, key=lambda entry: (entry.kind != "folder", entry.name.casefold()))
+    return Found([_hit(files, _within(place, entry), entry) for entry in ordered], not found.cut)
+
+
+def _within(place: Spot, entry: FileEntry) -> Spot:
+    return Spot(place.root, f"{place.inner}/{entry.name}" if place.inner else entry.name)
 
 
 def _hit(files: Reach, place: Spot, entry: FileEntry) -> Hit:

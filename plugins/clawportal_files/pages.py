@@ -12,11 +12,10 @@ from flask import render_template, request
 from clawportal.sdk import _m
 from clawportal.sdk.data import get_or_404
 from clawportal.sdk.errors import Problem, Retry
-from clawportal.sdk.files import INSTANCE_FILES_READ, Entry, Reach, folder_of, limit, reach, spot
+from clawportal.sdk.files import INSTANCE_FILES_READ, OWN_FOLDER, Entry, Reach, folder_of, limit, reach, spot
 from clawportal.sdk.fleet import Instance
 from clawportal.sdk.pages import actor, fragment, frame, page, portal, requires
 from clawportal_files import changes, trash
-from clawportal_files.places import OWN
 
 SHOWN = 200
 """Rows of one page."""
@@ -61,6 +60,8 @@ class View:
     """Whether things can be moved and deleted in this place."""
     text: str = ""
     """What was searched for."""
+    complete: bool = True
+    """Whether a search saw everything."""
 
     @property
     def last(self) -> int:
@@ -97,7 +98,7 @@ def _view(instance_id: str, path: str) -> View:
         return _searched(files, path, text)
     folder = folder_of(files, path)
     sort = request.args.get("sort", "name")
-    entries = [entry for entry in folder.entries if (folder.path, entry.name) != ("home", OWN)]
+    entries = [entry for entry in folder.entries if (folder.path, entry.name) != ("home", OWN_FOLDER)]
     if sort in SORTS[1:]:
         entries = _sorted(entries, sort)
     offset = _offset(len(entries))
@@ -115,7 +116,8 @@ def _view(instance_id: str, path: str) -> View:
 
 
 def _searched(files: Reach, path: str, text: str) -> View:
-    hits = changes.search(portal(), actor(), files.instance_id, path, text)
+    found = changes.search(portal(), actor(), files.instance_id, path, text)
+    hits = found.hits
     offset = _offset(len(hits))
     rows = [
         Row(hit.name, hit.path, hit.kind, None if hit.kind == "folder" else hit.entry.size, hit.entry.modified, hit.owner,
@@ -124,7 +126,8 @@ def _searched(files: Reach, path: str, text: str) -> View:
     ]  # fmt: skip
     place = spot(path)
     inside = files.inside(place) if place else files.sees_secrets
-    return View(place.path if place else "", rows, len(hits), offset, "name", inside, inside and files.writes, True, text)
+    writable = inside and files.writes
+    return View(place.path if place else "", rows, len(hits), offset, "name", inside, writable, True, text, found.complete)
 
 
 def _row(entry: Entry) -> Row:

@@ -7,13 +7,11 @@ from typing import Literal
 
 from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict, FieldError, Invalid
-from clawportal.sdk.files import Exists, Reach, Spot, file_spot, map_errors
+from clawportal.sdk.files import OWN_FOLDER, Exists, Reach, Spot, file_spot, map_errors
 
 Taken = Literal["refuse", "keep-both", "replace"]
 """What to do where something has the name already."""
 
-OWN = ".clawportal"
-"""The portal's folder in `home`: the trash."""
 _LONGEST = 255
 
 
@@ -25,7 +23,7 @@ def named(path: str, field: str = "path") -> Spot:
         raise Invalid(problem.detail, errors=[FieldError(field, one.message, one.code) for one in problem.errors]) from problem
     for part in place.inner.split("/"):
         _good_name(part, field)
-    if _is_own(place):
+    if is_own(place):
         raise Conflict(_m("%(path)s belongs to the portal. What was deleted is in the trash.", path=place.path))
     return place
 
@@ -42,8 +40,9 @@ def written(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _is_own(place: Spot) -> bool:
-    return place.root == "home" and place.inner.split("/")[0] == OWN
+def is_own(place: Spot) -> bool:
+    """Whether it lies in the portal's folder, where the trash is."""
+    return place.root == "home" and place.inner.split("/")[0] == OWN_FOLDER
 
 
 def below(place: Spot, other: Spot) -> bool:

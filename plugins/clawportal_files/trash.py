@@ -24,6 +24,7 @@ from clawportal.sdk.errors import Conflict, Invalid, NotFound
 from clawportal.sdk.files import (
     INSTANCE_FILES_READ,
     INSTANCE_FILES_WRITE,
+    OWN_FOLDER,
     ROOTS,
     SHARED,
     FileEntry,
@@ -41,11 +42,11 @@ from clawportal.sdk.files import (
 )
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
-from clawportal_files.places import OWN, Taken, free_beside, named, refuse_taken, written
+from clawportal_files.places import Taken, free_beside, named, refuse_taken, written
 from clawportal_files.settings import FilesSettings
 
 HOME = "home"
-_THINGS, _NOTES = f"{OWN}/trash/files", f"{OWN}/trash/info"
+_THINGS, _NOTES = f"{OWN_FOLDER}/trash/files", f"{OWN_FOLDER}/trash/info"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 _NOTE_BYTES = 64 * 1024
 _MOST_NOTES = 5000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clawportal.sdk import _m, file_scripts
-from clawportal.sdk.runtimes import FileEntry, Ref, RunState
+from clawportal.sdk.runtimes import FileEntry, FoundFiles, Ref, RunState
 from clawportal_kubernetes import files, manifests, scripts
 from clawportal_kubernetes.cluster import Cluster
 from clawportal_kubernetes.commands import Commands
@@ -65,9 +65,10 @@ class InstanceFiles:
     def remove(self, ref: Ref, root: str, path: str) -> None:
         self._change(ref, path, file_scripts.REMOVE, *self._split(ref, root, path))
 
-    def find(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
-        where = (self._root(ref, root), scripts.safe(path), file_scripts.pattern(text), file_scripts.room(limit))
-        return file_scripts.found(self._change(ref, path, file_scripts.FIND, *where), limit)
+    def find(self, ref: Ref, root: str, path: str, text: str, limit: int) -> FoundFiles:
+        folder = scripts.safe(path)
+        how = (file_scripts.pattern(text), file_scripts.room(limit), file_scripts.passed_over(root, folder))
+        return file_scripts.found(self._change(ref, path, file_scripts.FIND, self._root(ref, root), folder, *how), limit)
 
     def _split(self, ref: Ref, root: str, path: str) -> tuple[str, str, str]:
         folder, name = scripts.split(scripts.safe(path))

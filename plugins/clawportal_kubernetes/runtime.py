@@ -19,6 +19,7 @@ from clawportal.sdk.runtimes import (
     DoctorResult,
     ExecSession,
     FileEntry,
+    FoundFiles,
     Image,
     Layout,
     LogLine,
@@ -184,7 +185,7 @@ class KubernetesRuntime(Without):
     def remove_file(self, ref: Ref, root: str, path: str) -> None:
         self.files.remove(ref, root, path)
 
-    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> FoundFiles:
         return self.files.find(ref, root, path, text, limit)
 
     def read_file(self, ref: Ref, root: str, path: str, limit: int) -> bytes:

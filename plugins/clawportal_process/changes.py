@@ -6,10 +6,9 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
-from clawportal.sdk.runtimes import FileEntry
+from clawportal.sdk.runtimes import FileEntry, FoundFiles
 from clawportal_process import kernel, safefiles, transfer
 
 _NO_REPLACE = 1
@@ -56,29 +55,50 @@ def remove(root: Path, path: str, away: Path) -> None:
         away.unlink()
 
 
-def find(root: Path, path: str, text: str, limit: int) -> list[FileEntry]:
-    """Entries below a folder whose name contains the text, in any case of letters; named by their path in it."""
-    wanted = text.casefold()
+def find(root: Path, path: str, text: str, limit: int, pass_over: str = "") -> FoundFiles:
+    """Entries below a folder whose name contains the text, in any case of letters; named by their path in it.
+
+    `pass_over` names an entry of that folder which nothing is told of.
+    """
+    wanted, walk = text.casefold(), _Walk(pass_over)
     with safefiles.folder(root, path) as handle:
-        seen = islice(_below(handle, "", 0), _MOST_SEEN)
-        return list(islice((entry for entry in seen if wanted in entry.name.rpartition("/")[2].casefold()), limit))
+        seen = walk.at_most(_MOST_SEEN, walk.below(handle, "", 0))
+        fitting = (entry for entry in seen if wanted in entry.name.rpartition("/")[2].casefold())
+        found = list(walk.at_most(limit, fitting))
+    return FoundFiles(found, cut=walk.cut)
 
 
-def _below(handle: int, prefix: str, depth: int) -> Iterator[FileEntry]:
-    with os.scandir(handle) as entries:
-        found = sorted(filter(None, map(transfer.entry_of, entries)), key=lambda entry: entry.name)
-    for entry in found:
-        yield replace(entry, name=prefix + entry.name)
-        if entry.kind == "folder" and depth < _DEEPEST:
-            yield from _inside(handle, entry.name, prefix, depth)
+class _Walk:
+    """Goes through folders, and knows whether it saw all."""
 
+    def __init__(self, pass_over: str) -> None:
+        self.cut, self._pass_over = False, pass_over
 
-def _inside(handle: int, name: str, prefix: str, depth: int) -> Iterator[FileEntry]:
-    try:
-        inner = os.open(name, safefiles.FOLDER, dir_fd=handle)
-    except OSError:  # it went or became something else meanwhile, or the claw took its own rights from it
-        return
-    try:
-        yield from _below(inner, f"{prefix}{name}/", depth + 1)
-    finally:
-        os.close(inner)
+    def at_most(self, most: int, entries: Iterator[FileEntry]) -> Iterator[FileEntry]:
+        for number, entry in enumerate(entries):
+            if number == most:
+                self.cut = True
+                return
+            yield entry
+
+    def below(self, handle: int, prefix: str, depth: int) -> Iterator[FileEntry]:
+        with os.scandir(handle) as entries:
+            found = sorted(filter(None, map(transfer.entry_of, entries)), key=lambda entry: entry.name)
+        for entry in found:
+            if prefix or entry.name != self._pass_over:
+                yield replace(entry, name=prefix + entry.name)
+                if entry.kind == "folder":
+                    yield from self._inside(handle, entry.name, prefix, depth)
+
+    def _inside(self, handle: int, name: str, prefix: str, depth: int) -> Iterator[FileEntry]:
+        if depth == _DEEPEST:
+            self.cut = True
+            return
+        try:
+            inner = os.open(name, safefiles.FOLDER, dir_fd=handle)
+        except OSError:  # it went or became something else meanwhile, or the claw took its own rights from it
+            return
+        try:
+            yield from self.below(inner, f"{prefix}{name}/", depth + 1)
+        finally:
+            os.close(inner)

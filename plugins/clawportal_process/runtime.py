@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clawportal.sdk import _m
+from clawportal.sdk import _m, file_scripts
 from clawportal.sdk.errors import Conflict
 from clawportal.sdk.runtimes import (
     Artifact,
@@ -25,6 +25,7 @@ from clawportal.sdk.runtimes import (
     DoctorResult,
     ExecSession,
     FileEntry,
+    FoundFiles,
     Image,
     Layout,
     LogLine,
@@ -213,10 +214,10 @@ class ProcessRuntime(Without):
         away = self.folders.base / "trash" / f"{ref.instance_id}.{random_bytes.token_hex(4)}"
         changes.remove(self.folders.root(ref, root), path, away)
 
-    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> list[FileEntry]:
+    def find_files(self, ref: Ref, root: str, path: str, text: str, limit: int) -> FoundFiles:
         from clawportal_process import changes
 
-        return changes.find(self.folders.root(ref, root), path, text, limit)
+        return changes.find(self.folders.root(ref, root), path, text, limit, file_scripts.passed_over(root, path))
 
     # ---- the machine
 

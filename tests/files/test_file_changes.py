@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from clawportal.db import db, transaction
 from clawportal.models import Instance
+from clawportal_files import changes
 from clawportal_files.places import _variants
 from tests.conftest import Person, make_people, make_person, portal_of
 from tests.files.conftest import KEY, Claw, make_claw
@@ -215,6 +216,28 @@ def test_search(claw: Claw) -> None:
     assert [item["name"] for item in claw.get(owner, "/search", text="plan").get_json()["items"]] == ["Planning"]
     for text in ("a/b", " "):
         assert claw.get(owner, "/search", text=text).status_code == 422
+
+
+def test_a_search_says_whether_it_saw_all(claw: Claw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the trash takes no room from what is found."""
+    owner = claw.people.owner
+    for number in range(12):
+        (claw.folder / f"home/plan-{number}").write_text("")
+        if number < 10:
+            claw.do(owner, "trash", path=f"home/plan-{number}")
+            (claw.folder / f"home/.clawportal/trash/files/plan-{number}").write_text("")
+    monkeypatch.setattr(changes, "FOUND", 3)
+    page = Browser(owner.browser()).page
+    found = claw.get(owner, "/search", text="plan-").get_json()
+    assert [item["path"] for item in found["items"]] == ["home/plan-10", "home/plan-11"] and found["complete"]
+    assert "There may be more" not in page(f"/instances/{claw.id}/files?q=plan-")
+    (claw.folder / "work/plan-0").write_text("")
+    assert claw.get(owner, "/search", text="plan-").get_json()["complete"], "just as many as are shown"
+    (claw.folder / "work/plan-1").write_text("")
+    found = claw.get(owner, "/search", text="plan-").get_json()
+    assert len(found["items"]) == 3 and not found["complete"]
+    assert "There may be more" in page(f"/instances/{claw.id}/files?q=plan-")
+    assert claw.get(owner, "/search", text="plan", path="home/.clawportal").get_json() == {"items": [], "complete": True}
 
 
 def test_a_folder_as_zip(claw: Claw, tmp_path: Path) -> None:

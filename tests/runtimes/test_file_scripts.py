@@ -25,3 +25,11 @@ def test_times_are_clamped_for_archives_too() -> None:
         253402300799,
         253402300799,
     ]
+
+
+def test_output_that_was_cut_is_told() -> None:
+    row = b"81a4 1 5\n./name\0"
+    assert not file_scripts.found(row * 3, 3).cut and file_scripts.found(row * 4, 3).cut
+    room = int(file_scripts.room(1))
+    long = (b"81a4 1 5\n./" + b"n" * room)[:room]
+    assert file_scripts.found(long, 1).cut and file_scripts.found(long, 1) == []
