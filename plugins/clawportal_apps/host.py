@@ -212,7 +212,7 @@ class AppHost:
                 told = headers
             elif answer.status != 204:
                 told.append(("Content-Length", str(length)))
-            start_response(f"{answer.status} {answer.reason or heads.phrase_of(answer.status)}", told)
+            start_response(f"{answer.status} {heads.phrase_of(answer.status)}", told)
             return _Body(answer, length, self._settings.idle_seconds, done)
         self._hand_over(environ, asked, admitted, cookie, answer, headers)
         raise over(environ)
@@ -330,7 +330,7 @@ def _told(error: Unanswered, admitted: Admitted) -> Problem:
 
 def _head_of(asked: Asked, answer: Answer, headers: list[Header]) -> bytes:
     """For the browser, written here since the server no longer has the connection."""
-    lines = [f"HTTP/1.1 {answer.status} {answer.reason or heads.phrase_of(answer.status)}"]
+    lines = [f"HTTP/1.1 {answer.status} {heads.phrase_of(answer.status)}"]
     lines += [f"{name}: {value}" for name, value in headers]
     if answer.status == 101:
         lines += [f"Upgrade: {answer.get('upgrade') or asked.get('upgrade')}", "Connection: Upgrade"]

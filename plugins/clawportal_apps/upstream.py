@@ -31,7 +31,6 @@ class Answer:
     """The head of an answer, what of its body has come with it, and the connection for the rest."""
 
     status: int
-    reason: str
     headers: list[Header]
     begun: bytes
     line: socket.socket
@@ -98,9 +97,9 @@ def _answer(line: socket.socket, patience: float) -> Answer:
     end, received = time.monotonic() + patience, b""
     while True:
         head, received = _read_head(line, received, end)
-        status, reason, headers = _parsed(head)
+        status, headers = _parsed(head)
         if status == 101 or status >= 200:
-            return Answer(status, reason, headers, received, line)
+            return Answer(status, headers, received, line)
 
 
 def _read_head(line: socket.socket, received: bytes, end: float) -> tuple[bytes, bytes]:
@@ -116,20 +115,27 @@ def _read_head(line: socket.socket, received: bytes, end: float) -> tuple[bytes,
     return head, rest
 
 
-def _parsed(head: bytes) -> tuple[int, str, list[Header]]:
+def _parsed(head: bytes) -> tuple[int, list[Header]]:
+    """The claw's words for its status are for nobody: what stands for the code is said in the portal's own."""
     first, *lines = head.decode("latin-1").split("\r\n")
     version, _, rest = first.partition(" ")
-    code, _, reason = rest.partition(" ")
-    if not version.startswith("HTTP/1.") or len(code) != 3 or not code.isdigit() or len(lines) > MAX_HEADERS:
+    code = rest.partition(" ")[0]
+    told = version.startswith("HTTP/1.") and len(code) == 3 and code.isascii() and code.isdigit() and code >= "100"
+    if not told or not _plain(first) or len(lines) > MAX_HEADERS:
         raise Unanswered(502, "the claw's answer is not HTTP")
-    return int(code), reason, [_header(line) for line in lines]
+    return int(code), [_header(line) for line in lines]
 
 
 def _header(line: str) -> Header:
     name, colon, value = line.partition(":")
-    if not colon or not name or name != name.strip() or any(ord(letter) < 32 and letter != "\t" for letter in line):
+    if not colon or not name or name != name.strip() or not _plain(line):
         raise Unanswered(502, "the head of the claw's answer has a line that is no header")
     return name.lower(), value.strip()
+
+
+def _plain(line: str) -> bool:
+    """Without anything that some reader takes for the end of a line or of a text."""
+    return not any((ord(letter) < 32 and letter != "\t") or ord(letter) == 127 for letter in line)
 
 
 def _received(line: socket.socket, size: int) -> bytes:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import base64
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 
-from tests.conftest import Person, Server, make_person, wait_for
+from clawportal.contracts.runtimes import Ref
+from clawportal.db import db, transaction
+from clawportal.lifecycle import Phase
+from clawportal.models import Instance
+from clawportal.testing.places import MemoryDriver, MemoryRuntime
+from clawportal_apps.host import AppHost
+from clawportal_apps.names import App
+from tests.conftest import Person, Server, make_cluster, make_person, portal_of, serving, wait_for
 from tests.core.conftest import both, database_url, make_world, postgres, still
 
 __all__ = ["both", "database_url", "make_world", "postgres", "still"]
@@ -155,6 +163,50 @@ class Scene:
     @property
     def host(self) -> dict[str, str]:
         return {"Host": f"127.0.0.1:{self.server.port}"}
+
+
+class OddPlace(MemoryRuntime):
+    """A place whose claw listens wherever a test says, and that a test can have do something whenever it is asked for the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = 0
+        self.when_asked: Callable[[], None] = lambda: None
+
+    def open_port(self, ref: Ref, port: int) -> tuple[str, int]:
+        self.calls["open_port"] += 1
+        self.when_asked()
+        return "127.0.0.1", self.port
+
+
+@dataclass
+class OddScene(Scene):
+    """The same without background work: the claw is taken to run, and is what a test puts in its place."""
+
+    place: OddPlace
+
+    @property
+    def apps(self) -> AppHost:
+        return cast(AppHost, self.server.app.extensions["clawportal_apps"])
+
+    def stands_at(self, port: int) -> None:
+        """From the next request on."""
+        self.place.port = port
+        self.apps.gate.forget(App(self.claw["id"], "http"))
+
+
+@pytest.fixture
+def odd_scene(portal_app: Flask) -> Iterator[OddScene]:
+    place: Any = OddPlace()
+    portal_of(portal_app).registry.runtimes["odd"] = MemoryDriver(place, kind="odd", title="Odd")
+    make_cluster(portal_app, "odd", None, "odd")
+    admin, developer = make_person(portal_app, "admin", "portal-admin"), make_person(portal_app, "dora", "developer", "default")
+    claw = developer.create("parrot", cluster="odd")
+    with portal_app.app_context(), transaction():
+        row = db.session.get_one(Instance, claw["id"])
+        row.phase, row.workload = Phase.RUNNING, {"ports": {"http": 8700}}
+    with serving(portal_app) as (url, port):
+        yield OddScene(Server(portal_app, url, port, admin), claw, developer, place)
 
 
 @pytest.fixture

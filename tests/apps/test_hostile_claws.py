@@ -1,0 +1,54 @@
+"""Claws that mean ill: what they say reaches no browser as anything but the answer of their page."""
+
+from __future__ import annotations
+
+import pytest
+
+from clawportal.testing.fakes import rude_server
+from clawportal_apps import upstream
+from tests.apps.conftest import OddScene
+
+EVIL = b"Set-Cookie: clawportal=evil"
+KINDS = {
+    "length": b"Content-Length: 2\r\n\r\nhi",
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "no-length": b"Content-Type: text/plain\r\n\r\nhi",
+    "upgrade": b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi",
+}
+
+
+def first_line(kind: str, reason: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (101 if kind == "upgrade" else 200, reason)
+
+
+def everything(scene: OddScene, said: bytes, kind: str) -> bytes:
+    """All bytes that a browser gets."""
+    visitor, received = scene.open(), b""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"} if kind == "upgrade" else {}
+    with rude_server(said) as port:
+        scene.stands_at(port)
+        with visitor.begin("/", **upgrade) as line:
+            while piece := line.recv(65536):
+                received += piece
+    return received
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_slipped_in_by_the_first_line(odd_scene: OddScene, kind: str) -> None:
+    for end in (b"\n", b"\r", b"\0", b"\x0b", b"\x7f"):
+        told = everything(odd_scene, first_line(kind, b"Fine" + end + EVIL) + KINDS[kind], kind)
+        assert told.startswith(b"HTTP/1.1 502 ") and b"evil" not in told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_line_is_in_words_of_the_portal(odd_scene: OddScene, kind: str) -> None:
+    told = everything(odd_scene, first_line(kind, b"Sign in again at evil.example") + KINDS[kind], kind)
+    status, _, rest = told.partition(b"\r\n")
+    assert status.upper() in (b"HTTP/1.1 200 OK", b"HTTP/1.1 101 SWITCHING PROTOCOLS")
+    assert b"evil" not in told and b"hi" in rest.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("code", [b"099", b"20", b"2\xb20", b"2000", b"-20"])
+def test_a_status_is_three_digits(code: bytes) -> None:
+    with pytest.raises(upstream.Unanswered):
+        upstream._parsed(b"HTTP/1.1 " + code + b" Fine")
