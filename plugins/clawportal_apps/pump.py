@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 PIECE = 256 * 1024
 LOOK_SECONDS = 1.0
 """How often idle connections and the end of the portal are looked for."""
+AFTER_FAULT_SECONDS = 0.2
+"""A fault that comes again at once must not take the whole processor."""
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Pump:
         self._selector = selectors.DefaultSelector()
         self._bell, self._heard = socket.socketpair()
         self._heard.setblocking(False)
+        self._looked = time.monotonic()
 
     # ---- from other threads
 
@@ -96,35 +99,56 @@ class Pump:
 
     def _run(self) -> None:
         self._selector.register(self._heard, selectors.EVENT_READ, None)
-        looked = time.monotonic()
         while not self._stopping():
-            for key, mask in self._selector.select(LOOK_SECONDS):
-                if key.data is None:
-                    self._take_news()
-                else:
-                    self._guarded(key.data, key.fileobj, mask)
-            if time.monotonic() - looked >= LOOK_SECONDS:
-                looked = time.monotonic()
-                self._end_idle(looked)
-        for stream in list(self._streams):
+            try:
+                self._turn()
+            except Exception:  # there is no other thread: all streams would stand still, and nobody would hear of it
+                log.exception("streams of claws' pages were held up")
+                time.sleep(AFTER_FAULT_SECONDS)
+        for stream in self._all():
             self._drop(stream)
 
-    def _take_news(self) -> None:
+    def _turn(self) -> None:
+        for key, mask in self._selector.select(LOOK_SECONDS):
+            if key.data is None:
+                self._hear()
+            else:
+                self._guarded(key.data, key.fileobj, mask)
+        self._take_news()
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._end_idle(self._looked)
+
+    def _all(self) -> list[Stream]:
+        """As they are now: others add to them meanwhile."""
+        with self._lock:
+            return list(self._streams)
+
+    def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._heard.recv(4096)
+
+    def _take_news(self) -> None:
+        """In every turn, also without the bell: what a fault left is taken up again."""
         while self._new:
-            stream, to_browser, to_claw = self._new.popleft()
+            self._begin(*self._new.popleft())
+        while self._ending:
+            key = self._ending.popleft()
+            for stream in self._all():
+                if stream.key == key:
+                    self._drop(stream)
+
+    def _begin(self, stream: Stream, to_browser: bytes, to_claw: bytes) -> None:
+        try:
             for one in (stream.browser, stream.claw):
                 one.setblocking(False)
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 self._selector.register(one, selectors.EVENT_READ, stream)
-            stream.waiting = {stream.browser: to_browser, stream.claw: to_claw}
-            for one in (stream.browser, stream.claw):
-                self._guarded(stream, one, selectors.EVENT_WRITE)
-        while self._ending:
-            key = self._ending.popleft()
-            for stream in [one for one in self._streams if one.key == key]:
-                self._drop(stream)
+        except (OSError, ValueError, KeyError):  # closed before it began
+            return self._drop(stream)
+        stream.waiting = {stream.browser: to_browser, stream.claw: to_claw}
+        for one in (stream.browser, stream.claw):
+            self._guarded(stream, one, selectors.EVENT_WRITE)
 
     def _guarded(self, stream: Stream, one: object, mask: int) -> None:
         if stream not in self._streams:
@@ -180,8 +204,9 @@ class Pump:
             self._selector.unregister(one)
 
     def _end_idle(self, now: float) -> None:
-        for stream in [one for one in self._streams if now - one.moved > self._idle]:
-            self._drop(stream)
+        for stream in self._all():
+            if now - stream.moved > self._idle:
+                self._drop(stream)
 
     def _drop(self, stream: Stream) -> None:
         for one in (stream.browser, stream.claw):
@@ -189,7 +214,8 @@ class Pump:
                 self._selector.unregister(one)
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_WR)
-            one.close()
+            with contextlib.suppress(OSError):
+                one.close()
         with self._lock:
             self._streams.discard(stream)
             self._owners[stream.owner] -= 1

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import time
+from typing import Any
+
+import pytest
 
 from clawportal_apps.pump import Pump, Stream
 from tests.apps.conftest import Scene
@@ -117,3 +121,79 @@ def test_it_ends_with_the_portal() -> None:
     assert claw.recv(10) == b"hello"
     pump.close()
     assert claw.recv(10) == b"" and browser.recv(10) == b""
+
+
+class Ill(Stream):
+    """Has something done whenever it is looked at for what it belongs to, as another thread could do just then."""
+
+    def __init__(self, browser: socket.socket, claw: socket.socket, meanwhile: Any) -> None:
+        super().__init__(browser, claw, "kim", "ill")
+        self.meanwhile = meanwhile
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("key", "moved") and "meanwhile" in self.__dict__:
+            self.__dict__["meanwhile"]()
+        return super().__getattribute__(name)
+
+
+def goes_on(pump: Pump, others: list[Any]) -> None:
+    """One more stream is passed on, both ways."""
+    browser, near = pair()
+    far, claw = pair()
+    others += [browser, claw]
+    pump.add(Stream(near, far, "robin", "well"))
+    for one, other in ((browser, claw), (claw, browser)):
+        one.settimeout(10)
+        one.sendall(b"hello")
+        other.settimeout(10)
+        assert other.recv(10) == b"hello"
+
+
+@pytest.mark.parametrize("looks", ["for-those-that-end", "for-idle-ones"])
+def test_streams_are_added_while_it_looks_through_them(looks: str, caplog: pytest.LogCaptureFixture) -> None:
+    pump, held = Pump(1000, 1000, 60), list[Any]()
+
+    def add_another() -> None:
+        near, far = pair(), pair()
+        held.extend((near[0], far[1]))
+        pump.add(Stream(near[1], far[0], "kim", "more"))
+
+    browser, near = pair()
+    far, claw = pair()
+    pump.add(Ill(near, far, add_another))
+    goes_on(pump, held)
+    if looks == "for-those-that-end":
+        pump.end(["none"])
+    wait_for(lambda: pump.count >= 3, what="it has looked")
+    goes_on(pump, held)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR] and browser and claw
+    pump.close()
+
+
+def test_a_fault_is_told_and_ends_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    pump, held, faults = Pump(8, 8, 60), list[Any](), [ZeroDivisionError("once"), ZeroDivisionError("twice")]
+
+    def fail() -> None:
+        if faults:
+            raise faults.pop()
+
+    browser, near = pair()
+    far, claw = pair()
+    pump.add(Ill(near, far, fail))
+    goes_on(pump, held)
+    wait_for(lambda: not faults, what="it has looked twice")
+    goes_on(pump, held)
+    assert "held up" in caplog.text and "twice" in caplog.text and browser and claw
+    pump.close()
+
+
+def test_a_stream_that_was_closed_before_it_began_ends_alone() -> None:
+    pump, held = Pump(8, 8, 60), list[Any]()
+    browser, near = pair()
+    far, claw = pair()
+    far.close()
+    pump.add(Stream(near, far, "kim", "k"))
+    wait_for(lambda: pump.count == 0, what="it is dropped")
+    assert browser.recv(10) == b"" and claw.recv(10) == b""
+    goes_on(pump, held)
+    pump.close()
