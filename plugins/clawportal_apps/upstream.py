@@ -14,6 +14,8 @@ from clawportal_apps.heads import Header
 CONNECT_SECONDS = 10.0
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
+MAX_BETWEEN = 20
+"""Answers in between, such as 100 or 103, before the one that counts."""
 PIECE = 256 * 1024
 _END = b"\r\n\r\n"
 
@@ -93,26 +95,35 @@ def _head(first: str, headers: Iterable[Header]) -> bytes:
 
 
 def _answer(line: socket.socket, patience: float) -> Answer:
-    """The first that is not in between, such as 100 or 103."""
+    """The first that is not in between."""
     end, received = time.monotonic() + patience, b""
-    while True:
+    for _ in range(MAX_BETWEEN + 1):
         head, received = _read_head(line, received, end)
         status, headers = _parsed(head)
         if status == 101 or status >= 200:
             return Answer(status, headers, received, line)
+    raise Unanswered(502, "the claw does not come to its answer")
 
 
 def _read_head(line: socket.socket, received: bytes, end: float) -> tuple[bytes, bytes]:
     while _END not in received:
         if len(received) > MAX_HEAD:
             raise Unanswered(502, "the head of the claw's answer is too large")
-        line.settimeout(max(end - time.monotonic(), 0.001))
-        piece = line.recv(16 * 1024)
+        piece = _before(end, line)
         if not piece:
             raise Unanswered(502, "the claw ended before it answered")
         received += piece
     head, _, rest = received.partition(_END)
     return head, rest
+
+
+def _before(end: float, line: socket.socket) -> bytes:
+    """A connection that always has something never runs into its own limit of time."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    line.settimeout(left)
+    return line.recv(16 * 1024)
 
 
 def _parsed(head: bytes) -> tuple[int, list[Header]]:

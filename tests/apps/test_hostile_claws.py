@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
 import pytest
 
 from clawportal.testing.fakes import rude_server
 from clawportal_apps import upstream
+from clawportal_apps.upstream import Unanswered
 from tests.apps.conftest import OddScene
 
 EVIL = b"Set-Cookie: clawportal=evil"
@@ -50,5 +58,64 @@ def test_the_first_line_is_in_words_of_the_portal(odd_scene: OddScene, kind: str
 
 @pytest.mark.parametrize("code", [b"099", b"20", b"2\xb20", b"2000", b"-20"])
 def test_a_status_is_three_digits(code: bytes) -> None:
-    with pytest.raises(upstream.Unanswered):
+    with pytest.raises(Unanswered):
         upstream._parsed(b"HTTP/1.1 " + code + b" Fine")
+
+
+# ---- time
+
+
+@contextlib.contextmanager
+def talker(pieces: Iterable[bytes]) -> Iterator[socket.socket]:
+    """A connection to somebody who says one piece after another, for as long as anybody listens."""
+    mine, claws = socket.socketpair()
+
+    def speak() -> None:
+        with contextlib.suppress(OSError):  # who asks may have had enough
+            for piece in pieces:
+                claws.sendall(piece)
+
+    thread = threading.Thread(target=speak, daemon=True)
+    with claws:
+        with mine:
+            thread.start()
+            yield mine
+        thread.join(5)
+
+
+class Endless(socket.socket):
+    """A connection on which there always is something, in time for its own limit."""
+
+    begin, piece = b"", b""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        time.sleep(0.05)
+        told, self.begin = self.begin or self.piece, b""
+        return told
+
+
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+
+
+def test_answers_in_between_have_an_end() -> None:
+    with talker(itertools.repeat(HINT)) as line, pytest.raises(Unanswered, match="does not come to its answer") as told:
+        upstream.ask(line, "GET / HTTP/1.1", [], (), 60)
+    assert told.value.status == 502
+
+
+def test_some_answers_in_between_are_heard_out() -> None:
+    with talker([*[HINT] * upstream.MAX_BETWEEN, b"HTTP/1.1 204 No Content\r\n\r\n"]) as line:
+        assert upstream.ask(line, "GET / HTTP/1.1", [], (), 60).status == 204
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [(b"", HINT), (b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 2000 + b"\r\n")],
+    ids=["in-between", "without-end"],
+)
+def test_the_time_for_a_head_is_over_also_while_something_comes(begin: bytes, piece: bytes) -> None:
+    near, far = socket.socketpair()
+    with far, Endless(fileno=near.detach()) as line, pytest.raises(Unanswered, match="within") as told:
+        line.begin, line.piece = begin, piece
+        upstream.ask(line, "GET / HTTP/1.1", [], (), 0.3)
+    assert told.value.status == 504
