@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clawportal.sdk import _m
-from clawportal.sdk.adapters import HandsOver, HttpAnswer, PortProof, PortSpec
+from clawportal.sdk.adapters import HandsOver, HttpAnswer, PortSpec
 from clawportal.sdk.data import db, get_or_404
 from clawportal.sdk.errors import Conflict, GiveUp, NotFound, Problem, Retry, Unavailable
 from clawportal.sdk.events import record
@@ -122,14 +122,16 @@ def enter(portal: Portal, app: App, ticket: str, came: Place) -> Pass:
 
 def admit(portal: Portal, given: Pass, came: Place) -> Admitted:
     """Whether whoever has this pass may be where it leads, just now, and the way there; a Problem where not."""
+    actor, instance, spec = _allowed(portal, given, came)
+    return Admitted(given.app, actor, instance.name, _way(portal, instance, spec))
+
+
+def _allowed(portal: Portal, given: Pass, came: Place) -> tuple[Actor, Instance, PortSpec]:
     actor = owner(portal, given, came)
     instance = get_or_404(Instance, given.app.instance_id, actor, APP_OPEN)
     spec = port_of(portal, instance, given.app.port)
     _must_run(instance)
-    name = instance.name
-    way = _way(portal, instance, spec)
-    db.session.rollback()
-    return Admitted(given.app, actor, name, way)
+    return actor, instance, spec
 
 
 def _must_run(instance: Instance) -> None:
@@ -138,17 +140,15 @@ def _must_run(instance: Instance) -> None:
 
 
 def _way(portal: Portal, instance: Instance, spec: PortSpec) -> Way:
-    io = reach(portal, instance)
-    try:
-        address = io.address(spec.name)
-    except (OSError, KeyError, Retry, GiveUp, Problem) as error:
-        raise Unavailable(
-            _m("The port %(port)s of %(name)s cannot be reached just now.", port=spec.name, name=instance.name)
-        ) from error
-    proof: PortProof | None = spec.proof
-    adapter = adapter_of(portal, instance)
+    name, adapter = instance.name, adapter_of(portal, instance)
     handover = frozenset(adapter.handover_paths) if isinstance(adapter, HandsOver) else frozenset()
-    return Way(address, io.number(spec.name), spec, io.secret(proof.secret) if proof else "", handover)
+    try:
+        io = reach(portal, instance)
+        secret = io.secret(spec.proof.secret) if spec.proof else ""
+        db.session.rollback()  # the place may take a while
+        return Way(io.address(spec.name), io.number(spec.name), spec, secret, handover)
+    except (OSError, KeyError, Retry, GiveUp, Problem) as error:
+        raise Unavailable(_m("The port %(port)s of %(name)s cannot be reached just now.", port=spec.name, name=name)) from error
 
 
 def hands_over(portal: Portal, given: Pass, came: Place) -> bool:
@@ -168,10 +168,10 @@ def handed_over(portal: Portal, admitted: Admitted, path: str) -> HttpAnswer:
     instance = db.session.get_one(Instance, admitted.app.instance_id)
     adapter = adapter_of(portal, instance)
     assert isinstance(adapter, HandsOver)
-    io, context = reach(portal, instance), context_of(portal, instance)
-    io.secret("")  # read while there is a session
-    db.session.rollback()  # the claw may take a while
     try:
+        io, context = reach(portal, instance), context_of(portal, instance)
+        io.secret("")  # read while there is a session
+        db.session.rollback()  # the claw may take a while
         return adapter.handover(io, context, admitted.app.port, path)
     except (OSError, Retry, GiveUp, Unavailable) as error:
         raise Unavailable(_m("%(name)s cannot let its page in just now: %(error)s", name=admitted.name, error=error)) from error
