@@ -72,7 +72,9 @@ class ModelKey:
     title: str
     provider: str
     base_url: str
-    """For which it was entered; empty: the address of the provider. It is given out for no other."""
+    """Comes along to a model that names none; empty: the address of the provider."""
+    goes_to: str
+    """The destination that it was entered for, as it was then. It is given out for no other, wherever its provider moves."""
     version: str
     """Changes when the key does. It is part of what is planned, so that a claw takes up a new key, and nothing else restarts."""
 

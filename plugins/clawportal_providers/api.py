@@ -120,16 +120,16 @@ class ModelsBody(CredentialTest):
     search: str = Field("", max_length=200)
 
 
-def _document(portal: Portal, row: Any) -> dict[str, Any]:
-    return services.as_document(row, services.counts([row])[row.id], portal)
+def _document(row: Any) -> dict[str, Any]:
+    return services.as_document(row, services.counts([row])[row.id])
 
 
 @op("GET", "/credentials", permission=PROVIDERS_READ, tags=TAGS, summary="Stored keys", returns=Page[CredentialDocument],
     problems=(404,))  # fmt: skip
-def list_credentials(actor: Actor, portal: Portal, query: CredentialQuery) -> Any:
+def list_credentials(actor: Actor, query: CredentialQuery) -> Any:
     page = services.all_of(actor, query.tenant or None, which=query.which)
     counts = services.counts(page.items)
-    return paged(page, query, [services.as_document(row, counts[row.id], portal) for row in page.items])
+    return paged(page, query, [services.as_document(row, counts[row.id]) for row in page.items])
 
 
 @op("POST", "/credentials", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Store a key", status=201,
@@ -139,7 +139,7 @@ def create_credential(actor: Actor, portal: Portal, body: NewCredential) -> Any:
     """It is kept sealed and never told again. Instances name its id in `spec.model.credential`."""
     wanted = Wanted(body.name, body.provider, body.base_url, body.title, body.project, body.key)
     made = services.create(portal, actor, body.tenant, wanted)
-    return _document(portal, made), 201, {"Location": f"/api/v1/credentials/{made.id}"}
+    return _document(made), 201, {"Location": f"/api/v1/credentials/{made.id}"}
 
 
 @op("POST", "/credentials/test", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Test a model", returns=TestAnswer,
@@ -171,8 +171,8 @@ def _report(report: Report) -> dict[str, Any]:
 
 @op("GET", "/credentials/{credential_id}", permission=PROVIDERS_READ, tags=TAGS, summary="One stored key",
     returns=CredentialDocument, problems=(404,))  # fmt: skip
-def get_credential(actor: Actor, portal: Portal, credential_id: str) -> dict[str, Any]:
-    return _document(portal, services.get(actor, credential_id))
+def get_credential(actor: Actor, credential_id: str) -> dict[str, Any]:
+    return _document(services.get(actor, credential_id))
 
 
 @op("PATCH", "/credentials/{credential_id}", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Change a stored key",
@@ -181,7 +181,7 @@ def change_credential(actor: Actor, portal: Portal, credential_id: str, body: Cr
     row = services.get(actor, credential_id)
     given = {name: value for name in ("title", "provider", "base_url") if (value := getattr(body, name)) is not None}
     wanted = Wanted(row.name, **{"title": row.title, "provider": row.provider, "base_url": row.base_url} | given, key=body.key)
-    return _document(portal, services.change(portal, actor, credential_id, wanted))
+    return _document(services.change(portal, actor, credential_id, wanted))
 
 
 @op("DELETE", "/credentials/{credential_id}", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Delete a stored key", status=204,

@@ -26,6 +26,8 @@ class Credential(ProjectScoped, Base):
     provider: Mapped[str] = mapped_column(String(40))
     base_url: Mapped[str] = mapped_column(String(500), default="")
     """Empty: the address of the provider."""
+    goes_to: Mapped[str] = mapped_column(String(600))
+    """The destination that the key was entered for; it is given out for no other."""
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     version: Mapped[int] = mapped_column(default=1)
     """One more with each other key or address."""

@@ -70,7 +70,7 @@ def model_key(credential_id: str) -> Response:
 
 def _show(row: Credential, status: int = 200, **context: Any) -> Response:
     using = services.users(actor(), row)
-    shown = services.as_document(row, using.count, portal())
+    shown = services.as_document(row, using.count)
     mine = services.may_manage(actor(), row.tenant_id, row.project_id)
     given = {"row": row, "shown": shown, "using": using, "mine": mine, "report": None, "models": None, "model": "", "search": ""}
     return _page("show", _tenant_of(row), status=status, **(given | context))

@@ -121,7 +121,8 @@ def create(portal: Portal, actor: Actor, tenant_id: str, wanted: Wanted) -> Cred
         if not key:
             raise Invalid.field("key", _m("Paste the API key."), "missing")
         row = Credential(tenant_id=tenant.id, project_id=project, name=wanted.name, title=wanted.title.strip(),
-                         provider=wanted.provider, base_url=base_url, created_by=actor.name, sealed=b"")  # fmt: skip
+                         provider=wanted.provider, base_url=base_url, created_by=actor.name, sealed=b"",
+                         goes_to=goes_to(portal, wanted.provider, base_url))  # fmt: skip
         db.session.add(row)
         db.session.flush()
         row.sealed = portal.keyring.seal(key, _place(row.id))
@@ -136,13 +137,14 @@ def change(portal: Portal, actor: Actor, credential_id: str, wanted: Wanted) -> 
     with transaction() as after_commit:
         row = get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE, lock=True)
         key, base_url = _checked(portal, wanted, [])
-        before, there = goes_to(portal, row.provider, row.base_url), goes_to(portal, wanted.provider, base_url)
-        if key is None and before != there:
-            raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", before, there),))
+        there = goes_to(portal, wanted.provider, base_url)
+        if key is None and row.goes_to != there:
+            raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", row.goes_to, there),))
         anew = key is not None or (row.provider, row.base_url) != (wanted.provider, base_url)
         row.title, row.provider, row.base_url, row.updated_at = wanted.title.strip(), wanted.provider, base_url, now()
         if key is not None:
             row.sealed, row.rotated_at, row.tested = portal.keyring.seal(key, _place(row.id)), now(), None
+            row.goes_to = there
         if anew:
             row.version += 1
             plan_anew(portal, after_commit, row.tenant_id, _affected(row))
@@ -164,7 +166,7 @@ def rotate(portal: Portal, actor: Actor, credential_id: str, key: str) -> Users:
         if not tidied:
             raise Invalid.field("key", _m("Paste the API key."), "missing")
         row.sealed, row.version, row.rotated_at = portal.keyring.seal(tidied, _place(row.id)), row.version + 1, now()
-        row.updated_at, row.tested = now(), None
+        row.updated_at, row.tested, row.goes_to = now(), None, goes_to(portal, row.provider, row.base_url)
         plan_anew(portal, after_commit, row.tenant_id, _affected(row))
         using = users(actor, row)
         message = _m("The stored key %(name)s was replaced; %(count)s claws take it up.", name=row.called, count=using.count)
@@ -273,6 +275,7 @@ def _tidy_address(text: str) -> str:
 
 
 def goes_to(portal: Portal, provider: str, base_url: str) -> str:
+    """Where a key for this provider and address goes as things stand."""
     return f"{provider} {endpoint(portal.registry.providers.base_url(provider, base_url))}"
 
 
@@ -329,7 +332,7 @@ def model_keys(portal: Portal) -> Keys:
 def _as_key(portal: Portal, row: Credential) -> ModelKey:
     provider = portal.registry.providers.get(row.provider)
     title = f"{row.called} · {provider.title if provider else row.provider}"
-    return ModelKey(row.id, title, row.provider, row.base_url, f"{row.id}-{row.version}")
+    return ModelKey(row.id, title, row.provider, row.base_url, row.goes_to, f"{row.id}-{row.version}")
 
 
 def note_use(portal: Portal) -> None:
@@ -352,9 +355,9 @@ def admit(_portal: Portal, _actor: Actor, change: InstanceChange) -> tuple[()]:
     return ()
 
 
-def as_document(row: Credential, count: int, portal: Portal) -> dict[str, Any]:
+def as_document(row: Credential, count: int) -> dict[str, Any]:
     shown: Mapping[str, Any] = {name: getattr(row, name) for name in (
         "id", "tenant_id", "project_id", "name", "provider", "base_url", "created_by", "created_at", "updated_at", "rotated_at",
         "last_used_at", "tested",
     )}  # fmt: skip
-    return {**shown, "title": row.called, "used_by": count, "goes_to": goes_to(portal, row.provider, row.base_url).split(" ")[-1]}
+    return {**shown, "title": row.called, "used_by": count, "goes_to": row.goes_to.split(" ")[-1]}

@@ -83,9 +83,9 @@ def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple
     key, base_url = services.checked_for_test(portal, name, said, asked.key)
     provider = portal.registry.providers[name]
     if row is not None and not key:
-        entered, there = services.goes_to(portal, row.provider, row.base_url), services.goes_to(portal, provider.id, base_url)
-        if entered != there:
-            raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", entered, there),))
+        there = services.goes_to(portal, provider.id, base_url)
+        if row.goes_to != there:
+            raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", row.goes_to, there),))
         key = services.open_key(portal, row)
     whole = portal.registry.providers.base_url(provider.id, base_url)
     return calling.Target(provider, whole, asked.model.strip(), key or ""), row

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from clawportal.contracts.permissions import SYSTEM
+from clawportal.contracts.providers import ModelProviders
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
 from clawportal.errors import Conflict, GiveUp, Invalid
@@ -18,9 +19,10 @@ from clawportal.services.configuration import layers
 from clawportal.services.fleet import instances, layer_changes, moves, plans
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal_nanobot.adapter import NanobotAdapter
-from clawportal_providers import services
+from clawportal_providers import services, testing_models
 from clawportal_providers.models import Credential
 from clawportal_providers.services import Wanted
+from clawportal_providers.testing_models import Asked
 from tests.core.world import World
 
 KEY, OTHER = "sk-or-0123456789abcdef", "sk-or-fedcba9876543210"
@@ -79,7 +81,7 @@ def test_no_value_is_ever_told(both: World) -> None:
         services.rotate(portal, SYSTEM, one, OTHER)
         row = db.session.get_one(Credential, one)
         assert KEY.encode() not in row.sealed and OTHER.encode() not in row.sealed
-        told = json.dumps(services.as_document(row, 0, portal), default=str)
+        told = json.dumps(services.as_document(row, 0), default=str)
         told += str([[entry.summary, entry.before, entry.after] for entry in db.session.scalars(db.select(AuditEntry))])
         assert KEY not in told and OTHER not in told
         assert services.reseal(portal) == 0
@@ -107,6 +109,39 @@ def test_a_key_goes_to_its_address_only(still: World) -> None:
         assert "model_api_key" not in layers.secrets_for(portal, db.session.get_one(Instance, row.id))
         with pytest.raises(GiveUp, match="entered for another address"):
             planned(still, portal, db.session.get_one(Instance, row.id))
+
+
+def moved(portal: Any, provider: str, base_url: str) -> None:
+    """As after an update of whoever registers it."""
+    known = portal.registry.providers
+    portal.registry.providers = ModelProviders({**known, provider: replace(known[provider], base_url=base_url)})
+
+
+def test_a_key_stays_where_it_was_entered_for_when_its_provider_moves(both: World) -> None:
+    with both.context() as portal:
+        one = stored(portal)
+        row = claw(portal, one)
+        moved(portal, "openrouter", "https://elsewhere.example/v1")
+        assert "model_api_key" not in layers.secrets_for(portal, row), "nobody entered it for there"
+        with pytest.raises(GiveUp, match="entered for another address"):
+            planned(both, portal, row)
+        with pytest.raises(Invalid) as told:
+            claw(portal, one, "two")
+        assert [(error.path, error.code) for error in told.value.errors] == [("spec.model.credential", "moved")]
+        with pytest.raises(Invalid) as told:
+            services.change(portal, SYSTEM, one, Wanted("router", "openrouter", title="Another title"))
+        assert [(error.path, error.code) for error in told.value.errors] == [("key", "moved")]
+        with pytest.raises(Invalid) as told:
+            testing_models.models(portal, SYSTEM, home(), Asked("", credential_id=one))
+        assert [(error.path, error.code) for error in told.value.errors] == [("key", "moved")]
+        assert services.as_document(db.session.get_one(Credential, one), 0)["goes_to"] == "https://openrouter.ai:443"
+        services.rotate(portal, SYSTEM, one, OTHER)
+        assert layers.secrets_for(portal, db.session.get_one(Instance, row.id))["model_api_key"] == OTHER
+        moved(portal, "openrouter", "https://third.example/v1")
+        assert "model_api_key" not in layers.secrets_for(portal, db.session.get_one(Instance, row.id))
+        services.change(portal, SYSTEM, one, Wanted("router", "openrouter", key=KEY))
+        assert layers.secrets_for(portal, db.session.get_one(Instance, row.id))["model_api_key"] == KEY
+        assert db.session.get_one(Credential, one).goes_to == "openrouter https://third.example:443"
 
 
 def test_the_plan_changes_with_the_key_and_with_nothing_else(still: World) -> None:

@@ -47,13 +47,8 @@ def flaws(portal: Portal, where: Where, choice: ModelChoice, path: str = "spec.m
     found = _found(portal, where, choice.credential)
     if found is None:
         return [FieldError(path, _m("There is no such key here, or it is of another project. Choose another one."), "unknown")]
-    entered, there = _goes_to(portal, found[1]), destinations.of_model(portal.registry.providers, choice)
+    entered, there = found[1].goes_to, destinations.of_model(portal.registry.providers, choice)
     return [] if entered == there else [secret_settings.asked_again(path, entered, there)]
-
-
-def _goes_to(portal: Portal, key: ModelKey) -> str:
-    choice = ModelChoice.model_validate({"provider": key.provider, "base_url": key.base_url})
-    return destinations.of_model(portal.registry.providers, choice)
 
 
 def _fitting(portal: Portal, instance: Instance, spec: Mapping[str, Any]) -> tuple[ModelKeys, ModelKey] | None:

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("title", sa.String(length=200), nullable=False),
         sa.Column("provider", sa.String(length=40), nullable=False),
         sa.Column("base_url", sa.String(length=500), nullable=False),
+        sa.Column("goes_to", sa.String(length=600), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("tested", sa.JSON(), nullable=True),
