@@ -3,6 +3,7 @@
 `reach(portal, instance)` is the way to a running claw: the address of a port by its name, and values of its secrets.
 
 What an instance runs with comes from its spec and from the layer of its organisation: `effective(layer_of(tenant_id), ...)`.
+`live_instances(tenant_id)` are those on which the layer lies.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from clawportal.services.configuration.layers import of as layer_of
 from clawportal.services.fleet.instance_facts import declared as instance_facts
 from clawportal.services.fleet.instance_facts import read as read_instance_facts
 from clawportal.services.fleet.instances import find as instance
+from clawportal.services.fleet.layer_changes import live as live_instances
 from clawportal.services.fleet.plans import adapter_of, reach
 from clawportal.services.fleet.plans import whole_context as context_of
 from clawportal.services.fleet.replans import plan_anew
@@ -47,6 +49,7 @@ __all__ = [
     "instance",
     "instance_facts",
     "layer_of",
+    "live_instances",
     "plan_anew",
     "projects_of",
     "reach",

@@ -10,7 +10,7 @@ from pydantic import Field
 from clawportal.sdk.adapters import Strict
 from clawportal.sdk.api import Answer, Page, Paged, Portal, op, paged
 from clawportal.sdk.permissions import Actor
-from clawportal_providers import services, testing_models
+from clawportal_providers import services, testing_models, using
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.probe import Report
 from clawportal_providers.services import Wanted
@@ -30,7 +30,7 @@ class CredentialDocument(Answer):
     provider: str
     base_url: str = Field(description="Empty: the address of the provider.")
     goes_to: str = Field(description="The only address that it is given out for.")
-    used_by: int = Field(description="How many instances name it.")
+    used_by: int = Field(description="How many instances name it, or get it from the shared configuration.")
     tested: dict[str, Any] | None = Field(description="What the last test found.")
     last_used_at: datetime | None = Field(description="When a claw was given it last, to the minute.")
     rotated_at: datetime
@@ -47,7 +47,7 @@ class UserItem(Answer):
 
 class UsersAnswer(Answer):
     count: int
-    items: list[UserItem] = Field(description=f"Those that one may see, at most {services.NAMED}.")
+    items: list[UserItem] = Field(description=f"Those that one may see, at most {using.NAMED}.")
 
 
 class CredentialStepDocument(Answer):
@@ -120,15 +120,15 @@ class ModelsBody(CredentialTest):
     search: str = Field("", max_length=200)
 
 
-def _document(row: Any) -> dict[str, Any]:
-    return services.as_document(row, services.counts([row])[row.id])
+def _document(portal: Portal, row: Any) -> dict[str, Any]:
+    return services.as_document(row, using.counts(portal, [row])[row.id])
 
 
 @op("GET", "/credentials", permission=PROVIDERS_READ, tags=TAGS, summary="Stored keys", returns=Page[CredentialDocument],
     problems=(404,))  # fmt: skip
-def list_credentials(actor: Actor, query: CredentialQuery) -> Any:
+def list_credentials(actor: Actor, portal: Portal, query: CredentialQuery) -> Any:
     page = services.all_of(actor, query.tenant or None, which=query.which)
-    counts = services.counts(page.items)
+    counts = using.counts(portal, page.items)
     return paged(page, query, [services.as_document(row, counts[row.id]) for row in page.items])
 
 
@@ -139,7 +139,7 @@ def create_credential(actor: Actor, portal: Portal, body: NewCredential) -> Any:
     """It is kept sealed and never told again. Instances name its id in `spec.model.credential`."""
     wanted = Wanted(body.name, body.provider, body.base_url, body.title, body.project, body.key)
     made = services.create(portal, actor, body.tenant, wanted)
-    return _document(made), 201, {"Location": f"/api/v1/credentials/{made.id}"}
+    return _document(portal, made), 201, {"Location": f"/api/v1/credentials/{made.id}"}
 
 
 @op("POST", "/credentials/test", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Test a model", returns=TestAnswer,
@@ -171,8 +171,8 @@ def _report(report: Report) -> dict[str, Any]:
 
 @op("GET", "/credentials/{credential_id}", permission=PROVIDERS_READ, tags=TAGS, summary="One stored key",
     returns=CredentialDocument, problems=(404,))  # fmt: skip
-def get_credential(actor: Actor, credential_id: str) -> dict[str, Any]:
-    return _document(services.get(actor, credential_id))
+def get_credential(actor: Actor, portal: Portal, credential_id: str) -> dict[str, Any]:
+    return _document(portal, services.get(actor, credential_id))
 
 
 @op("PATCH", "/credentials/{credential_id}", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Change a stored key",
@@ -181,7 +181,7 @@ def change_credential(actor: Actor, portal: Portal, credential_id: str, body: Cr
     row = services.get(actor, credential_id)
     given = {name: value for name in ("title", "provider", "base_url") if (value := getattr(body, name)) is not None}
     wanted = Wanted(row.name, **{"title": row.title, "provider": row.provider, "base_url": row.base_url} | given, key=body.key)
-    return _document(services.change(portal, actor, credential_id, wanted))
+    return _document(portal, services.change(portal, actor, credential_id, wanted))
 
 
 @op("DELETE", "/credentials/{credential_id}", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Delete a stored key", status=204,
@@ -200,10 +200,10 @@ def rotate_credential(actor: Actor, portal: Portal, credential_id: str, body: Ro
 
 @op("GET", "/credentials/{credential_id}/instances", permission=PROVIDERS_READ, tags=TAGS, returns=UsersAnswer,
     summary="Who uses a key", problems=(404,))  # fmt: skip
-def list_credential_users(actor: Actor, credential_id: str) -> dict[str, Any]:
-    return _users(services.users(actor, services.get(actor, credential_id)))
+def list_credential_users(actor: Actor, portal: Portal, credential_id: str) -> dict[str, Any]:
+    return _users(using.users(portal, actor, services.get(actor, credential_id)))
 
 
-def _users(found: services.Users) -> dict[str, Any]:
+def _users(found: using.Users) -> dict[str, Any]:
     items = [{"id": row.id, "name": row.name, "phase": str(row.phase)} for row in found.visible]
     return {"count": found.count, "items": items}

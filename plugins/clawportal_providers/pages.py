@@ -13,7 +13,7 @@ from clawportal.sdk.fleet import Tenant, projects_of
 from clawportal.sdk.fleet import tenant as tenant_or_404
 from clawportal.sdk.pages import actor, by_field, moved, page, portal, requires, tenant_abilities
 from clawportal.sdk.pages import gettext as _
-from clawportal_providers import services, testing_models
+from clawportal_providers import services, testing_models, using
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.services import Wanted
@@ -42,7 +42,7 @@ def tenant_model_keys(tenant_id: str) -> Response:
     tenant = tenant_or_404(actor(), tenant_id)
     rows = services.all_of(actor(), tenant.id, which=Which(services.MOST)).items
     projects = {project.id: project for project in projects_of(actor(), tenant.id)}
-    return _page("index", tenant, rows=rows, counts=services.counts(rows), projects=projects)
+    return _page("index", tenant, rows=rows, counts=using.counts(portal(), rows), projects=projects)
 
 
 @page("/tenants/<tenant_id>/keys/new", "GET", "POST", endpoint="model_key_new")
@@ -69,10 +69,10 @@ def model_key(credential_id: str) -> Response:
 
 
 def _show(row: Credential, status: int = 200, **context: Any) -> Response:
-    using = services.users(actor(), row)
-    shown = services.as_document(row, using.count)
+    used = using.users(portal(), actor(), row)
+    shown = services.as_document(row, used.count)
     mine = services.may_manage(actor(), row.tenant_id, row.project_id)
-    given = {"row": row, "shown": shown, "using": using, "mine": mine, "report": None, "models": None, "model": "", "search": ""}
+    given = {"row": row, "shown": shown, "using": used, "mine": mine, "report": None, "models": None, "model": "", "search": ""}
     return _page("show", _tenant_of(row), status=status, **(given | context))
 
 
@@ -101,14 +101,13 @@ def model_key_rotate(credential_id: str) -> Response:
     errors = {}
     if request.method == "POST":
         try:
-            using = services.rotate(portal(), actor(), credential_id, request.form.get("key", ""))
-            said = _("The key was replaced. Claws that take it up: %(count)s.", count=using.count)
+            used = services.rotate(portal(), actor(), credential_id, request.form.get("key", ""))
+            said = _("The key was replaced. Claws that take it up: %(count)s.", count=used.count)
             return moved(said, url_for("web.model_key", credential_id=row.id))
         except Invalid as problem:
             errors = by_field(problem.errors)
-    return _page(
-        "rotate", _tenant_of(row), status=422 if errors else 200, row=row, using=services.users(actor(), row), errors=errors
-    )
+    used = using.users(portal(), actor(), row)
+    return _page("rotate", _tenant_of(row), status=422 if errors else 200, row=row, using=used, errors=errors)
 
 
 @page("/model-keys/<credential_id>/delete", "GET", "POST", endpoint="model_key_delete")
@@ -117,7 +116,7 @@ def model_key_delete(credential_id: str) -> Response:
     row = services.get_managed(actor(), credential_id)
     tenant = _tenant_of(row)
     if request.method == "GET":
-        return _page("delete", tenant, row=row, using=services.users(actor(), row))
+        return _page("delete", tenant, row=row, using=using.users(portal(), actor(), row))
     services.remove(portal(), actor(), credential_id)
     return moved(_("The key was deleted."), url_for("web.tenant_model_keys", tenant_id=tenant.id))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,22 +13,21 @@ from sqlalchemy import or_, select, update
 
 from clawportal.sdk import _m
 from clawportal.sdk.addresses import carries_credentials, endpoint
-from clawportal.sdk.data import Order, Slice, Which, db, get_or_404, listing, now, require, transaction, visible
+from clawportal.sdk.data import Order, Slice, Which, db, get_or_404, listing, now, require, transaction
 from clawportal.sdk.errors import Conflict, FieldError, Invalid
 from clawportal.sdk.events import record
 from clawportal.sdk.features import InstanceChange, ModelKey
-from clawportal.sdk.fleet import Instance, Portal, Project, Tenant, plan_anew
+from clawportal.sdk.fleet import Portal, Project, Tenant, plan_anew
 from clawportal.sdk.pasted import address, flaw_in_header
 from clawportal.sdk.pasted import key as pasted_key
-from clawportal.sdk.permissions import INSTANCE_READ, TENANT_READ, Actor, Scope
+from clawportal.sdk.permissions import TENANT_READ, Actor, Scope
 from clawportal.sdk.secrets import asked_again
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
+from clawportal_providers.using import Users, affected, is_shared, users
 
 MOST = 200
 """Keys of one organisation."""
-NAMED = 20
-"""So many of the claws that use a key are named; of more the number is told."""
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _FLUSH = timedelta(minutes=1)
 _BY_NAME = Order((Credential.name.expression, Credential.id.expression), (str, str), lambda row: (row.name, row.id))
@@ -44,15 +43,6 @@ class Wanted:
     title: str = ""
     project: str | None = None
     key: str | None = None
-
-
-@dataclass(frozen=True)
-class Users:
-    """The claws that use a key."""
-
-    count: int
-    visible: Sequence[Instance]
-    """Those of them that whoever asks may see, at most `NAMED`."""
 
 
 # ---- reading
@@ -79,34 +69,6 @@ def require_managing(actor: Actor, tenant_id: str) -> None:
 
 def may_manage(actor: Actor, tenant_id: str, project_id: str | None = None) -> bool:
     return actor.allows(PROVIDERS_MANAGE, Scope(tenant_id, project_id))
-
-
-def users(actor: Actor, row: Credential) -> Users:
-    """Claws whose own spec names the key."""
-    named = _naming(row.id)
-    ids = list(db.session.scalars(select(Instance.id).where(*named)))
-    seen = select(Instance).where(*named, visible(Instance, actor, INSTANCE_READ)).order_by(Instance.name).limit(NAMED)
-    return Users(len(ids), list(db.session.scalars(seen)))
-
-
-def counts(rows: Sequence[Credential]) -> dict[str, int]:
-    """How many claws use each of these, in one statement."""
-    credential = Instance.spec["model"]["credential"].as_string()
-    ids = [row.id for row in rows]
-    found: dict[str, int] = dict.fromkeys(ids, 0)
-    for (one,) in db.session.execute(select(credential).where(credential.in_(ids), Instance.destroyed_at.is_(None))):
-        found[one] += 1
-    return found
-
-
-def _naming(credential_id: str) -> tuple[Any, ...]:
-    return Instance.spec["model"]["credential"].as_string() == credential_id, Instance.destroyed_at.is_(None)
-
-
-def _layers_naming(row: Credential) -> bool:
-    """Whether the shared configuration of its organisation names it."""
-    layer = db.session.scalar(select(Tenant.layer).where(Tenant.id == row.tenant_id)) or {}
-    return any(((layer.get(part) or {}).get("model") or {}).get("credential") == row.id for part in ("defaults", "enforced"))
 
 
 # ---- writing
@@ -147,7 +109,7 @@ def change(portal: Portal, actor: Actor, credential_id: str, wanted: Wanted) -> 
             row.goes_to = there
         if anew:
             row.version += 1
-            plan_anew(portal, after_commit, row.tenant_id, _affected(row))
+            plan_anew(portal, after_commit, row.tenant_id, affected(portal, row))
         record(
             portal,
             "credential.changed",
@@ -167,8 +129,8 @@ def rotate(portal: Portal, actor: Actor, credential_id: str, key: str) -> Users:
             raise Invalid.field("key", _m("Paste the API key."), "missing")
         row.sealed, row.version, row.rotated_at = portal.keyring.seal(tidied, _place(row.id)), row.version + 1, now()
         row.updated_at, row.tested, row.goes_to = now(), None, goes_to(portal, row.provider, row.base_url)
-        plan_anew(portal, after_commit, row.tenant_id, _affected(row))
-        using = users(actor, row)
+        plan_anew(portal, after_commit, row.tenant_id, affected(portal, row))
+        using = users(portal, actor, row)
         message = _m("The stored key %(name)s was replaced; %(count)s claws take it up.", name=row.called, count=using.count)
         record(portal, "credential.rotated", actor=actor, message=message, **_about(row))
     return using
@@ -178,12 +140,12 @@ def remove(portal: Portal, actor: Actor, credential_id: str) -> None:
     """Conflict while something uses it."""
     with transaction():
         row = get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE, lock=True)
-        if count := users(actor, row).count:
+        if is_shared(row):
+            raise Conflict(_m("The shared configuration names the key %(name)s. Take it out there first.", name=row.called))
+        if count := users(portal, actor, row).count:
             raise Conflict(
                 _m("%(count)s claws use the key %(name)s. Choose another one for them first.", count=count, name=row.called)
             )
-        if _layers_naming(row):
-            raise Conflict(_m("The shared configuration names the key %(name)s. Take it out there first.", name=row.called))
         record(
             portal,
             "credential.deleted",
@@ -192,14 +154,6 @@ def remove(portal: Portal, actor: Actor, credential_id: str) -> None:
             **_about(row),
         )
         db.session.delete(row)
-
-
-def _affected(row: Credential) -> list[str]:
-    """Ids of what has to be planned anew: all of the organisation where its shared configuration names the key."""
-    query = select(Instance.id).where(*_naming(row.id))
-    if _layers_naming(row):
-        query = select(Instance.id).where(Instance.tenant_id == row.tenant_id, Instance.destroyed_at.is_(None))
-    return list(db.session.scalars(query))
 
 
 def _about(row: Credential) -> dict[str, Any]:

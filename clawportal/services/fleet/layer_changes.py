@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 
 from clawportal import clock, pasted, secret_settings, validation
 from clawportal.contracts.adapters import Adapter
@@ -280,7 +280,7 @@ def _impact(
     rekeyed = key is not None or (layer.model != before.model and layers.keeps_key(tenant.id))
     changed: list[Instance] = []
     keyed: set[str] = set()
-    for row in _live(tenant.id):
+    for row in live(tenant.id):
         adapter = portal.registry.adapters.get(row.adapter)
         known, said = portal.registry.providers, (adapter, row.version, row.spec or {}, row.labels)
         old, new = (layers.effective(known, one, *said) for one in (before, layer))
@@ -297,10 +297,11 @@ def _impact(
     return Impact(len(changed), restarts, refused, names), [row.id for row in changed], frozenset(keyed)
 
 
-def _live(tenant_id: str) -> list[Instance]:
+def live(tenant_id: str, *where: ColumnElement[bool]) -> list[Instance]:
+    """The claws on which the layer of a tenant lies, by name: those that the portal made and nobody deletes."""
     query = select(Instance).where(
         Instance.tenant_id == tenant_id, Instance.destroyed_at.is_(None), Instance.foreign_id == "",
-        or_(Instance.desired != Desired.DELETED, Instance.desired.is_(None)),
+        or_(Instance.desired != Desired.DELETED, Instance.desired.is_(None)), *where,
     )  # fmt: skip
     return list(db.session.scalars(query.order_by(Instance.name)))
 
