@@ -176,8 +176,9 @@ def get_credential(actor: Actor, portal: Portal, credential_id: str) -> dict[str
 
 
 @op("PATCH", "/credentials/{credential_id}", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Change a stored key",
-    returns=CredentialDocument, problems=(404,), example={"title": "Router of the team"})  # fmt: skip
+    returns=CredentialDocument, problems=(404, 409), example={"title": "Router of the team"})  # fmt: skip
 def change_credential(actor: Actor, portal: Portal, credential_id: str, body: CredentialPatch) -> dict[str, Any]:
+    """Another provider or address is refused while an instance or the shared configuration uses the key."""
     row = services.get(actor, credential_id)
     given = {name: value for name in ("title", "provider", "base_url") if (value := getattr(body, name)) is not None}
     wanted = Wanted(row.name, **{"title": row.title, "provider": row.provider, "base_url": row.base_url} | given, key=body.key)

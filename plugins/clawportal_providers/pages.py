@@ -91,6 +91,8 @@ def model_key_edit(credential_id: str) -> Response:
         services.change(portal(), actor(), credential_id, wanted)
     except Invalid as problem:
         return _form(tenant, request.form, row=row, status=422, errors=by_field(problem.errors))
+    except Conflict as problem:
+        return _form(tenant, request.form, row=row, status=409, problem=problem)
     return moved(_("The key was saved."), url_for("web.model_key", credential_id=row.id))
 
 

@@ -102,6 +102,8 @@ def change(portal: Portal, actor: Actor, credential_id: str, wanted: Wanted) -> 
         there = goes_to(portal, wanted.provider, base_url)
         if key is None and row.goes_to != there:
             raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", row.goes_to, there),))
+        if goes_to(portal, row.provider, row.base_url) != there:
+            _refuse_while_used(portal, actor, row)
         anew = key is not None or (row.provider, row.base_url) != (wanted.provider, base_url)
         row.title, row.provider, row.base_url, row.updated_at = wanted.title.strip(), wanted.provider, base_url, now()
         if key is not None:
@@ -154,6 +156,21 @@ def remove(portal: Portal, actor: Actor, credential_id: str) -> None:
             **_about(row),
         )
         db.session.delete(row)
+
+
+def _refuse_while_used(portal: Portal, actor: Actor, row: Credential) -> None:
+    """Claws keep the address that they were given with the key, and would be left with neither."""
+    if is_shared(row):
+        raise Conflict(
+            _m(
+                "The shared configuration uses the key %(name)s at its address. Store another key for the new one.",
+                name=row.called,
+            )
+        )
+    if (using := users(portal, actor, row)).count:
+        claws = ", ".join(claw.name for claw in using.visible) or "-"
+        raise Conflict(_m("%(count)s claws use the key %(name)s at its address: %(claws)s. Store another key for the new one, "
+                          "and choose it for them.", count=using.count, name=row.called, claws=claws))  # fmt: skip
 
 
 def _about(row: Credential) -> dict[str, Any]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 
+from clawportal import clock
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
+from clawportal.errors import Conflict
 from clawportal.lifecycle import Desired
 from clawportal.models import Instance, Tenant
+from clawportal.services.configuration import layers
 from clawportal.services.fleet import instances, layer_changes
 from clawportal.services.fleet.instances import NewInstance
 from clawportal_providers import services, using
 from clawportal_providers.models import Credential
+from clawportal_providers.services import Wanted
 from tests.core.world import World
-from tests.providers.test_stored_keys import OTHER, OWN, claw, home, stored
+from tests.providers.test_stored_keys import KEY, OTHER, OWN, claw, home, stored
 
 ELSEWHERE = {"model": {"provider": "openai-compatible", "base_url": "https://elsewhere.example/v1", "name": "x"}}
 
@@ -63,6 +68,25 @@ def test_a_key_that_shared_configuration_overrules_is_used_and_stirs_nobody(both
         assert generations() == before, "it runs with another one"
         services.rotate(portal, SYSTEM, other, OTHER)
         assert generations() == {"one": before["one"] + 1}
+
+
+def test_the_address_of_a_key_stays_while_it_is_used(both: World) -> None:
+    there = Wanted("own", "openai-compatible", "https://new.example/v1", key=OTHER)
+    with both.context() as portal:
+        one = stored(portal, OWN)
+        row = claw(portal, one)
+        with pytest.raises(Conflict, match="1 claws use the key own at its address: one"):
+            services.change(portal, SYSTEM, one, there)
+        assert layers.secrets_for(portal, db.session.get_one(Instance, row.id))["model_api_key"] == KEY
+        services.change(portal, SYSTEM, one, Wanted("own", "openai-compatible", "https://llm.example/v2", key=OTHER))
+        assert layers.secrets_for(portal, db.session.get_one(Instance, row.id))["model_api_key"] == OTHER, "a path is no address"
+        with transaction():
+            db.session.get_one(Instance, row.id).destroyed_at = clock.now()
+        layer_changes.put(portal, SYSTEM, home(), {"defaults": {"model": {"name": "big", "credential": one}}})
+        with pytest.raises(Conflict, match="shared configuration uses"):
+            services.change(portal, SYSTEM, one, there)
+        layer_changes.put(portal, SYSTEM, home(), {})
+        assert services.change(portal, SYSTEM, one, there).goes_to == "openai-compatible https://new.example:443"
 
 
 def test_only_claws_of_the_own_organisation_are_looked_at(both: World) -> None:

@@ -74,6 +74,8 @@ def test_the_pages(people: People, home: str) -> None:
     assert "1 claw uses it." in owner.page(where)
     edited = owner.post(f"{where}/edit", provider="openai", title="T")
     assert edited.status_code == 422 and "was entered for https://openrouter.ai:443" in edited.get_data(as_text=True)
+    used = owner.post(f"{where}/edit", provider="openai", title="T", key="sk-another-key-12345")
+    assert used.status_code == 409 and "1 claws use the key router at its address: one." in used.get_data(as_text=True)
     assert owner.done(f"{where}/rotate", key="sk-or-another-key-12345") == where
     assert owner.post(f"{where}/delete").status_code == 409
     assert "Delete" not in viewer.page(where) and "router" in viewer.page(f"/tenants/{home}/keys")
