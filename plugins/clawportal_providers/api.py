@@ -11,9 +11,9 @@ from clawportal.sdk.adapters import Strict
 from clawportal.sdk.api import Answer, Page, Paged, Portal, op, paged
 from clawportal.sdk.permissions import Actor
 from clawportal_providers import services, testing_models, using
+from clawportal_providers.checking import Wanted
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.probe import Report
-from clawportal_providers.services import Wanted
 from clawportal_providers.testing_models import Asked
 
 TAGS = ("Model keys",)

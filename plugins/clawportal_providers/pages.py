@@ -13,10 +13,10 @@ from clawportal.sdk.fleet import Tenant, projects_of
 from clawportal.sdk.fleet import tenant as tenant_or_404
 from clawportal.sdk.pages import actor, by_field, moved, page, portal, requires, tenant_abilities
 from clawportal.sdk.pages import gettext as _
-from clawportal_providers import services, testing_models, using
+from clawportal_providers import checking, services, testing_models, using
+from clawportal_providers.checking import Wanted
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
-from clawportal_providers.services import Wanted
 from clawportal_providers.testing_models import Asked
 
 _SHOWN_MODELS = 200
@@ -40,7 +40,7 @@ def _tenant_of(row: Credential) -> Tenant:
 @requires(PROVIDERS_READ)
 def tenant_model_keys(tenant_id: str) -> Response:
     tenant = tenant_or_404(actor(), tenant_id)
-    rows = services.all_of(actor(), tenant.id, which=Which(services.MOST)).items
+    rows = services.all_of(actor(), tenant.id, which=Which(checking.MOST)).items
     projects = {project.id: project for project in projects_of(actor(), tenant.id)}
     return _page("index", tenant, rows=rows, counts=using.counts(portal(), rows), projects=projects)
 

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import or_, select, update
 
 from clawportal.sdk import _m
-from clawportal.sdk.addresses import carries_credentials, endpoint
 from clawportal.sdk.data import Order, Slice, Which, db, get_or_404, listing, now, require, transaction
-from clawportal.sdk.errors import Conflict, FieldError, Invalid
+from clawportal.sdk.errors import Conflict, Invalid
 from clawportal.sdk.events import record
 from clawportal.sdk.features import InstanceChange, ModelKey
 from clawportal.sdk.fleet import Portal, Project, Tenant, plan_anew
-from clawportal.sdk.pasted import address, flaw_in_header
-from clawportal.sdk.pasted import key as pasted_key
 from clawportal.sdk.permissions import TENANT_READ, Actor, Scope
 from clawportal.sdk.secrets import asked_again
+from clawportal_providers.checking import MOST, Wanted, checked, goes_to, name_flaws, needed_key
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.using import Users, affected, is_shared, users
 
-MOST = 200
-"""Keys of one organisation."""
-_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _FLUSH = timedelta(minutes=1)
 _BY_NAME = Order((Credential.name.expression, Credential.id.expression), (str, str), lambda row: (row.name, row.id))
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What somebody asks for. `key` is None where the stored one stays."""
-
-    name: str
-    provider: str
-    base_url: str = ""
-    title: str = ""
-    project: str | None = None
-    key: str | None = None
 
 
 # ---- reading
@@ -79,7 +59,7 @@ def create(portal: Portal, actor: Actor, tenant_id: str, wanted: Wanted) -> Cred
         tenant = get_or_404(Tenant, tenant_id, actor, TENANT_READ)
         project = _project(actor, tenant, wanted.project)
         require(actor, PROVIDERS_MANAGE, Scope(tenant.id, project))
-        key, base_url = _checked(portal, wanted, _name_flaws(tenant.id, wanted.name))
+        key, base_url = checked(portal, wanted, name_flaws(tenant.id, wanted.name))
         if not key:
             raise Invalid.field("key", _m("Paste the API key."), "missing")
         row = Credential(tenant_id=tenant.id, project_id=project, name=wanted.name, title=wanted.title.strip(),
@@ -98,7 +78,7 @@ def change(portal: Portal, actor: Actor, credential_id: str, wanted: Wanted) -> 
     """Another title, provider, address or key. Another provider or address needs the key again."""
     with transaction() as after_commit:
         row = get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE, lock=True)
-        key, base_url = _checked(portal, wanted, [])
+        key, base_url = checked(portal, wanted)
         there = goes_to(portal, wanted.provider, base_url)
         if key is None and row.goes_to != there:
             raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", row.goes_to, there),))
@@ -126,10 +106,7 @@ def rotate(portal: Portal, actor: Actor, credential_id: str, key: str) -> Users:
     """Another key for the same address. Claws that use it are planned anew, and start with it one after the other."""
     with transaction() as after_commit:
         row = get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE, lock=True)
-        tidied = _tidy_key(key)
-        if not tidied:
-            raise Invalid.field("key", _m("Paste the API key."), "missing")
-        row.sealed, row.version, row.rotated_at = portal.keyring.seal(tidied, _place(row.id)), row.version + 1, now()
+        row.sealed, row.version, row.rotated_at = portal.keyring.seal(needed_key(key), _place(row.id)), row.version + 1, now()
         row.updated_at, row.tested, row.goes_to = now(), None, goes_to(portal, row.provider, row.base_url)
         plan_anew(portal, after_commit, row.tenant_id, affected(portal, row))
         using = users(portal, actor, row)
@@ -189,65 +166,7 @@ def _project(actor: Actor, tenant: Tenant, project: str | None) -> str | None:
     return found.id
 
 
-# ---- what is wrong with it
-
-
-def _name_flaws(tenant_id: str, name: str) -> list[FieldError]:
-    if not _NAME.fullmatch(name):
-        rule = _m("A name has 1 to 63 small letters, digits or dashes, and begins and ends with a letter or digit.")
-        return [FieldError("name", rule)]
-    rows = db.session.scalars(select(Credential.name).where(Credential.tenant_id == tenant_id)).all()
-    if name in rows:
-        return [FieldError("name", _m("There is already a key named %(name)s. Choose another name.", name=name), "taken")]
-    if len(rows) >= MOST:
-        return [FieldError("name", _m("An organisation may keep %(most)s keys.", most=MOST))]
-    return []
-
-
-def _checked(portal: Portal, wanted: Wanted, errors: list[FieldError]) -> tuple[str | None, str]:
-    """Key and address in the form in which they are kept. Invalid with all that is wrong."""
-    provider, base_url = portal.registry.providers.get(wanted.provider), ""
-    if provider is None or provider.served or provider.key == "none":
-        known = ", ".join(one.id for one in portal.registry.providers.values() if one.key != "none")
-        errors.append(FieldError("provider", _m("Choose a provider that has keys. Known: %(known)s.", known=known), "unknown"))
-    try:
-        base_url = _tidy_address(wanted.base_url)
-    except ValueError as error:
-        errors.append(FieldError("base_url", str(error)))
-    if provider is not None and provider.needs_address and not wanted.base_url.strip():
-        errors.append(FieldError("base_url", _m("is needed for %(title)s", title=provider.title), "missing"))
-    key = _tidy_key(wanted.key) if wanted.key is not None else None
-    if key and (flaw := flaw_in_header(key)):
-        errors.append(FieldError("key", flaw))
-    if errors:
-        raise Invalid(_m("The key cannot be stored like this."), errors=tuple(errors))
-    return key or None, base_url
-
-
-def checked_for_test(portal: Portal, provider: str, base_url: str, key: str) -> tuple[str | None, str]:
-    """Key and address of what is not stored."""
-    return _checked(portal, Wanted("", provider, base_url, key=key or None), [])
-
-
-def _tidy_key(key: str) -> str:
-    return pasted_key(key, _m("the API key")).text
-
-
-def _tidy_address(text: str) -> str:
-    """ValueError with what is wrong."""
-    found = address(text).text
-    if found and (urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname):
-        raise ValueError(_m("must start with http:// or https:// and name a host"))
-    if carries_credentials(found):
-        raise ValueError(
-            _m("must not have a user or a password inside; enter the key in its own field, where it is kept encrypted")
-        )
-    return found.rstrip("/")
-
-
-def goes_to(portal: Portal, provider: str, base_url: str) -> str:
-    """Where a key for this provider and address goes as things stand."""
-    return f"{provider} {endpoint(portal.registry.providers.base_url(provider, base_url))}"
+# ---- the value
 
 
 def _place(credential_id: str) -> str:

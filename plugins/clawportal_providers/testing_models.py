@@ -10,7 +10,7 @@ from clawportal.sdk.errors import Conflict, Invalid
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor, Scope
 from clawportal.sdk.secrets import asked_again
-from clawportal_providers import calling, probe, services
+from clawportal_providers import calling, checking, probe, services
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE
 
@@ -80,10 +80,10 @@ def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple
     require(actor, PROVIDERS_MANAGE, Scope(row.tenant_id, row.project_id) if row else Scope(tenant_id))
     name = asked.provider or (row.provider if row else "")
     said = row.base_url if row and not asked.provider else asked.base_url
-    key, base_url = services.checked_for_test(portal, name, said, asked.key)
+    key, base_url = checking.checked_for_test(portal, name, said, asked.key)
     provider = portal.registry.providers[name]
     if row is not None and not key:
-        there = services.goes_to(portal, provider.id, base_url)
+        there = checking.goes_to(portal, provider.id, base_url)
         if row.goes_to != there:
             raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", row.goes_to, there),))
         key = services.open_key(portal, row)

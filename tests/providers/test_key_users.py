@@ -17,8 +17,8 @@ from clawportal.services.configuration import layers
 from clawportal.services.fleet import instances, layer_changes
 from clawportal.services.fleet.instances import NewInstance
 from clawportal_providers import services, using
+from clawportal_providers.checking import Wanted
 from clawportal_providers.models import Credential
-from clawportal_providers.services import Wanted
 from tests.core.world import World
 from tests.providers.test_stored_keys import KEY, OTHER, OWN, claw, home, stored
 

@@ -20,8 +20,8 @@ from clawportal.services.fleet import instances, layer_changes, moves, plans
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_providers import services, testing_models
+from clawportal_providers.checking import Wanted
 from clawportal_providers.models import Credential
-from clawportal_providers.services import Wanted
 from clawportal_providers.testing_models import Asked
 from tests.core.world import World
 
@@ -219,7 +219,9 @@ def test_a_key_of_a_project_stays_in_it(still: World) -> None:
         (Wanted("x", "openai", key="sk-ключ"), "key"), (Wanted("x", "openai-compatible", key=KEY), "base_url"),
         (Wanted("x", "openai", "ftp://x", key=KEY), "base_url"),
         (Wanted("x", "openai", "https://u:p@x.example", key=KEY), "base_url"),
-        (Wanted("x", "openai", key=KEY, project="nowhere"), "project"),
+        (Wanted("x", "openai", key=KEY, project="nowhere"), "project"), (Wanted("x", "openai", key="k" * 10_001), "key"),
+        (Wanted("x", "openai", key=KEY, title="t" * 201), "title"),
+        (Wanted("x", "openai", "https://x.example/" + "p" * 483, key=KEY), "base_url"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_says_where(still: World, wanted: Wanted, path: str) -> None:
@@ -228,6 +230,26 @@ def test_what_is_wrong_says_where(still: World, wanted: Wanted, path: str) -> No
             services.create(portal, SYSTEM, home(), wanted)
         assert path in [error.path for error in told.value.errors]
         assert db.session.query(Credential).count() == 0
+
+
+def test_what_fits_just_so_is_kept(both: World) -> None:
+    with both.context() as portal:
+        wanted = Wanted("x" * 63, "openai", "https://" + "x" * 62 + ".example/" + "p" * 421, "t" * 200, key="k" * 10_000)
+        row = db.session.get_one(Credential, stored(portal, wanted))
+        assert len(row.base_url) == 500 and services.open_key(portal, row) == wanted.key
+
+
+@pytest.mark.parametrize(
+    ("key", "word"), [("", "Paste"), ("  ", "Paste"), ("sk-ключ", "no request can carry"), ("k" * 10_001, "10,000")]
+)
+def test_a_key_that_takes_the_place_of_another_is_checked_like_the_first(still: World, key: str, word: str) -> None:
+    with still.context() as portal:
+        one = stored(portal)
+        with pytest.raises(Invalid) as told:
+            services.rotate(portal, SYSTEM, one, key)
+        assert [(error.path, word in error.message) for error in told.value.errors] == [("key", True)]
+        row = db.session.get_one(Credential, one, populate_existing=True)
+        assert services.open_key(portal, row) == KEY and row.version == 1
 
 
 def test_a_name_is_taken_once(still: World) -> None:
