@@ -11,7 +11,7 @@ from clawportal.sdk.adapters import Strict
 from clawportal.sdk.api import Answer, Page, Paged, Portal, op, paged
 from clawportal.sdk.permissions import Actor
 from clawportal_providers import services, testing_models, using
-from clawportal_providers.checking import Wanted
+from clawportal_providers.checking import Change, Wanted
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.probe import Report
 from clawportal_providers.testing_models import Asked
@@ -179,10 +179,8 @@ def get_credential(actor: Actor, portal: Portal, credential_id: str) -> dict[str
     returns=CredentialDocument, problems=(404, 409), example={"title": "Router of the team"})  # fmt: skip
 def change_credential(actor: Actor, portal: Portal, credential_id: str, body: CredentialPatch) -> dict[str, Any]:
     """Another provider or address is refused while an instance or the shared configuration uses the key."""
-    row = services.get(actor, credential_id)
-    given = {name: value for name in ("title", "provider", "base_url") if (value := getattr(body, name)) is not None}
-    wanted = Wanted(row.name, **{"title": row.title, "provider": row.provider, "base_url": row.base_url} | given, key=body.key)
-    return _document(portal, services.change(portal, actor, credential_id, wanted))
+    given = Change(body.provider, body.base_url, body.title, body.key)
+    return _document(portal, services.change(portal, actor, credential_id, given))
 
 
 @op("DELETE", "/credentials/{credential_id}", permission=PROVIDERS_MANAGE, tags=TAGS, summary="Delete a stored key", status=204,

@@ -37,6 +37,21 @@ class Wanted:
     key: str | None = None
 
 
+@dataclass(frozen=True)
+class Change:
+    """What somebody asks for about a stored key. None stays as it is by then."""
+
+    provider: str | None = None
+    base_url: str | None = None
+    title: str | None = None
+    key: str | None = None
+
+    def of(self, row: Credential) -> Wanted:
+        given = {name: value for name in ("provider", "base_url", "title") if (value := getattr(self, name)) is not None}
+        stored = {"provider": row.provider, "base_url": row.base_url, "title": row.title}
+        return Wanted(row.name, **(stored | given), key=self.key)
+
+
 def name_flaws(tenant_id: str, name: str) -> list[FieldError]:
     """Of a new key in an organisation."""
     if not _NAME.fullmatch(name):

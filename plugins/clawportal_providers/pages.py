@@ -14,7 +14,7 @@ from clawportal.sdk.fleet import tenant as tenant_or_404
 from clawportal.sdk.pages import actor, by_field, moved, page, portal, requires, tenant_abilities
 from clawportal.sdk.pages import gettext as _
 from clawportal_providers import checking, services, testing_models, using
-from clawportal_providers.checking import Wanted
+from clawportal_providers.checking import Change, Wanted
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.testing_models import Asked
@@ -88,7 +88,8 @@ def model_key_edit(credential_id: str) -> Response:
     if request.form.get("test"):
         return _tested(tenant, row, wanted)
     try:
-        services.change(portal(), actor(), credential_id, wanted)
+        given = Change(wanted.provider, wanted.base_url, wanted.title, wanted.key)
+        services.change(portal(), actor(), credential_id, given)
     except Invalid as problem:
         return _form(tenant, request.form, row=row, status=422, errors=by_field(problem.errors))
     except Conflict as problem:

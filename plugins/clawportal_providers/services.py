@@ -16,7 +16,7 @@ from clawportal.sdk.features import InstanceChange, ModelKey
 from clawportal.sdk.fleet import Portal, Project, Tenant, plan_anew
 from clawportal.sdk.permissions import TENANT_READ, Actor, Scope
 from clawportal.sdk.secrets import asked_again
-from clawportal_providers.checking import MOST, Wanted, checked, goes_to, name_flaws, needed_key
+from clawportal_providers.checking import MOST, Change, Wanted, checked, goes_to, name_flaws, needed_key
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.using import Users, affected, is_shared, users
@@ -74,10 +74,11 @@ def create(portal: Portal, actor: Actor, tenant_id: str, wanted: Wanted) -> Cred
     return row
 
 
-def change(portal: Portal, actor: Actor, credential_id: str, wanted: Wanted) -> Credential:
+def change(portal: Portal, actor: Actor, credential_id: str, given: Change) -> Credential:
     """Another title, provider, address or key. Another provider or address needs the key again."""
     with transaction() as after_commit:
         row = get_or_404(Credential, credential_id, actor, PROVIDERS_MANAGE, lock=True)
+        wanted = given.of(row)
         key, base_url = checked(portal, wanted)
         there = goes_to(portal, wanted.provider, base_url)
         if key is None and row.goes_to != there:

@@ -18,6 +18,10 @@ _AT_ONCE = 4
 """Tests of one process at a time: each holds a thread for up to two minutes."""
 
 
+_Tested = tuple[str, int]
+"""Id and version of a stored key."""
+
+
 class Running:
     """How many tests run in this process."""
 
@@ -40,19 +44,19 @@ class Asked:
 
 def run(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> probe.Report:
     """The whole test; its outcome is kept with the credential, if it is its own key that was tested."""
-    target, row = _target(portal, actor, tenant_id, asked)
+    target, tested = _target(portal, actor, tenant_id, asked)
     if not target.model:
         raise Invalid.field("model", _m("is needed: the model's name as the provider spells it"), "missing")
     with _room(portal):
         report = probe.run(target)
-    if row is not None and not asked.key:
-        _keep(row.id, target.model, report)
+    if tested is not None:
+        _keep(tested, target.model, report)
     return report
 
 
 def models(portal: Portal, actor: Actor, tenant_id: str, asked: Asked, search: str = "") -> list[probe.Model]:
     """What the provider has, narrowed to what is searched for. Conflict with the reason where it does not tell."""
-    target, _row = _target(portal, actor, tenant_id, asked)
+    target, _tested = _target(portal, actor, tenant_id, asked)
     try:
         with _room(portal):
             found = probe.models(target)
@@ -74,28 +78,32 @@ class _room:
         self._room.release()
 
 
-def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple[calling.Target, Credential | None]:
-    """Forbidden for who may not manage keys: a test sends requests out of the portal's network."""
+def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple[calling.Target, _Tested | None]:
+    """With the stored key that it takes, if any. Forbidden for who may not manage keys: a test sends requests out of the
+    portal's network."""
     row = get_or_404(Credential, asked.credential_id, actor, PROVIDERS_MANAGE) if asked.credential_id else None
     require(actor, PROVIDERS_MANAGE, Scope(row.tenant_id, row.project_id) if row else Scope(tenant_id))
     name = asked.provider or (row.provider if row else "")
     said = row.base_url if row and not asked.provider else asked.base_url
     key, base_url = checking.checked_for_test(portal, name, said, asked.key)
     provider = portal.registry.providers[name]
+    tested = None
     if row is not None and not key:
         there = checking.goes_to(portal, provider.id, base_url)
         if row.goes_to != there:
             raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", row.goes_to, there),))
-        key = services.open_key(portal, row)
+        key, tested = services.open_key(portal, row), (row.id, row.version)
     whole = portal.registry.providers.base_url(provider.id, base_url)
-    return calling.Target(provider, whole, asked.model.strip(), key or ""), row
+    return calling.Target(provider, whole, asked.model.strip(), key or ""), tested
 
 
-def _keep(credential_id: str, model: str, report: probe.Report) -> None:
+def _keep(tested: _Tested, model: str, report: probe.Report) -> None:
+    """Of a key that was replaced meanwhile nothing is told by it."""
     from sqlalchemy import update
 
     from clawportal.sdk.data import db
 
     outcome = {"at": now().isoformat(), "ok": report.ok, "model": model[:200], "message": report.sentence}
+    same = Credential.id == tested[0], Credential.version == tested[1]
     with transaction():
-        db.session.execute(update(Credential).where(Credential.id == credential_id).values(tested=outcome))
+        db.session.execute(update(Credential).where(*same).values(tested=outcome))

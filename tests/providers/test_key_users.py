@@ -17,7 +17,7 @@ from clawportal.services.configuration import layers
 from clawportal.services.fleet import instances, layer_changes
 from clawportal.services.fleet.instances import NewInstance
 from clawportal_providers import services, using
-from clawportal_providers.checking import Wanted
+from clawportal_providers.checking import Change
 from clawportal_providers.models import Credential
 from tests.core.world import World
 from tests.providers.test_stored_keys import KEY, OTHER, OWN, claw, home, stored
@@ -71,14 +71,14 @@ def test_a_key_that_shared_configuration_overrules_is_used_and_stirs_nobody(both
 
 
 def test_the_address_of_a_key_stays_while_it_is_used(both: World) -> None:
-    there = Wanted("own", "openai-compatible", "https://new.example/v1", key=OTHER)
+    there = Change("openai-compatible", "https://new.example/v1", key=OTHER)
     with both.context() as portal:
         one = stored(portal, OWN)
         row = claw(portal, one)
         with pytest.raises(Conflict, match="1 claws use the key own at its address: one"):
             services.change(portal, SYSTEM, one, there)
         assert layers.secrets_for(portal, db.session.get_one(Instance, row.id))["model_api_key"] == KEY
-        services.change(portal, SYSTEM, one, Wanted("own", "openai-compatible", "https://llm.example/v2", key=OTHER))
+        services.change(portal, SYSTEM, one, Change("openai-compatible", "https://llm.example/v2", key=OTHER))
         assert layers.secrets_for(portal, db.session.get_one(Instance, row.id))["model_api_key"] == OTHER, "a path is no address"
         with transaction():
             db.session.get_one(Instance, row.id).destroyed_at = clock.now()

@@ -20,7 +20,7 @@ from clawportal.services.fleet import instances, layer_changes, moves, plans
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal_nanobot.adapter import NanobotAdapter
 from clawportal_providers import services, testing_models
-from clawportal_providers.checking import Wanted
+from clawportal_providers.checking import Change, Wanted
 from clawportal_providers.models import Credential
 from clawportal_providers.testing_models import Asked
 from tests.core.world import World
@@ -99,7 +99,7 @@ def test_a_key_goes_to_its_address_only(still: World) -> None:
                 claw(portal, one, "two", **model)
             assert [error.path for error in told.value.errors] == ["spec.model.credential"]
         with pytest.raises(Invalid) as told:
-            services.change(portal, SYSTEM, one, Wanted("own", "openai-compatible", "https://thief.example/v1"))
+            services.change(portal, SYSTEM, one, Change("openai-compatible", "https://thief.example/v1"))
         assert [(error.path, error.code) for error in told.value.errors] == [("key", "moved")]
         db.session.get_one(Instance, row.id).spec = {
             **row.spec,
@@ -129,7 +129,7 @@ def test_a_key_stays_where_it_was_entered_for_when_its_provider_moves(both: Worl
             claw(portal, one, "two")
         assert [(error.path, error.code) for error in told.value.errors] == [("spec.model.credential", "moved")]
         with pytest.raises(Invalid) as told:
-            services.change(portal, SYSTEM, one, Wanted("router", "openrouter", title="Another title"))
+            services.change(portal, SYSTEM, one, Change("openrouter", title="Another title"))
         assert [(error.path, error.code) for error in told.value.errors] == [("key", "moved")]
         with pytest.raises(Invalid) as told:
             testing_models.models(portal, SYSTEM, home(), Asked("", credential_id=one))
@@ -139,9 +139,20 @@ def test_a_key_stays_where_it_was_entered_for_when_its_provider_moves(both: Worl
         assert layers.secrets_for(portal, db.session.get_one(Instance, row.id))["model_api_key"] == OTHER
         moved(portal, "openrouter", "https://third.example/v1")
         assert "model_api_key" not in layers.secrets_for(portal, db.session.get_one(Instance, row.id))
-        services.change(portal, SYSTEM, one, Wanted("router", "openrouter", key=KEY))
+        services.change(portal, SYSTEM, one, Change("openrouter", key=KEY))
         assert layers.secrets_for(portal, db.session.get_one(Instance, row.id))["model_api_key"] == KEY
         assert db.session.get_one(Credential, one).goes_to == "openrouter https://third.example:443"
+
+
+def test_what_is_not_said_stays_as_it_is_by_then(both: World) -> None:
+    """Not as it was when whoever changes it began."""
+    with both.context() as portal:
+        one = stored(portal, OWN)
+        title = Change(title="Mine")
+        services.change(portal, SYSTEM, one, Change("openai", "", key=OTHER))
+        row = services.change(portal, SYSTEM, one, title)
+        assert (row.title, row.provider, row.base_url, row.name) == ("Mine", "openai", "", "own")
+        assert services.open_key(portal, row) == OTHER
 
 
 def test_the_plan_changes_with_the_key_and_with_nothing_else(still: World) -> None:
@@ -150,7 +161,7 @@ def test_the_plan_changes_with_the_key_and_with_nothing_else(still: World) -> No
         row = claw(portal, one)
         before = planned(still, portal, row)
         assert KEY not in str(before) and before.processes[0].env[plans.KEY_VERSION] == f"{one}-1"
-        services.change(portal, SYSTEM, one, Wanted("router", "openrouter", title="Another title"))
+        services.change(portal, SYSTEM, one, Change("openrouter", title="Another title"))
         assert planned(still, portal, row).digest() == before.digest()
         services.rotate(portal, SYSTEM, one, OTHER)
         after = planned(still, portal, row)

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from clawportal.contracts.permissions import SYSTEM
+from clawportal.db import db
+from clawportal.models import Tenant
 from clawportal_practice.server import PracticeModel
+from clawportal_providers import probe, services, testing_models
+from clawportal_providers.calling import Step, Target
+from clawportal_providers.checking import Wanted
+from clawportal_providers.models import Credential
+from clawportal_providers.probe import Report
+from clawportal_providers.testing_models import Asked
 from tests.conftest import People, Person
+from tests.core.world import World
 from tests.rights.test_people_cli import Run, claw
 from tests.rights.test_rights_pages import Browser
 
@@ -55,6 +65,25 @@ def test_the_stored_key_is_sent_nowhere_else(people: People, home: str, model: P
         typed = people.owner.post("credentials/test", {**body, "key": "sk-typed-0123456789"}).get_json()
         assert typed["ok"] and all(KEY not in str(request.headers) for request in thief.requests)
     assert people.owner.get(f"credentials/{one}").get_json()["tested"] is None, "it was not this key that was tested"
+
+
+def test_the_outcome_is_not_kept_of_a_key_that_was_replaced_meanwhile(both: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with both.context() as portal:
+        tenant = db.session.query(Tenant).one().id
+        one = services.create(portal, SYSTEM, tenant, Wanted("ours", "openrouter", key=KEY)).id
+        well = Report([Step("answer", "ok")])
+
+        def replaced(target: Target) -> Report:
+            assert target.key == KEY
+            services.rotate(portal, SYSTEM, one, "sk-other-0123456789")
+            return well
+
+        monkeypatch.setattr(probe, "run", replaced)
+        assert testing_models.run(portal, SYSTEM, tenant, Asked("", model="m", credential_id=one)) is well
+        assert db.session.get_one(Credential, one, populate_existing=True).tested is None
+        monkeypatch.setattr(probe, "run", lambda _target: well)
+        testing_models.run(portal, SYSTEM, tenant, Asked("", model="m", credential_id=one))
+        assert db.session.get_one(Credential, one, populate_existing=True).tested["ok"] is True  # type: ignore[index]
 
 
 def test_before_anything_is_stored(people: People, home: str, model: PracticeModel) -> None:
