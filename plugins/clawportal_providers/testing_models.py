@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import update
+
 from clawportal.sdk import _m
-from clawportal.sdk.data import get_or_404, now, require, transaction
+from clawportal.sdk.data import db, get_or_404, now, require, transaction
 from clawportal.sdk.errors import Conflict, Invalid
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor, Scope
@@ -71,6 +73,7 @@ class _room:
         self._room = portal.part(Running).room
 
     def __enter__(self) -> None:
+        db.session.rollback()  # a provider may take minutes: hold no snapshot of the database meanwhile
         if not self._room.acquire(timeout=2):
             raise Conflict(_m("Several models are being tested just now. Try again in a moment."))
 
@@ -99,10 +102,6 @@ def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple
 
 def _keep(tested: _Tested, model: str, report: probe.Report) -> None:
     """Of a key that was replaced meanwhile nothing is told by it."""
-    from sqlalchemy import update
-
-    from clawportal.sdk.data import db
-
     outcome = {"at": now().isoformat(), "ok": report.ok, "model": model[:200], "message": report.sentence}
     same = Credential.id == tested[0], Credential.version == tested[1]
     with transaction():

@@ -21,13 +21,16 @@ from tests.core.world import World
 
 @dataclass(frozen=True)
 class Watched(MemoryDriver):
-    """Notes whether somebody connects while a transaction is open; `refuses` makes it say that it cannot be reached."""
+    """Notes whether somebody connects while a transaction is open, or a snapshot held; `refuses` makes it say that it cannot be
+    reached."""
 
     inside: list[bool] = field(default_factory=list)
+    snapshots: list[bool] = field(default_factory=list)
     refuses: list[bool] = field(default_factory=list)
 
     def connect(self, place: Place) -> Runtime:
         self.inside.append(in_transaction())
+        self.snapshots.append(db.session().in_transaction())
         if self.refuses:
             raise Retry("ClusterUnreachable", _m("It does not answer."))
         return self.runtime
@@ -62,10 +65,11 @@ def test_clusters_are_asked_before_the_transaction(
     world, driver, one = with_a_claw(make_world)
     anew(world)
     driver.inside.clear()
+    driver.snapshots.clear()
     with world.context() as portal:
         tenant = db.session.get_one(Instance, one).tenant_id
         assert change(portal, SYSTEM, tenant, layer(**settings)).restarts == restarts
-    assert driver.inside == [False]
+    assert driver.inside == driver.snapshots == [False]
 
 
 def test_a_claw_whose_cluster_does_not_answer_is_told_as_a_restart(make_world: Callable[..., World]) -> None:

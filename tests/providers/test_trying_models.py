@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,23 @@ def test_the_outcome_is_not_kept_of_a_key_that_was_replaced_meanwhile(both: Worl
         monkeypatch.setattr(probe, "run", lambda _target: well)
         testing_models.run(portal, SYSTEM, tenant, Asked("", model="m", credential_id=one))
         assert db.session.get_one(Credential, one, populate_existing=True).tested["ok"] is True  # type: ignore[index]
+
+
+def test_no_snapshot_of_the_database_is_held_while_a_provider_is_asked(both: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+
+    def looked(found: Any) -> Any:
+        held.append(db.session().in_transaction())
+        return found
+
+    monkeypatch.setattr(probe, "run", lambda _target: looked(Report([Step("answer", "ok")])))
+    monkeypatch.setattr(probe, "models", lambda _target: looked([]))
+    with both.context() as portal:
+        tenant = db.session.query(Tenant).one().id
+        one = services.create(portal, SYSTEM, tenant, Wanted("ours", "openrouter", key=KEY)).id
+        testing_models.run(portal, SYSTEM, tenant, Asked("", model="m", credential_id=one))
+        testing_models.models(portal, SYSTEM, tenant, Asked("", credential_id=one))
+    assert held == [False, False]
 
 
 def test_before_anything_is_stored(people: People, home: str, model: PracticeModel) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ from clawportal.labels import check_labels
 from clawportal.lifecycle import Desired, Phase
 from clawportal.messages import _m, joined
 from clawportal.models import Cluster, Instance, Tenant, TenantSecret
+from clawportal.models.clusters import UNREACHABLE
 from clawportal.services.clusters import clusters
 from clawportal.services.configuration import catalog, console_settings, destinations, layers, model_keys, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
@@ -265,11 +267,22 @@ Runtimes = Mapping[str, Runtime]
 def _connected(portal: Portal, tenant_id: str) -> Runtimes:
     """Of the clusters where claws of the tenant run. Before a transaction: connecting may take long, and writers would wait."""
     used = select(Instance.cluster_id).where(Instance.tenant_id == tenant_id, Instance.desired == Desired.RUNNING)
+    rows = db.session.scalars(select(Cluster).where(Cluster.id.in_(used), Cluster.health != UNREACHABLE))
+    targets = [clusters.target_of(portal, cluster) for cluster in rows]
+    db.session.rollback()  # nor hold a snapshot of the database meanwhile
     found: dict[str, Runtime] = {}
-    for cluster in list(db.session.scalars(select(Cluster).where(Cluster.id.in_(used)))):
+    for target in targets:
         with contextlib.suppress(GiveUp, Retry, Problem, OSError):
-            found[cluster.id] = clusters.connect(portal, cluster)
+            found[target.cluster_id] = portal.connections.get(replace(target, secrets=partial(_released, target.secrets)))
     return found
+
+
+def _released(read: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
+    """What is read just before the network is asked, with no snapshot left behind."""
+    try:
+        return read()
+    finally:
+        db.session.rollback()
 
 
 def _impact(
