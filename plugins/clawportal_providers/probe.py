@@ -53,6 +53,8 @@ class Report:
     first_seconds: float | None = None
     """Until the first words came."""
     seconds: float | None = None
+    called: bool = False
+    """Whether it called a tool, asked to or not."""
 
     @property
     def ok(self) -> bool:
@@ -173,7 +175,7 @@ def _calling(target: Target, report: Report) -> list[Step]:
         raise Refused(
             Step("tools", FAILED, no, refusal.step.said or refusal.step.message, _m("Choose a model that calls tools."))
         ) from refusal
-    if any(step.name == "call" for step in calls.steps):
+    if calls.called:
         return [Step("tools", OK, _m("It calls tools."))]
     return [
         Step(
@@ -230,7 +232,7 @@ def _read_openai(target: Target, event: Mapping[str, Any], report: Report) -> It
         delta = choice.get("delta") if isinstance(choice, dict) else None
         if isinstance(delta, dict):
             if delta.get("tool_calls"):
-                report.steps.append(Step("call", OK))
+                report.called = True
             if isinstance(delta.get("content"), str) and delta["content"]:
                 yield delta["content"]
 
@@ -240,7 +242,7 @@ def _read_anthropic(target: Target, event: Mapping[str, Any], report: Report) ->
     for usage in (message.get("usage"), event.get("usage")):
         _count(report, usage, "input_tokens", "output_tokens")
     if block.get("type") == "tool_use":
-        report.steps.append(Step("call", OK))
+        report.called = True
     if isinstance(delta.get("text"), str) and delta["text"]:
         yield delta["text"]
 

@@ -15,7 +15,7 @@ from clawportal.sdk.events import record
 from clawportal.sdk.features import InstanceChange, ModelKey
 from clawportal.sdk.fleet import Portal, Project, Tenant, plan_anew
 from clawportal.sdk.permissions import TENANT_READ, Actor, Scope
-from clawportal.sdk.secrets import asked_again
+from clawportal.sdk.secrets import KeyringError, asked_again
 from clawportal_providers.checking import MOST, Change, Wanted, checked, goes_to, name_flaws, needed_key
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
@@ -180,11 +180,18 @@ def open_key(portal: Portal, row: Credential) -> str:
 
 
 def reseal(portal: Portal) -> int:
+    """Move every stored key to the newest key of the ring; returns how many were moved. What does not open stays as it is."""
     with transaction():
-        stale = [row for row in db.session.scalars(select(Credential)) if not portal.keyring.is_current(row.sealed)]
-        for row in stale:
-            row.sealed = portal.keyring.seal(open_key(portal, row), _place(row.id))
-    return len(stale)
+        rows = db.session.scalars(select(Credential)).all()
+        return sum(_moved(portal, row) for row in rows if not portal.keyring.is_current(row.sealed))
+
+
+def _moved(portal: Portal, row: Credential) -> bool:
+    try:
+        row.sealed = portal.keyring.seal(open_key(portal, row), _place(row.id))
+    except KeyringError:
+        return False
+    return True
 
 
 # ---- what the core asks

@@ -16,6 +16,7 @@ from clawportal import bounded
 from clawportal.testing.hostile import HostileServer
 from clawportal_practice.server import PracticeModel
 from clawportal_providers import calling, probe
+from clawportal_providers.api import TestAnswer, _report
 from clawportal_providers.calling import Refused, Target, hidden
 from clawportal_providers.catalogue import PROVIDERS
 from clawportal_providers.probe import Report
@@ -240,6 +241,18 @@ def test_a_provider_without_tools_and_tokens_is_told() -> None:
     with serving({"models": LIST, "chat/completions": answer}) as double:
         report = probe.run(target(double.url, model="big"))
     assert report.ok and states(report)["usage"] == "unsure" and states(report)["tools"] == "unsure"
+
+
+@pytest.mark.parametrize("provider", BOTH)
+def test_a_tool_that_nobody_offered_is_no_step_of_its_own(provider: str) -> None:
+    call = {"choices": [{"delta": {"content": "ready", "tool_calls": [{"index": 0}]}, "finish_reason": "stop"}]}
+    use = {"type": "content_block_start", "content_block": {"type": "tool_use"}}
+    said_, end = {"type": "content_block_delta", "delta": {"text": "ready"}}, {"type": "message_stop"}
+    answers = {"models": LIST, "chat/completions": events(call), "messages": events(use, said_, end)}
+    with serving(answers) as double:
+        report = probe.run(target(double.url, provider, model="big"))
+    assert [step.name for step in report.steps] == ["address", "key", "model", "answer", "usage", "tools"]
+    TestAnswer.model_validate(_report(report))
 
 
 def test_nobody_at_home() -> None:

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from clawportal import keyring, paths
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.contracts.providers import ModelProviders
 from clawportal.contracts.specs import InstanceSpec
-from clawportal.db import db
+from clawportal.db import db, transaction
 from clawportal.errors import Conflict, GiveUp, Invalid
+from clawportal.keyring import KeyringError
 from clawportal.models import AuditEntry, EventRow, Instance, Project, Tenant
 from clawportal.services.configuration import layers
 from clawportal.services.fleet import instances, layer_changes, moves, plans
 from clawportal.services.fleet.instances import InstanceChange, NewInstance
 from clawportal_nanobot.adapter import NanobotAdapter
-from clawportal_providers import services, testing_models
+from clawportal_providers import services, testing_models, using
 from clawportal_providers.checking import Change, Wanted
 from clawportal_providers.models import Credential
 from clawportal_providers.testing_models import Asked
@@ -57,14 +59,14 @@ def test_the_life_of_a_key(both: World) -> None:
         row = claw(portal, one)
         assert row.spec["model"]["provider"] == "openrouter", "provider and address come with the key"
         assert layers.secrets_for(portal, row)["model_api_key"] == KEY
-        assert services.users(SYSTEM, db.session.get_one(Credential, one)).count == 1
+        assert using.users(portal, SYSTEM, db.session.get_one(Credential, one)).count == 1
         services.note_use(portal)
         assert db.session.get_one(Credential, one, populate_existing=True).last_used_at is not None
         with pytest.raises(Conflict, match="1 claws use the key"):
             services.remove(portal, SYSTEM, one)
         generation = row.generation
-        using = services.rotate(portal, SYSTEM, one, OTHER)
-        assert [claw.name for claw in using.visible] == ["one"]
+        taking = services.rotate(portal, SYSTEM, one, OTHER)
+        assert [claw.name for claw in taking.visible] == ["one"]
         row = db.session.get_one(Instance, row.id, populate_existing=True)
         assert row.generation == generation + 1 and layers.secrets_for(portal, row)["model_api_key"] == OTHER
         model = {"provider": "openrouter", "name": "x", "credential": ""}
@@ -87,6 +89,19 @@ def test_no_value_is_ever_told(both: World) -> None:
         assert services.reseal(portal) == 0
         everything = str(db.session.execute(text("SELECT * FROM credential")).all())
         assert KEY not in everything and OTHER not in everything
+
+
+def test_one_key_that_does_not_open_keeps_no_other_from_the_newest_key(both: World) -> None:
+    with both.context() as portal:
+        lost, kept = stored(portal), stored(portal, OWN)
+        with transaction():
+            row = db.session.get_one(Credential, lost)
+            row.sealed = row.sealed[:-1] + bytes([row.sealed[-1] ^ 1])
+        keyring.rotate(both.folder / paths.KEYRING_FILE)
+        assert services.reseal(portal) == 1 and services.reseal(portal) == 0
+        assert services.open_key(portal, db.session.get_one(Credential, kept)) == KEY
+        with pytest.raises(KeyringError):
+            services.open_key(portal, db.session.get_one(Credential, lost))
 
 
 def test_a_key_goes_to_its_address_only(still: World) -> None:
