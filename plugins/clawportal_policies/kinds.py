@@ -44,6 +44,8 @@ class Facts:
     adapter: str = ""
     version: str = ""
     uses_model: bool = True
+    served: tuple[str, ...] = ()
+    """Providers whose model the portal serves itself."""
     cluster: str = ""
     runtime: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -204,12 +206,12 @@ class Models(Kind):
                 ),
                 "spec.model.provider",
             )
-        # what the portal serves itself needs no name; a rule about names leaves that to a rule about providers
-        if self.models and name and not _matches(name, self.models):
+        # what the portal serves itself is one model, whatever it is called: a rule about names leaves it to one about providers
+        if self.models and provider not in facts.served and not _matches(name, self.models):
             return Hit(
                 _m(
                     "The model %(name)s is not allowed. Allowed: %(_listed)s.",
-                    name=name,
+                    name=name or "(none)",
                     _listed=self.models,
                 ),
                 "spec.model.name",

@@ -260,6 +260,7 @@ def _described(
     return Facts(
         action=action, now=now, name=instance.name or "", adapter=instance.adapter, version=instance.version,
         uses_model=(adapter is None or "model" in adapter.capabilities) and not getattr(instance, "foreign_id", ""),
+        served=portal.registry.providers.served,
         cluster=cluster[0], runtime=cluster[1],
         labels=said.labels, spec=spec, cpu=resources.get("cpu") or "",
         memory=resources.get("memory") or (adapter.suggested_memory if adapter else ""),

@@ -22,6 +22,7 @@ SPEC: dict[str, Any] = {
 FACTS = Facts(
     "create", datetime(2026, 11, 23, 9, 30, tzinfo=UTC), name="one", adapter="nanobot", version="0.3.5", cluster="local",
     runtime="process", labels={"team": "support", "tier": ""}, spec=SPEC, cpu="500m", memory="1Gi", storage="5Gi",
+    served=("practice",),
 )  # fmt: skip
 
 
@@ -53,6 +54,15 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("models", {"models": ["gpt-4*"]}, {}, "spec.model.name"),
     ("models", {"providers": ["openai"], "models": ["qwen*"]}, {}, "spec.model.name"),
     ("models", {"models": ["qwen*"]}, {"spec": {"model": {"provider": "practice", "name": ""}}}, ""),
+    ("models", {"models": ["qwen*"]}, {"spec": {"model": {"provider": "practice", "name": "tiny"}}}, ""),
+    ("models", {"models": ["qwen*"]}, {"spec": {"model": {"provider": "openai", "name": ""}}}, "spec.model.name"),
+    ("models", {"models": ["qwen*"]}, {"spec": {}}, "spec.model.name"),
+    (
+        "models",
+        {"providers": ["openai"], "models": ["qwen*"]},
+        {"spec": {"model": {"provider": "practice"}}},
+        "spec.model.provider",
+    ),
     ("models", {"providers": ["openai"]}, {"spec": {}}, "spec.model.provider"),
     ("models", {"providers": ["practice"]}, {"uses_model": False}, ""),
     ("runtimes", {"allowed": ["process"]}, {}, ""),

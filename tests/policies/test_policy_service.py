@@ -309,6 +309,11 @@ def test_trying_says_what_each_rule_would_do(both: World) -> None:
         model = Rule("", "models", {"providers": ["openai"]})
         assert tried(Trial(adapter="nanobot", provider="anthropic"), model)["not-saved"] == "refuses"
         assert tried(Trial(adapter="nanobot", provider="openai"), model)["not-saved"] == "passes"
+        named = Rule("", "models", {"models": ["qwen*"]})
+        assert tried(Trial(adapter="nanobot", provider="openai"), named)["not-saved"] == "refuses", "it names no model"
+        assert tried(Trial(adapter="nanobot", provider="practice"), named)["not-saved"] == "passes"
+        chosen = {"model": {"provider": "practice", "name": "another"}}
+        assert tried(Trial(adapter="nanobot", spec=chosen), named)["not-saved"] == "passes", "the portal serves it itself"
         opened = Rule("", "settings", {"forbidden": ["expose"]})
         assert tried(Trial(adapter="echo", spec={"expose": True}), opened)["not-saved"] == "refuses"
         assert number(Policy) == 4 and number(Instance) == 1, "nothing is stored"
