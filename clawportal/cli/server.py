@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -203,7 +204,21 @@ def _hidden(name: str, value: object, *, secret: bool = False) -> object:
 
     if value and (secret or redact.names_secret(name)):
         return redact.MASK
-    return redact.address(value) if isinstance(value, str) else value
+    return redact.text(value) if isinstance(value, str) else _hidden_inside(name, value)
+
+
+def _hidden_inside(name: str, value: object) -> object:
+    """The same of what has parts: tables, lists, and models with fields of their own that are secret."""
+    from pydantic import BaseModel
+
+    from clawportal.secret_settings import secret_fields
+
+    if isinstance(value, BaseModel):
+        secrets = secret_fields(type(value))
+        return {part: _hidden(part, item, secret=part in secrets) for part, item in value}
+    if isinstance(value, Mapping):
+        return {part: _hidden(str(part), item) for part, item in value.items()}
+    return [_hidden(name, item) for item in value] if isinstance(value, list | tuple | set | frozenset) else value
 
 
 def _sections(current: Settings) -> list[tuple[Feature, type[BaseModel]]]:

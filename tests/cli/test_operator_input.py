@@ -96,6 +96,26 @@ def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
     assert "hunter2-secret" not in shown and "127.0.0.1:1/claws" in shown
 
 
+@pytest.mark.parametrize("name", ["password", "sslpassword"])
+def test_settings_are_shown_without_secrets_in_parameters_of_addresses(tmp_path: Path, name: str) -> None:
+    address = f"postgresql+psycopg://127.0.0.1:1/claws?{name}=hunter2-secret&user=portal"
+    shown = clawportal("settings", folder=tmp_path, DATABASE_URL=address).stdout
+    assert "hunter2-secret" not in shown and "127.0.0.1:1/claws" in shown and "user=portal" in shown
+
+
+def test_addresses_of_notices_are_not_shown(tmp_path: Path) -> None:
+    routes = '[{"via": "webhook", "to": "https://hooks.example.com/sesame", "kinds": ["instance.*"]}, {"via": "log"}]'
+    shown = clawportal("settings", folder=tmp_path, NOTICES_ROUTES=routes).stdout
+    line = next(line for line in shown.splitlines() if line.startswith("CLAWPORTAL_NOTICES_ROUTES="))
+    assert "hooks.example.com" not in shown
+    assert redact.MASK in line and "instance.*" in line and line.count("'via': ") == 2 and "'to': ''" in line
+
+
+def test_secrets_inside_of_tables_and_lists_are_hidden() -> None:
+    told = server._hidden("doors", [{"name": "front", "api_key": "sesame"}, "https://kim:pw@example.com"])
+    assert told == [{"name": "front", "api_key": redact.MASK}, f"https://{redact.MASK}@example.com"]
+
+
 def test_a_value_that_is_secret_by_its_name_is_hidden() -> None:
     assert server._hidden("smtp_password", "hunter2") == redact.MASK == server._hidden("notes", "hunter2", secret=True)
     assert server._hidden("smtp_password", "") == "" and server._hidden("port", 8800) == 8800

@@ -47,7 +47,9 @@ class Route(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     via: str = Field(min_length=1, max_length=40, description="Kind of notifier, such as log.")
-    to: str = Field("", max_length=2000, description="Address, in the form that the notifier takes.")
+    to: str = Field(
+        "", max_length=2000, description="Address, in the form that the notifier takes.", json_schema_extra={"x-secret": True}
+    )  # many services let in whoever knows the address
     kinds: tuple[str, ...] = Field(("*",), min_length=1, max_length=100, description="Kinds of events; * for any text.")
     least: Literal["info", "warning", "error"] = Field("warning", description="The lowest level that is told.")
     tenants: tuple[str, ...] = Field((), max_length=1000, description="Names of organisations. None: all, and the portal itself.")
