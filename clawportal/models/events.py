@@ -22,6 +22,8 @@ class EventRow(Recorded, Base):
         Index("ix_event_instance_id_seq", "instance_id", "seq"),
         # with all that decides who may read an event: counting those of a tenant does not look into the table
         Index("ix_event_readers", "tenant_id", "seq", "read_permission", "person_id", "instance_id", "project_id"),
+        # followers keep positions: one that was deleted must not be given to another event, as SQLite would otherwise do
+        {"sqlite_autoincrement": True},
     )
 
     # SQLite only counts up by itself for INTEGER

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, select, text
 
 from clawportal import clock
 from clawportal.contracts.core_permissions import INSTANCE_READ
@@ -75,7 +75,10 @@ _MARK = 0x636C << 48
 _ANNOUNCE = text(
     "SELECT pg_advisory_xact_lock_shared(:mark + last_value - CASE WHEN is_called THEN 0 ELSE 1 END) FROM event_seq_seq"
 )
-_LAST = text("SELECT last_value FROM event_seq_seq")
+_LAST = {
+    "postgresql": text("SELECT last_value - CASE WHEN is_called THEN 0 ELSE 1 END FROM event_seq_seq"),
+    "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = 'event'"),
+}
 _OPEN = text(
     "SELECT min((classid::bigint << 32 | objid::bigint) - :mark) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
     "AND classid::bigint >> 16 = :start AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -92,15 +95,20 @@ def _announce() -> None:
         scratch()["feed"] = True
 
 
-def _settled() -> int | None:
+def _last() -> int:
+    """The position that was given last. It never falls, whatever is deleted."""
+    return db.session.scalar(_LAST[db.engine.dialect.name]) or 0
+
+
+def settled() -> int:
     """The position up to which nothing can appear any more: a follower that went past it would miss what is still open.
 
     The last position is read first. Whoever announces after that is given later ones; whoever ended before the look at the
     locks has committed, or never will.
     """
+    last = _last()
     if db.engine.dialect.name != "postgresql":
-        return None
-    last: int = db.session.execute(_LAST).scalar_one()
+        return last
     still_open: int | None = db.session.scalar(_OPEN, {"mark": _MARK, "start": _MARK >> 48})
     return last if still_open is None else min(last, still_open)
 
@@ -132,10 +140,7 @@ def feed(
         access.get_or_404(Instance, instance_id, actor, INSTANCE_READ)
         query = query.where(EventRow.instance_id == instance_id)
     if after is not None:
-        query = query.where(EventRow.seq > after)
-        settled = _settled()
-        if settled is not None:
-            query = query.where(EventRow.seq <= settled)
+        query = query.where(EventRow.seq > after, EventRow.seq <= settled())
     if before is not None:
         query = query.where(EventRow.seq < before)
     if levels:
@@ -145,8 +150,8 @@ def feed(
 
 
 def number_so_far(_portal: Portal) -> list[tuple[Mapping[str, str], float]]:
-    """For `/metrics`: the position of the newest fact, which counts those that are forgotten, too."""
-    return [({}, db.session.scalar(select(func.max(EventRow.seq))) or 0)]
+    """For `/metrics`: the position that was given last, which counts those that are forgotten, too."""
+    return [({}, _last())]
 
 
 def forget_old(portal: Portal) -> int:
