@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from clawportal import redact
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ssh": 22}
+_BEGINNING = re.compile(r"[^/?#\\]*(?://[^/?#\\]*/?)?")
 
 
 def endpoint(address: str) -> str:
-    """`scheme://host:port` in small letters, with the port that the scheme stands for; the text itself where it is no address."""
+    """`scheme://host:port` in small letters, with the port that the scheme stands for; the text itself where it names no host.
+
+    Of an address that cannot be read, what stands where the host would: the rest may be what lets one in.
+    """
     try:
         parts = urlsplit(address.strip())
         port = parts.port or _PORTS.get(parts.scheme)
         host = (parts.hostname or "").rstrip(".")
     except ValueError:
-        return address.strip()
+        return redact.address(_BEGINNING.match(address.strip())[0])  # type: ignore[index]  # it matches every text
     if not parts.scheme or not host:
         return address.strip()
     host = f"[{host}]" if ":" in host else host

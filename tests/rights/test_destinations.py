@@ -214,6 +214,8 @@ def test_what_was_stored_before_is_not_shown(people: People, claw: str) -> None:
         ("https://LLM.Example/v1", "https://llm.example:443"), ("http://[::1]:8080/x", "http://[::1]:8080"),
         ("https://llm.example.:443", "https://llm.example:443"), ("unix:///run/docker.sock", "unix:///run/docker.sock"),
         ("https://h:99999/", "https://h:99999/"),
+        ("https://h:99999/sesame?key=1", "https://h:99999/"), ("http://[x/sesame", "http://[x/"), ("http://[x?sesame", "http://[x"),
+        ("http://kim:pw@[x/sesame", "http://********@[x/"),
     ],
 )  # fmt: skip
 def test_endpoints(address: str, endpoint: str) -> None:
