@@ -6,6 +6,7 @@ the start; a third-party one that cannot be used is left out and named in `Regis
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import logging
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from clawportal import catalogues, declarations, features, hookcalls, paths
+from clawportal.catalogues import Catalogues
 from clawportal.contracts import providers as model_providers
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.doctor import DoctorResult
@@ -142,6 +144,11 @@ class Registry:
         """Translations of the core, then those that plugins bring."""
         found = (catalogues.folder_of(module) for _, module in self.modules() if isinstance(module, ModuleType))
         return [catalogues.CORE, *(folder for folder in found if folder is not None)]
+
+    @functools.cached_property
+    def catalogues(self) -> Catalogues:
+        """The sentences of these folders: one set for pages and for background work."""
+        return Catalogues(self.catalogue_folders())
 
     def gather(self, what: str, of: Callable[[Feature], Iterable[T]], *, key: Callable[[T], str]) -> list[T]:
         """What `of` finds in each feature, in order. The plugin of a feature that raises Broken, or whose `key` another has

@@ -10,6 +10,8 @@ from clawportal import clock
 from clawportal.db import db, transaction
 from clawportal.models import Lease
 
+LEAD = "leader"
+"""The lease of whoever runs the timers."""
 TTL = timedelta(seconds=15)
 
 _TAKE = text(
@@ -36,6 +38,12 @@ def take(name: str, holder: str, ttl: timedelta = TTL) -> int | None:
 def holder_of(name: str) -> str:
     """Whoever took it last, also where that has expired; empty where it was given back."""
     return db.session.scalar(select(Lease.holder).where(Lease.name == name)) or ""
+
+
+def led_by_another(holder: str) -> bool:
+    """Whether somebody else runs the timers by now: what takes long ends then."""
+    found = holder_of(LEAD)
+    return bool(found) and found != holder
 
 
 def release(name: str, holder: str) -> None:

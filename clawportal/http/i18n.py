@@ -27,7 +27,7 @@ babel = Babel()
 
 
 def init_app(app: Flask, registry: Registry) -> None:
-    found = Catalogues(registry.catalogue_folders())
+    found = registry.catalogues
     app.extensions["clawportal_catalogues"] = found
     app.config.setdefault("BABEL_DEFAULT_LOCALE", "en")
     app.config.setdefault("BABEL_TRANSLATION_DIRECTORIES", ";".join(map(str, reversed(found.folders))))

@@ -30,7 +30,6 @@ from clawportal.services.tenancy import tenancy
 
 log = logging.getLogger(__name__)
 
-LEASE_NAME = "leader"
 INSTALL_WORKERS = 2
 JOIN_SECONDS = 3.0
 """For all threads together; a pass that takes longer is continued after the next start."""
@@ -101,7 +100,7 @@ class Runner:
             self.scheduler.shutdown(wait=False)
         self._once(self.portal.recorder.flush, "series")
         self._once(lambda: leases.release_of(self.portal.holder), "release")  # of passes that take longer than the end may
-        self._once(lambda: leader.release(LEASE_NAME, self.portal.holder), "release")
+        self._once(lambda: leader.release(leader.LEAD, self.portal.holder), "release")
 
     def _thread(self, target: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)
@@ -174,8 +173,8 @@ class Runner:
     def _lead_once(self) -> None:
         self._look_at_clock()
         ttl = timedelta(seconds=self.portal.settings.lease_seconds)
-        before = "" if self.leading else self._once(lambda: leader.holder_of(LEASE_NAME), "leader")
-        held = self._once(lambda: leader.take(LEASE_NAME, self.portal.holder, ttl), "leader") is not None
+        before = "" if self.leading else self._once(lambda: leader.holder_of(leader.LEAD), "leader")
+        held = self._once(lambda: leader.take(leader.LEAD, self.portal.holder, ttl), "leader") is not None
         if held and not self.leading:
             log.info("this process leads: timers run here")
             self.scheduler.resume()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import random
 import threading
 import time
@@ -15,6 +17,7 @@ from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db, transaction
 from clawportal.models import EventRow
 from clawportal.services.events import event_log
+from clawportal.services.notices import routes as notices
 from tests.core.world import World
 
 pytestmark = pytest.mark.postgres
@@ -64,6 +67,31 @@ def test_an_event_that_is_committed_late_is_not_missed(world: World) -> None:
     told, place = follow(world, place)
     assert told == ["late", "early"]
     assert follow(world, place) == ([], place)
+
+
+def test_a_new_route_of_notices_begins_before_what_is_still_open(
+    make_world: Callable[..., World],
+    postgres: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    route = {"via": "log", "least": "info", "kinds": ["portal.said"]}
+    monkeypatch.setenv("CLAWPORTAL_NOTICES_ROUTES", json.dumps([route]))
+    caplog.set_level(logging.INFO, "clawportal.notices")
+    world = make_world(start=False, database_url=postgres())
+
+    def meanwhile() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(say, world, "early").result(30)
+            pool.submit(carry).result(30)
+
+    def carry() -> None:
+        with world.context() as portal:
+            notices.deliver_once(portal)
+
+    say(world, "late", meanwhile=meanwhile)
+    carry()
+    assert "late" in caplog.text, "it was open when the route began"
 
 
 def test_the_very_first_event_can_be_the_late_one(world: World) -> None:

@@ -12,17 +12,19 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from clawportal.cli import diagnosis
 from clawportal.contracts.permissions import SELF, SYSTEM
 from clawportal.db import db, transaction
+from clawportal.engine import leader
 from clawportal.messages import _m
-from clawportal.models import Tenant
+from clawportal.models import PortalSetting, Tenant
 from clawportal.services.events import event_log
 from clawportal.services.notices import routes as notices
 from clawportal.services.system import portal_settings
 from clawportal.settings import Settings
-from tests.conftest import portal_of
+from tests.conftest import counted_sql, portal_of
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Listener:
     """Status of the next answers; 204 when there are none left."""
     told: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
+    meanwhile: Callable[[], None] = lambda: None
+    """What happens while it is told something."""
 
 
 @pytest.fixture
@@ -43,6 +47,7 @@ def listener() -> Iterator[Listener]:
         def do_POST(self) -> None:
             document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             status = made.answers.pop(0) if made.answers else 204
+            made.meanwhile()
             if status < 300:
                 made.told.append(document | {"header": self.headers["X-Clawportal-Event"]})
             self.send_response(status)
@@ -204,3 +209,120 @@ def test_a_route_that_cannot_be_read_is_named(
     monkeypatch.setenv("CLAWPORTAL_NOTICES_ROUTES", routes)
     with pytest.raises(Unreadable, match=said):
         make_app()
+
+
+# ---- several processes, and what a portal was before
+
+
+def test_a_place_that_another_process_moved_meanwhile_stays(
+    routed: Callable[..., Flask], make_app: Callable[..., Flask], listener: Listener
+) -> None:
+    route = {"via": "webhook", "to": listener.url, "least": "info", "kinds": ["odd.*"]}
+    app = routed(route)
+    mark, first, last = notices.Route(**route).mark, happens(app, "odd.one"), happens(app, "odd.two")
+
+    def another() -> None:
+        with app.app_context():
+            portal_settings.write(mark, {"seq": last, "tries": 0, "again": ""})
+
+    listener.meanwhile = another
+    carry(app)
+    with app.app_context():
+        assert portal_settings.read(mark)["seq"] == last
+    assert [one["seq"] for one in listener.told] == [first], "the other one carries what follows"
+
+
+def test_who_leads_no_more_carries_no_more(routed: Callable[..., Flask], listener: Listener) -> None:
+    app = routed({"via": "webhook", "to": listener.url, "least": "info", "kinds": ["odd.*"]})
+    happens(app, "odd.one")
+    with app.app_context():
+        assert leader.take(leader.LEAD, "another process")
+    carry(app)
+    assert listener.told == []
+    with app.app_context():
+        leader.release(leader.LEAD, "another process")
+    carry(app)
+    assert len(listener.told) == 1
+
+
+def kept_places(app: Flask) -> set[str]:
+    with app.app_context():
+        return set(db.session.scalars(select(PortalSetting.name).where(PortalSetting.name.startswith(notices.PREFIX))))
+
+
+def test_nothing_is_kept_of_routes_that_are_gone(
+    routed: Callable[..., Flask], make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays, goes = {"via": "log"}, {"via": "log", "to": "gone"}
+    app = routed(stays, goes)
+    assert kept_places(app) == {notices.Route(**route).mark for route in (stays, goes)}
+    monkeypatch.setenv("CLAWPORTAL_NOTICES_ROUTES", json.dumps([stays]))
+    after = make_app()
+    carry(after)
+    assert kept_places(after) == {notices.Route(**stays).mark}
+
+
+def test_a_field_that_comes_later_makes_no_other_route_of_an_old_one() -> None:
+    class Later(notices.Route):
+        colour: str = "grey"
+
+    said = {"via": "log", "kinds": ["instance.*"]}
+    assert Later(**said).mark == notices.Route(**said).mark != Later(**said, colour="red").mark
+
+
+def test_an_event_that_cannot_be_told_is_passed_over(
+    routed: Callable[..., Flask], listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = routed({"via": "webhook", "to": listener.url, "least": "info", "kinds": ["odd.*"]})
+    broken, good = happens(app, "odd.one", level="deafening"), happens(app, "odd.two")
+    carry(app)
+    assert [one["seq"] for one in listener.told] == [good]
+    assert f"event {broken} could not be put into words" in caplog.text
+
+
+class Clumsy:
+    """Leaves the session as a flush that failed does."""
+
+    kind = title = "clumsy"
+
+    def check(self, to: str) -> str:
+        db.session.add(Tenant())
+        db.session.flush()
+        return ""
+
+    def send(self, notice: Any, to: str) -> None:
+        raise AssertionError("nobody comes so far")
+
+
+def test_what_one_route_leaves_of_the_database_reaches_no_other(routed: Callable[..., Flask], listener: Listener) -> None:
+    app = routed({"via": "clumsy"}, {"via": "webhook", "to": listener.url, "least": "info", "kinds": ["odd.*"]})
+    portal_of(app).registry.notifiers["clumsy"] = Clumsy()
+    happens(app, "odd.one")
+    carry(app)
+    assert len(listener.told) == 1
+
+
+def test_a_notice_is_kept_once(routed: Callable[..., Flask], listener: Listener) -> None:
+    app = routed({"via": "webhook", "to": listener.url, "least": "info", "kinds": ["odd.*"]})
+    happens(app, "odd.one")
+    with counted_sql(app) as statements:
+        carry(app)
+    assert len(listener.told) == 1
+    assert len([one for one in statements if one.startswith("UPDATE portal_setting")]) == 1
+
+
+def test_sentences_are_held_once(routed: Callable[..., Flask]) -> None:
+    app = routed()
+    assert app.extensions["clawportal_catalogues"] is portal_of(app).registry.catalogues
+
+
+def test_a_route_that_takes_long_leaves_the_rest_to_its_next_pass(
+    routed: Callable[..., Flask], listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = routed({"via": "webhook", "to": listener.url, "least": "info", "kinds": ["odd.*"]})
+    wanted = [happens(app, "odd.one"), happens(app, "odd.two")]
+    monkeypatch.setattr(notices, "LONGEST", 0.0)
+    carry(app)
+    assert [one["seq"] for one in listener.told] == wanted[:1]
+    carry(app)
+    assert [one["seq"] for one in listener.told] == wanted

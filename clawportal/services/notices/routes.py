@@ -9,20 +9,21 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from clawportal import clock
-from clawportal.catalogues import Catalogues
 from clawportal.contracts.doctor import DoctorResult
 from clawportal.contracts.notifiers import Notice, Notifier
 from clawportal.contracts.permissions import SELF, SYSTEM
 from clawportal.db import db
+from clawportal.engine import leader
 from clawportal.engine.portal import Portal
 from clawportal.errors import GiveUp, Retry
 from clawportal.lifecycle import backoff
@@ -38,6 +39,10 @@ log = logging.getLogger(__name__)
 
 AT_A_TIME = 200
 """Facts that a route looks at in one pass."""
+LONGEST = 5.0
+"""Seconds after which a route leaves the rest to its next pass: the others are waiting."""
+PREFIX = "notices."
+"""Begins the names under which places of routes are kept."""
 LEVELS = ("info", "warning", "error")
 
 
@@ -57,8 +62,10 @@ class Route(BaseModel):
 
     @property
     def mark(self) -> str:
-        """Names what is kept about it. A route that is changed is another one, and begins anew."""
-        return f"notices.{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]}"
+        """Names what is kept about it. A route that is changed is another one, and begins anew; one of before, from which a
+        field is missing that came later, is the same."""
+        said = self.model_dump_json(exclude_defaults=True)
+        return f"{PREFIX}{hashlib.sha256(said.encode()).hexdigest()[:24]}"
 
 
 class NoticeSettings(BaseModel):
@@ -71,10 +78,15 @@ class NoticeSettings(BaseModel):
 
 def deliver_once(portal: Portal) -> None:
     """One pass over each route. One that fails holds up no other."""
-    for route in portal.section(NoticeSettings).routes:
+    routes = portal.section(NoticeSettings).routes
+    portal_settings.forget_others(PREFIX, {route.mark for route in routes})  # one that is put back begins anew
+    for route in routes:
         try:
             _deliver(portal, route)
+        except _Overtaken:
+            log.info("notices via %s are carried by another process", route.via)
         except Exception:  # each route for itself
+            db.session.rollback()
             log.exception("notices via %s could not be carried", route.via)
 
 
@@ -99,38 +111,76 @@ def doctor(settings: Settings) -> Iterator[DoctorResult]:
 # ---- one route
 
 
+class _Overtaken(Exception):
+    """Another process has moved the place of this route, so it carries the route."""
+
+
+@dataclass
+class _Place:
+    """Where a route has come to in the feed, as it was read or written last."""
+
+    mark: str
+    kept: dict[str, Any] | None
+
+    @property
+    def seq(self) -> int:
+        return int(self.kept["seq"]) if self.kept else 0
+
+    @property
+    def tries(self) -> int:
+        """How often what comes next could not be told."""
+        return int(self.kept["tries"]) if self.kept else 0
+
+    @property
+    def waits(self) -> bool:
+        again = self.kept["again"] if self.kept else ""
+        return bool(again) and clock.now() < datetime.fromisoformat(again)
+
+    def move(self, seq: int, *, tries: int = 0, wait: timedelta | None = None) -> None:
+        now = {"seq": seq, "tries": tries, "again": (clock.now() + wait).isoformat() if wait else ""}
+        if now != self.kept and not portal_settings.replace(self.mark, self.kept, now):
+            raise _Overtaken
+        self.kept = now
+
+
 def _deliver(portal: Portal, route: Route) -> None:
-    kept = portal_settings.read(route.mark)
-    if kept is None:
-        return _keep(route, db.session.scalar(select(func.max(EventRow.seq))) or 0)
-    if kept["again"] and clock.now() < datetime.fromisoformat(kept["again"]):
+    place = _Place(route.mark, portal_settings.read(route.mark))
+    if place.kept is None:
+        return place.move(event_log.settled())
+    if place.waits:
         return None
     wrong = check(portal.registry, route)
     if wrong:
         log.warning("notices via %s wait: %s", route.via, wrong)
-        return _keep(route, kept["seq"], tries=kept["tries"] + 1, wait=backoff(kept["tries"] + 1))
-    rows = event_log.feed(SYSTEM, after=kept["seq"], oldest_first=True, limit=AT_A_TIME)
-    return _carry(portal, route, rows, kept) if rows else None
+        return place.move(place.seq, tries=place.tries + 1, wait=backoff(place.tries + 1))
+    rows = event_log.feed(SYSTEM, after=place.seq, oldest_first=True, limit=AT_A_TIME)
+    return _carry(portal, route, rows, place) if rows else None
 
 
-def _carry(portal: Portal, route: Route, rows: Sequence[EventRow], kept: dict[str, Any]) -> None:
-    notifier, done, names = portal.registry.notifiers[route.via], int(kept["seq"]), _tenant_names(rows)
-    notices = [(row.seq, _notice(portal, route, row, names) if _fits(route, row, names) else None) for row in rows]
-    db.session.rollback()  # whoever is told may take seconds: hold no snapshot of the database meanwhile
+def _carry(portal: Portal, route: Route, rows: Sequence[EventRow], place: _Place) -> None:
+    done, names, until = place.seq, _tenant_names(rows), time.monotonic() + LONGEST
+    notices = [(row.seq, _notice_of(portal, route, row, names)) for row in rows]
     for seq, notice in notices:
-        if portal.stopping.is_set():
-            break
-        try:
-            if notice is not None:
-                _send(notifier, route, notice)
-        except Retry as later:
-            tries = kept["tries"] + 1 if done == kept["seq"] else 1
-            log.info("notices via %s wait: %s", route.via, later)
-            return _keep(route, done, tries=tries, wait=max(later.delay or timedelta(0), backoff(tries)))
         if notice is not None:
-            _keep(route, seq)  # at once: what was told should not be told again after a crash
+            if _is_over(portal):
+                break
+            try:
+                _send(portal.registry.notifiers[route.via], route, notice)
+            except Retry as later:
+                tries = place.tries + 1 if done == place.seq else 1
+                log.info("notices via %s wait: %s", route.via, later)
+                return place.move(done, tries=tries, wait=max(later.delay or timedelta(0), backoff(tries)))
+            place.move(seq)  # at once: what was told should not be told again after a crash
+            if time.monotonic() >= until:
+                return None
         done = seq
-    return _keep(route, done)
+    return place.move(done)
+
+
+def _is_over(portal: Portal) -> bool:
+    over = portal.stopping.is_set() or leader.led_by_another(portal.holder)
+    db.session.rollback()  # whoever is told may take seconds: hold no snapshot of the database meanwhile
+    return over
 
 
 def _send(notifier: Notifier, route: Route, notice: Notice) -> None:
@@ -145,12 +195,16 @@ def _send(notifier: Notifier, route: Route, notice: Notice) -> None:
         log.exception("event %s could not be told via %s", notice.event.seq, route.via)
 
 
-def _keep(route: Route, seq: int, *, tries: int = 0, wait: timedelta | None = None) -> None:
-    again = (clock.now() + wait).isoformat() if wait else ""
-    portal_settings.write(route.mark, {"seq": seq, "tries": tries, "again": again})
-
-
 # ---- who is told what
+
+
+def _notice_of(portal: Portal, route: Route, row: EventRow, names: dict[str, str]) -> Notice | None:
+    """None where it is nothing for this route. One that cannot be made is passed over, or it would hold up all that follow."""
+    try:
+        return _notice(portal, route, row, names) if _fits(route, row, names) else None
+    except Exception:
+        log.exception("event %s could not be put into words for %s, and is passed over", row.seq, route.via)
+        return None
 
 
 def _fits(route: Route, row: EventRow, names: dict[str, str]) -> bool:
@@ -169,14 +223,9 @@ def _tenant_names(rows: Iterable[EventRow]) -> dict[str, str]:
 
 
 def _notice(portal: Portal, route: Route, row: EventRow, names: dict[str, str]) -> Notice:
-    words, declared = _catalogues(tuple(portal.registry.catalogue_folders())), portal.registry.event_kind(row.kind)
+    words, declared = portal.registry.catalogues, portal.registry.event_kind(row.kind)
     title = words.label(declared.title, route.language) if declared else row.kind
     text = words.text(row.message, route.language)
     public = portal.settings.public_url.rstrip("/")
     link = f"{public}/instances/{row.instance_id}" if public and row.instance_id else ""
     return Notice(event_log.as_event(row), str(title), str(text), names.get(row.tenant_id or "", ""), link)
-
-
-@cache
-def _catalogues(folders: tuple[Any, ...]) -> Catalogues:
-    return Catalogues(folders)
