@@ -315,3 +315,22 @@ def test_a_turn_ends_when_the_portal_does(portal_app: Flask) -> None:
     (last,) = [event for event in events if event is not None]
     assert (last.kind, last.text) == ("error", "The portal is being stopped.")
     go_on.set()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ChatEvent("delta", "."), ChatEvent("thinking", ""), ChatEvent("usage", usage=Usage(1, 1)),
+        ChatEvent("tool", tool=ToolUse("", "")), ChatEvent("tool", tool=ToolUse("i" * 50_000, "n" * 50_000)),
+    ],
+    ids=["words", "nothing", "usage", "tool", "names"],
+)  # fmt: skip
+def test_a_claw_that_says_little_for_ever_is_cut_off(portal_app: Flask, event: ChatEvent) -> None:
+    def ask() -> Iterator[ChatEvent]:
+        while True:
+            yield event
+
+    told = list(chat._spoken(chat._Turn("k", ask, Masker())))
+    assert told[-1].kind == "error" and "The answer is longer than" in told[-1].text
+    assert len(told) <= {"delta": 2**18, "thinking": 2**18, "usage": 2**14, "tool": 2**14}[event.kind] + 1
+    assert len(told) < 60 or not event.tool or not event.tool.id, "the names of tools count, too"

@@ -51,6 +51,9 @@ _MOST_OF_A_TOOL = 20_000
 """Of what a tool was given, and of what it answered, characters."""
 _MOST_WORDS = 4_000
 """Of what a claw says about a failure, characters."""
+_LEAST = {"tool": 256, "usage": 256}
+_LEAST_WORDS = 16
+"""What an event counts at least, characters, however little is in it: each is passed on, and often stored, by itself."""
 _TRY_AGAIN = _m("Try again; if it stays so, look at the claw's log.")
 
 
@@ -187,7 +190,9 @@ def _batches(portal: Portal, turn: _Turn) -> Generator[list[ChatEvent], None, No
 
 
 def _size(event: ChatEvent) -> int:
-    return len(event.text) + (len(event.tool.input) + len(event.tool.output) if event.tool else 0)
+    tool, used = event.tool, event.usage
+    told = [event.text, *((tool.id, tool.name, tool.input, tool.output) if tool else ()), *((used.model,) if used else ())]
+    return max(_LEAST.get(event.kind, _LEAST_WORDS), sum(map(len, told)))
 
 
 def _next(said: bounded.SizedQueue[ChatEvent], wait: float) -> list[ChatEvent]:
@@ -250,7 +255,7 @@ def _spoken(turn: _Turn) -> Iterator[ChatEvent]:
     with closing(events) if hasattr(events, "close") else _nothing():  # type: ignore[type-var]  # generators have close
         size = 0
         for event in events:
-            size += _size(event) if event.kind in ("delta", "thinking", "tool") else 0
+            size += _size(event) if event.kind not in ("final", "error") else 0
             if max(size, len(event.text)) > bounded.ANSWER:
                 yield _too_long()
                 return
