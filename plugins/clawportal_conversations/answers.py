@@ -27,7 +27,7 @@ from clawportal.sdk.errors import TooManyRequests
 from clawportal.sdk.fleet import Portal
 from clawportal_conversations import feed
 from clawportal_conversations.feed import Fresh
-from clawportal_conversations.gathering import Gathered, pieces
+from clawportal_conversations.gathering import MOST_PIECES, Gathered, Told, pieces, size_of
 from clawportal_conversations.models import CLAW, DONE, FAILED, INTERRUPTED, RUNNING, STOPPED, Conversation, Message
 from clawportal_conversations.settings import ConversationSettings
 
@@ -40,6 +40,7 @@ LOST_SECONDS = 30.0
 """An answer whose process has not been seen for so long has none any more."""
 END_SECONDS = 5.0
 TRY_AGAIN = _m("Try again.")
+TOO_MANY = _m("The answer came in too many pieces, so the rest was left out.")
 Batches = Generator[list[ChatEvent], None, None]
 
 
@@ -131,15 +132,14 @@ class Keeper:
     def __init__(self, portal: Portal, waiting: Waiting) -> None:
         self._portal, self._waiting = portal, waiting
         self._gathered = Gathered()
-        self._beat = time.monotonic()
+        self._beat, self._room = time.monotonic(), MOST_PIECES
 
     def keep(self, batch: Sequence[ChatEvent]) -> bool:
         """Whether more is waited for."""
         if not batch and time.monotonic() - self._beat < BEAT_SECONDS:
             return True
         self._beat = time.monotonic()
-        told, at = list(pieces(batch)), now()
-        last = batch[-1] if batch and batch[-1].kind in ("final", "error") else None
+        (told, last), at = self._bounded(batch), now()
         with transaction():
             if not _still_mine(self._portal, self._waiting.message_id):
                 return False
@@ -150,6 +150,15 @@ class Keeper:
             if last is not None:
                 self._finish(last)
         return last is None
+
+    def _bounded(self, batch: Sequence[ChatEvent]) -> tuple[list[Told], ChatEvent | None]:
+        """What is stored of it, and how the answer ends, where it does."""
+        told = list(pieces(batch))
+        last = batch[-1] if batch and batch[-1].kind in ("final", "error") else None
+        if len(told) > self._room:
+            told, last = told[: self._room], ChatEvent("error", TOO_MANY, remedy=_m("Ask for less at a time."))
+        self._room -= len(told)
+        return told, last
 
     def _append(self, events: list[Fresh]) -> bool:
         return feed.append(self._portal, self._waiting.conversation_id, events) is not None
@@ -181,7 +190,7 @@ def _end(portal: Portal, waiting: Waiting, gathered: Gathered, text: str, state:
     row.model, row.cost_usd = used.get("model") or row.model, used.get("cost_usd")
     db.session.flush()
     grown = update(Conversation).where(Conversation.id == row.conversation_id)
-    sizes = {"size": Conversation.size + len(text), "spoken_at": at}
+    sizes = {"size": Conversation.size + len(text) + size_of(row.steps), "spoken_at": at}
     db.session.execute(grown.values(sizes), execution_options={"synchronize_session": False})
     feed.append(portal, row.conversation_id, [Fresh("ended", row.id)])
 

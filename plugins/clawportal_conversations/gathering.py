@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from clawportal.sdk.chat import ChatEvent, ToolUse
+from clawportal.sdk.chat import ChatEvent, ToolUse, Usage
 
 MOST_STEPS = 300
 MOST_THINKING = 200_000
 """Characters of one answer's thinking that are kept."""
+MOST_PIECES = 20_000
+"""Of one answer. Words are stored at most 20 times a second, so that a whole turn of an honest claw stays below."""
 
 Told = tuple[str, dict[str, Any]]
 """Kind of a piece and its data."""
 
 
 def pieces(batch: Iterable[ChatEvent]) -> Iterator[Told]:
-    """What is stored of events: words that follow each other as one piece. How it ends is not among them."""
-    kind, text = "", ""
+    """What is stored of events: words that follow each other as one piece, and the last that it took. How it ends is not among
+    them."""
+    kind, text, used = "", "", None
     for event in batch:
+        if event.usage is not None:
+            used = event.usage
+            continue
         if event.kind != kind and text:
             yield kind, {"text": text}
             text = ""
@@ -29,14 +36,17 @@ def pieces(batch: Iterable[ChatEvent]) -> Iterator[Told]:
             text += event.text
         elif event.tool is not None:
             yield "tool", tool(event.tool)
-        elif event.usage is not None:
-            used = event.usage
-            yield "usage", {
-                "input_tokens": used.input_tokens, "output_tokens": used.output_tokens, "model": used.model[:200],
-                "cost_usd": used.cost_usd,
-            }  # fmt: skip
     if text:
         yield kind, {"text": text}
+    if used is not None:
+        yield "usage", usage(used)
+
+
+def usage(used: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": used.input_tokens, "output_tokens": used.output_tokens, "model": used.model[:200],
+        "cost_usd": used.cost_usd,
+    }  # fmt: skip
 
 
 def tool(use: ToolUse) -> dict[str, Any]:
@@ -95,6 +105,11 @@ class Gathered:
             begun |= {key: data[key] for key in ("state", "output")} | {"seconds": _since(begun, at)}
         elif len(self.steps) < MOST_STEPS:
             self.steps.append({"kind": "tool", **data, "at": at.isoformat(), "seconds": None})
+
+
+def size_of(steps: Sequence[Mapping[str, Any]]) -> int:
+    """Characters that steps take."""
+    return len(json.dumps(steps, ensure_ascii=False)) if steps else 0
 
 
 def _since(step: Mapping[str, Any], at: datetime) -> float:

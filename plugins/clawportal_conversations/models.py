@@ -46,7 +46,7 @@ class Conversation(InstanceScoped, Base):
     event: Mapped[int] = mapped_column(BigInteger, default=0)
     """Number of its newest event."""
     size: Mapped[int] = mapped_column(BigInteger, default=0)
-    """Characters in all messages."""
+    """Characters in all messages, and in how the claw came to them."""
 
     @classmethod
     def visible_to(cls, actor: Actor, permission: Permission) -> ColumnElement[bool]:

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import text, update
 
+from clawportal.contracts.adapters import ChatEvent, ToolUse
 from clawportal.db import db, transaction
 from clawportal.models import Instance
 from clawportal.services.identity import identity
@@ -149,6 +150,18 @@ def test_bounds_of_a_person_are_settings(make_app: Callable[..., Flask], monkeyp
     answer = stage.people.owner.post("conversations", {"instance": stage.claw})
     assert answer.status_code == 409 and "as many as one person may keep" in answer.get_json()["detail"]
     assert stage.people.developer.post("conversations", {"instance": stage.claw}).status_code == 201
+
+
+def test_how_a_claw_came_to_an_answer_counts_as_text(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    monkeypatch.setenv("CLAWPORTAL_CONVERSATIONS_MEGABYTES_EACH", "1")
+    stage = make_stage(make_app(**({"database_url": database_url} if database_url else {})))
+    talk = stage.begin()
+    for number in range(60):
+        stage.script.say(ChatEvent("tool", tool=ToolUse(f"t{number}", "read", "begun", "x" * 20_000)))
+    stage.exchange(talk, "Read all", "Done.")
+    assert "take 1 MB, which is the limit" in stage.say(talk, "And now?", status=409)["detail"]
 
 
 def test_a_claw_that_does_not_run_is_told_and_nothing_is_kept(stage: Stage) -> None:

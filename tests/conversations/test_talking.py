@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from clawportal.contracts.adapters import ChatEvent, ToolUse, Usage
 from clawportal.db import db, transaction
 from clawportal_conversations import answers, feed, upkeep
+from clawportal_conversations.gathering import MOST_PIECES
 from clawportal_conversations.models import Conversation, Message, Piece
 from tests.conftest import portal_of, wait_for
 from tests.conversations.conftest import Stage, events_of
@@ -141,6 +142,34 @@ def test_other_words_take_the_place_of_what_was_said(both_stages: Stage) -> None
     assert owner.post(path, {"text": "d"}).status_code == 404, "it is replaced already"
     told = events_of(owner.get(f"conversations/{talk}/events?after=0"), until="replaced")
     assert told[-1][2] == {"from": first["position"]}
+
+
+def test_an_answer_in_too_many_pieces_is_cut_off(both_stages: Stage) -> None:
+    stage, portal = both_stages, portal_of(both_stages.app)
+    talk = stage.begin()
+    answer = stage.say(talk, "Flood me")["answer"]["id"]
+    flood = [ChatEvent("delta", "a"), ChatEvent("thinking", "b")] * (MOST_PIECES // 2)
+    with stage.app.app_context():
+        keeper = answers.Keeper(portal, answers.Waiting(talk, answer))
+        assert keeper.keep(flood) and not keeper.keep([ChatEvent("delta", "too much"), ChatEvent("final", "all")])
+        assert db.session.scalar(select(func.count()).where(Piece.message_id == answer, Piece.kind != "ended")) == MOST_PIECES + 1
+    told = stage.messages(talk)[-1]
+    assert told["state"] == "interrupted" and told["text"] == "a" * (MOST_PIECES // 2)
+    assert told["reason"] == "The answer came in too many pieces, so the rest was left out." and told["remedy"]
+    stage.script.end()
+
+
+def test_what_a_claw_took_is_stored_once_a_batch(both_stages: Stage) -> None:
+    stage, portal = both_stages, portal_of(both_stages.app)
+    talk = stage.begin()
+    answer = stage.say(talk, "Count")["answer"]["id"]
+    with stage.app.app_context():
+        used = [ChatEvent("usage", usage=Usage(number, 1, "m")) for number in range(500)]
+        answers.Keeper(portal, answers.Waiting(talk, answer)).keep([ChatEvent("delta", "a"), *used, ChatEvent("delta", "b")])
+        found = db.session.execute(select(Piece.kind, Piece.data).where(Piece.message_id == answer).order_by(Piece.number)).all()
+    assert [kind for kind, _ in found] == ["message", "delta", "usage"]
+    assert found[1][1] == {"text": "ab"} and found[2][1]["input_tokens"] == 499
+    stage.script.end()
 
 
 @pytest.mark.parametrize("how", ["dead", "silent"])
