@@ -141,12 +141,12 @@ class Keeper:
         self._beat = time.monotonic()
         (told, last), at = self._bounded(batch), now()
         with transaction():
-            if not _still_mine(self._portal, self._waiting.message_id):
+            if not feed.hold(self._waiting.conversation_id) or not _still_mine(self._portal, self._waiting.message_id):
                 return False
             for kind, data in told:
                 self._gathered.add(kind, data, at)
-            if told and not self._append([Fresh(kind, self._waiting.message_id, data) for kind, data in told]):
-                return False
+            if told:
+                self._append([Fresh(kind, self._waiting.message_id, data) for kind, data in told])
             if last is not None:
                 self._finish(last)
         return last is None
@@ -160,8 +160,8 @@ class Keeper:
         self._room -= len(told)
         return told, last
 
-    def _append(self, events: list[Fresh]) -> bool:
-        return feed.append(self._portal, self._waiting.conversation_id, events) is not None
+    def _append(self, events: list[Fresh]) -> None:
+        feed.append(self._portal, self._waiting.conversation_id, events)
 
     def _finish(self, last: ChatEvent) -> None:
         if last.kind == "final":
@@ -198,6 +198,9 @@ def _end(portal: Portal, waiting: Waiting, gathered: Gathered, text: str, state:
 def conclude(portal: Portal, message_id: str, state: str, reason: str = "", remedy: str = "") -> bool:
     """End an answer that goes on, with what came of it. False where it has ended already."""
     with transaction():
+        inside = db.session.scalar(select(Message.conversation_id).where(Message.id == message_id))
+        if inside is None or not feed.hold(inside):
+            return False
         row = db.session.get(Message, message_id, with_for_update=True, populate_existing=True)
         if row is None or row.state != RUNNING:
             return False

@@ -33,6 +33,16 @@ class Fresh:
     data: dict[str, Any] | None = None
 
 
+def hold(conversation_id: str) -> bool:
+    """Nobody else changes this conversation, nor anything in it, until the commit; False where it is gone.
+
+    Whoever changes a message or its pieces holds their conversation first: so does whoever deletes it, and neither waits for the
+    other for ever.
+    """
+    query = select(Conversation.id).where(Conversation.id == conversation_id).with_for_update()
+    return db.session.scalar(query) is not None
+
+
 def append(portal: Portal, conversation_id: str, events: Sequence[Fresh]) -> int | None:
     """Inside the running transaction; the number of the last one, None where the conversation is gone."""
     moved = update(Conversation).where(Conversation.id == conversation_id).values(event=Conversation.event + len(events))

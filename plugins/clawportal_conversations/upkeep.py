@@ -17,13 +17,18 @@ EMPTY_KEPT = timedelta(days=1)
 
 
 def forget_old(portal: Portal) -> None:
+    """Events in a transaction of their own: conversations are held before what is in them, never after."""
+    with transaction():
+        _forget_empty()
+        _forget_silent(portal.section(ConversationSettings).keep_days)
     with transaction():
         _forget_events()
-        _forget_empty()
-        days = portal.section(ConversationSettings).keep_days
-        if days:
-            old = Conversation.spoken_at < now() - timedelta(days=days)
-            db.session.execute(delete(Conversation).where(old, Conversation.id.not_in(_busy())))
+
+
+def _forget_silent(days: int) -> None:
+    if days:
+        old = Conversation.spoken_at < now() - timedelta(days=days)
+        db.session.execute(delete(Conversation).where(old, Conversation.id.not_in(_busy())))
 
 
 def _busy() -> Select[str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from flask import Flask
+from sqlalchemy import func, select, text, update
 
 from clawportal.contracts.adapters import ChatEvent, ToolUse, Usage
 from clawportal.db import db, transaction
 from clawportal_conversations import answers, feed, upkeep
 from clawportal_conversations.gathering import MOST_PIECES
 from clawportal_conversations.models import Conversation, Message, Piece
+from clawportal_conversations.services import get
 from tests.conftest import portal_of, wait_for
-from tests.conversations.conftest import Stage, events_of
+from tests.conversations.conftest import Stage, events_of, make_stage
 
 
 def test_what_is_said_is_kept(both_stages: Stage) -> None:
@@ -170,6 +174,46 @@ def test_what_a_claw_took_is_stored_once_a_batch(both_stages: Stage) -> None:
     assert [kind for kind, _ in found] == ["message", "delta", "usage"]
     assert found[1][1] == {"text": "ab"} and found[2][1]["input_tokens"] == 499
     stage.script.end()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("how", ["keeps a piece", "ends it"])
+def test_a_conversation_is_deleted_during_its_answer(
+    make_app: Callable[..., Flask], postgres: Callable[[], str], how: str
+) -> None:
+    """Whoever deletes and whoever keeps the answer lock in one order: neither is the victim of the other."""
+    stage = make_stage(make_app(database_url=postgres()))
+    portal, owner = portal_of(stage.app), stage.people.owner
+    talk = stage.begin()
+    answer = stage.say(talk, "Slow")["answer"]["id"]
+    kept: list[bool] = []
+
+    def keep() -> None:
+        with stage.app.app_context():
+            keeper = answers.Keeper(portal, answers.Waiting(talk, answer))
+            kept.append(
+                keeper.keep([ChatEvent("delta", "a")]) if how == "keeps a piece" else answers.conclude(portal, answer, "stopped")
+            )
+
+    other = threading.Thread(target=keep)
+    with stage.app.app_context():
+        with transaction():
+            row = get(owner.actor, talk, lock=True)
+            other.start()
+            wait_for(_somebody_waits, what="the other one waits for the conversation")
+            db.session.delete(row)
+        other.join(20)
+        assert kept == [False]
+        assert [db.session.scalar(select(func.count()).select_from(one)) for one in (Conversation, Message, Piece)] == [0, 0, 0]
+    stage.script.end()
+    wait_for(lambda: not portal.part(answers.Answers)._persons, what="whoever waited has let go")
+
+
+def _somebody_waits() -> bool:
+    """For a lock, in PostgreSQL."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with db.engine.connect() as connection:
+        return bool(connection.execute(text(waiting)).scalar())
 
 
 @pytest.mark.parametrize("how", ["dead", "silent"])
