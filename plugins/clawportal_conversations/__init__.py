@@ -34,7 +34,6 @@ FEATURE = Feature(
     ),
     jobs=(Job("lost_answers", "clawportal_conversations.answers:notice_lost_once", every=10, at_start=True),),
     forget=("clawportal_conversations.upkeep:forget_old",),
-    on_start=("clawportal_conversations.answers:begin",),
     on_stop=("clawportal_conversations.answers:end",),
     client_commands=("clawportal_conversations.cli:register",),
 )  # fmt: skip

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
 from flask import current_app
@@ -38,6 +38,8 @@ GAP_SECONDS = 0.05
 BEAT_SECONDS = 5.0
 LOST_SECONDS = 30.0
 """An answer whose process has not been seen for so long has none any more."""
+GONE_SECONDS = 3 * BEAT_SECONDS
+"""The same, where no process of this machine has its number. Not sooner: containers may share names and numbers."""
 END_SECONDS = 5.0
 TRY_AGAIN = _m("Try again.")
 TOO_MANY = _m("The answer came in too many pieces, so the rest was left out.")
@@ -223,19 +225,18 @@ def stop(portal: Portal, conversation_id: str) -> bool:
 # ---- answers whose process is gone
 
 
-def begin(portal: Portal) -> None:
-    """With the process: what the one before it left behind is told at once."""
-    notice_lost_once(portal)
-
-
 def notice_lost_once(portal: Portal) -> None:
     """Answers that nobody waits for any more are interrupted, and say so."""
-    late = now() - timedelta(seconds=LOST_SECONDS)
     found = db.session.execute(select(Message.id, Message.holder, Message.beat_at).where(Message.state == RUNNING)).all()
     db.session.rollback()
     for message_id, holder, beat_at in found:
-        if beat_at is None or beat_at < late or _gone(holder, portal.holder):
+        if _lost(holder, beat_at, portal.holder):
             conclude(portal, message_id, INTERRUPTED, _m("The portal was ended in the middle of this answer."), TRY_AGAIN)
+
+
+def _lost(holder: str, beat_at: datetime | None, mine: str) -> bool:
+    silent = LOST_SECONDS if beat_at is None else (now() - beat_at).total_seconds()
+    return silent >= LOST_SECONDS or (silent >= GONE_SECONDS and _gone(holder, mine))
 
 
 def _gone(holder: str, mine: str) -> bool:

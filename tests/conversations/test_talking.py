@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -225,11 +227,14 @@ def test_a_portal_that_was_killed_leaves_an_answer_that_says_so(both_stages: Sta
     stage.script.say("Once ")
     wait_for(lambda: stage.messages(talk)[-1]["text"], what="a piece came")
     host = portal.holder.split(":")[0]
-    lost: dict[str, Any] = {"holder": f"{host}:999999999:x"} if how == "dead" else {"holder": "elsewhere:1:x", "beat_at": None}
+    seen = answers.now() - timedelta(seconds=answers.GONE_SECONDS)
+    lost: dict[str, Any] = (
+        {"holder": f"{host}:999999999:x", "beat_at": seen} if how == "dead" else {"holder": "elsewhere:1:x", "beat_at": None}
+    )
     with stage.app.app_context():
         with transaction():
             db.session.execute(update(Message).where(Message.id == answer).values(**lost))
-        answers.begin(portal)
+        answers.notice_lost_once(portal)
     told = stage.messages(talk)[-1]
     assert (told["state"], told["text"]) == ("interrupted", "Once ")
     assert told["reason"] == "The portal was ended in the middle of this answer." and told["remedy"] == "Try again."
@@ -238,13 +243,17 @@ def test_a_portal_that_was_killed_leaves_an_answer_that_says_so(both_stages: Sta
     assert stage.messages(talk)[-1]["text"] == "Once ", "what comes after that changes nothing"
 
 
-def test_an_answer_that_another_portal_waits_for_is_left_alone(both_stages: Stage) -> None:
+@pytest.mark.parametrize("number", [str(os.getpid()), "999999999", "elsewhere"])
+def test_an_answer_that_another_portal_waits_for_is_left_alone(both_stages: Stage, number: str) -> None:
+    """In containers another replica may have this one's name and number, or a number that is nobody's here."""
     stage = both_stages
     talk = stage.begin()
     stage.say(talk, "Slow")
+    host = portal_of(stage.app).holder.split(":")[0]
     with stage.app.app_context():
         with transaction():
-            db.session.execute(update(Message).values(holder="elsewhere:1:x"))
+            holder = "elsewhere:1:x" if number == "elsewhere" else f"{host}:{number}:x"
+            db.session.execute(update(Message).values(holder=holder, beat_at=answers.now()))
         answers.notice_lost_once(portal_of(stage.app))
     assert stage.messages(talk)[-1]["state"] == "running"
     stage.script.end()
