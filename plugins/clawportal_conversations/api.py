@@ -194,12 +194,20 @@ def delete_conversation(actor: Actor, portal: Portal, conversation_id: str) -> N
 
 
 @op("GET", "/conversations/{conversation_id}/export", permission=INSTANCE_CHAT, tags=TAGS, summary="Export a conversation",
-    returns=dict[str, Any], produces=(MARKDOWN, "application/json"), problems=(404,))  # fmt: skip
+    returns=dict[str, Any], produces=(MARKDOWN, "application/json"), problems=(404, 429, 503))  # fmt: skip
 def export_conversation(actor: Actor, portal: Portal, conversation_id: str, query: ConversationExportQuery) -> Response:
     row = services.get(actor, conversation_id)
-    whole = exports.as_json(row) if query.format == "json" else exports.as_markdown(row)
-    answer = Response(stream_with_context(whole), mimetype="application/json" if query.format == "json" else MARKDOWN)
-    name = f"{row.title or 'conversation'}.{'json' if query.format == 'json' else 'md'}"
+
+    def begin() -> tuple[Response, Callable[[], None]]:
+        return _file(row, query.format), lambda: None
+
+    return lasting(begin)
+
+
+def _file(row: Conversation, form: str) -> Response:
+    whole, kind, end = (exports.as_json, "application/json", "json") if form == "json" else (exports.as_markdown, MARKDOWN, "md")
+    answer = Response(stream_with_context(whole(row)), mimetype=kind)
+    name = f"{row.title or 'conversation'}.{end}"
     answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
     answer.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"  # never a page of ours
     return answer

@@ -6,26 +6,39 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from clawportal.sdk.data import db
 from clawportal_conversations import documents
 from clawportal_conversations.models import PERSON, Conversation
-from clawportal_conversations.talking import Shown, page
+from clawportal_conversations.talking import page
 
 _AT_ONCE = 200
 
 
-def _all(row: Conversation) -> Iterator[Shown]:
-    """Oldest first, some at a time: the positions are known, and each page is asked for by them."""
+def _all(conversation_id: str, last: int) -> Iterator[dict[str, Any]]:
+    """Oldest first, some at a time: the positions are known, and each page is asked for by them. While a slow reader takes one,
+    nothing of the database is held."""
     begin = 0
-    while begin <= row.position:
+    while begin <= last:
         begin += _AT_ONCE
-        yield from (one for one in page(row, before=begin, limit=_AT_ONCE).items if one.row.position >= begin - _AT_ONCE)
+        found = _before(conversation_id, begin)
+        db.session.rollback()
+        yield from found
+
+
+def _before(conversation_id: str, end: int) -> list[dict[str, Any]]:
+    """The documents of one page; none where the conversation was deleted meanwhile."""
+    row = db.session.get(Conversation, conversation_id)
+    shown = page(row, before=end, limit=_AT_ONCE).items if row is not None else []
+    return [documents.message(one) for one in shown if one.row.position >= end - _AT_ONCE]
 
 
 def as_json(row: Conversation) -> Iterator[str]:
     """One document, written piece by piece."""
-    yield json.dumps({"conversation": documents.conversation(row)}, default=_plain, ensure_ascii=False)[:-1] + ', "messages": ['
-    for number, shown in enumerate(_all(row)):
-        yield (",\n" if number else "\n") + json.dumps(documents.message(shown), default=_plain, ensure_ascii=False)
+    head, told = documents.conversation(row), _all(row.id, row.position)
+    db.session.rollback()
+    yield json.dumps({"conversation": head}, default=_plain, ensure_ascii=False)[:-1] + ', "messages": ['
+    for number, one in enumerate(told):
+        yield (",\n" if number else "\n") + json.dumps(one, default=_plain, ensure_ascii=False)
     yield "\n]}\n"
 
 
@@ -34,9 +47,10 @@ def _plain(value: Any) -> str:
 
 
 def as_markdown(row: Conversation) -> Iterator[str]:
-    yield f"# {row.title or row.id}\n"
-    for shown in _all(row):
-        told = documents.message(shown)
+    title, all_of_it = row.title or row.id, _all(row.id, row.position)
+    db.session.rollback()
+    yield f"# {title}\n"
+    for told in all_of_it:
         yield f"\n## {told['author']}, {told['created_at']:%Y-%m-%d %H:%M} UTC\n\n{told['text']}\n"
         if told["files"]:
             yield "\n" + "".join(f"- {path}\n" for path in told["files"])

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+import pytest
+
+from clawportal.db import db
+from tests.conftest import wait_for
 from tests.conversations.conftest import Stage, make_claw
 from tests.rights.test_rights_pages import Browser
 
@@ -63,3 +70,38 @@ def test_exports_have_all_that_was_said(stage: Stage) -> None:
     whole = answer.get_json()
     assert [one["text"] for one in whole["messages"]] == [f"{kind} {n}" for n in range(3) for kind in ("question", "answer")]
     assert "attachment" in answer.headers["Content-Disposition"] and "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("form", ["markdown", "json"])
+def test_whoever_takes_an_export_slowly_holds_nothing(both_stages: Stage, form: str) -> None:
+    stage, owner = both_stages, both_stages.people.owner
+    talk = stage.begin(title="Letters")
+    for number in range(2):
+        stage.exchange(talk, f"question {number}", f"answer {number}")
+    counted = stage.app.extensions["clawportal_viewers"]
+    with stage.app.app_context():
+        pool: Any = db.engine.pool
+    answer = owner.get(f"conversations/{talk}/export?format={form}")
+    pieces = iter(answer.response)
+    taken = [next(pieces)]
+    for _ in ("before the first message", "between two"):
+        wait_for(lambda: pool.checkedout() == 0, what="no connection is in use")  # background work uses one now and then
+        assert counted.count == 1, "and it is one of those that last"
+        taken.append(next(pieces))
+    whole = b"".join(one if isinstance(one, bytes) else one.encode() for one in [*taken, *pieces]).decode()
+    assert [whole.count(f"answer {number}") for number in range(2)] == [1, 1]
+    answer.close()
+    assert counted.count == 0
+
+
+def test_a_conversation_that_is_deleted_while_it_is_exported(both_stages: Stage) -> None:
+    stage, owner = both_stages, both_stages.people.owner
+    talk = stage.begin(title="Letters")
+    stage.exchange(talk, "question", "answer")
+    export = owner.get(f"conversations/{talk}/export?format=json")
+    pieces = iter(export.response)
+    head = next(pieces)
+    assert owner.delete(f"conversations/{talk}").status_code == 204
+    whole = b"".join(one if isinstance(one, bytes) else one.encode() for one in [head, *pieces])
+    assert json.loads(whole)["messages"] == [], "it ends well"
+    export.close()
