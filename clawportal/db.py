@@ -15,7 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, CursorResult, DateTime, Dialect, Executable, MetaData, Text, create_engine, event, inspect, text
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    CursorResult,
+    DateTime,
+    Dialect,
+    Executable,
+    MetaData,
+    Text,
+    create_engine,
+    event,
+    func,
+    inspect,
+    text,
+)
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
@@ -199,6 +213,15 @@ def writing() -> Iterator[None]:
 def changed_rows(statement: Executable) -> int:
     """Execute an UPDATE or DELETE and say how many rows it met."""
     return cast("CursorResult[Any]", db.session.execute(statement)).rowcount
+
+
+def says(column: Any, text: str) -> ColumnElement[bool]:
+    """Whether a text stands in a column, in large letters or small ones. For columns that have nothing folded beside them: SQLite
+    folds only ASCII by itself."""
+    found: ColumnElement[bool] = column.icontains(text, autoescape=True)
+    if not text.isascii() and db.engine.dialect.name == "sqlite":
+        found = func.fold(column).contains(fold(text), autoescape=True)
+    return found
 
 
 def scratch() -> dict[str, Any]:

@@ -13,7 +13,7 @@ names with that of the feature.
 from __future__ import annotations
 
 from clawportal.clock import now
-from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime, changed_rows, db, transaction
+from clawportal.db import Base, MessageJSON, MessageText, UTCDateTime, changed_rows, db, says, transaction
 from clawportal.folding import fold
 from clawportal.ids import LENGTH, new_id
 from clawportal.models.scopes import (
@@ -65,6 +65,7 @@ __all__ = [
     "now",
     "portal_setting",
     "require",
+    "says",
     "scope_of",
     "set_portal_setting",
     "slice_of",

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from clawportal import clock
 from clawportal.contracts.permissions import SYSTEM
-from clawportal.db import db, transaction
+from clawportal.db import db, says, transaction
 from clawportal.engine import leader
 from clawportal.errors import Conflict, Invalid
 from clawportal.models import Lease, PortalSetting, Tenant
@@ -203,6 +203,15 @@ def test_one_leader_at_a_time(both: World, travel: Callable[..., None]) -> None:
         assert leader.take("leader", "b") == 1
         leader.release_all()
         assert db.session.scalar(select(Lease)) is None
+
+
+@pytest.mark.parametrize(("text_of_it", "found"), [("мОСКВА", True), ("ÄRG", True), ("GRAD", True), ("100%", True), ("_", False)])
+def test_a_text_is_found_in_large_letters_and_small(both: World, text_of_it: str, found: bool) -> None:
+    with both.context():
+        with transaction():
+            db.session.add(Tenant(name="said", title="grad МоскВа, Ärger, 100%"))
+        query = select(Tenant.name).where(Tenant.name == "said", says(Tenant.title, text_of_it))
+        assert db.session.scalars(query).all() == (["said"] if found else [])
 
 
 def test_eight_candidates(both: World) -> None:

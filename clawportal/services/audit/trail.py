@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from clawportal import clock, folding, origin, redact
+from clawportal import clock, origin, redact
 from clawportal.contracts.core_permissions import AUDIT_READ, PORTAL_ADMIN
 from clawportal.contracts.permissions import SYSTEM, Actor, Scope
-from clawportal.db import BEFORE_COMMIT, db, scratch, transaction
+from clawportal.db import BEFORE_COMMIT, db, says, scratch, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Invalid
 from clawportal.messages import Message, _m, as_json
@@ -312,6 +312,7 @@ def get(actor: Actor, seq: int) -> AuditEntry:
 
 
 def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
+    """Entries are hashed as they are, so nothing folded stands beside their texts."""
     where = [access.visible(AuditEntry, actor)]
     if filters.actor:
         where.append(or_(AuditEntry.actor_id == filters.actor, AuditEntry.actor_name == filters.actor))
@@ -319,7 +320,7 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         below = AuditEntry.action.startswith(f"{filters.action}.", autoescape=True)
         where.append(or_(AuditEntry.action == filters.action, below))
     if filters.object:
-        named = _says(AuditEntry.object_name, filters.object)
+        named = says(AuditEntry.object_name, filters.object)
         where.append(or_(AuditEntry.object_id == filters.object, named))
     if filters.instance:
         where.append(AuditEntry.instance_id == filters.instance)
@@ -331,16 +332,8 @@ def _conditions(actor: Actor, filters: Filters) -> list[ColumnElement[bool]]:
         where.append(AuditEntry.at < filters.until)
     if filters.text:
         columns = (AuditEntry.object_name, AuditEntry.actor_name, AuditEntry.summary, AuditEntry.reason, AuditEntry.address)
-        where.append(or_(*(_says(column, filters.text) for column in columns)))
+        where.append(or_(*(says(column, filters.text) for column in columns)))
     return where
-
-
-def _says(column: Any, text: str) -> ColumnElement[bool]:
-    """Entries are hashed as they are, so nothing folded stands beside them; SQLite folds only ASCII by itself."""
-    found: ColumnElement[bool] = column.icontains(text, autoescape=True)
-    if not text.isascii() and db.engine.dialect.name == "sqlite":
-        found = func.fold(column).contains(folding.fold(text), autoescape=True)
-    return found
 
 
 def check(filters: Filters) -> Filters:
