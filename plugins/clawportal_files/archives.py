@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict, Invalid
 from clawportal.sdk.file_scripts import clamped
-from clawportal.sdk.files import close, content_of, hidden, next_of, opened, reach, spot, tell_of_download
+from clawportal.sdk.files import hidden, reach, spot, tell_of_download
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
 from clawportal.sdk.redact import ByteMasker
-from clawportal_files.changes import measured
+from clawportal_files.reading import Contents, Count, measured
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _LATEST = 4_354_819_198
@@ -37,15 +37,15 @@ def zipped(portal: Portal, actor: Actor, instance_id: str, path: str) -> Archive
         raise Invalid.field("path", _m("must name a folder, such as work/notes"), "missing")
     files.enter(place)
     measured(portal, files, place)
-    stream, tar, first = opened(files, place)
+    contents = Contents(files, place, Count(portal, place))
     try:
-        if place.inner and (first is None or not first.isdir()):
+        if place.inner and (contents.first is None or not contents.first.isdir()):
             raise Conflict(_m("%(path)s is no folder; download it as it is.", path=place.path))
         tell_of_download(portal, actor, files, place)
     except BaseException:
-        close(stream)
+        contents.close()
         raise
-    return Archive(f"{files.name}-{place.name}.zip", _packed(tar, first, files.hider()), lambda: close(stream))
+    return Archive(f"{files.name}-{place.name}.zip", _packed(contents, files.hider()), contents.close)
 
 
 class _Sink(io.RawIOBase):
@@ -67,19 +67,18 @@ class _Sink(io.RawIOBase):
         return held
 
 
-def _packed(tar: tarfile.TarFile, info: tarfile.TarInfo | None, hide: ByteMasker | None) -> Iterator[bytes]:
+def _packed(contents: Contents, hide: ByteMasker | None) -> Iterator[bytes]:
     """Files and folders; links are left out, since a ZIP archive says nothing that all programs read of them."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        while info is not None:
+        for info, content in contents:
             name = info.name.removeprefix("./").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             if info.isdir() and name not in ("", "."):
                 archive.writestr(_about(f"{name.rstrip('/')}/", info), b"")
             elif info.isreg():
-                yield from _file(archive, _about(name, info), hidden(content_of(tar, info), hide), sink)
+                yield from _file(archive, _about(name, info), hidden(content, hide), sink)
             if len(piece := sink.taken()):
                 yield piece
-            info = next_of(tar)
     yield sink.taken()
 
 

@@ -6,12 +6,12 @@ import secrets
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from clawportal.sdk import _m
-from clawportal.sdk.errors import Conflict, Invalid, NotFound
+from clawportal.sdk.errors import Invalid, NotFound
 from clawportal.sdk.file_scripts import clamped
 from clawportal.sdk.files import (
     INSTANCE_FILES_READ,
@@ -20,18 +20,12 @@ from clawportal.sdk.files import (
     FileEntry,
     Reach,
     Spot,
-    TooLarge,
-    close,
-    content_of,
     counted_in,
     ensure_room,
     map_errors,
-    next_of,
     on_portals_disk,
-    opened,
     packed,
     reach,
-    readable,
     spot,
     tell,
 )
@@ -39,19 +33,11 @@ from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
 from clawportal_files import trash
 from clawportal_files.places import Taken, below, is_own, named, refuse_taken
-from clawportal_files.settings import FilesSettings
+from clawportal_files.reading import Contents, Count, measured
 
 FOUND = 500
 """Entries that a search shows."""
 _BLOCK = 512
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a file or folder holds."""
-
-    size: int
-    entries: int
 
 
 @dataclass(frozen=True)
@@ -104,10 +90,9 @@ def _tell_made(portal: Portal, actor: Actor, files: Reach, place: Spot) -> None:
 
 def move(portal: Portal, actor: Actor, instance_id: str, path: str, target: str, taken: Taken = "refuse") -> Spot:
     """Under another name or into another folder, at once."""
-    files, source, aim = _from_to(portal, actor, instance_id, path, target)
+    files, source, aim = _from_to(portal, actor, instance_id, path, target, taken)
     files.leave_alone(source)
-    aim = _way(files, aim, taken, actor)
-    with map_errors(files.name, aim):
+    with trash.making_way(files, aim, taken, actor) as aim, map_errors(files.name, aim):
         files.runtime.move_file(files.ref, source.root, source.inner, aim.root, aim.inner)
     names = {"name": actor.name, "path": source.path, "path2": aim.path, "name2": files.name}
     said = _m("%(name)s moved %(path)s to %(path2)s in %(name2)s.", **names)
@@ -115,7 +100,7 @@ def move(portal: Portal, actor: Actor, instance_id: str, path: str, target: str,
     return aim
 
 
-def _from_to(portal: Portal, actor: Actor, instance_id: str, path: str, target: str) -> tuple[Reach, Spot, Spot]:
+def _from_to(portal: Portal, actor: Actor, instance_id: str, path: str, target: str, taken: Taken) -> tuple[Reach, Spot, Spot]:
     files = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE)
     source, aim = named(path), named(target, "target")
     files.enter(source)
@@ -123,62 +108,73 @@ def _from_to(portal: Portal, actor: Actor, instance_id: str, path: str, target: 
     files.leave_alone(aim)
     if below(aim, source) and aim != source:
         raise Invalid.field("target", _m("lies in the folder itself; choose a place outside of it"), "inside")
+    if taken == "replace" and below(source, aim):
+        raise Invalid.field(
+            "target", _m("is what you took, or holds it, and cannot be replaced by it; choose another name"), "same"
+        )
     if files.find(source) is None:
         raise NotFound(_m("There is no %(path)s in %(name)s.", path=source.path, name=files.name))
     return files, source, aim
 
 
-def _way(files: Reach, aim: Spot, taken: Taken, actor: Actor) -> Spot:
-    return aim if files.find(aim) is None else trash.make_way(files, aim, taken, actor)
-
-
 def copy(portal: Portal, actor: Actor, instance_id: str, path: str, target: str, taken: Taken = "refuse") -> Copied:
     """Made under a name for the moment and then moved, so that a copy is there whole or not at all."""
-    files, source, aim = _from_to(portal, actor, instance_id, path, target)
-    if aim == source and taken == "replace":
-        raise Invalid.field("target", _m("is the file itself; choose another name"), "same")
+    files, source, aim = _from_to(portal, actor, instance_id, path, target, taken)
+    if taken == "refuse" and files.find(aim) is not None:
+        raise refuse_taken(aim)
     held = measured(portal, files, source)
     if on_portals_disk(files.runtime):
         ensure_room(portal, held.size)
-    aim = _way(files, aim, taken, actor)
-    with counted_in(portal, files, held.size):
-        left_out = _copied(files, source, aim)
-    names = {"name": actor.name, "path": source.path, "path2": aim.path, "name2": files.name}
-    tell(
-        portal,
-        actor,
-        instance_id,
-        "copied",
-        source,
-        message=_m("%(name)s copied %(path)s to %(path2)s in %(name2)s.", **names),
-        target=aim.path,
-    )
-    return Copied(aim, left_out)
+    with _Room(portal, files, source, held.size) as room:
+        copied = _copied(files, source, aim, taken, actor, room)
+    names = {"name": actor.name, "path": source.path, "path2": copied.place.path, "name2": files.name}
+    said = _m("%(name)s copied %(path)s to %(path2)s in %(name2)s.", **names)
+    tell(portal, actor, instance_id, "copied", source, message=said, target=copied.place.path)
+    return copied
 
 
-def _copied(files: Reach, source: Spot, aim: Spot) -> int:
+class _Room(ExitStack):
+    """What a copy takes of the claw's storage: as it was measured, and more where the claw went on writing."""
+
+    def __init__(self, portal: Portal, files: Reach, place: Spot, size: int) -> None:
+        super().__init__()
+        self._portal, self._files, self._taken, self._count = portal, files, 0, Count(portal, place)
+        self._take(size)
+
+    def _take(self, size: int) -> None:
+        self.enter_context(counted_in(self._portal, self._files, size))
+        self._taken += size
+
+    def add(self, size: int, entries: int = 1) -> None:
+        self._count.add(size, entries)
+        if self._count.size > self._taken:
+            more = self._count.size - self._taken
+            if on_portals_disk(self._files.runtime):
+                ensure_room(self._portal, more)
+            self._take(more)
+
+
+def _copied(files: Reach, source: Spot, aim: Spot, taken: Taken, actor: Actor, room: _Room) -> Copied:
+    """What is replaced makes way when the copy is whole."""
     moment = f".copy-{secrets.token_hex(4)}"
     fresh = Spot(aim.root, f"{aim.above}/{moment}" if aim.above else moment)
-    stream, tar, first = opened(files, source)
     left_out: list[str] = []
-    try:
-        with map_errors(files.name, aim):
-            files.runtime.push(files.ref, aim.root, aim.above, _renamed(tar, first, source.name, moment, left_out.append))
-            files.runtime.move_file(files.ref, fresh.root, fresh.inner, aim.root, aim.inner)
-    except BaseException:
-        with suppress(Exception):  # the first error says what is wrong
-            files.runtime.remove_file(files.ref, fresh.root, fresh.inner)
-        raise
-    finally:
-        close(stream)
-    return len(left_out)
+    with closing(Contents(files, source, room)) as contents:
+        try:
+            with map_errors(files.name, aim):
+                files.runtime.push(files.ref, aim.root, aim.above, _renamed(contents, source.name, moment, left_out.append))
+            with trash.making_way(files, aim, taken, actor) as place, map_errors(files.name, place):
+                files.runtime.move_file(files.ref, fresh.root, fresh.inner, place.root, place.inner)
+        except BaseException:
+            with suppress(Exception):  # the first error says what is wrong
+                files.runtime.remove_file(files.ref, fresh.root, fresh.inner)
+            raise
+    return Copied(place, len(left_out))
 
 
-def _renamed(
-    tar: tarfile.TarFile, info: tarfile.TarInfo | None, old: str, new: str, leave_out: Callable[[str], None]
-) -> Iterator[bytes]:
+def _renamed(contents: Contents, old: str, new: str, leave_out: Callable[[str], None]) -> Iterator[bytes]:
     """The same files and folders below another name. Links stay behind: where they lead from elsewhere nobody knows."""
-    while info is not None:
+    for info, content in contents:
         inner = info.name.removeprefix("./").removeprefix(old)
         fresh = tarfile.TarInfo(f"{new}{inner}".rstrip("/"))
         fresh.mode, fresh.mtime = info.mode & 0o777, int(clamped(info.mtime))
@@ -188,11 +184,10 @@ def _renamed(
         elif info.isreg():
             fresh.size = info.size
             yield _header(fresh)
-            yield from content_of(tar, info)
+            yield from content
             yield bytes(-info.size % _BLOCK)
         else:
             leave_out(info.name)
-        info = next_of(tar)
     yield bytes(2 * _BLOCK)
 
 
@@ -201,30 +196,6 @@ def _header(info: tarfile.TarInfo) -> bytes:
 
 
 # ---- looking
-
-
-def measured(portal: Portal, files: Reach, place: Spot) -> Measured:
-    """What a file or folder holds; a problem where that is more than is copied or packed at once."""
-    limits = portal.section(FilesSettings)
-    there = files.find(place) if place.inner else None
-    if there is not None and there.kind in ("link", "other"):
-        raise Conflict(_m("%(path)s is a link or no regular file; only files and folders can be had.", path=place.path))
-    if there is not None and there.kind == "file":
-        found: list[FileEntry] = [there]
-    else:
-        with map_errors(files.name, place):
-            found = files.runtime.find_files(files.ref, place.root, place.inner, "", limits.archive_entries + 1)
-    size = sum(entry.size for entry in found if entry.kind == "file")
-    if len(found) > limits.archive_entries or size > limits.archive_mib << 20:
-        raise TooLarge(
-            _m(
-                "%(path)s holds more than %(most)s files or %(size)s. Take its folders one by one.",
-                path=place.path,
-                most=limits.archive_entries,
-                size=readable(limits.archive_mib << 20),
-            )
-        )
-    return Measured(size, len(found))
 
 
 @dataclass(frozen=True)

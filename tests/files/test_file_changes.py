@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from flask import Flask
@@ -15,7 +21,9 @@ from hypothesis import strategies as st
 
 from clawportal.db import db, transaction
 from clawportal.models import Instance
-from clawportal_files import changes
+from clawportal.sdk.errors import Conflict
+from clawportal.sdk.files import FileEntry, NoRoom, Reach, Spot, TooLarge
+from clawportal_files import archives, changes, reading, trash, uploads
 from clawportal_files.places import _variants
 from tests.conftest import Person, make_people, make_person, portal_of
 from tests.files.conftest import KEY, Claw, make_claw
@@ -85,6 +93,80 @@ def test_the_same_name_twice_is_asked_about(claw: Claw) -> None:
     assert claw.get(owner, "/trash").get_json()["items"] == []
 
 
+def test_nothing_is_replaced_by_what_it_holds(claw: Claw) -> None:
+    owner, before = claw.people.owner, claw.tree()
+    for verb in ("move", "copy"):
+        for target in ("work/notes/plan.md", "work/notes"):
+            answer = claw.do(owner, verb, path="work/notes/plan.md", target=target, taken="replace")
+            assert answer.status_code == 422 and answer.get_json()["errors"][0]["path"] == "target", (verb, target)
+    assert claw.tree() == before and claw.get(owner, "/trash").get_json() == {"items": []}
+    assert claw.do(owner, "move", path="work/notes/plan.md", target="work/notes", taken="keep-both").status_code == 200
+
+
+def test_what_would_be_replaced_is_there_again_where_nothing_came(claw: Claw) -> None:
+    owner = claw.people.owner
+    with owner.app.app_context():
+        files = uploads.reach(portal_of(owner.app), owner.actor, claw.id)
+        with pytest.raises(Conflict), trash.making_way(files, Spot("work", "notes"), "replace", owner.actor):
+            assert "notes" not in claw.tree()
+            raise Conflict("it went meanwhile")
+    assert "notes/plan.md" in claw.tree() and claw.get(owner, "/trash").get_json() == {"items": []}
+
+
+class Changing:
+    """A place whose archives have more than one name for a file, and that hands out more than it said before."""
+
+    def __init__(self, folder: Path, real: Any) -> None:
+        self._folder, self._real = folder, real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def pull(self, _ref: object, root: str, path: str) -> Iterator[bytes]:
+        held = io.BytesIO()
+        with tarfile.open(fileobj=held, mode="w") as tar:
+            tar.add(self._folder / root / path, arcname=path.rpartition("/")[2])
+        yield held.getvalue()
+
+
+@pytest.fixture
+def changing(claw: Claw) -> Iterator[Reach]:
+    owner = claw.people.owner
+    with owner.app.app_context():
+        files = uploads.reach(portal_of(owner.app), owner.actor, claw.id)
+        yield replace(files, runtime=cast(Any, Changing(claw.folder, files.runtime)))
+
+
+def test_second_names_of_files_are_files(claw: Claw, changing: Reach) -> None:
+    notes, portal = claw.folder / "work/deep/links", portal_of(claw.people.owner.app)
+    notes.mkdir()
+    (notes / "a").write_text("the content")
+    os.link(notes / "a", notes / "b")
+    place = Spot("work", "deep/links")
+    with closing(reading.Contents(changing, place, reading.Count(portal, place))) as contents:
+        found = {info.name: b"".join(content) for info, content in contents}
+    assert found == {"links": b"", "links/a": b"the content", "links/b": b"the content"}
+    with closing(reading.Contents(changing, place, reading.Count(portal, place))) as contents:
+        archive = zipfile.ZipFile(io.BytesIO(b"".join(archives._packed(contents, None))))
+    assert archive.read("links/b") == b"the content"
+
+
+def test_what_grew_since_it_was_measured_is_counted(claw: Claw, changing: Reach, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, place = claw.people.owner, Spot("work", "notes")
+    portal = portal_of(owner.app)
+    limited = replace(changing, limit=1000)
+    (claw.folder / "work/notes/big").write_bytes(b"x" * 2000)
+    with pytest.raises(NoRoom), changes._Room(portal, limited, place, 10) as room:
+        changes._copied(limited, place, Spot("work", "copy"), "refuse", owner.actor, room)
+    assert not [name for name in claw.tree() if "copy" in name]
+    with changes._Room(portal, limited, place, 900):
+        """All of what the first took was given back."""
+    count = reading.Count(portal, place)
+    monkeypatch.setattr(count, "_most_entries", 2)
+    with closing(reading.Contents(changing, place, count)) as contents, pytest.raises(TooLarge):
+        list(archives._packed(contents, None))
+
+
 def test_a_copy_is_whole_and_without_links(claw: Claw, tmp_path: Path) -> None:
     owner, notes = claw.people.owner, claw.folder / "work" / "notes"
     (tmp_path / "outside").write_text("not yours")
@@ -114,6 +196,8 @@ def test_a_copy_counts_against_the_storage_limit(claw: Claw) -> None:
     before = claw.tree()
     answer = claw.do(owner, "copy", path="work/big", target="work/big2")
     assert answer.status_code == 507 and claw.tree() == before
+    answer = claw.do(owner, "copy", path="work/big", target="work/notes", taken="replace")
+    assert answer.status_code == 507 and claw.tree() == before, "nothing made way for what does not fit"
 
 
 def test_what_the_portal_writes_stays(claw: Claw) -> None:
@@ -174,7 +258,33 @@ def test_notes_that_the_claw_spoilt_lead_nowhere(claw: Claw) -> None:
     assert len(claw.get(owner, "/trash").get_json()["items"]) == 4
     answers = [owner.post(claw.url(f"/trash/{item}/restore"), {}) for item in made]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 409]
-    assert all(answer.get_json()["path"].startswith("work/2") for answer in answers[:3]), "under its id, as nobody knows more"
+    assert all(answer.get_json()["path"].startswith("home/2") for answer in answers[:3]), "under its id, as nobody knows more"
+
+
+def test_what_lost_its_note_is_out_of_reach_of_who_may_open_no_console(claw: Claw) -> None:
+    """It may have been in `state`: nobody gets it into `work` by way of the trash."""
+    people, info = claw.people, claw.folder / "home/.clawportal/trash/info"
+    item = claw.do(people.owner, "trash", path="state/tokens.json").get_json()["id"]
+    for text in (None, "no json", '{"path": 1}'):
+        (info / f"{item}.json").unlink(missing_ok=True)
+        if text is not None:
+            (info / f"{item}.json").write_text(text)
+        assert people.developer.post(claw.url(f"/trash/{item}/restore"), {}).status_code == 403
+        assert people.developer.delete(claw.url(f"/trash/{item}")).status_code == 403
+        assert people.developer.delete(claw.url("/trash")).get_json() == {"deleted": 0}
+    assert people.owner.post(claw.url(f"/trash/{item}/restore"), {}).get_json()["path"] == f"home/{item}"
+
+
+def test_a_heap_of_notes_is_read_up_to_a_bound(claw: Claw, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, info = claw.people.owner, claw.folder / "home/.clawportal/trash/info"
+    items = [thrown_away(claw, f"work/f{number}") for number in range(3)]
+    monkeypatch.setattr(trash, "_ALL_NOTES", 4096)
+    (info / "0.json").write_bytes(b"x" * 5000)
+    found = claw.get(owner, "/trash").get_json()["items"]
+    assert {item["path"] for item in found} == {f"home/{item}" for item in items}, "nothing behind it was read"
+    assert owner.post(claw.url(f"/trash/{items[0]}/restore"), {}).get_json()["path"] == "work/f0", "one is asked for by its name"
+    monkeypatch.setattr(trash, "_MOST_ITEMS", 1)
+    assert len(claw.get(owner, "/trash").get_json()["items"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -194,9 +304,32 @@ def test_old_things_go_with_the_next_that_is_deleted(claw: Claw) -> None:
     item = claw.do(owner, "trash", path="work/notes").get_json()
     things = claw.folder / "home/.clawportal/trash/files"
     (things / item["id"]).rename(things / "20200101T000000-0123abcd")
+    thrown_away(claw, "work/one")
+    assert len(list(things.iterdir())) == 2, "it is looked for once an hour"
+    portal_of(owner.app).put(trash.Sweeps, trash.Sweeps())
     claw.do(owner, "trash", path="work/SOUL.md")
-    assert [entry["path"] for entry in claw.get(owner, "/trash").get_json()["items"]] == ["work/SOUL.md"]
-    assert len(list(things.iterdir())) == 1
+    assert {entry["path"] for entry in claw.get(owner, "/trash").get_json()["items"]} == {"work/one", "work/SOUL.md"}
+    assert len(list(things.iterdir())) == 2
+
+
+def test_what_fails_among_old_things_is_no_failure_of_a_delete(claw: Claw) -> None:
+    owner = claw.people.owner
+    portal = portal_of(owner.app)
+    portal.put(trash.Sweeps, trash.Sweeps())
+    with owner.app.app_context():
+        files = replace(uploads.reach(portal, owner.actor, claw.id), runtime=cast(Any, NothingGoes()))
+        trash._drop_old(files, 30)
+    assert claw.do(owner, "trash", path="work/SOUL.md").status_code == 201
+
+
+class NothingGoes:
+    """A place that lists the trash and removes nothing."""
+
+    def list_files(self, *_where: object) -> list[FileEntry]:
+        return [FileEntry("20200101T000000-0123abcd", "file", 1, datetime.now(UTC), 0o600)]
+
+    def remove_file(self, *_where: object) -> None:
+        raise PermissionError(1, "not today")
 
 
 # ---- looking
