@@ -13,3 +13,5 @@ class FilesSettings(BaseModel):
     upload_hours: int = Field(24, ge=1, le=720, description="Hours until an upload that nobody went on with is dropped.")
     uploads_each: int = Field(20, ge=1, le=1000, description="Unfinished uploads that one person may have.")
     uploads_mib: int = Field(10_240, ge=1, le=1 << 24, description="MiB of the portal's disk for all unfinished uploads.")
+    uploads_person_mib: int = Field(5120, ge=1, le=1 << 24, description="MiB of these that one person may have been promised.")
+    uploads_tenant_mib: int = Field(8192, ge=1, le=1 << 24, description="MiB of these for the claws of one organisation.")

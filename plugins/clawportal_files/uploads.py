@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from clawportal.sdk import _m
-from clawportal.sdk.data import new_id, now
+from clawportal.sdk.data import db, new_id, now
 from clawportal.sdk.errors import BadRequest, Conflict, NotFound, OverQuota, Problem
 from clawportal.sdk.files import (
     INSTANCE_FILES_WRITE,
@@ -37,7 +37,7 @@ from clawportal.sdk.files import (
     room_for,
     upload,
 )
-from clawportal.sdk.fleet import Portal
+from clawportal.sdk.fleet import Instance, Portal
 from clawportal.sdk.permissions import Actor
 from clawportal_files.places import Taken, free_beside, named, refuse_taken
 from clawportal_files.settings import FilesSettings
@@ -61,6 +61,7 @@ class Upload:
     created_at: str
     placed: str = ""
     """Where the file is in the claw, once it is there."""
+    tenant_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,11 @@ def create(portal: Portal, actor: Actor, files: Reach, path: str, size: int | No
     files.leave_alone(place)
     if taken != "keep-both":
         room_for(portal, files, place, size, overwrite=taken == "replace")
-    made = Upload(new_id(), files.instance_id, actor.id, place.path, size, taken, now().isoformat())
+    made = Upload(
+        new_id(), files.instance_id, actor.id, place.path, size, taken, now().isoformat(), tenant_id=_tenant(files.instance_id)
+    )
     with _one_at_a_time(portal):
-        _promise(portal, actor, files, size)
+        _promise(portal, files, made)
         _part(portal, made.id).touch(mode=0o600)
         _write(portal, made)
     return _finish(portal, actor, made) if size == 0 else progress(portal, made)
@@ -145,18 +148,46 @@ def _one_at_a_time(portal: Portal) -> Iterator[None]:
         yield
 
 
-def _promise(portal: Portal, actor: Actor, files: Reach, size: int) -> None:
+def _tenant(instance_id: str) -> str:
+    found = db.session.get_one(Instance, instance_id).tenant_id
+    db.session.rollback()
+    return found
+
+
+def _promise(portal: Portal, files: Reach, made: Upload) -> None:
     limits, open_ones = portal.section(FilesSettings), [one for one in _all(portal) if not one.placed]
-    if sum(one.user_id == actor.id for one in open_ones) >= limits.uploads_each:
+    mine = [one for one in open_ones if one.user_id == made.user_id]
+    if len(mine) >= limits.uploads_each:
         raise OverQuota(
             _m("You have %(most)s unfinished uploads. Finish or cancel some of them first.", most=limits.uploads_each)
         )
-    if sum(one.size for one in open_ones) + size > limits.uploads_mib << 20:
-        most = readable(limits.uploads_mib << 20)
-        raise NoRoom(_m("Unfinished uploads may take %(most)s in all. Try again when some are finished.", most=most))
+    most = limits.uploads_person_mib
+    if not _within(mine, made.size, most):
+        raise OverQuota(
+            _m("Your unfinished uploads may take %(most)s. Finish or cancel some of them first.", most=readable(most << 20))
+        )
+    most = limits.uploads_tenant_mib
+    if not _within([one for one in open_ones if one.tenant_id == made.tenant_id], made.size, most):
+        raise OverQuota(
+            _m(
+                "Unfinished uploads of your organisation may take %(most)s. Try again when some are finished.",
+                most=readable(most << 20),
+            )
+        )
+    if not _within(open_ones, made.size, limits.uploads_mib):
+        most = limits.uploads_mib
+        raise NoRoom(
+            _m("Unfinished uploads may take %(most)s in all. Try again when some are finished.", most=readable(most << 20))
+        )
     missing = sum(one.size - _arrived(portal, one) for one in open_ones)
-    ensure_room(portal, missing + size * (2 if on_portals_disk(files.runtime) else 1))
-    _fits_into_the_claw(portal, files, size + sum(one.size for one in open_ones if one.instance_id == files.instance_id))
+    ensure_room(portal, missing + made.size * (2 if on_portals_disk(files.runtime) else 1))
+    into_it = sum(one.size for one in open_ones if one.instance_id == files.instance_id)
+    _fits_into_the_claw(portal, files, made.size + into_it)
+
+
+def _within(open_ones: Iterable[Upload], size: int, mib: int) -> bool:
+    """Promised bytes count, not those that have come: whoever was promised room has it."""
+    return sum(one.size for one in open_ones) + size <= mib << 20
 
 
 def _fits_into_the_claw(portal: Portal, files: Reach, size: int) -> None:
@@ -190,23 +221,24 @@ def look(portal: Portal, actor: Actor, files: Reach, upload_id: str) -> Progress
     one = find(portal, actor, files, upload_id)
     if one.placed or _arrived(portal, one) < one.size:
         return progress(portal, one)
-    with _part_of(portal, one):
-        return _finish(portal, actor, _read(_note(portal, one.id)) or one)
+    with _part_of(portal, one) as (one, _part):
+        return _finish(portal, actor, one)
 
 
 def append(
     portal: Portal, actor: Actor, files: Reach, upload_id: str, offset: int, pieces: Iterable[bytes], checksum: str = ""
 ) -> Progress:
     """What arrives stays, also when the connection breaks; with a checksum only if it is right."""
-    one, wanted = find(portal, actor, files, upload_id), _wanted(checksum)
-    with _part_of(portal, one) as part:
+    found, wanted = find(portal, actor, files, upload_id), _wanted(checksum)
+    with _part_of(portal, found) as (one, part):
         there = part.seek(0, os.SEEK_END)
         if offset != there:
             raise Conflict(_m("The upload has %(n)s bytes, not %(m)s. Ask for its state, and go on there.", n=there, m=offset))
         try:
             _receive(part, one.size, pieces, wanted)
-        except Problem:
-            part.truncate(there)
+        except BaseException as error:
+            if wanted or isinstance(error, Problem):  # nobody can tell any more whether what came was right
+                part.truncate(there)
             raise
         os.fsync(part.fileno())
         return _finish(portal, actor, one) if part.tell() == one.size else progress(portal, one)
@@ -217,7 +249,7 @@ def _receive(part: IO[bytes], size: int, pieces: Iterable[bytes], wanted: tuple[
     for piece in pieces:
         if part.tell() + len(piece) > size:
             raise BadRequest(_m("More came than the upload said it has. Begin again with the right size."))
-        part.write(piece)
+        _write_all(part, piece)
         if digest is not None:
             digest.update(piece)
     if wanted and digest is not None and digest.digest() != wanted[1]:
@@ -237,19 +269,33 @@ def _wanted(checksum: str) -> tuple[str, bytes] | None:
     return name, found
 
 
+def _write_all(part: IO[bytes], piece: bytes) -> None:
+    """A file without a buffer may take less than it is given."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[part.write(rest) :]
+
+
 @contextmanager
-def _part_of(portal: Portal, one: Upload) -> Iterator[IO[bytes]]:
-    """For one at a time, over threads and processes."""
+def _part_of(portal: Portal, one: Upload) -> Iterator[tuple[Upload, IO[bytes]]]:
+    """For one at a time, over threads and processes; the note as it is then."""
     try:
         part = open(_part(portal, one.id), "r+b", buffering=0)  # noqa: SIM115  # closed below
     except FileNotFoundError:
-        raise Conflict(_m("This upload is finished already.")) from None
+        raise _over() from None
     with part:
         try:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Conflict(_m("Another request still sends this upload. Try again in a moment.")) from None
-        yield part
+        fresh = _read(_note(portal, one.id))
+        if fresh is None or os.fstat(part.fileno()).st_nlink == 0:  # it ended while this request came to its turn
+            raise _over()
+        yield fresh, part
+
+
+def _over() -> Conflict:
+    return Conflict(_m("This upload is finished already."))
 
 
 # ---- the end
@@ -280,8 +326,12 @@ def _free(files: Reach, place: Spot, one: Upload) -> Spot:
 
 
 def remove(portal: Portal, actor: Actor, files: Reach, upload_id: str) -> None:
+    """Not while another request sends it, whose bytes would go into a file that nobody finds."""
     one = find(portal, actor, files, upload_id)
-    _drop(portal, one.id)
+    if one.placed or not _part(portal, one.id).exists():
+        return _drop(portal, one.id)
+    with _part_of(portal, one):
+        _drop(portal, one.id)
 
 
 def _drop(portal: Portal, upload_id: str) -> None:

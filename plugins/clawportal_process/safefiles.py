@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -144,7 +145,7 @@ def write_stream(root: Path, path: str, pieces: Iterable[bytes], *, mode: int, m
         try:
             with os.fdopen(handle, "wb", buffering=0) as file:
                 for piece in pieces:
-                    file.write(piece)
+                    _write_all(file, piece)
                 _give(handle, folder)
                 os.fchmod(handle, mode)
                 os.utime(handle, (modified, modified))
@@ -152,6 +153,13 @@ def write_stream(root: Path, path: str, pieces: Iterable[bytes], *, mode: int, m
         except BaseException:
             os.unlink(fresh, dir_fd=folder)
             raise
+
+
+def _write_all(file: IO[bytes], piece: bytes) -> None:
+    """A file without a buffer may take less than it is given, as where a disk is nearly full."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _no_folder_there(folder: int, name: str, path: str) -> None:

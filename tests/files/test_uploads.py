@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from werkzeug.test import TestResponse
 
 from clawportal.db import db, transaction
 from clawportal.models import Instance
+from clawportal.sdk.errors import Conflict
 from clawportal_files import uploads
+from clawportal_process import safefiles
 from tests.conftest import Person, make_people, portal_of
 from tests.files.conftest import Claw, make_claw
 
@@ -176,6 +178,24 @@ def test_how_many_and_how_much_at_once(make_app: Callable[..., Flask], monkeypat
     assert begin(claw, owner, "work/c", 1000).status_code == 201
 
 
+def test_what_one_person_and_one_organisation_are_promised(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that were promised count, before any of them came."""
+    monkeypatch.setenv("CLAWPORTAL_FILES_UPLOADS_PERSON_MIB", "2")
+    monkeypatch.setenv("CLAWPORTAL_FILES_UPLOADS_TENANT_MIB", "3")
+    claw = make_claw(make_people(make_app()))
+    owner, developer = claw.people.owner, claw.people.developer
+    mine = begun(claw, owner, "work/a", 2 << 20)
+    refused = begin(claw, owner, "work/b", 1)
+    assert refused.status_code == 409 and "Your unfinished uploads may take 2 MiB" in refused.get_json()["detail"]
+    begun(claw, developer, "work/c", 1 << 20)
+    refused = begin(claw, developer, "work/d", 1)
+    assert refused.status_code == 409 and "of your organisation may take 3 MiB" in refused.get_json()["detail"]
+    owner.delete(claw.url(f"/upload/{mine}"))
+    begun(claw, developer, "work/d", 1)
+
+
 # ---- what stays and what goes
 
 
@@ -206,6 +226,73 @@ def test_what_arrived_before_a_cut_stays(claw: Claw) -> None:
             uploads.append(portal, owner.actor, files, one, 0, iter(lambda: broken.read(4096) or b"", b""))
     assert offset_of(claw, owner, one) == 20_000
     assert send(claw, owner, one, 20_000, DATA[20_000:]).status_code == 204 and (claw.folder / "work/a").read_bytes() == DATA
+
+
+def test_a_cut_part_with_a_checksum_leaves_nothing(claw: Claw) -> None:
+    """Half of it proves nothing: the sum is of all."""
+    owner, one = claw.people.owner, begun(claw, claw.people.owner, "work/a")
+    send(claw, owner, one, 0, DATA[:1000])
+    with owner.app.app_context():
+        portal, broken = portal_of(owner.app), Broken(DATA[:20_000])
+        files = uploads.reach(portal, owner.actor, claw.id, uploads.INSTANCE_FILES_WRITE)
+        pieces = iter(lambda: broken.read(4096) or b"", b"")
+        with pytest.raises(ConnectionResetError):
+            uploads.append(portal, owner.actor, files, one, 1000, pieces, f"sha1 {base64.b64encode(bytes(20)).decode()}")
+    assert offset_of(claw, owner, one) == 1000
+
+
+def test_nobody_ends_what_another_request_sends(claw: Claw) -> None:
+    owner, one = claw.people.owner, begun(claw, claw.people.owner, "work/a")
+    tried: list[TestResponse] = []
+
+    def pieces() -> Iterator[bytes]:
+        yield DATA
+        tried.extend((owner.delete(claw.url(f"/upload/{one}")), send(claw, owner, one, 0, b"x")))
+
+    with owner.app.app_context():
+        portal = portal_of(owner.app)
+        files = uploads.reach(portal, owner.actor, claw.id, uploads.INSTANCE_FILES_WRITE)
+        uploads.append(portal, owner.actor, files, one, 0, pieces())
+    assert [answer.status_code for answer in tried] == [409, 409]
+    assert (claw.folder / "work/a").read_bytes() == DATA
+    assert owner.delete(claw.url(f"/upload/{one}")).status_code == 204 and kept(claw) == []
+
+
+def test_the_note_is_read_when_it_is_ones_turn(claw: Claw) -> None:
+    """Who waited for the end of another request does not put the file there twice."""
+    owner, one = claw.people.owner, begun(claw, claw.people.owner, "work/a")
+    with owner.app.app_context():
+        portal = portal_of(owner.app)
+        files = uploads.reach(portal, owner.actor, claw.id, uploads.INSTANCE_FILES_WRITE)
+        before = uploads.find(portal, owner.actor, files, one)
+        part = uploads._part(portal, one)
+        os.link(part, part.with_suffix(".kept"))
+        send(claw, owner, one, 0, DATA)
+        os.link(part.with_suffix(".kept"), part)  # as it was opened before it went
+        with uploads._part_of(portal, before) as (fresh, _):
+            assert fresh.placed == "work/a" != before.placed
+        part.unlink()
+        with pytest.raises(Conflict):
+            uploads.append(portal, owner.actor, files, one, 0, [b"x"])
+    assert "a (2)" not in claw.tree()
+
+
+class Sparing(io.RawIOBase):
+    """Takes a few bytes at a time."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+
+    def write(self, data: Any) -> int:
+        self.taken += bytes(data[:7])
+        return len(bytes(data[:7]))
+
+
+@pytest.mark.parametrize("write_all", [uploads._write_all, safefiles._write_all])
+def test_whatever_a_file_takes_at_a_time_it_gets_all(write_all: Callable[[Any, bytes], None]) -> None:
+    file = Sparing()
+    write_all(file, DATA[:100])
+    assert file.taken == DATA[:100]
 
 
 def test_another_portal_on_the_same_folder_goes_on(claw: Claw, make_app: Callable[..., Flask]) -> None:
