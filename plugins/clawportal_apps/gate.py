@@ -6,18 +6,21 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Flask
 
 from clawportal.sdk import _m
 from clawportal.sdk.data import now
-from clawportal.sdk.errors import TooManyRequests, Unauthenticated
+from clawportal.sdk.errors import Forbidden, NotFound, TooManyRequests, Unauthenticated
+from clawportal.sdk.fleet import Portal
 from clawportal.sdk.hosts import Place, asked_from
 from clawportal_apps import proofs, services
 from clawportal_apps.names import App
+from clawportal_apps.proofs import Pass
 from clawportal_apps.services import Admitted
+from clawportal_apps.watch import Shown
 
 KNOWN_SECONDS = 5.0
 """So long an answer is believed; what was taken back ends with it."""
@@ -31,35 +34,45 @@ class Gate:
 
     def __init__(self, app: Flask, at_once: int) -> None:
         self._app, self._at_once = app, at_once
-        self._known: OrderedDict[tuple[str, str, App], tuple[float, Admitted]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, App], tuple[float, Admitted | None]] = OrderedDict()
+        self._lock = threading.Lock()
         self._working: Counter[str] = Counter()
         self._free = threading.Condition()
 
-    def admitted(self, environ: dict[str, Any], app: App, cookie: str, *, anew: bool = False) -> Admitted:
+    def admitted(self, environ: dict[str, Any], app: App, cookie: str) -> Admitted:
         """Who comes with this cookie, and the way to the claw; a Problem where they may not."""
         key = (cookie, environ.get("REMOTE_ADDR", ""), app)
-        found = self._known.get(key)
-        if found is not None and found[0] > time.monotonic() and not anew:
-            return found[1]
-        self._known.pop(key, None)
+        with self._lock:
+            until, admitted = self._known.pop(key, (0.0, None))
+            if admitted is not None and until > time.monotonic():
+                self._known[key] = until, admitted
+                return admitted
+        until = time.monotonic() + KNOWN_SECONDS  # from when it is asked: the place may take a while
         admitted = self._asked(environ, app, cookie)
-        self._known[key] = (time.monotonic() + KNOWN_SECONDS, admitted)
-        while len(self._known) > _MOST:
-            with suppress(KeyError):  # another thread was first
+        with self._lock:
+            self._known[key] = until, admitted
+            while len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return admitted
 
+    def may(self, shown: Shown) -> bool:
+        """Whether whoever came with this may still be there, as far as rights say; the claw and its place are not asked."""
+        try:
+            with asked_from(self._app, shown.environ) as portal:
+                services.allowed(portal, _given(portal, shown.app, shown.cookie), place_of(shown.environ))
+        except (Unauthenticated, Forbidden, NotFound):
+            return False
+        return True
+
     def _asked(self, environ: dict[str, Any], app: App, cookie: str) -> Admitted:
         with asked_from(self._app, environ) as portal:
-            given = proofs.read_cookie(portal, cookie) if cookie else None
-            if given is None or given.app != app or given.until < now():
-                raise Unauthenticated(_m("Open this page from the portal."))
-            return services.admit(portal, given, place_of(environ))
+            return services.admit(portal, _given(portal, app, cookie), place_of(environ))
 
     def forget(self, app: App) -> None:
         """The way to this claw is another one now, or there is none."""
-        for key in [key for key in list(self._known) if key[2] == app]:
-            self._known.pop(key, None)
+        with self._lock:
+            for key in [key for key in self._known if key[2] == app]:
+                del self._known[key]
 
     @contextmanager
     def turn(self, person: str) -> Iterator[None]:
@@ -77,6 +90,13 @@ class Gate:
                 if not self._working[person]:
                     del self._working[person]
                 self._free.notify_all()
+
+
+def _given(portal: Portal, app: App, cookie: str) -> Pass:
+    given = proofs.read_cookie(portal, cookie) if cookie else None
+    if given is None or given.app != app or given.until < now():
+        raise Unauthenticated(_m("Open this page from the portal."))
+    return given
 
 
 def place_of(environ: dict[str, Any]) -> Place:

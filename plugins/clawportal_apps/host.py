@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +24,7 @@ from clawportal_apps.services import ENTER, Admitted
 from clawportal_apps.settings import AppSettings
 from clawportal_apps.shares import SHARED
 from clawportal_apps.upstream import Answer, Unanswered
+from clawportal_apps.watch import Request, Watch, shown_by
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -33,9 +33,6 @@ OWN = "/.clawportal/"
 """Paths of the portal at the host of a page; a claw never sees them."""
 WAIT, LET_IN = f"{OWN}wait", f"{OWN}let-in"
 """What a browser sees while a page is told of it, and what does that."""
-ASK_AGAIN_SECONDS = 20.0
-"""How often it is asked whether whoever has an open stream may still have it."""
-
 MET_SECONDS = 30 * 24 * 3600
 """So long a browser is believed to have what a page keeps in it."""
 
@@ -62,10 +59,7 @@ class AppHost:
         self.gate = Gate(app, self._settings.at_once)
         each = max(self._settings.streams // 10, 8)
         self.pump = Pump(self._settings.streams, each, self._settings.idle_seconds, portal.stopping.is_set)
-        self._open: dict[str, tuple[dict[str, Any], App, str]] = {}
-        """What was shown when a stream was opened, by the key of the stream."""
-        self._watch: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self.watch = Watch(self.pump, self.gate.may, portal.stopping)
 
     def takes(self, environ: dict[str, Any]) -> bool:
         return self._port_of(environ) > 0 or self._names.takes(environ.get("HTTP_HOST", ""))
@@ -175,32 +169,35 @@ class AppHost:
         cookie = heads.cookie_of(asked)
         admitted = self.gate.admitted(environ, app, cookie)
         leave = place_for(self._app, environ, admitted.actor)
+        request = self.watch.begin(shown_by(environ, app, cookie))
         turn = self.gate.turn(admitted.actor.id)
         try:
             turn.__enter__()
         except BaseException:
+            self.watch.over(request)
             leave()
             raise
 
         def done() -> None:
             turn.__exit__(None, None, None)
+            self.watch.over(request)
             leave()
 
         try:
-            return self._answered(environ, start_response, asked, admitted, cookie, done)
+            return self._answered(environ, start_response, asked, admitted, request, done)
         except BaseException:
             done()
             raise
 
     def _answered(
-        self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, admitted: Admitted, cookie: str,
+        self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, admitted: Admitted, request: Request,
         done: Callable[[], None],
     ) -> Iterable[bytes]:  # fmt: skip
         if (path := asked.target.partition("?")[0]) in admitted.way.handover:
             return self._handed_over(environ, start_response, admitted, path, done)
         named = _named(admitted, path)
         try:
-            answer = self._ask(environ, asked, admitted, named)
+            answer = self._ask(environ, asked, admitted, named, request)
         except Unanswered as error:
             self.gate.forget(admitted.app)
             raise _told(error, admitted) from error
@@ -214,7 +211,7 @@ class AppHost:
                 told.append(("Content-Length", str(length)))
             start_response(f"{answer.status} {heads.phrase_of(answer.status)}", told)
             return _Body(answer, length, self._settings.idle_seconds, done)
-        self._hand_over(environ, asked, admitted, cookie, answer, headers)
+        self._hand_over(environ, asked, admitted, request, answer, headers)
         raise over(environ)
 
     def _handed_over(
@@ -233,8 +230,8 @@ class AppHost:
         done()
         return [told.body]
 
-    def _ask(self, environ: dict[str, Any], asked: Asked, admitted: Admitted, named: Named) -> Answer:
-        line = upstream.connect(admitted.way.address)
+    def _ask(self, environ: dict[str, Any], asked: Asked, admitted: Admitted, named: Named, request: Request) -> Answer:
+        line = request.line = upstream.connect(admitted.way.address)
         version = "HTTP/1.0" if asked.version == "HTTP/1.0" else "HTTP/1.1"
         first = f"{asked.method} {asked.target} {version}"
         try:
@@ -245,10 +242,10 @@ class AppHost:
             raise
 
     def _hand_over(
-        self, environ: dict[str, Any], asked: Asked, admitted: Admitted, cookie: str, answer: Answer, headers: list[Header]
+        self, environ: dict[str, Any], asked: Asked, admitted: Admitted, request: Request, answer: Answer, headers: list[Header]
     ) -> None:
         """What lasts goes on without a thread."""
-        owner, key = admitted.actor.id, f"{admitted.app.label} {cookie}"
+        owner = admitted.actor.id
         if not self.pump.room(owner):
             answer.line.close()
             raise Unavailable(_m("Too many pages of claws are open. Close some, then try again."), headers={"Retry-After": "15"})
@@ -256,35 +253,8 @@ class AppHost:
         if browser is None:
             answer.line.close()
             raise Unavailable(_m("This server cannot pass on what has no end."))
-        kept: dict[str, Any] = {name: environ[name] for name in ("REMOTE_ADDR", "HTTP_USER_AGENT") if name in environ}
-        self._open[key] = (kept, admitted.app, cookie)
-        self._watch_streams()
         head = _head_of(asked, answer, headers)
-        self.pump.add(Stream(browser, answer.line, owner, key), head + answer.begun)
-
-    def _watch_streams(self) -> None:
-        with self._lock:
-            if self._watch is None:
-                self._watch = threading.Thread(target=self._ask_again, name="apps-watch", daemon=True)
-                self._watch.start()
-
-    def _ask_again(self) -> None:
-        """Streams of those who may no longer be there end."""
-        while not self._portal.stopping.wait(ASK_AGAIN_SECONDS):
-            self.look_again()
-
-    def look_again(self) -> None:
-        keys = self.pump.keys()
-        for key, (environ, app, cookie) in list(self._open.items()):
-            if key not in keys:
-                self._open.pop(key, None)
-                continue
-            try:
-                self.gate.admitted(environ, app, cookie, anew=True)
-            except Problem:
-                self.pump.end([key])
-            except Exception:  # the database may be away for a moment; who was let in stays
-                log.warning("whether a stream of a claw's page may go on could not be asked", exc_info=True)
+        self.pump.add(Stream(browser, answer.line, owner, request.shown), head + answer.begun)
 
 
 class _Body:

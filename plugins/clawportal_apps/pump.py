@@ -13,7 +13,8 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
 
 PIECE = 256 * 1024
 LOOK_SECONDS = 1.0
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 class Stream:
     """Two connections that belong together. `owner` is who opened it; `key` what has to hold for it to go on."""
 
-    def __init__(self, browser: socket.socket, claw: socket.socket, owner: str, key: str) -> None:
+    def __init__(self, browser: socket.socket, claw: socket.socket, owner: str, key: Hashable) -> None:
         self.browser, self.claw, self.owner, self.key = browser, claw, owner, key
         self.waiting: dict[socket.socket, bytes | memoryview] = {browser: b"", claw: b""}
         """What each is still to get."""
@@ -47,7 +48,7 @@ class Pump:
         self._streams: set[Stream] = set()
         self._owners: Counter[str] = Counter()
         self._new: deque[tuple[Stream, bytes, bytes]] = deque()
-        self._ending: deque[str] = deque()
+        self._ending: deque[Hashable] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._selector = selectors.DefaultSelector()
@@ -72,11 +73,11 @@ class Pump:
                 self._thread.start()
         self._ring()
 
-    def keys(self) -> set[str]:
+    def keys(self) -> set[Any]:
         with self._lock:
             return {stream.key for stream in self._streams}
 
-    def end(self, keys: Iterable[str]) -> None:
+    def end(self, keys: Iterable[Hashable]) -> None:
         """Those that may not go on."""
         self._ending.extend(keys)
         self._ring()

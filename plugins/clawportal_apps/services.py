@@ -122,16 +122,16 @@ def enter(portal: Portal, app: App, ticket: str, came: Place) -> Pass:
 
 def admit(portal: Portal, given: Pass, came: Place) -> Admitted:
     """Whether whoever has this pass may be where it leads, just now, and the way there; a Problem where not."""
-    actor, instance, spec = _allowed(portal, given, came)
+    actor, instance, spec = allowed(portal, given, came)
+    _must_run(instance)
     return Admitted(given.app, actor, instance.name, _way(portal, instance, spec))
 
 
-def _allowed(portal: Portal, given: Pass, came: Place) -> tuple[Actor, Instance, PortSpec]:
+def allowed(portal: Portal, given: Pass, came: Place) -> tuple[Actor, Instance, PortSpec]:
+    """As far as rights say; neither the claw nor its place are asked."""
     actor = owner(portal, given, came)
     instance = get_or_404(Instance, given.app.instance_id, actor, APP_OPEN)
-    spec = port_of(portal, instance, given.app.port)
-    _must_run(instance)
-    return actor, instance, spec
+    return actor, instance, port_of(portal, instance, given.app.port)
 
 
 def _must_run(instance: Instance) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -160,6 +162,11 @@ class Scene:
         assert answer.status_code == 201, answer.get_data(as_text=True)
         return str(answer.get_json()["url"])
 
+    def sign_out(self) -> None:
+        """The token by which the developer opened pages is taken back."""
+        token = next(row["id"] for row in self.developer.get("tokens").get_json()["items"])
+        assert self.developer.delete(f"tokens/{token}").status_code in (200, 204)
+
     @property
     def host(self) -> dict[str, str]:
         return {"Host": f"127.0.0.1:{self.server.port}"}
@@ -193,6 +200,27 @@ class OddScene(Scene):
         """From the next request on."""
         self.place.port = port
         self.apps.gate.forget(App(self.claw["id"], "http"))
+
+
+@contextmanager
+def patient_server(said: bytes) -> Iterator[int]:
+    """A claw that begins each answer with `said`, and then says again whatever it hears, until the other side ends."""
+
+    class Patient(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.recv(65536)
+                self.request.sendall(said)
+                while heard := self.request.recv(65536):
+                    self.request.sendall(heard)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Patient) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
 
 
 @pytest.fixture
