@@ -6,12 +6,13 @@ than its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
+from clawportal.sdk.hosts import origin_of
 from clawportal_apps.names import host_alone
 
 Header = tuple[str, str]
@@ -25,6 +26,8 @@ _OF_A_HOP = frozenset({
 _TOLD_BY_PROXIES = ("x-forwarded-", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
 _NOT_FOR_OTHERS = frozenset({"strict-transport-security", "alt-svc", "clear-site-data", "public-key-pins", "nel", "report-to"})
 """Would hold beyond the host of the page, or lead browsers around the portal."""
+_BEFORE_PATH = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?]*|\*)")
+_ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _ADDRESSES = frozenset({"location", "content-location", "access-control-allow-origin"})
 
 
@@ -89,8 +92,8 @@ def asked_of(environ: dict[str, Any], port: int = 0) -> Asked:
     host = environ.get("HTTP_HOST", "")
     target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "/")
     if not target.startswith("/"):  # the whole address, as to a proxy
-        parts = urlsplit(target)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = _BEFORE_PATH.sub("", target)
+        target = target if target.startswith("/") else f"/{target}"
     return Asked(
         environ["REQUEST_METHOD"], target, host, f"{environ['wsgi.url_scheme']}://{host}", headers,
         environ.get("REMOTE_ADDR", ""), str(environ.get("SERVER_PROTOCOL", "HTTP/1.1")), port,
@@ -106,11 +109,18 @@ def comes_from_elsewhere(asked: Asked) -> bool:
     The claw cannot tell: it is asked as if from its own machine, with the proof that the portal puts in.
     """
     told, site = asked.get("origin"), asked.get("sec-fetch-site")
-    if told and not (told == asked.origin if asked.port else host_alone(urlsplit(told).netloc) == host_alone(asked.host)):
+    if told and not _is_own(origin_of(told), asked):
         return True
     if site in ("", "same-origin", "none"):
         return False
     return not (asked.method == "GET" and asked.get("sec-fetch-mode") == "navigate" and asked.get("sec-fetch-dest") == "document")
+
+
+def _is_own(origin: str, asked: Asked) -> bool:
+    """Where the page has a host name, also by another port or scheme: proxies do not always tell theirs."""
+    if asked.port:
+        return bool(origin) and origin == origin_of(asked.origin)
+    return bool(origin) and host_alone(origin.partition("://")[2]) == host_alone(asked.host)
 
 
 def cookie_of(asked: Asked) -> str:
@@ -199,10 +209,10 @@ def host_only(cookie: str, jar: str = "") -> str:
 
 def _as_public(asked: Asked, named: Named, value: str) -> str:
     """An address at which the claw knows itself, as the browser knows it."""
-    parts = urlsplit(value)
-    if parts.scheme in ("http", "https") and parts.netloc.lower() in (named.host, named.host.replace("127.0.0.1", "localhost")):
-        return asked.origin + value.partition(parts.netloc)[2]
-    return value
+    found = _ORIGIN.match(value)
+    names = (named.host, named.host.replace("127.0.0.1", "localhost"))
+    own = (origin_of(f"{scheme}://{name}") for scheme in ("http", "https") for name in names)
+    return asked.origin + value[found.end() :] if found and origin_of(value) in own else value
 
 
 def phrase_of(status: int) -> str:

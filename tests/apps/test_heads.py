@@ -80,12 +80,48 @@ def test_nothing_of_the_claw_holds_elsewhere() -> None:
 @pytest.mark.parametrize(
     ("place", "shown"),
     [
-        ("/next", "/next"), ("http://localhost:20001/x", f"http://{HOST}/x"), ("https://accounts.example.com/", "https://accounts.example.com/"),
+        ("/next", "/next"), ("http://localhost:20001/x", f"http://{HOST}/x"), ("HTTP://127.0.0.1:20001?x", f"http://{HOST}?x"),
+        ("https://accounts.example.com/", "https://accounts.example.com/"),
         ("http://127.0.0.1:9/x", "http://127.0.0.1:9/x"),
     ],
 )  # fmt: skip
 def test_places_that_are_the_claws_own(place: str, shown: str) -> None:
     assert dict(heads.to_browser(asked(), OWN, [("location", place)]))["Location"] == shown
+
+
+NO_ADDRESSES = [
+    "http://[",
+    "http://[::1",
+    "http://]/",
+    "http://127.0.0.1:x/",
+    "http://127.0.0.1:99999999/x",
+    "http:///x",
+    "//[",
+    "[",
+    "*",
+]
+
+
+@pytest.mark.parametrize("said", NO_ADDRESSES)
+def test_what_is_no_address_stays_as_it_was_said(said: str) -> None:
+    for name in heads._ADDRESSES:
+        assert dict(heads.to_browser(asked(), OWN, [(name, said)]))[name.title()] == said
+
+
+@pytest.mark.parametrize("told", NO_ADDRESSES)
+@pytest.mark.parametrize("port", [0, 8810])
+def test_an_origin_that_is_none_is_elsewhere(told: str, port: int) -> None:
+    assert heads.comes_from_elsewhere(replace(asked(origin=told), port=port))
+
+
+@pytest.mark.parametrize(
+    ("sent", "target"),
+    [("http://[", "/"), ("http://[/x?y", "/x?y"), ("http://h?y", "/?y"), ("*", "/"), ("x", "/x"), ("http://h//x", "//x"),
+     ("http://h:x/%5B", "/%5B"), ("x?u=http://y/z", "/x?u=http://y/z")],
+)  # fmt: skip
+def test_a_whole_address_is_asked_for_by_its_path(sent: str, target: str) -> None:
+    environ = {"REQUEST_METHOD": "GET", "RAW_URI": sent, "HTTP_HOST": HOST, "wsgi.url_scheme": "http"}
+    assert heads.asked_of(environ).target == target
 
 
 @pytest.mark.parametrize(
@@ -101,6 +137,8 @@ def test_places_that_are_the_claws_own(place: str, shown: str) -> None:
         (asked("POST", origin=f"http://{HOST}"), False),
         (asked("POST", origin="http://localhost:8800"), True),
         (asked("POST", origin="null"), True),
+        (asked("POST", origin=f"https://{HOST.upper()}"), False),
+        (asked("POST", origin=f"http://kim@{HOST}.evil.example"), True),
         (asked(origin="http://evil.example", upgrade="websocket", connection="upgrade"), True),
     ],
 )
