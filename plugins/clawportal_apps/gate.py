@@ -55,11 +55,15 @@ class Gate:
                 self._known.popitem(last=False)
         return admitted
 
+    def check(self, shown: Shown) -> None:
+        """A Problem where whoever came with this may not be there now; the claw and its place are not asked."""
+        with asked_from(self._app, shown.environ) as portal:
+            services.allowed(portal, _given(portal, shown.app, shown.cookie), place_of(shown.environ))
+
     def may(self, shown: Shown) -> bool:
-        """Whether whoever came with this may still be there, as far as rights say; the claw and its place are not asked."""
+        """Whether rights still say so."""
         try:
-            with asked_from(self._app, shown.environ) as portal:
-                services.allowed(portal, _given(portal, shown.app, shown.cookie), place_of(shown.environ))
+            self.check(shown)
         except (Unauthenticated, Forbidden, NotFound):
             return False
         return True

@@ -124,7 +124,9 @@ class AppHost:
     def _let_in(
         self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App, place: str
     ) -> Iterable[bytes]:
-        admitted = self.gate.admitted(environ, app, heads.cookie_of(asked))
+        cookie = heads.cookie_of(asked)
+        self.gate.check(shown_by(environ, app, cookie))
+        admitted = self.gate.admitted(environ, app, cookie)
         try:
             with asked_from(self._app, environ, admitted.actor) as portal:
                 fragment = services.fragment_for(portal, admitted, asked.origin)
@@ -132,7 +134,7 @@ class AppHost:
             log.warning("a page of a claw is opened without what lets it in: %s", problem.detail)
             return answers.redirect(start_response, place)
         met = self._cookie(asked, asked.met, "1", f"; Max-Age={MET_SECONDS}")
-        return answers.redirect(start_response, f"{place}#{fragment}", [met])
+        return answers.redirect(start_response, f"{place}#{fragment}" if fragment else place, [met])
 
     def _cookie(self, asked: Asked, name: str, value: str, life: str = "") -> str:
         return f"{name}={value}; Path=/; HttpOnly; SameSite=Lax{life}{'; Secure' if asked.tls else ''}"
@@ -194,6 +196,7 @@ class AppHost:
         done: Callable[[], None],
     ) -> Iterable[bytes]:  # fmt: skip
         if (path := asked.target.partition("?")[0]) in admitted.way.handover:
+            self.gate.check(request.shown)  # what is handed over lasts longer than what is believed of people
             return self._handed_over(environ, start_response, admitted, path, done)
         named = _named(admitted, path)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clawportal.sdk import _m
+from clawportal.sdk import _m, hosts
 from clawportal.sdk.adapters import HandsOver, HttpAnswer, PortSpec
 from clawportal.sdk.data import db, get_or_404
 from clawportal.sdk.errors import Conflict, GiveUp, NotFound, Problem, Retry, Unavailable
@@ -61,7 +61,7 @@ def names_of(portal: Portal) -> Names:
 def origin_of(portal: Portal, instance: Instance, app: App, home: str) -> str:
     """Where a browser finds a page that finds the portal at `home`: at a host name, or at a port of the portal's own host."""
     names = names_of(portal)
-    if not names.named(home) and portal.section(AppSettings).port_numbers:
+    if hosts.origin_of(home) and not names.named(home) and portal.section(AppSettings).port_numbers:
         return ports.origin(portal, instance, app, home)
     return names.origin(app, home)
 
@@ -158,14 +158,16 @@ def hands_over(portal: Portal, given: Pass, came: Place) -> bool:
 
 def fragment_for(portal: Portal, admitted: Admitted, origin: str) -> str:
     """What the address of a page gets behind its # where a browser opens it for the first time without TLS."""
+    if not admitted.way.handover:
+        return ""
+    adapter = adapter_of(portal, _instance(admitted))
     told = handed_over(portal, admitted, min(admitted.way.handover))
-    adapter = adapter_of(portal, db.session.get_one(Instance, admitted.app.instance_id))
     return adapter.fragment(told, origin) if isinstance(adapter, HandsOver) else ""
 
 
 def handed_over(portal: Portal, admitted: Admitted, path: str) -> HttpAnswer:
     """What the portal answers in the claw's place."""
-    instance = db.session.get_one(Instance, admitted.app.instance_id)
+    instance = _instance(admitted)
     adapter = adapter_of(portal, instance)
     assert isinstance(adapter, HandsOver)
     try:
@@ -173,5 +175,9 @@ def handed_over(portal: Portal, admitted: Admitted, path: str) -> HttpAnswer:
         io.secret("")  # read while there is a session
         db.session.rollback()  # the claw may take a while
         return adapter.handover(io, context, admitted.app.port, path)
-    except (OSError, Retry, GiveUp, Unavailable) as error:
+    except (OSError, KeyError, Retry, GiveUp, Unavailable) as error:
         raise Unavailable(_m("%(name)s cannot let its page in just now: %(error)s", name=admitted.name, error=error)) from error
+
+
+def _instance(admitted: Admitted) -> Instance:
+    return get_or_404(Instance, admitted.app.instance_id, admitted.actor, APP_OPEN)

@@ -196,6 +196,17 @@ class OddScene(Scene):
     def apps(self) -> AppHost:
         return cast(AppHost, self.server.app.extensions["clawportal_apps"])
 
+    def enter(self) -> Visitor:
+        """A browser with a cookie, wherever it is led with it."""
+        visitor = Visitor(self.server.port)
+        assert visitor.follow(self.ticket()).status == 303
+        return visitor
+
+    def forget_claw(self) -> None:
+        """Its row is gone, as after it was deleted."""
+        with self.server.app.app_context(), transaction():
+            db.session.delete(db.session.get_one(Instance, self.claw["id"]))
+
     def stands_at(self, port: int) -> None:
         """From the next request on."""
         self.place.port = port

@@ -119,3 +119,21 @@ def test_the_time_for_a_head_is_over_also_while_something_comes(begin: bytes, pi
         line.begin, line.piece = begin, piece
         upstream.ask(line, "GET / HTTP/1.1", [], (), 0.3)
     assert told.value.status == 504
+
+
+# ---- browsers and programs that mean ill
+
+BAD_HOSTS = ["[", "[::1", "localhost:99999", "localhost:x", "localhost:", "]", "[::1]:99999", "http-x.localhost:[", "a b"]
+
+
+@pytest.mark.parametrize("host", BAD_HOSTS)
+def test_a_host_that_is_none_is_no_fault_of_the_portal(odd_scene: OddScene, host: str) -> None:
+    odd_scene.place.port = 1
+    for path in ("ticket", "shared-links"):
+        told = odd_scene.developer.post(f"instances/{odd_scene.claw['id']}/apps/http/{path}", {}, headers={"Host": host})
+        assert told.status_code < 500, (path, told.get_data(as_text=True))
+
+
+def test_nothing_is_let_in_where_nothing_is_handed_over(odd_scene: OddScene) -> None:
+    told = odd_scene.open().ask("/.clawportal/let-in?to=/deep")
+    assert (told.status, told.get("Location")) == (303, "/deep")
