@@ -7,6 +7,9 @@ import shlex
 import sys
 from pathlib import Path
 
+DEFAULT_DATA_DIR = "~/.local/share/clawportal"
+CONFIG_FILE = "clawportal.toml"
+"""In the data folder: the settings of this portal."""
 KEYRING_FILE = "keys/keyring.json"
 """In the data folder: the keys that secrets are sealed with."""
 UNFINISHED_RESTORE = "restore-unfinished.json"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 BUNDLED = (
     "clawportal_process", "clawportal_kubernetes", "clawportal_docker", "clawportal_localfiles", "clawportal_echo",
     "clawportal_files",
@@ -14,3 +16,13 @@ BUNDLED = (
 )  # fmt: skip
 GROUP = "clawportal"
 """Group of entry points."""
+
+
+def names(setting: str) -> tuple[str, ...]:
+    """The names in `CLAWPORTAL_PLUGINS`; none means the bundled ones and all that are installed."""
+    return tuple(name.strip() for name in setting.split(",") if name.strip())
+
+
+def folders(setting: str) -> tuple[Path, ...]:
+    """The folders in `CLAWPORTAL_PLUGIN_PATH`."""
+    return tuple(Path(name).expanduser() for name in setting.split(":") if name.strip())

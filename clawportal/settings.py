@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from clawportal import pluginnames
+from clawportal.paths import CONFIG_FILE, DEFAULT_DATA_DIR
+
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
@@ -37,10 +40,6 @@ class _File(TomlConfigSettingsSource):
             raise Unreadable(f"{file_path} cannot be read: {error}") from error
         except OSError as error:
             raise Unreadable(f"{file_path} cannot be read: {error.strerror}") from error
-
-
-DEFAULT_DATA_DIR = "~/.local/share/clawportal"
-CONFIG_FILE = "clawportal.toml"
 
 
 class Settings(BaseSettings):
@@ -268,11 +267,11 @@ class Settings(BaseSettings):
 
     @property
     def plugin_names(self) -> tuple[str, ...]:
-        return tuple(name.strip() for name in self.plugins.split(",") if name.strip())
+        return pluginnames.names(self.plugins)
 
     @property
     def plugin_folders(self) -> tuple[Path, ...]:
-        return tuple(Path(name).expanduser() for name in self.plugin_path.split(":") if name.strip())
+        return pluginnames.folders(self.plugin_path)
 
     @classmethod
     def settings_customise_sources(

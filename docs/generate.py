@@ -14,7 +14,8 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def settings_page() -> str:
-    from clawportal.settings import CONFIG_FILE, DEFAULT_DATA_DIR, Settings
+    from clawportal.paths import CONFIG_FILE, DEFAULT_DATA_DIR
+    from clawportal.settings import Settings
 
     lines = [
         "# Settings",

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import click
 
-from clawportal import declarations, features, paths
+from clawportal import declarations, features, paths, pluginnames
 from clawportal.contracts.features import Feature
 from clawportal.pluginnames import BUNDLED, GROUP
 
@@ -88,9 +88,8 @@ def _complete(ctx: click.Context) -> None:
 
 def plugins_from_environment() -> Where:
     """As `CLAWPORTAL_PLUGINS` and `CLAWPORTAL_PLUGIN_PATH` say."""
-    names = os.environ.get("CLAWPORTAL_PLUGINS", "").split(",")
-    folders = os.environ.get("CLAWPORTAL_PLUGIN_PATH", "").split(":")
-    return tuple(name.strip() for name in names if name.strip()), tuple(Path(one).expanduser() for one in folders if one.strip())
+    names, folders = (os.environ.get(f"CLAWPORTAL_{name}", "") for name in ("PLUGINS", "PLUGIN_PATH"))
+    return pluginnames.names(names), pluginnames.folders(folders)
 
 
 def _of_plugins(names: tuple[str, ...], folders: tuple[Path, ...]) -> Iterator[Feature]:

@@ -26,6 +26,27 @@ def settings() -> Settings:
         return Settings()
 
 
+def plugins() -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Names and folders of plugins, read without the other settings: `--help` needs no more, and they take long to check.
+
+    A file that cannot be read so is left to `settings`, which says what is wrong with it.
+    """
+    import tomllib
+
+    from clawportal import paths, pluginnames
+
+    try:
+        file = Path(os.environ.get("CLAWPORTAL_DATA_DIR") or paths.DEFAULT_DATA_DIR).expanduser() / paths.CONFIG_FILE
+        given = tomllib.loads(file.read_bytes().decode("utf-8-sig")) if file.is_file() else {}
+        names, folders = (
+            os.environ.get(f"CLAWPORTAL_{name.upper()}", given.get(name, "")) for name in ("plugins", "plugin_path")
+        )
+        return pluginnames.names(names), pluginnames.folders(folders)
+    except (OSError, ValueError, RuntimeError, AttributeError):
+        found = settings()
+        return found.plugin_names, found.plugin_folders
+
+
 def app(of: Settings | None = None) -> Flask:
     """The app with tables as new as the code."""
     from clawportal.app import create_app

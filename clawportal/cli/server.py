@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 EPILOG = "Settings come from the environment (CLAWPORTAL_*) and <data-dir>/clawportal.toml; see `clawportal settings`."
 
 
-def _plugins() -> tuple[tuple[str, ...], tuple[Path, ...]]:
-    settings = opening.settings()
-    return settings.plugin_names, settings.plugin_folders
-
-
 @click.group(
-    cls=Extended, program="commands", plugins=_plugins, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG
+    cls=Extended,
+    program="commands",
+    plugins=opening.plugins,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
 )
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder of this portal [CLAWPORTAL_DATA_DIR].")
 @click.version_option(package_name="clawportal", prog_name="clawportal")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from clawportal import paths, redact
-from clawportal.cli import server
+from clawportal.cli import opening, server, startup_errors
+from clawportal.settings import Settings
 from tests import commands
 from tests.browser.portal import ROOT, PortalProcess, free_port
 
@@ -217,3 +218,29 @@ def test_a_data_folder_with_odd_letters(tmp_path: Path) -> None:
         assert portal.running("one")
     finally:
         portal.end()
+
+
+@pytest.mark.parametrize("content", [None, "", 'plugins = "clawportal_echo, mine"\nplugin_path = "~/more:/opt/x"\nport = 1\n'])
+@pytest.mark.parametrize("said", [{}, {"CLAWPORTAL_PLUGINS": "clawportal_process"}, {"CLAWPORTAL_PLUGIN_PATH": ""}])
+def test_help_finds_the_plugins_that_the_settings_name(
+    content: str | None, said: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PLUGINS", "PLUGIN_PATH"):
+        monkeypatch.delenv(f"CLAWPORTAL_{name}", raising=False)
+    for name, value in {"CLAWPORTAL_DATA_DIR": str(tmp_path), **said}.items():
+        monkeypatch.setenv(name, value)
+    if content is not None:
+        (tmp_path / "clawportal.toml").write_text(content, encoding="utf-8-sig")
+    settings = Settings()
+    assert opening.plugins() == (settings.plugin_names, settings.plugin_folders)
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"plugins = 5\n", b"\xff\xfe"])
+def test_help_says_what_is_wrong_with_the_file_of_settings(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAWPORTAL_DATA_DIR", str(tmp_path))
+    (tmp_path / "clawportal.toml").write_bytes(content)
+    with pytest.raises(startup_errors.Unusable) as told:
+        opening.plugins()
+    assert "clawportal.toml" in told.value.message or "CLAWPORTAL_PLUGINS" in told.value.message

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bcrypt
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from click.testing import CliRunner
 from flask import Flask
 
@@ -227,3 +227,9 @@ def test_while_redis_does_not_answer(make_app: Callable[..., Flask]) -> None:
 def test_limits_that_cannot_be_read(wrong: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="6000 per minute"):
         Settings(data_dir=tmp_path, rate_limit=wrong)
+
+
+def test_a_name_that_nobody_has_is_looked_at_for_as_long_as_any_other() -> None:
+    """The hash in its place costs the same work: as many passes over as much memory."""
+    assert extract_parameters(identity._NOBODY) == extract_parameters(identity._hasher.hash(PASSWORD))
+    assert not identity._matches(identity._NOBODY, PASSWORD)

@@ -25,11 +25,11 @@ from clawportal.db import transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import NotFound
 from clawportal.messages import _m
+from clawportal.paths import CONFIG_FILE
 from clawportal.services.audit import chain, trail
 from clawportal.services.backup import archive, claw_files, postgres_copy, recovery, sqlite_copy
 from clawportal.services.backup.archive import BackupError, Tell
 from clawportal.services.system import disk_guard, portal_settings
-from clawportal.settings import CONFIG_FILE
 
 if TYPE_CHECKING:
     from psycopg import Connection

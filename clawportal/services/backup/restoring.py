@@ -25,11 +25,12 @@ from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import transaction
 from clawportal.engine.portal import Portal
 from clawportal.messages import _m
+from clawportal.paths import CONFIG_FILE
 from clawportal.services.audit import chain, trail
 from clawportal.services.backup import claw_files, making, postgres_copy, recovery, sqlite_copy
 from clawportal.services.backup.archive import BackupError, Reader, Stream, Summary, Tell
 from clawportal.services.system import portal_settings
-from clawportal.settings import CONFIG_FILE, Settings
+from clawportal.settings import Settings
 
 if TYPE_CHECKING:
     from psycopg import Connection
