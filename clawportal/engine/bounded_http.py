@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -11,6 +13,14 @@ import httpcore
 import httpx
 
 from clawportal.bounded import Budget, TooMuch, TooSlow
+
+Reach = Callable[[str], bool]
+"""Whether an address (not a name) may be asked."""
+
+
+class OutOfReach(OSError):
+    """A name stands for no address that may be asked."""
+
 
 _current: ContextVar[Budget | None] = ContextVar("clawportal_budget", default=None)
 
@@ -25,15 +35,36 @@ def within(budget: Budget) -> Iterator[None]:
         _current.reset(token)
 
 
-def bind(client: httpx.Client) -> httpx.Client:
+def bind(client: httpx.Client, reach: Reach | None = None) -> httpx.Client:
+    """`reach`: which addresses may be asked; others raise OutOfReach. A proxy of the environment is the operator's, and may be
+    anywhere."""
     client.headers["Accept-Encoding"] = "identity"
     hooks = client.event_hooks
-    client.event_hooks = {**hooks, "response": [_plain_only, *hooks["response"]]}
+    asking = [_named_within(reach)] if reach else []
+    client.event_hooks = {"request": [*asking, *hooks["request"]], "response": [_plain_only, *hooks["response"]]}
     # httpx has no public way to its connections; a test with a dripping server holds this true, also through a proxy
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
-            transport._pool._network_backend = _Backend()
+            transport._pool._network_backend = _Backend(reach if transport is client._transport else None)
     return client
+
+
+def _named_within(reach: Reach) -> Callable[[httpx.Request], None]:
+    """Before a proxy is asked, which would reach the address for us. A name that is known to the proxy alone is its to judge."""
+
+    def look(request: httpx.Request) -> None:
+        with contextlib.suppress(socket.gaierror, UnicodeError):
+            _reached(request.url.host, request.url.port or 0, reach)
+
+    return look
+
+
+def _reached(host: str, port: int, reach: Reach) -> list[str]:
+    """The addresses that a name stands for just now and that may be asked."""
+    found = dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    if near := [address for address in found if reach(address)]:
+        return near
+    raise OutOfReach(f"{host} is {', '.join(found)}")
 
 
 def _plain_only(response: httpx.Response) -> None:
@@ -69,8 +100,26 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.SyncBackend):
+    def __init__(self, reach: Reach | None = None) -> None:
+        self._reach = reach
+
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, *given: Any, **more: Any) -> _Stream:
-        return _Stream(super().connect_tcp(host, port, _tighter(timeout), *given, **more))
+        last: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in self._addresses(host, port):
+            try:
+                return _Stream(super().connect_tcp(address, port, _tighter(timeout), *given, **more))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                last = error
+        raise last
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        """What is connected to is what was looked at: a name may stand for another address a moment later."""
+        if self._reach is None:
+            return [host]
+        try:
+            return _reached(host, port, self._reach)
+        except (socket.gaierror, UnicodeError) as error:
+            raise httpcore.ConnectError(str(error)) from error
 
 
 def _tighter(timeout: float | None) -> float | None:

@@ -92,6 +92,16 @@ def test_a_proxy_is_no_way_around_the_budget(monkeypatch: pytest.MonkeyPatch) ->
             client.get("http://provider.example/")
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "127.1"])
+def test_a_client_may_be_held_to_addresses(name: str) -> None:
+    asked: list[str] = []
+    with HostileServer("silent") as server:
+        client = bounded_http.bind(httpx.Client(timeout=5, trust_env=False), lambda address: asked.append(address) is not None)
+        with client, bounded_http.within(Budget(5, 1000)), pytest.raises(bounded_http.OutOfReach, match="127.0.0.1"):
+            client.get(server.url.replace("127.0.0.1", name))
+        assert server.asked == 0 and "127.0.0.1" in asked
+
+
 # ---- what is kept
 
 
