@@ -21,6 +21,7 @@ FEATURE = Feature(
     resources=(CREDENTIAL,),
     models=("clawportal_providers.models",),
     migrations="migrations",
+    settings="clawportal_providers.settings:CredentialSettings",
     events=(
         EventKind("credential.created", _m("A key of a model provider was stored."), _m("Store {thing}")),
         EventKind("credential.changed", _m("A stored key was changed.")),

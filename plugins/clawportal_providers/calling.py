@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -27,7 +27,6 @@ _SENTENCE = 300
 _PARTLY = re.compile(r"\b(sk|gsk|xai|AIza)[-_][\w*.-]{6,}")
 """A key of which a provider shows only a part."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]{0,500}>", re.DOTALL | re.IGNORECASE)
 OK, FAILED, SKIPPED, UNSURE = "ok", "failed", "skipped", "unsure"
 
 
@@ -39,6 +38,8 @@ class Target:
     base_url: str
     model: str
     key: str = ""
+    reach: Callable[[str], bool] | None = None
+    """Which addresses may be asked; None: all."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,18 @@ class _Answer:
     def __enter__(self) -> httpx.Response:
         import httpx  # late, as all that calls out: a portal that asks no provider need not load it
 
-        from clawportal.sdk.http_client import bind, within
+        from clawportal.sdk.http_client import OutOfReach, bind, within
 
         self._client = bind(httpx.Client(timeout=httpx.Timeout(SECONDS, connect=8.0), trust_env=not _is_near(self._url),
-                                         follow_redirects=False))  # fmt: skip
+                                         follow_redirects=False), self._target.reach)  # fmt: skip
         self._within = within(self._budget)
         self._within.__enter__()
         try:
             request = self._client.build_request(self._method, self._url, json=self._body, headers=_headers(self._target))
             self._response = self._client.send(request, stream=True)
+        except OutOfReach as error:
+            self._close()
+            raise Refused(_closed(self._target)) from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             self._close()
             raise Refused(_unreached(self._target, error)) from error
@@ -218,6 +222,13 @@ def _unreached(target: Target, error: Exception) -> Step:
     return Step("address", FAILED, _m("%(name)s cannot be reached.", name=name), words, remedy)
 
 
+def _closed(target: Target) -> Step:
+    """In the same words for every such address, and with none of what a name stands for."""
+    words = _m("%(name)s is on the portal's own machine or network, where tests do not go.", name=endpoint(target.base_url))
+    remedy = _m("Ask whoever runs the portal to open it: CLAWPORTAL_CREDENTIALS_TEST_NETWORKS names what tests may reach.")
+    return Step("address", FAILED, words, remedy=remedy)
+
+
 def _broken(target: Target, error: Exception) -> Step:
     return Step("answer", FAILED, _m("Its answer took too long or was too large."), clean(str(error), target.key), LATER)
 
@@ -228,13 +239,13 @@ def _no_json(answer: httpx.Response) -> str:
 
 
 def _said(raw: bytes | str, key: str) -> str:
-    """The sentence of an error in whatever shape it came, or the beginning of the text."""
-    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+    """The sentence of an error in whatever shape it came. What is no JSON is of no provider, and nobody's to read: it may be a
+    page of whatever else is at an address that somebody typed."""
     try:
-        found = _sentence_in(parse_json(text))
+        document = parse_json(raw)
     except ValueError:
-        found = ""
-    return clean(found or _TAGS.sub(" ", text[:20_000]), key)
+        return ""
+    return clean(_sentence_in(document), key) if isinstance(document, dict | list) else ""
 
 
 def _sentence_in(document: Any) -> str:

@@ -15,6 +15,7 @@ from clawportal.sdk.secrets import asked_again
 from clawportal_providers import calling, checking, probe, services
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE
+from clawportal_providers.reaching import reach
 
 _AT_ONCE = 4
 """Tests of one process at a time: each holds a thread for up to two minutes."""
@@ -97,7 +98,7 @@ def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple
             raise Invalid(_m("The key has to be entered again."), errors=(asked_again("key", row.goes_to, there),))
         key, tested = services.open_key(portal, row), (row.id, row.version)
     whole = portal.registry.providers.base_url(provider.id, base_url)
-    return calling.Target(provider, whole, asked.model.strip(), key or ""), tested
+    return calling.Target(provider, whole, asked.model.strip(), key or "", reach(portal, actor, provider, whole)), tested
 
 
 def _keep(tested: _Tested, model: str, report: probe.Report) -> None:

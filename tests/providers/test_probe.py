@@ -15,8 +15,7 @@ import pytest
 from clawportal import bounded
 from clawportal.testing.hostile import HostileServer
 from clawportal_practice.server import PracticeModel
-from clawportal_providers import calling, probe
-from clawportal_providers.api import TestAnswer, _report
+from clawportal_providers import api, calling, probe
 from clawportal_providers.calling import Refused, Target, hidden
 from clawportal_providers.catalogue import PROVIDERS
 from clawportal_providers.probe import Report
@@ -210,9 +209,16 @@ def test_a_web_page_is_no_api(provider: str) -> None:
     page = (200, {"Content-Type": "text/html"}, "<html><style>b {}</style><h1>Welcome to our gateway</h1></html>")
     with serving({"models": page}) as double:
         step = probe.run(target(double.url, provider)).steps[-1]
-    assert (
-        step.name == "address" and "text/html" in step.message and step.said == "Welcome to our gateway" and "/v1" in step.remedy
-    )
+    assert step.name == "address" and "text/html" in step.message and "/v1" in step.remedy
+    assert step.said == "", "whatever page stands at an address that somebody typed is not shown to them"
+
+
+@pytest.mark.parametrize("text", ["secret of another service", '"a secret"', "{'error': 'secret'}", '["secret"'])
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_what_is_no_document_of_an_api_is_not_shown(text: str, status: int) -> None:
+    with serving({"models": (status, {"Content-Type": "text/plain"}, text)}) as double:
+        report = probe.run(target(double.url))
+    assert not report.ok and "secret" not in str([(step.message, step.said) for step in report.steps])
 
 
 @pytest.mark.parametrize("text", ["[1, 2", '{"data": 5}', "[]", "null", '{"data": [{"name": 1}, 5, null]}', "[" * 100_000])
@@ -252,7 +258,7 @@ def test_a_tool_that_nobody_offered_is_no_step_of_its_own(provider: str) -> None
     with serving(answers) as double:
         report = probe.run(target(double.url, provider, model="big"))
     assert [step.name for step in report.steps] == ["address", "key", "model", "answer", "usage", "tools"]
-    TestAnswer.model_validate(_report(report))
+    api.TestAnswer.model_validate(api._report(report))
 
 
 def test_nobody_at_home() -> None:

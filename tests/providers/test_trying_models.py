@@ -28,6 +28,12 @@ __all__ = ["claw"]
 KEY = "sk-the-key-0123456789"
 
 
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator lets tests reach what listens on this machine."""
+    monkeypatch.setenv("CLAWPORTAL_CREDENTIALS_TEST_NETWORKS", "127.0.0.1")
+
+
 @pytest.fixture
 def model() -> Iterator[PracticeModel]:
     with PracticeModel(api_key=KEY, delay=0) as server:
