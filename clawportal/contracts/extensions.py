@@ -88,8 +88,9 @@ class ModelKeys(Protocol):
     def find(self, tenant_id: str, project_id: str | None, key_id: str) -> ModelKey | None:
         """One of those that `offered` has."""
 
-    def open(self, key: ModelKey) -> str:
-        """The value: for a claw that starts, and to hide it in what a claw says."""
+    def open(self, key: ModelKey, *, giving: bool) -> str:
+        """The value. `giving`: to a claw that is planned with it; otherwise it only gets hidden in what a claw says, which is no
+        use of it."""
 
 
 @dataclass(frozen=True)

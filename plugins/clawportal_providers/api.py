@@ -32,7 +32,7 @@ class CredentialDocument(Answer):
     goes_to: str = Field(description="The only address that it is given out for.")
     used_by: int = Field(description="How many instances name it, or get it from the shared configuration.")
     tested: dict[str, Any] | None = Field(description="What the last test found.")
-    last_used_at: datetime | None = Field(description="When a claw was given it last, to the minute.")
+    last_used_at: datetime | None = Field(description="When a claw was given it last, or a test used it, to the minute.")
     rotated_at: datetime
     created_by: str
     created_at: datetime

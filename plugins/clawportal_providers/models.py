@@ -34,7 +34,7 @@ class Credential(ProjectScoped, Base):
     tested: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """What the last test found: when, how it ended, in a sentence."""
     last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    """When a claw was given it last, to the minute."""
+    """When a claw was given it last, or it was tested or listed models, to the minute. What a claw asks with it is not seen."""
     rotated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
     created_by: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)

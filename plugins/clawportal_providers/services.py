@@ -218,8 +218,9 @@ class Keys:
             return None
         return _as_key(self._portal, row)
 
-    def open(self, key: ModelKey) -> str:
-        self._portal.part(Used)[key.id] = now()
+    def open(self, key: ModelKey, *, giving: bool) -> str:
+        if giving:
+            self._portal.part(Used)[key.id] = now()
         return open_key(self._portal, db.session.get_one(Credential, key.id))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import update
 
@@ -53,18 +54,22 @@ def run(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> probe.Rep
     with _room(portal):
         report = probe.run(target)
     if tested is not None:
-        _keep(tested, target.model, report)
+        outcome = {"at": now().isoformat(), "ok": report.ok, "model": target.model[:200], "message": report.sentence}
+        _keep(tested, tested=outcome)
     return report
 
 
 def models(portal: Portal, actor: Actor, tenant_id: str, asked: Asked, search: str = "") -> list[probe.Model]:
     """What the provider has, narrowed to what is searched for. Conflict with the reason where it does not tell."""
-    target, _tested = _target(portal, actor, tenant_id, asked)
+    target, tested = _target(portal, actor, tenant_id, asked)
     try:
         with _room(portal):
             found = probe.models(target)
     except calling.Refused as refusal:
         raise Conflict(refusal.step.message) from refusal
+    finally:
+        if tested is not None:
+            _keep(tested)
     word = search.strip().lower()
     return [model for model in found if word in f"{model.id} {model.title}".lower()]
 
@@ -101,9 +106,8 @@ def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple
     return calling.Target(provider, whole, asked.model.strip(), key or "", reach(portal, actor, provider, whole)), tested
 
 
-def _keep(tested: _Tested, model: str, report: probe.Report) -> None:
-    """Of a key that was replaced meanwhile nothing is told by it."""
-    outcome = {"at": now().isoformat(), "ok": report.ok, "model": model[:200], "message": report.sentence}
-    same = Credential.id == tested[0], Credential.version == tested[1]
+def _keep(used: _Tested, **found: Any) -> None:
+    """That a key was used, and what came of it. Of a key that was replaced meanwhile nothing is told by it."""
+    same = Credential.id == used[0], Credential.version == used[1]
     with transaction():
-        db.session.execute(update(Credential).where(*same).values(tested=outcome))
+        db.session.execute(update(Credential).where(*same).values(last_used_at=now(), **found))

@@ -62,6 +62,8 @@ def test_the_life_of_a_key(both: World) -> None:
         assert using.users(portal, SYSTEM, db.session.get_one(Credential, one)).count == 1
         services.note_use(portal)
         assert db.session.get_one(Credential, one, populate_existing=True).last_used_at is not None
+        assert KEY in layers.open_secrets(portal, row).values() and KEY in layers.secrets_for(portal, row, giving=False).values()
+        assert not portal.part(services.Used), "to hide it, or to talk to the claw, is no use"
         with pytest.raises(Conflict, match="1 claws use the key"):
             services.remove(portal, SYSTEM, one)
         generation = row.generation

@@ -54,8 +54,8 @@ def test_a_stored_key_is_tested_and_the_outcome_kept(people: People, home: str, 
     one = stored(people, home, model)
     report = people.owner.post("credentials/test", {"credential": one, "model": "practice"}).get_json()
     assert report["ok"] and report["message"] == "The model answers." and report["output_tokens"] > 0
-    kept = people.owner.get(f"credentials/{one}").get_json()["tested"]
-    assert kept["ok"] and kept["model"] == "practice"
+    after = people.owner.get(f"credentials/{one}").get_json()
+    assert after["tested"]["ok"] and after["tested"]["model"] == "practice" and after["last_used_at"]
     found = people.owner.post("credentials/models", {"credential": one, "search": "PRACT"}).get_json()["items"]
     assert [item["id"] for item in found] == ["practice"]
     assert people.owner.post("credentials/models", {"credential": one, "search": "gpt"}).get_json()["items"] == []
@@ -108,6 +108,17 @@ def test_no_snapshot_of_the_database_is_held_while_a_provider_is_asked(both: Wor
         testing_models.run(portal, SYSTEM, tenant, Asked("", model="m", credential_id=one))
         testing_models.models(portal, SYSTEM, tenant, Asked("", credential_id=one))
     assert held == [False, False]
+
+
+def test_listing_models_is_a_use_of_the_key_that_is_no_test(people: People, home: str, model: PracticeModel) -> None:
+    one = stored(people, home, model)
+    assert people.owner.get(f"credentials/{one}").get_json()["last_used_at"] is None
+    typed = {"credential": one, "provider": "openai-compatible", "base_url": model.url, "key": "sk-typed-0123456789"}
+    people.owner.post("credentials/models", typed)
+    assert people.owner.get(f"credentials/{one}").get_json()["last_used_at"] is None, "another key was used"
+    people.owner.post("credentials/models", {"credential": one})
+    after = people.owner.get(f"credentials/{one}").get_json()
+    assert after["last_used_at"] and after["tested"] is None
 
 
 def test_before_anything_is_stored(people: People, home: str, model: PracticeModel) -> None:

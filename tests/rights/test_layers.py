@@ -106,6 +106,9 @@ def test_the_key_is_sealed_and_goes_with_the_model_only(people: People, home: st
     put(people.owner, home, enforced={"model": OURS})
     assert given(plain) == given(other) == KEY, "enforced: for everybody"
     with app.app_context():
+        hidden = layers.open_secrets(portal, db.session.query(Instance).filter_by(id=other).one()).values()
+        assert {KEY, "own-key"} <= set(hidden), "what it said with its own key is still there to read"
+    with app.app_context():
         row = db.session.query(TenantSecret).one()
         assert KEY.encode() not in row.sealed
         assert layers.reseal(portal) == 0 and secrets.reseal(portal) == 0

@@ -32,6 +32,8 @@ from clawportal.services.rights import access
 
 log = logging.getLogger(__name__)
 
+_EARLIER_KEY = f"{MODEL_KEY} of its own"
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -152,12 +154,17 @@ def place_of_key(tenant_id: str) -> str:
 
 
 def open_secrets(portal: Portal, instance: Instance) -> dict[str, str]:
-    """All values that a claw may know, to hide them: its own and, with the model of its organisation, the key of that."""
-    found, shared = _own(portal, instance), key_of(portal, instance)
-    said = of_instance(portal, instance).spec
-    if model_keys.named_in(said):
-        shared = model_keys.value_for(portal, instance, said)
-    return {**found, MODEL_KEY: shared} if shared else found
+    """All values that a claw may know, to hide them: its own and, with the model of its organisation, the key of that. One of its
+    own that the latter takes the place of it may still know, from before."""
+    own, shared = _own(portal, instance), _shared_key(portal, instance, of_instance(portal, instance).spec, giving=False)
+    earlier = {_EARLIER_KEY: own[MODEL_KEY]} if MODEL_KEY in own else {}
+    return {**own, MODEL_KEY: shared, **earlier} if shared else own
+
+
+def _shared_key(portal: Portal, instance: Instance, said: Mapping[str, Any], *, giving: bool) -> str:
+    """The stored key that its model names, or the one that goes with the model of its organisation; empty where it gets none."""
+    named = model_keys.named_in(said)
+    return model_keys.value_for(portal, instance, said, giving=giving) if named else key_of(portal, instance)
 
 
 def _own(portal: Portal, instance: Instance, names: Collection[str] | None = None) -> dict[str, str]:
@@ -165,14 +172,14 @@ def _own(portal: Portal, instance: Instance, names: Collection[str] | None = Non
     return {**secrets.open_all(portal, instance.id, names), **claw_proxy.values(portal, instance.cluster_id)}
 
 
-def secrets_for(portal: Portal, instance: Instance) -> dict[str, str]:
-    """The values that a claw gets: without those that were entered for another address than it talks to now."""
+def secrets_for(portal: Portal, instance: Instance, *, giving: bool = True) -> dict[str, str]:
+    """The values that a claw gets: without those that were entered for another address than it talks to now. `giving`: it gets
+    them now, and they are not only looked up to talk to it."""
     adapter = portal.registry.adapters.get(instance.adapter)
     said = of_instance(portal, instance).spec
     mine = usable(portal.registry.providers, adapter, instance.version, said, secrets.listing(instance.id))
-    named = model_keys.named_in(said)
-    shared = model_keys.value_for(portal, instance, said) if named else key_of(portal, instance)
-    own = _own(portal, instance, mine - {MODEL_KEY} if named else mine)
+    shared = _shared_key(portal, instance, said, giving=giving)
+    own = _own(portal, instance, mine - {MODEL_KEY} if model_keys.named_in(said) else mine)
     return {**own, MODEL_KEY: shared} if shared else own
 
 

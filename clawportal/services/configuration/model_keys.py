@@ -63,9 +63,10 @@ def of_instance(portal: Portal, instance: Instance, spec: Mapping[str, Any]) -> 
     return found[1] if found else None
 
 
-def value_for(portal: Portal, instance: Instance, spec: Mapping[str, Any]) -> str:
+def value_for(portal: Portal, instance: Instance, spec: Mapping[str, Any], *, giving: bool) -> str:
+    """`giving`: see `ModelKeys.open`."""
     found = _fitting(portal, instance, spec)
-    return found[0].open(found[1]) if found else ""
+    return found[0].open(found[1], giving=giving) if found else ""
 
 
 def named_in(spec: Mapping[str, Any]) -> bool:

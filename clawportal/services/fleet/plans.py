@@ -285,7 +285,7 @@ class InstanceIO:
     def secret(self, name: str) -> str:
         if self._secrets is None:
             row = db.session.get(Instance, self._instance_id)
-            self._secrets = layers.secrets_for(self._portal, row) if row else {}
+            self._secrets = layers.secrets_for(self._portal, row, giving=False) if row else {}
         return self._secrets.get(name, "")
 
     def get(self, port: str, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 2.0) -> HttpAnswer:
