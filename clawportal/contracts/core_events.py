@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from clawportal.contracts.features import EventKind
+from dataclasses import replace
+
+from clawportal.contracts.features import EventKind, Interest
+from clawportal.contracts.permissions import SELF
 from clawportal.messages import _m
 
 SYSTEM = (EventKind("portal.clock_jumped", _m("The clock of the portal's machine jumped.")),)
@@ -21,6 +24,13 @@ IDENTITY = (
     EventKind("otp.backup_codes", _m("New backup codes were made.")),
     EventKind("otp.reset", _m("An administrator took a second factor away.")),
     EventKind("session.started", _m("Somebody signed in.")),
+    EventKind(
+        "session.new_place",
+        _m("Somebody signed in from where they never did before."),
+        read=SELF,
+        audited=False,
+        interests=(Interest("session.new_place", _m("Somebody signed in to my account from a new place"), default=True),),
+    ),
     EventKind("session.ended", _m("A session ended.")),
     EventKind("session.reuse", _m("An old refresh token was used again, so its session was ended.")),
 )
@@ -59,16 +69,34 @@ CLUSTERS = (
     EventKind("cluster.uncordoned", _m("A cluster takes new instances again.")),
     EventKind("cluster.paused", _m("Nothing is done in a cluster until it is resumed.")),
     EventKind("cluster.resumed", _m("A cluster is worked in again.")),
-    EventKind("cluster.unreachable", _m("A cluster does not answer any more.")),
-    EventKind("cluster.recovered", _m("A cluster answers again.")),
+    EventKind(
+        "cluster.unreachable",
+        _m("A cluster does not answer any more."),
+        interests=(Interest("cluster.unreachable", _m("A cluster does not answer"), default=True),),
+    ),
+    EventKind(
+        "cluster.recovered",
+        _m("A cluster answers again."),
+        interests=(Interest("cluster.recovered", _m("A cluster answers again")),),
+    ),
     EventKind("cluster.unseparated", _m("Nothing keeps claws apart in a cluster.")),
     EventKind("cluster.separated", _m("Claws are kept apart in a cluster again.")),
     EventKind("cluster.shared_unseparated", _m("A cluster was opened to others though nothing keeps claws apart there.")),
 )
 CONFIGURATION = (EventKind("tenant.layer_changed", _m("The shared configuration of an organisation was changed.")),)
+_SUCCEEDED = {"state": ("succeeded",)}
 OPERATIONS = (
     EventKind("operation.queued", _m("A piece of work waits for its turn.")),
-    EventKind("operation.finished", _m("A piece of work is over.")),
+    EventKind(
+        "operation.finished",
+        _m("A piece of work is over."),
+        interests=(
+            Interest("operation.failed", _m("Something that I asked for failed"), default=True, least="error", whose="asked_by"),
+            Interest(
+                "operation.done", _m("Something that I asked for is done"), where={"state": ("succeeded",)}, whose="asked_by"
+            ),
+        ),
+    ),
     EventKind("operation.cancel_requested", _m("Somebody wants a piece of work to be cancelled.")),
 )
 INSTANCES = (
@@ -85,12 +113,25 @@ INSTANCES = (
     EventKind("instance.forgotten", _m("An instance is no longer looked after; it goes on by itself.")),
     EventKind("instance.ports_changed", _m("An instance was given other ports.")),
 )
+_FAILED = Interest("instance.failed", _m("A claw failed or ended by itself"), default=True)
+_RUNS = {"phase": ("running",)}
 RECONCILE = (
-    EventKind("instance.phase_changed", _m("An instance came into another phase.")),
-    EventKind("instance.exited", _m("A claw ended by itself.")),
+    EventKind(
+        "instance.phase_changed",
+        _m("An instance came into another phase."),
+        interests=(
+            replace(_FAILED, where={"phase": ("failed",)}),
+            Interest("instance.recovered", _m("A claw is well again"), True, where=_RUNS, follows="instance.failed"),
+        ),
+    ),
+    EventKind("instance.exited", _m("A claw ended by itself."), interests=(replace(_FAILED, least="warning"),)),
     EventKind("instance.drifted", _m("A claw is no longer as it was applied.")),
     EventKind("instance.drift_repaired", _m("A claw is again as it was applied.")),
-    EventKind("instance.storage_exceeded", _m("A claw takes more room than it may.")),
+    EventKind(
+        "instance.storage_exceeded",
+        _m("A claw takes more room than it may."),
+        interests=(Interest("instance.storage_exceeded", _m("A claw takes more room than it may"), default=True),),
+    ),
 )
 LIVE = (
     EventKind("instance.chatted", _m("Somebody talked with a claw."), audited=False),  # a conversation changes nothing

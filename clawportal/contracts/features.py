@@ -42,6 +42,33 @@ class Resource:
 
 
 @dataclass(frozen=True)
+class Interest:
+    """Something that a person may ask to be told of: events of a kind, or some of them. Kinds may share one by its name."""
+
+    name: str
+    """Such as `instance.failed`."""
+    title: str
+    """As people choose it: `A claw failed`."""
+    default: bool = False
+    """Whether people who have chosen nothing are told."""
+    least: Literal["info", "warning", "error"] = "info"
+    """The lowest level that is meant."""
+    where: Mapping[str, Collection[str]] = field(default_factory=dict, hash=False)
+    """Only events whose data has one of these values under each of these names."""
+    whose: str = ""
+    """Where the data has the name of the account that asked for it: only that one is told. Empty: whoever may see the event."""
+
+    follows: str = ""
+    """The name of another interest: only those are told who were told of that about the same instance, and only once."""
+
+    def fits(self, level: str, data: Mapping[str, object]) -> bool:
+        levels = ("info", "warning", "error")
+        if level in levels and levels.index(level) < levels.index(self.least):
+            return False
+        return all(data.get(name) in values for name, values in self.where.items())
+
+
+@dataclass(frozen=True)
 class EventKind:
     """A kind of fact that this feature tells."""
 
@@ -57,6 +84,8 @@ class EventKind:
     With `SELF` it is for the person that it concerns only."""
     audited: bool = True
     """False: the audit has no entry of its own for it, since it tells of what another one tells."""
+    interests: tuple[Interest, ...] = ()
+    """What people may ask to be told of, where this kind is worth it."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +192,8 @@ class TenantTab:
 @dataclass(frozen=True)
 class Card:
     """A card on the home page (`home`) or that of the portal's health (`about`), a link above the list of organisations
-    (`tenants`), a note at the foot of the menu (`menu`), or a section on the page of one's own account (`account`).
+    (`tenants`), a note at the foot of the menu (`menu`), a small link on top of every page beside the portal's name (`top`; shown
+    twice, for wide and narrow windows), or a section on the page of one's own account (`account`).
 
     `render` is called with the actor and gives Markup, or nothing. On `account` it is called with `errors` too: what was wrong in
     the form that was sent, as sentences by field.

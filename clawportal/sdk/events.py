@@ -1,5 +1,8 @@
 """Facts that happened: `Event` as a hook hears of them, and `record` to append one in the transaction of a change.
 
+`EventRow` are the facts as they are stored, to be read like other rows (`visible`): up to `settled()`, where one follows them by
+their numbers.
+
 `EventBus` is how replicas tell each other; `portal.bus` is the one of a portal, and a plugin may bring another (`EVENT_BUS`).
 """
 
@@ -7,7 +10,8 @@ from __future__ import annotations
 
 from clawportal.contracts.bus import CLUSTERS, DUE, FACTS, EventBus, News
 from clawportal.contracts.events import Event
-from clawportal.services.events.event_log import record
+from clawportal.models import EventRow
+from clawportal.services.events.event_log import record, settled
 
 __all__ = [
     "CLUSTERS",
@@ -15,6 +19,8 @@ __all__ = [
     "FACTS",
     "Event",
     "EventBus",
+    "EventRow",
     "News",
     "record",
+    "settled",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from clawportal.models import Invitation, Membership, RoleGrant, User, UserSession
 from clawportal.services.identity.accounts import end_ways_in, keep_an_admin
-from clawportal.services.identity.identity import NO_PASSWORD, verify_own
+from clawportal.services.identity.identity import NO_PASSWORD, actor_by_id, verify_own
 from clawportal.services.identity.names import free as free_name
 from clawportal.services.identity.names import of_address as accounts_of_address
 from clawportal.services.identity.otp import enabled as second_factor_enabled
@@ -28,6 +28,7 @@ __all__ = [
     "User",
     "UserSession",
     "accounts_of_address",
+    "actor_by_id",
     "check_givable",
     "end_ways_in",
     "free_name",

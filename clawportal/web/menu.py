@@ -40,6 +40,7 @@ class Menu:
 
     actor: Actor | None
     _shown: dict[str, list[Link]] = field(default_factory=dict)
+    _top: list[Markup] | None = None
 
     def section(self, name: str) -> list[Link]:
         if name not in self._shown:
@@ -49,6 +50,12 @@ class Menu:
     def notes(self) -> list[Markup]:
         """What features show at its foot."""
         return cards("menu") if self.actor else []
+
+    def top(self) -> list[Markup]:
+        """What features show on top of every page. Rendered once, though it stands there twice."""
+        if self._top is None:
+            self._top = cards("top") if self.actor else []
+        return self._top
 
     def _visible(self, section: str) -> Iterator[NavLink]:
         links = (link for feature in portal().registry.features for link in feature.nav if link.section == section)

@@ -189,7 +189,7 @@ def _close(portal: Portal, row: Operation, state: str, *, message: str, error: s
         message=Message(
             _FINISHED.get(row.kind, _ANY_FINISHED), {"name": row.subject, "result": error or message or _ENDS[state]}
         ),
-        data={"operation_id": row.id, "kind": row.kind},
+        data={"operation_id": row.id, "kind": row.kind, "state": state, "asked_by": row.created_by},
     )
 
 

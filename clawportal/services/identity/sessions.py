@@ -84,11 +84,14 @@ def begin(portal: Portal, user: User, kind: str, place: Place, *, source: Source
         db.session.add(row)
         db.session.flush()
         _end_beyond(user.id)
-        throttle.remember(user.id, row.address)
+        is_new = throttle.remember(user.id, row.address)
         came = row.address or _m("an unknown address")
         values = {"name": user.name, "came": came, "device": device(row.agent), "title": source.title}
         words = Message(_CAME_THROUGH if source.title else _CAME, values)
-        event_log.record(portal, "session.started", actor=Actor(user.id, user.name), message=words, data={"session_id": row.id})
+        who, data = Actor(user.id, user.name), {"session_id": row.id}
+        event_log.record(portal, "session.started", actor=who, message=words, data=data)
+        if is_new:
+            event_log.record(portal, "session.new_place", actor=who, message=words, data=data, person_id=user.id, level="warning")
     return row
 
 

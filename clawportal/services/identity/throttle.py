@@ -165,15 +165,17 @@ def in_words(seconds: int) -> str:
     return _m("%(minutes)s minutes", minutes=math.ceil(seconds / 60))
 
 
-def remember(user_id: str, address: str) -> None:
-    """Somebody signed in from here; inside the transaction of the sign-in."""
+def remember(user_id: str, address: str) -> bool:
+    """Somebody signed in from here; inside the transaction of the sign-in. Says whether they came from elsewhere until now."""
     address = network_of(address)
     with transaction():
         row = db.session.get(KnownAddress, (user_id, address))
-        if row is None:
-            db.session.add(KnownAddress(user_id=user_id, address=address))
-        else:
+        if row is not None:
             row.last_at = clock.now()
+            return False
+        elsewhere = db.session.scalar(select(KnownAddress.address).where(KnownAddress.user_id == user_id).limit(1))
+        db.session.add(KnownAddress(user_id=user_id, address=address))
+    return elsewhere is not None
 
 
 def unlock(portal: Portal, name: str) -> int:
