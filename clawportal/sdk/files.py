@@ -44,6 +44,7 @@ from clawportal.services.live.files import (
     opened,
     packed,
     room_for,
+    take_in,
     tell_of_download,
     upload,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "readable",
     "room_for",
     "spot",
+    "take_in",
     "tell",
     "tell_of_download",
     "upload",

@@ -57,7 +57,7 @@ def save_instance_file(
 ) -> tuple[dict[str, Any], int, dict[str, str]]:
     """The body is all of it. `If-Match` with the ETag that was read; 412 where the file is another one by now, and nothing is
     overwritten. A file that is not there yet needs no `If-Match`; `If-None-Match: *` makes sure of that."""
-    reach(portal, actor, instance_id, INSTANCE_FILES_WRITE)
+    files = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE)
     if request.mimetype not in ("", BYTES):
         raise UnsupportedMediaType(_m("Send the file itself as %(kind)s.", kind=BYTES))
     seen, only_new = _seen()
@@ -65,7 +65,7 @@ def save_instance_file(
     raw = request.stream.read(limit + 1)
     if len(raw) > limit:
         raise TooLarge(_m("Files of at most %(size)s can be saved here. Upload it instead.", size=readable(limit)))
-    entry, tag = editing.write(portal, actor, instance_id, file_path, raw, seen=seen, only_new=only_new)
+    entry, tag = editing.write(portal, actor, files, file_path, raw, seen=seen, only_new=only_new)
     return {"path": entry.path, "size": len(raw), "etag": tag}, 200, {"ETag": f'"{tag}"'}
 
 

@@ -6,30 +6,37 @@ see secrets gets asterisks, and cannot write such a file back, since the asteris
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from clawportal.sdk import _m
 from clawportal.sdk.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
 from clawportal.sdk.files import (
     INSTANCE_FILES_READ,
-    INSTANCE_FILES_WRITE,
     Entry,
     Exists,
     Reach,
     Spot,
     TooLarge,
     file_spot,
+    fits,
     map_errors,
     reach,
     readable,
+    take_in,
     tell_of_download,
-    upload,
 )
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
 from clawportal_files.places import named
 from clawportal_files.settings import FilesSettings
+
+_LOCKS = 64
 
 
 @dataclass(frozen=True)
@@ -84,15 +91,28 @@ def _read(portal: Portal, files: Reach, place: Spot) -> Content | None:
 
 
 def write(
-    portal: Portal, actor: Actor, instance_id: str, path: str, raw: bytes, *, seen: str | None, only_new: bool = False
+    portal: Portal, actor: Actor, files: Reach, path: str, raw: bytes, *, seen: str | None, only_new: bool = False
 ) -> tuple[Entry, str]:
     """`seen` is the tag that was read. PreconditionFailed where the file is another one by now: nothing is written then."""
-    files, place = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE), named(path)
+    place = named(path)
     files.enter(place)
     files.leave_alone(place)
-    _agree(_read(portal, files, place), place, seen, only_new=only_new)
-    entry = upload(portal, actor, instance_id, place.path, len(raw), [raw], overwrite=seen is not None, whole=True)
+    fits(portal, len(raw))
+    with _one_at_a_time(portal, files, place):
+        _agree(_read(portal, files, place), place, seen, only_new=only_new)
+        entry = take_in(portal, actor, files, place, len(raw), [raw], overwrite=seen is not None, whole=True)
     return entry, tag_of(raw)
+
+
+@contextmanager
+def _one_at_a_time(portal: Portal, files: Reach, place: Spot) -> Iterator[None]:
+    """From the comparison to the end of the writing, over threads and processes: two people who read the same do not both win."""
+    number = zlib.crc32(f"{files.instance_id}/{place.path}".encode()) % _LOCKS
+    folder = Path(portal.settings.data_dir) / "files-locks"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with open(folder / str(number), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _agree(now: Content | None, place: Spot, seen: str | None, *, only_new: bool) -> None:

@@ -23,7 +23,6 @@ from clawportal.sdk import _m
 from clawportal.sdk.data import db, new_id, now
 from clawportal.sdk.errors import BadRequest, Conflict, NotFound, OverQuota, Problem
 from clawportal.sdk.files import (
-    INSTANCE_FILES_WRITE,
     PIECE,
     NoRoom,
     Reach,
@@ -32,10 +31,9 @@ from clawportal.sdk.files import (
     ensure_room,
     fits,
     on_portals_disk,
-    reach,
     readable,
     room_for,
-    upload,
+    take_in,
 )
 from clawportal.sdk.fleet import Instance, Portal
 from clawportal.sdk.permissions import Actor
@@ -138,7 +136,7 @@ def create(portal: Portal, actor: Actor, files: Reach, path: str, size: int | No
         _promise(portal, files, made)
         _part(portal, made.id).touch(mode=0o600)
         _write(portal, made)
-    return _finish(portal, actor, made) if size == 0 else progress(portal, made)
+    return _finish(portal, actor, files, made) if size == 0 else progress(portal, made)
 
 
 @contextmanager
@@ -222,7 +220,7 @@ def look(portal: Portal, actor: Actor, files: Reach, upload_id: str) -> Progress
     if one.placed or _arrived(portal, one) < one.size:
         return progress(portal, one)
     with _part_of(portal, one) as (one, _part):
-        return _finish(portal, actor, one)
+        return _finish(portal, actor, files, one)
 
 
 def append(
@@ -241,7 +239,7 @@ def append(
                 part.truncate(there)
             raise
         os.fsync(part.fileno())
-        return _finish(portal, actor, one) if part.tell() == one.size else progress(portal, one)
+        return _finish(portal, actor, files, one) if part.tell() == one.size else progress(portal, one)
 
 
 def _receive(part: IO[bytes], size: int, pieces: Iterable[bytes], wanted: tuple[str, bytes] | None) -> None:
@@ -301,15 +299,16 @@ def _over() -> Conflict:
 # ---- the end
 
 
-def _finish(portal: Portal, actor: Actor, one: Upload) -> Progress:
+def _finish(portal: Portal, actor: Actor, files: Reach, one: Upload) -> Progress:
     """Into the claw. A name that was taken meanwhile is never lost: the file goes beside it."""
     if one.placed:
         return progress(portal, one)
-    files, place = reach(portal, actor, one.instance_id, INSTANCE_FILES_WRITE), named(one.path)
+    place = named(one.path)
+    files.enter(place)  # rights may have changed since it began
     place = _free(files, place, one)
     with open(_part(portal, one.id), "rb") as part:
         pieces = iter(lambda: part.read(PIECE), b"")
-        upload(portal, actor, one.instance_id, place.path, one.size, pieces, overwrite=one.taken == "replace", whole=True)
+        take_in(portal, actor, files, place, one.size, pieces, overwrite=one.taken == "replace", whole=True)
     done = replace(one, placed=place.path)
     _write(portal, done)
     _part(portal, one.id).unlink(missing_ok=True)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import tracemalloc
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from clawportal_files import previews
-from tests.conftest import Person, make_people
+from clawportal.sdk.errors import PreconditionFailed
+from clawportal.sdk.files import INSTANCE_FILES_WRITE, reach
+from clawportal_files import editing, previews
+from tests.conftest import Person, make_people, portal_of
 from tests.files.conftest import KEY, Claw, make_claw
 from tests.web.conftest import Browser
 
@@ -53,6 +59,42 @@ def test_what_the_claw_wrote_meanwhile_stays(claw: Claw) -> None:
     gone = save(claw, owner, PLAN_MD, b"mine", If_Match=tag)
     assert gone.status_code == 412 and "deleted" in gone.get_json()["detail"]
     assert save(claw, owner, PLAN_MD, b"mine", If_None_Match="*").status_code == 200
+
+
+class Together:
+    """A place where two read at the same time, if they can."""
+
+    def __init__(self, real: Any) -> None:
+        self._real, self._both = real, threading.Barrier(2)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def read_file(self, *where: Any) -> bytes:
+        found: bytes = self._real.read_file(*where)
+        with suppress(threading.BrokenBarrierError):
+            self._both.wait(0.5)
+        return found
+
+
+def test_of_two_who_read_the_same_one_saves(claw: Claw) -> None:
+    app, actor = claw.people.owner.app, claw.people.owner.actor
+    tag = editing.tag_of((claw.folder / PLAN_MD).read_bytes())
+    with app.app_context():
+        files = reach(portal_of(app), actor, claw.id, INSTANCE_FILES_WRITE)
+    files = replace(files, runtime=cast(Any, Together(files.runtime)))
+
+    def saved(text: bytes) -> bool:
+        with app.app_context():
+            try:
+                editing.write(portal_of(app), actor, files, PLAN_MD, text, seen=tag)
+            except PreconditionFailed:
+                return False
+            return True
+
+    with ThreadPoolExecutor(2) as threads:
+        found = dict(zip((b"mine", b"yours"), threads.map(saved, (b"mine", b"yours")), strict=True))
+    assert sorted(found.values()) == [False, True] and found[(claw.folder / PLAN_MD).read_bytes()]
 
 
 def test_saving_needs_to_say_over_what(claw: Claw) -> None:

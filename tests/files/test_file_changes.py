@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from clawportal.db import db, transaction
 from clawportal.models import Instance
 from clawportal.sdk.errors import Conflict
-from clawportal.sdk.files import FileEntry, NoRoom, Reach, Spot, TooLarge
-from clawportal_files import archives, changes, reading, trash, uploads
+from clawportal.sdk.files import FileEntry, NoRoom, Reach, Spot, TooLarge, reach
+from clawportal_files import archives, changes, reading, trash
 from clawportal_files.places import _variants
 from tests.conftest import Person, make_people, make_person, portal_of
 from tests.files.conftest import KEY, Claw, make_claw
@@ -106,7 +106,7 @@ def test_nothing_is_replaced_by_what_it_holds(claw: Claw) -> None:
 def test_what_would_be_replaced_is_there_again_where_nothing_came(claw: Claw) -> None:
     owner = claw.people.owner
     with owner.app.app_context():
-        files = uploads.reach(portal_of(owner.app), owner.actor, claw.id)
+        files = reach(portal_of(owner.app), owner.actor, claw.id)
         with pytest.raises(Conflict), trash.making_way(files, Spot("work", "notes"), "replace", owner.actor):
             assert "notes" not in claw.tree()
             raise Conflict("it went meanwhile")
@@ -133,7 +133,7 @@ class Changing:
 def changing(claw: Claw) -> Iterator[Reach]:
     owner = claw.people.owner
     with owner.app.app_context():
-        files = uploads.reach(portal_of(owner.app), owner.actor, claw.id)
+        files = reach(portal_of(owner.app), owner.actor, claw.id)
         yield replace(files, runtime=cast(Any, Changing(claw.folder, files.runtime)))
 
 
@@ -317,7 +317,7 @@ def test_what_fails_among_old_things_is_no_failure_of_a_delete(claw: Claw) -> No
     portal = portal_of(owner.app)
     portal.put(trash.Sweeps, trash.Sweeps())
     with owner.app.app_context():
-        files = replace(uploads.reach(portal, owner.actor, claw.id), runtime=cast(Any, NothingGoes()))
+        files = replace(reach(portal, owner.actor, claw.id), runtime=cast(Any, NothingGoes()))
         trash._drop_old(files, 30)
     assert claw.do(owner, "trash", path="work/SOUL.md").status_code == 201
 

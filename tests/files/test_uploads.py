@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse
 from clawportal.db import db, transaction
 from clawportal.models import Instance
 from clawportal.sdk.errors import Conflict
+from clawportal.sdk.files import INSTANCE_FILES_WRITE, reach
 from clawportal_files import uploads
 from clawportal_process import safefiles
 from tests.conftest import Person, make_people, portal_of
@@ -220,7 +221,7 @@ def test_what_arrived_before_a_cut_stays(claw: Claw) -> None:
     owner, one = claw.people.owner, begun(claw, claw.people.owner, "work/a")
     with owner.app.app_context():
         portal = portal_of(owner.app)
-        files = uploads.reach(portal, owner.actor, claw.id, uploads.INSTANCE_FILES_WRITE)
+        files = reach(portal, owner.actor, claw.id, INSTANCE_FILES_WRITE)
         broken = Broken(DATA[:20_000])
         with pytest.raises(ConnectionResetError):
             uploads.append(portal, owner.actor, files, one, 0, iter(lambda: broken.read(4096) or b"", b""))
@@ -234,7 +235,7 @@ def test_a_cut_part_with_a_checksum_leaves_nothing(claw: Claw) -> None:
     send(claw, owner, one, 0, DATA[:1000])
     with owner.app.app_context():
         portal, broken = portal_of(owner.app), Broken(DATA[:20_000])
-        files = uploads.reach(portal, owner.actor, claw.id, uploads.INSTANCE_FILES_WRITE)
+        files = reach(portal, owner.actor, claw.id, INSTANCE_FILES_WRITE)
         pieces = iter(lambda: broken.read(4096) or b"", b"")
         with pytest.raises(ConnectionResetError):
             uploads.append(portal, owner.actor, files, one, 1000, pieces, f"sha1 {base64.b64encode(bytes(20)).decode()}")
@@ -251,7 +252,7 @@ def test_nobody_ends_what_another_request_sends(claw: Claw) -> None:
 
     with owner.app.app_context():
         portal = portal_of(owner.app)
-        files = uploads.reach(portal, owner.actor, claw.id, uploads.INSTANCE_FILES_WRITE)
+        files = reach(portal, owner.actor, claw.id, INSTANCE_FILES_WRITE)
         uploads.append(portal, owner.actor, files, one, 0, pieces())
     assert [answer.status_code for answer in tried] == [409, 409]
     assert (claw.folder / "work/a").read_bytes() == DATA
@@ -263,7 +264,7 @@ def test_the_note_is_read_when_it_is_ones_turn(claw: Claw) -> None:
     owner, one = claw.people.owner, begun(claw, claw.people.owner, "work/a")
     with owner.app.app_context():
         portal = portal_of(owner.app)
-        files = uploads.reach(portal, owner.actor, claw.id, uploads.INSTANCE_FILES_WRITE)
+        files = reach(portal, owner.actor, claw.id, INSTANCE_FILES_WRITE)
         before = uploads.find(portal, owner.actor, files, one)
         part = uploads._part(portal, one)
         os.link(part, part.with_suffix(".kept"))

@@ -204,20 +204,26 @@ def _archive(tar: tarfile.TarFile, info: tarfile.TarInfo | None, hide: ByteMaske
 
 
 def upload(
+    portal: Portal, actor: Actor, instance_id: str, path: str, size: int | None, pieces: Iterable[bytes], *, overwrite: bool
+) -> Entry:
+    """Take in one file; it appears whole or not at all. Folders above it are made."""
+    files, place = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE), file_spot(path)
+    files.enter(place)
+    return take_in(portal, actor, files, place, fits(portal, size), pieces, overwrite=overwrite)
+
+
+def take_in(
     portal: Portal,
     actor: Actor,
-    instance_id: str,
-    path: str,
-    size: int | None,
+    files: Reach,
+    place: Spot,
+    size: int,
     pieces: Iterable[bytes],
     *,
     overwrite: bool,
     whole: bool = False,
 ) -> Entry:
-    """Take in one file; it appears whole or not at all. Folders above it are made. `whole`: the pieces cannot end early."""
-    files, place = reach(portal, actor, instance_id, INSTANCE_FILES_WRITE), file_spot(path)
-    files.enter(place)
-    size = fits(portal, size)
+    """The same for somebody who may write there. `whole`: the pieces cannot end early."""
     files.leave_alone(place)
     before = room_for(portal, files, place, size, overwrite=overwrite)
     spooled = before is not None and not whole
