@@ -14,6 +14,7 @@ from flask import Flask, current_app
 from clawportal import declarations, keyring, log, paths, pluginmanager, sections
 from clawportal.db import configure_engine, db, in_use
 from clawportal.disk_reserve import DiskRoom
+from clawportal.engine import current_settings
 from clawportal.engine.connections import Connections
 from clawportal.engine.portal import Portal
 from clawportal.http import assets, audited, headers, hosts, i18n, problems, security, site, uploads
@@ -64,7 +65,7 @@ def create_app(settings: Settings | None = None, *, restoring: bool = False) -> 
     _database(app)
     _http(app, portal)
     _ways_in(app, operations, pages)
-    _follow_session_key(app, portal)
+    _follow_changes(app, portal)
     hosts.init_app(app)
     _behind_proxies(app, settings)
     return app
@@ -151,12 +152,13 @@ def _database(app: Flask) -> None:
         chain.use(db.engine, cast(Portal, app.extensions["clawportal"]).keyring)
 
 
-def _follow_session_key(app: Flask, portal: Portal) -> None:
-    """Cookies are signed with what the key ring has now: keys that others know end without a restart."""
+def _follow_changes(app: Flask, portal: Portal) -> None:
+    """Cookies are signed with what the key ring has now, and last as long as the settings say now, without a restart."""
     inner = app.wsgi_app
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         app.secret_key = portal.keyring.session_key
+        app.permanent_session_lifetime = timedelta(hours=portal.settings.session_hours)
         return inner(environ, start_response)
 
     app.wsgi_app = answer  # type: ignore[method-assign]  # Flask's documented way
@@ -240,8 +242,10 @@ def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:
     portal = cast(Portal, app.extensions["clawportal"])
     with app.app_context():
         prepare_rows()
+        current_settings.look(portal)
         for feature in portal.registry.features:
             _run(portal, feature, feature.on_start)
+    app.extensions["clawportal_settings"] = current_settings.follow(portal, app.app_context)
     if not portal.settings.jobs:
         return None
     runner = Runner(portal, app.app_context)
@@ -258,6 +262,9 @@ def stop_jobs(app: Flask) -> None:
         runner.stop()
     portal = cast(Portal, app.extensions["clawportal"])
     portal.stopping.set()
+    follower = app.extensions.pop("clawportal_settings", None)
+    if follower is not None:
+        follower.join(timeout=3)
     portal.logs.close()
     for feature in reversed(portal.registry.features):
         try:

@@ -36,7 +36,7 @@ def read(settings: Settings, feature: str, model: type[BaseModel]) -> BaseModel:
     kind: Any = type(model.__name__, (model, _FromBoth), {"model_config": config, "__module__": model.__module__})
     try:
         made = kind(**tables_of(settings.data_dir).get(feature, {}))
-        return model.model_construct(**{name: getattr(made, name) for name in model.model_fields})
+        return model.model_construct(made.model_fields_set, **{name: getattr(made, name) for name in model.model_fields})
     except ValidationError as error:
         raise Unreadable("; ".join(_said(feature, item) for item in error.errors())) from error
 

@@ -11,14 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from clawportal import pluginnames
+from clawportal.messages import _m
 from clawportal.paths import CONFIG_FILE, DEFAULT_DATA_DIR
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
+
+CHANGEABLE: JsonDict = {"x-changeable": True}
+"""`json_schema_extra` of a setting that may change while the portal runs: whoever uses it asks for it each time. It has a title.
+A secret is never one, as stored values are shown."""
 
 
 class Unreadable(ValueError):
@@ -42,10 +48,10 @@ class _File(TomlConfigSettingsSource):
             raise Unreadable(f"{file_path} cannot be read: {error.strerror}") from error
 
 
-class Settings(BaseSettings):
-    """The settings of one portal process."""
+class Values(BaseModel):
+    """What can be set, wherever it comes from."""
 
-    model_config = SettingsConfigDict(env_prefix="CLAWPORTAL_", extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data_dir: Path = Field(
         Path(DEFAULT_DATA_DIR),
@@ -99,10 +105,17 @@ class Settings(BaseSettings):
         8,
         ge=1,
         le=256,
-        description="Claws that may be starting at a time in one cluster, so that a returning machine is not overrun.",
+        title=_m("Claws that start at a time"),
+        description=_m("Claws that may be starting at a time in one cluster, so that a returning machine is not overrun."),
+        json_schema_extra=CHANGEABLE,
     )
     cluster_timeout_seconds: float = Field(
-        30.0, gt=0, description="A cluster that leaves a question open for so long counts as one that does not answer, seconds."
+        30.0,
+        gt=0,
+        le=3600,
+        title=_m("Patience with a cluster"),
+        description=_m("A cluster that leaves a question open for so long counts as one that does not answer, seconds."),
+        json_schema_extra=CHANGEABLE,
     )
     lease_seconds: float = Field(
         15.0,
@@ -114,8 +127,22 @@ class Settings(BaseSettings):
     resync_seconds: float = Field(
         20.0, ge=1, description="How often the whole state of each cluster is compared, seconds; in between, changes are pushed."
     )
-    health_seconds: float = Field(30.0, ge=1, description="How often a running claw is asked whether it is well, seconds.")
-    sample_seconds: float = Field(15.0, ge=1, description="How often CPU and memory are measured, seconds.")
+    health_seconds: float = Field(
+        30.0,
+        ge=1,
+        le=86_400,
+        title=_m("Time between questions whether a claw is well"),
+        description=_m("How often a running claw is asked whether it is well, seconds."),
+        json_schema_extra=CHANGEABLE,
+    )
+    sample_seconds: float = Field(
+        15.0,
+        ge=1,
+        le=3600,
+        title=_m("Time between measurements"),
+        description=_m("How often CPU and memory are measured, seconds."),
+        json_schema_extra=CHANGEABLE,
+    )
     port_range: str = Field(
         "20000-29999",
         description="Ports given to claws on this machine. Below 32768, so that outgoing connections never take one.",
@@ -124,8 +151,12 @@ class Settings(BaseSettings):
     npm_registry: str = Field("", description="Package registry for claws written in JavaScript, for networks without internet.")
     password_sign_in: bool = Field(
         True,
-        description="Whether everybody may sign in with a password. Off, while there is another way to sign in: only "
-        "administrators of the portal, at /login?password=1.",
+        title=_m("Signing in with a password"),
+        description=_m(
+            "Whether everybody may sign in with a password. Off, while there is another way to sign in: only "
+            "administrators of the portal, at /login?password=1."
+        ),
+        json_schema_extra=CHANGEABLE,
     )
     reserve_mib: int = Field(
         256,
@@ -135,9 +166,21 @@ class Settings(BaseSettings):
         "starts on this machine and uploads are refused, while signing in, stopping and deleting go on. 0: none.",
     )
     upload_mib: int = Field(
-        1024, ge=1, le=1_048_576, description="Largest file that people may upload into a claw, MiB. It is never held in memory."
+        1024,
+        ge=1,
+        le=1_048_576,
+        title=_m("Largest upload"),
+        description=_m("Largest file that people may upload into a claw, MiB. It is never held in memory."),
+        json_schema_extra=CHANGEABLE,
     )
-    session_hours: float = Field(12.0, gt=0, description="A browser session ends after so many hours without use.")
+    session_hours: float = Field(
+        12.0,
+        gt=0,
+        le=8760,
+        title=_m("Length of a browser session"),
+        description=_m("A browser session ends after so many hours without use."),
+        json_schema_extra=CHANGEABLE,
+    )
     rate_limit: str = Field(
         "6000 per minute",
         description="Requests of one user, token or (when nobody is signed in) address. Several with commas between. Empty: any.",
@@ -147,17 +190,46 @@ class Settings(BaseSettings):
         description="Where requests are counted: memory:// in each process, redis://host:6379 for all (with clawportal[redis]).",
     )
     access_minutes: float = Field(
-        15.0, gt=0, le=1440, description="An access token of an API client is good for so many minutes; then it is refreshed."
+        15.0,
+        gt=0,
+        le=1440,
+        title=_m("Life of an access token"),
+        description=_m("An access token of an API client is good for so many minutes; then it is refreshed."),
+        json_schema_extra=CHANGEABLE,
     )
     refresh_days: float = Field(
-        30.0, gt=0, le=3650, description="An API client has to sign in again after so many days without refreshing."
+        30.0,
+        gt=0,
+        le=3650,
+        title=_m("Life of an API client"),
+        description=_m("An API client has to sign in again after so many days without refreshing."),
+        json_schema_extra=CHANGEABLE,
     )
-    event_days: int = Field(90, ge=1, description="Events and finished operations are kept so many days.")
+    event_days: int = Field(
+        90,
+        ge=1,
+        le=36_500,
+        title=_m("How long events are kept"),
+        description=_m("Events and finished operations are kept so many days."),
+        json_schema_extra=CHANGEABLE,
+    )
     audit_days: int = Field(
         400, ge=1, description="Entries of the audit are kept so many days; what is left still verifies. A year and a month."
     )
-    destroyed_days: int = Field(14, ge=0, description="Rows of deleted instances are kept so many days, for the timeline.")
-    docs_public: bool = Field(False, description="Whether the API document can be read without signing in.")
+    destroyed_days: int = Field(
+        14,
+        ge=0,
+        le=36_500,
+        title=_m("How long deleted instances are kept"),
+        description=_m("Rows of deleted instances are kept so many days, for the timeline."),
+        json_schema_extra=CHANGEABLE,
+    )
+    docs_public: bool = Field(
+        False,
+        title=_m("Open API document"),
+        description=_m("Whether the API document can be read without signing in."),
+        json_schema_extra=CHANGEABLE,
+    )
 
     @field_validator("data_dir")
     @classmethod
@@ -273,6 +345,12 @@ class Settings(BaseSettings):
     def plugin_folders(self) -> tuple[Path, ...]:
         return pluginnames.folders(self.plugin_path)
 
+
+class Settings(Values, BaseSettings):
+    """The settings of one portal process."""
+
+    model_config = SettingsConfigDict(env_prefix="CLAWPORTAL_", extra="forbid", frozen=True)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -294,6 +372,12 @@ def tables_of(folder: Path) -> dict[str, dict[str, Any]]:
     """The sections in the file of settings."""
     file = folder / CONFIG_FILE
     return _Tables(Settings, toml_file=file)._read_file(file) if file.is_file() else {}
+
+
+def in_file(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the file of settings has, by section; the portal's own settings are the section without a name."""
+    file = folder / CONFIG_FILE
+    return {"": _File(Settings, toml_file=file)._read_file(file), **tables_of(folder)} if file.is_file() else {}
 
 
 def _file_in(folder: str) -> Path | None:

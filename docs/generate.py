@@ -9,6 +9,10 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -23,12 +27,15 @@ def settings_page() -> str:
         f"From the environment, or from `{CONFIG_FILE}` in the data folder (names in small letters, without the prefix).",
         f"The environment wins. The data folder is `{DEFAULT_DATA_DIR}` unless `CLAWPORTAL_DATA_DIR` or `--data-dir` differs.",
         "",
+        "What is marked with * may also be changed while the portal runs, on its page of settings; what the environment or the",
+        "file has outranks that, and all else needs a restart. `clawportal settings` shows where each value comes from.",
+        "",
         "| name | default | meaning |",
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
         default = f"`{field.default}`" if str(field.default) else ""
-        lines.append(f"| `CLAWPORTAL_{name.upper()}` | {default} | {field.description} |")
+        lines.append(f"| `CLAWPORTAL_{name.upper()}`{_mark(field)} | {default} | {field.description} |")
     return "\n".join([*lines, *sections_of_features()]) + "\n"
 
 
@@ -50,8 +57,15 @@ def sections_of_features() -> list[str]:
             lines.append("|---|---|---|")
             for name, field in declarations.resolve(feature.settings).model_fields.items():
                 default = f"`{field.get_default(call_default_factory=True)}`"
-                lines.append(f"| `{sections.prefix(feature.name)}{name.upper()}` | {default} | {field.description} |")
+                lines.append(
+                    f"| `{sections.prefix(feature.name)}{name.upper()}`{_mark(field)} | {default} | {field.description} |"
+                )
     return lines
+
+
+def _mark(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return " *" if isinstance(extra, dict) and extra.get("x-changeable") else ""
 
 
 def openapi_document() -> str:

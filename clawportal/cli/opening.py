@@ -76,6 +76,7 @@ def keyring_file() -> Path:
 def portal() -> Iterator[Portal]:
     """The portal inside an app context, with problems as plain words."""
     from clawportal import origin
+    from clawportal.engine import current_settings
     from clawportal.errors import Problem
 
     opened = app(existing())
@@ -85,6 +86,7 @@ def portal() -> Iterator[Portal]:
         origin.during(origin.Origin("command", agent=f"clawportal, run by {account()}")),
     ):
         try:
+            current_settings.look(opened.extensions["clawportal"])
             yield opened.extensions["clawportal"]
         except Problem as problem:
             details = "".join(f"\n  {item.path}: {item.message}" for item in problem.errors)

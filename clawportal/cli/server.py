@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from clawportal.cli import opening, startup_errors
 from clawportal.cli.extending import Extended
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from clawportal.contracts.features import Feature
-    from clawportal.settings import Settings
-
 
 EPILOG = "Settings come from the environment (CLAWPORTAL_*) and <data-dir>/clawportal.toml; see `clawportal settings`."
 
@@ -174,57 +165,12 @@ def doctor() -> None:
 
 
 @cli.command()
-def settings() -> None:
-    """Show every setting, its value here, and what it means."""
-    from clawportal import sections
-    from clawportal.secret_settings import secret_fields
-    from clawportal.settings import Settings
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def settings(output: str) -> None:
+    """Show every setting, its value here, where that comes from, and what it means."""
+    from clawportal.cli import shown_settings
 
-    current = opening.settings()
-    for name, field in Settings.model_fields.items():
-        click.echo(f"CLAWPORTAL_{name.upper()}={_hidden(name, getattr(current, name))}\n    {field.description}")
-    having = _sections(current)
-    for name in sections.unknown(current, [feature.name for feature, _ in having]):
-        click.echo(
-            f"Nothing reads the section [{name}] of clawportal.toml: correct its name, or load the plugin it belongs to.",
-            err=True,
-        )
-    for feature, model in having:
-        section = sections.read(current, feature.name, model)
-        secrets = secret_fields(model)
-        for name, field in model.model_fields.items():
-            shown = _hidden(name, getattr(section, name), secret=name in secrets)
-            click.echo(f"{sections.prefix(feature.name)}{name.upper()}={shown}\n    {field.description}")
-
-
-def _hidden(name: str, value: object, *, secret: bool = False) -> object:
-    """Without what nobody may read over a shoulder, or in the log of a terminal."""
-    from clawportal import redact
-
-    if value and (secret or redact.names_secret(name)):
-        return redact.MASK
-    return redact.text(value) if isinstance(value, str) else _hidden_inside(name, value)
-
-
-def _hidden_inside(name: str, value: object) -> object:
-    """The same of what has parts: tables, lists, and models with fields of their own that are secret."""
-    from pydantic import BaseModel
-
-    from clawportal.secret_settings import secret_fields
-
-    if isinstance(value, BaseModel):
-        secrets = secret_fields(type(value))
-        return {part: _hidden(part, item, secret=part in secrets) for part, item in value}
-    if isinstance(value, Mapping):
-        return {part: _hidden(str(part), item) for part, item in value.items()}
-    return [_hidden(name, item) for item in value] if isinstance(value, list | tuple | set | frozenset) else value
-
-
-def _sections(current: Settings) -> list[tuple[Feature, type[BaseModel]]]:
-    from clawportal import declarations, pluginmanager
-
-    registry = pluginmanager.load(current.plugin_names, str(current.data_dir), current.plugin_folders)
-    return [(feature, declarations.resolve(feature.settings)) for feature in registry.features if feature.settings]
+    shown_settings.show(opening.settings(), output)
 
 
 def main() -> None:

@@ -64,6 +64,12 @@ MODEL_KEYS = "model_keys"
 """Called with the portal: `ModelKeys`, the stored keys that a spec can name in `model.credential` instead of a key of its own."""
 
 
+STORED_SETTINGS = "stored_settings"
+"""Called with the portal now and then: the values that people stored for settings that may change while it runs, by name, such as
+`{"session_hours": 8, "files.trash_days": 7}`. Each holds where neither the environment nor the file has one. One that cannot be
+used is left out and named; see `clawportal.engine.current_settings`."""
+
+
 @dataclass(frozen=True)
 class ModelKey:
     """A stored API key of a model provider; never its value."""

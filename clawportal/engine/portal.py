@@ -16,6 +16,7 @@ from clawportal.disk_reserve import DiskRoom
 from clawportal.engine import event_bus
 from clawportal.engine.connections import Connections
 from clawportal.engine.console_hub import ConsoleHub
+from clawportal.engine.current_settings import CurrentSettings
 from clawportal.engine.dispatcher import Dispatcher
 from clawportal.engine.live_samples import LiveSamples
 from clawportal.engine.log_hub import LogHub
@@ -37,6 +38,7 @@ class Portal:
     """Made once by `create_app`; passed to use cases instead of globals."""
 
     settings: Settings
+    """As they hold now; ask each time, as some of them may change while the portal runs."""
     registry: Registry
     keyring: Keyring
     connections: Connections
@@ -47,6 +49,8 @@ class Portal:
     logs: LogHub = field(default_factory=LogHub)
     taken: Taken = field(default_factory=Taken)
     room: DiskRoom = field(init=False)
+    current: CurrentSettings = field(init=False)
+    """Where each setting comes from."""
     holder: str = field(default_factory=_holder)
     """Names this process in leases."""
     bus: EventBus = field(init=False)
@@ -58,6 +62,7 @@ class Portal:
     """Set when the table of clusters was changed, so that background work need not wait for its next look."""
 
     def __post_init__(self) -> None:
+        self.current = CurrentSettings(self.settings, self.registry)
         self.bus = event_bus.chosen(self.registry, self)
         self.bus.subscribe(DUE, self._hint)
         self.bus.subscribe(CLUSTERS, lambda _news: self.clusters_news.set())

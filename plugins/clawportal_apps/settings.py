@@ -6,6 +6,9 @@ import re
 
 from pydantic import BaseModel, Field, field_validator
 
+from clawportal.sdk import _m
+from clawportal.sdk.settings import CHANGEABLE
+
 _DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:\d{1,5})?")
 
 
@@ -36,7 +39,12 @@ class AppSettings(BaseModel):
         1000, ge=8, le=20_000, description="Open WebSockets and streams of claws' pages in all; one person may have a tenth."
     )
     share_hours: int = Field(
-        168, ge=0, le=8760, description="A shared link to a claw's page is good for so many hours at most. 0: none can be made."
+        168,
+        ge=0,
+        le=8760,
+        title=_m("Longest life of a shared link"),
+        description=_m("A shared link to a claw's page is good for so many hours at most. 0: none can be made."),
+        json_schema_extra=CHANGEABLE,
     )
 
     @field_validator("ports")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from clawportal import paths, redact
-from clawportal.cli import opening, server, startup_errors
+from clawportal.cli import opening, startup_errors
+from clawportal.engine.current_settings import masked
 from clawportal.settings import Settings
 from tests import commands
 from tests.browser.portal import ROOT, PortalProcess, free_port
@@ -113,13 +115,22 @@ def test_addresses_of_notices_are_not_shown(tmp_path: Path) -> None:
 
 
 def test_secrets_inside_of_tables_and_lists_are_hidden() -> None:
-    told = server._hidden("doors", [{"name": "front", "api_key": "sesame"}, "https://kim:pw@example.com"])
+    told = masked("doors", [{"name": "front", "api_key": "sesame"}, "https://kim:pw@example.com"])
     assert told == [{"name": "front", "api_key": redact.MASK}, f"https://{redact.MASK}@example.com"]
 
 
 def test_a_value_that_is_secret_by_its_name_is_hidden() -> None:
-    assert server._hidden("smtp_password", "hunter2") == redact.MASK == server._hidden("notes", "hunter2", secret=True)
-    assert server._hidden("smtp_password", "") == "" and server._hidden("port", 8800) == 8800
+    assert masked("smtp_password", "hunter2") == redact.MASK == masked("notes", "hunter2", secret=True)
+    assert masked("smtp_password", "") == "" and masked("port", 8800) == 8800
+
+
+def test_settings_say_where_each_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "clawportal.toml").write_text("event_days = 5\n")
+    done = clawportal("settings", "-o", "json", folder=tmp_path, SESSION_HOURS="3")
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    assert [found[name]["source"] for name in ("event_days", "session_hours", "upload_mib")] == ["file", "environment", "default"]
+    assert found["session_hours"]["value"] == 3.0 and found["session_hours"]["changeable"] and not found["port"]["changeable"]
+    assert "event_days" not in clawportal("doctor", folder=tmp_path).stdout and not (tmp_path / "clawportal.db").exists()
 
 
 def test_a_step_back_is_no_option(tmp_path: Path) -> None:
