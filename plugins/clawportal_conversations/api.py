@@ -161,7 +161,7 @@ class ConversationAuditQuery(Paged):
 def list_conversations(actor: Actor, query: ConversationQuery) -> Any:
     """Your own, and those that others share with you; in which something was said last comes first."""
     found = services.mine(actor, instance_id=query.instance, archived=query.archived, text=query.q, which=query.which)
-    return paged(found, query, [documents.conversation(row, actor) for row in found.items])
+    return paged(found, query, documents.conversations(found.items, actor))
 
 
 @op("POST", "/conversations", permission=INSTANCE_CHAT, tags=TAGS, summary="Begin a conversation", status=201,
@@ -309,11 +309,11 @@ def _events(found: Iterator[feed.News | None], actor: Actor, conversation_id: st
 def list_audited_conversations(actor: Actor, query: ConversationAuditQuery) -> Any:
     """Of everybody where you may audit them; without a word of what was said."""
     found = oversight.conversations(actor, instance_id=query.instance, which=query.which)
-    return paged(found, query, [_audited(row) for row in found.items])
+    documented = zip(found.items, documents.conversations(found.items), strict=True)
+    return paged(found, query, [_audited(told | {"tenant_id": row.tenant_id}) for row, told in documented])
 
 
-def _audited(row: Conversation) -> dict[str, Any]:
-    told = documents.conversation(row) | {"tenant_id": row.tenant_id}
+def _audited(told: dict[str, Any]) -> dict[str, Any]:
     return {name: told[name] for name in AuditedDocument.model_fields}
 
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from clawportal.sdk.fleet import Instance
 from clawportal.sdk.permissions import Actor
 from clawportal_conversations.feed import News
 from clawportal_conversations.models import CLAW, RUNNING, Conversation, Message
-from clawportal_conversations.services import claw_of
+from clawportal_conversations.services import claw_of, claws_of
 from clawportal_conversations.talking import Shown
 
 
+def conversations(rows: Sequence[Conversation], actor: Actor | None = None) -> list[dict[str, Any]]:
+    """Of a list; their claws are asked for at once."""
+    claws = claws_of(rows)
+    return [_conversation(row, claws.get(row.instance_id), actor) for row in rows]
+
+
 def conversation(row: Conversation, actor: Actor | None = None) -> dict[str, Any]:
-    claw = claw_of(row)
+    return _conversation(row, claw_of(row), actor)
+
+
+def _conversation(row: Conversation, claw: Instance | None, actor: Actor | None) -> dict[str, Any]:
     return {
-        "id": row.id, "instance_id": row.instance_id, "instance": claw.name, "title": row.title, "shared": row.shared,
+        "id": row.id, "instance_id": row.instance_id, "instance": claw.name if claw else "", "title": row.title, "shared": row.shared,
         "archived": row.archived_at is not None, "person": row.person, "mine": actor is not None and row.user_id == actor.id,
         "messages": row.position, "created_at": row.created_at, "spoken_at": row.spoken_at, "event": row.event,
     }  # fmt: skip

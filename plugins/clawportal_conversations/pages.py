@@ -29,7 +29,7 @@ def instance_chat(instance_id: str) -> str:
     """The tab of a claw."""
     claw = get_or_404(Instance, instance_id, actor(), INSTANCE_CHAT)
     context = frame(claw)
-    return render_template("conversations/tab.html", **context, **_talk(claw, _chosen(claw)))
+    return render_template("conversations/tab.html", **context, **_talk(claw, _chosen(claw)), **_listed(claw))
 
 
 @page("/talk")
@@ -50,7 +50,7 @@ def talk_in(conversation_id: str) -> str:
 
 def _alone(claw: Instance | None, row: Conversation | None) -> str:
     talking_to: dict[str, Any] = _talk(claw, row) if claw is not None else {"talk": None}
-    return render_template("conversations/talk.html", **{**talking_to, **_listed(None)}, claws=_claws())
+    return render_template("conversations/talk.html", **talking_to, **_listed(None), claws=_claws())
 
 
 def _claws() -> Sequence[Instance]:
@@ -86,7 +86,6 @@ def _talk(claw: Instance, row: Conversation | None) -> dict[str, Any]:
             "model_notice": _model_notice(claw) if "model" in capabilities else None, "attach": attach, "most": MAX_TEXT,
             "api": f"{request.script_root}/api/v1",
         },
-        **_listed(claw),
     }  # fmt: skip
 
 
@@ -108,8 +107,12 @@ def _listed(claw: Instance | None) -> dict[str, Any]:
     text, archived = request.args.get("q", "")[:200], "archived" in request.args
     inside = claw.id if claw else ""
     found = services.mine(actor(), instance_id=inside, archived=archived, text=text, spoken=True, which=Which(LISTED))
-    items = [documents.conversation(row, actor()) for row in found.items]
-    return {"conversations": items, "found": found.total, "text": text, "archived": archived}
+    return {
+        "conversations": documents.conversations(found.items, actor()),
+        "found": found.total,
+        "text": text,
+        "archived": archived,
+    }
 
 
 def _closed(claw: Instance) -> str | None:
@@ -152,9 +155,7 @@ def talk_manifest() -> AnyResponse:
 @requires(CONVERSATION_AUDIT)
 def talk_audit() -> str:
     found = oversight.conversations(actor(), which=Which(200))
-    return render_template(
-        "conversations/audit.html", rows=[documents.conversation(row) for row in found.items], total=found.total
-    )
+    return render_template("conversations/audit.html", rows=documents.conversations(found.items), total=found.total)
 
 
 @page("/talk/audit/<conversation_id>")

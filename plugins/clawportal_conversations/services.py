@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 
 from clawportal.sdk import _m
-from clawportal.sdk.data import FIRST_PAGE, Order, Slice, Which, db, fold, get_or_404, listing, now, transaction, visible
+from clawportal.sdk.data import FIRST_PAGE, Order, Slice, Which, db, get_or_404, listing, now, says, transaction, visible
 from clawportal.sdk.errors import Conflict, Forbidden, Invalid, Unsupported
 from clawportal.sdk.events import record
 from clawportal.sdk.fleet import Instance, Portal
@@ -52,15 +52,11 @@ def mine(
 
 
 def _matches(text: str) -> ColumnElement[bool]:
-    """SQLite knows capital letters of English only, so the usual ways to write a word are looked for."""
-    ways = {text, text.lower(), text.upper(), text.capitalize()}
-    said = or_(*(Message.text.icontains(way, autoescape=True) for way in ways))
-    inside = select(Message.conversation_id).where(Message.replaced_at.is_(None), said)
-    return or_(_folded(Conversation.title).contains(fold(text), autoescape=True), Conversation.id.in_(inside))
-
-
-def _folded(column: Any) -> Any:
-    return func.fold(column) if db.engine.dialect.name == "sqlite" else func.lower(column)
+    """Asked for each conversation that one reaches, so that the words of others are not even looked at."""
+    said = exists().where(
+        Message.conversation_id == Conversation.id, Message.replaced_at.is_(None), says(Message.text, text)
+    )  # fmt: skip
+    return or_(says(Conversation.title, text), said)
 
 
 def get(actor: Actor, conversation_id: str, *, lock: bool = False) -> Conversation:
@@ -77,6 +73,12 @@ def claw_of(row: Conversation) -> Instance:
     found = row.instance()
     assert isinstance(found, Instance), "a conversation goes with its claw"
     return found
+
+
+def claws_of(rows: Iterable[Conversation]) -> Mapping[str, Instance]:
+    """Those of several conversations by their ids, in one statement."""
+    wanted = {row.instance_id for row in rows}
+    return {one.id: one for one in db.session.scalars(select(Instance).where(Instance.id.in_(wanted)))} if wanted else {}
 
 
 def create(portal: Portal, actor: Actor, instance_id: str, title: str = "") -> Conversation:

@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import pytest
 from flask import Flask
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from clawportal.contracts.adapters import ChatEvent, ToolUse
 from clawportal.db import db, transaction
 from clawportal.models import Instance
 from clawportal.services.identity import identity
 from clawportal.services.rights.token_limits import Limits
+from clawportal_conversations.models import Conversation
 from clawportal_conversations.permissions import CONVERSATION_AUDIT
-from tests.conftest import portal_of, wait_for
+from tests.conftest import counted_sql, portal_of, wait_for
 from tests.conversations.conftest import Stage, make_claw, make_stage
 from tests.rights.test_rights_pages import Browser
 
@@ -62,6 +63,39 @@ def test_a_shared_one_is_for_those_who_may_use_the_claw(stage: Stage) -> None:
         assert person.get(f"conversations/{talk}").status_code == status
     assert people.owner.patch(f"conversations/{talk}", {"shared": False}).status_code == 200
     assert people.developer.get(f"conversations/{talk}").status_code == 404
+
+
+def test_words_are_found_however_they_are_written(both_stages: Stage) -> None:
+    people = both_stages.people
+    talk, other = both_stages.begin(), both_stages.begin(people.developer)
+    both_stages.exchange(talk, "Куда едем?", "В МоскВу, 100% Ärger")
+    both_stages.script.end("моСКВу")
+    both_stages.say(other, "Куда?", people.developer)
+    wait_for(lambda: both_stages.messages(other, people.developer)[-1]["state"] == "done", what="it has answered")
+    for words, there in (("мосКВУ", 1), ("äRGER", 1), ("КУДА", 1), ("argeR", 0), ("100%", 1), ("0_%", 0), ("парИЖ", 0)):
+        with counted_sql(both_stages.app) as statements:
+            found = people.owner.get("conversations", query_string={"q": words}).get_json()
+        assert [one["id"] for one in found["items"]] == [talk] * there and found["total"] == there, words
+        looked = [one for one in statements if "conversations_message" in one]
+        assert looked and all("conversation_id = conversations_conversation.id" in one for one in looked), words
+
+
+@pytest.mark.parametrize("path", ["/talk", "/instances/{claw}/chat?q=question", "/talk/audit", "/api/v1/conversations"])
+def test_statements_do_not_grow_with_the_conversations(stage: Stage, path: str) -> None:
+    browser, counts = Browser(stage.people.admin), []
+    browser.page(path.format(claw=stage.claw))
+    for upto in (1, 12):
+        claws = [stage.claw if upto == 1 else make_claw(stage.people.owner, f"claw-{number}") for number in range(upto)]
+        with stage.app.app_context(), transaction():
+            for claw in claws:
+                tenant = db.session.scalars(select(Instance.tenant_id).where(Instance.id == claw)).one()
+                person = stage.people.admin.actor.id
+                row = Conversation(tenant_id=tenant, instance_id=claw, user_id=person, title="question", position=2)
+                db.session.add(row)
+        with counted_sql(stage.app) as statements:
+            browser.page(path.format(claw=stage.claw))
+        counts.append(len(statements))
+    assert counts[0] == counts[1]
 
 
 def test_an_auditor_needs_a_right_of_his_own_and_is_seen(stage: Stage) -> None:
