@@ -72,17 +72,21 @@ class Answers:
             if len(self._persons) >= limits.answers:
                 raise TooManyRequests(_m("The portal waits for as many answers as it can. Try again in a moment."))
             self._persons.append(person_id)
-        return lambda: self._leave(person_id)
+        taken = [person_id]
+        return lambda: self._leave(taken)
 
-    def _leave(self, person_id: str) -> None:
+    def _leave(self, taken: list[str]) -> None:
+        """Once, however often it is said."""
         with self._lock:
-            self._persons.remove(person_id)
+            while taken:
+                self._persons.remove(taken.pop())
 
     def begin(self, work: Callable[[], None]) -> None:
+        """In a thread of its own; RuntimeError where the system gives none."""
         thread = threading.Thread(target=self._run, args=(work,), name="answer", daemon=True)
         with self._lock:
+            thread.start()
             self._threads.add(thread)
-        thread.start()
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
@@ -110,7 +114,12 @@ def start(portal: Portal, waiting: Waiting, batches: Batches, leave: Callable[[]
         finally:
             leave()
 
-    portal.part(Answers).begin(work)
+    try:
+        portal.part(Answers).begin(work)
+    except RuntimeError as error:
+        log.error("an answer in conversation %s was not begun: %s", waiting.conversation_id, error)
+        leave()
+        conclude(portal, waiting.message_id, INTERRUPTED, _m("The portal could not begin to wait for this answer."), TRY_AGAIN)
 
 
 def _wait(portal: Portal, waiting: Waiting, batches: Batches) -> None:

@@ -266,7 +266,8 @@ def stop_answer(actor: Actor, portal: Portal, conversation_id: str) -> dict[str,
     produces=(SSE,), problems=(404, 429, 503))  # fmt: skip
 def follow_conversation(actor: Actor, portal: Portal, conversation_id: str, query: EventsQuery) -> Response:
     """A stream of events, each with a number: send the last one that you have in the header `Last-Event-ID`, or as `after`, and
-    you miss nothing and hear nothing twice. Without both it begins with what comes next. It ends after a minute; ask again.
+    you miss nothing and hear nothing twice; the header counts where both are there. Without both it begins with what comes next.
+    It ends after a minute; ask again.
 
     `message` is a message, or an answer that begins; `delta` (`message_id`, `text`) more of its words; `thinking` and `tool` how
     it comes about; `usage` what it took; `ended` the whole answer as it stays; `replaced` (`from`) that messages from this
@@ -284,11 +285,10 @@ def follow_conversation(actor: Actor, portal: Portal, conversation_id: str, quer
 
 
 def _after(query: EventsQuery, newest: int) -> int:
+    """The header is newer: whoever follows by himself again asks the same address, and says in it what he has heard since."""
     given = request.headers.get("Last-Event-ID", "").strip()
-    if query.after is not None:
-        return query.after
     if not given:
-        return newest
+        return newest if query.after is None else query.after
     if not given.isascii() or not given.isdigit() or int(given) > _BIGGEST:
         raise Invalid.field("Last-Event-ID", _m("must be the number of an event of this conversation"))
     return int(given)

@@ -25,8 +25,9 @@ def conversation(row: Conversation, actor: Actor | None = None) -> dict[str, Any
 
 def _conversation(row: Conversation, claw: Instance | None, actor: Actor | None) -> dict[str, Any]:
     return {
-        "id": row.id, "instance_id": row.instance_id, "instance": claw.name if claw else "", "title": row.title, "shared": row.shared,
-        "archived": row.archived_at is not None, "person": row.person, "mine": actor is not None and row.user_id == actor.id,
+        "id": row.id, "instance_id": row.instance_id, "instance": claw.name if claw else "", "title": row.title,
+        "shared": row.shared, "archived": row.archived_at is not None, "person": row.person,
+        "mine": actor is not None and row.user_id == actor.id,
         "messages": row.position, "created_at": row.created_at, "spoken_at": row.spoken_at, "event": row.event,
     }  # fmt: skip
 

@@ -61,8 +61,7 @@ def say(portal: Portal, actor: Actor, conversation_id: str, text: str, *, key: s
     """Say something. Returns at once; the answer goes on whoever looks. The same `key` again says nothing twice."""
     wanted = _Wanted(text, tuple(files), key or None)
     _check(wanted)
-    row = get(actor, conversation_id)
-    return _known(row, actor, key) or _exchange(portal, actor, row, wanted)
+    return _exchange(portal, actor, get(actor, conversation_id), wanted)
 
 
 def edit(portal: Portal, actor: Actor, conversation_id: str, message_id: str, text: str) -> Said:
@@ -124,13 +123,16 @@ def _wrong_files(files: Sequence[str]) -> list[FieldError]:
     return [FieldError("files", _m("must be paths in the work folder, such as attachments/plan.pdf"))] if unsafe else []
 
 
-def _known(row: Conversation, actor: Actor, key: str) -> Said | None:
-    """What was said with this key before."""
-    if not key:
-        return None
-    question = db.session.scalar(select(Message).where(Message.conversation_id == row.id, Message.key == key))
+def _known(row: Conversation, wanted: _Wanted) -> Said | None:
+    """What was said with its key before. Conflict where nothing was, and an answer is under way."""
+    busy = _busy(row)  # asked first: an answer that is seen is never seen without its question
+    said = select(Message).where(Message.conversation_id == row.id, Message.key == wanted.key)
+    question = db.session.scalar(said) if wanted.key else None
     if question is None:
+        _refuse_busy(busy)
         return None
+    if (question.text, tuple(question.files)) != (wanted.text, wanted.files):
+        raise Conflict(_m("Something else was said with this key. Nothing was sent; choose another key."))
     newest = select(Message).where(Message.question_id == question.id).order_by(Message.position.desc()).limit(1)
     answer = db.session.scalar(newest)
     if answer is None:
@@ -145,9 +147,13 @@ def _message(row: Conversation, message_id: str, role: str) -> Message:
     return found
 
 
-def _refuse_busy(row: Conversation) -> None:
+def _busy(row: Conversation) -> bool:
     running = select(Message.id).where(Message.conversation_id == row.id, Message.state == RUNNING)
-    if db.session.scalar(running) is not None:
+    return db.session.scalar(running) is not None
+
+
+def _refuse_busy(busy: bool) -> None:
+    if busy:
         raise Conflict(_m("The claw still answers in this conversation. Wait until it is done, or stop it; nothing was sent."))
 
 
@@ -178,7 +184,8 @@ def _refuse_files(portal: Portal, row: Conversation, wanted: _Wanted) -> None:
 
 def _exchange(portal: Portal, actor: Actor, row: Conversation, wanted: _Wanted) -> Said:
     conversation_id = row.id
-    _refuse_busy(row)
+    if (known := _known(row, wanted)) is not None:
+        return known
     _refuse_full(portal, row)
     _refuse_files(portal, row, wanted)
     leave = portal.part(Answers).reserve(actor.id, portal.section(ConversationSettings))
@@ -195,7 +202,9 @@ def _stored(
 ) -> Said:
     with transaction() as after_commit:
         row = get(actor, conversation_id, lock=True)
-        _refuse_busy(row)
+        if (known := _known(row, wanted)) is not None:  # the same was sent twice at once
+            leave()
+            return known
         before, replaced = row.event, _replace(row, wanted)
         question = wanted.question or _asked(row, actor, wanted)
         answer = _begun(portal, row, actor, question)

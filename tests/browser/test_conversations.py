@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.portal import PortalProcess
 
@@ -138,6 +139,36 @@ def test_what_is_too_long_stays_in_the_field(portal: PortalProcess, page: Page, 
     expect(page.locator("[data-refused]")).to_contain_text("The message has 1,000,000 characters; 100,000 are allowed")
     assert len(field.input_value()) == 1_000_000
     expect(page.locator(".turn")).to_have_count(0)
+
+
+def test_what_got_through_unheard_is_said_once(portal: PortalProcess, page: Page, claw: str, watch: Any) -> None:
+    watch.expect("ERR_FAILED", "Failed to load resource")
+    keys: list[str] = []
+
+    def lose_the_answer(route: Route) -> None:
+        keys.append(json.loads(route.request.post_data or "")["key"])
+        if len(keys) > 1:
+            route.continue_()
+            return
+        route.fetch()
+        route.abort()
+
+    page.goto(f"/instances/{claw}/chat?new=1")
+    page.route(re.compile("/messages$"), lose_the_answer)
+    field = page.get_by_role("textbox", name="Message to helper")
+    expect(field).to_be_enabled()
+    field.fill("only once")
+    field.press("Enter")
+    expect(page.locator("[data-refused]")).to_contain_text("The portal did not answer.")
+    expect(field).to_have_value("only once")
+    expect(page.locator(".turn.live")).to_have_count(0)
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
+    field.press("Enter")
+    expect(field).to_have_value("")
+    expect(page.locator(".turn:not(.mine)")).to_contain_text("You said: only once")
+    expect(page.locator(".turn")).to_have_count(2)
+    say(page, "only once")
+    assert keys[0] == keys[1] != keys[2], "the same words said again on purpose are said again"
 
 
 def test_a_page_for_talking_alone_on_a_phone(portal: PortalProcess, phone: Page, claw: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text, update
 
 from clawportal.contracts.adapters import ChatEvent, ToolUse, Usage
 from clawportal.db import db, transaction
-from clawportal_conversations import answers, feed, upkeep
+from clawportal_conversations import answers, feed, talking, upkeep
 from clawportal_conversations.gathering import MOST_PIECES
 from clawportal_conversations.models import Conversation, Message, Piece
 from clawportal_conversations.services import get
@@ -101,6 +101,53 @@ def test_two_tabs_at_once(both_stages: Stage) -> None:
     stage.script.end("yes")
     stage.last(talk, "done")
     assert [one["text"] for one in stage.messages(talk)] == ["mine", "yes"] and len(stage.script.asked) == 1
+
+
+def test_the_same_twice_at_once_is_said_once(both_stages: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second comes when the first has been looked at, and is not stored yet."""
+    stage, meanwhile = both_stages, list[Any]()
+    talk, ask = stage.begin(), talking.turn
+
+    def asked(*what: Any) -> Any:
+        if not meanwhile:
+            meanwhile.append({})  # what is said now comes past here, too
+            meanwhile.append(stage.say(talk, "mine", key="k1"))
+        return ask(*what)
+
+    monkeypatch.setattr(talking, "turn", asked)
+    first = stage.say(talk, "mine", key="k1")
+    assert [first[one]["id"] for one in ("question", "answer")] == [meanwhile[1][one]["id"] for one in ("question", "answer")]
+    stage.script.end("yes")
+    stage.last(talk, "done")
+    assert len(stage.messages(talk)) == 2 and len(stage.script.asked) == 1
+    assert "another key" in stage.say(talk, "other words", key="k1", status=409)["detail"]
+    wait_for(lambda: not portal_of(stage.app).part(answers.Answers)._persons, what="both places are free again")
+
+
+def test_a_system_without_threads_leaves_an_answer_that_says_so(both_stages: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, part = both_stages, portal_of(both_stages.app).part(answers.Answers)
+    talk, start = stage.begin(), threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "answer":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    stage.say(talk, "Anybody?")
+    told = stage.messages(talk)[-1]
+    assert told["state"] == "failed" and told["reason"] == "The portal could not begin to wait for this answer."
+    assert told["remedy"] == "Try again." and not part._persons and not part._threads
+    monkeypatch.undo()
+    assert stage.exchange(talk, "And now?", "Here.")["text"] == "Here."
+
+
+def test_where_one_was_counts_more_than_where_one_began(stage: Stage) -> None:
+    """A browser that follows again by itself asks the same address, with what it heard since in a header."""
+    talk = stage.begin()
+    stage.exchange(talk, "a", "A")
+    answer = stage.people.owner.get(f"conversations/{talk}/events?after=0", headers={"Last-Event-ID": "2"})
+    assert events_of(answer, until="ended")[0][1] == 3
 
 
 def test_a_claw_that_breaks_off(both_stages: Stage) -> None:

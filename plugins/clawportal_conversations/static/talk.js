@@ -150,6 +150,15 @@ async function begin() {
   return made.event;
 }
 
+// Whether the portal has it is not known where its answer is lost: the same words and files are sent again with the same key, and count once.
+let unsure = null;
+
+function keyOf(text, paths) {
+  const what = JSON.stringify([id, text, paths]);
+  if (unsure?.what !== what) unsure = { what, key: newKey() };
+  return unsure.key;
+}
+
 const newKey = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 async function say() {
@@ -161,8 +170,8 @@ async function say() {
     const first = id ? null : await begin();
     const paths = await uploaded();
     if (first != null) follow(first);
-    return call("POST", `${address()}/messages`, { text: text || paths.join(", "), key: newKey(), files: paths });
-  }, () => { field.value = ""; files = []; showFiles(); edit(null); });
+    return call("POST", `${address()}/messages`, { text: text || paths.join(", "), key: keyOf(text, paths), files: paths });
+  }, () => { unsure = null; field.value = ""; files = []; showFiles(); edit(null); });
 }
 
 /** While it is on its way nothing else is sent; what was typed stays in the field until the portal has it. */
@@ -216,10 +225,13 @@ function showFiles() {
   state();
 }
 
+const there = new WeakMap();    // files that are uploaded, also of a message that did not get through: their paths
+
 /** Into the work folder of the claw, beside those of this conversation; their paths. */
 async function uploaded() {
   const paths = [];
   for (const file of files) {
+    if (there.has(file)) { paths.push(there.get(file)); continue; }
     const path = `attachments/${id}/${newKey().slice(0, 6)}-${file.name.replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(-100)}`;
     const url = `${api}/instances/${box.dataset.instanceId}/files/content?path=${encodeURIComponent(`work/${path}`)}`;
     const answer = await send(url, { method: "PUT", headers: { "Content-Type": "application/octet-stream" }, body: file });
@@ -227,6 +239,7 @@ async function uploaded() {
       const problem = await answer.json().catch(() => ({}));
       throw new Refused([said("upload_failed", { name: file.name }), problem.detail].filter(Boolean).join(" "));
     }
+    there.set(file, path);
     paths.push(path);
   }
   return paths;
