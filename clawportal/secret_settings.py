@@ -20,6 +20,13 @@ def secret_fields(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=256)
+def unique_fields(model: type[BaseModel]) -> Mapping[str, str]:
+    """Settings, secret ones too, that two claws must not have alike, with the reason as the adapter says it."""
+    properties = model.model_json_schema().get("properties", {})
+    return {name: schema["x-unique"] for name, schema in properties.items() if schema.get("x-unique")}
+
+
+@functools.lru_cache(maxsize=256)
 def long_secrets(model: type[BaseModel]) -> frozenset[str]:
     """Secrets of several lines, such as certificates; all others end in the header of a request, mostly."""
     properties = model.model_json_schema().get("properties", {})

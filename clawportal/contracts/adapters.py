@@ -172,7 +172,8 @@ class Adapter(Protocol):
         """Pydantic model of what only this claw knows. Hints for the form go in `json_schema_extra`:
         `x-secret` (stored encrypted, never in the spec), `x-widget`, `x-group`, `x-advanced`, `x-placeholder`, and
         `x-safe`: the harmless values of a setting by which the claw can run commands or leave its work tree. Any other value
-        needs the right `instance.console`."""
+        needs the right `instance.console`. `x-unique`: why two claws must not have the same value, as a sentence, such as for
+        the key of a bot, whose messages go to one of them only."""
 
     def artifacts(self, version: str) -> tuple[Artifact, ...]:
         """In the order of installation; empty where nothing has to be installed."""

@@ -112,6 +112,12 @@ class AdapterConformance:
                 if "x-safe" in field:
                     assert isinstance(field["x-safe"], list) and field["default"] in field["x-safe"], name
 
+    def test_what_two_claws_must_not_share_says_why(self) -> None:
+        for version in self.versions():
+            for name, field in self.adapter.settings_model(version).model_json_schema().get("properties", {}).items():
+                if "x-unique" in field:
+                    assert str(field["x-unique"]).endswith(".") and "default" in field, f"{name}: a sentence, and a default"
+
     def test_an_unknown_setting_is_refused(self) -> None:
         for version in self.versions():
             with pytest.raises(ValidationError, match="extra_forbidden"):
