@@ -336,7 +336,7 @@ def _hash(portal: Portal, body: CreateBody) -> str:
 @op("GET", "/instances/{instance_id}", permission=INSTANCE_READ, tags=TAGS, summary="One instance",
     returns=InstanceDocument, etag=True, problems=(404,))  # fmt: skip
 def get_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
-    return _answer(portal, instances.get(actor, instance_id))
+    return answer_of(portal, instances.get(actor, instance_id))
 
 
 @op("GET", "/instances/{instance_id}/config", permission=INSTANCE_READ, tags=TAGS, returns=ConfigDocument,
@@ -384,10 +384,10 @@ def check_instance(actor: Actor, portal: Portal, body: CheckBody) -> dict[str, A
         errors = instances.check_change_by(portal, actor, instance, change)
     else:
         errors = instances.check_new(portal, actor, instances.NewInstance(**body.model_dump(exclude={"instance"})))
-    return {"ok": not errors, "errors": [_field_error(error) for error in errors]}
+    return {"ok": not errors, "errors": [field_error(error) for error in errors]}
 
 
-def _field_error(error: FieldError) -> dict[str, str]:
+def field_error(error: FieldError) -> dict[str, str]:
     return {"path": error.path, "message": error.message, "code": error.code}
 
 
@@ -399,7 +399,7 @@ def _field_error(error: FieldError) -> dict[str, str]:
 def replace_instance(actor: Actor, portal: Portal, instance_id: str, body: PutBody, if_match: int | None) -> Any:
     """Needs If-Match with the ETag that was read (or `generation` in the body), so that no change of others gets lost."""
     change = instances.InstanceChange(body.version, body.labels, body.spec, _emptied(body.secrets))
-    return _answer(
+    return answer_of(
         portal, instances.update(portal, actor, instance_id, change, generation=agreed_generation(body.generation, if_match))
     )
 
@@ -429,7 +429,7 @@ def change_instance(actor: Actor, portal: Portal, instance_id: str, body: PatchB
         spec=merged(instance.spec, body.spec) if "spec" in given else None,
         secrets=_emptied(body.secrets),
     )
-    return _answer(portal, instances.update(portal, actor, instance_id, change, generation=generation))
+    return answer_of(portal, instances.update(portal, actor, instance_id, change, generation=generation))
 
 
 def merged(target: Any, patch: Any) -> Any:
@@ -475,7 +475,7 @@ def create_console_ticket(actor: Actor, portal: Portal, instance_id: str) -> dic
 def delete_instance(actor: Actor, portal: Portal, instance_id: str, query: DeleteQuery) -> Any:
     """Stops the claw and removes it; the answer comes at once, `phase` tells how far it is."""
     gone = instances.remove(portal, actor, instance_id, keep_data=query.keep_data, force=query.force)
-    return _answer(portal, gone, 202)
+    return answer_of(portal, gone, 202)
 
 
 # ---- what people press
@@ -484,27 +484,27 @@ def delete_instance(actor: Actor, portal: Portal, instance_id: str, query: Delet
 @op("POST", "/instances/{instance_id}/start", permission=INSTANCE_OPERATE, tags=TAGS, summary="Start",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def start_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
-    return _answer(portal, instances.start(portal, actor, instance_id), 202)
+    return answer_of(portal, instances.start(portal, actor, instance_id), 202)
 
 
 @op("POST", "/instances/{instance_id}/stop", permission=INSTANCE_OPERATE, tags=TAGS, summary="Stop",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def stop_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """Asks the claw to end, and ends it when it does not."""
-    return _answer(portal, instances.stop(portal, actor, instance_id), 202)
+    return answer_of(portal, instances.stop(portal, actor, instance_id), 202)
 
 
 @op("POST", "/instances/{instance_id}/restart", permission=INSTANCE_OPERATE, tags=TAGS, summary="Restart",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def restart_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
-    return _answer(portal, instances.restart(portal, actor, instance_id), 202)
+    return answer_of(portal, instances.restart(portal, actor, instance_id), 202)
 
 
 @op("POST", "/instances/{instance_id}/kill", permission=INSTANCE_KILL, tags=TAGS, summary="Kill",
     returns=InstanceDocument, status=202, etag=True, problems=(404, 409))  # fmt: skip
 def kill_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """Ends the whole process tree at once, without asking it."""
-    return _answer(portal, instances.kill(portal, actor, instance_id), 202)
+    return answer_of(portal, instances.kill(portal, actor, instance_id), 202)
 
 
 @op("POST", "/instances/{instance_id}/rekey", permission=INSTANCE_UPDATE, tags=TAGS,
@@ -512,7 +512,7 @@ def kill_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
 def rekey_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """The claw restarts with new access tokens of its own."""
     instances.rekey(portal, actor, instance_id)
-    return _answer(portal, instances.get(actor, instance_id), 202)
+    return answer_of(portal, instances.get(actor, instance_id), 202)
 
 
 _NEEDED = {
@@ -594,5 +594,5 @@ def _etag(instance: Instance) -> dict[str, str]:
     return {"ETag": f'"{instance.generation}"'}
 
 
-def _answer(portal: Portal, instance: Instance, status: int = 200) -> tuple[dict[str, Any], int, dict[str, str]]:
+def answer_of(portal: Portal, instance: Instance, status: int = 200) -> tuple[dict[str, Any], int, dict[str, str]]:
     return _document(portal, instance), status, _etag(instance)

@@ -96,7 +96,7 @@ def cancel_operation(actor: Actor, portal: Portal, operation_id: str) -> dict[st
 @op("POST", "/operations/{operation_id}/retry", permission=OPERATION_CONTROL, tags=TAGS, summary="Try again",
     returns=OperationDocument, status=202, problems=(404, 409))  # fmt: skip
 def retry_operation(actor: Actor, portal: Portal, operation_id: str) -> dict[str, Any]:
-    """Begins a failed or cancelled install again, as a new operation, which is answered."""
+    """Begins a failed or cancelled install or copy again, as a new operation, which is answered."""
     return _document(operations.retry(portal, actor, operation_id))
 
 
@@ -104,10 +104,10 @@ _COLUMNS = tuple(name for name in OperationDocument.model_fields if name not in 
 
 
 def _document(row: Operation) -> dict[str, Any]:
-    install = row.kind == operations.INSTALL
+    controlled = row.kind in operations.BY_WORKERS
     return {
         **{name: getattr(row, name) for name in _COLUMNS},
         "title": operations.TITLES.get(row.kind, row.kind),
-        "can_cancel": install and row.state in OPEN_STATES and not row.cancel_requested,
-        "can_retry": install and row.state in (FAILED, CANCELLED),
+        "can_cancel": controlled and row.state in OPEN_STATES and not row.cancel_requested,
+        "can_retry": controlled and row.state in (FAILED, CANCELLED),
     }

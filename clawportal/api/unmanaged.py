@@ -69,7 +69,7 @@ def import_foreign(actor: Actor, portal: Portal, cluster_id: str, name: str, bod
     """It becomes an instance that is only observed: state, logs, metrics, events. The portal does nothing to it until it is
     adopted. Needs the right to create instances in the project, too."""
     made = unmanaged.import_one(portal, actor, cluster_id, name, unmanaged.Import(**body.model_dump()))
-    document, _status, headers = documents._answer(portal, made)
+    document, _status, headers = documents.answer_of(portal, made)
     return document, 201, headers | {"Location": f"/api/v1/instances/{made.id}"}
 
 
@@ -78,14 +78,14 @@ def import_foreign(actor: Actor, portal: Portal, cluster_id: str, name: str, bod
 def adopt_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """As it is: the same container with the same volumes, which runs on. From now on it can be started, stopped, restarted,
     killed and deleted; its configuration stays its maker's. Needs the right to create instances in its project, too."""
-    return documents._answer(portal, unmanaged.adopt(portal, actor, instance_id), 202)
+    return documents.answer_of(portal, unmanaged.adopt(portal, actor, instance_id), 202)
 
 
 @op("POST", "/instances/{instance_id}/forget", permission=INSTANCE_DELETE, tags=documents.TAGS,
     returns=documents.InstanceDocument, etag=True, summary="Forget what was imported", problems=(404, 409))  # fmt: skip
 def forget_instance(actor: Actor, portal: Portal, instance_id: str) -> Any:
     """Whether it was adopted or not: what runs in the cluster runs on and is not touched."""
-    return documents._answer(portal, unmanaged.forget(portal, actor, instance_id))
+    return documents.answer_of(portal, unmanaged.forget(portal, actor, instance_id))
 
 
 def _document(one: unmanaged.Found) -> dict[str, Any]:

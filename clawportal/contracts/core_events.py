@@ -101,6 +101,7 @@ OPERATIONS = (
 )
 INSTANCES = (
     EventKind("instance.created", _m("An instance was made.")),
+    EventKind("instance.duplicated", _m("An instance was duplicated."), action=_m("Duplicate {thing}")),
     EventKind("instance.update_requested", _m("A new configuration was asked for.")),
     EventKind("instance.start_requested", _m("A start was asked for.")),
     EventKind("instance.stop_requested", _m("A stop was asked for.")),

@@ -25,7 +25,7 @@ _REPORT_EVERY = 0.5
 
 def install_once(portal: Portal) -> int:
     """Take one queued install and carry it out. Returns how many were taken."""
-    taken = operations.claim_installs(portal, 1)
+    taken = operations.claim(portal, operations.INSTALL, 1)
     for operation_id in taken:
         try:
             _install(portal, operation_id)

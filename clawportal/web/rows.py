@@ -72,6 +72,7 @@ _TITLES = {
     "instance.create": _l("Create %(name)s"), "instance.start": _l("Start %(name)s"), "instance.stop": _l("Stop %(name)s"),
     "instance.restart": _l("Restart %(name)s"), "instance.kill": _l("Kill %(name)s"), "instance.delete": _l("Delete %(name)s"),
     "instance.update": _l("Change the configuration of %(name)s"), operations.INSTALL: _l("Install %(name)s"),
+    operations.COPY_FILES: _l("Copy files to %(name)s"),
 }  # fmt: skip
 
 
@@ -400,8 +401,7 @@ def operation_rows(actor: Actor, found: Iterable[Operation]) -> list[OperationRo
 
 
 def operation_row(actor: Actor, operation: Operation) -> OperationRow:
-    install = operation.kind == operations.INSTALL
-    control = install and actor.has(OPERATION_CONTROL)
+    control = operation.kind in operations.BY_WORKERS and actor.has(OPERATION_CONTROL)
     return OperationRow(
         id=operation.id,
         kind=operation.kind,

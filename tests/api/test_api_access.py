@@ -33,6 +33,8 @@ BODIES: dict[str, Any] = {
     "delete_instance_file": {"path": "work/x"},
     "restore_instance_file": {},
     "check_instance": {"name": "new", "adapter": "echo"},
+    "duplicate_instance": {"name": "new"},
+    "preview_duplicate": {"name": "new"},
     "bulk_instances": {"action": "stop", "ids": ["x"]},
     "replace_instance": {"version": "1.0", "spec": {}, "generation": 1},
     "change_instance": {"generation": 1},

@@ -151,7 +151,7 @@ def test_cancelled_before_it_began(make_memory: Callable[..., Memory]) -> None:
     with memory.world.context() as portal:
         operation = operations.ensure_install(portal, _cluster(memory), TINY.key, "tiny 1.0", {}, clock.now())
         assert operations.cancel(portal, SYSTEM, operation.id).state == "cancelled"
-        assert operations.claim_installs(portal, 1) == []
+        assert operations.claim(portal, operations.INSTALL, 1) == []
         own = memory.create()
         (create,) = memory.world.ops(own)
         with pytest.raises(Conflict, match="stop or delete"):
@@ -171,7 +171,7 @@ def test_an_install_that_another_worker_took_over_is_his(make_memory: Callable[.
     memory = make_memory(start=False)
     with memory.world.context() as portal:
         operation = operations.ensure_install(portal, _cluster(memory), TINY.key, "tiny 1.0", {}, clock.now())
-        assert operations.claim_installs(portal, 1) == [operation.id]
+        assert operations.claim(portal, operations.INSTALL, 1) == [operation.id]
         assert operations.report(portal, operation.id, 0.5, "on the way")
         mine, portal.holder = portal.holder, "other:1:aaaa"
         assert not operations.report(portal, operation.id, 0.6, "mine?")
@@ -189,7 +189,7 @@ def test_whoever_looked_before_its_end_is_not_given_another(make_memory: Callabl
         asked = (portal, _cluster(memory), TINY.key, "tiny 1.0", {})
         before = clock.now()
         first = operations.ensure_install(*asked, before).id
-        operations.claim_installs(portal, 1)
+        operations.claim(portal, operations.INSTALL, 1)
         operations.finish(portal, first, "succeeded")
         assert operations.ensure_install(*asked, before).id == first, "it came meanwhile"
         assert operations.ensure_install(*asked, clock.now()).id != first, "it was removed since"

@@ -391,8 +391,8 @@ def _name_taken(tenant_id: str, name: str) -> bool:
 def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", request_hash: str = "") -> Instance:
     """Store what is wanted. With `key` (Idempotency-Key) a repeated request gets the instance of the first one."""
     with transaction() as after_commit:
-        if key and (earlier := _earlier(actor, key, request_hash)):
-            return earlier
+        if key and (before := earlier(actor, key, request_hash)):
+            return before
         disk_guard.ensure(portal)
         placed = placement.resolve(portal, actor, wanted.project, wanted.cluster, hold=True)
         accepted, errors = _check_new(portal, wanted, placed)
@@ -411,7 +411,8 @@ def _summary(errors: Sequence[FieldError]) -> str:
     return joined((joined((error.path or _m("document"), error.message), ": ") for error in errors[:3]), "; ")
 
 
-def _earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
+def earlier(actor: Actor, key: str, request_hash: str) -> Instance | None:
+    """The instance that a request with this Idempotency-Key made already."""
     if len(key) > 200:
         raise Invalid.field("Idempotency-Key", _m("An idempotency key may have 200 characters at most."))
     row = db.session.get(IdempotencyKey, (actor.id, key))

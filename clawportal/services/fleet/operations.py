@@ -25,6 +25,9 @@ from clawportal.services.events import event_log
 from clawportal.services.rights import access
 
 INSTALL = "artifact.install"
+COPY_FILES = "instance.copy_files"
+BY_WORKERS = (INSTALL, COPY_FILES)
+"""What workers carry out by a lease; everything else follows an instance."""
 LEASE = timedelta(seconds=60)
 TITLES = {
     "instance.create": _m("Create"),
@@ -36,6 +39,7 @@ TITLES = {
     "instance.update": _m("Change configuration"),
     "instance.import": _m("Import"),
     "instance.adopt": _m("Adopt"),
+    COPY_FILES: _m("Copy files"),
     INSTALL: _m("Install"),
 }
 _FINISHED = {
@@ -44,6 +48,7 @@ _FINISHED = {
     "instance.kill": _n("Kill %(name)s: %(result)s"), "instance.delete": _n("Delete %(name)s: %(result)s"),
     "instance.update": _n("Change configuration %(name)s: %(result)s"), "instance.import": _n("Import %(name)s: %(result)s"),
     "instance.adopt": _n("Adopt %(name)s: %(result)s"), INSTALL: _n("Install %(name)s: %(result)s"),
+    COPY_FILES: _n("Copy files to %(name)s: %(result)s"),
 }  # fmt: skip
 _ANY_FINISHED = _n("%(name)s: %(result)s")
 _ENDS = {SUCCEEDED: _m("succeeded"), FAILED: _m("failed"), CANCELLED: _m("cancelled")}
@@ -114,11 +119,31 @@ def last_install(cluster_id: str, key: str) -> Operation | None:
     return db.session.scalar(query.order_by(Operation.created_at.desc(), Operation.id.desc()).limit(1))
 
 
-def claim_installs(portal: Portal, limit: int) -> list[str]:
-    """Take queued installs, and running ones whose worker is gone, for this process."""
+def open_copy(actor: Actor, instance: Instance, payload: dict[str, Any]) -> Operation:
+    """Record that files are to be copied to an instance; a worker takes it up."""
+    with transaction():
+        operation = Operation(
+            kind=COPY_FILES,
+            tenant_id=instance.tenant_id,
+            project_id=instance.project_id,
+            instance_id=instance.id,
+            cluster_id=instance.cluster_id,
+            subject=instance.name,
+            subject_type="instance",
+            subject_id=instance.id,
+            payload=payload,
+            created_by=actor.name,
+        )
+        operation.say(_m("Waiting to be taken up"))
+        db.session.add(operation)
+    return operation
+
+
+def claim(portal: Portal, kind: str, limit: int) -> list[str]:
+    """Take queued work of a kind, and running work whose worker is gone, for this process."""
     now = clock.now()
     waiting = (
-        Operation.kind == INSTALL,
+        Operation.kind == kind,
         or_(Operation.state == QUEUED, (Operation.state == RUNNING) & (Operation.lease_until < now)),
         or_(Operation.due_at.is_(None), Operation.due_at <= now),
     )
@@ -159,15 +184,16 @@ def finish(
         _close(portal, row, state, message=message, error=error, lines=lines)
 
 
-def retry_later(portal: Portal, operation_id: str, delay: timedelta, reason: str) -> None:
-    """Back into the queue; the reason is shown meanwhile."""
+def retry_later(portal: Portal, operation_id: str, delay: timedelta, reason: str, *, tried: bool = True) -> None:
+    """Back into the queue; the reason is shown meanwhile. `tried`: False where it only waits, which counts as no attempt."""
     with transaction():
         row = db.session.get_one(Operation, operation_id, with_for_update=True)
         if row.state != RUNNING or row.lease_holder != portal.holder:
             return
-        if row.cancel_requested:
+        if row.cancel_requested and row.kind == INSTALL:
             return _close(portal, row, CANCELLED, message=_m("Cancelled. %(reason)s", reason=reason))
-        row.state, row.due_at = QUEUED, clock.now() + delay
+        row.state, row.due_at = QUEUED, clock.now() + (timedelta() if row.cancel_requested else delay)
+        row.attempts -= not tried
         row.say(reason)
         row.lease_holder, row.lease_until = "", None
 
@@ -200,7 +226,10 @@ def close_for_instance(
     with transaction():
         rows = db.session.scalars(
             select(Operation).where(
-                Operation.instance_id == instance.id, Operation.state.in_(OPEN_STATES), Operation.generation <= generation
+                Operation.instance_id == instance.id,
+                Operation.state.in_(OPEN_STATES),
+                Operation.generation <= generation,
+                Operation.kind.not_in(BY_WORKERS),
             )
         )
         for row in list(rows):
@@ -213,8 +242,9 @@ def close_for_instance(
 def advance_for_instance(portal: Portal, instance: Instance, progress: float, message: str) -> None:
     """Show how far the open operations of an instance are (0..1)."""
     with transaction() as after_commit:
-        rows = db.session.scalars(select(Operation).where(Operation.instance_id == instance.id, Operation.state.in_(OPEN_STATES)))
-        for row in rows:
+        following = Operation.kind.not_in(BY_WORKERS)
+        query = select(Operation).where(Operation.instance_id == instance.id, Operation.state.in_(OPEN_STATES), following)
+        for row in db.session.scalars(query):
             if (row.state, row.progress, row.message) == (RUNNING, round(100 * progress, 1), clipped(message, 500)):
                 continue
             row.state, row.started_at = RUNNING, row.started_at or clock.now()
@@ -301,7 +331,7 @@ def cancel(portal: Portal, actor: Actor, operation_id: str) -> Operation:
         db.session.refresh(row, with_for_update=True)
         if row.state not in OPEN_STATES:
             raise Conflict(_m("This operation has already ended: %(state)s.", state=_ENDS[row.state]))
-        if row.kind != INSTALL:
+        if row.kind not in BY_WORKERS:
             raise Conflict(_m("This follows an instance: stop or delete the instance instead."))
         row.cancel_requested = True
         event_log.record(
@@ -310,8 +340,10 @@ def cancel(portal: Portal, actor: Actor, operation_id: str) -> Operation:
             actor=actor,
             message=_m("%(subject)s: cancel was asked for.", subject=row.subject),
         )
-        if row.state == QUEUED:
+        if row.state == QUEUED and row.kind == INSTALL:
             _close(portal, row, CANCELLED, message=_m("Cancelled before it began"))
+        elif row.state == QUEUED:
+            row.due_at = clock.now()  # its worker puts back what was done for it
         after_commit(_tell, portal, row)
     return row
 
@@ -322,10 +354,12 @@ def retry(portal: Portal, actor: Actor, operation_id: str) -> Operation:
         row = get(actor, operation_id, OPERATION_CONTROL)
         if row.state not in (FAILED, CANCELLED):
             raise Conflict(_m("Only an operation that failed or was cancelled can be tried again."))
-        if row.kind != INSTALL:
+        if row.kind not in BY_WORKERS:
             raise Conflict(_m("This followed an instance: start the instance again instead."))
         words = _m("%(subject)s: another try was asked for.", subject=row.subject)
         trail.note(trail.Pending("operation.retry", actor, "operation", row.id, row.subject, summary=words))
+        if row.kind == COPY_FILES:
+            return open_copy(actor, db.session.get_one(Instance, row.instance_id), row.payload)
         key = row.dedup.split(":", 2)[2]
         return ensure_install(portal, row.cluster_id or "", key, row.subject, row.payload, clock.now())
 
@@ -334,14 +368,14 @@ def release_all(portal: Portal) -> None:
     """After a restart with the data folder to ourselves: whoever held work is gone, so it can go on at once."""
     with transaction():
         db.session.execute(
-            update(Operation).where(Operation.state == RUNNING, Operation.kind == INSTALL).values(lease_until=clock.now())
+            update(Operation).where(Operation.state == RUNNING, Operation.kind.in_(BY_WORKERS)).values(lease_until=clock.now())
         )
 
 
 def shift_times(by: timedelta) -> None:
-    """The clock jumped: move along what queued and running installs wait for."""
+    """The clock jumped: move along what the work of workers waits for."""
     with transaction():
-        for row in db.session.scalars(select(Operation).where(Operation.kind == INSTALL, Operation.state.in_(OPEN_STATES))):
+        for row in db.session.scalars(select(Operation).where(Operation.kind.in_(BY_WORKERS), Operation.state.in_(OPEN_STATES))):
             row.due_at = row.due_at and row.due_at + by
             row.lease_until = row.lease_until and row.lease_until + by
 

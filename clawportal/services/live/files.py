@@ -129,8 +129,13 @@ def opened(files: Reach, place: Spot) -> tuple[Iterator[bytes], tarfile.TarFile,
     """A file or folder as the place hands it out: the stream, to be closed; the archive that it is, and its first entry."""
     with map_errors(files.name, place):
         stream = files.runtime.pull(files.ref, place.root, place.inner)
-        tar = tarfile.open(fileobj=_Source(stream), mode="r|", bufsize=PIECE)  # noqa: SIM115  # it is read on while it is sent
+        tar = reading(stream)
         return stream, tar, next_of(tar)
+
+
+def reading(stream: Iterable[bytes]) -> tarfile.TarFile:
+    """An archive that is read on while it is sent."""
+    return tarfile.open(fileobj=_Source(stream), mode="r|", bufsize=PIECE)
 
 
 def next_of(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
