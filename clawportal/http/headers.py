@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from typing import Literal
 
 from flask import Flask, Response, current_app, g, request
 from flask.sessions import SecureCookieSessionInterface
@@ -14,6 +15,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self' {ws}; "
     "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_ADDITIONS = {"frame": "frame-src 'self'", "media": "media-src 'self'"}
 _ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
@@ -50,6 +52,11 @@ def with_inline_styles(answer: Response) -> Response:
     return answer
 
 
+def allow(*what: Literal["frame", "media"]) -> None:
+    """Let the page that is being made show frames, or sound and films, of this portal; from elsewhere nothing is loaded."""
+    g.additions = tuple(_ADDITIONS[kind] for kind in what)
+
+
 def _finish(answer: Response) -> Response:
     # 'self' does not cover ws: in every browser, so the own host is named
     ws = f"{'wss' if request.is_secure else 'ws'}://{request.host}"
@@ -59,6 +66,7 @@ def _finish(answer: Response) -> Response:
     policy = CSP.format(ws=ws)
     if g.get("inline_styles"):
         policy = policy.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+    policy = "; ".join((policy, *g.get("additions", ())))
     answer.headers.setdefault("Content-Security-Policy", policy)
     answer.headers.setdefault("X-Content-Type-Options", "nosniff")
     answer.headers.setdefault("Referrer-Policy", "same-origin")

@@ -14,11 +14,13 @@ A tab of an instance is a page with `instance_id` whose template extends `instan
 `by_field(problem.errors)` is the first sentence for each field of a form. `account_page(422, errors=...)` is the page of one's
 own account again, for a form in a section that a `Card` with the place `account` brings. `external(url_for(...))` is an address
 of this portal for somebody outside. `told_as("note.pin")` names a view's refusals in the audit where its address does not.
+`allow("frame", "media")` lets the page that is being made show such things of this portal, which are refused otherwise.
 """
 
 from __future__ import annotations
 
 from clawportal.http.audited import told_as
+from clawportal.http.headers import allow
 from clawportal.http.i18n import translate
 from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
 from clawportal.http.site import external
@@ -35,6 +37,7 @@ __all__ = [
     "account_page",
     "actor",
     "adapter_cards",
+    "allow",
     "ask_second_step",
     "back",
     "begin_session",

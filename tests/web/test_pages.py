@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 
 from clawportal import clock
 from clawportal.engine import metric_history
+from clawportal.http.headers import allow
 from clawportal.http.security import MARK
 from tests.conftest import People, Person, counted_sql
 from tests.web.conftest import Browser
@@ -170,6 +171,16 @@ def test_errors_are_pages_and_parts(people: People, browse: Browse) -> None:
 @pytest.mark.parametrize("path", [*PAGES, "/about", "/instances/new"])
 def test_the_policy_is_strict_everywhere(people: People, browse: Browse, path: str) -> None:
     assert "unsafe" not in browse(people.admin).get(path).headers["Content-Security-Policy"]
+
+
+def test_a_page_may_show_frames_and_sound_of_this_portal_alone(people: People) -> None:
+    app = people.admin.app
+    with app.test_request_context("/"):
+        allow("frame", "media")
+        policy = app.process_response(Response()).headers["Content-Security-Policy"]
+    assert policy.endswith("; frame-src 'self'; media-src 'self'") and "script-src 'self'; " in policy
+    with app.test_request_context("/"):
+        assert "frame-src" not in app.process_response(Response()).headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/about", "/instances/new", "/login"])
