@@ -1,4 +1,4 @@
-"""What can be shown of a file: text, pictures, and the beginning of tables. Bounded, and nothing in it is run."""
+"""What can be shown of a file: text, pictures, documents, sound, and the beginning of tables. Bounded; nothing in it is run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import json
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from clawportal.sdk.bounded import parse_json
 from clawportal_files.places import written
 
+Kind = Literal["picture", "document", "sound", "film"]
 ROWS, COLUMNS, CELL = 200, 50, 500
 _TABLES = 50
 _STEPS = 2_000_000
@@ -27,11 +29,15 @@ _SECONDS = 3.0
 """For a whole database."""
 _LONGEST = 256 << 10
 """Bytes of one value of a database: a few letters of SQL can ask for gigabytes."""
-PICTURES = {
-    "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp", "bmp": "image/bmp",
-    "ico": "image/x-icon",
+SHOWN: Mapping[str, tuple[Kind, str]] = {
+    "png": ("picture", "image/png"), "jpg": ("picture", "image/jpeg"), "jpeg": ("picture", "image/jpeg"),
+    "gif": ("picture", "image/gif"), "webp": ("picture", "image/webp"), "avif": ("picture", "image/avif"),
+    "bmp": ("picture", "image/bmp"), "ico": ("picture", "image/x-icon"), "pdf": ("document", "application/pdf"),
+    "mp3": ("sound", "audio/mpeg"), "m4a": ("sound", "audio/mp4"), "ogg": ("sound", "audio/ogg"), "oga": ("sound", "audio/ogg"),
+    "opus": ("sound", "audio/ogg"), "wav": ("sound", "audio/wav"), "flac": ("sound", "audio/flac"),
+    "mp4": ("film", "video/mp4"), "webm": ("film", "video/webm"),
 }  # fmt: skip
-"""By the ending of a name. SVG is text: as a page of its own it could run scripts."""
+"""What a browser shows as it is, by the ending of a name. SVG is text: as a page of its own it could run scripts."""
 _SQLITE = b"SQLite format 3\0"
 
 

@@ -41,6 +41,14 @@ class FilesSettings(BaseModel):
         description=_m("KiB of a file that is opened in the editor."),
         json_schema_extra=CHANGEABLE,
     )
+    show_mib: int = Field(
+        64,
+        ge=1,
+        le=1 << 20,
+        title=_m("Largest file that is shown"),
+        description=_m("MiB of a picture, a PDF, sound or a film that is shown in the page."),
+        json_schema_extra=CHANGEABLE,
+    )
     upload_hours: int = Field(
         24,
         ge=1,

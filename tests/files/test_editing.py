@@ -150,14 +150,47 @@ def test_pages_of_files(claw: Claw) -> None:
     assert "<script>alert" not in evil and "<b>bold" not in evil and "data-writable" in evil
     assert "data-writable" not in owner.page(f"{address}state/config.json"), "the portal writes that"
     assert "asterisks" in Browser(claw.people.developer.browser()).page(f"{address}work/SOUL.md")
-    (claw.folder / "work/a.png").write_bytes(b"\x89PNG")
-    assert "files/picture?path=work/a.png" in owner.page(f"{address}work/a.png")
-    picture = owner.get(f"/instances/{claw.id}/files/picture?path=work/a.png")
-    assert picture.mimetype == "image/png" and picture.headers["Content-Security-Policy"].startswith("sandbox")
-    assert owner.get(f"/instances/{claw.id}/files/picture?path=work/evil.md").status_code == 404
     (claw.folder / "work/bin").write_bytes(b"\0\1\2")
     assert "This is no text" in owner.page(f"{address}work/bin")
     assert owner.page(f"{address}work/none", status=404) and owner.page(f"{address}../x", status=422)
+
+
+@pytest.mark.parametrize(
+    ("name", "mimetype", "tag"),
+    [("a.png", "image/png", "<img"), ("B.PDF", "application/pdf", "<iframe"), ("a b.mp3", "audio/mpeg", "<audio"),
+     ("a.webm", "video/webm", "<video")],
+)  # fmt: skip
+def test_what_a_browser_shows_as_it_is(claw: Claw, name: str, mimetype: str, tag: str) -> None:
+    owner, there = Browser(claw.people.owner.browser()), f"/instances/{claw.id}/files"
+    (claw.folder / "work" / name).write_bytes(b"<script>alert(1)</script>" * 200_000)
+    page = owner.get(f"{there}/view?path=work/{name}")
+    assert tag in page.text and page.headers["Content-Security-Policy"].endswith("frame-src 'self'; media-src 'self'")
+    assert not [kind for kind, _ in claw.events() if kind.endswith("downloaded")], "the page itself reads nothing of it"
+    answer = owner.get(f"{there}/shown?path=work/{name}")
+    assert answer.mimetype == mimetype and len(answer.data) == 5_000_000 == answer.content_length
+    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'; frame-ancestors 'self'"
+    assert (
+        answer.headers["X-Content-Type-Options"] == "nosniff" and answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    )
+    assert [kind for kind, _ in claw.events()] == ["instance.file_downloaded"]
+
+
+def test_what_is_not_shown_as_it_is(claw: Claw, tmp_path: Path) -> None:
+    owner, shown = Browser(claw.people.owner.browser()), f"/instances/{claw.id}/files/shown?path="
+    (tmp_path / "outside.png").write_bytes(b"not yours")
+    (claw.folder / "work/link.png").symlink_to(tmp_path / "outside.png")
+    (claw.folder / "work/folder.png").mkdir()
+    for path, status in (("work/notes/plan.md", 404), ("work/x.svg", 404), ("work/none.png", 404), ("work/link.png", 409),
+                         ("work/folder.png", 409), ("../x.png", 422)):  # fmt: skip
+        assert owner.get(shown + path).status_code == status, path
+    (claw.folder / "state/a.png").write_bytes(b"secret")
+    assert Browser(claw.people.developer.browser()).get(f"{shown}state/a.png").status_code == 403
+    with open(claw.folder / "work/large.pdf", "wb") as file:
+        file.truncate((64 << 20) + 1)
+    assert owner.get(f"{shown}work/large.pdf").status_code == 413
+    assert "Download it instead" in owner.page(f"/instances/{claw.id}/files/view?path=work/large.pdf")
+    (claw.folder / "work/mine.png").write_text(KEY)
+    assert KEY.encode() not in Browser(claw.people.developer.browser()).get(f"{shown}work/mine.png").data
 
 
 def test_tables_are_shown_by_their_beginning(tmp_path: Path) -> None:
