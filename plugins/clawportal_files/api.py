@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Annotated, Any, Literal
 
 from flask import Response
 from pydantic import Field
 
 from clawportal.sdk.adapters import Strict
 from clawportal.sdk.api import Answer, Portal, Query, op
-from clawportal.sdk.files import INSTANCE_FILES_READ, INSTANCE_FILES_WRITE, Spot, lasting
+from clawportal.sdk.files import INSTANCE_FILES_READ, INSTANCE_FILES_WRITE, Spot
 from clawportal.sdk.permissions import Actor
 from clawportal_files import archives, changes, trash
 
 TAGS = ("Files",)
-ZIP = "application/zip"
 FILES = "/instances/{instance_id}/files"
 _WHERE = "Where, such as `work/notes.txt`. The folders of a claw are `work`, `state` and `home`."
 _TAKEN = (
@@ -104,6 +101,10 @@ class FolderQuery(Query):
     path: str = Field("", max_length=4000, description="The folder, such as `work/notes`.")
 
 
+class Chosen(Strict):
+    paths: list[Annotated[str, Field(max_length=4000)]] = Field(min_length=1, max_length=1000, description=_WHERE)
+
+
 class Doomed(Strict):
     path: str = Field(max_length=4000, description=_WHERE)
 
@@ -156,18 +157,20 @@ def search_instance_files(actor: Actor, portal: Portal, instance_id: str, query:
 
 
 @op("GET", f"{FILES}/archive", permission=INSTANCE_FILES_READ, tags=TAGS,
-    summary="Download a folder as a ZIP archive", produces=(ZIP,), problems=(404, 409, 413, 503))  # fmt: skip
+    summary="Download a folder as a ZIP archive", produces=(archives.ZIP,), problems=(404, 409, 413, 503))  # fmt: skip
 def get_instance_archive(actor: Actor, portal: Portal, instance_id: str, query: FolderQuery) -> Response:
     """Made while it is sent; links are left out. Secrets are asterisks for who may not open a console. 413 where the folder holds
     too much."""
 
-    def begin() -> tuple[Response, Callable[[], None]]:
-        found = archives.zipped(portal, actor, instance_id, query.path)
-        answer = Response(found.pieces, mimetype=ZIP)
-        answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(found.name, safe='')}"
-        return answer, found.close
+    return archives.sent(lambda: archives.zipped(portal, actor, instance_id, query.path))
 
-    return lasting(begin)
+
+@op("POST", f"{FILES}/archive", permission=INSTANCE_FILES_READ, tags=TAGS,
+    summary="Download several files and folders as a ZIP archive", produces=(archives.ZIP,), problems=(404, 409, 413, 503),
+    example={"paths": ["work/notes", "work/plan.md"]})  # fmt: skip
+def create_instance_archive(actor: Actor, portal: Portal, instance_id: str, body: Chosen) -> Response:
+    """Each by its path below the folder that holds them all. As for one folder; what is not there is 404, and nothing is sent."""
+    return archives.sent(lambda: archives.zipped_together(portal, actor, instance_id, body.paths))
 
 
 # ---- the trash

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from flask import render_template, request
+from flask import Response, render_template, request
 
 from clawportal.sdk import _m
 from clawportal.sdk.data import get_or_404
@@ -15,7 +15,7 @@ from clawportal.sdk.errors import Problem, Retry
 from clawportal.sdk.files import INSTANCE_FILES_READ, OWN_FOLDER, Entry, Reach, folder_of, limit, reach, spot
 from clawportal.sdk.fleet import Instance
 from clawportal.sdk.pages import actor, fragment, frame, page, portal, requires
-from clawportal_files import changes, trash
+from clawportal_files import archives, changes, trash
 
 SHOWN = 200
 """Rows of one page."""
@@ -152,6 +152,13 @@ def _offset(total: int) -> int:
     given = request.args.get("offset", "0")
     wanted = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 0
     return min(wanted, max(0, total - 1)) // SHOWN * SHOWN
+
+
+@page("/instances/<instance_id>/files/archive", "POST")
+@requires(INSTANCE_FILES_READ)
+def instance_files_archive(instance_id: str) -> Response:
+    """What is selected in a list."""
+    return archives.sent(lambda: archives.zipped_together(portal(), actor(), instance_id, request.form.getlist("paths")))
 
 
 @page("/instances/<instance_id>/files/trash")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import wave
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,77 @@ def test_a_day_with_files(portal: PortalProcess, page: Page, claw: str, watch: W
     page.get_by_role("button", name="Restore").click()
     expect(page.get_by_role("heading", name="The trash is empty")).to_be_visible()
     assert (work / "reports" / "plans.md").read_text() == "one"
+
+
+def test_several_files_at_once(portal: PortalProcess, page: Page, claw: str, watch: Watch, tmp_path: Path) -> None:
+    """A range with Shift, the keyboard, and what is said where a part of it fails."""
+    watch.expect("status of 409", "status of 404")
+    folder = work_of(portal, claw) / "several"
+    (folder / "aim").mkdir(parents=True)
+    for number in range(6):
+        (folder / f"{number}.txt").write_text(str(number))
+    (folder / "aim" / "1.txt").write_text("taken")
+    page.goto(f"/instances/{claw}/files?path=work/several")
+    page.get_by_role("checkbox", name="0.txt").check()
+    page.get_by_role("checkbox", name="3.txt").click(modifiers=["Shift"])
+    bar = page.get_by_role("toolbar", name="Selected files")
+    expect(bar).to_contain_text("4 selected")
+    picture(page, "several")
+    with page.expect_download() as download:
+        bar.get_by_role("button", name="As ZIP archive").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.namelist() == ["0.txt", "1.txt", "2.txt", "3.txt"]
+    (folder / "3.txt").unlink()
+    bar.get_by_role("button", name="Move").click()
+    picture(page, "several-move")
+    answer(page, "work/several/aim/", "Move")
+    expect(page.get_by_role("heading", name="There is a 1.txt already")).to_be_visible()
+    page.get_by_label("Do the same for the others").check()
+    page.locator("#file-taken").get_by_role("button", name="Cancel").click()
+    partly = page.locator("#several-partly")
+    expect(partly).to_contain_text("2 of 4 were done")
+    expect(partly.get_by_role("listitem")).to_have_count(2)
+    picture(page, "several-partly")
+    page.keyboard.press("Enter")
+    expect(partly).to_be_hidden()
+    assert sorted(path.name for path in (folder / "aim").iterdir()) == ["0.txt", "1.txt", "2.txt"]
+    expect(bar).to_contain_text("1 selected")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(bar).to_contain_text("2 selected")
+    page.keyboard.press("Delete")
+    confirm(page)
+    expect(page.locator("#files tbody tr")).to_have_count(2)
+    assert sorted(path.name for path in folder.iterdir()) == ["5.txt", "aim"]
+    expect(bar).to_be_hidden()
+
+
+def pdf() -> bytes:
+    objects = (
+        b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 200] >>",
+    )  # fmt: skip
+    body = b"%PDF-1.4\n" + b"".join(b"%d 0 obj\n%s\nendobj\n" % (number, one) for number, one in enumerate(objects, 1))
+    return body + b"trailer << /Size 4 /Root 1 0 R >>\n%%EOF"
+
+
+def test_what_a_browser_shows_by_itself(portal: PortalProcess, page: Page, claw: str) -> None:
+    """A PDF in a frame, and sound: each asked for once, from an address where nothing of it runs."""
+    work = work_of(portal, claw)
+    (work / "paper.pdf").write_bytes(pdf())
+    with wave.open(str(work / "tone.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 8000, "NONE", ""))
+        sound.writeframes(bytes(16_000))
+    with page.expect_response(lambda response: "/shown" in response.url) as shown:
+        page.goto(f"/instances/{claw}/files/view?path=work/paper.pdf")
+    assert shown.value.status == 200 and shown.value.headers["content-type"] == "application/pdf"
+    expect(page.locator("iframe.document")).to_be_visible()
+    picture(page, "pdf")
+    page.goto(f"/instances/{claw}/files/view?path=work/tone.wav")
+    page.wait_for_function("document.querySelector('audio').duration === 1")
+    picture(page, "sound")
 
 
 def test_a_large_file_is_paused_and_goes_on_after_a_crash(

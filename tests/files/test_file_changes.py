@@ -18,6 +18,7 @@ import pytest
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.test import TestResponse
 
 from clawportal.db import db, transaction
 from clawportal.models import Instance
@@ -394,6 +395,41 @@ def test_a_folder_as_zip(claw: Claw, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(hidden.data)) as archive:
         assert KEY not in archive.read("SOUL.md").decode() and "*" * len(KEY) in archive.read("SOUL.md").decode()
     assert ("instance.file_downloaded", "owner downloaded work/notes from helper.") in claw.events()
+
+
+def names_in(answer: TestResponse) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        assert archive.testzip() is None
+        return sorted(archive.namelist())
+
+
+def test_several_as_one_zip(claw: Claw) -> None:
+    owner = claw.people.owner
+    (claw.folder / "work/deep/plan.md").write_text("another")
+    together = claw.do(owner, "archive", paths=["work/notes", "work/SOUL.md", "work/notes/plan.md"])
+    assert together.mimetype == "application/zip" and "helper-work.zip" in together.headers["Content-Disposition"]
+    assert names_in(together) == ["SOUL.md", "notes/", "notes/plan.md"]
+    assert names_in(claw.do(owner, "archive", paths=["work/notes/plan.md", "work/deep/plan.md"])) == [
+        "deep/plan.md",
+        "notes/plan.md",
+    ]
+    assert names_in(claw.do(owner, "archive", paths=["home/.profile", "work/SOUL.md"])) == ["home/.profile", "work/SOUL.md"]
+    assert names_in(claw.do(owner, "archive", paths=["work/SOUL.md"])) == ["SOUL.md"]
+    for paths, status in (([], 422), (["work/notes", "work/none"], 404), (["work"], 422), (["../x"], 422)):
+        assert claw.do(owner, "archive", paths=paths).status_code == status, paths
+    developer = claw.people.developer
+    assert claw.do(developer, "archive", paths=["work/notes", "state/tokens.json"]).status_code == 403
+    assert claw.do(claw.people.viewer, "archive", paths=["work/notes"]).status_code == 403
+    assert claw.do(claw.people.stranger, "archive", paths=["work/notes"]).status_code == 404
+
+
+def test_several_are_measured_together(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAWPORTAL_FILES_ARCHIVE_ENTRIES", "3")
+    claw = make_claw(make_people(make_app()))
+    for number in range(4):
+        (claw.folder / f"work/{number}").write_text("x")
+    assert claw.do(claw.people.owner, "archive", paths=["work/0", "work/1", "work/2"]).status_code == 200
+    assert claw.do(claw.people.owner, "archive", paths=[f"work/{number}" for number in range(4)]).status_code == 413
 
 
 def test_what_is_too_much_is_refused_before_it_begins(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:

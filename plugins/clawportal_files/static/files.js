@@ -43,9 +43,11 @@ function askName({ title, label, value, ok, check = () => "" }) {
   });
 }
 
-/** What to do where a name is taken: "replace", "keep-both", or "" for nothing. */
-function askTaken(name, text) {
+/** What to do where a name is taken: "replace", "keep-both", or "" for nothing. `several`: whether others follow that may be, too. */
+function askTaken(name, text, several = false) {
   const dialog = $("#file-taken");
+  $("[data-for-all]", dialog).hidden = !several;
+  $("#file-taken-all").checked = false;
   $("#file-taken-title").textContent = say("taken", { name });
   $("#file-taken-text").textContent = text;
   dialog.returnValue = "";
@@ -84,6 +86,9 @@ async function change(tail, body, name) {
   else await refresh();
   return answer.ok;
 }
+
+// Scripts of one page share a name instead of importing each other: each is fetched by the hash of its content.
+window.claw_files = { askName, askTaken, call, say, refresh };
 
 const last = (path) => path.slice(path.lastIndexOf("/") + 1);
 const above = (path) => path.slice(0, path.lastIndexOf("/"));
@@ -139,6 +144,7 @@ document.addEventListener("click", (event) => {
 // F2 and Delete in the row that has the focus, or where j and k stand.
 document.addEventListener("keydown", (event) => {
   if (!["F2", "Delete"].includes(event.key) || $("dialog[open]") || event.target.closest("input, textarea")) return;
+  if (event.key === "Delete" && $("#bulk:not([hidden])")) return;     // several.js
   const row = event.target.closest("tr[data-mine]") ?? $("#files tr.cursor[data-mine]");
   if (!row) return;
   event.preventDefault();
