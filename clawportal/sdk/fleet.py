@@ -3,7 +3,8 @@
 `reach(portal, instance)` is the way to a running claw: the address of a port by its name, and values of its secrets.
 
 What an instance runs with comes from its spec and from the layer of its organisation: `effective(layer_of(tenant_id), ...)`.
-`live_instances(tenant_id)` are those on which the layer lies.
+`live_instances(tenant_id)` are those on which the layer lies. `model_as_saved` is what the form of an instance means before it is
+saved.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from clawportal.services.fleet.instance_facts import declared as instance_facts
 from clawportal.services.fleet.instance_facts import read as read_instance_facts
 from clawportal.services.fleet.instances import find as instance
 from clawportal.services.fleet.layer_changes import live as live_instances
+from clawportal.services.fleet.model_trials import ModelTrial
+from clawportal.services.fleet.model_trials import as_saved as model_as_saved
 from clawportal.services.fleet.plans import adapter_of, reach
 from clawportal.services.fleet.plans import whole_context as context_of
 from clawportal.services.fleet.replans import plan_anew
@@ -37,6 +40,7 @@ __all__ = [
     "Instance",
     "InstanceFact",
     "Layer",
+    "ModelTrial",
     "Phase",
     "Portal",
     "Project",
@@ -50,6 +54,7 @@ __all__ = [
     "instance_facts",
     "layer_of",
     "live_instances",
+    "model_as_saved",
     "plan_anew",
     "projects_of",
     "reach",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from clawportal.contracts.core_permissions import (
     INSTANCE_CHAT,
+    INSTANCE_CREATE,
     INSTANCE_FILES_READ,
     INSTANCE_FILES_WRITE,
     INSTANCE_READ,
+    INSTANCE_UPDATE,
     MEMBER_MANAGE,
     PORTAL_ADMIN,
     PORTAL_READ,
@@ -38,9 +40,11 @@ __all__ = [
     "ALL",
     "EVERYWHERE",
     "INSTANCE_CHAT",
+    "INSTANCE_CREATE",
     "INSTANCE_FILES_READ",
     "INSTANCE_FILES_WRITE",
     "INSTANCE_READ",
+    "INSTANCE_UPDATE",
     "MEMBER_MANAGE",
     "PORTAL_ADMIN",
     "PORTAL_READ",

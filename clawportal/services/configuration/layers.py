@@ -20,7 +20,7 @@ from clawportal.contracts.core_permissions import TENANT_READ
 from clawportal.contracts.layers import NOTHING, Effective, Layer
 from clawportal.contracts.permissions import Actor
 from clawportal.contracts.providers import ModelProviders
-from clawportal.contracts.specs import InstanceSpec
+from clawportal.contracts.specs import InstanceSpec, ModelChoice
 from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import FieldError
@@ -91,6 +91,16 @@ def key_of(portal: Portal, instance: Instance) -> str:
         if row is not None and _shares_key(portal, instance, row)
         else ""
     )
+
+
+def key_for(portal: Portal, tenant_id: str, choice: ModelChoice) -> str:
+    """The shared API key, if this is the model that it goes with; otherwise empty."""
+    row, layer = db.session.get(TenantSecret, (tenant_id, MODEL_KEY)), of(tenant_id)
+    if row is None or layer.model is None or (choice.provider, choice.base_url) != (layer.model.provider, layer.model.base_url):
+        return ""
+    if row.goes_to not in (None, destinations.of_model(portal.registry.providers, layer.model)):
+        return ""
+    return portal.keyring.open(row.sealed, place_of_key(tenant_id))
 
 
 def has_key(portal: Portal, instance: Instance) -> bool:

@@ -9,7 +9,7 @@ from clawportal import secret_settings
 from clawportal.contracts.extensions import MODEL_KEYS, ModelKey, ModelKeys
 from clawportal.contracts.specs import ModelChoice
 from clawportal.engine.portal import Portal
-from clawportal.errors import FieldError
+from clawportal.errors import FieldError, Invalid
 from clawportal.messages import _m
 from clawportal.models import Instance
 from clawportal.services.configuration import destinations
@@ -67,6 +67,14 @@ def value_for(portal: Portal, instance: Instance, spec: Mapping[str, Any], *, gi
     """`giving`: see `ModelKeys.open`."""
     found = _fitting(portal, instance, spec)
     return found[0].open(found[1], giving=giving) if found else ""
+
+
+def value_of(portal: Portal, where: Where, choice: ModelChoice) -> str:
+    """The key that a choice names, given out to be tested there. Invalid with what is wrong with it."""
+    found = _found(portal, where, choice.credential)
+    if (errors := flaws(portal, where, choice)) or found is None:
+        raise Invalid(_m("This key cannot be used for this model."), errors=tuple(errors))
+    return found[0].open(found[1], giving=True)
 
 
 def named_in(spec: Mapping[str, Any]) -> bool:
