@@ -193,8 +193,8 @@ class TenantTab:
 class Card:
     """A card on the home page (`home`) or that of the portal's health (`about`), a link above the list of organisations
     (`tenants`), a note at the foot of the menu (`menu`), a small link on top of every page beside the portal's name (`top`; shown
-    twice, for wide and narrow windows), a section on the page of one's own account (`account`), or what stands below the fields of
-    the language model in the form of a claw (`model`).
+    twice, for wide and narrow windows), a section on the page of one's own account (`account`), or what stands below the fields
+    of the language model in the form of a claw (`model`).
 
     `render` is called with the actor and gives Markup, or nothing. On `account` it is called with `errors` too: what was wrong in
     the form that was sent, as sentences by field. On `model` it is called with `instance_id`, empty for a new claw; its buttons

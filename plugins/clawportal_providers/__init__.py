@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clawportal.sdk import _m, hookimpl
-from clawportal.sdk.features import ADMISSION, MODEL_KEYS, RESEAL, ApiTag, EventKind, Feature, Job, TenantTab
+from clawportal.sdk.features import ADMISSION, MODEL_KEYS, RESEAL, ApiTag, Card, EventKind, Feature, Job, TenantTab
+from clawportal.sdk.permissions import INSTANCE_UPDATE
 from clawportal.sdk.providers import ModelProvider
 from clawportal_providers.catalogue import PROVIDERS
 from clawportal_providers.permissions import CREDENTIAL, PROVIDERS_MANAGE, PROVIDERS_READ
@@ -30,7 +31,8 @@ FEATURE = Feature(
     ),
     api_tags=(ApiTag(_m("Model keys"), _m("Stored keys of model providers, and tests of models."), 85),),
     api=("clawportal_providers.api",),
-    pages=("clawportal_providers.pages",),
+    pages=("clawportal_providers.pages", "clawportal_providers.form_pages"),
+    cards=(Card("model_trial", "clawportal_providers.form_pages:card", INSTANCE_UPDATE, place="model"),),
     tenant_tabs=(TenantTab("model_keys", _m("Model keys"), "web.tenant_model_keys", PROVIDERS_READ),),
     client_commands=("clawportal_providers.cli:register",),
     jobs=(Job("credential-use", "clawportal_providers.services:note_use", every=60, on="each"),),

@@ -16,6 +16,8 @@ from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.probe import Report
 from clawportal_providers.testing_models import Asked
 
+MOST_ITEMS = 1000
+"""Models of one answer."""
 TAGS = ("Model keys",)
 
 
@@ -75,7 +77,8 @@ class ModelItem(Answer):
 
 
 class ModelsAnswer(Answer):
-    items: list[ModelItem]
+    items: list[ModelItem] = Field(description=f"The first {MOST_ITEMS} of them.")
+    count: int = Field(description="How many there are that match.")
 
 
 class CredentialQuery(Paged):
@@ -154,7 +157,7 @@ def test_model(actor: Actor, portal: Portal, body: CredentialTest) -> dict[str, 
 def list_provider_models(actor: Actor, portal: Portal, body: ModelsBody) -> dict[str, Any]:
     """As the provider lists them for this key; empty where it gives no list."""
     found = testing_models.models(portal, actor, body.tenant, _asked(body), body.search)
-    return {"items": [model.__dict__ for model in found]}
+    return {"items": [model.__dict__ for model in found[:MOST_ITEMS]], "count": len(found)}
 
 
 def _asked(body: CredentialTest) -> Asked:

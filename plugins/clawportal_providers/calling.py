@@ -181,13 +181,14 @@ def judge(target: Target, answer: httpx.Response, step: str) -> None:
 WRONG_ADDRESS = _m("Check the address: it is that of the API with its version, such as /v1, and not of a web page.")
 WRONG_DIALECT = _m("Check that the provider fits the address: each speaks in its own way.")
 LATER = _m("Try again in a moment; if it stays so, look at the provider's status page.")
+_ANY_KEY = _m("Enter an API key of this provider.")
 _NEW_KEY = _m("Make a new key at the provider and enter it here.")
 
 
 def _of_status(target: Target, status: int, step: str, raw: bytes | str) -> Step:
-    said = _said(raw, target.key)
+    said, new = _said(raw, target.key), _NEW_KEY if target.key else _ANY_KEY
     about: dict[int, tuple[str, str, str]] = {
-        401: ("key", _m("The key is not accepted.") if target.key else _m("It asks for a key."), _NEW_KEY),
+        401: ("key", _m("The key is not accepted.") if target.key else _m("It asks for a key."), new),
         402: ("key", _m("The account has no credit left."), _m("Top it up at the provider.")),
         403: ("key", _m("The key may not do this."), _m("Check what the key is allowed to, and where it may be used from.")),
         404: (

@@ -16,6 +16,7 @@ from clawportal.sdk.errors import FieldError, Invalid
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.pasted import address, flaw_in_header
 from clawportal.sdk.pasted import key as pasted_key
+from clawportal.sdk.providers import ModelProvider
 from clawportal_providers.models import Credential
 
 MOST = 200
@@ -73,7 +74,7 @@ def checked(portal: Portal, wanted: Wanted, errors: Sequence[FieldError] = ()) -
         known = ", ".join(one.id for one in portal.registry.providers.values() if one.key != "none")
         errors.append(FieldError("provider", _m("Choose a provider that has keys. Known: %(known)s.", known=known), "unknown"))
     try:
-        base_url = _tidy_address(wanted.base_url)
+        base_url = tidy_address(wanted.base_url)
     except ValueError as error:
         errors.append(FieldError("base_url", str(error)))
     if provider is not None and provider.needs_address and not wanted.base_url.strip():
@@ -117,7 +118,7 @@ def _tidy_key(key: str) -> str:
     return pasted_key(key, _m("the API key")).text
 
 
-def _tidy_address(text: str) -> str:
+def tidy_address(text: str) -> str:
     """ValueError with what is wrong."""
     found = address(text).text
     if found and (urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname):
@@ -127,6 +128,17 @@ def _tidy_address(text: str) -> str:
             _m("must not have a user or a password inside; enter the key in its own field, where it is kept encrypted")
         )
     return found.rstrip("/")
+
+
+def address_flaw(provider: ModelProvider, base_url: str) -> str:
+    """What is wrong with a whole address; empty where nothing is."""
+    if not base_url:
+        return _m("is needed for %(title)s", title=provider.title)
+    try:
+        tidy_address(base_url)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def goes_to(portal: Portal, provider: str, base_url: str) -> str:

@@ -133,6 +133,8 @@ def models_(name: str, search: str, tenant: str | None, output: str) -> None:
     if output == "json":
         return as_json(found)
     table(("MODEL", "TITLE"), [(one["id"], one["title"]) for one in found["items"]])
+    if found["count"] > len(found["items"]):
+        click.echo(f"{len(found['items'])} of {found['count']}; --search narrows them.", err=True)
     return None
 
 

@@ -15,11 +15,10 @@ from clawportal.sdk.pages import actor, by_field, moved, page, portal, requires,
 from clawportal.sdk.pages import gettext as _
 from clawportal_providers import checking, services, testing_models, using
 from clawportal_providers.checking import Change, Wanted
+from clawportal_providers.form_pages import SHOWN
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.testing_models import Asked
-
-_SHOWN_MODELS = 200
 
 
 def _page(template: str, tenant: Tenant, status: int = 200, **context: Any) -> Response:
@@ -129,12 +128,12 @@ def model_key_delete(credential_id: str) -> Response:
 def model_key_test(credential_id: str) -> Response:
     """The models that it opens, or, with a model, the whole test."""
     row = services.get_managed(actor(), credential_id)
-    model, search = request.form.get("model", "").strip(), request.form.get("search", "").strip()
+    model, search = request.form.get("model", "").strip(), request.form.get("model_search", "").strip()
     asked = Asked("", model=model, credential_id=row.id)
     try:
         if request.form.get("list"):
             found = testing_models.models(portal(), actor(), row.tenant_id, asked, search)
-            return _show(row, models=found[:_SHOWN_MODELS], more=len(found) > _SHOWN_MODELS, model=model, search=search)
+            return _show(row, models=found[:SHOWN], count=len(found), model=model, search=search)
         return _show(row, report=testing_models.run(portal(), actor(), row.tenant_id, asked), model=model, search=search)
     except Invalid as problem:
         return _show(row, 422, errors=by_field(problem.errors), model=model, search=search)

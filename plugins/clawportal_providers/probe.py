@@ -35,8 +35,8 @@ from clawportal_providers.calling import (
 )
 
 MOST_LIST, MOST_ANSWER = 4 * MIB, 512 * KIB
-MOST_MODELS = 1000
-"""Models of a list that are kept."""
+_COMPARED = 5000
+"""Models of a list that are looked through for similar names, which takes long."""
 _TOKENS = 256
 """Enough for a model that thinks first."""
 _PROMPT = "Answer with the single word: ready"
@@ -92,7 +92,7 @@ def _listed(target: Target, about: ModelList, document: Any) -> list[Model]:
         words = _m("The list of models has another shape than %(title)s has.", title=target.provider.title)
         raise Refused(Step("key", FAILED, words, remedy=WRONG_ADDRESS))
     found = {}
-    for item in items[:MOST_MODELS]:
+    for item in items:  # as many as MOST_LIST has room for
         name = item.get(about.id) if isinstance(item, dict) else None
         if isinstance(name, str) and name:
             title = item.get(about.title) if about.title else ""
@@ -140,7 +140,7 @@ def _listing(target: Target, report: Report) -> list[Step]:
 
 
 def _near(name: str, names: set[str]) -> list[str]:
-    last = {one.rpartition("/")[2]: one for one in sorted(names)}
+    last = {one.rpartition("/")[2]: one for one in sorted(names)[:_COMPARED]}
     close = difflib.get_close_matches(name.rpartition("/")[2], list(last), n=4, cutoff=0.5)
     return [last[one] for one in close]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import update
 
 from clawportal.sdk import _m
 from clawportal.sdk.data import db, get_or_404, now, require, transaction
-from clawportal.sdk.errors import Conflict, Invalid
-from clawportal.sdk.fleet import Portal
+from clawportal.sdk.errors import Conflict, FieldError, Invalid
+from clawportal.sdk.fleet import ModelTrial, Portal
 from clawportal.sdk.permissions import Actor, Scope
 from clawportal.sdk.secrets import asked_again
 from clawportal_providers import calling, checking, probe, services
@@ -59,19 +59,48 @@ def run(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> probe.Rep
     return report
 
 
-def models(portal: Portal, actor: Actor, tenant_id: str, asked: Asked, search: str = "") -> list[probe.Model]:
+def of_form(portal: Portal, actor: Actor, trial: ModelTrial) -> calling.Target:
+    """The model that the form of a claw means. Invalid with the fields of that form."""
+    choice, provider = trial.model, portal.registry.providers.get(trial.model.provider)
+    if provider is None:
+        raise Invalid.field("spec.model.provider", _m("Choose a provider."), "missing")
+    if provider.served:
+        raise Conflict(_m("The portal serves this model itself: there is nothing to test."))
+    whole = portal.registry.providers.base_url(provider.id, choice.base_url)
+    errors = [FieldError("spec.model.base_url", flaw)] if (flaw := checking.address_flaw(provider, whole)) else []
+    errors += [replace(error, path="secrets.model_api_key") for error in checking.key_flaws(trial.key)]
+    if errors:
+        raise Invalid(_m("The model cannot be tested like this."), errors=tuple(errors))
+    return calling.Target(provider, whole, choice.name.strip(), trial.key, reach(portal, actor, provider, whole))
+
+
+def run_target(portal: Portal, target: calling.Target) -> probe.Report:
+    """The whole test. Nothing of it is kept: whoever may choose a stored key may not say how well it is."""
+    if not target.model:
+        raise Invalid.field("spec.model.name", _m("is needed: the model's name as the provider spells it"), "missing")
+    with _room(portal):
+        return probe.run(target)
+
+
+def models_of(portal: Portal, target: calling.Target, search: str = "") -> list[probe.Model]:
     """What the provider has, narrowed to what is searched for. Conflict with the reason where it does not tell."""
-    target, tested = _target(portal, actor, tenant_id, asked)
     try:
         with _room(portal):
             found = probe.models(target)
     except calling.Refused as refusal:
         raise Conflict(refusal.step.message) from refusal
+    word = search.strip().lower()
+    return [model for model in found if word in f"{model.id} {model.title}".lower()]
+
+
+def models(portal: Portal, actor: Actor, tenant_id: str, asked: Asked, search: str = "") -> list[probe.Model]:
+    """What the provider has, narrowed to what is searched for. Conflict with the reason where it does not tell."""
+    target, tested = _target(portal, actor, tenant_id, asked)
+    try:
+        return models_of(portal, target, search)
     finally:
         if tested is not None:
             _keep(tested)
-    word = search.strip().lower()
-    return [model for model in found if word in f"{model.id} {model.title}".lower()]
 
 
 class _room:

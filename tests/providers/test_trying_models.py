@@ -140,7 +140,7 @@ def test_on_pages(people: People, home: str, model: PracticeModel) -> None:
     where = owner.done(f"/tenants/{home}/keys/new", **fields, key=KEY)
     shown = owner.post(f"{where}/test", model="practice").get_data(as_text=True)
     assert "The model answers." in shown and "It answered in" in shown and KEY not in shown
-    assert "<code>practice</code>" in owner.post(f"{where}/test", list="1", search="prac").get_data(as_text=True)
+    assert "<code>practice</code>" in owner.post(f"{where}/test", list="1", model_search="prac").get_data(as_text=True)
     assert "well" in owner.page(f"/tenants/{home}/keys")
     assert Browser(people.viewer).post(f"{where}/test", model="practice").status_code == 403
 
