@@ -71,16 +71,17 @@ class Open(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            _complete(ctx)
+            complete(ctx)
             found = super().get_command(ctx, cmd_name)
         return found
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        _complete(ctx)
+        complete(ctx)
         return super().list_commands(ctx)
 
 
-def _complete(ctx: click.Context) -> None:
+def complete(ctx: click.Context) -> None:
+    """Let plugins add what they have to the commands of this program."""
     root = ctx.find_root().command
     if isinstance(root, Extended):
         root.complete()

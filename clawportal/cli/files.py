@@ -6,15 +6,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from clawportal.cli import remote
-from clawportal.cli.extending import Open
+from clawportal.cli import remote, show
+from clawportal.cli.extending import Open, complete
 
 if TYPE_CHECKING:
     from clawportal.cli.remote import Remote
@@ -26,7 +27,44 @@ def register(cli: click.Group) -> None:
     cli.add_command(files)
 
 
-@click.group(cls=Open)
+@dataclass(frozen=True)
+class Sent:
+    """A file that is put into a claw."""
+
+    portal: Remote
+    address: str
+    """Of the files of the claw."""
+    stream: IO[bytes]
+    """At its beginning; it can be read again."""
+    size: int
+    place: str
+    overwrite: bool
+
+    @property
+    def local(self) -> Path | None:
+        """The file on this machine; None for what came out of a pipe."""
+        name = getattr(self.stream, "name", None)
+        return Path(name).absolute() if isinstance(name, str) and Path(name).is_file() else None
+
+
+def at_once(sent: Sent) -> str:
+    """In one request; where it is then."""
+    query = {"path": sent.place, "overwrite": sent.overwrite}
+    sent.portal.upload(f"{sent.address}/content", sent.stream, sent.size, query=query)
+    return sent.place
+
+
+class Files(Open):
+    """The group of these commands. A plugin that knows a better way to send a file puts it into `send`."""
+
+    send: Callable[[Sent], str] = staticmethod(at_once)
+
+
+def _group(function: Callable[[], None]) -> Files:
+    return click.group(cls=Files)(function)
+
+
+@_group
 def files() -> None:
     """Files of a claw: list, fetch and put them. PATH begins with work, state or home, such as work/notes.txt."""
 
@@ -135,21 +173,26 @@ def _umask() -> int:
 @click.argument("file", type=click.File("rb"))
 @click.argument("path", default="work")
 @click.option("-y", "--yes", is_flag=True, help="Replace a file that is there without asking.")
-def put(name: str, file: IO[bytes], path: str, yes: bool) -> None:
+@click.option("-o", "--output", type=click.Choice(("text", "json")), default="text", help="How to print.")
+@click.pass_context
+def put(context: click.Context, name: str, file: IO[bytes], path: str, yes: bool, output: str) -> None:
     """Put FILE (- is standard input) at PATH; a PATH that is a folder keeps its name. Without PATH it goes to work."""
     portal = remote.signed_in()
     address = f"/instances/{portal.find(name)['id']}/files"
     place = _place(portal, address, path, getattr(file, "name", ""))
+    complete(context)
     with _sized(file) as (stream, size):
-        query = {"path": place, "overwrite": yes}
+        sent = Sent(portal, address, stream, size, place, overwrite=yes)
         try:
-            portal.upload(f"{address}/content", stream, size, query=query)
+            found = files.send(sent)
         except remote.Failure as failure:
             if failure.code != "exists" or not click.confirm(f"{place} is there already. Replace it?", err=True):
                 raise
             stream.seek(0)
-            portal.upload(f"{address}/content", stream, size, query={**query, "overwrite": True})
-    click.echo(f"{place} ({size} bytes)", err=True)
+            found = files.send(replace(sent, overwrite=True))
+    if output == "json":
+        return show.as_json({"path": found, "size": size})
+    return click.echo(f"{found} ({size} bytes)", err=True)
 
 
 def _place(portal: Remote, address: str, path: str, local: str) -> str:

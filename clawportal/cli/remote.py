@@ -233,6 +233,16 @@ class Remote:
             _refuse(answer)
             return answer.json()
 
+    def send(self, method: str, path: str, content: bytes = b"", *, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Bytes as they are, such as a part of a file; the headers of the answer."""
+        import httpx
+
+        timeout = httpx.Timeout(30.0, read=600.0, write=600.0)
+        with self._reaching():
+            answer = self._client.request(method, path, content=content, headers=headers, timeout=timeout)
+            _refuse(answer)
+            return answer.headers
+
     @contextmanager
     def _reaching(self) -> Iterator[None]:
         import httpx

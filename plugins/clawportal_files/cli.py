@@ -7,16 +7,18 @@ from typing import Any
 
 import click
 
-from clawportal.sdk.commands import JSON, Failure, Remote, as_json, remote, table
+from clawportal.sdk.commands import JSON, Failure, Files, Remote, as_json, remote, table
+from clawportal_files import sending
 
 _KEEP = click.option("--keep-both", is_flag=True, help="Where something has the name: find another name beside it.")
 _YES = click.option("-y", "--yes", is_flag=True, help="Where something has the name: move that into the trash, without asking.")
 
 
 def register(cli: click.Group) -> None:
-    """Add the commands to `claw files`."""
+    """Add the commands to `claw files`, and send files in parts."""
     group = cli.commands["files"]
-    assert isinstance(group, click.Group)
+    assert isinstance(group, Files)
+    group.send = sending.send
     for command in (mkdir, mv, cp, rm, find, trash):
         group.add_command(command)
 

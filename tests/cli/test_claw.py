@@ -428,7 +428,6 @@ def test_every_command_has_help_and_json() -> None:
             "console",
             "connect",
             "files get",
-            "files put",
             "conversation export",
         }
         assert "--output" in options or tells_nothing, name
