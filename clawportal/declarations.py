@@ -22,7 +22,7 @@ TARGETS = ("settings", "forget", "prepare", "on_start", "on_stop", "commands", "
 """Fields of a feature that name functions or classes."""
 ENDPOINTS = ("nav", "instance_tabs", "tenant_tabs")
 """Fields of a feature whose parts lead to pages."""
-PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "instance_actions": ("render",),
+PARTS = {"jobs": ("run",), "nav": ("count",), "instance_tabs": ("when",), "instance_actions": ("render", "opens"),
          "cards": ("render",), "metrics": ("read",), "instance_facts": ("read",)}  # fmt: skip
 """Fields of a feature that hold parts, and which fields of these name functions."""
 

@@ -174,6 +174,9 @@ class InstanceAction:
     render: str
     permission: Permission
     order: int = 100
+    opens: str = ""
+    """Whether it leads people to a page of the claw itself just now: a function of the portal and the instance, which says so or
+    not. Where the page of an instance tells how it is reached, this is told as well."""
 
 
 @dataclass(frozen=True)

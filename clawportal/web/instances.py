@@ -45,7 +45,7 @@ from clawportal.services.fleet import instances as service
 from clawportal.services.fleet import labels, operations
 from clawportal.services.fleet.labels import selector
 from clawportal.services.live import metrics, runtime_events
-from clawportal.web import admission_warnings, gone, menu, pages, rows
+from clawportal.web import admission_warnings, gone, menu, pages, rows, ways
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext
@@ -192,9 +192,9 @@ def instance(instance_id: str) -> str | Response:
         return render_template("instances/_row.html", i=rows.instance_rows(actor(), listed, sparks=True)[0])
     context = frame(found) if part in ("", "status") else {"i": rows.instance_row(actor(), found)}
     if part == "":
-        return render_template("instances/overview.html", **context, **_overview(found))
+        return render_template("instances/overview.html", **context, **_overview(found, context["i"]))
     if part == "overview":
-        return render_template("instances/_overview.html", **context, **_overview(found))
+        return render_template("instances/_overview.html", **context, **_overview(found, context["i"]))
     if part not in ("status", "menu"):
         raise Invalid.field("part", _m("must be one of status, overview, row, menu"))
     return render_template(f"instances/_{part}.html", **context)
@@ -211,20 +211,17 @@ def frame(found: Instance) -> dict[str, Any]:
     return {"i": row, "current_operation": current, "tabs": menu.tabs_of(found, row), "offered": menu.actions_of(found)}
 
 
-def _overview(found: Instance) -> dict[str, Any]:
+def _overview(found: Instance, row: rows.InstanceRow) -> dict[str, Any]:
     usage = portal().samples.now(found)
     limit = (layers.of_instance(portal(), found).spec.get("resources") or {}).get("storage")
     events = event_log.feed(actor(), instance_id=found.id, limit=6) if actor().has(EVENT_READ) else []
-    hint = (
-        {"access_hint": _("These addresses answer on every network that this machine is in.")} if found.spec.get("expose") else {}
-    )
     return {
         "events": rows.event_rows(events),
         "resources": {"processes": usage.processes, "at": usage.at, "disk_bytes": usage.disk_bytes} if usage else None,
         "limits_kernel": _limited_by_kernel(found),
         "storage_limit": limit,
         "storage_bytes": int(parse_quantity(limit)) if limit else None,
-        **hint,
+        **ways.words(found, row),
     }
 
 

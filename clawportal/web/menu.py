@@ -10,7 +10,7 @@ from typing import Any
 from flask import request, url_for
 from markupsafe import Markup, escape
 
-from clawportal.contracts.features import NavLink, Tab, TenantTab
+from clawportal.contracts.features import Feature, InstanceAction, NavLink, Tab, TenantTab
 from clawportal.contracts.permissions import Actor, Scope
 from clawportal.declarations import resolve
 from clawportal.http.security import actor, portal
@@ -120,6 +120,24 @@ def actions_of(found: Instance) -> list[Markup]:
             log.exception("the action %s of %s failed", one.name, feature.name)
             registry.report(registry.owners[feature.name], f"action {one.name}", f"Its action {one.name!r} failed: {error!r}.")
     return [one for one in made if one]
+
+
+def opens(found: Instance) -> bool:
+    """Whether something that is offered to who asks leads to a page of the claw itself."""
+    where = Scope(found.tenant_id, found.project_id, found.id)
+    told = [(feature, one) for feature in portal().registry.features for one in feature.instance_actions if one.opens]
+    return any(_opens(feature, one, found) for feature, one in told if actor().allows(one.permission, where))
+
+
+def _opens(feature: Feature, one: InstanceAction, found: Instance) -> bool:
+    """One that fails leads nowhere, and is named."""
+    registry = portal().registry
+    try:
+        return bool(resolve(one.opens)(portal(), found))
+    except Exception as error:
+        log.exception("whether the action %s of %s leads to a page could not be asked", one.name, feature.name)
+        registry.report(registry.owners[feature.name], f"action {one.name}", f"Its action {one.name!r} failed: {error!r}.")
+        return False
 
 
 def _shown(tab: Tab, found: Instance, row: InstanceRow) -> bool:
