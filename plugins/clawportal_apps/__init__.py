@@ -30,7 +30,9 @@ FEATURE = Feature(
     api_tags=(ApiTag(_m("Pages of claws"), _m("The own pages of instances, through the portal."), 45),),
     api=("clawportal_apps.api",),
     pages=("clawportal_apps.pages",),
-    instance_actions=(InstanceAction("open", "clawportal_apps.pages:open_button", APP_OPEN),),
+    instance_actions=(
+        InstanceAction("open", "clawportal_apps.pages:open_button", APP_OPEN, opens="clawportal_apps.pages:has_page"),
+    ),
     client_commands=("clawportal_apps.cli:register",),
     forget=("clawportal_apps.proofs:forget_old",),
     extra={OTHER_HOSTS: ("clawportal_apps.host:make",), LISTENERS: ("clawportal_apps.ports:listeners",)},

@@ -22,15 +22,24 @@ from clawportal_apps.settings import AppSettings
 
 @page("/instances/<instance_id>/apps/<port>")
 @requires(APP_OPEN)
-def instance_app(instance_id: str, port: str) -> Response | str:
+def instance_app(instance_id: str, port: str) -> Response | str | tuple[str, int]:
     """On to the page of the claw. From elsewhere only after a click here: no other site opens a claw in somebody's name."""
     wanted = request.args.get("to", "/")
     if not _asked_here():
         found = get_or_404(Instance, instance_id, actor(), APP_OPEN)
         spec = services.port_of(portal(), found, port)
         return render_template("apps/open.html", i=found, spec=spec, to=wanted)
-    opened = services.open_page(portal(), actor(), instance_id, port, bearer(), portal_url())
+    try:
+        opened = services.open_page(portal(), actor(), instance_id, port, bearer(), portal_url())
+    except services.SwitchedOff as problem:
+        return _switched_off(instance_id, problem)
     return redirect(f"{opened.url}&to={quote(wanted, safe='')}", 303)
+
+
+def _switched_off(instance_id: str, problem: services.SwitchedOff) -> tuple[str, int]:
+    """What to do, for those who may, and whom to ask for the others."""
+    found = get_or_404(Instance, instance_id, actor(), APP_OPEN)
+    return render_template("apps/off.html", **frame(found), setting=problem.setting, folded=problem.folded), problem.status
 
 
 def _asked_here() -> bool:
@@ -39,6 +48,13 @@ def _asked_here() -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     return origin_of(request.referrer or "") == origin_of(request.host_url)
+
+
+def has_page(of: Portal, instance: Instance) -> bool:
+    """Whether a page of the claw itself is there just now."""
+    if instance.managed is False or instance.phase != Phase.RUNNING:
+        return False
+    return any(spec.page and services.page_is_on(of, instance, spec) for spec in services.ports_of(of, instance))
 
 
 def open_button(of: Portal, instance: Instance) -> Markup | str:

@@ -22,6 +22,16 @@ from clawportal_apps.settings import AppSettings
 ENTER = "/.clawportal/enter"
 
 
+class SwitchedOff(Conflict):
+    """The claw's own settings have its page switched off."""
+
+    def __init__(self, instance: Instance, setting: str, folded: bool) -> None:
+        words = _m("%(name)s has its own page switched off. Switch “%(setting)s” on in its configuration.", name=instance.name,
+                   setting=setting)  # fmt: skip
+        super().__init__(words)
+        self.setting, self.folded = setting, folded
+
+
 @dataclass(frozen=True)
 class Opened:
     """A page that somebody may go to."""
@@ -94,16 +104,20 @@ def page_is_on(portal: Portal, instance: Instance, spec: PortSpec) -> bool:
     return bool(getattr(settings, spec.page_needs, False))
 
 
+def _setting(portal: Portal, instance: Instance, name: str) -> tuple[str, bool]:
+    """The title of a setting of the claw, and whether the form has it folded away."""
+    field = adapter_of(portal, instance).settings_model(instance.version).model_fields[name]
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return field.title or name, bool(extra.get("x-advanced"))
+
+
 def open_page(portal: Portal, actor: Actor, instance_id: str, port: str, bearer: Bearer, home: str) -> Opened:
     """A way in for whoever may open the page; `home`: where their browser finds the portal."""
     instance = get_or_404(Instance, instance_id, actor, APP_OPEN)
     spec = port_of(portal, instance, port)
     _must_run(instance)
     if not page_is_on(portal, instance, spec):
-        title = adapter_of(portal, instance).settings_model(instance.version).model_fields[spec.page_needs].title
-        words = _m("%(name)s has its own page switched off. Switch “%(setting)s” on in its configuration.", name=instance.name,
-                   setting=title or spec.page_needs)  # fmt: skip
-        raise Conflict(words)
+        raise SwitchedOff(instance, *_setting(portal, instance, spec.page_needs))
     app = App(instance.id, spec.name)
     origin = origin_of(portal, instance, app, home)
     ticket = proofs.ticket_for(portal, instance, Pass(app, home, bearer))

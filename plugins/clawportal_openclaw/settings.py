@@ -113,8 +113,11 @@ class OpenClawSettings(BaseModel):
     control_ui: bool = Field(
         False,
         title=_m("Its own web page"),
-        description=_m("Serves OpenClaw's Control UI on the port of the gateway; needs about 60 MB more disk."),
-        json_schema_extra=_OPERATION,
+        description=_m(
+            "OpenClaw's Control UI, to which “Open” on the page of the instance leads. Off: there is none. "
+            "Needs about 60 MB more disk."
+        ),
+        json_schema_extra={"x-group": _m("Operation")},
     )
     control_ui_origins: list[Origin] = Field(
         [],
