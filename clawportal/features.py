@@ -269,13 +269,20 @@ INSTANCES = Feature(
     resources=(
         core_resources.INSTANCE,
         core_resources.INSTANCE_SECRET,
+        core_resources.INSTANCE_NOTE,
         core_resources.PORT_ALLOCATION,
         core_resources.SAMPLE_CHUNK,
     ),
     models=("clawportal.models.instances", "clawportal.models.metrics"),
     api_tags=(ApiTag(_m("Instances"), _m("Claws under management: what is wanted, and what is."), 10),),
-    api=("clawportal.api.instances", "clawportal.api.duplicates", "clawportal.api.unmanaged"),
-    pages=("clawportal.web.instances", "clawportal.web.spec_form", "clawportal.web.duplicates", "clawportal.web.unmanaged"),
+    api=("clawportal.api.instances", "clawportal.api.duplicates", "clawportal.api.notes", "clawportal.api.unmanaged"),
+    pages=(
+        "clawportal.web.instances",
+        "clawportal.web.spec_form",
+        "clawportal.web.duplicates",
+        "clawportal.web.notes",
+        "clawportal.web.unmanaged",
+    ),
     jobs=(Job("measurements", "clawportal.jobs.upkeep:write_measurements", every=60),),  # so much of them a crash costs
     forget=("clawportal.jobs.removed_instances:forget_old", "clawportal.engine.metric_history:forget_old"),
     nav=(
@@ -294,7 +301,7 @@ INSTANCES = Feature(
         Tab("overview", _m("Overview"), "web.instance", "activity", core.INSTANCE_READ, order=10),
         Tab("config", _m("Configuration"), "web.instance_config", "adjustments", core.INSTANCE_READ, order=80),
     ),
-    client_commands=("clawportal.cli.unmanaged:register", "clawportal.cli.duplicates:register"),
+    client_commands=("clawportal.cli.unmanaged:register", "clawportal.cli.duplicates:register", "clawportal.cli.notes:register"),
     instance_facts=(
         InstanceFact("instances_running", _m("Whether it runs now."), "clawportal.services.fleet.instance_facts:running"),
         InstanceFact(

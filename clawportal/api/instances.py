@@ -32,7 +32,7 @@ from clawportal.errors import Conflict, FieldError, Forbidden, Invalid, Precondi
 from clawportal.http import security
 from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.messages import _m
-from clawportal.models import Cluster, Instance, Project, Tenant
+from clawportal.models import Cluster, Instance, InstanceNote, Project, Tenant
 from clawportal.services.configuration import catalog, secrets
 from clawportal.services.fleet import admission, instances, plans
 from clawportal.services.fleet.labels import selector
@@ -90,6 +90,7 @@ class InstanceItem(Answer):
     managed: bool = Field(description="False: it was imported and is only observed; the portal does nothing to it.")
     foreign_id: str = Field(description="By which its cluster knows what somebody else made; empty for what the portal made.")
     usage: UsageDocument | None
+    noted: bool = Field(description="Whether there is a note on it.")
 
 
 class NamedPortDocument(Answer):
@@ -546,7 +547,7 @@ def bulk_instances(actor: Actor, portal: Portal, body: BulkBody) -> dict[str, An
 # ---- from rows to documents
 
 
-_COLUMNS = tuple(name for name in InstanceItem.model_fields if name not in ("tenant", "project", "cluster", "usage"))
+_COLUMNS = tuple(name for name in InstanceItem.model_fields if name not in ("tenant", "project", "cluster", "usage", "noted"))
 """What stands in the row under the same name."""
 
 
@@ -555,24 +556,25 @@ def _item(portal: Portal, row: Any) -> dict[str, Any]:
     item["tenant"] = {"id": item.pop("tenant_id"), "name": row.tenant_name}
     item["project"] = {"id": item.pop("project_id"), "name": row.project_name}
     item["cluster"] = {"id": item.pop("cluster_id"), "name": row.cluster_name}
-    item["usage"] = portal.samples.now(row)
+    item["usage"], item["noted"] = portal.samples.now(row), row.noted
     return item
 
 
 def _document(portal: Portal, instance: Instance) -> dict[str, Any]:
     names = db.session.execute(
-        select(Tenant.name, Project.name, Cluster.name)
+        select(Tenant.name, Project.name, Cluster.name, InstanceNote.text)
         .select_from(Instance)
         .join(Tenant, Tenant.id == Instance.tenant_id)
         .join(Project, Project.id == Instance.project_id)
         .join(Cluster, Cluster.id == Instance.cluster_id)
+        .outerjoin(InstanceNote, InstanceNote.instance_id == Instance.id)
         .where(Instance.id == instance.id)
     ).one()
     document = {name: getattr(instance, name) for name in _COLUMNS}
     document["tenant"] = {"id": instance.tenant_id, "name": names[0]}
     document["project"] = {"id": instance.project_id, "name": names[1]}
     document["cluster"] = {"id": instance.cluster_id, "name": names[2]}
-    document["usage"] = portal.samples.now(instance)
+    document["usage"], document["noted"] = portal.samples.now(instance), bool(names[3])
     document["foreign"] = instance.foreign
     document["conditions"] = instance.conditions
     document["endpoints"] = instances.endpoints(portal, instance)

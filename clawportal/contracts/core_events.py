@@ -101,6 +101,7 @@ OPERATIONS = (
 )
 INSTANCES = (
     EventKind("instance.created", _m("An instance was made.")),
+    EventKind("instance.note_changed", _m("The note on an instance was changed."), action=_m("Change the note on {thing}")),
     EventKind("instance.duplicated", _m("An instance was duplicated."), action=_m("Duplicate {thing}")),
     EventKind("instance.update_requested", _m("A new configuration was asked for.")),
     EventKind("instance.start_requested", _m("A start was asked for.")),

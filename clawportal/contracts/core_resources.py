@@ -24,6 +24,9 @@ INSTANCE = Resource(
              "cluster_id"),
 )  # fmt: skip
 INSTANCE_SECRET = Resource("instance_secret", _m("secret"), audited=("sealed",), secret=("sealed",))
+INSTANCE_NOTE = Resource(
+    "instance_note", _m("note"), key="note", read=INSTANCE_READ, audited=("text",), titles={"text": _m("Note")}
+)
 PORT_ALLOCATION = Resource("port_allocation", unaudited="background work gives ports out")
 SAMPLE_CHUNK = Resource("sample_chunk", unaudited="background work measures")
 OPERATION = Resource(

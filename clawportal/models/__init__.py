@@ -6,7 +6,7 @@ from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead, Audi
 from clawportal.models.clusters import Cluster, ClusterSecret, ClusterTenant
 from clawportal.models.events import EventRow, IdempotencyKey, Lease, PortalSetting
 from clawportal.models.identity import ApiToken, User
-from clawportal.models.instances import Instance, InstanceSecret, PortAllocation
+from clawportal.models.instances import Instance, InstanceNote, InstanceSecret, PortAllocation
 from clawportal.models.metrics import SampleChunk
 from clawportal.models.operations import Operation
 from clawportal.models.sign_in import BackupCode, KnownAddress, Otp, UserSession, WrongTries
@@ -14,7 +14,7 @@ from clawportal.models.tenancy import CustomRole, Invitation, Membership, Projec
 
 __all__ = [
     "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "AuditSegment", "BackupCode", "Cluster", "ClusterSecret",
-    "ClusterTenant", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceSecret", "Invitation",
+    "ClusterTenant", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceNote", "InstanceSecret", "Invitation",
     "KnownAddress", "Lease", "Membership", "Operation", "Otp",
     "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant",
     "TenantSecret", "User", "UserSession", "WrongTries",

@@ -158,6 +158,20 @@ class InstanceSecret(Base):
     """The address that it was entered for; it is given out for no other."""
 
 
+class InstanceNote(InstanceScoped, Base):
+    """What a team wrote down about an instance. It stays when it is emptied, so that its revision never comes again."""
+
+    __tablename__ = "instance_note"
+    resource = core_resources.INSTANCE_NOTE
+
+    instance_id: Mapped[str] = mapped_column(ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"))
+    text: Mapped[str] = mapped_column(Text)
+    revision: Mapped[int] = mapped_column(default=1)
+    written_by: Mapped[str] = mapped_column(String(200))
+    written_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+
+
 class PortAllocation(Base):
     """A port of a shared machine, kept by its instance until that is destroyed."""
 

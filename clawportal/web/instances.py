@@ -29,7 +29,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import parse_quantity
 from clawportal.engine import metric_history
 from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
-from clawportal.http import headers
+from clawportal.http import headers, markdown
 from clawportal.http.i18n import translate
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
@@ -42,7 +42,7 @@ from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers, secrets
 from clawportal.services.events import event_log
 from clawportal.services.fleet import instances as service
-from clawportal.services.fleet import labels, operations
+from clawportal.services.fleet import labels, notes, operations
 from clawportal.services.fleet.labels import selector
 from clawportal.services.live import metrics, runtime_events
 from clawportal.web import admission_warnings, gone, menu, pages, rows, ways
@@ -212,11 +212,14 @@ def frame(found: Instance) -> dict[str, Any]:
 
 
 def _overview(found: Instance, row: rows.InstanceRow) -> dict[str, Any]:
-    usage = portal().samples.now(found)
+    usage, note = portal().samples.now(found), notes.get(actor(), found.id)
     limit = (layers.of_instance(portal(), found).spec.get("resources") or {}).get("storage")
     events = event_log.feed(actor(), instance_id=found.id, limit=6) if actor().has(EVENT_READ) else []
     return {
         "events": rows.event_rows(events),
+        "note": note,
+        "note_html": markdown.rendered(note.text) if note.text else "",
+        "may_note": notes.may_write(actor(), found),
         "resources": {"processes": usage.processes, "at": usage.at, "disk_bytes": usage.disk_bytes} if usage else None,
         "limits_kernel": _limited_by_kernel(found),
         "storage_limit": limit,

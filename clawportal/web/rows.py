@@ -118,6 +118,8 @@ class InstanceRow(NamedTuple):
     """In lists only."""
     memory_spark: Drawn | None = None
     since_iso: str = ""
+    noted: bool = False
+    """Whether there is a note on it; in lists only."""
 
     @property
     def tile(self) -> str:
@@ -307,6 +309,7 @@ def _instance_row(
         managed=instance.managed is not False,
         conditions=_conditions(instance) if full else (),
         endpoints=instances.endpoints(here, instance) if full else (),
+        noted=bool(getattr(instance, "noted", False)),
         cpu_spark=pen.cpu(spark) if spark and pen else None,
         memory_spark=pen.memory(spark) if spark and pen else None,
     )

@@ -35,6 +35,7 @@ BODIES: dict[str, Any] = {
     "check_instance": {"name": "new", "adapter": "echo"},
     "duplicate_instance": {"name": "new"},
     "preview_duplicate": {"name": "new"},
+    "put_instance_note": {"text": "Taken over", "revision": 0},
     "bulk_instances": {"action": "stop", "ids": ["x"]},
     "replace_instance": {"version": "1.0", "spec": {}, "generation": 1},
     "change_instance": {"generation": 1},

@@ -17,7 +17,7 @@ from clawportal.services.audit import chain
 from clawportal.services.backup import making
 from clawportal.services.backup.archive import BackupError, Reader
 from clawportal.services.configuration import secrets
-from clawportal.services.fleet import instances
+from clawportal.services.fleet import instances, notes
 from clawportal.services.fleet.instances import NewInstance
 from clawportal.settings import Settings
 from tests.backup.conftest import Portal, content, migrated, shape
@@ -58,6 +58,7 @@ def test_all_of_it_is_there_again(portal: Portal, second: str, tmp_path: Path, c
         kept = db.session.query(AuditEntry).count()
         wanted = NewInstance(name="sealed", adapter="echo", secrets={"model_api_key": "a secret of it"})
         instance_id = instances.create(portal_of(app), SYSTEM, wanted).id
+        notes.write(portal_of(app), SYSTEM, instance_id, "Ask Kim.", revision=0)
     rows, tables = content(app), shape(app)
     (portal.folder / "clawportal.toml").write_text('upload_mib = 7\nrate_limit = ""\n')
     portal_of(app).registry.stores["local"].put("exports/a.csv", [b"a,b\n" * 1000])
@@ -70,7 +71,12 @@ def test_all_of_it_is_there_again(portal: Portal, second: str, tmp_path: Path, c
     again = opened(folder, second, closing_apps)
     assert shape(again) == tables
     found = content(again)
-    assert found.keys() == rows.keys() and found["notes_note"] and found["notes_alembic_version"] == [("n7",)]
+    assert (
+        found["instance_note"]
+        and found.keys() == rows.keys()
+        and found["notes_note"]
+        and found["notes_alembic_version"] == [("n7",)]
+    )
     assert {name for name in rows if found[name] != rows[name]} <= set(CHANGED)
     with again.app_context():
         assert secrets.open_all(portal_of(again), instance_id, ["model_api_key"]) == {"model_api_key": "a secret of it"}

@@ -34,7 +34,7 @@ from clawportal.errors import (
 from clawportal.labels import check_labels
 from clawportal.lifecycle import CRASH_LOOP_AFTER, PHASE_WORDS, PRIORITIES, Desired, Phase
 from clawportal.messages import Message, _m, _n, joined
-from clawportal.models import Cluster, IdempotencyKey, Instance, Operation, Project, Tenant
+from clawportal.models import Cluster, IdempotencyKey, Instance, InstanceNote, Operation, Project, Tenant
 from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.audit import refusals, trail
 from clawportal.services.configuration import catalog, console_settings, layers, secrets
@@ -138,7 +138,7 @@ LEAN = (
 def lean_listing(actor: Actor, filters: Filters, which: Which = FIRST_PAGE, *, sort: str = "-created_at") -> Slice[Any]:
     """`listing` without making objects and without what a list does not show. One statement; two when it is empty, or begins
     far from the start by an offset. Rows have the columns of LEAN, then `tenant_name`, `project_name`, `cluster_name`,
-    `project_title`, `cluster_title`, and the total."""
+    `project_title`, `cluster_title`, `noted` (whether there is a note on it), and the total."""
     grants, order, about = actor.granted(INSTANCE_READ), _order(sort), _about(filters, sort)
     place = paging.place_of(which.cursor, about, order.kinds) if which.cursor else None
     if which.offset >= paging.FLIP and (found := _lean_from_end(grants, filters, sort, which)):
@@ -181,16 +181,18 @@ def _lean_query(grants: tuple[Grant, ...], filters: Filters, sort: str, way: str
         where.append(order.beyond(backwards=backwards))
     ids = select(Instance.id).where(*where).order_by(*order.by(backwards=backwards))
     page = ids.limit(bindparam("page_limit")).offset(bindparam("page_offset")).subquery()
-    rows, tenant, project, cluster = (model.__table__ for model in (Instance, Tenant, Project, Cluster))
+    rows, tenant, project, cluster, note = (model.__table__ for model in (Instance, Tenant, Project, Cluster, InstanceNote))
     inside = (
         page.join(rows, rows.c.id == page.c.id)
         .join(tenant, tenant.c.id == rows.c.tenant_id)
         .join(project, project.c.id == rows.c.project_id)
         .join(cluster, cluster.c.id == rows.c.cluster_id)
+        .outerjoin(note, note.c.instance_id == rows.c.id)
     )
     names = (
         tenant.c.name.label("tenant_name"), project.c.name.label("project_name"), cluster.c.name.label("cluster_name"),
         _title(project).label("project_title"), _title(cluster).label("cluster_title"),
+        (func.coalesce(note.c.text, "") != "").label("noted"),
     )  # fmt: skip
     total = _lean_total(grants, filters).scalar_subquery().label("total")
     query = select(*(rows.c[name] for name in LEAN), *names, total).select_from(inside)
