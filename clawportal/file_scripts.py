@@ -10,10 +10,11 @@ import re
 import stat
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Literal
 
 from clawportal.contracts.runtimes import OWN_FOLDER, FileEntry, FoundFiles
 
+Kind = Literal["file", "folder", "link", "other"]
 MISSING, UNSAFE, NOT_A_FOLDER, EXISTS = 44, 66, 67, 68
 """Exit codes of the scripts below."""
 
@@ -82,7 +83,7 @@ exit 0
 _ENTRY_BYTES = 5000
 _LATEST = 253_402_300_799.0
 """The end of the year 9999."""
-_KINDS = ((stat.S_ISLNK, "link"), (stat.S_ISDIR, "folder"), (stat.S_ISREG, "file"))
+_KINDS: dict[int, Kind] = {stat.S_IFLNK: "link", stat.S_IFDIR: "folder", stat.S_IFREG: "file"}
 
 
 def pattern(text: str) -> str:
@@ -121,5 +122,5 @@ def entry(row: bytes) -> FileEntry:
 
 def entry_of(name: str, mode: int, size: int, at: float) -> FileEntry:
     """From the bits and seconds of `stat`."""
-    kind: Any = next((word for test, word in _KINDS if test(mode)), "other")
+    kind = _KINDS.get(stat.S_IFMT(mode), "other")
     return FileEntry(name, kind, size, datetime.fromtimestamp(clamped(at), UTC), stat.S_IMODE(mode))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -12,7 +12,20 @@ from flask import Response, render_template, request
 from clawportal.sdk import _m
 from clawportal.sdk.data import get_or_404
 from clawportal.sdk.errors import Problem, Retry
-from clawportal.sdk.files import INSTANCE_FILES_READ, OWN_FOLDER, Entry, Reach, folder_of, limit, reach, spot
+from clawportal.sdk.files import (
+    INSTANCE_FILES_READ,
+    OWN_FOLDER,
+    Entry,
+    FileEntry,
+    Reach,
+    Spot,
+    entry_of,
+    folder_of,
+    limit,
+    listed,
+    reach,
+    spot,
+)
 from clawportal.sdk.fleet import Instance
 from clawportal.sdk.pages import actor, fragment, frame, page, portal, requires
 from clawportal_files import archives, changes, trash
@@ -20,6 +33,11 @@ from clawportal_files import archives, changes, trash
 SHOWN = 200
 """Rows of one page."""
 SORTS = ("name", "-name", "size", "-size", "modified", "-modified")
+_KEYS: Mapping[str, Callable[[FileEntry], Any]] = {
+    "name": lambda entry: entry.name.casefold(),
+    "size": lambda entry: 0 if entry.kind == "folder" else entry.size,
+    "modified": lambda entry: entry.modified,
+}
 _ABOUT = {
     "work": _m("What the claw works on: its people may look and put things here."),
     "state": _m("Its configuration and memory. Only who may open a console gets at the content."),
@@ -96,23 +114,27 @@ def _view(instance_id: str, path: str) -> View:
     files, text = reach(portal(), actor(), instance_id), request.args.get("q", "").strip()
     if text:
         return _searched(files, path, text)
-    folder = folder_of(files, path)
-    sort = request.args.get("sort", "name")
-    entries = [entry for entry in folder.entries if (folder.path, entry.name) != ("home", OWN_FOLDER)]
+    place = spot(path)
+    if place is None:
+        folder = folder_of(files, path)
+        return View("", [_row(entry) for entry in folder.entries], folder.total, 0, "name", False, False, _changes(files))
+    return _of_folder(files, place)
+
+
+def _of_folder(files: Reach, place: Spot) -> View:
+    """Lines are made of what is shown alone: a folder may have ten thousand entries."""
+    found, sort = listed(files, place), request.args.get("sort", "name")
+    if place.path == "home":
+        found = [entry for entry in found if entry.name != OWN_FOLDER]
     if sort in SORTS[1:]:
-        entries = _sorted(entries, sort)
-    offset = _offset(len(entries))
-    rows = [_row(entry) for entry in entries[offset : offset + SHOWN]]
-    return View(
-        folder.path,
-        rows,
-        len(entries),
-        offset,
-        sort,
-        folder.readable,
-        folder.writable,
-        "files.change" in files.runtime.capabilities,
-    )
+        found = _sorted(found, sort)
+    offset, inside = _offset(len(found)), files.inside(place)
+    rows = [_row(entry_of(files, place, entry)) for entry in found[offset : offset + SHOWN]]
+    return View(place.path, rows, len(found), offset, sort, inside, inside and files.writes, _changes(files))
+
+
+def _changes(files: Reach) -> bool:
+    return "files.change" in files.runtime.capabilities
 
 
 def _searched(files: Reach, path: str, text: str) -> View:
@@ -134,16 +156,9 @@ def _row(entry: Entry) -> Row:
     return Row(entry.name, entry.path, entry.kind, entry.size, entry.modified, entry.owner)
 
 
-def _sorted(entries: Sequence[Entry], sort: str) -> list[Entry]:
+def _sorted(entries: Sequence[FileEntry], sort: str) -> list[FileEntry]:
     """Folders stay first."""
-    key = sort.lstrip("-")
-
-    def value(entry: Entry) -> Any:
-        if key == "size":
-            return entry.size or 0
-        return (entry.modified.timestamp() if entry.modified else 0.0) if key == "modified" else entry.name.casefold()
-
-    found = sorted(entries, key=value, reverse=sort.startswith("-"))
+    found = sorted(entries, key=_KEYS[sort.lstrip("-")], reverse=sort.startswith("-"))
     return [entry for entry in found if entry.kind == "folder"] + [entry for entry in found if entry.kind != "folder"]
 
 

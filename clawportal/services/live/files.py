@@ -83,15 +83,21 @@ def folder_of(files: Reach, path: str, most: int | None = None) -> Folder:
     if place is None:
         roots = [Entry(root, root, "folder", None, None) for root in ROOTS]
         return Folder("", roots, len(roots), readable=False, writable=False)
-    with map_errors(files.name, place):
-        found = files.runtime.list_files(files.ref, place.root, place.inner)
-    found.sort(key=lambda entry: (entry.kind != "folder", entry.name.casefold(), entry.name))
+    found = listed(files, place)
     inside = files.inside(place)
-    entries = [_entry(files, place, entry) for entry in found[:most]]
+    entries = [entry_of(files, place, entry) for entry in found[:most]]
     return Folder(place.path, entries, len(found), inside, inside and files.writes)
 
 
-def _entry(files: Reach, place: Spot, entry: FileEntry) -> Entry:
+def listed(files: Reach, place: Spot) -> list[FileEntry]:
+    """What is in a folder as the place tells it, folders first; `entry_of` makes a line of what is shown of it."""
+    with map_errors(files.name, place):
+        found = files.runtime.list_files(files.ref, place.root, place.inner)
+    found.sort(key=lambda entry: (entry.kind != "folder", entry.name.casefold(), entry.name))
+    return found
+
+
+def entry_of(files: Reach, place: Spot, entry: FileEntry) -> Entry:
     raw = entry.name.encode("utf-8", "surrogateescape")
     name = raw.decode("utf-8", "replace")
     path = f"{place.path}/{name}" if name == entry.name else ""
