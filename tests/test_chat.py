@@ -17,6 +17,7 @@ from clawportal.api import chat as api_chat
 from clawportal.contracts.adapters import ChatEvent, ToolUse, Usage, Version
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.contracts.workloads import Context, File, Process, Workload
+from clawportal.db import transaction
 from clawportal.errors import GiveUp, Invalid, Unavailable
 from clawportal.redact import Masker
 from clawportal.services.events import event_log
@@ -265,6 +266,28 @@ def test_a_session_that_is_nobodys_own_is_apart_from_those_of_people(running_adm
         assert list(chat.chat(portal, running_admin.actor, echo, "desk", "hello"))[-1].kind == "final"
         lines = running_admin.get(f"instances/{echo}/logs").get_data(as_text=True)
     assert "in session open-desk" in lines and f"in session {name}-desk" in lines
+
+
+def test_a_turn_is_noted_with_what_its_caller_stores(running_admin: Person, echo: str) -> None:
+    portal, kind = portal_of(running_admin.app), "instance.chatted"
+
+    def noted() -> int:
+        return [one["kind"] for one in running_admin.get(f"instances/{echo}/events").get_json()["items"]].count(kind)
+
+    def logged() -> str:
+        return str(running_admin.get(f"instances/{echo}/logs").get_data(as_text=True))
+
+    with running_admin.app.app_context():
+        ready = chat.prepare(portal, running_admin.actor, echo, "desk", "hello")
+        with pytest.raises(ZeroDivisionError), transaction():
+            ready.record()
+            raise ZeroDivisionError
+        assert noted() == 0, "taken back with the rest"
+        ready.record()
+        assert noted() == 1
+        with closing(ready.begin()) as batches:
+            wait_for(lambda: "in session open-desk" in logged(), what="the claw is asked before anybody listens")
+            assert [event.kind for batch in batches for event in batch][-1] == "final"
 
 
 def test_an_answer_without_end_is_told(portal_app: Flask) -> None:

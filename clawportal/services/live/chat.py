@@ -20,7 +20,7 @@ from clawportal import bounded
 from clawportal.contracts.adapters import ChatEvent, ToolUse
 from clawportal.contracts.core_permissions import INSTANCE_CHAT
 from clawportal.contracts.permissions import Actor
-from clawportal.db import db
+from clawportal.db import db, transaction
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, FieldError, GiveUp, Invalid, Problem, Retry, Unsupported
 from clawportal.lifecycle import PHASE_WORDS, Phase
@@ -83,6 +83,8 @@ def pulsing(portal: Portal, actor: Actor, instance_id: str, session: str, text: 
     _check(session, text)
     # two people must never meet in one conversation by choosing the same name for it
     turn = _prepare(portal, actor, instance_id, f"{actor.id}-{session}", text)
+    _record(portal, actor, instance_id)
+    db.session.rollback()
     return _events(portal, turn)
 
 
@@ -93,7 +95,26 @@ def gathered(portal: Portal, actor: Actor, instance_id: str, session: str, text:
     """
     _check(session, text)
     turn = _prepare(portal, actor, instance_id, f"{OPEN_SESSION}-{session}", text)
+    _record(portal, actor, instance_id)
+    db.session.rollback()
     return _batches(portal, turn)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A turn that may begin; the claw was told nothing yet."""
+
+    record: Callable[[], None]
+    """Notes that it happens, in the caller's transaction where there is one."""
+    begin: Callable[[], Generator[list[ChatEvent], None, None]]
+    """As `gathered`, but the claw is asked at once. RuntimeError where the system gives no thread for it."""
+
+
+def prepare(portal: Portal, actor: Actor, instance_id: str, session: str, text: str) -> Ready:
+    """All that can be refused of `gathered`, for callers who store something of their own in the same transaction."""
+    _check(session, text)
+    turn = _prepare(portal, actor, instance_id, f"{OPEN_SESSION}-{session}", text)
+    return Ready(lambda: _record(portal, actor, instance_id), lambda: _begun(portal, turn))
 
 
 def _check(session: str, text: str) -> None:
@@ -130,16 +151,16 @@ def _prepare(portal: Portal, actor: Actor, instance_id: str, private: str, text:
     io.secret("")  # opens the secrets now: later there is no database session
     context = plans.context_of(portal, instance, adapter, runtime, plans.ports_of(runtime, instance))
     mask = Masker(layers.open_secrets(portal, instance).values())
-    # only that it happened, never what was said
-    event_log.record(
-        portal,
-        "instance.chatted",
-        actor=actor,
-        instance=instance,
-        message=_m("%(name)s chatted with %(name2)s.", name=actor.name, name2=instance.name),
-    )
     db.session.rollback()
     return _Turn(f"{instance_id}/{private}", lambda: adapter.chat(io, context, private, text), mask)
+
+
+def _record(portal: Portal, actor: Actor, instance_id: str) -> None:
+    """Only that it happened, never what was said."""
+    with transaction():
+        instance = access.get_or_404(Instance, instance_id, actor, INSTANCE_CHAT)
+        said = _m("%(name)s chatted with %(name2)s.", name=actor.name, name2=instance.name)
+        event_log.record(portal, "instance.chatted", actor=actor, instance=instance, message=said)
 
 
 def _require_running(instance: Instance) -> None:
@@ -172,11 +193,24 @@ def _events(portal: Portal, turn: _Turn) -> Generator[ChatEvent | None, None, No
 
 def _batches(portal: Portal, turn: _Turn) -> Generator[list[ChatEvent], None, None]:
     """Starts when first asked for; closing it ends the turn as soon as the claw says its next word."""
+    yield from _begun(portal, turn)
+
+
+def _begun(portal: Portal, turn: _Turn) -> Generator[list[ChatEvent], None, None]:
+    """The same, started."""
+    batches = _taken(portal, turn)
+    next(batches)
+    return batches
+
+
+def _taken(portal: Portal, turn: _Turn) -> Generator[list[ChatEvent], None, None]:
+    """Something empty as soon as the claw is being asked, then what it says."""
     said = bounded.SizedQueue[ChatEvent](1000, bounded.MIB, _size)
     gone = threading.Event()
     threading.Thread(target=_ask, args=(turn, said, gone), name=f"chat-{turn.key[:20]}", daemon=True).start()
     end = time.monotonic() + TURN_SECONDS
     try:
+        yield []
         while True:
             batch = _next(said, min(PULSE, max(0.0, end - time.monotonic())))
             if not batch and (time.monotonic() >= end or portal.stopping.is_set()):
