@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -103,23 +103,28 @@ class Answers:
             thread.join(max(0.0, end - time.monotonic()))
 
 
-def start(portal: Portal, waiting: Waiting, batches: Batches, leave: Callable[[], None]) -> None:
-    """Wait for an answer in the background."""
+def start(portal: Portal, waiting: Waiting, ask: Callable[[], Batches], leave: Callable[[], None]) -> None:
+    """Ask, and wait for the answer in the background."""
     app: Any = current_app._get_current_object()  # type: ignore[attr-defined]  # Flask's documented way
-
-    def work() -> None:
+    with ExitStack() as undo:
+        undo.callback(leave)
         try:
-            with app.app_context():
-                _wait(portal, waiting, batches)
-        finally:
-            leave()
+            batches = undo.enter_context(closing(ask()))
+            portal.part(Answers).begin(lambda: _work(app, portal, waiting, batches, leave))
+            undo.pop_all()
+        except RuntimeError as error:
+            log.error("an answer in conversation %s was not begun: %s", waiting.conversation_id, error)
+            conclude(
+                portal, waiting.message_id, INTERRUPTED, _m("The portal could not begin to wait for this answer."), TRY_AGAIN
+            )
 
+
+def _work(app: Any, portal: Portal, waiting: Waiting, batches: Batches, leave: Callable[[], None]) -> None:
     try:
-        portal.part(Answers).begin(work)
-    except RuntimeError as error:
-        log.error("an answer in conversation %s was not begun: %s", waiting.conversation_id, error)
+        with app.app_context():
+            _wait(portal, waiting, batches)
+    finally:
         leave()
-        conclude(portal, waiting.message_id, INTERRUPTED, _m("The portal could not begin to wait for this answer."), TRY_AGAIN)
 
 
 def _wait(portal: Portal, waiting: Waiting, batches: Batches) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, update
 
 from clawportal.sdk import _m
-from clawportal.sdk.chat import MAX_TEXT, turn
+from clawportal.sdk.chat import MAX_TEXT, Ready, prepare
 from clawportal.sdk.data import db, now, transaction
 from clawportal.sdk.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from clawportal.sdk.fleet import Portal
 from clawportal.sdk.permissions import Actor
 from clawportal_conversations import answers, feed
-from clawportal_conversations.answers import Answers, Batches, Waiting
+from clawportal_conversations.answers import Answers, Waiting
 from clawportal_conversations.feed import Fresh
 from clawportal_conversations.gathering import Gathered
 from clawportal_conversations.models import CLAW, PERSON, RUNNING, Conversation, Message
@@ -190,16 +190,14 @@ def _exchange(portal: Portal, actor: Actor, row: Conversation, wanted: _Wanted) 
     _refuse_files(portal, row, wanted)
     leave = portal.part(Answers).reserve(actor.id, portal.section(ConversationSettings))
     try:
-        batches = turn(portal, actor, row.instance_id, conversation_id, wanted.told)
-        return _stored(portal, actor, conversation_id, wanted, batches, leave)
+        ready = prepare(portal, actor, row.instance_id, conversation_id, wanted.told)
+        return _stored(portal, actor, conversation_id, wanted, ready, leave)
     except BaseException:
         leave()
         raise
 
 
-def _stored(
-    portal: Portal, actor: Actor, conversation_id: str, wanted: _Wanted, batches: Batches, leave: Callable[[], None]
-) -> Said:
+def _stored(portal: Portal, actor: Actor, conversation_id: str, wanted: _Wanted, ready: Ready, leave: Callable[[], None]) -> Said:
     with transaction() as after_commit:
         row = get(actor, conversation_id, lock=True)
         if (known := _known(row, wanted)) is not None:  # the same was sent twice at once
@@ -209,9 +207,10 @@ def _stored(
         question = wanted.question or _asked(row, actor, wanted)
         answer = _begun(portal, row, actor, question)
         db.session.flush()
+        after_commit(answers.start, portal, Waiting(row.id, answer.id), ready.begin, leave)  # before anybody is woken
         told = [Fresh("message", one.id) for one in ((answer,) if wanted.question else (question, answer))]
         feed.append(portal, row.id, [*replaced, *told])
-        after_commit(answers.start, portal, Waiting(row.id, answer.id), batches, leave)
+        ready.record()
     return Said(question, answer, before)
 
 

@@ -18,7 +18,7 @@ from clawportal_conversations import answers, feed, talking, upkeep
 from clawportal_conversations.gathering import MOST_PIECES
 from clawportal_conversations.models import Conversation, Message, Piece
 from clawportal_conversations.services import get
-from tests.conftest import portal_of, wait_for
+from tests.conftest import counted_sql, portal_of, wait_for
 from tests.conversations.conftest import Stage, events_of, make_stage
 
 
@@ -106,7 +106,7 @@ def test_two_tabs_at_once(both_stages: Stage) -> None:
 def test_the_same_twice_at_once_is_said_once(both_stages: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second comes when the first has been looked at, and is not stored yet."""
     stage, meanwhile = both_stages, list[Any]()
-    talk, ask = stage.begin(), talking.turn
+    talk, ask = stage.begin(), talking.prepare
 
     def asked(*what: Any) -> Any:
         if not meanwhile:
@@ -114,7 +114,7 @@ def test_the_same_twice_at_once_is_said_once(both_stages: Stage, monkeypatch: py
             meanwhile.append(stage.say(talk, "mine", key="k1"))
         return ask(*what)
 
-    monkeypatch.setattr(talking, "turn", asked)
+    monkeypatch.setattr(talking, "prepare", asked)
     first = stage.say(talk, "mine", key="k1")
     assert [first[one]["id"] for one in ("question", "answer")] == [meanwhile[1][one]["id"] for one in ("question", "answer")]
     stage.script.end("yes")
@@ -140,6 +140,16 @@ def test_a_system_without_threads_leaves_an_answer_that_says_so(both_stages: Sta
     assert told["remedy"] == "Try again." and not part._persons and not part._threads
     monkeypatch.undo()
     assert stage.exchange(talk, "And now?", "Here.")["text"] == "Here."
+
+
+def test_a_message_is_one_transaction(stage: Stage) -> None:
+    """Each commit is waited for before the claw is asked."""
+    talk = stage.begin()
+    stage.exchange(talk, "a", "A")
+    with counted_sql(stage.app) as statements:
+        stage.say(talk, "b")
+    assert statements.count("BEGIN IMMEDIATE") == 1
+    stage.script.end()
 
 
 def test_where_one_was_counts_more_than_where_one_began(stage: Stage) -> None:
