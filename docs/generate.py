@@ -75,6 +75,8 @@ def openapi_document() -> str:
     with tempfile.TemporaryDirectory() as folder:
         app = create_app(Settings(data_dir=Path(folder), docs_public=True, log_level="error"))
         answer = app.test_client().get("/api/v1/openapi.json")
+        if answer.status_code != 200:
+            raise SystemExit(f"the OpenAPI document cannot be made: {answer.get_json()}")
         document = answer.get_json()
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 

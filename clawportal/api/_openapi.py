@@ -223,7 +223,9 @@ def _clean(name: str) -> str:
 def _renamed_keys(definitions: dict[str, Any]) -> dict[str, Any]:
     made = {_clean(name): _renamed(schema) for name, schema in sorted(definitions.items())}
     if len(made) != len(definitions):
-        raise ValueError("two models of the API have the same name")
+        names = [_clean(name) for name in definitions]
+        twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+        raise ValueError(f"two models of the API have the same name: {twice}")
     for name, schema in made.items():
         if "title" in schema:
             schema["title"] = name

@@ -40,7 +40,7 @@ class DuplicateBody(Strict):
     )
 
 
-class PartDocument(Answer):
+class DuplicatedPart(Answer):
     path: str = Field(description="Such as `spec`, `labels`, `secrets.model_api_key` or `files.work`.")
     title: str
     copied: bool
@@ -50,7 +50,7 @@ class PartDocument(Answer):
 class PreviewAnswer(CheckAnswer):
     """What the copy would get, and with what it would be refused."""
 
-    parts: list[PartDocument]
+    parts: list[DuplicatedPart]
     warning: str = Field(description="About copying the files of a claw that runs; else empty.")
 
 
