@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import render_template, request, url_for
 from markupsafe import Markup
 
-from clawportal.sdk.errors import Conflict, Invalid
 from clawportal.sdk.fleet import ModelTrial, model_as_saved
 from clawportal.sdk.pages import actor, page, portal, requires
 from clawportal.sdk.permissions import INSTANCE_CREATE, INSTANCE_UPDATE, Actor
-from clawportal_providers import testing_models
+from clawportal_providers import outcomes, testing_models
 
-SHOWN = 500
-"""Models of a list that are shown at once."""
 _FIELDS = ("provider", "base_url", "name", "credential")
 
 
@@ -35,16 +34,7 @@ def model_trial(instance_id: str) -> str:
 
 
 def _answer(instance_id: str) -> str:
-    """What came of it, to stand in the form; also what is wrong with the form, which stays as it is."""
-    found: dict[str, object] = {}
-    try:
-        trial = _asked(instance_id)
-        found = _listed(trial) if request.args.get("list") else _tested(trial)
-    except Invalid as problem:
-        found = {"problem": problem, "errors": problem.errors}
-    except Conflict as problem:
-        found = {"problem": problem}
-    return render_template("credentials/_outcome.html", **({"report": None, "models": None, "errors": ()} | found))
+    return outcomes.shown(lambda: _found(_asked(instance_id)), "f-spec.model.name")
 
 
 def _asked(instance_id: str) -> ModelTrial:
@@ -56,11 +46,8 @@ def _asked(instance_id: str) -> ModelTrial:
     return model_as_saved(portal(), actor(), instance_id, project, said, key)
 
 
-def _tested(trial: ModelTrial) -> dict[str, object]:
-    return {"report": testing_models.run_target(portal(), testing_models.of_form(portal(), actor(), trial))}
-
-
-def _listed(trial: ModelTrial) -> dict[str, object]:
-    search = request.form.get("model_search", "").strip()
-    found = testing_models.models_of(portal(), testing_models.of_form(portal(), actor(), trial), search)
-    return {"models": found[:SHOWN], "count": len(found), "search": search}
+def _found(trial: ModelTrial) -> dict[str, Any]:
+    target, search = testing_models.of_form(portal(), actor(), trial), request.form.get("model_search", "").strip()
+    if request.args.get("list"):
+        return outcomes.listed(testing_models.models_of(portal(), actor(), target, search), search)
+    return {"report": testing_models.run_target(portal(), actor(), target)}

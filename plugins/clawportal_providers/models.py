@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, String, UniqueConstraint
+from sqlalchemy import ForeignKey, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from clawportal.sdk.data import LENGTH, Base, ProjectScoped, UTCDateTime, new_id, now
+from clawportal.sdk.data import LENGTH, Base, MessageJSON, ProjectScoped, UTCDateTime, new_id, now
 from clawportal_providers.permissions import CREDENTIAL
 
 
@@ -31,7 +31,7 @@ class Credential(ProjectScoped, Base):
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     version: Mapped[int] = mapped_column(default=1)
     """One more with each other key or address."""
-    tested: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    tested: Mapped[dict[str, Any] | None] = mapped_column(MessageJSON)
     """What the last test found: when, how it ended, in a sentence."""
     last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     """When a claw was given it last, or it was tested or listed models, to the minute. What a claw asks with it is not seen."""
@@ -39,6 +39,10 @@ class Credential(ProjectScoped, Base):
     created_by: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=now)
+
+    @property
+    def tested_at(self) -> datetime | None:
+        return datetime.fromisoformat(self.tested["at"]) if self.tested else None
 
     @property
     def called(self) -> str:

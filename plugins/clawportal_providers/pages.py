@@ -11,11 +11,10 @@ from clawportal.sdk.data import Which
 from clawportal.sdk.errors import Conflict, Invalid
 from clawportal.sdk.fleet import Tenant, projects_of
 from clawportal.sdk.fleet import tenant as tenant_or_404
-from clawportal.sdk.pages import actor, by_field, moved, page, portal, requires, tenant_abilities
+from clawportal.sdk.pages import actor, by_field, fragment, moved, page, portal, requires, tenant_abilities
 from clawportal.sdk.pages import gettext as _
-from clawportal_providers import checking, services, testing_models, using
+from clawportal_providers import checking, outcomes, services, testing_models, using
 from clawportal_providers.checking import Change, Wanted
-from clawportal_providers.form_pages import SHOWN
 from clawportal_providers.models import Credential
 from clawportal_providers.permissions import PROVIDERS_MANAGE, PROVIDERS_READ
 from clawportal_providers.testing_models import Asked
@@ -133,7 +132,7 @@ def model_key_test(credential_id: str) -> Response:
     try:
         if request.form.get("list"):
             found = testing_models.models(portal(), actor(), row.tenant_id, asked, search)
-            return _show(row, models=found[:SHOWN], count=len(found), model=model, search=search)
+            return _show(row, model=model, **outcomes.listed(found, search))
         return _show(row, report=testing_models.run(portal(), actor(), row.tenant_id, asked), model=model, search=search)
     except Invalid as problem:
         return _show(row, 422, errors=by_field(problem.errors), model=model, search=search)
@@ -151,16 +150,27 @@ def _read(row: Credential | None = None) -> Wanted:
 
 
 def _tested(tenant: Tenant, row: Credential | None, wanted: Wanted) -> Response:
-    """Tries what is typed, and stores nothing."""
+    """Tries what is typed, and stores nothing. As a part of the page, the form keeps the key that was typed."""
     asked = Asked(wanted.provider, wanted.base_url, request.form.get("model", ""), wanted.key or "", row.id if row else "")
+    if fragment():
+        return make_response(outcomes.shown(lambda: _found(tenant, asked), "f-model"))
     try:
-        report = testing_models.run(portal(), actor(), tenant.id, asked)
+        return _form(tenant, request.form, row=row, **_found(tenant, asked))
     except Invalid as problem:
         return _form(tenant, request.form, row=row, status=422, errors=by_field(problem.errors))
-    return _form(tenant, request.form, row=row, report=report)
+    except Conflict as problem:
+        return _form(tenant, request.form, row=row, status=409, problem=problem)
+
+
+def _found(tenant: Tenant, asked: Asked) -> dict[str, Any]:
+    if request.form["test"] == "list":
+        search = request.form.get("model_search", "").strip()
+        return outcomes.listed(testing_models.models(portal(), actor(), tenant.id, asked, search), search)
+    return {"report": testing_models.run(portal(), actor(), tenant.id, asked)}
 
 
 def _form(tenant: Tenant, values: Any, *, row: Credential | None = None, status: int = 200, **context: Any) -> Response:
     offered = [one for one in portal().registry.providers.values() if one.key != "none" and not one.served]
     given = {"values": values, "row": row, "offered": offered, "projects": projects_of(actor(), tenant.id), "report": None}
+    given |= {"models": None}
     return _page("form", tenant, status=status, **(given | context))

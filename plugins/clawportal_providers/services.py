@@ -248,7 +248,7 @@ def admit(_portal: Portal, _actor: Actor, change: InstanceChange) -> tuple[()]:
     """A claw takes no key of a project along into another one."""
     named = ((change.instance.spec or {}).get("model") or {}).get("credential") if change.action == "move" else None
     row = db.session.get(Credential, named) if named else None
-    if row is not None and row.project_id not in (None, change.project_id):
+    if row is not None and row.tenant_id == change.instance.tenant_id and row.project_id not in (None, change.project_id):
         raise Conflict(_m("%(name)s uses the key %(key)s, which is of another project. Choose another key first.",
                           name=change.instance.name, key=row.called))  # fmt: skip
     return ()

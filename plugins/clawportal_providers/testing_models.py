@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +23,8 @@ from clawportal_providers.reaching import reach
 
 _AT_ONCE = 4
 """Tests of one process at a time: each holds a thread for up to two minutes."""
+_EACH = 2
+"""Of these of one person."""
 
 
 _Tested = tuple[str, int]
@@ -27,12 +32,33 @@ _Tested = tuple[str, int]
 
 
 class Running:
-    """How many tests run in this process."""
+    """The tests that run in this process, and whose they are: a provider that answers slowly must not hold up everybody."""
 
     def __init__(self) -> None:
         import threading
 
-        self.room = threading.BoundedSemaphore(_AT_ONCE)
+        self._room, self._lock = threading.BoundedSemaphore(_AT_ONCE), threading.Lock()
+        self._each: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, who: str) -> Iterator[None]:
+        """Room for one more of this person. Conflict where there is none."""
+        with self._lock:
+            if self._each[who] >= _EACH:
+                raise Conflict(
+                    _m("You are testing %(most)s models already. Wait until one of these tests has ended.", most=_EACH)
+                )
+            self._each[who] += 1
+        try:
+            if not self._room.acquire(timeout=2):
+                raise Conflict(_m("Several models are being tested just now. Try again in a moment."))
+            try:
+                yield
+            finally:
+                self._room.release()
+        finally:
+            with self._lock:
+                self._each -= Counter((who,))  # what comes to nothing is dropped
 
 
 @dataclass(frozen=True)
@@ -51,7 +77,7 @@ def run(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> probe.Rep
     target, tested = _target(portal, actor, tenant_id, asked)
     if not target.model:
         raise Invalid.field("model", _m("is needed: the model's name as the provider spells it"), "missing")
-    with _room(portal):
+    with _room(portal, actor):
         report = probe.run(target)
     if tested is not None:
         outcome = {"at": now().isoformat(), "ok": report.ok, "model": target.model[:200], "message": report.sentence}
@@ -74,18 +100,18 @@ def of_form(portal: Portal, actor: Actor, trial: ModelTrial) -> calling.Target:
     return calling.Target(provider, whole, choice.name.strip(), trial.key, reach(portal, actor, provider, whole))
 
 
-def run_target(portal: Portal, target: calling.Target) -> probe.Report:
+def run_target(portal: Portal, actor: Actor, target: calling.Target) -> probe.Report:
     """The whole test. Nothing of it is kept: whoever may choose a stored key may not say how well it is."""
     if not target.model:
         raise Invalid.field("spec.model.name", _m("is needed: the model's name as the provider spells it"), "missing")
-    with _room(portal):
+    with _room(portal, actor):
         return probe.run(target)
 
 
-def models_of(portal: Portal, target: calling.Target, search: str = "") -> list[probe.Model]:
+def models_of(portal: Portal, actor: Actor, target: calling.Target, search: str = "") -> list[probe.Model]:
     """What the provider has, narrowed to what is searched for. Conflict with the reason where it does not tell."""
     try:
-        with _room(portal):
+        with _room(portal, actor):
             found = probe.models(target)
     except calling.Refused as refusal:
         raise Conflict(refusal.step.message) from refusal
@@ -97,23 +123,17 @@ def models(portal: Portal, actor: Actor, tenant_id: str, asked: Asked, search: s
     """What the provider has, narrowed to what is searched for. Conflict with the reason where it does not tell."""
     target, tested = _target(portal, actor, tenant_id, asked)
     try:
-        return models_of(portal, target, search)
+        return models_of(portal, actor, target, search)
     finally:
         if tested is not None:
             _keep(tested)
 
 
-class _room:
-    def __init__(self, portal: Portal) -> None:
-        self._room = portal.part(Running).room
-
-    def __enter__(self) -> None:
-        db.session.rollback()  # a provider may take minutes: hold no snapshot of the database meanwhile
-        if not self._room.acquire(timeout=2):
-            raise Conflict(_m("Several models are being tested just now. Try again in a moment."))
-
-    def __exit__(self, *_: object) -> None:
-        self._room.release()
+@contextmanager
+def _room(portal: Portal, actor: Actor) -> Iterator[None]:
+    db.session.rollback()  # a provider may take minutes: hold no snapshot of the database meanwhile
+    with portal.part(Running).one(actor.id):
+        yield
 
 
 def _target(portal: Portal, actor: Actor, tenant_id: str, asked: Asked) -> tuple[calling.Target, _Tested | None]:

@@ -196,6 +196,17 @@ def test_a_redirect_is_told_and_the_key_goes_nowhere(provider: str) -> None:
     assert "not sent there" in report.steps[-1].message
 
 
+@pytest.mark.parametrize("provider", BOTH)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_question_that_is_sent_on_takes_no_key_along(provider: str, status: int) -> None:
+    with serving({}) as thief, serving({"models": LIST}) as double:
+        path = "messages" if provider.startswith("anthropic") else "chat/completions"
+        double.answers[path] = (status, {"Location": f"{thief.url.replace('127.0.0.1', 'localhost')}/{path}"}, "")
+        report = probe.run(target(double.url, provider, model="big"))
+        assert thief.seen == [] and len(double.seen) == 2
+    assert report.steps[-1].state == "failed" and "not sent there" in report.steps[-1].message
+
+
 def test_a_list_at_another_host_does_not_get_the_key() -> None:
     with serving({"models": LIST}) as thief, serving({}) as double:
         about = replace(KNOWN["openai-compatible"].models, url=f"{thief.url}/models")  # type: ignore[type-var]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from clawportal.contracts.permissions import SYSTEM
 from clawportal.db import db
+from clawportal.errors import Conflict
 from clawportal.models import Tenant
 from clawportal_practice.server import PracticeModel
 from clawportal_providers import probe, services, testing_models
@@ -20,8 +22,10 @@ from clawportal_providers.probe import Report
 from clawportal_providers.testing_models import Asked
 from tests.conftest import People, Person
 from tests.core.world import World
+from tests.providers.test_probe import said, serving
 from tests.rights.test_people_cli import Run, claw
 from tests.rights.test_rights_pages import Browser
+from tests.web.conftest import Browser as PageBrowser
 
 __all__ = ["claw"]
 
@@ -143,6 +147,63 @@ def test_on_pages(people: People, home: str, model: PracticeModel) -> None:
     assert "<code>practice</code>" in owner.post(f"{where}/test", list="1", model_search="prac").get_data(as_text=True)
     assert "well" in owner.page(f"/tenants/{home}/keys")
     assert Browser(people.viewer).post(f"{where}/test", model="practice").status_code == 403
+
+
+def test_a_test_in_the_form_of_a_key_leaves_the_form_as_it_is(people: People, home: str, model: PracticeModel) -> None:
+    browser, where = PageBrowser(people.owner.browser()), f"/tenants/{home}/keys/new"
+    fields = {"name": "ours", "provider": "openai-compatible", "base_url": model.url, "key": KEY}
+
+    def part(**more: str) -> str:
+        answer = browser.post(where, {**fields, **more}, htmx=True)
+        assert answer.status_code == 200 and "<form" not in answer.get_data(as_text=True)
+        return answer.get_data(as_text=True)
+
+    assert "The model answers." in part(test="1", model="practice")
+    assert 'data-pick="f-model" value="practice"' in part(test="list")
+    assert 'data-goto="model"' in part(test="1")
+    assert people.owner.get("credentials").get_json()["total"] == 0
+    shown = browser.post(where, {**fields, "test": "list"}).get_data(as_text=True)
+    assert 'value="practice"' in shown and "<form" in shown, "without scripts, too"
+
+
+def test_the_outcome_is_told_in_the_language_of_the_reader(people: People, home: str) -> None:
+    with serving({"models": said(401, "revoked")}) as double:
+        body = {"tenant": home, "name": "ours", "provider": "openai-compatible", "base_url": double.url, "key": KEY}
+        one = people.owner.post("credentials", body).get_json()["id"]
+        assert not people.owner.post("credentials/test", {"credential": one, "model": "m"}).get_json()["ok"]
+    kept = people.owner.get(f"credentials/{one}", headers={"Accept-Language": "zh-Hans"}).get_json()["tested"]
+    assert "密钥" in kept["message"] and kept["ok"] is False
+
+
+def test_a_hundred_thousand_models_are_searched_whole_and_told_in_part(people: People, home: str) -> None:
+    names = [f"m-{number:06}" for number in range(100_000)]
+    listed = 200, {"Content-Type": "application/json"}, json.dumps({"data": [{"id": name} for name in names]})
+    with serving({"models": listed}) as double:
+        body = {"tenant": home, "name": "ours", "provider": "openai-compatible", "base_url": double.url, "key": KEY}
+        one = people.owner.post("credentials", body).get_json()["id"]
+        every = people.owner.post("credentials/models", {"credential": one}).get_json()
+        assert every["count"] == 100_000 and [item["id"] for item in every["items"]] == names[:1000]
+        last = people.owner.post("credentials/models", {"credential": one, "search": "m-09999"}).get_json()
+        assert last["count"] == 10 and last["items"][-1]["id"] == names[-1]
+        report = people.owner.post("credentials/test", {"credential": one, "model": "m-099998"}).get_json()
+        assert {step["name"]: step["state"] for step in report["steps"]}["model"] == "failed", "listed, and then not there"
+        assert report["steps"][2]["message"] == "It has the model m-099998.", "the end of the list is known, too"
+        page = Browser(people.owner).post(f"/model-keys/{one}/test", list="1").get_data(as_text=True)
+        assert page.count("data-pick=") == 500 and "500 of 100000" in page
+        double.answers["models"] = 200, {}, json.dumps({"data": [{"id": name, "about": "x" * 100} for name in names]})
+        refused = people.owner.post("credentials/models", {"credential": one})
+        assert refused.status_code == 409 and "too large" in refused.get_json()["detail"]
+
+
+def test_one_person_does_not_hold_up_the_others() -> None:
+    running = testing_models.Running()
+    with running.one("slow"), running.one("slow"):
+        with pytest.raises(Conflict, match="2 models already"), running.one("slow"):
+            pass
+        with running.one("quick"):
+            pass
+    with running.one("slow"):
+        pass
 
 
 def test_from_a_terminal(people: People, home: str, model: PracticeModel, claw: Callable[[Person], Run], tmp_path: Path) -> None:
