@@ -13,6 +13,7 @@ BUNDLED = (
     "clawportal_practice",
     "clawportal_sso",
     "clawportal_conversations",
+    "clawportal_settings",
 )  # fmt: skip
 GROUP = "clawportal"
 """Group of entry points."""
