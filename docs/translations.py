@@ -16,8 +16,8 @@ from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("zh_Hans",)
-METHODS = [("**.py", "python"), ("**.html", "jinja2")]
-OPTIONS = {"**.html": {"encoding": "utf-8"}}
+METHODS = [("**.py", "python"), ("**.html", "jinja2"), ("**/mail/**.txt", "jinja2")]
+OPTIONS = {"**.html": {"encoding": "utf-8"}, "**/mail/**.txt": {"encoding": "utf-8"}}
 KEYWORDS = {**DEFAULT_KEYWORDS, "lazy_gettext": None, "_l": None, "_m": None, "_n": None, "_mn": (1, 2)}
 
 

@@ -27,7 +27,7 @@ from clawportal.models.scopes import (
     Scoped,
     TenantScoped,
 )
-from clawportal.paging import FIRST_PAGE, Order, Slice, Which, by_name
+from clawportal.paging import FIRST_PAGE, Order, Slice, Which, by_name, whole
 from clawportal.paging import page as slice_of
 from clawportal.services.rights.access import get_or_404, require, scope_of, visible
 from clawportal.services.rights.lists import listing
@@ -71,4 +71,5 @@ __all__ = [
     "slice_of",
     "transaction",
     "visible",
+    "whole",
 ]
