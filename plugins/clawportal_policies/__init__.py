@@ -13,6 +13,7 @@ from clawportal.sdk.features import (
     Card,
     EventKind,
     Feature,
+    Interest,
     TenantTab,
 )
 from clawportal_policies.permissions import POLICY, POLICY_MANAGE, POLICY_READ
@@ -30,7 +31,12 @@ FEATURE = Feature(
         EventKind("policy.created", _m("A rule was created.")),
         EventKind("policy.changed", _m("A rule was changed, or switched on or off.")),
         EventKind("policy.deleted", _m("A rule was deleted.")),
-        EventKind("instance.policy_warned", _m("A rule in warning mode let a change through and said so."), audited=False),
+        EventKind(
+            "instance.policy_warned",
+            _m("A rule in warning mode let a change through and said so."),
+            audited=False,
+            interests=(Interest("policy.warned", _m("A rule let a change through with a warning")),),
+        ),
     ),
     api_tags=(ApiTag(_m("Policies"), _m("Rules about what instances may be like and when they may be changed."), 80),),
     api=("clawportal_policies.api",),
