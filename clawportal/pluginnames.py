@@ -14,6 +14,7 @@ BUNDLED = (
     "clawportal_sso",
     "clawportal_conversations",
     "clawportal_settings",
+    "clawportal_notifications",
 )  # fmt: skip
 GROUP = "clawportal"
 """Group of entry points."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -18,7 +19,9 @@ from clawportal.contracts.core_permissions import (
     INSTANCE_UPDATE,
 )
 from clawportal.contracts.permissions import Permission
+from clawportal.db import db, transaction
 from clawportal.http.security import MARK
+from clawportal_notifications.models import Line
 from tests.api_operations import OPERATIONS
 from tests.conftest import PASSWORD, People, Person, make_cluster, portal_of
 from tests.core_roles import ROLES
@@ -145,12 +148,22 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "provider_id": provider, "group_id": group, "identity_id": identity,
         "tenant_id": tenant, "instance_id": claw["id"], "user_id": member.actor.id, "seq": str(first("audit")["seq"]),
         "cluster_id": make_cluster(owner.app, "hidden-cluster", [tenant]), "operation_id": first("operations")["id"],
+        "notification_id": make_notification(owner),
         "message_id": "0" * 26,  # reached by way of its conversation only
         "token_id": first("tokens")["id"], "session_id": first("auth/sessions")["id"],
         "file_path": "work/x",
         "upload_id": "01m8pken50qyyankawh27723pj",
         "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
     }  # fmt: skip
+
+
+def make_notification(owner: Person) -> str:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    with owner.app.app_context(), transaction():
+        told = Line(user_id=owner.actor.id, interest="instance.failed", seq=1, message="hidden", first_at=moment, at=moment)
+        db.session.add(told)
+        db.session.flush()
+        return told.id
 
 
 def test_a_stranger_learns_nothing(people: People, claw: dict[str, Any]) -> None:

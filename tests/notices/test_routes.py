@@ -182,7 +182,7 @@ def test_a_route_that_leads_nowhere_is_named_and_holds_up_no_other(
     happens(app, "odd.one")
     carry(app)
     assert len(listener.told) == 1
-    assert "There is no notifier 'pigeon'. Known: log, webhook." in caplog.text
+    assert "There is no notifier 'pigeon'. Known: email, log, webhook." in caplog.text
     found = [one for one in diagnosis.examine(Settings(data_dir=tmp_path / "data")) if one.name.startswith("notices via")]
     assert [one.ok for one in found] == [False, False, False, True]
     assert "http or https" in found[1].message and "without a user or password" in found[2].message

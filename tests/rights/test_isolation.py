@@ -10,6 +10,7 @@ import html
 import re
 import types
 import typing
+from datetime import UTC, datetime
 from typing import Any, get_args, get_origin
 
 import pytest
@@ -24,6 +25,7 @@ from clawportal.db import db
 from clawportal.models import ApiToken, AuditEntry, Invitation
 from clawportal.models import Operation as OperationRow
 from clawportal_conversations.models import Conversation, Message
+from clawportal_notifications.models import Line
 from tests.api_operations import OPERATIONS
 from tests.conftest import People, Person, make_cluster, make_people, make_person
 from tests.core_roles import ROLES
@@ -62,12 +64,14 @@ def make_ids(people: People) -> dict[str, str]:
         db.session.add(talk)
         db.session.flush()
         message = Message(conversation_id=talk.id, position=1, role="user", user_id=owner.actor.id, text="secret-words")
-        db.session.add(message)
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        told = Line(user_id=owner.actor.id, interest="instance.failed", seq=1, message="secret-words", first_at=moment, at=moment)
+        db.session.add_all([message, told])
         db.session.commit()
         return {
             "provider_id": provider, "group_id": group, "identity_id": identity,
             "policy_id": policy, "credential_id": credential, "share_id": share,
-            "conversation_id": talk.id, "message_id": message.id,
+            "notification_id": told.id, "conversation_id": talk.id, "message_id": message.id,
             "upload_id": "0" * 26, "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
             "account_id": robot,
@@ -82,7 +86,7 @@ def make_ids(people: People) -> dict[str, str]:
 
 _MADE_UP = "01zzzzzzzzzzzzzzzzzzzzzzzz"
 _IDS = (
-    "policy_id", "credential_id", "share_id", "conversation_id", "message_id", "upload_id", "item_id",
+    "notification_id", "policy_id", "credential_id", "share_id", "conversation_id", "message_id", "upload_id", "item_id",
     "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
     "session_id", "account_id", "provider_id", "group_id", "identity_id", "cluster_id",
 )  # fmt: skip
