@@ -78,11 +78,16 @@ class Gate:
             for key in [key for key in self._known if key[2] == app]:
                 del self._known[key]
 
+    def full(self, person: str) -> bool:
+        """All who come by one link are one, and have a quarter: what lasts of it is in the name of its maker."""
+        most = max(self._at_once // 4, 2) if person.startswith(services.LINK) else self._at_once
+        return self._working.get(person, 0) >= most
+
     @contextmanager
     def turn(self, person: str) -> Iterator[None]:
         """One of the few requests of a person that are worked on at a time."""
         with self._free:
-            if not self._free.wait_for(lambda: self._working[person] < self._at_once, _WAIT_SECONDS):
+            if not self._free.wait_for(lambda: not self.full(person), _WAIT_SECONDS):
                 words = _m("Too many requests for pages of claws wait. Try again in a moment.")
                 raise TooManyRequests(words, headers={"Retry-After": "5"})
             self._working[person] += 1

@@ -172,7 +172,7 @@ class AppHost:
         admitted = self.gate.admitted(environ, app, cookie)
         leave = place_for(self._app, environ, admitted.actor)
         request = self.watch.begin(shown_by(environ, app, cookie))
-        turn = self.gate.turn(admitted.actor.id)
+        turn = self.gate.turn(admitted.person)
         try:
             turn.__enter__()
         except BaseException:
@@ -248,7 +248,7 @@ class AppHost:
         self, environ: dict[str, Any], asked: Asked, admitted: Admitted, request: Request, answer: Answer, headers: list[Header]
     ) -> None:
         """What lasts goes on without a thread."""
-        owner = admitted.actor.id
+        owner = admitted.person
         if not self.pump.room(owner):
             answer.line.close()
             raise Unavailable(_m("Too many pages of claws are open. Close some, then try again."), headers={"Retry-After": "15"})

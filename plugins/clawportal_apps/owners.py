@@ -11,6 +11,7 @@ from clawportal.sdk.permissions import Actor
 from clawportal_apps.models import AppShare
 from clawportal_apps.permissions import APP_SHARE
 from clawportal_apps.proofs import Pass
+from clawportal_apps.settings import AppSettings
 
 LINK_IS_OVER = _m("This link was taken back, is over, or was never one. Ask whoever gave it to you for another.")
 
@@ -26,8 +27,8 @@ def owner(portal: Portal, given: Pass, came: Place) -> Actor:
 
 
 def link_owner(portal: Portal, share_id: str) -> Actor:
-    """Who made a link, while it is good and while they still may share."""
-    row = db.session.get(AppShare, share_id)
+    """Who made a link, while it is good, while they still may share, and while anybody may."""
+    row = db.session.get(AppShare, share_id) if portal.section(AppSettings).share_hours else None
     if row is None or row.revoked_at is not None or row.ends_at <= now():
         raise Unauthenticated(LINK_IS_OVER)
     found = actor_by_id(portal, row.user_id)

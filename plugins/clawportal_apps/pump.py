@@ -77,6 +77,10 @@ class Pump:
         with self._lock:
             return {stream.key for stream in self._streams}
 
+    def owners(self) -> set[str]:
+        with self._lock:
+            return set(self._owners)
+
     def end(self, keys: Iterable[Hashable]) -> None:
         """Those that may not go on."""
         self._ending.extend(keys)

@@ -20,6 +20,8 @@ from clawportal_apps.proofs import Pass
 from clawportal_apps.settings import AppSettings
 
 ENTER = "/.clawportal/enter"
+LINK = "link "
+"""Before the id of a link, where others are named by the id of an account."""
 
 
 class SwitchedOff(Conflict):
@@ -60,6 +62,8 @@ class Admitted:
 
     app: App
     actor: Actor
+    person: str
+    """As whom they are counted: whoever comes by a link takes nothing of what its maker may have open."""
     name: str
     way: Way
 
@@ -138,7 +142,8 @@ def admit(portal: Portal, given: Pass, came: Place) -> Admitted:
     """Whether whoever has this pass may be where it leads, just now, and the way there; a Problem where not."""
     actor, instance, spec = allowed(portal, given, came)
     _must_run(instance)
-    return Admitted(given.app, actor, instance.name, _way(portal, instance, spec))
+    person = f"{LINK}{given.share_id}" if given.share_id else actor.id
+    return Admitted(given.app, actor, person, instance.name, _way(portal, instance, spec))
 
 
 def allowed(portal: Portal, given: Pass, came: Place) -> tuple[Actor, Instance, PortSpec]:

@@ -43,7 +43,9 @@ class AppSettings(BaseModel):
         ge=0,
         le=8760,
         title=_m("Longest life of a shared link"),
-        description=_m("A shared link to a claw's page is good for so many hours at most. 0: none can be made."),
+        description=_m(
+            "A shared link to a claw's page is good for so many hours at most. 0: none can be made, and none is good."
+        ),
         json_schema_extra=CHANGEABLE,
     )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 from clawportal import clock
 from clawportal.db import db
 from clawportal.models import AuditEntry, Membership
+from clawportal_apps.settings import AppSettings
 from tests.apps.conftest import Scene, Visitor
-from tests.conftest import make_person, make_tenant, wait_for
+from tests.conftest import make_person, make_tenant, portal_of, wait_for
 from tests.rights.test_rights_pages import Browser
 
 
@@ -41,7 +43,7 @@ def test_what_was_taken_back_ends_also_where_it_is_open(scene: Scene) -> None:
     socket = visitor.socket()
     assert socket.say("hello") == "You said: hello (message 1)"
     assert scene.developer.delete(f"shared-links/{link['id']}").status_code == 204
-    scene.server.app.extensions["clawportal_apps"].look_again()
+    scene.server.app.extensions["clawportal_apps"].watch.look()
     wait_for(socket.ended, what="the stream is closed")
     assert Visitor(scene.server.port).follow(link["url"]).status == 401
     wait_for(lambda: visitor.ask().status == 401, what="the page is closed")
@@ -64,6 +66,53 @@ def test_a_link_gives_no_more_than_its_maker_has(scene: Scene) -> None:
         db.session.query(Membership).filter_by(user_id=scene.developer.actor.id).delete()
         db.session.commit()
     assert Visitor(scene.server.port).follow(link["url"]).status in (401, 404)
+
+
+def test_who_loses_the_right_to_share_takes_their_links_along(scene: Scene) -> None:
+    """Also where they still may open the page themselves, and also from what is open."""
+    link = shared(scene)
+    visitor = Visitor(scene.server.port)
+    visitor.follow(link["url"])
+    stream = visitor.socket()
+    assert stream.say("hello")
+    home = next(one["id"] for one in scene.server.admin.get("tenants").get_json()["items"] if one["name"] == "default")
+    rights = {"name": "visitor", "permissions": ["instance.read", "app.open"]}
+    assert scene.server.admin.post(f"tenants/{home}/roles", rights).status_code == 201
+    with scene.server.app.app_context():
+        db.session.query(Membership).filter_by(user_id=scene.developer.actor.id).update({"role": "visitor"})
+        db.session.commit()
+    scene.server.app.extensions["clawportal_apps"].watch.look()
+    wait_for(stream.ended, what="the stream is closed")
+    assert Visitor(scene.server.port).follow(link["url"]).status in (401, 403)
+    assert scene.open().ask().status == 200, "whoever made it may still open it"
+
+
+def test_links_end_where_sharing_is_switched_off(scene: Scene) -> None:
+    link = shared(scene)
+    visitor = Visitor(scene.server.port)
+    visitor.follow(link["url"])
+    stream = visitor.socket()
+    assert stream.say("hello")
+    portal_of(scene.server.app).section(AppSettings).share_hours = 0
+    scene.server.app.extensions["clawportal_apps"].watch.look()
+    wait_for(stream.ended, what="the stream is closed")
+    assert Visitor(scene.server.port).follow(link["url"]).status == 401
+
+
+def test_who_comes_by_a_link_takes_no_turn_of_its_maker(scene: Scene) -> None:
+    gate = scene.server.app.extensions["clawportal_apps"].gate
+    visitor = Visitor(scene.server.port)
+    visitor.follow(shared(scene)["url"])
+    stream = visitor.socket()
+    assert stream.say("hello")
+    pump = scene.server.app.extensions["clawportal_apps"].pump
+    (person,) = pump.owners()
+    assert person.startswith("link ") and person != scene.developer.actor.id
+    with ExitStack() as held:
+        for _ in range(6):
+            held.enter_context(gate.turn(person))
+        assert gate.full(person) and not gate.full(scene.developer.actor.id)
+        assert scene.open().ask().status == 200
 
 
 def test_a_link_is_no_other_link(scene: Scene) -> None:
