@@ -16,6 +16,9 @@ from clawportal.sdk.hosts import origin_of
 from clawportal_apps.names import host_alone
 
 Header = tuple[str, str]
+WEBSOCKET = "websocket"
+METHODS_REFUSED = frozenset({"CONNECT", "TRACE", "TRACK"})
+"""Of proxies; and what shows a browser the request as the claw got it, with the proof that the portal puts in."""
 COOKIE, COOKIE_TLS = "clawportal-app", "__Host-clawportal-app"
 """By which a browser is known at the host of a page; over TLS no other host can set it."""
 _PORTAL_COOKIES = ("clawportal", "__Host-clawportal", "__Secure-clawportal")
@@ -24,8 +27,13 @@ _OF_A_HOP = frozenset({
     "transfer-encoding", "upgrade",
 })  # fmt: skip
 _TOLD_BY_PROXIES = ("x-forwarded-", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
-_NOT_FOR_OTHERS = frozenset({"strict-transport-security", "alt-svc", "clear-site-data", "public-key-pins", "nel", "report-to"})
-"""Would hold beyond the host of the page, or lead browsers around the portal."""
+_NOT_FOR_OTHERS = frozenset({
+    "strict-transport-security", "alt-svc", "clear-site-data", "public-key-pins", "nel", "report-to",
+    "cross-origin-resource-policy",
+})  # fmt: skip
+"""Would hold beyond the host of the page, lead browsers around the portal, or is said by it."""
+_ONCE = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
+"""Some servers make these of names with underscores, beside the true ones."""
 _BEFORE_PATH = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?]*|\*)")
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _ADDRESSES = frozenset({"location", "content-location", "access-control-allow-origin"})
@@ -71,7 +79,9 @@ class Asked:
 
     @property
     def upgrades(self) -> bool:
-        return bool(self.get("upgrade")) and "upgrade" in self.get("connection").lower()
+        """To a WebSocket; other protocols would be beyond what is looked at here."""
+        asks = {part.strip().lower() for part in self.get("connection").split(",")}
+        return self.get("upgrade").strip().lower() == WEBSOCKET and "upgrade" in asks
 
 
 @dataclass(frozen=True)
@@ -85,9 +95,10 @@ class Named:
 
 
 def asked_of(environ: dict[str, Any], port: int = 0) -> Asked:
-    headers = tuple((key[5:].replace("_", "-").lower(), str(value)) for key, value in environ.items() if key.startswith("HTTP_"))
+    headers = tuple((key[5:].replace("_", "-").lower(), str(value)) for key, value in environ.items()
+                    if key.startswith("HTTP_") and key not in _ONCE)  # fmt: skip
     for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        if environ.get(key):
+        if environ.get(key) and not (key == "CONTENT_LENGTH" and environ.get("HTTP_TRANSFER_ENCODING")):
             headers += ((key.replace("_", "-").lower(), str(environ[key])),)
     host = environ.get("HTTP_HOST", "")
     target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "/")
@@ -164,7 +175,7 @@ def to_claw(asked: Asked, named: Named) -> Iterator[Header]:
 def _hop(asked: Asked) -> Iterator[Header]:
     if asked.upgrades:
         yield "connection", "Upgrade"
-        yield "upgrade", asked.get("upgrade")
+        yield "upgrade", WEBSOCKET
     else:
         yield "connection", "close"
         if asked.get("transfer-encoding"):
@@ -195,14 +206,17 @@ def to_browser(asked: Asked, named: Named, headers: Iterable[Header]) -> Iterato
                 yield "Set-Cookie", kept
         else:
             yield name.title(), _as_public(asked, named, value) if name in _ADDRESSES else value
+    # no page of another origin shows or runs what is here; browsers without Sec-Fetch headers hold to this one, too
+    yield "Cross-Origin-Resource-Policy", "same-origin"
     # beside whatever the claw says: of several policies each one holds
     yield "Content-Security-Policy", "frame-ancestors 'self'"
 
 
 def host_only(cookie: str, jar: str = "") -> str:
-    """A cookie of the claw, for the host of its page alone. Empty where it takes a name of the portal's."""
+    """A cookie of the claw, for the host of its page alone. Empty where it takes a name of the portal's, or has none."""
     first, *rest = cookie.split(";")
-    if _of_portal(first.partition("=")[0].strip()):
+    name = first.partition("=")[0].strip()
+    if not name or _of_portal(name):  # one without a name is sent as if its value were all of it
         return ""
     return ";".join([jar + first.strip(), *(part for part in rest if part.partition("=")[0].strip().lower() != "domain")])
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, quote, urlsplit
 
 from flask import Flask
+from werkzeug.urls import iri_to_uri
 
 from clawportal.sdk import _m
 from clawportal.sdk.errors import Forbidden, NotFound, Problem, Unauthenticated, Unavailable
@@ -166,6 +167,8 @@ class AppHost:
     # ---- passing on
 
     def _passed_on(self, environ: dict[str, Any], start_response: StartResponse, asked: Asked, app: App) -> Iterable[bytes]:
+        if asked.method in heads.METHODS_REFUSED:
+            raise Forbidden(_m("Requests of this kind are not passed on to claws."))
         if heads.comes_from_elsewhere(asked):
             raise Forbidden(_m("This request came from another site and was refused."))
         cookie = heads.cookie_of(asked)
@@ -204,6 +207,9 @@ class AppHost:
         except Unanswered as error:
             self.gate.forget(admitted.app)
             raise _told(error, admitted) from error
+        if answer.status == 101 and not (asked.upgrades and answer.get("upgrade").strip().lower() == heads.WEBSOCKET):
+            answer.line.close()
+            raise _told(Unanswered(502, "the claw changes to a protocol that nobody asked for"), admitted)
         headers = list(heads.to_browser(asked, named, answer.headers))
         length = None if answer.status == 101 else answer.length(asked.method)
         if length is not None:
@@ -256,8 +262,9 @@ class AppHost:
         if browser is None:
             answer.line.close()
             raise Unavailable(_m("This server cannot pass on what has no end."))
-        head = _head_of(asked, answer, headers)
-        self.pump.add(Stream(browser, answer.line, owner, request.shown), head + answer.begun)
+        head = _head_of(answer, headers)
+        stream = Stream(browser, answer.line, owner, request.shown, both_ways=answer.status == 101)
+        self.pump.add(stream, head + answer.begun)
 
 
 class _Body:
@@ -301,19 +308,20 @@ def _told(error: Unanswered, admitted: Admitted) -> Problem:
     return problem
 
 
-def _head_of(asked: Asked, answer: Answer, headers: list[Header]) -> bytes:
+def _head_of(answer: Answer, headers: list[Header]) -> bytes:
     """For the browser, written here since the server no longer has the connection."""
     lines = [f"HTTP/1.1 {answer.status} {heads.phrase_of(answer.status)}"]
-    lines += [f"{name}: {value}" for name, value in headers]
+    lines += [f"{name}: {value}" for name, value in headers if name != "Content-Length"]
     if answer.status == 101:
-        lines += [f"Upgrade: {answer.get('upgrade') or asked.get('upgrade')}", "Connection: Upgrade"]
+        lines += [f"Upgrade: {heads.WEBSOCKET}", "Connection: Upgrade"]
     else:
         lines.append("Connection: close")
-        if coding := answer.get("transfer-encoding"):
-            lines.append(f"Transfer-Encoding: {coding}")
+        if answer.get("transfer-encoding"):
+            lines.append("Transfer-Encoding: chunked")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def _local(target: str) -> str:
-    """Only a path of this host, never another one."""
-    return target if target.startswith("/") and not target.startswith(("//", "/\\", OWN)) and "\\" not in target else "/"
+    """Only a path of this host, never another one: browsers pass over tabs and line ends, and take \\ for a slash."""
+    odd = "\\" in target or any(ord(letter) <= 32 or ord(letter) == 127 for letter in target)
+    return iri_to_uri(target) if target.startswith("/") and not target.startswith(("//", OWN)) and not odd else "/"

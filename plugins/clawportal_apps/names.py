@@ -45,13 +45,13 @@ class Names:
 
     def takes(self, host: str) -> bool:
         """Whether a host name is none of the portal's. Below a domain of claws, no name is."""
-        name, _, rest = host_alone(host).partition(".")
+        name, _, rest = host_alone(host).rstrip(".").partition(".")
         if self._domain:
             return rest == self._domain or rest.endswith(f".{self._domain}")
         return rest == LOCALHOST and app_of(name) is not None
 
     def app_at(self, host: str) -> App | None:
-        name, _, rest = host_alone(host).partition(".")
+        name, _, rest = host_alone(host).partition(".")  # with a dot at the end there is none: no page has a second name
         return app_of(name) if rest == (self._domain or LOCALHOST) else None
 
     def named(self, portal_url: str) -> bool:

@@ -28,8 +28,10 @@ log = logging.getLogger(__name__)
 class Stream:
     """Two connections that belong together. `owner` is who opened it; `key` what has to hold for it to go on."""
 
-    def __init__(self, browser: socket.socket, claw: socket.socket, owner: str, key: Hashable) -> None:
+    def __init__(self, browser: socket.socket, claw: socket.socket, owner: str, key: Hashable, *, both_ways: bool = True) -> None:
         self.browser, self.claw, self.owner, self.key = browser, claw, owner, key
+        self.both_ways = both_ways
+        """Else what comes from the browser goes nowhere: it would reach the claw as it is, with what is the portal's in it."""
         self.waiting: dict[socket.socket, bytes | memoryview] = {browser: b"", claw: b""}
         """What each is still to get."""
         self.ended: set[socket.socket] = set()
@@ -179,7 +181,7 @@ class Pump:
         other = stream.other(one)
         if not data:
             stream.ended.add(one)
-        stream.waiting[other] = data
+        stream.waiting[other] = data if stream.both_ways or one is stream.claw else b""
         self._write(stream, other)
 
     def _write(self, stream: Stream, one: socket.socket) -> None:

@@ -134,7 +134,12 @@ def _parsed(head: bytes) -> tuple[int, list[Header]]:
     told = version.startswith("HTTP/1.") and len(code) == 3 and code.isascii() and code.isdigit() and code >= "100"
     if not told or not _plain(first) or len(lines) > MAX_HEADERS:
         raise Unanswered(502, "the claw's answer is not HTTP")
-    return int(code), [_header(line) for line in lines]
+    headers = [_header(line) for line in lines]
+    codings = {value.lower() for name, value in headers if name == "transfer-encoding"}
+    lengths = {value for name, value in headers if name == "content-length"}
+    if codings - {"chunked"} or len(lengths) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):
+        raise Unanswered(502, "the claw's answer has no end that all agree on")
+    return int(code), headers
 
 
 def _header(line: str) -> Header:

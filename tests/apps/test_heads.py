@@ -59,11 +59,29 @@ def test_a_websocket_asks_for_one() -> None:
     assert (given["connection"], given["upgrade"], given["sec-websocket-key"]) == ("Upgrade", "websocket", "k")
 
 
+def test_only_a_websocket_is_changed_to() -> None:
+    for upgrade, connection in (("h2c", "Upgrade, HTTP2-Settings"), ("websocket, h2c", "upgrade"), ("websocket", "x-upgrade")):
+        told = dict(heads.to_claw(asked(upgrade=upgrade, connection=connection, http2_settings="AAM"), OWN))
+        assert told["connection"] == "close" and "upgrade" not in told
+
+
+def test_a_request_has_one_length() -> None:
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST", "RAW_URI": "/", "HTTP_HOST": HOST, "wsgi.url_scheme": "http", "CONTENT_LENGTH": "3",
+        "HTTP_CONTENT_LENGTH": "5", "HTTP_CONTENT_TYPE": "x",
+    }  # fmt: skip
+    sent = [name for name, _ in heads.to_claw(heads.asked_of(environ), OWN)]
+    assert sent.count("content-length") == 1 and "content-type" not in sent
+    chunked = dict(heads.to_claw(heads.asked_of(environ | {"HTTP_TRANSFER_ENCODING": "chunked"}), OWN))
+    assert chunked["transfer-encoding"] == "chunked" and "content-length" not in chunked
+
+
 def test_nothing_of_the_claw_holds_elsewhere() -> None:
     told = list(heads.to_browser(asked(), OWN, [
         ("set-cookie", "a=1; Domain=localhost; Path=/x; HttpOnly"), ("set-cookie", "b=2;domain=.apps.example.com;Secure"),
         ("set-cookie", "clawportal=evil; Path=/"), ("set-cookie", "__Host-clawportal-app=evil"),
-        ("set-cookie", "clawportal_device=1"),
+        ("set-cookie", "clawportal_device=1"), ("set-cookie", "=clawportal=evil"), ("set-cookie", " = clawportal-app=evil"),
+        ("cross-origin-resource-policy", "cross-origin"),
         ("strict-transport-security", "max-age=1"), ("alt-svc", 'h3=":1"'), ("clear-site-data", '"*"'),
         ("connection", "close, x-hop"),
         ("x-hop", "1"), ("transfer-encoding", "chunked"), ("content-encoding", "br"),
@@ -73,7 +91,7 @@ def test_nothing_of_the_claw_holds_elsewhere() -> None:
     assert told == [
         ("Set-Cookie", "a=1; Path=/x; HttpOnly"), ("Set-Cookie", "b=2;Secure"), ("Content-Encoding", "br"),
         ("Content-Security-Policy", "default-src 'self'"), ("Location", f"http://{HOST}/next?x"),
-        ("Content-Security-Policy", "frame-ancestors 'self'"),
+        ("Cross-Origin-Resource-Policy", "same-origin"), ("Content-Security-Policy", "frame-ancestors 'self'"),
     ]  # fmt: skip
 
 
@@ -168,6 +186,8 @@ def test_hosts_and_whose_they_are() -> None:
         and there.takes("whatever.apps.example.com")
         and there.takes("a.b.apps.example.com")
     )
+    for names, host in ((here, f"{app.label}.localhost."), (there, f"{app.label}.apps.example.com.:8443")):
+        assert names.takes(host) and names.app_at(host) is None, "no second name for a page, and none for the portal"
     assert there.app_at("whatever.apps.example.com") is None and there.app_at(f"{app.label}.b.apps.example.com") is None
     assert not any(map(there.takes, ("apps.example.com", "example.com", HOST, "evilapps.example.com")))
     assert here.origin(app, "http://127.0.0.1:8800/claws") == f"http://{HOST}"
@@ -186,6 +206,11 @@ def test_hosts_and_whose_they_are() -> None:
         (b"HTTP/1.0 200\r\n\r\n", 200),
         (b"", 502), (b"SSH-2.0\r\n\r\n", 502), (b"HTTP/1.1 abc\r\n\r\n", 502), (b"HTTP/1.1 200 OK\r\nno header\r\n\r\n", 502),
         (b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 300 + b"\r\n", 502), (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, 502),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 502),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0x1\r\n\r\n", 502), (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n", 502),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 502),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n", 502),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: 1\r\n\r\n", 200),
         (b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n", 502), (b"HTTP/1.1 200 OK\r\nX : 1\r\n\r\n", 502),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 from clawportal.testing.fakes import rude_server
 from clawportal_apps import upstream
 from clawportal_apps.upstream import Unanswered
-from tests.apps.conftest import OddScene
+from tests.apps.conftest import OddScene, Visitor, patient_server
 
 EVIL = b"Set-Cookie: clawportal=evil"
 KINDS = {
@@ -60,6 +60,44 @@ def test_the_first_line_is_in_words_of_the_portal(odd_scene: OddScene, kind: str
 def test_a_status_is_three_digits(code: bytes) -> None:
     with pytest.raises(Unanswered):
         upstream._parsed(b"HTTP/1.1 " + code + b" Fine")
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b""])
+def test_a_protocol_that_nobody_asked_for_is_not_changed_to(odd_scene: OddScene, protocol: bytes) -> None:
+    """A proxy in front would go on with a connection on which it does not know any more what an answer is."""
+    said = b"HTTP/1.1 101 Fine\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\nHTTP/1.1 200 OK\r\n" % protocol + EVIL
+    told = everything(odd_scene, said, "length")
+    assert told.startswith(b"HTTP/1.1 502 ") and b"evil" not in told
+    if protocol != b"websocket":
+        told = everything(odd_scene, said, "upgrade")
+        assert told.startswith(b"HTTP/1.1 502 ") and b"evil" not in told
+
+
+def test_an_answer_has_one_length(odd_scene: OddScene) -> None:
+    """Otherwise a proxy in front could take the end of one answer for the beginning of somebody else's."""
+    both = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    head, _, body = everything(odd_scene, both, "chunked").partition(b"\r\n\r\n")
+    assert body == b"2\r\nhi\r\n0\r\n\r\n" and b"chunked" in head and b"content-length" not in head.lower()
+
+
+def test_what_comes_behind_a_request_reaches_no_claw(odd_scene: OddScene) -> None:
+    """It would come as it is, with the cookie of the page in it, and without what the portal puts in."""
+    visitor = odd_scene.open()
+    with patient_server(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nbegun") as port:
+        odd_scene.stands_at(port)
+        with visitor.begin("/") as line:
+            line.settimeout(10)
+            received = b""
+            while not received.endswith(b"begun"):
+                piece = line.recv(65536)
+                assert piece, received
+                received += piece
+            line.sendall(b"GET /admin HTTP/1.1\r\nHost: evil\r\n\r\n")
+            line.shutdown(socket.SHUT_WR)
+            behind = b""
+            while piece := line.recv(65536):  # this claw says again what it hears
+                behind += piece
+    assert not behind
 
 
 # ---- time
@@ -137,3 +175,25 @@ def test_a_host_that_is_none_is_no_fault_of_the_portal(odd_scene: OddScene, host
 def test_nothing_is_let_in_where_nothing_is_handed_over(odd_scene: OddScene) -> None:
     told = odd_scene.open().ask("/.clawportal/let-in?to=/deep")
     assert (told.status, told.get("Location")) == (303, "/deep")
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "TRACK"])
+def test_what_shows_the_request_as_the_claw_got_it_is_refused(odd_scene: OddScene, method: str) -> None:
+    """With it the proof that the portal puts in."""
+    told = odd_scene.open().ask("/", method)
+    assert told.status in (400, 403, 405), told
+
+
+@pytest.mark.parametrize(
+    "place", ["/%09/evil.example", "/%0A/evil.example", "/%0D%0A/x", "//evil.example", "/%5Cevil.example", "%09//evil.example",
+              "https://evil.example", "/%00", "/.clawportal/let-in", "/%20/evil.example"],
+)  # fmt: skip
+def test_nobody_is_led_elsewhere_on_the_way_in(odd_scene: OddScene, place: str) -> None:
+    visitor = Visitor(odd_scene.server.port)
+    told = visitor.follow(f"{odd_scene.ticket()}&to={place}")
+    assert (told.status, told.get("Location")) == (303, "/")
+
+
+def test_whoever_comes_in_is_led_to_words_of_any_language(odd_scene: OddScene) -> None:
+    told = Visitor(odd_scene.server.port).follow(f"{odd_scene.ticket()}&to=/%E4%B8%AD?q=%C3%BC%26x")
+    assert told.get("Location") == "/%E4%B8%AD?q=%C3%BC&x"
