@@ -66,6 +66,9 @@ PACKAGES = (
         ("swagger-ui-bundle.js", "swagger-ui.css"),
         ("LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"),
     ),
+    Package("markdown-it", "15.0.3", "MIT", "markdown-it", ("dist/browser/markdown-it.umd.min.js",)),
+    Package("dompurify", "3.5.0", "(MPL-2.0 OR Apache-2.0)", "dompurify", ("dist/purify.min.js",)),
+    Package("@highlightjs/cdn-assets", "11.12.0", "BSD-3-Clause", "highlight", ("highlight.min.js",)),
     ICONS_PACKAGE,
 )
 

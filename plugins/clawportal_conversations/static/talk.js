@@ -1,5 +1,5 @@
 // A conversation with a claw. What was said is kept by the portal; this page shows it, says more, and follows what comes.
-// The API is /api/v1/conversations (docs/conversations.md); the text of a claw is made part of the page by markdown.js alone.
+// The API is /api/v1/conversations (docs/conversations.md); the text of a claw is made part of the page by the portal's markdown.js alone.
 
 const { $, $$, element, icon, send, toast, ask, goToLogin } = window.clawportal;
 const { said, Stream, Turn } = window.talk;
@@ -346,10 +346,6 @@ box.addEventListener("click", (event) => {
   if (target.closest("[data-cancel]")) { field.value = ""; edit(null); }
   const without = target.closest("[data-without]");
   if (without) { files.splice(Number(without.dataset.without), 1); showFiles(); }
-  const code = target.closest("[data-copy-code]");
-  if (code) copy(code.closest(".talk-code").querySelector("pre").textContent);
-  const picture = target.closest("[data-picture]");
-  if (picture) window.open(picture.dataset.picture, "_blank", "noopener,noreferrer");
 });
 
 // Whether one may talk is part of the live page: the claw may start or stop while the page is open.

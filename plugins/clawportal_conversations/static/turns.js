@@ -1,7 +1,14 @@
 // One message of a conversation on the page: its words, how the claw came to them, what it took, and what can be done with it.
 
 const { element, icon } = window.clawportal;
-const { rendered, said } = window.talk;
+const rendered = window.clawportal.markdown;
+const words = JSON.parse(document.getElementById("talk-words").textContent);
+
+/** A word of this page, with `{name}` filled in. */
+function said(key, values = {}) {
+  return (words[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
+}
+
 
 const PLAIN_WHILE_LIVE = 60_000;   // characters; Markdown of more is made once, when the answer is whole
 
@@ -118,4 +125,5 @@ function shown(step, k, open) {
   return made;
 }
 
-window.talk.Turn = Turn;
+// Scripts of one page share a name instead of importing each other: each is fetched by the hash of its content.
+window.talk = { said, Turn };

@@ -1,13 +1,10 @@
-// Markdown of claws as part of the page: what it says is read by markdown-it without HTML, and what comes of that is cleaned by DOMPurify.
+// Markdown of others as part of the page: what it says is read by markdown-it without HTML, and what comes of that is cleaned by DOMPurify.
 // Nothing of it runs and nothing is loaded from elsewhere: a picture of another host is a link until somebody asks for it.
 
-const { element, icon } = window.clawportal;
-const words = JSON.parse(document.getElementById("talk-words").textContent);
+// `_markdown.html` loads it; window.clawportal.markdown(text) gives a fragment for an element with the class `markdown`.
 
-/** A word of this page, with `{name}` filled in. */
-function said(key, values = {}) {
-  return (words[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
-}
+const { element, icon, toast, word } = window.clawportal;
+const words = JSON.parse(document.getElementById("markdown-words").textContent);
 
 const LONGEST = 400_000;      // characters; what is longer is shown as plain text
 const HIGHLIGHTED = 30_000;   // characters of one piece of code
@@ -50,7 +47,7 @@ function rendered(text) {
   for (const picture of made.querySelectorAll("span.picture")) picture.replaceWith(asked(picture));
   for (const code of made.querySelectorAll("pre")) code.replaceWith(boxed(code));
   for (const table of made.querySelectorAll("table")) {
-    const wrap = element("div", { class: "talk-table", tabindex: "0" });
+    const wrap = element("div", { class: "md-table", tabindex: "0" });
     table.replaceWith(wrap);
     wrap.append(table);
   }
@@ -66,22 +63,35 @@ function outward(link) {
 /** Pictures inside the text are shown; those of other hosts when somebody asks, without telling them where from. */
 function asked(picture) {
   const address = picture.title, text = picture.textContent;
-  if (/^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/.test(address)) return element("img", { src: address, alt: text, class: "talk-picture" });
+  if (/^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/.test(address)) return element("img", { src: address, alt: text, class: "md-picture" });
   if (!/^https?:\/\//i.test(address)) return document.createTextNode(text);
   let host = "";
   try { host = new URL(address).host; } catch { return document.createTextNode(text); }
-  return element("button", { type: "button", class: "btn btn-sm talk-ask", "data-picture": address, title: address },
-    icon("photo"), [text, said("picture", { host })].filter(Boolean).join(" – "));
+  return element("button", { type: "button", class: "btn btn-sm md-ask", "data-picture": address, title: address },
+    icon("photo"), [text, words.picture.replace("{host}", () => host)].filter(Boolean).join(" – "));
 }
 
 function boxed(code) {
-  const language = /language-([\w+#.-]+)/.exec(code.querySelector("code")?.className ?? "")?.[1] ?? said("code");
-  const copy = element("button", { type: "button", class: "btn btn-quiet btn-sm", "data-copy-code": true }, icon("copy"), said("copy"));
-  const box = element("div", { class: "talk-code" }, element("div", { class: "talk-code-head" }, element("span", { class: "tiny faint" }, language), copy));
+  const language = /language-([\w+#.-]+)/.exec(code.querySelector("code")?.className ?? "")?.[1] ?? words.code;
+  const copy = element("button", { type: "button", class: "btn btn-quiet btn-sm", "data-copy-code": true }, icon("copy"), words.copy);
+  const box = element("div", { class: "md-code" }, element("div", { class: "md-code-head" }, element("span", { class: "tiny faint" }, language), copy));
   code.setAttribute("tabindex", "0");
   box.append(code.cloneNode(true));
   return box;
 }
 
+document.addEventListener("click", async (event) => {
+  const picture = event.target.closest("[data-picture]");
+  if (picture) window.open(picture.dataset.picture, "_blank", "noopener,noreferrer");
+  const code = event.target.closest("[data-copy-code]");
+  if (!code) return;
+  try {
+    await navigator.clipboard.writeText(code.closest(".md-code").querySelector("pre").textContent);
+    toast(words.copied, "ok");
+  } catch {
+    toast(word("copy_failed"), "warn");
+  }
+});
+
 // Scripts of one page share a name instead of importing each other: each is fetched by the hash of its content.
-window.talk = { said, rendered };
+window.clawportal.markdown = rendered;
