@@ -157,6 +157,68 @@ def test_what_a_browser_shows_by_itself(portal: PortalProcess, page: Page, claw:
     picture(page, "sound")
 
 
+def test_markdown_as_it_reads(portal: PortalProcess, page: Page, claw: str) -> None:
+    """What a claw wrote is text: no HTML of it, no address that is a script, no picture that is loaded."""
+    evil = "# Plan\n\n- one\n- two\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n```python\nprint(1)\n```\n"
+    evil += "<img src=x onerror=alert(1)>\n\n[go](javascript:alert(1)) ![far](https://far.example/x.png) [fine](https://fine.example)\n"
+    (work_of(portal, claw) / "plan of it.md").write_text(evil)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"/instances/{claw}/files/view?path=work/plan of it.md")
+    reading = page.locator("#reading")
+    expect(reading.get_by_role("heading", name="Plan")).to_be_visible()
+    expect(reading.get_by_role("table")).to_be_visible()
+    expect(reading.get_by_role("link")).to_have_count(1)
+    expect(reading.get_by_text("<img src=x onerror=alert(1)>")).to_be_visible()
+    expect(reading.locator("img")).to_have_count(0)
+    assert not [url for url in asked if "example" in url]
+    picture(page, "markdown")
+    page.get_by_role("radio", name="Text").click()
+    editor = page.locator("#editor .cm-content")
+    editor.click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.type("# First\n")
+    page.get_by_role("radio", name="As it reads").click()
+    expect(reading.get_by_role("heading", name="First")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+
+
+LOOKS = ("?path=work", "?path=work/empty", "?path=work/looks", "/trash", "/view?path=work/looks/note.md",
+         "/view?path=work/looks/t.csv", "?path=tmp", "/view?path=work/looks/bin", "?path=home", "")  # fmt: skip
+
+
+def test_how_files_look(portal: PortalProcess, phone: Page, page: Page, claw: str, watch: Watch) -> None:
+    """Long names, an empty folder, after a refusal, in both languages, light and dark: nothing is wider than the screen."""
+    watch.expect("status of 404")
+    work = work_of(portal, claw)
+    (work / "empty").mkdir()
+    (work / "looks").mkdir()
+    (work / "looks" / ("a very long name of a file that goes on and on " * 4 + ".txt")).write_text("x")
+    (work / "looks" / ("x" * 200 + ".json")).write_text("{}")
+    (work / "looks" / "note.md").write_text(
+        "# Note\n\n" + "text " * 80 + "\n\n" + "y" * 300 + "\n\n```\n" + "code " * 60 + "\n```\n"
+    )
+    (work / "looks" / "t.csv").write_text("a,b,c\n" + "1,2," + "long " * 60 + "\n")
+    (work / "looks" / "bin").write_bytes(b"\0" * 100)
+    for where, width in ((page, 1280), (phone, 390)):
+        for language in ("zh_Hans", "en"):
+            where.goto("/profile")
+            where.evaluate(
+                "async (language) => { const body = new FormData(); body.set('language', language); body.set('csrf_token',"
+                " document.querySelector('meta[name=csrf-token]').content);"
+                " await fetch('/language', { method: 'POST', body }); }",
+                language,
+            )
+            for scheme in ("light", "dark"):
+                where.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the words for it
+                for path in LOOKS:
+                    where.goto(f"/instances/{claw}/files{path}")
+                    assert where.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+                    picture(where, f"look-{width}-{language}-{scheme}" + re.sub(r"\W+", "-", path))
+            where.emulate_media(color_scheme="light")
+
+
 def test_a_large_file_is_paused_and_goes_on_after_a_crash(
     portal: PortalProcess, page: Page, claw: str, tmp_path: Path, watch: Watch
 ) -> None:

@@ -2,7 +2,7 @@
 //
 //   PUT <api>/PATH   If-Match: "tag" -> {etag}, or 412 where the file is another one by now
 
-const { $, toast, goToLogin, word, send } = window.clawportal;
+const { $, $$, toast, goToLogin, word, send } = window.clawportal;
 
 const box = $("#file");
 const words = JSON.parse(box.dataset.words);
@@ -19,6 +19,20 @@ const { edit } = await import(new URL($("#view-script").dataset.editor, location
 const editor = edit($("#editor"), { text: first, name: path, dark: dark(), readOnly: !writable, label: say("editor", { name: path }), onChange: mark });
 $("#file-text").hidden = true;
 new MutationObserver(() => editor.dark(dark())).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
+
+// Markdown as it reads, made of what is in the editor.
+const reading = $("#reading");
+function look(how) {
+  const read = how === "read";
+  if (read) reading.replaceChildren(window.clawportal.markdown(editor.text()));
+  reading.hidden = !read;
+  $("#writing").hidden = read;
+  for (const button of $$("[data-view]", box)) button.setAttribute("aria-checked", button.dataset.view === how);
+}
+if (reading) {
+  $("[data-views]", box).hidden = false;
+  look("read");
+}
 
 const changed = () => writable && editor.text() !== saved;
 function mark() { $("[data-state]", box).textContent = changed() ? say("unsaved") : ""; }
@@ -85,6 +99,8 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-save]")) save();
   const choice = event.target.closest("[data-keep]");
   if (choice) keep[choice.dataset.keep]();
+  const view = event.target.closest("[data-view]");
+  if (view) look(view.dataset.view);
 });
 // What is typed in the editor is text: seen from outside of its shadow root, the letters would be shortcuts of the page.
 $("#editor").addEventListener("keydown", (event) => { saves(event); event.stopPropagation(); });
