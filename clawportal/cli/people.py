@@ -46,7 +46,7 @@ def tenant_of(portal: Remote, wanted: str | None) -> str:
     return str(found[0]["id"])
 
 
-def _project(portal: Remote, name: str, tenant: str | None) -> dict[str, Any]:
+def project_of(portal: Remote, name: str, tenant: str | None) -> dict[str, Any]:
     from clawportal.cli.remote import NOT_FOUND, REFUSED, Failure
 
     items = portal.call("GET", "/projects")["items"]
@@ -272,7 +272,7 @@ def project_delete(
     if with_instances and move_to:
         raise click.UsageError("Choose one of --with-instances and --move-to.")
     portal = remote()
-    found = _project(portal, name, tenant)
+    found = project_of(portal, name, tenant)
     confirm = _sure(portal.call("GET", f"/projects/{found['id']}/losses"), yes)
     choice = "move" if move_to else "delete" if with_instances else "refuse"
     query = {"confirm": confirm, "instances": choice, "keep_data": keep_data, "move_to": move_to}
@@ -287,7 +287,7 @@ def project_delete(
 def project_quota(name: str, tenant: str | None, output: str, **given: str | None) -> None:
     """Show, or set, what a project may use."""
     portal = remote()
-    _quota(portal, f"/projects/{_project(portal, name, tenant)['id']}/quota", given, output)
+    _quota(portal, f"/projects/{project_of(portal, name, tenant)['id']}/quota", given, output)
 
 
 # ---- members

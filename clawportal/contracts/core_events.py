@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from clawportal.contracts.core_permissions import CONFIGS_READ
 from clawportal.contracts.features import EventKind, Interest
 from clawportal.contracts.permissions import SELF
 from clawportal.messages import _m
@@ -83,7 +84,13 @@ CLUSTERS = (
     EventKind("cluster.separated", _m("Claws are kept apart in a cluster again.")),
     EventKind("cluster.shared_unseparated", _m("A cluster was opened to others though nothing keeps claws apart there.")),
 )
-CONFIGURATION = (EventKind("tenant.layer_changed", _m("The shared configuration of an organisation was changed.")),)
+CONFIGURATION = (
+    EventKind("tenant.layer_changed", _m("The shared configuration of an organisation was changed.")),
+    EventKind("config.created", _m("A configuration template was made."), read=CONFIGS_READ),
+    EventKind("config.changed", _m("A configuration template was changed, or got a new version."), read=CONFIGS_READ),
+    EventKind("config.restored", _m("An earlier version of a configuration template was restored."), read=CONFIGS_READ),
+    EventKind("config.deleted", _m("A configuration template was deleted."), read=CONFIGS_READ),
+)
 _SUCCEEDED = {"state": ("succeeded",)}
 OPERATIONS = (
     EventKind("operation.queued", _m("A piece of work waits for its turn.")),

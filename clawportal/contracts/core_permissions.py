@@ -50,6 +50,8 @@ OPERATION_READ = permission("operation.read", _m("See operations and their progr
 OPERATION_CONTROL = permission("operation.control", _m("Cancel and retry operations"), roles=("operator", "tenant-admin"))
 EVENT_READ = permission("event.read", _m("Read the timeline of events"), roles=READERS)
 CATALOG_READ = permission("catalog.read", _m("See the kinds of claw and runtime that can be used"), roles=READERS)
+CONFIGS_READ = permission("configs.read", _m("See configuration templates and their versions"), roles=READERS)
+CONFIGS_WRITE = permission("configs.write", _m("Write, restore and delete configuration templates"), roles=("tenant-admin",))
 CLUSTER_READ = permission(
     "cluster.read", _m("See the clusters that one's claws may run in, and whether they answer"), roles=READERS
 )

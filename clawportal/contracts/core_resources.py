@@ -6,6 +6,7 @@ from clawportal.contracts.core_permissions import (
     AUDIT_READ,
     CATALOG_READ,
     CLUSTER_READ,
+    CONFIGS_READ,
     EVENT_READ,
     INSTANCE_READ,
     OPERATION_READ,
@@ -32,6 +33,15 @@ SAMPLE_CHUNK = Resource("sample_chunk", unaudited="background work measures")
 OPERATION = Resource(
     "operation", _m("operation"), read=OPERATION_READ, unaudited="it follows from a change, and its own changes are progress"
 )
+
+# ---- configuration
+
+CONFIG_TEMPLATE = Resource(
+    "config_template", _m("configuration template"), key="config", read=CONFIGS_READ,
+    audited=("name", "description", "adapter", "adapter_versions", "labels", "latest", "project_id"),
+    titles={"adapter_versions": _m("Versions of the claw"), "latest": _m("Newest version")},
+)  # fmt: skip
+CONFIG_VERSION = Resource("config_version", unaudited="none is ever changed, and making one is an event")
 
 # ---- tenancy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditSegment
 from clawportal.models.clusters import Cluster, ClusterSecret, ClusterTenant
+from clawportal.models.configuration import ConfigTemplate, ConfigVersion
 from clawportal.models.events import EventRow, IdempotencyKey, Lease, PortalSetting
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceNote, InstanceSecret, PortAllocation
@@ -14,7 +15,8 @@ from clawportal.models.tenancy import CustomRole, Invitation, Membership, Projec
 
 __all__ = [
     "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "AuditSegment", "BackupCode", "Cluster", "ClusterSecret",
-    "ClusterTenant", "CustomRole", "EventRow", "IdempotencyKey", "Instance", "InstanceNote", "InstanceSecret", "Invitation",
+    "ClusterTenant", "ConfigTemplate", "ConfigVersion", "CustomRole",
+    "EventRow", "IdempotencyKey", "Instance", "InstanceNote", "InstanceSecret", "Invitation",
     "KnownAddress", "Lease", "Membership", "Operation", "Otp",
     "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant",
     "TenantSecret", "User", "UserSession", "WrongTries",

@@ -60,6 +60,10 @@ BODIES: dict[str, Any] = {
     "create_credential": {"tenant": None, "name": "hidden-key", "provider": "openai", "key": "sk-0123456789"},
     "change_credential": {"title": "Taken over"},
     "rotate_credential": {"key": "sk-taken-over"},
+    "create_config": {"tenant": "0" * 26, "name": "x", "adapter": "echo", "body": {}},
+    "put_config": {"description": "Taken over", "revision": 1},
+    "validate_config": {},
+    "restore_config_version": {},
     "try_policies": {"tenant": "x", "adapter": "echo"},
     "create_role": {"name": "night-watch", "permissions": ["instance.read"]},
     "replace_role": {"permissions": ["instance.read"]},
@@ -141,6 +145,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "share_id": owner.post(f"instances/{claw['id']}/apps/http/shared-links", {"note": "hidden-link"}),
         "conversation_id": owner.post("conversations", {"instance": claw["id"], "title": "hidden-talk"}),
         "credential_id": owner.post("credentials", {**BODIES["create_credential"], "tenant": tenant}),
+        "config_id": owner.post("configs", {**BODIES["create_config"], "tenant": tenant, "name": "hidden-template"}),
         "policy_id": owner.post("policies", {**BODIES["create_policy"], "tenant": tenant}),
     }
     provider, group, identity = make_provider(owner, tenant)
@@ -151,7 +156,7 @@ def things(owner: Person, member: Person, claw: dict[str, Any]) -> dict[str, str
         "notification_id": make_notification(owner),
         "message_id": "0" * 26,  # reached by way of its conversation only
         "token_id": first("tokens")["id"], "session_id": first("auth/sessions")["id"],
-        "file_path": "work/x",
+        "file_path": "work/x", "number": "1",
         "upload_id": "01m8pken50qyyankawh27723pj",
         "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
     }  # fmt: skip
@@ -207,6 +212,7 @@ def what_changed(owner: Person, ids: dict[str, str]) -> list[str]:
         "member": owner.get(f"{tenant}/members/{ids['user_id']}").get_json()["role"] == "viewer",
         "members": owner.get(f"{tenant}/members").get_json()["total"] == 4,
         "project": owner.get(f"projects/{ids['project_id']}").get_json()["title"] == "hidden-project",
+        "config": owner.get(f"configs/{ids['config_id']}").get_json()["description"] == "",
         "tenant": owner.get(tenant).get_json()["title"] != "Taken over",
         "quota": owner.get(f"{tenant}/quota").get_json()["limits"]["instances"] is None,
         "token": any(item["id"] == ids["token_id"] for item in owner.get("tokens").get_json()["items"]),

@@ -54,6 +54,8 @@ def make_ids(people: People) -> dict[str, str]:
     grant = owner.post(f"instances/{instance}/shares", {"member": "viewer", "role": "viewer"}).get_json()["id"]
     rule = {"tenant": tenant, "name": "secret-rule", "kind": "adapters", "parameters": {"allowed": ["*"]}}
     policy = owner.post("policies", rule).get_json()["id"]
+    template = {"tenant": tenant, "name": "secret-template", "adapter": "echo", "body": {}}
+    config = owner.post("configs", template).get_json()["id"]
     key = {"tenant": tenant, "name": "secret-key", "provider": "openai", "key": "sk-0123456789"}
     credential = owner.post("credentials", key).get_json()["id"]
     share = owner.post(f"instances/{instance}/apps/http/shared-links", {"hours": 1, "note": "secret-link"}).get_json()["id"]
@@ -70,7 +72,7 @@ def make_ids(people: People) -> dict[str, str]:
         db.session.commit()
         return {
             "provider_id": provider, "group_id": group, "identity_id": identity,
-            "policy_id": policy, "credential_id": credential, "share_id": share,
+            "config_id": config, "number": "1", "policy_id": policy, "credential_id": credential, "share_id": share,
             "notification_id": told.id, "conversation_id": talk.id, "message_id": message.id,
             "upload_id": "0" * 26, "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
@@ -86,11 +88,12 @@ def make_ids(people: People) -> dict[str, str]:
 
 _MADE_UP = "01zzzzzzzzzzzzzzzzzzzzzzzz"
 _IDS = (
-    "notification_id", "policy_id", "credential_id", "share_id", "conversation_id", "message_id", "upload_id", "item_id",
+    "notification_id",
+    "config_id", "policy_id", "credential_id", "share_id", "conversation_id", "message_id", "upload_id", "item_id",
     "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
     "session_id", "account_id", "provider_id", "group_id", "identity_id", "cluster_id",
 )  # fmt: skip
-FAKE = dict.fromkeys(_IDS, _MADE_UP) | {"seq": "987654321"}
+FAKE = dict.fromkeys(_IDS, _MADE_UP) | {"seq": "987654321", "number": "1"}
 
 
 def example(kind: Any) -> Any:
