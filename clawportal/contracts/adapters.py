@@ -148,6 +148,7 @@ class HttpAnswer:
 
 ADAPTER_CAPABILITIES = (
     _n("model"), _n("model-query"), _n("chat"), _n("persona"), _n("check"), _n("hot-config"),
+    _n("attachments"),
 )  # fmt: skip
 """What an adapter may say of itself in `capabilities`."""
 
@@ -161,7 +162,7 @@ class Adapter(Protocol):
     description: str
     capabilities: frozenset[str]
     """Of `model` (needs a language model), `model-query` (sends the query of the model's address), `chat`, `persona`, `check`,
-    `hot-config`."""
+    `hot-config`, `attachments` (a claw that is told paths in its work folder reads these files)."""
     suggested_memory: str
     """Kubernetes quantity."""
     startup_seconds: float

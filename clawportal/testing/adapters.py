@@ -29,7 +29,7 @@ from clawportal.testing.fakes import MODEL_KEY, LoopbackIO, default_version, fre
 
 jsonschema = pytest.importorskip("jsonschema")
 
-CAPABILITIES = frozenset({"model", "model-query", "chat", "persona", "check", "hot-config"})
+CAPABILITIES = frozenset({"model", "model-query", "chat", "persona", "check", "hot-config", "attachments"})
 _WORD = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 _CAMEL = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 _EXACT = re.compile(r"^(?:@?[\w./-]+@[\w.+-]+|[\w.\[\],-]+==[\w.+!-]+)$")
