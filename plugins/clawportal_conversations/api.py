@@ -13,17 +13,20 @@ from pydantic import Field
 
 from clawportal.sdk import _m
 from clawportal.sdk.adapters import Strict
-from clawportal.sdk.api import SSE, Answer, Page, Paged, Portal, Query, ServerEvent, lasting, op, paged, sse
+from clawportal.sdk.api import SSE, Answer, Page, Paged, Portal, Query, ServerEvent, UnsupportedMediaType, lasting, op, paged, sse
 from clawportal.sdk.chat import MAX_TEXT
 from clawportal.sdk.errors import Invalid
+from clawportal.sdk.files import INSTANCE_FILES_WRITE, PIECE, counted
 from clawportal.sdk.permissions import INSTANCE_CHAT, Actor
-from clawportal_conversations import documents, exports, feed, oversight, services, talking
+from clawportal_conversations import attachments, documents, exports, feed, oversight, services, talking
 from clawportal_conversations.models import Conversation
 from clawportal_conversations.permissions import CONVERSATION_AUDIT
 from clawportal_conversations.talking import Said
 
 TAGS = ("Conversations",)
 MARKDOWN = "text/markdown"
+BYTES = "application/octet-stream"
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _BIGGEST = 2**53
 _EXAMPLE = "01h2xcejqtf2nbrexx3vqjhp41"
 
@@ -141,6 +144,19 @@ class NewMessage(Words):
     )  # fmt: skip
 
 
+class AttachQuery(Query):
+    name: str = Field("", max_length=500, description="Name of the file, such as `plan.pdf`.")
+
+
+class AttachedAnswer(Answer):
+    path: str = Field(description="In the work folder of the claw; name it in `files` of the message.")
+    size: int
+
+
+class PictureQuery(Query):
+    path: str = Field("", max_length=500, description="As `files` of the message has it.")
+
+
 class EventsQuery(Query):
     after: int | None = Field(None, ge=0, le=_BIGGEST, description="Number of the last event that is known; 0 for all.")
 
@@ -248,6 +264,33 @@ def edit_message(actor: Actor, portal: Portal, conversation_id: str, message_id:
 def retry_message(actor: Actor, portal: Portal, conversation_id: str, message_id: str) -> Any:
     """`message_id` is the answer; another one takes its place, and that of all that came after it."""
     return _said(talking.retry(portal, actor, conversation_id, message_id)), 202
+
+
+@op("POST", "/conversations/{conversation_id}/files", permission=INSTANCE_FILES_WRITE, tags=TAGS, summary="Attach a file",
+    status=201, returns=AttachedAnswer, accepts=(BYTES,), streamed=True,
+    problems=(404, 409, 411, 413, 415, 503, 507))  # fmt: skip
+def attach_file(actor: Actor, portal: Portal, conversation_id: str, query: AttachQuery) -> Any:
+    """The body is the file. It goes into the work folder of the claw, where its kind of claw reads files; say its path with the
+    next message. What is too large is refused before it is read."""
+    if request.mimetype not in ("", BYTES):
+        raise UnsupportedMediaType(_m("Send the file itself as %(kind)s.", kind=BYTES))
+    leave, size, body = counted(), request.content_length, request.stream
+    try:
+        path = attachments.take(portal, actor, conversation_id, query.name, size, iter(lambda: body.read(PIECE), b""))
+    finally:
+        leave()
+    return {"path": path, "size": size or 0}, 201
+
+
+@op("GET", "/conversations/{conversation_id}/messages/{message_id}/picture", permission=INSTANCE_CHAT, tags=TAGS,
+    summary="Show an attached picture", produces=PICTURES, problems=(404, 409, 503))  # fmt: skip
+def show_picture(actor: Actor, portal: Portal, conversation_id: str, message_id: str, query: PictureQuery) -> Response:
+    """PNG, JPEG, GIF or WebP, as its first bytes say; anything else is 404 here, and is had as a file of the claw."""
+    found, kind = attachments.picture(portal, actor, conversation_id, message_id, query.path)
+    answer = Response(found, mimetype=kind)
+    answer.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"  # never a page of ours
+    answer.headers["Cache-Control"] = "private, max-age=3600"
+    return answer
 
 
 def _said(said: Said) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from clawportal.sdk.permissions import INSTANCE_CHAT, INSTANCE_FILES_WRITE, Scop
 from clawportal_conversations import documents, oversight, services, talking
 from clawportal_conversations.models import Conversation
 from clawportal_conversations.permissions import CONVERSATION_AUDIT
+from clawportal_conversations.settings import ConversationSettings
 
 LISTED = 50
 
@@ -84,6 +85,7 @@ def _talk(claw: Instance, row: Conversation | None) -> dict[str, Any]:
         "talk": {
             "claw": claw, "conversation": documents.conversation(row, actor()) if row else None, "closed": _closed(claw),
             "model_notice": _model_notice(claw) if "model" in capabilities else None, "attach": attach, "most": MAX_TEXT,
+            "most_attached": portal().section(ConversationSettings).attached_megabytes,
             "api": f"{request.script_root}/api/v1",
         },
     }  # fmt: skip

@@ -41,6 +41,7 @@ class ConversationSettings(BaseModel):
         description=_m("Text of all conversations of one person, MB."),
         json_schema_extra=CHANGEABLE,
     )
+    attached_megabytes: int = Field(25, ge=1, le=10_000, description="The largest file that can be attached to a message, MB.")
     keep_days: int = Field(
         0,
         ge=0,

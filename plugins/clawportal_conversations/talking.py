@@ -12,7 +12,7 @@ from clawportal.sdk import _m
 from clawportal.sdk.chat import MAX_TEXT, Ready, prepare
 from clawportal.sdk.data import db, now, transaction
 from clawportal.sdk.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
-from clawportal.sdk.fleet import Portal
+from clawportal.sdk.fleet import Instance, Portal
 from clawportal.sdk.permissions import Actor
 from clawportal_conversations import answers, feed
 from clawportal_conversations.answers import Answers, Waiting
@@ -172,10 +172,10 @@ def _refuse_full(portal: Portal, row: Conversation) -> None:
         raise Conflict(_m("This conversation has as many messages as one may have. Begin a new one."))
 
 
-def _refuse_files(portal: Portal, row: Conversation, wanted: _Wanted) -> None:
-    claw = claw_of(row)
+def refuse_files(portal: Portal, claw: Instance) -> None:
+    """Where its kind of claw reads none."""
     adapter = portal.registry.adapters.get(claw.adapter)
-    if wanted.files and (adapter is None or "attachments" not in adapter.capabilities):
+    if adapter is None or "attachments" not in adapter.capabilities:
         raise Invalid.field("files", _m("%(name)s takes no attached files: its kind of claw does not read them.", name=claw.name))
 
 
@@ -187,7 +187,8 @@ def _exchange(portal: Portal, actor: Actor, row: Conversation, wanted: _Wanted) 
     if (known := _known(row, wanted)) is not None:
         return known
     _refuse_full(portal, row)
-    _refuse_files(portal, row, wanted)
+    if wanted.files:
+        refuse_files(portal, claw_of(row))
     leave = portal.part(Answers).reserve(actor.id, portal.section(ConversationSettings))
     try:
         ready = prepare(portal, actor, row.instance_id, conversation_id, wanted.told)

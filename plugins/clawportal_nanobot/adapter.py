@@ -99,7 +99,7 @@ class NanobotAdapter:
     kind = "nanobot"
     title = _m("nanobot")
     description = _m("A small personal agent in Python. Ready within seconds, content with 256 MB.")
-    capabilities = frozenset({"model", "model-query", "chat", "persona", "check", "hot-config"})
+    capabilities = frozenset({"model", "model-query", "chat", "persona", "check", "hot-config", "attachments"})
     model_dialects = frozenset({"openai", "anthropic"})
     suggested_memory = "1Gi"
     startup_seconds = 90.0

@@ -78,7 +78,7 @@ class OpenClawAdapter:
     kind = "openclaw"
     title = _m("OpenClaw")
     description = _m("The large personal agent in Node.js. Takes about 20 seconds to start and 1 GB of memory.")
-    capabilities = frozenset({"model", "chat", "persona", "check", "hot-config"})
+    capabilities = frozenset({"model", "chat", "persona", "check", "hot-config", "attachments"})
     model_dialects = frozenset({"openai", "anthropic"})
     suggested_memory = "2Gi"
     startup_seconds = 180.0

@@ -119,6 +119,16 @@ def stage(make_app: Callable[..., Flask]) -> Stage:
 
 
 @pytest.fixture
+def running_stage(running_app: Flask) -> Stage:
+    """With a claw that really runs, so that it has files; it says what the test wants all the same."""
+    people, script = make_people(running_app), Script()
+    portal_of(running_app).registry.adapters["scripted"] = script
+    made = str(people.owner.create("helper", "scripted")["id"])
+    people.owner.reaches(made, "running")
+    return Stage(people, made, script)
+
+
+@pytest.fixture
 def both_stages(make_app: Callable[..., Flask], database_url: str) -> Stage:
     """On each database."""
     return make_stage(make_app(**({"database_url": database_url} if database_url else {})))

@@ -57,7 +57,8 @@ const live = () => [...turns.values()].find((turn) => turn.live);
 function put(message, before = null) {
   const known = turns.get(message.id);
   if (known) return known;
-  const turn = new Turn(message, name, message.user_id === me);
+  const pictures = (path) => `${address()}/messages/${message.id}/picture?path=${encodeURIComponent(path)}`;
+  const turn = new Turn(message, name, message.user_id === me, pictures);
   let wasAtEnd = true;
   turn.drawn = () => { if (wasAtEnd) toEnd(); wasAtEnd = atEnd(); };
   scroll.addEventListener("scroll", () => { wasAtEnd = atEnd(); }, { passive: true });
@@ -227,18 +228,25 @@ function showFiles() {
 
 const there = new WeakMap();    // files that are uploaded, also of a message that did not get through: their paths
 
+/** Those that are too large are told at once, before a byte of them is sent. */
+function attach(chosen) {
+  const large = [...chosen].find((file) => file.size > Number(box.dataset.mostAttached) * 1e6);
+  tell(large ? said("file_too_large", { name: large.name, n: box.dataset.mostAttached }) : "");
+  files.push(...[...chosen].filter((file) => file.size <= Number(box.dataset.mostAttached) * 1e6));
+  showFiles();
+}
+
 /** Into the work folder of the claw, beside those of this conversation; their paths. */
 async function uploaded() {
   const paths = [];
   for (const file of files) {
     if (there.has(file)) { paths.push(there.get(file)); continue; }
-    const path = `attachments/${id}/${newKey().slice(0, 6)}-${file.name.replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(-100)}`;
-    const url = `${api}/instances/${box.dataset.instanceId}/files/content?path=${encodeURIComponent(`work/${path}`)}`;
-    const answer = await send(url, { method: "PUT", headers: { "Content-Type": "application/octet-stream" }, body: file });
+    const answer = await send(`${address()}/files?name=${encodeURIComponent(file.name)}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
     if (!answer.ok) {
       const problem = await answer.json().catch(() => ({}));
       throw new Refused([said("upload_failed", { name: file.name }), problem.detail].filter(Boolean).join(" "));
     }
+    const { path } = await answer.json();
     there.set(file, path);
     paths.push(path);
   }
@@ -329,9 +337,9 @@ field.addEventListener("keydown", (event) => {
 field.addEventListener("input", state);
 $("[data-stop]", form).addEventListener("click", () => call("POST", `${address()}/stop`).catch((error) => tell(error.message)));
 $("[data-older]", box).addEventListener("click", () => loadOlder().catch((error) => tell(error.message)));
-$("[data-attach]", form)?.addEventListener("change", (event) => { files.push(...event.target.files); event.target.value = ""; showFiles(); });
+$("[data-attach]", form)?.addEventListener("change", (event) => { attach(event.target.files); event.target.value = ""; });
 box.addEventListener("paste", (event) => {
-  if ($("[data-attach]", form) && event.clipboardData.files.length) { files.push(...event.clipboardData.files); showFiles(); }
+  if ($("[data-attach]", form) && event.clipboardData.files.length) attach(event.clipboardData.files);
 });
 for (const [what, work] of Object.entries({ rename, share, archive, delete: remove })) {
   $(`[data-${what}]`, box)?.addEventListener("click", () => { $("[data-more]", box).open = false; work(); });

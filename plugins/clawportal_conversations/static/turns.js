@@ -14,7 +14,9 @@ const PLAIN_WHILE_LIVE = 60_000;   // characters; Markdown of more is made once,
 
 /** Puts a message into the page and keeps it as it is told. */
 class Turn {
-  constructor(message, name, mine) {
+  /** `pictures(path)`: where an attached one is shown. */
+  constructor(message, name, mine, pictures) {
+    this.pictures = pictures;
     this.message = message;
     this.body = element("div", { class: "bubble" });
     this.row = element("div", { class: "turn", "data-id": message.id });
@@ -63,9 +65,21 @@ class Turn {
   drawPerson() {
     const { message } = this;
     const author = this.mine ? [] : [element("div", { class: "meta" }, message.author)];
-    const files = message.files.map((path) => element("div", { class: "meta talk-file" }, icon("paperclip", "ico-sm"), path));
+    const files = message.files.map((path) => this.file(path));
     this.body.replaceChildren(...author, message.text, ...files);
     if (this.mine) this.body.append(element("div", { class: "talk-do" }, button("edit", "edit", said("edit"))));
+  }
+
+  /** A picture as such, where it is one; anything else by its name. */
+  file(path) {
+    const name = path.split("/").at(-1).replace(/^[0-9a-f]{6}-/, "");
+    const named = element("div", { class: "meta talk-file", title: path }, icon("paperclip", "ico-sm"), element("span", { class: "clip" }, name));
+    if (!/\.(?:png|jpe?g|gif|webp)$/i.test(name)) return named;
+    const shown = element("img", { class: "talk-picture", src: this.pictures(path), alt: name, loading: "lazy" });
+    const link = element("a", { class: "talk-shown", href: this.pictures(path), target: "_blank", rel: "noopener", title: said("opens", { name }) }, shown);
+    shown.addEventListener("error", () => link.replaceWith(named), { once: true });
+    shown.addEventListener("load", () => this.drawn?.(), { once: true });
+    return link;
   }
 
   foot() {
