@@ -300,7 +300,7 @@ def test_a_portal_that_was_killed_leaves_an_answer_that_says_so(both_stages: Sta
     assert stage.messages(talk)[-1]["text"] == "Once ", "what comes after that changes nothing"
 
 
-@pytest.mark.parametrize("number", [str(os.getpid()), "999999999", "elsewhere"])
+@pytest.mark.parametrize("number", ["ours", "999999999", "elsewhere"])
 def test_an_answer_that_another_portal_waits_for_is_left_alone(both_stages: Stage, number: str) -> None:
     """In containers another replica may have this one's name and number, or a number that is nobody's here."""
     stage = both_stages
@@ -309,7 +309,8 @@ def test_an_answer_that_another_portal_waits_for_is_left_alone(both_stages: Stag
     host = portal_of(stage.app).holder.split(":")[0]
     with stage.app.app_context():
         with transaction():
-            holder = "elsewhere:1:x" if number == "elsewhere" else f"{host}:{number}:x"
+            same = os.getpid() if number == "ours" else number
+            holder = "elsewhere:1:x" if number == "elsewhere" else f"{host}:{same}:x"
             db.session.execute(update(Message).values(holder=holder, beat_at=answers.now()))
         answers.notice_lost_once(portal_of(stage.app))
     assert stage.messages(talk)[-1]["state"] == "running"
