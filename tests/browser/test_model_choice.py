@@ -92,6 +92,43 @@ def test_a_model_is_picked_with_keys_alone(portal: PortalProcess, page: Page, pr
     expect(left.nth(0)).to_have_text(NAMES[690])
 
 
+def test_a_stored_key_brings_its_provider_and_address(portal: PortalProcess, page: Page, provider: Double) -> None:
+    home = portal.api("GET", "tenants")["items"][0]["id"]
+    key = {"tenant": home, "name": "ours", "provider": "openai-compatible", "base_url": provider.url, "key": "sk-ours-0123456789"}
+    one = portal.api("POST", "credentials", key)["id"]
+    page.goto("/instances/new?adapter=nanobot")
+    choice, address = page.locator("#provider-choice"), page.get_by_label("Base URL")
+    expect(choice).to_be_visible()
+    page.get_by_label("Stored key").select_option(one)
+    expect(choice).to_be_hidden()
+    expect(address).to_be_hidden()
+    expect(page.locator('[name="secrets.model_api_key"]')).to_be_hidden()
+    page.get_by_label("Model", exact=True).fill(NAMES[0])
+    page.get_by_role("button", name="Test this model").click()
+    expect(page.locator("#model-outcome")).to_contain_text("The model answers.")
+    assert len(provider.keys) == 0 and any("sk-ours-0123456789" in str(headers) for _path, headers, _body in provider.seen)
+    page.get_by_label("Stored key").select_option("")
+    expect(choice).to_be_visible()
+    portal.api("DELETE", f"credentials/{one}")
+
+
+def test_the_form_of_a_key_keeps_what_was_typed_while_it_is_tested(portal: PortalProcess, page: Page, provider: Double) -> None:
+    home = portal.api("GET", "tenants")["items"][0]["id"]
+    page.goto(f"/tenants/{home}/keys/new")
+    page.get_by_label("Short name").fill("typed")
+    page.get_by_label("Base URL").fill(provider.url)
+    page.locator("#f-key").fill("sk-typed-0123456789")
+    page.get_by_role("button", name="Show its models").click()
+    page.locator("[data-pick]").nth(2).click()
+    expect(page.locator("#f-model")).to_have_value(NAMES[2])
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.locator("#model-outcome")).to_contain_text("The model answers.")
+    expect(page.locator("#f-key")).to_have_value("sk-typed-0123456789")
+    page.get_by_label("Title").press("Enter")
+    page.wait_for_url("**/model-keys/*")
+    expect(page.get_by_role("heading", name="typed")).to_be_visible()
+
+
 def test_a_model_is_picked_on_a_phone(portal: PortalProcess, phone: Page, provider: Double) -> None:
     begin(phone, provider.url)
     phone.get_by_role("button", name="Show its models").tap()
