@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clawportal.contracts.core_permissions import CONFIGS_READ
+from clawportal.contracts.core_permissions import CONFIGS_READ, QUOTA_READ
 from clawportal.contracts.features import EventKind, Interest
 from clawportal.contracts.permissions import SELF
 from clawportal.messages import _m
@@ -56,6 +56,13 @@ TENANCY = (
     EventKind("grant.given", _m("A role on one project or instance was given.")),
     EventKind("grant.taken", _m("A role on one project or instance was taken away.")),
     EventKind("quota.changed", _m("A quota was changed.")),
+    EventKind(
+        "quota.near",
+        _m("A quota is nearly used up."),
+        read=QUOTA_READ,
+        audited=False,
+        interests=(Interest("quota.near", _m("The quota is nearly used up"), default=True),),
+    ),
     EventKind("service_account.created", _m("A service account was made.")),
     EventKind("service_account.changed", _m("A service account was changed.")),
     EventKind("service_account.enabled", _m("A service account was switched on.")),

@@ -156,6 +156,8 @@ def _path(row: EventRow) -> str:
         return f"/operations/{operation}"
     if row.instance_id:
         return f"/instances/{row.instance_id}"
+    if row.subject_type == "quota" and row.tenant_id:
+        return f"/tenants/{row.tenant_id}"
     if row.subject_type == "cluster" and row.subject_id:
         return f"/clusters/{row.subject_id}"
     return "/profile" if row.read_permission == SELF else ""

@@ -7,6 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator
 
+from clawportal.sdk import _m
+from clawportal.sdk.settings import CHANGEABLE
+
 
 class NotificationSettings(BaseModel):
     """Section `[notifications]`."""
@@ -19,13 +22,22 @@ class NotificationSettings(BaseModel):
     smtp_user: str = Field("", max_length=320, description="Account on that server; empty: it asks for none.")
     smtp_password: str = Field("", max_length=1000, description="Its password.", json_schema_extra={"x-secret": True})
     mail_from: str = Field("", max_length=320, description="Sender of the mail, such as Claws <claws@example.com>.")
-    mail_every_minutes: int = Field(5, ge=1, le=1440, description="Least minutes between two mails to one person.")
+    mail_every_minutes: int = Field(
+        5, ge=1, le=1440, title=_m("Pause between mails to one person"),
+        description=_m("Least minutes between two mails to one person."), json_schema_extra=CHANGEABLE,
+    )  # fmt: skip
     webhook_networks: tuple[str, ...] = Field(
         (), max_length=100,
         description="Networks that are not public and that people's own addresses may be in, such as 10.1.0.0/16.",
     )  # fmt: skip
-    keep_days: int = Field(30, ge=1, le=3650, description="Days for which notifications and the log of deliveries are kept.")
-    most_each: int = Field(500, ge=10, le=100_000, description="Notifications of one person; the oldest go first.")
+    keep_days: int = Field(
+        30, ge=1, le=3650, title=_m("Days for which notifications are kept"),
+        description=_m("Days for which notifications and the log of deliveries are kept."), json_schema_extra=CHANGEABLE,
+    )  # fmt: skip
+    most_each: int = Field(
+        500, ge=10, le=100_000, title=_m("Notifications of one person"),
+        description=_m("Notifications of one person; the oldest go first."), json_schema_extra=CHANGEABLE,
+    )  # fmt: skip
 
     @field_validator("webhook_networks")
     @classmethod

@@ -72,9 +72,9 @@ def test_a_claw_is_muted_from_the_list_and_heard_again_from_the_choices(stage: S
     stage.happens()
     stage.follow()
     viewer = Browser(stage.people.viewer)
-    assert "Hear nothing of this claw" in viewer.page("/notifications")
+    assert "Mute this claw" in viewer.page("/notifications")
     viewer.done(f"/notifications/mute/{stage.claw}")
-    assert "Hear nothing of this claw" not in viewer.page("/notifications") and "helper" in viewer.page("/profile/notifications")
+    assert "Mute this claw" not in viewer.page("/notifications") and "helper" in viewer.page("/profile/notifications")
     assert viewer.done(f"/notifications/mute/{stage.claw}", muted="false", back="settings").endswith("/profile/notifications")
     assert stage.people.viewer.get("notifications/preferences").get_json()["muted"] == []
 

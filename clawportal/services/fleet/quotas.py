@@ -28,6 +28,7 @@ from clawportal.messages import Message, _m, _n, joined
 from clawportal.models import Instance, Project, Quota, Tenant
 from clawportal.services.configuration import layers
 from clawportal.services.events import event_log
+from clawportal.services.fleet import quota_warnings
 from clawportal.services.rights import access
 
 SIZES = ("cpu", "memory", "storage")
@@ -213,6 +214,23 @@ def _check(portal: Portal, instance: Instance, asked: Amount, before: Amount, sc
             over = [found for resource in grown if (found := _over(_limits(quota), used, before, asked, resource))]
             if over:
                 raise _refusal(quota, over)
+            _tell_near(portal, quota, used, before, asked, grown)
+
+
+def _tell_near(portal: Portal, quota: Quota, used: Amount, before: Amount, asked: Amount, grown: Sequence[str]) -> None:
+    found = []
+    for resource in grown:
+        allowed, others = _limits(quota).of(resource), used.of(resource) or _ZERO
+        was, now = (others + (amount.of(resource) or _ZERO) for amount in (before, asked))
+        if quota_warnings.comes_near(allowed, was, now):
+            found.append(quota_warnings.Near(resource, _WORDS[resource], written(resource, now), written(resource, allowed)))
+    if found:
+        quota_warnings.tell(portal, quota, _name_of(quota), found)
+
+
+def _name_of(quota: Quota) -> str:
+    scope = db.session.get(Project, quota.project_id) if quota.project_id else db.session.get(Tenant, quota.tenant_id)
+    return (scope.title or scope.name) if scope else quota.scope_id
 
 
 def _grows(resource: str, before: Decimal | None, after: Decimal | None) -> bool:
@@ -274,8 +292,7 @@ _WORDS = {"instances": _m("instances"), "cpu": _m("CPU"), "memory": _m("memory")
 
 def _refusal(quota: Quota, over: Sequence[Over]) -> OverQuota:
     kind = "project" if quota.project_id else "organisation"
-    scope = db.session.get(Project, quota.project_id) if quota.project_id else db.session.get(Tenant, quota.tenant_id)
-    name = (scope.title or scope.name) if scope else quota.scope_id
+    name = _name_of(quota)
     errors = [FieldError(f"quota.{item.resource}", _sentence(kind, name, item), "over_quota") for item in over]
     problem = OverQuota(joined(error.message for error in errors), errors=errors)
     problem.extra = {"quota": [{"scope": kind, "id": quota.scope_id, **item.__dict__} for item in over]}
