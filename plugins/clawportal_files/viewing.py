@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +32,26 @@ from clawportal.sdk.pages import actor, allow, frame, page, portal, requires
 from clawportal_files import editing, previews
 from clawportal_files.pages import crumbs
 from clawportal_files.settings import FilesSettings
+
+
+class Told:
+    """Which downloads stand in the events already: a browser asks for the parts of one film many times."""
+
+    SECONDS, MOST = 600.0, 10_000
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def is_news(self, key: str) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if len(self._at) >= self.MOST:
+                self._at.clear()
+            if now - self._at.get(key, -self.SECONDS) < self.SECONDS:
+                return False
+            self._at[key] = now
+            return True
 
 
 @page("/instances/<instance_id>/files/view")
@@ -97,12 +119,15 @@ def _sent(files: Reach, place: Spot, mimetype: str) -> tuple[Response, Callable[
     try:
         if first is None or not first.isreg():
             raise Conflict(_m("%(path)s is no file. List a folder instead; links are not followed.", path=place.path))
-        tell_of_download(portal(), actor(), files, place)
+        answer = Response(hidden(content_of(tar, first), files.hider()), mimetype=mimetype)
+        answer.content_length = first.size
+        # Browsers take sound and films in parts, and some play nothing else.
+        answer.make_conditional(request.environ, accept_ranges=True, complete_length=first.size)
+        if portal().part(Told).is_news(f"{actor().id} {files.instance_id} {place.path}"):
+            tell_of_download(portal(), actor(), files, place)
     except BaseException:
         close(stream)
         raise
-    answer = Response(hidden(content_of(tar, first), files.hider()), mimetype=mimetype)
-    answer.content_length = first.size
     # An origin of its own, from which nothing is loaded and no script runs; a frame of ours may hold it.
     answer.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; frame-ancestors 'self'"
     answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"

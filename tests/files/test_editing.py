@@ -175,6 +175,22 @@ def test_what_a_browser_shows_as_it_is(claw: Claw, name: str, mimetype: str, tag
     assert [kind for kind, _ in claw.events()] == ["instance.file_downloaded"]
 
 
+def test_sound_comes_in_parts(claw: Claw) -> None:
+    """As browsers ask for it, and with one event for all of them."""
+    data = bytes(range(256)) * 4000
+    (claw.folder / "work/a.mp3").write_bytes(data)
+    owner, shown = claw.people.owner.browser(), f"/instances/{claw.id}/files/shown?path=work/a.mp3"
+    for wanted, part in (("bytes=0-1", data[:2]), ("bytes=500000-", data[500_000:]), ("bytes=-10", data[-10:])):
+        answer = owner.get(shown, headers={"Range": wanted})
+        assert answer.status_code == 206 and answer.data == part and answer.headers["Accept-Ranges"] == "bytes"
+        assert answer.headers["Content-Range"].endswith(f"/{len(data)}") and answer.content_length == len(part)
+    assert owner.get(shown, headers={"Range": "bytes=5000000-"}).status_code == 416
+    assert owner.get(shown).data == data
+    assert [kind for kind, _ in claw.events()] == ["instance.file_downloaded"]
+    assert claw.people.developer.browser().get(shown).status_code == 200
+    assert len(claw.events()) == 2, "somebody else is another"
+
+
 def test_what_is_not_shown_as_it_is(claw: Claw, tmp_path: Path) -> None:
     owner, shown = Browser(claw.people.owner.browser()), f"/instances/{claw.id}/files/shown?path="
     (tmp_path / "outside.png").write_bytes(b"not yours")
