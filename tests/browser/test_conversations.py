@@ -40,6 +40,7 @@ def test_a_conversation_is_kept_and_found_again(portal: PortalProcess, page: Pag
     picture(page, "empty")
     say(page, "hello there", "You said: hello there")
     expect(page.locator(".talk-list a").first).to_contain_text("hello there")
+    expect(page.locator(".talk-list a time").first).not_to_be_empty()
     expect(page).to_have_url(re.compile(r"\?conversation=[0-9a-z]{26}$"))
     page.reload()
     expect(page.locator(".turn")).to_have_count(2)
@@ -213,6 +214,27 @@ def test_a_killed_portal_says_so_in_the_answer(portal: PortalProcess, page: Page
     for process in processes:
         process.resume()
     portal.reaches(claw, "running")
+    answer.get_by_role("button", name="Try again").first.click()
+    expect(page.locator(".turn:not(.mine)").last).to_contain_text("and now?")
+    expect(page.locator(".turn")).to_have_count(4)
+
+
+def test_a_claw_that_is_restarted_during_its_answer(portal: PortalProcess, page: Page, claw: str, watch: Any) -> None:
+    """What was asked stays, the answer says what happened, and it can be had anew as soon as the claw is back."""
+    watch.expect("Failed to load resource", "htmx")
+    page.goto(f"/instances/{claw}/chat?new=1")
+    say(page, "before the restart")
+    for process in portal.claw_processes(claw):
+        process.suspend()
+    page.get_by_role("textbox", name="Message to helper").fill("and now?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn.live")).to_have_count(1)
+    portal.api("POST", f"instances/{claw}/restart")
+    answer = page.locator(".turn:not(.mine)").last
+    expect(answer).to_have_class(re.compile("failed"), timeout=60_000)
+    picture(page, "restarted")
+    portal.reaches(claw, "running")
+    expect(page.get_by_role("textbox", name="Message to helper")).to_be_enabled(timeout=60_000)
     answer.get_by_role("button", name="Try again").first.click()
     expect(page.locator(".turn:not(.mine)").last).to_contain_text("and now?")
     expect(page.locator(".turn")).to_have_count(4)

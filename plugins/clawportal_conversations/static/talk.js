@@ -1,7 +1,7 @@
 // A conversation with a claw. What was said is kept by the portal; this page shows it, says more, and follows what comes.
 // The API is /api/v1/conversations (docs/conversations.md); the text of a claw is made part of the page by the portal's markdown.js alone.
 
-const { $, $$, element, icon, send, toast, ask, goToLogin } = window.clawportal;
+const { $, $$, element, icon, send, toast, ask, goToLogin, setTimes } = window.clawportal;
 const { said, Stream, Turn } = window.talk;
 
 const box = $("#chat");
@@ -198,10 +198,17 @@ async function sent(work, done) {
 
 function listed(found) {
   if ($(`.talk-list a[data-id="${id}"]`)) return;
-  const link = element("a", { href: location.href, "aria-current": "page", "data-id": id }, element("b", { class: "clip" }, found.title));
+  const link = element("a", { href: location.href, "aria-current": "page", "data-id": id }, element("b", { class: "clip" }, found.title), under(found));
   $(".talk-list a[aria-current]")?.removeAttribute("aria-current");
   $(".talk-list .talk-none")?.remove();
   $(".talk-list")?.prepend(link);
+  setTimes(link);
+}
+
+/** As the page writes it below the name of each. */
+function under(found) {
+  const time = element("time", { datetime: found.spoken_at, "data-relative": true, class: "nowrap num" });
+  return element("span", { class: "tiny faint clip" }, $(".talk-alone") ? `${found.instance} · ` : "", time);
 }
 
 function edit(turn) {

@@ -87,12 +87,15 @@ class Turn {
     if (this.live) return [];
     const note = [message.reason || { stopped: said("stopped"), interrupted: said("interrupted"), failed: said("failed") }[message.state], message.remedy].filter(Boolean).join(" ");
     const made = note ? [element("div", { class: "meta" }, note)] : [];
-    if (message.state === "failed" || message.state === "interrupted") {
+    const broken = message.state === "failed" || message.state === "interrupted";
+    if (broken) {
       made.push(element("button", { type: "button", class: "btn btn-sm", "data-again": message.id }, icon("refresh"), said("again")));
     }
     const usage = message.usage;
     const spent = usage ? [said("tokens", { i: usage.input_tokens, o: usage.output_tokens }), usage.cost_usd == null ? "" : said("cost", { n: usage.cost_usd.toFixed(4) }), usage.model] : [];
-    const line = element("div", { class: "talk-do" }, button("copy", "copy", said("copy")), button("retry", "refresh", said("again")));
+    const line = element("div", { class: "talk-do" });
+    if (message.text) line.append(button("copy", "copy", said("copy")));
+    if (!broken) line.append(button("retry", "refresh", said("again")));
     line.append(element("span", { class: "meta" }, spent.filter(Boolean).join(" · ")));
     return [...made, line];
   }
