@@ -56,7 +56,7 @@ def list_(tenant: str | None, output: str) -> None:
     rows = [
         (one["name"], one["provider"], one["goes_to"], one["used_by"], one["last_used_at"] or "-", one["id"]) for one in found
     ]
-    table(("NAME", "PROVIDER", "GOES TO", "USED BY", "LAST USED", "ID"), rows)
+    table(("NAME", "PROVIDER", "GOES TO", "USED BY", "GIVEN OUT", "ID"), rows)
     return None
 
 

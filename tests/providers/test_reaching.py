@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from clawportal.contracts.providers import ModelProviders
 from clawportal.sections import Unreadable, read
 from clawportal.settings import Settings
 from clawportal_practice.server import PracticeModel
 from clawportal_providers import probe, reaching
 from clawportal_providers.settings import CredentialSettings
-from tests.conftest import People, Person, make_people
+from tests.conftest import People, Person, make_people, portal_of
 from tests.providers.test_probe import LIST, serving, states, target
 
 KEY = "sk-the-key-0123456789"
@@ -119,6 +121,17 @@ def test_the_operator_opens_it(make_app: Any, monkeypatch: pytest.MonkeyPatch) -
     home = people.owner.get("tenants").get_json()["items"][0]["id"]
     with PracticeModel(api_key=KEY, delay=0) as model:
         assert tried(people.owner, home, model.url)["ok"]
+
+
+def test_what_a_plugin_registers_was_named_by_the_operator(people: People, home: str) -> None:
+    registry = portal_of(people.owner.app).registry
+    known = registry.providers
+    with PracticeModel(api_key=KEY, delay=0) as model, serving({"models": LIST}) as double:
+        registry.providers = ModelProviders({**known, "ollama": replace(known["ollama"], base_url=model.url)})
+        assert tried(people.owner, home, "", provider="ollama")["ok"]
+        assert tried(people.owner, home, model.url, provider="ollama")["ok"], "as it is registered"
+        assert not tried(people.owner, home, double.url, provider="ollama")["ok"] and double.seen == []
+        assert not tried(people.owner, home, model.url)["ok"], "of another provider nobody said so"
 
 
 # ---- between looking and asking
