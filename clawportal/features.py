@@ -223,7 +223,12 @@ CONFIGURATION = Feature(
         ApiTag(_m("Configuration templates"), _m("Templates of instances, and their versions, which never change."), 45),
     ),
     api=("clawportal.api.catalog", "clawportal.api.layers", "clawportal.api.configs"),
-    pages=("clawportal.web.layers",),
+    pages=("clawportal.web.layers", "clawportal.web.configs"),
+    nav=(
+        NavLink(
+            _m("Templates"), "web.configs", icon="file-text", permission=core.CONFIGS_READ, order=25, key="t", page="configs"
+        ),
+    ),
     client_commands=("clawportal.cli.configs:register",),
     prepare=("clawportal.services.configuration.layers:note_all_destinations",),
     extra={RESEAL: ("clawportal.services.configuration.secrets:reseal", "clawportal.services.configuration.layers:reseal")},
@@ -280,11 +285,18 @@ INSTANCES = Feature(
     ),
     models=("clawportal.models.instances", "clawportal.models.metrics"),
     api_tags=(ApiTag(_m("Instances"), _m("Claws under management: what is wanted, and what is."), 10),),
-    api=("clawportal.api.instances", "clawportal.api.duplicates", "clawportal.api.notes", "clawportal.api.unmanaged"),
+    api=(
+        "clawportal.api.instances",
+        "clawportal.api.config_instances",
+        "clawportal.api.duplicates",
+        "clawportal.api.notes",
+        "clawportal.api.unmanaged",
+    ),
     pages=(
         "clawportal.web.instances",
         "clawportal.web.spec_form",
         "clawportal.web.duplicates",
+        "clawportal.web.config_instances",
         "clawportal.web.notes",
         "clawportal.web.unmanaged",
     ),
@@ -305,6 +317,7 @@ INSTANCES = Feature(
     instance_tabs=(
         Tab("overview", _m("Overview"), "web.instance", "activity", core.INSTANCE_READ, order=10),
         Tab("config", _m("Configuration"), "web.instance_config", "adjustments", core.INSTANCE_READ, order=80),
+        Tab("template", _m("Template"), "web.instance_template", "file-text", core.CONFIGS_READ, order=82),
     ),
     client_commands=("clawportal.cli.unmanaged:register", "clawportal.cli.duplicates:register", "clawportal.cli.notes:register"),
     instance_facts=(

@@ -19,6 +19,7 @@ from clawportal.messages import _m
 from clawportal.models import ConfigTemplate, ConfigVersion
 from clawportal.services.configuration import rendering, template_checks, template_files, templates
 from clawportal.services.configuration.variables import Variable
+from clawportal.services.fleet import pinned
 
 TAGS = ("Configuration templates",)
 YAML = "application/yaml"
@@ -63,7 +64,7 @@ class ConfigVersionDocument(ConfigVersionItem):
     variables: list[Variable]
 
 
-class ConfigDocument(ConfigItem):
+class ConfigTemplateDocument(ConfigItem):
     """A template with its newest version."""
 
     version: ConfigVersionDocument
@@ -98,7 +99,7 @@ class ConfigValidationAnswer(Answer):
 
 class ConfigAppliedDocument(Answer):
     action: Literal["created", "changed", "unchanged"]
-    config: ConfigDocument
+    config: ConfigTemplateDocument
 
 
 # ---- what is asked
@@ -206,11 +207,11 @@ def list_configs(actor: Actor, query: ConfigQuery) -> Any:
 
 
 @op("POST", "/configs", permission=CONFIGS_WRITE, tags=TAGS, summary="Create a configuration template", status=201,
-    returns=ConfigDocument, etag=True, problems=(404, 409), example=_EXAMPLE)  # fmt: skip
+    returns=ConfigTemplateDocument, etag=True, problems=(404, 409), example=_EXAMPLE)  # fmt: skip
 def create_config(actor: Actor, portal: Portal, body: NewConfig) -> Any:
     """Its first version is made with it. What no value of a variable can mend is refused; see `/validate` for the rest."""
     made = templates.create(portal, actor, templates.NewTemplate(**body.model_dump()))
-    return _document(made), 201, _etag(made) | {"Location": f"/api/v1/configs/{made.id}"}
+    return config_document(made), 201, _etag(made) | {"Location": f"/api/v1/configs/{made.id}"}
 
 
 @op("POST", "/configs/import", permission=CONFIGS_WRITE, tags=TAGS, summary="Bring a template to what a file says",
@@ -219,17 +220,17 @@ def create_config(actor: Actor, portal: Portal, body: NewConfig) -> Any:
 def import_config(actor: Actor, portal: Portal, body: ConfigImportBody) -> dict[str, Any]:
     """Creates the template, or gives one of the same name a new version. Twice the same changes nothing."""
     done = template_files.apply(portal, actor, body.document, body.tenant, body.project, body.message)
-    return {"action": done.action, "config": _document(done.template)}
+    return {"action": done.action, "config": config_document(done.template)}
 
 
 @op("GET", "/configs/{config_id}", permission=CONFIGS_READ, tags=TAGS, summary="One configuration template",
-    returns=ConfigDocument, etag=True, problems=(404,))  # fmt: skip
+    returns=ConfigTemplateDocument, etag=True, problems=(404,))  # fmt: skip
 def get_config(actor: Actor, config_id: str) -> Any:
     return _answer(templates.get(actor, config_id))
 
 
 @op("PUT", "/configs/{config_id}", permission=CONFIGS_WRITE, tags=TAGS, summary="Save a configuration template",
-    returns=ConfigDocument, etag=True, problems=(404, 409, 412, 428))  # fmt: skip
+    returns=ConfigTemplateDocument, etag=True, problems=(404, 409, 412, 428))  # fmt: skip
 def put_config(actor: Actor, portal: Portal, config_id: str, body: PutConfig, if_match: int | None) -> Any:
     """Makes a new version where body or variables are different, and none where they are not. Instances stay on the version
     that they are on. Needs If-Match with the ETag that was read, or `revision` in the body."""
@@ -241,16 +242,16 @@ def put_config(actor: Actor, portal: Portal, config_id: str, body: PutConfig, if
 @op("DELETE", "/configs/{config_id}", permission=CONFIGS_WRITE, tags=TAGS, summary="Delete a configuration template",
     status=204, problems=(404, 409))  # fmt: skip
 def delete_config(actor: Actor, portal: Portal, config_id: str) -> None:
-    """With all of its versions."""
-    templates.delete(portal, actor, config_id)
+    """With all of its versions. Refused while instances are made of it; the problem names those that one may see."""
+    pinned.delete_template(portal, actor, config_id)
 
 
 @op("POST", "/configs/{config_id}/duplicate", permission=CONFIGS_WRITE, tags=TAGS, summary="Copy a configuration template",
-    status=201, returns=ConfigDocument, etag=True, problems=(404, 409), example={"name": "help-desk-2"})  # fmt: skip
+    status=201, returns=ConfigTemplateDocument, etag=True, problems=(404, 409), example={"name": "help-desk-2"})  # fmt: skip
 def duplicate_config(actor: Actor, portal: Portal, config_id: str, body: ConfigDuplicateBody) -> Any:
     """Another template, with the newest version of this one as its first."""
     made = templates.duplicate(portal, actor, config_id, body.name, body.project)
-    return _document(made), 201, _etag(made) | {"Location": f"/api/v1/configs/{made.id}"}
+    return config_document(made), 201, _etag(made) | {"Location": f"/api/v1/configs/{made.id}"}
 
 
 @op("GET", "/configs/{config_id}/export", permission=CONFIGS_READ, tags=TAGS, summary="A configuration template as a file",
@@ -309,7 +310,7 @@ def get_config_version(actor: Actor, config_id: str, number: str) -> dict[str, A
 
 
 @op("POST", "/configs/{config_id}/versions/{number}/restore", permission=CONFIGS_WRITE, tags=TAGS,
-    summary="Restore a version as a new one", returns=ConfigDocument, etag=True, problems=(404, 409),
+    summary="Restore a version as a new one", returns=ConfigTemplateDocument, etag=True, problems=(404, 409),
     example={"message": "Back to what worked"})  # fmt: skip
 def restore_config_version(actor: Actor, portal: Portal, config_id: str, number: str, body: ConfigRestoreBody) -> Any:
     row = templates.get(actor, config_id)
@@ -338,7 +339,7 @@ def _version(row: ConfigVersion) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ConfigVersionDocument.model_fields}
 
 
-def _document(row: ConfigTemplate) -> dict[str, Any]:
+def config_document(row: ConfigTemplate) -> dict[str, Any]:
     return {**_item(row), "version": _version(templates.version(row))}
 
 
@@ -347,4 +348,4 @@ def _etag(row: ConfigTemplate) -> dict[str, str]:
 
 
 def _answer(row: ConfigTemplate) -> tuple[dict[str, Any], int, dict[str, str]]:
-    return _document(row), 200, _etag(row)
+    return config_document(row), 200, _etag(row)

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from flask import request
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from sqlalchemy import select
 
 from clawportal import redact
@@ -36,6 +37,7 @@ from clawportal.models import Cluster, Instance, InstanceNote, Project, Tenant
 from clawportal.services.configuration import catalog, secrets
 from clawportal.services.fleet import admission, instances, plans
 from clawportal.services.fleet.labels import selector
+from clawportal.services.fleet.template_choices import Choice
 from clawportal.services.live import tickets
 
 TAGS = ("Instances",)
@@ -225,11 +227,22 @@ class InstanceQuery(Paged):
     trouble: bool = Field(False, description="Only what needs attention: failed, unhealthy, degraded or out of sync.")
 
 
+class TemplateBody(Strict):
+    """A configuration template to make an instance of, which is held to the version from then on."""
+
+    config: str = Field(max_length=100, description="Name or id.")
+    version: int | None = Field(None, ge=1, le=BIGGEST, description="Number of a version; absent: the newest.")
+    variables: dict[str, Any] = Field(default_factory=dict, max_length=100, description="Their values; see `variables` of it.")
+
+
 class CreateBody(Strict):
     """A new instance."""
 
     name: str = Field(max_length=200, description="1 to 63 small letters, digits or dashes; unique in its tenant.")
-    adapter: str = Field(max_length=100, description="Kind of claw; see `/adapters`.")
+    template: TemplateBody | None = Field(None, description="What it is made of; the rest is laid over what that comes to.")
+    adapter: str = Field(
+        "", max_length=100, validate_default=True, description="Kind of claw; see `/adapters`. Not needed with a template."
+    )
     version: str | None = Field(None, max_length=100, description="Without it, the default of the adapter.")
     project: str | None = Field(None, max_length=100, description="Id or name; without it, the default project.")
     cluster: str | None = Field(None, max_length=100, description="Id or name; without it, the first.")
@@ -237,6 +250,13 @@ class CreateBody(Strict):
     spec: dict[str, Any] = Field(default_factory=dict, description="See `spec_schema` of the adapter.")
     secrets: dict[str, str] = Field(default_factory=dict, max_length=64, description="Kept encrypted and never shown again.")
     start: bool = Field(True, description="False: it is created stopped.")
+
+    @field_validator("adapter")
+    @classmethod
+    def _some_kind(cls, value: str, info: ValidationInfo) -> str:
+        if not value and not info.data.get("template"):
+            raise PydanticCustomError("missing", "is needed")
+        return value
 
 
 class CheckBody(CreateBody):
@@ -314,9 +334,15 @@ def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> Any:
 def create_instance(actor: Actor, portal: Portal, body: CreateBody, idempotency_key: str) -> Any:
     """Stores what is wanted and answers at once; `phase` tells how far it is. With an Idempotency-Key, a repeated request
     gets the instance of the first one; the key is kept for a day."""
-    wanted = instances.NewInstance(**body.model_dump())
+    wanted = _wanted(body)
     made = _create_once(actor, portal, wanted, idempotency_key, _hash(portal, body))
     return _document(portal, made), 201, _etag(made) | {"Location": f"/api/v1/instances/{made.id}"}
+
+
+def _wanted(body: CreateBody) -> instances.NewInstance:
+    given = body.model_dump(exclude={"instance", "template"})
+    template = Choice(**body.template.model_dump()) if body.template else None
+    return instances.NewInstance(**given, template=template)
 
 
 def _create_once(actor: Actor, portal: Portal, wanted: instances.NewInstance, key: str, request_hash: str) -> Instance:
@@ -384,7 +410,7 @@ def check_instance(actor: Actor, portal: Portal, body: CheckBody) -> dict[str, A
         change = instances.InstanceChange(body.version, body.labels, body.spec, body.secrets)
         errors = instances.check_change_by(portal, actor, instance, change)
     else:
-        errors = instances.check_new(portal, actor, instances.NewInstance(**body.model_dump(exclude={"instance"})))
+        errors = instances.check_new(portal, actor, _wanted(body))
     return {"ok": not errors, "errors": [field_error(error) for error in errors]}
 
 

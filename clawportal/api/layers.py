@@ -13,7 +13,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import Strict
 from clawportal.engine.portal import Portal
 from clawportal.services.configuration import layers
-from clawportal.services.fleet import instances, layer_changes
+from clawportal.services.fleet import instances, layer_changes, template_choices
 
 TAGS = ("Organisations",)
 _PATH = "/tenants/{tenant_id}/layer"
@@ -52,7 +52,8 @@ class EffectiveDocument(Answer):
     spec: dict[str, Any] = Field(description="What holds for the instance: its own spec with the layer of its organisation.")
     labels: dict[str, str]
     sources: dict[str, str] = Field(
-        description="Path -> `default` or `enforced`, for each value that comes from the organisation."
+        description="Path -> `default` or `enforced`, for each value that comes from the organisation, `template` for one from "
+        "the configuration template of the instance."
     )
 
 
@@ -92,4 +93,6 @@ def _impact(found: layer_changes.Impact) -> dict[str, Any]:
 @op("GET", "/instances/{instance_id}/effective", permission=INSTANCE_READ, tags=("Instances",),
     summary="What holds for an instance, and where it comes from", returns=EffectiveDocument, problems=(404,))  # fmt: skip
 def get_effective(actor: Actor, portal: Portal, instance_id: str) -> dict[str, Any]:
-    return layers.of_instance(portal, instances.get(actor, instance_id)).__dict__
+    instance = instances.get(actor, instance_id)
+    found = layers.of_instance(portal, instance)
+    return {**found.__dict__, "sources": template_choices.sources(portal, instance) | found.sources}

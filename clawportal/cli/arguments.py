@@ -46,3 +46,12 @@ def content(path: str) -> str:
             return str(stream.read()).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path} cannot be read: {error}") from error
+
+
+def template(text: str, variables: Sequence[str], secret_variables: Sequence[str]) -> dict[str, Any]:
+    """`NAME` or `NAME@VERSION` with the values of variables, as the body of a request names it."""
+    name, at, number = text.partition("@")
+    if at and not number.isdigit():
+        raise click.UsageError(f"{text!r}: write a template as NAME or NAME@VERSION, such as help-desk@3.")
+    given = {key: value(item) for key, item in pairs(variables).items()} | secrets(secret_variables)
+    return {"config": name, "version": int(number) if at else None, "variables": given}

@@ -514,6 +514,15 @@ def version(output: str) -> None:
     help="Asks for the value, or reads it from a file (=@- standard input). Repeatable.",
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
+@click.option("--template", help="Configuration template to make it of, as NAME or NAME@VERSION.")
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Value for a variable of it. Repeatable.")
+@click.option(
+    "--secret-var",
+    "secret_variables",
+    multiple=True,
+    metavar="NAME[=@FILE]",
+    help="Asks for the value of a secret variable, or reads it from a file. Repeatable.",
+)
 @click.option("--no-start", is_flag=True, help="Create it stopped.")
 @_WAIT
 @_TIMEOUT
@@ -521,7 +530,8 @@ def version(output: str) -> None:
 def create(
     name: str | None, source: Any, named: str | None, kind: str | None, wanted_version: str | None, project: str | None,
     cluster: str | None, settings: Sequence[str], model: str | None, provider: str | None, base_url: str | None,
-    secret_names: Sequence[str], labels: Sequence[str], no_start: bool, wait: bool, timeout: float, output: str,
+    secret_names: Sequence[str], labels: Sequence[str], template: str | None, variables: Sequence[str],
+    secret_variables: Sequence[str], no_start: bool, wait: bool, timeout: float, output: str,
 ) -> None:  # fmt: skip
     """Create an instance from a file, from options, or from both (options win)."""
     import uuid
@@ -529,8 +539,10 @@ def create(
     document = _read(source) if source else {}
     given = {"name": name or named, "adapter": kind, "version": wanted_version, "project": project, "cluster": cluster}
     document |= {key: value for key, value in given.items() if value is not None}
+    if template:
+        document["template"] = arguments.template(template, variables, secret_variables)
     for needed, option in (("name", "NAME"), ("adapter", "--type")):
-        if not document.get(needed):
+        if not document.get(needed) and not (needed == "adapter" and document.get("template")):
             raise click.UsageError(f"{option} is needed.")
     chosen = {key: value for key, value in (("name", model), ("provider", provider), ("base_url", base_url)) if value}
     spec = document["spec"] = dict(document.get("spec") or {})

@@ -220,3 +220,46 @@ def delete(name: str, yes: bool, tenant: str | None) -> None:
         click.confirm(f"Delete {found['name']} with its {found['latest']} versions?", abort=True, err=True)
     portal.call("DELETE", f"/configs/{found['id']}")
     click.echo(f"The configuration template {found['name']} was deleted.")
+
+
+@configs.command("move")
+@click.argument("instance")
+@click.option("--to", "number", type=int, help="Number of the version; without it, the newest.")
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Another value for a variable. Repeatable.")
+@click.option("--secret-var", "secret_variables", multiple=True, metavar="NAME[=@FILE]", help="As `claw create` has it.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@people.JSON
+def move(
+    instance: str, number: int | None, variables: tuple[str, ...], secret_variables: tuple[str, ...], dry_run: bool, output: str
+) -> None:
+    """Move one claw to another version of its template, or to other values."""
+    from clawportal.cli import arguments
+
+    portal = people.remote()
+    found = portal.find(instance)
+    given = arguments.template("", variables, secret_variables)["variables"]
+    body = {"version": number, "variables": given}
+    path = f"/instances/{found['id']}/template"
+    if dry_run:
+        answer = portal.call("POST", f"{path}/preview", body=body)
+        errors = "".join(f"\n{error['path']}: {error['message']}" for error in answer["errors"])
+        words = f"{answer['unified'] or 'Nothing is different.'}\nThe claw: {answer['action']}{errors}"
+        return people.done(output, answer, words)
+    moved = portal.call("PUT", path, body=body | {"generation": found["generation"]})
+    return people.done(output, moved, f"{moved['name']} was moved.")
+
+
+@configs.command("from")
+@click.argument("instance")
+@click.argument("name")
+@click.option("--description", default="")
+@_PROJECT
+@people.JSON
+def from_(instance: str, name: str, description: str, project: str | None, output: str) -> None:
+    """Make a template of a claw. Its secrets become variables; their values stay with the claw."""
+    portal = people.remote()
+    found = portal.find(instance)
+    place = people.project_of(portal, project, found["tenant"]["id"])["id"] if project else None
+    body = {"name": name, "description": description, "project": place}
+    answer = portal.call("POST", f"/instances/{found['id']}/template", body=body)
+    people.done(output, answer, f"The configuration template {answer['name']} was created.")

@@ -22,7 +22,7 @@ _ITSELF = "it is the audit itself"
 INSTANCE = Resource(
     "instance", _m("instance"), read=INSTANCE_READ,
     audited=("name", "adapter", "version", "spec", "labels", "desired", "kill_wanted", "keep_data", "managed", "project_id",
-             "cluster_id"),
+             "cluster_id", "config_version_id", "config_variables"),
 )  # fmt: skip
 INSTANCE_SECRET = Resource("instance_secret", _m("secret"), audited=("sealed",), secret=("sealed",))
 INSTANCE_NOTE = Resource(

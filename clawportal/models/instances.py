@@ -75,6 +75,12 @@ class Instance(InstanceScoped, Base):
     priority: Mapped[int] = mapped_column(default=1, server_default=text("1"))
     """Of the spec, as a number that can be sorted: `lifecycle.PRIORITIES`."""
 
+    config_version_id: Mapped[str | None] = mapped_column(String(LENGTH), index=True)
+    """The version of a template that it is held to: `spec` and `labels` are what that comes to, with what differs from it. No
+    reference: a template that goes with its project leaves the instance as it is."""
+    config_variables: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What was entered for the variables of its template; secret ones are kept as its secrets."""
+
     # what somebody else made
     foreign_id: Mapped[str] = mapped_column(String(200), default="", server_default="")
     """By which its place knows it, such as the id of a container; empty for what the portal made."""

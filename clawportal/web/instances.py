@@ -42,7 +42,7 @@ from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers, secrets
 from clawportal.services.events import event_log
 from clawportal.services.fleet import instances as service
-from clawportal.services.fleet import labels, notes, operations
+from clawportal.services.fleet import labels, notes, operations, pinned
 from clawportal.services.fleet.labels import selector
 from clawportal.services.live import metrics, runtime_events
 from clawportal.web import admission_warnings, gone, menu, pages, rows, ways
@@ -221,6 +221,7 @@ def _overview(found: Instance, row: rows.InstanceRow) -> dict[str, Any]:
         "note_html": markdown.rendered(note.text) if note.text else "",
         "may_note": notes.may_write(actor(), found),
         "resources": {"processes": usage.processes, "at": usage.at, "disk_bytes": usage.disk_bytes} if usage else None,
+        "template": pinned.of_instance(actor(), found),
         "limits_kernel": _limited_by_kernel(found),
         "storage_limit": limit,
         "storage_bytes": int(parse_quantity(limit)) if limit else None,

@@ -64,6 +64,7 @@ BODIES: dict[str, Any] = {
     "put_config": {"description": "Taken over", "revision": 1},
     "validate_config": {},
     "restore_config_version": {},
+    "put_instance_template": {"generation": 1},
     "try_policies": {"tenant": "x", "adapter": "echo"},
     "create_role": {"name": "night-watch", "permissions": ["instance.read"]},
     "replace_role": {"permissions": ["instance.read"]},

@@ -40,6 +40,16 @@ def test_templates_from_a_terminal(people: People, claw: Callable[[Person], Run]
     assert "Nothing is different." in viewer("configs", "diff", "greeter", "2", "2").output
     assert "Says bye" in viewer("configs", "get", "greeter").output
     assert json.loads(viewer("configs", "get", "greeter", "--version", "1", "-o", "json").output)["version"]["message"] == "First"
+    owner("create", "desk", "--template", "greeter@1", "--var", "who=kim", "--no-start")
+    assert "who is needed" in owner("create", "none", "--template", "greeter", code=6).output
+    owner("create", "none", "--template", "greeter@x", code=2)
+    shown = owner("configs", "move", "desk", "--dry-run").output
+    assert '+      "greeting": "Bye kim"' in shown and "The claw: none" in shown
+    moved = json.loads(owner("configs", "move", "desk", "--to", "2", "--var", "who=lee", "-o", "json").output)
+    assert moved["spec"]["settings"] == {"greeting": "Bye lee"}
+    assert "Claws are made of greeter (1: desk)" in owner("configs", "delete", "greeter", "--yes", code=6).output
+    assert "was created" in owner("configs", "from", "desk", "like-desk").output
+    owner("delete", "desk", "--yes")
     text = viewer("configs", "export", "greeter", "--version", "1").output
     assert "Hello ${who}" in text and "Bye" not in text
     file.write_text(text.replace("name: greeter", "name: second"))
@@ -49,6 +59,6 @@ def test_templates_from_a_terminal(people: People, claw: Callable[[Person], Run]
     file.write_text("apiVersion: clawportal.io/v1\nkind: ConfigTemplate\nspec: {colour: red}\n")
     assert "document.spec.colour" in owner("configs", "apply", "-f", str(file), code=6).output
     stranger("configs", "get", "greeter", code=3)
-    assert "Aborted" in owner("configs", "delete", "greeter", input="n\n", code=1).output
-    owner("configs", "delete", "greeter", "--yes")
-    owner("configs", "get", "greeter", code=3)
+    assert "Aborted" in owner("configs", "delete", "second", input="n\n", code=1).output
+    owner("configs", "delete", "second", "--yes")
+    owner("configs", "get", "second", code=3)

@@ -208,6 +208,14 @@ def _with_provider(portal: Portal, spec: InstanceSpec, where: model_keys.Where |
     return spec if model is spec.model else spec.model_copy(update={"model": model})
 
 
+def as_stored(portal: Portal, document: Mapping[str, Any], where: model_keys.Where) -> dict[str, Any]:
+    """A spec as an instance keeps it: whole, with what is put right and filled in. Where it is wrong, as it is."""
+    found = dict(document)
+    tidy_address(found, [])
+    accepted, _errors = validation.judge(InstanceSpec, found, "spec")
+    return _with_provider(portal, accepted, where).model_dump(mode="json") if accepted else found
+
+
 def unknown_provider(portal: Portal, provider: str, path: str) -> FieldError:
     known = [*portal.registry.providers]
     if not provider:

@@ -59,8 +59,8 @@ def effective(
     """What holds for an instance; without its adapter nothing is known of its settings, and they stay as they are."""
     if layer == NOTHING:
         return Effective(dict(spec), dict(labels or {}))
-    built_in = _built_in(adapter, version) if adapter else {}
-    return layers.merge(layer, adapter.kind if adapter else "", spec, labels or {}, built_in, providers)
+    known = built_in(adapter, version) if adapter else {}
+    return layers.merge(layer, adapter.kind if adapter else "", spec, labels or {}, known, providers)
 
 
 def of_instance(portal: Portal, instance: Instance) -> Effective:
@@ -71,7 +71,7 @@ def of_instance(portal: Portal, instance: Instance) -> Effective:
     return effective(portal.registry.providers, layer, adapter, instance.version, instance.spec or {}, instance.labels)
 
 
-def _built_in(adapter: Adapter, version: str) -> dict[str, Any]:
+def built_in(adapter: Adapter, version: str) -> dict[str, Any]:
     """The settings that a version knows, with their defaults, as JSON has them; secrets are no settings."""
     try:
         model = adapter.settings_model(version)

@@ -45,7 +45,7 @@ def accepted(portal: Portal, adapter: str, adapter_versions: str, body: Any, var
     errors += range_errors(claw, adapter_versions)
     refuse(errors)
     assert content is not None
-    refuse(_lasting(claw, adapter_versions, content))
+    refuse(lasting(claw, adapter_versions, content))
     return content
 
 
@@ -76,7 +76,8 @@ def secret_settings(claw: Adapter, versions: Collection[str]) -> frozenset[str]:
     return frozenset(name for version in versions for name in secret_fields(claw.settings_model(version)))
 
 
-def _lasting(claw: Adapter, adapter_versions: str, content: Content) -> list[FieldError]:
+def lasting(claw: Adapter, adapter_versions: str, content: Content) -> list[FieldError]:
+    """What is wrong whatever is entered for the variables."""
     rendered = rendering.render(content, {}, secret_settings(claw, fitting(claw, adapter_versions)))
     errors = [error for error in rendered.errors if error.code != "missing"]
     if errors:
@@ -88,7 +89,8 @@ def _lasting(claw: Adapter, adapter_versions: str, content: Content) -> list[Fie
         found += _settings_errors(claw, version, settings)
     found += credentials_inside("body.spec", {name: rendered.spec.get(name) for name in ("model", "settings")})
     found += [replace(error, path=f"body.{error.path}") for error in check_labels(rendered.labels)]
-    return [error for error in found if error.code != "missing" and not _waits(error.path, rendered.waiting)]
+    lasting = [error for error in found if error.code == "unknown" or not _waits(error.path, rendered.waiting)]
+    return [error for error in lasting if error.code != "missing"]
 
 
 def _settings_errors(claw: Adapter, version: str, settings: Mapping[str, Any]) -> list[FieldError]:

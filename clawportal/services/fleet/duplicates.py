@@ -34,7 +34,7 @@ from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers, model_keys, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
 from clawportal.services.events import event_log
-from clawportal.services.fleet import instances, operations, placement
+from clawportal.services.fleet import instances, operations, placement, template_choices
 from clawportal.services.fleet.instances import NewInstance
 from clawportal.services.rights import access
 
@@ -158,6 +158,7 @@ def _plan(portal: Portal, actor: Actor, source: Instance, wish: Wish) -> _Plan:
         name=wish.name, adapter=source.adapter, version=source.version, project=project, cluster=cluster,
         labels=dict(source.labels or {}), spec=spec, secrets={**carried, **wish.secrets},
         start=wish.start and not (wish.files and _before_the_first_start(placed.cluster)),
+        pin=template_choices.carried(actor, source, placed.project),
     )  # fmt: skip
     return _Plan(wanted, tuple(parts), placed.project, placed.cluster)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -39,9 +39,10 @@ from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.audit import refusals, trail
 from clawportal.services.configuration import catalog, console_settings, layers, secrets
 from clawportal.services.events import event_log
-from clawportal.services.fleet import admission, labels, operations, placement, plans, quotas
+from clawportal.services.fleet import admission, labels, operations, placement, plans, quotas, template_choices
 from clawportal.services.fleet.labels import Term
 from clawportal.services.fleet.placement import Placement
+from clawportal.services.fleet.template_choices import Choice, Pin
 from clawportal.services.rights import access
 from clawportal.services.system import disk_guard
 from clawportal.services.tenancy import tenancy
@@ -74,7 +75,8 @@ class NewInstance:
     """What a create asks for."""
 
     name: str
-    adapter: str
+    adapter: str = ""
+    """Empty: that of the template."""
     version: str | None = None
     project: str | None = None
     cluster: str | None = None
@@ -83,6 +85,10 @@ class NewInstance:
     secrets: Mapping[str, str] = field(default_factory=dict)
     start: bool = True
     """False: it is created stopped."""
+    template: Choice | None = None
+    """What it is made of; the rest is laid over what that comes to."""
+    pin: Pin | None = None
+    """The version that it is held to, once its template was found."""
 
 
 @dataclass(frozen=True)
@@ -323,11 +329,26 @@ def find(actor: Actor, name_or_id: str) -> Instance:
 def check_new(portal: Portal, actor: Actor, wanted: NewInstance) -> list[FieldError]:
     """Everything that would be wrong with a create; for forms that are checked while one types."""
     placed = placement.resolve(portal, actor, wanted.project, wanted.cluster)
+    wanted, errors = _from_template(portal, actor, wanted, placed)
+    if errors:
+        return [*errors, *catalog.check_name(wanted.name), *placed.errors]
     accepted, errors = _check_new(portal, wanted, placed)
     errors = errors + _refused_new(portal, actor, wanted, placed)
     if errors or accepted is None:
         return errors
     return admission.preview(portal, actor, "instance.create", _row(actor, wanted, accepted, *placed.settled()))
+
+
+def _from_template(
+    portal: Portal, actor: Actor, wanted: NewInstance, placed: Placement, *, hold: bool = False
+) -> tuple[NewInstance, list[FieldError]]:
+    """With what its template comes to in it; the same without one."""
+    if wanted.template is None or placed.project is None:
+        return wanted, []
+    asked = template_choices.Expanded(wanted.adapter, wanted.version, wanted.spec, wanted.labels, wanted.secrets)
+    found = template_choices.expand(portal, actor, wanted.template, placed.project, asked, hold=hold)
+    given = {name: getattr(found, name) for name in ("adapter", "version", "spec", "labels", "secrets", "pin")}
+    return replace(wanted, template=None, **given), list(found.errors)
 
 
 def _check_new(portal: Portal, wanted: NewInstance, placed: Placement) -> tuple[catalog.Wanted | None, list[FieldError]]:
@@ -397,7 +418,8 @@ def create(portal: Portal, actor: Actor, wanted: NewInstance, *, key: str = "", 
             return before
         disk_guard.ensure(portal)
         placed = placement.resolve(portal, actor, wanted.project, wanted.cluster, hold=True)
-        accepted, errors = _check_new(portal, wanted, placed)
+        wanted, errors = _from_template(portal, actor, wanted, placed, hold=True)
+        accepted, errors = (None, errors) if errors else _check_new(portal, wanted, placed)
         if errors or accepted is None:
             raise Invalid(_m("The instance was not created: %(errors)s", errors=_summary(errors)), errors=errors)
         _require_console(_refused_new(portal, actor, wanted, placed))
@@ -452,6 +474,8 @@ def _row(actor: Actor, wanted: NewInstance, accepted: catalog.Wanted, project: P
         priority=PRIORITIES[accepted.spec.priority],
         desired=Desired.RUNNING if wanted.start else Desired.STOPPED,
         created_by=actor.name,
+        config_version_id=wanted.pin.version_id if wanted.pin else None,
+        config_variables=dict(wanted.pin.variables) if wanted.pin else None,
         message=_m("Waiting to be taken up"),
     )
 
