@@ -32,8 +32,8 @@ def register_features() -> Iterable[Feature]:  # type: ignore[empty-body]  # a s
 
 
 @hookspec
-def register_adapters() -> Iterable[Adapter]:  # type: ignore[empty-body]  # a specification has no body
-    """Kinds of claw that this plugin knows."""
+def register_adapters(data_dir: str) -> Iterable[Adapter]:  # type: ignore[empty-body]  # a specification has no body
+    """Kinds of claw that this plugin knows; `data_dir` is the portal's data folder, which an operator may describe some in."""
 
 
 @hookspec

@@ -216,7 +216,7 @@ class Registry:
     def _collect(self) -> None:
         """Ask all plugins anew; again without those that fail."""
         try:
-            self.adapters = self._by_kind("register_adapters", "adapter")
+            self.adapters = self._by_kind("register_adapters", "adapter", data_dir=self.data_dir)
             self.runtimes = self._by_kind("register_runtimes", "runtime")
             self.providers = self._model_providers()
             self.stores = self._by_kind("register_file_stores", "file store", data_dir=self.data_dir)

@@ -42,6 +42,7 @@ from clawportal.sdk.adapters import (
     parse_quantity,
     plain,
 )
+from clawportal.sdk.chat_completions import json_object
 from clawportal.sdk.errors import FieldError, Unavailable
 from clawportal_openclaw import turns
 from clawportal_openclaw.settings import OpenClawSettings
@@ -215,7 +216,7 @@ class OpenClawAdapter:
         artifacts = context.layout.artifacts
         program = f"{artifacts['openclaw']}/node_modules/openclaw/openclaw.mjs"
         code, said = io.run((f"{artifacts['node']}/bin/node", program, "dashboard", "--json"), _HANDOVER)
-        found = (turns.json_object(line) for line in said.decode("utf-8", "replace").splitlines())
+        found = (json_object(line) for line in said.decode("utf-8", "replace").splitlines())
         url = next((str(one["browserUrl"]) for one in found if one and one.get("browserUrl")), "")
         given = parse_qs(urlsplit(url).fragment)
         if code or "bootstrapToken" not in given:
@@ -228,7 +229,7 @@ class OpenClawAdapter:
 
     def parse_log(self, line: str) -> LogRecord:
         text = plain(line)
-        entry = turns.json_object(text)
+        entry = json_object(text)
         if entry is None or "message" not in entry:
             return LogRecord("error" if text.startswith(("FATAL ERROR", "Uncaught")) else "", text)
         message = str(entry["message"])
@@ -273,7 +274,7 @@ def _rpc(io: AdapterIO, method: str) -> dict[str, Any]:
     try:
         connection.request("POST", "/api/v1/admin/rpc", json.dumps({"method": method, "params": {}}), headers)
         answer = connection.getresponse()
-        found = turns.json_object(answer.read(_RPC_ANSWER).decode("utf-8", "replace")) if answer.status == 200 else None
+        found = json_object(answer.read(_RPC_ANSWER).decode("utf-8", "replace")) if answer.status == 200 else None
     except http.client.HTTPException as error:
         raise OSError(f"this is no HTTP answer: {error!r}") from error
     finally:
