@@ -234,10 +234,19 @@ class Registry:
         table: dict[str, Any] = {}
         brought: dict[str, str] = {}
         for name, item in self._given(hook, **arguments):
-            if item.kind in table:
+            if item.kind in table and (loser := self._yielding((brought[item.kind], table[item.kind]), (name, item))):
+                self.report(loser, f"{what} {item.kind}", f"Another plugin has the {what} {item.kind!r}, too; that one is used.")
+                if loser == name:
+                    continue
+            elif item.kind in table:
                 raise _Unusable(name, f"The plugins {brought[item.kind]} and {name} both bring the {what} {item.kind!r}.")
             table[item.kind], brought[item.kind] = item, name
         return table
+
+    @staticmethod
+    def _yielding(*both: tuple[str, Any]) -> str | None:
+        """The plugin whose thing goes behind the other's, if one says so."""
+        return next((name for name, item in reversed(both) if getattr(item, "yields", False)), None)
 
     def _model_providers(self) -> ModelProviders:
         table: dict[str, Any] = {}

@@ -13,6 +13,7 @@ BUNDLED = (
     "clawportal_practice",
     "clawportal_sso",
     "clawportal_conversations",
+    "clawportal_custom",
     "clawportal_settings",
     "clawportal_notifications",
 )  # fmt: skip

@@ -215,6 +215,13 @@ def dialects_of(adapter: Adapter) -> frozenset[str]:
 
 
 @runtime_checkable
+class Yields(Protocol):
+    """What an adapter has besides that nobody wrote for this portal alone: another plugin's of the same kind goes before."""
+
+    yields: bool
+
+
+@runtime_checkable
 class TakesUpLater(Protocol):
     """What an adapter has besides whose claw reads a changed file some time after it was written.
 

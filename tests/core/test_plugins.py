@@ -321,7 +321,7 @@ def test_what_the_bundled_ones_bring() -> None:
     assert set(registry.adapters) == {"echo", "nanobot", "openclaw"}
     assert set(registry.runtimes) == {"docker", "kubernetes", "process"}
     assert all(isinstance(driver, RuntimeDriver) for driver in registry.runtimes.values())
-    assert set(registry.notifiers) == {"log", "webhook"}
+    assert set(registry.notifiers) == {"email", "log", "webhook"}
     assert registry.stores and all(isinstance(store, FileStore) for store in registry.stores.values())
 
 
@@ -333,3 +333,18 @@ def test_every_hook_is_documented_and_proved(hook: str, site: Path) -> None:
     users = {implementation.plugin_name for implementation in getattr(registry.manager.hook, hook).get_hookimpls()}
     assert users, "a hook that nobody uses"
     assert users & {*pluginmanager.BUNDLED, pluginmanager.CORE}, "a hook that only others use"
+
+
+@pytest.mark.parametrize("order", [("clawportal_echo", "modest"), ("modest", "clawportal_echo")])
+def test_what_yields_makes_way_for_another_plugin(
+    order: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "modest.py").write_text(
+        "from clawportal.sdk import hookimpl\nfrom clawportal_echo import EchoAdapter\n"
+        "class Modest(EchoAdapter):\n    title, yields = 'Modest', True\n"
+        "@hookimpl\ndef register_adapters(): return [Modest()]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = pluginmanager.load(order)
+    assert registry.adapters["echo"].title == "Echo"
+    assert [(fault.plugin, "that one is used" in fault.message) for fault in registry.faults] == [("modest", True)]
