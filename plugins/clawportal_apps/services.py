@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clawportal.sdk import _m, hosts
-from clawportal.sdk.adapters import HandsOver, HttpAnswer, PortSpec
+from clawportal.sdk.adapters import Adapter, HandsOver, HttpAnswer, PortSpec
 from clawportal.sdk.data import db, get_or_404
 from clawportal.sdk.errors import Conflict, GiveUp, NotFound, Problem, Retry, Unavailable
 from clawportal.sdk.events import record
@@ -159,8 +159,7 @@ def _must_run(instance: Instance) -> None:
 
 
 def _way(portal: Portal, instance: Instance, spec: PortSpec) -> Way:
-    name, adapter = instance.name, adapter_of(portal, instance)
-    handover = frozenset(adapter.handover_paths) if isinstance(adapter, HandsOver) else frozenset()
+    name, handover = instance.name, _handover_paths(adapter_of(portal, instance))
     try:
         io = reach(portal, instance)
         secret = io.secret(spec.proof.secret) if spec.proof else ""
@@ -171,8 +170,13 @@ def _way(portal: Portal, instance: Instance, spec: PortSpec) -> Way:
 
 
 def hands_over(portal: Portal, given: Pass, came: Place) -> bool:
-    """Whether the page asks for something that only the portal can give it."""
-    return bool(admit(portal, given, came).way.handover)
+    """Whether the page asks for something that only the portal can give it. No place is asked: the ticket is used up by now."""
+    _, instance, _ = allowed(portal, given, came)
+    return bool(_handover_paths(adapter_of(portal, instance)))
+
+
+def _handover_paths(adapter: Adapter) -> frozenset[str]:
+    return frozenset(adapter.handover_paths) if isinstance(adapter, HandsOver) else frozenset()
 
 
 def fragment_for(portal: Portal, admitted: Admitted, origin: str) -> str:
