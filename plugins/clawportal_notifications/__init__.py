@@ -38,6 +38,7 @@ FEATURE = Feature(
         Job("send", "clawportal_notifications.sending:send_once", every=5),
     ),
     forget=("clawportal_notifications.upkeep:forget_old",),
+    doctor=("clawportal_notifications.doctor:mail",),
     cards=(
         Card("bell", "clawportal_notifications.pages:bell_link", SELF, place="top"),
         Card("notifications", "clawportal_notifications.pages:account_section", SELF, place="account"),

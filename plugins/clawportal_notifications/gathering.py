@@ -5,7 +5,7 @@ All lines of a pass and the place in the feed are one transaction: whatever dies
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -47,7 +47,9 @@ def follow_once(portal: Portal) -> None:
     upto = rows[-1].seq if len(rows) == AT_A_TIME else last
     if upto > before:
         fitting = [(row, one) for row in rows for one in kinds[row.kind] if one.fits(row.level, row.data)]
-        _write(before, upto, list(_recipients(portal, fitting)) if fitting else [])
+        told = list(_recipients(portal, fitting)) if fitting else []
+        db.session.expunge_all()  # a transaction would read each event anew
+        _write(before, upto, told)
     return None
 
 
@@ -61,8 +63,9 @@ def _write(before: int, upto: int, told: Sequence[Told]) -> None:
         mine = update(Place).where(Place.id == 1, Place.seq == before).values(seq=upto)
         if changed_rows(mine) == 0:
             return  # another process was faster
-        for one in told:
-            _tell(one)
+        lines = _recent({about_of(one.row) for one in told})
+        for same in _together(told):
+            _tell(same, lines)
 
 
 # ---- who is told
@@ -75,7 +78,19 @@ def _recipients(portal: Portal, fitting: Sequence[tuple[EventRow, Interest]]) ->
         wanted = list(_wanted(user, fitting, chosen, reach.get(user.id, frozenset({PORTAL}))))
         actor = actor_by_id(portal, user.id) if wanted else None
         if actor is not None:
-            yield from (one for one in wanted if may_see(actor, one.row))
+            yield from _seen(actor, wanted)
+
+
+def _seen(actor: Actor, wanted: Sequence[Told]) -> Iterator[Told]:
+    """Events of one place are decided together."""
+    known: dict[tuple[str | None, ...], bool] = {}
+    for one in wanted:
+        row = one.row
+        place = (row.tenant_id, row.project_id, row.instance_id, row.person_id, row.read_permission)
+        if place not in known:
+            known[place] = may_see(actor, row)
+        if known[place]:
+            yield one
 
 
 def _reachable(portal: Portal) -> Mapping[str, frozenset[str]]:
@@ -111,42 +126,55 @@ def may_see(actor: Actor, row: EventRow) -> bool:
 # ---- what they are told
 
 
-def _tell(told: Told) -> None:
-    row, about = told.row, _about(told.row)
-    if told.interest.follows and not _follows(told, about):
-        return
-    found = _open_line(told, about)
-    if found is None:
-        found = Line(user_id=told.user_id, interest=told.interest.name, about=about, count=0, first_at=row.at, shown=False)
+Key = tuple[str, str, str]
+"""A person, what they asked to be told of, and about what."""
+
+
+def _together(told: Sequence[Told]) -> Iterable[Sequence[Told]]:
+    """What adds to one line, oldest first: a claw that ends fifty times is written once for each person."""
+    found: dict[Key, list[Told]] = {}
+    for one in told:
+        found.setdefault((one.user_id, one.interest.name, about_of(one.row)), []).append(one)
+    return found.values()
+
+
+def _recent(about: Collection[str]) -> dict[Key, Line]:
+    """The newest line of each kind for each person, in one statement."""
+    query = select(Line).where(Line.about.in_(about), Line.at > now() - FOLLOWS).order_by(Line.at)
+    return {(line.user_id, line.interest, line.about): line for line in db.session.scalars(query)}
+
+
+def _tell(same: Sequence[Told], lines: dict[Key, Line]) -> None:
+    """One line for each thing; a claw that ends a thousand times is one until it is read."""
+    first = same[0]
+    key = (first.user_id, first.interest.name, about_of(first.row))
+    followed = lines.get((first.user_id, first.interest.follows, key[2]))
+    if first.interest.follows:
+        same = [one for one in same if followed and not followed.followed and followed.seq < one.row.seq][-1:]
+        if not same or followed is None:
+            return
+        followed.followed = True
+    found = lines.get(key)
+    if found is None or found.read_at is not None or found.first_at <= same[-1].row.at - TOGETHER:
+        found = lines[key] = Line(
+            user_id=key[0], interest=key[1], about=key[2], count=0, first_at=same[0].row.at, shown=False,
+            email_due=False, webhook_due=False,
+        )  # fmt: skip
         db.session.add(found)
-    found.seq, found.at, found.level, found.message = row.seq, row.at, row.level, row.message
-    found.instance_id, found.path, found.followed = row.instance_id, _path(row), False
-    found.count += 1
-    found.shown = found.shown or PORTAL in told.ways
-    found.email_due = found.email_due or EMAIL in told.ways
-    found.webhook_due = found.webhook_due or WEBHOOK in told.ways
-    db.session.flush()
+    _add(found, same)
 
 
-def _open_line(told: Told, about: str) -> Line | None:
-    """The line that this adds to: a claw that ends a thousand times is one, until it is read."""
-    same = Line.user_id == told.user_id, Line.interest == told.interest.name, Line.about == about
-    query = select(Line).where(*same, Line.read_at.is_(None), Line.first_at > told.row.at - TOGETHER)
-    return db.session.scalars(query.order_by(Line.at.desc()).limit(1)).first()
+def _add(line: Line, same: Sequence[Told]) -> None:
+    row, ways = same[-1].row, same[-1].ways
+    line.seq, line.at, line.level, line.message = row.seq, row.at, row.level, row.message
+    line.instance_id, line.path, line.followed = row.instance_id, _path(row), False
+    line.count += len(same)
+    line.shown = line.shown or PORTAL in ways
+    line.email_due = line.email_due or EMAIL in ways
+    line.webhook_due = line.webhook_due or WEBHOOK in ways
 
 
-def _follows(told: Told, about: str) -> bool:
-    """Whether they were told of what this follows, and not yet of this."""
-    same = Line.user_id == told.user_id, Line.interest == told.interest.follows, Line.about == about
-    query = select(Line).where(*same, Line.seq < told.row.seq, ~Line.followed, Line.at > now() - FOLLOWS)
-    found = db.session.scalars(query.order_by(Line.at.desc()).limit(1)).first()
-    if found is None:
-        return False
-    found.followed = True
-    return True
-
-
-def _about(row: EventRow) -> str:
+def about_of(row: EventRow) -> str:
     return row.instance_id or row.subject_id or row.kind
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from email.utils import parseaddr
 from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator
@@ -44,6 +45,14 @@ class NotificationSettings(BaseModel):
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for one in value:
             ipaddress.ip_network(one)
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        local, at, domain = parseaddr(value)[1].partition("@")
+        if value and not (local and at and domain and value.isprintable()):
+            raise ValueError("must be an address for mail, such as Claws <claws@example.com>")
         return value
 
     @property

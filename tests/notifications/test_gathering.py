@@ -17,7 +17,7 @@ from clawportal.models import EventRow, Instance
 from clawportal.services.events import event_log
 from clawportal_notifications import gathering, upkeep
 from clawportal_notifications.models import Line, Place
-from tests.conftest import portal_of
+from tests.conftest import counted_sql, portal_of
 from tests.notifications.conftest import Stage
 
 
@@ -81,6 +81,31 @@ def test_that_it_is_well_again_is_told_once_to_those_who_heard_of_the_failure(st
     stage.happens("instance.phase_changed", **runs)
     stage.follow()
     assert sorted(stage.told(stage.people.owner)) == [("instance.failed", 1), ("instance.recovered", 1)]
+
+
+def test_what_is_well_and_fails_again_in_one_pass_is_not_told_as_well(stage: Stage) -> None:
+    failed, runs = {"level": "error", "data": {"phase": "failed"}}, {"level": "info", "data": {"phase": "running"}}
+    for state in (failed, runs, failed):
+        stage.happens("instance.phase_changed", **state)  # type: ignore[arg-type]
+    stage.follow()
+    assert stage.told(stage.people.owner) == [("instance.failed", 2)]
+    stage.happens("instance.phase_changed", **runs)  # type: ignore[arg-type]
+    stage.follow()
+    assert sorted(stage.told(stage.people.owner)) == [("instance.failed", 2), ("instance.recovered", 1)]
+
+
+def test_a_pass_asks_no_more_where_more_happens(stage: Stage) -> None:
+    """Its cost follows people and things, not how often something happens."""
+
+    def cost(events: int) -> int:
+        for _ in range(events):
+            stage.happens()
+        with counted_sql(stage.app) as statements:
+            stage.follow()
+        return len(statements)
+
+    cost(1)
+    assert cost(40) <= cost(1) + 2
 
 
 def test_what_somebody_asked_for_is_told_to_them_only(stage: Stage) -> None:
@@ -147,11 +172,11 @@ def test_who_dies_in_between_has_told_nobody_and_tells_it_once(both_stages: Stag
     stage.happens("instance.storage_exceeded")
     told, tell = [0], gathering._tell
 
-    def dies(one: gathering.Told) -> None:
+    def dies(*given: Any) -> None:
         told[0] += 1
         if told[0] == 4:
             raise KeyboardInterrupt
-        tell(one)
+        tell(*given)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(gathering, "_tell", dies)
