@@ -245,7 +245,7 @@ def start_jobs(app: Flask, *, exclusive: bool) -> Runner | None:
         current_settings.look(portal)
         for feature in portal.registry.features:
             _run(portal, feature, feature.on_start)
-    app.extensions["clawportal_settings"] = current_settings.follow(portal, app.app_context)
+    app.extensions["settings_in_use"] = current_settings.follow(portal, app.app_context)
     if not portal.settings.jobs:
         return None
     runner = Runner(portal, app.app_context)
@@ -262,7 +262,7 @@ def stop_jobs(app: Flask) -> None:
         runner.stop()
     portal = cast(Portal, app.extensions["clawportal"])
     portal.stopping.set()
-    follower = app.extensions.pop("clawportal_settings", None)
+    follower = app.extensions.pop("settings_in_use", None)
     if follower is not None:
         follower.join(timeout=3)
     portal.logs.close()

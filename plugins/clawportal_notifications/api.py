@@ -69,7 +69,7 @@ class EmailBody(Strict):
     email: str = Field(max_length=254)
 
 
-class CodeBody(Strict):
+class MailCodeBody(Strict):
     code: str = Field(max_length=20, description="As it came by mail.")
 
 
@@ -179,7 +179,7 @@ def ask_notification_email(actor: Actor, portal: Portal, body: EmailBody) -> Non
 
 
 @op("POST", "/notifications/email/confirm", permission=SELF, tags=TAGS, summary="Confirm an address by its code", status=204)
-def confirm_notification_email(actor: Actor, portal: Portal, body: CodeBody) -> None:
+def confirm_notification_email(actor: Actor, portal: Portal, body: MailCodeBody) -> None:
     ways.confirm_email(portal, actor, body.code)
 
 
