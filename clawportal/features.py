@@ -275,21 +275,25 @@ INSTANCES = Feature(
         core.INSTANCE_KILL,
         core.INSTANCE_DELETE,
         core.INSTANCE_SHARE,
+        core.FILTER_SHARE,
     ),
     resources=(
         core_resources.INSTANCE,
         core_resources.INSTANCE_SECRET,
         core_resources.INSTANCE_NOTE,
+        core_resources.SAVED_FILTER,
+        core_resources.DEFAULT_FILTER,
         core_resources.PORT_ALLOCATION,
         core_resources.SAMPLE_CHUNK,
     ),
-    models=("clawportal.models.instances", "clawportal.models.metrics"),
+    models=("clawportal.models.instances", "clawportal.models.metrics", "clawportal.models.filters"),
     api_tags=(ApiTag(_m("Instances"), _m("Claws under management: what is wanted, and what is."), 10),),
     api=(
         "clawportal.api.instances",
         "clawportal.api.config_instances",
         "clawportal.api.duplicates",
         "clawportal.api.notes",
+        "clawportal.api.filters",
         "clawportal.api.unmanaged",
     ),
     pages=(
@@ -298,6 +302,7 @@ INSTANCES = Feature(
         "clawportal.web.duplicates",
         "clawportal.web.config_instances",
         "clawportal.web.notes",
+        "clawportal.web.filters",
         "clawportal.web.unmanaged",
     ),
     jobs=(Job("measurements", "clawportal.jobs.upkeep:write_measurements", every=60),),  # so much of them a crash costs
@@ -319,7 +324,12 @@ INSTANCES = Feature(
         Tab("config", _m("Configuration"), "web.instance_config", "adjustments", core.INSTANCE_READ, order=80),
         Tab("template", _m("Template"), "web.instance_template", "file-text", core.CONFIGS_READ, order=82),
     ),
-    client_commands=("clawportal.cli.unmanaged:register", "clawportal.cli.duplicates:register", "clawportal.cli.notes:register"),
+    client_commands=(
+        "clawportal.cli.unmanaged:register",
+        "clawportal.cli.duplicates:register",
+        "clawportal.cli.notes:register",
+        "clawportal.cli.filters:register",
+    ),
     instance_facts=(
         InstanceFact("instances_running", _m("Whether it runs now."), "clawportal.services.fleet.instance_facts:running"),
         InstanceFact(

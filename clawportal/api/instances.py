@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ from clawportal.lifecycle import Desired, Phase, Sync
 from clawportal.messages import _m
 from clawportal.models import Cluster, Instance, InstanceNote, Project, Tenant
 from clawportal.services.configuration import catalog, secrets
-from clawportal.services.fleet import admission, instances, plans
+from clawportal.services.fleet import admission, instances, plans, saved_filters
 from clawportal.services.fleet.labels import selector
 from clawportal.services.fleet.template_choices import Choice
 from clawportal.services.live import tickets
@@ -225,6 +226,10 @@ class InstanceQuery(Paged):
         "`team notin (research)`; all that stand between commas must hold.",
     )  # fmt: skip
     trouble: bool = Field(False, description="Only what needs attention: failed, unhealthy, degraded or out of sync.")
+    filter: str = Field(
+        "", max_length=100,
+        description="Begin with the saved filter of this name or id; what else is said here takes the place of its parts.",
+    )  # fmt: skip
 
 
 class TemplateBody(Strict):
@@ -321,12 +326,23 @@ EXAMPLE = {
 
 @op("GET", "/instances", permission=INSTANCE_READ, tags=TAGS, summary="Instances", returns=Page[InstanceItem])
 def list_instances(actor: Actor, portal: Portal, query: InstanceQuery) -> Any:
-    filters = instances.Filters(
-        tuple(query.phase), tuple(query.type), query.project, query.q, name=query.name, trouble=query.trouble,
-        labels=selector(query.labels),
-    )  # fmt: skip
-    page = instances.lean_listing(actor, filters, query.which, sort=query.sort)
+    filters, sort = _filters(actor, query)
+    page = instances.lean_listing(actor, filters, query.which, sort=sort)
     return paged(page, query, [_item(portal, row) for row in page.items])
+
+
+def _filters(actor: Actor, query: InstanceQuery) -> tuple[instances.Filters, str]:
+    """What is asked for, over the parts of a saved filter."""
+    saved = saved_filters.find(actor, query.filter).query if query.filter else {}
+    base = saved_filters.filters_of(saved)
+    if query.phase or query.trouble:
+        base = replace(base, phases=tuple(query.phase), trouble=query.trouble, calm=False)
+    found = replace(
+        base, adapters=tuple(query.type) or base.adapters, project=query.project or base.project, text=query.q or base.text,
+        name=query.name, labels=selector(query.labels) or base.labels,
+    )  # fmt: skip
+    sort = query.sort if "sort" in query.model_fields_set else saved.get("sort", query.sort)
+    return found, sort
 
 
 @op("POST", "/instances", permission=INSTANCE_CREATE, tags=TAGS, summary="Create an instance", status=201,

@@ -154,21 +154,23 @@ def whoami(output: str) -> None:
 )
 @click.option("--trouble", is_flag=True, help="Only what needs attention.")
 @click.option(
-    "--sort", default="name", show_default=True, help="name, created_at, updated_at, phase or adapter; -name turns it round."
+    "--sort",
+    help="name, created_at, updated_at, phase or adapter; -name turns it round. Without it: name, or what --filter says.",
 )
+@click.option("--filter", "saved", help="Begin with a saved filter, by name or id; other options take the place of its parts.")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever --limit says.")
 @_output("json", "wide", "name")
 def list_(
     phase: Sequence[str], kinds: Sequence[str], project: str | None, text: str | None, labels: str | None, trouble: bool,
-    sort: str, limit: int, everything: bool, output: str,
+    sort: str | None, saved: str | None, limit: int, everything: bool, output: str,
 ) -> None:  # fmt: skip
     """List instances."""
     from clawportal.cli import show
 
     query = {
-        "phase": phase, "type": kinds, "project": project, "q": text, "labels": labels, "trouble": trouble, "sort": sort,
-        "limit": limit,
+        "phase": phase, "type": kinds, "project": project, "q": text, "labels": labels, "trouble": trouble,
+        "sort": sort or (None if saved else "name"), "filter": saved, "limit": limit,
     }  # fmt: skip
     items, total = _pages(remote.signed_in(), query, everything)
     if output == "json":
@@ -184,6 +186,9 @@ def list_(
     if len(items) < total:
         click.echo(f"{len(items)} of {total}; --all shows the rest.", err=True)
     return None
+
+
+cli.add_command(list_, "ls")
 
 
 def _pages(portal: Remote, query: dict[str, Any], everything: bool) -> tuple[list[dict[str, Any]], int]:

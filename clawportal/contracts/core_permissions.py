@@ -57,6 +57,7 @@ CLUSTER_READ = permission(
 )
 CLUSTER_MANAGE = permission("cluster.manage", _m("Connect, change, pause and delete clusters"), portal_only=True)
 INSTANCE_SHARE = permission("instance.share", _m("Share instances with other members"), roles=("developer", "tenant-admin"))
+FILTER_SHARE = permission("filter.share", _m("Share filters of the list of instances with the organisation"), roles=USERS)
 TENANT_READ = permission("tenant.read", _m("See the organisation, its projects and its defaults"), roles=READERS)
 TENANT_CREATE = permission("tenant.create", _m("Create organisations"), portal_only=True)
 TENANT_UPDATE = permission("tenant.update", _m("Change the name and the defaults of the organisation"), roles=("tenant-admin",))

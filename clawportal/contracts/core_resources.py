@@ -28,6 +28,11 @@ INSTANCE_SECRET = Resource("instance_secret", _m("secret"), audited=("sealed",),
 INSTANCE_NOTE = Resource(
     "instance_note", _m("note"), key="note", read=INSTANCE_READ, audited=("text",), titles={"text": _m("Note")}
 )
+SAVED_FILTER = Resource(
+    "saved_filter", _m("saved filter"), key="filter", read=INSTANCE_READ, audited=("name", "query", "tenant_id"),
+    titles={"query": _m("Filter"), "tenant_id": _m("Shared with")},
+)  # fmt: skip
+DEFAULT_FILTER = Resource("default_filter", read=INSTANCE_READ, unaudited="how somebody likes to look at a list changes nothing")
 PORT_ALLOCATION = Resource("port_allocation", unaudited="background work gives ports out")
 SAMPLE_CHUNK = Resource("sample_chunk", unaudited="background work measures")
 OPERATION = Resource(

@@ -6,6 +6,7 @@ from clawportal.models.audit import AuditCheckpoint, AuditEntry, AuditHead, Audi
 from clawportal.models.clusters import Cluster, ClusterSecret, ClusterTenant
 from clawportal.models.configuration import ConfigTemplate, ConfigVersion
 from clawportal.models.events import EventRow, IdempotencyKey, Lease, PortalSetting
+from clawportal.models.filters import DefaultFilter, SavedFilter
 from clawportal.models.identity import ApiToken, User
 from clawportal.models.instances import Instance, InstanceNote, InstanceSecret, PortAllocation
 from clawportal.models.metrics import SampleChunk
@@ -15,9 +16,9 @@ from clawportal.models.tenancy import CustomRole, Invitation, Membership, Projec
 
 __all__ = [
     "ApiToken", "AuditCheckpoint", "AuditEntry", "AuditHead", "AuditSegment", "BackupCode", "Cluster", "ClusterSecret",
-    "ClusterTenant", "ConfigTemplate", "ConfigVersion", "CustomRole",
+    "ClusterTenant", "ConfigTemplate", "ConfigVersion", "CustomRole", "DefaultFilter",
     "EventRow", "IdempotencyKey", "Instance", "InstanceNote", "InstanceSecret", "Invitation",
     "KnownAddress", "Lease", "Membership", "Operation", "Otp",
-    "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "Tenant",
+    "PortAllocation", "PortalSetting", "Project", "Quota", "RoleGrant", "SampleChunk", "SavedFilter", "Tenant",
     "TenantSecret", "User", "UserSession", "WrongTries",
 ]  # fmt: skip

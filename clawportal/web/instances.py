@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import yaml
-from flask import make_response, render_template, request, url_for
+from flask import make_response, redirect, render_template, request, url_for
 from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
@@ -42,23 +41,12 @@ from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers, secrets
 from clawportal.services.events import event_log
 from clawportal.services.fleet import instances as service
-from clawportal.services.fleet import labels, notes, operations, pinned
-from clawportal.services.fleet.labels import selector
+from clawportal.services.fleet import labels, notes, operations, pinned, saved_filters
 from clawportal.services.live import metrics, runtime_events
 from clawportal.web import admission_warnings, gone, menu, pages, rows, ways
 from clawportal.web.pages import fragment, page
 from clawportal.web.words import gettext as _
 from clawportal.web.words import ngettext
-
-STATES: dict[str, service.Filters] = {
-    "": service.Filters(),
-    "attention": service.Filters(trouble=True),
-    "running": service.Filters(phases=(Phase.RUNNING,), calm=True),
-    "progressing": service.Filters(phases=service.CHANGING, calm=True),
-    "stopped": service.Filters(phases=(Phase.STOPPED,), calm=True),
-    "failed": service.Filters(phases=(Phase.FAILED,)),
-}
-"""The tabs of the list, by what stands in the address; their counts add up. `failed` is no tab: what failed needs attention."""
 
 LEVELS: dict[str, tuple[str, ...]] = {"": (), "warning": ("warning", "error"), "error": ("error",)}
 ACTIONS = {
@@ -77,11 +65,14 @@ _NAMED_FAILURES = 5
 
 @page("/instances")
 @requires(INSTANCE_READ)
-def instances() -> str:
+def instances() -> str | Response:
     who, page = actor(), paging()
-    given = {key: request.args.get(key, "").strip() for key in ("q", "state", "adapter", "project", "labels", "sort")}
-    if given["state"] not in STATES:
-        raise Invalid.field("state", _m("must be one of %(join)s", join=[*filter(None, STATES)]))
+    saved = saved_filters.listing(who)
+    if not request.args and not fragment() and (first := saved_filters.default_of(saved)):
+        return redirect(saved_filters_page(first))
+    given = {key: request.args.get(key, "").strip() for key in saved_filters.PARTS}
+    if given["state"] not in saved_filters.STATES:
+        raise Invalid.field("state", _m("must be one of %(join)s", join=[*filter(None, saved_filters.STATES)]))
     filters, sort = _filters(given), given["sort"] or "-created_at"
     found = whole(page, lambda which: service.lean_listing(who, filters, which, sort=sort))
     counts = rows.tally(who)
@@ -91,6 +82,7 @@ def instances() -> str:
         "filters": given,
         "counts": counts,
         "any_at_all": counts.total > 0,
+        **_saved(saved, given),
     }
     if fragment():
         return render_template("instances/_rows.html", **context)
@@ -99,12 +91,24 @@ def instances() -> str:
     return render_template("instances/index.html", **context, adapters=rows.adapter_cards(), projects=choices)
 
 
+def saved_filters_page(one: saved_filters.Saved) -> str:
+    """The list as a saved filter shows it."""
+    return f"{url_for('web.instances')}?{urlencode(dict(one.query))}"
+
+
+def _saved(found: Sequence[saved_filters.Saved], given: dict[str, str]) -> dict[str, Any]:
+    """The saved filters with the one that is shown, and what would be saved now."""
+    now = {part: value for part, value in given.items() if value}
+    return {
+        "saved": [(one, saved_filters_page(one)) for one in found],
+        "saved_now": next((one.id for one in found if dict(one.query) == now), ""),
+        "to_save": now,
+        "begins_elsewhere": any(one.default for one in found),
+    }
+
+
 def _filters(given: dict[str, str]) -> service.Filters:
-    state = STATES[given["state"]]
-    adapters = (given["adapter"],) if given["adapter"] else ()
-    return replace(
-        state, adapters=adapters, project=given["project"], text=given["q"][:200], labels=selector(given["labels"][:1000])
-    )
+    return saved_filters.filters_of({**given, "q": given["q"][:200], "labels": given["labels"][:1000]})
 
 
 @page("/instances/bulk", "POST")

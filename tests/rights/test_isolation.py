@@ -59,6 +59,8 @@ def make_ids(people: People) -> dict[str, str]:
     key = {"tenant": tenant, "name": "secret-key", "provider": "openai", "key": "sk-0123456789"}
     credential = owner.post("credentials", key).get_json()["id"]
     share = owner.post(f"instances/{instance}/apps/http/shared-links", {"hours": 1, "note": "secret-link"}).get_json()["id"]
+    saved = {"name": "secret-filter", "query": {"state": "failed"}, "tenant": tenant}
+    filter_id = owner.post("filters", saved).get_json()["id"]
     cluster = make_cluster(owner.app, "secret-cluster", [tenant])
     with owner.app.app_context():
         provider, group, identity = make_provider(owner, tenant)
@@ -74,6 +76,7 @@ def make_ids(people: People) -> dict[str, str]:
             "provider_id": provider, "group_id": group, "identity_id": identity,
             "config_id": config, "number": "1", "policy_id": policy, "credential_id": credential, "share_id": share,
             "notification_id": told.id, "conversation_id": talk.id, "message_id": message.id,
+            "filter_id": filter_id,
             "upload_id": "0" * 26, "item_id": "20261130T153000-0123abcd",  # whoever may not see the claw is not asked for more
             "tenant_id": tenant, "instance_id": instance, "project_id": project, "role_id": role, "grant_id": grant,
             "account_id": robot,
@@ -91,7 +94,7 @@ _IDS = (
     "notification_id",
     "config_id", "policy_id", "credential_id", "share_id", "conversation_id", "message_id", "upload_id", "item_id",
     "tenant_id", "instance_id", "project_id", "role_id", "grant_id", "user_id", "invitation_id", "operation_id", "token_id",
-    "session_id", "account_id", "provider_id", "group_id", "identity_id", "cluster_id",
+    "session_id", "account_id", "provider_id", "group_id", "identity_id", "cluster_id", "filter_id",
 )  # fmt: skip
 FAKE = dict.fromkeys(_IDS, _MADE_UP) | {"seq": "987654321", "number": "1"}
 

@@ -17,7 +17,7 @@ from clawportal.ids import new_id
 from clawportal.lifecycle import Phase, Sync
 from clawportal.models import Cluster, Instance, Project
 from clawportal.services.fleet import instances
-from clawportal.web.instances import STATES
+from clawportal.services.fleet.saved_filters import STATES
 from tests.conftest import People
 from tests.web.conftest import Browser
 
