@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from clawportal import hookimpl
 from clawportal.contracts import core_events, core_metrics, core_resources
 from clawportal.contracts import core_permissions as core
-from clawportal.contracts.extensions import EVENT_BUS, RESEAL
+from clawportal.contracts.extensions import EVENT_BUS, FIRST_STEPS, RESEAL
 from clawportal.contracts.features import ApiTag, Feature, InstanceFact, Job, NavLink, Tab
 from clawportal.contracts.permissions import SELF, Grant
 from clawportal.messages import _m
@@ -63,6 +63,7 @@ SYSTEM = Feature(
         "clawportal.cli.diagnosis:address",
         "clawportal.cli.diagnosis:proxies",
     ),
+    extra={FIRST_STEPS: ("clawportal.services.system.first_steps:steps", "clawportal.services.backup.first_steps:steps")},
 )
 
 AUDIT = Feature(
@@ -113,6 +114,7 @@ NOTICES = Feature(
     settings="clawportal.services.notices.routes:NoticeSettings",
     jobs=(Job("carry", "clawportal.services.notices.routes:deliver_once", every=5),),
     doctor=("clawportal.services.notices.routes:doctor",),
+    extra={FIRST_STEPS: ("clawportal.services.notices.first_steps:steps",)},
 )
 
 IDENTITY = Feature(
@@ -134,7 +136,10 @@ IDENTITY = Feature(
         "clawportal.web.accounts",
     ),
     forget=("clawportal.services.identity.sessions:forget_old", "clawportal.services.identity.throttle:forget_old"),
-    extra={RESEAL: ("clawportal.services.identity.otp:reseal",)},
+    extra={
+        RESEAL: ("clawportal.services.identity.otp:reseal",),
+        FIRST_STEPS: ("clawportal.services.identity.first_steps:steps",),
+    },
     nav=(
         NavLink(
             _m("Accounts"), "web.accounts", icon="user", permission=core.USER_MANAGE,
@@ -189,6 +194,7 @@ TENANCY = Feature(
     jobs=(Job("removals", "clawportal.services.fleet.removals:finish_once", every="resync_seconds"),),
     nav=(NavLink(_m("Organisation"), "web.tenants", icon="building", permission=core.TENANT_READ, section="system", order=10),),
     client_commands=("clawportal.cli.people:register", "clawportal.cli.service_accounts:register"),
+    extra={FIRST_STEPS: ("clawportal.services.tenancy.first_steps:steps",)},
 )
 
 CLUSTERS = Feature(
@@ -203,7 +209,10 @@ CLUSTERS = Feature(
     api=("clawportal.api.clusters",),
     pages=("clawportal.web.clusters",),
     prepare=("clawportal.services.clusters.clusters:ensure_local",),
-    extra={RESEAL: ("clawportal.services.clusters.clusters:reseal",)},
+    extra={
+        RESEAL: ("clawportal.services.clusters.clusters:reseal",),
+        FIRST_STEPS: ("clawportal.services.clusters.first_steps:steps",),
+    },
     nav=(NavLink(_m("Clusters"), "web.clusters", icon="server", permission=core.CLUSTER_READ, section="system", order=30),),
     client_commands=("clawportal.cli.clusters:register",),
     metrics=(core_metrics.CLUSTERS,),
@@ -340,6 +349,7 @@ INSTANCES = Feature(
         ),
     ),
     metrics=(core_metrics.INSTANCES, core_metrics.INSTANCES_HEALTH),
+    extra={FIRST_STEPS: ("clawportal.services.fleet.first_steps:steps",)},
 )
 
 RECONCILE = Feature(

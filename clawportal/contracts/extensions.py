@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -64,6 +64,10 @@ MODEL_KEYS = "model_keys"
 """Called with the portal: `ModelKeys`, the stored keys that a spec can name in `model.credential` instead of a key of its own."""
 
 
+FIRST_STEPS = "first_steps"
+"""Called with the portal and an actor: the `FirstStep`s of this feature, each found out anew; what that costs must not grow with
+the fleet."""
+
 STORED_SETTINGS = "stored_settings"
 """Called with the portal now and then: the values that people stored for settings that may change while it runs, by name, such as
 `{"session_hours": 8, "files.trash_days": 7}`. Each holds where neither the environment nor the file has one. One that cannot be
@@ -97,6 +101,27 @@ class ModelKeys(Protocol):
     def open(self, key: ModelKey, *, giving: bool) -> str:
         """The value. `giving`: to a claw that is planned with it; otherwise it only gets hidden in what a claw says, which is no
         use of it."""
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """Something that a new portal, or somebody new in it, should do once."""
+
+    name: str
+    """Begins with the name of the feature: `identity.second_admin`."""
+    title: str
+    why: str
+    """What it is good for, and how it is done where no page does it; a sentence or two."""
+    done: bool
+    """By what is there, never because somebody said so."""
+    endpoint: str = ""
+    """Of the page that does it; takes no arguments."""
+    command: str = ""
+    """What does it on the portal's own machine, where no page does."""
+    audience: Literal["portal", "team"] = "portal"
+    """`portal`: whoever looks after the portal. `team`: everybody else, about themselves."""
+    order: int = 100
+    """Smaller comes first."""
 
 
 @dataclass(frozen=True)

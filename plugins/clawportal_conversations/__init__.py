@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clawportal.sdk import _m, hookimpl
-from clawportal.sdk.features import ApiTag, EventKind, Feature, Job, NavLink, Tab
+from clawportal.sdk.features import FIRST_STEPS, ApiTag, EventKind, Feature, Job, NavLink, Tab
 from clawportal.sdk.permissions import INSTANCE_CHAT
 from clawportal_conversations.permissions import CONVERSATION, CONVERSATION_AUDIT, MESSAGE, PIECE
 
@@ -36,6 +36,7 @@ FEATURE = Feature(
     forget=("clawportal_conversations.upkeep:forget_old",),
     on_stop=("clawportal_conversations.answers:end",),
     client_commands=("clawportal_conversations.cli:register",),
+    extra={FIRST_STEPS: ("clawportal_conversations.first_steps:steps",)},
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clawportal.sdk import _m, hookimpl
-from clawportal.sdk.features import ADMISSION, MODEL_KEYS, RESEAL, ApiTag, Card, EventKind, Feature, Job, TenantTab
+from clawportal.sdk.features import ADMISSION, FIRST_STEPS, MODEL_KEYS, RESEAL, ApiTag, Card, EventKind, Feature, Job, TenantTab
 from clawportal.sdk.permissions import INSTANCE_UPDATE
 from clawportal.sdk.providers import ModelProvider
 from clawportal_providers.catalogue import PROVIDERS
@@ -40,6 +40,7 @@ FEATURE = Feature(
         MODEL_KEYS: ("clawportal_providers.services:model_keys",),
         RESEAL: ("clawportal_providers.services:reseal",),
         ADMISSION: ("clawportal_providers.services:admit",),
+        FIRST_STEPS: ("clawportal_providers.first_steps:steps",),
     },
 )
 

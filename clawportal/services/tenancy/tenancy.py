@@ -44,6 +44,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+OWN_TITLE = _m("My organisation")
+"""As the first run finds it."""
+
+
 def prepare(portal: object) -> None:
     ensure_default()
 
@@ -53,7 +57,7 @@ def ensure_default() -> Project:
     with transaction():
         tenant = db.session.scalar(select(Tenant).where(Tenant.name == OWN_TENANT))
         if tenant is None:
-            tenant = Tenant(name=OWN_TENANT, title=_m("My organisation"))
+            tenant = Tenant(name=OWN_TENANT, title=OWN_TITLE)
             db.session.add(tenant)
             db.session.flush()
         project = db.session.scalar(select(Project).where(Project.tenant_id == tenant.id, Project.name == "default"))
