@@ -15,6 +15,7 @@ BUNDLED = (
     "clawportal_conversations",
     "clawportal_custom",
     "clawportal_settings",
+    "clawportal_checklist",
     "clawportal_notifications",
 )  # fmt: skip
 GROUP = "clawportal"
