@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,15 @@ def broken(_portal: Portal) -> dict[str, Any]:
 
 
 @pytest.fixture
-def portal(make_app: Callable[..., Flask]) -> Portal:
+def portal(make_app: Callable[..., Flask]) -> Iterator[Portal]:
+    """Inside of its app context, as whoever asks for what is stored."""
     STORED.clear()
-    found = portal_of(make_app(event_days=7))
+    app = make_app(event_days=7)
+    found = portal_of(app)
     feature = Feature("keeper", "Keeper", extra={STORED_SETTINGS: (f"{__name__}:stored",)})
     found.registry.features = (*found.registry.features, feature)
-    return found
+    with app.app_context():
+        yield found
 
 
 def value(portal: Portal, name: str) -> Any:
@@ -88,13 +91,12 @@ def test_what_this_version_cannot_use_is_left_out_and_named(portal: Portal, capl
     assert len(said) == 3 and "session_hours" in said[0] and "gone.days" in said[2], "each once"
 
 
-def test_where_nothing_can_be_read_what_held_holds_on(portal: Portal, make_app: Callable[..., Flask]) -> None:
+def test_where_nothing_can_be_read_what_held_holds_on(portal: Portal) -> None:
     STORED["session_hours"] = 2
     current_settings.look(portal)
     feature = Feature("breaks", "Breaks", extra={STORED_SETTINGS: (f"{__name__}:broken",)})
     portal.registry.features = (*portal.registry.features, feature)
-    with make_app().app_context():
-        current_settings.look(portal)
+    current_settings.look(portal)
     assert portal.settings.session_hours == 2.0
 
 
