@@ -28,7 +28,7 @@ def test_tab_right_words_and_api_are_gone_and_the_data_stays(make_app: Callable[
     page = Browser(stage.people.owner).page(f"/instances/{stage.claw}")
     assert f"/instances/{stage.claw}/chat" in page and 'href="/talk"' in page
     paths = stage.people.owner.get("openapi.json").get_json()["paths"]
-    assert len([path for path in paths if "conversation" in path]) == 10, "all of it is documented"
+    assert len([path for path in paths if "conversation" in path]) == 12, "all of it is documented"
     script = Script()
     app = make_app(plugins=REST)
     portal_of(app).registry.adapters["scripted"] = script
