@@ -334,6 +334,8 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _content(operation: Operation, kind: str, schemas: _Schemas) -> dict[str, Any]:
+    if kind.endswith("yaml"):
+        return {"schema": {"description": "A document in YAML."}}
     if not kind.endswith("json"):
         about = "Server-sent events; see the description." if kind == SSE else "Bytes." if kind in _BYTES else "Text."
         return {"schema": {"type": "string", "description": about}}

@@ -191,7 +191,14 @@ def look(portal: Portal) -> None:
         portal.settings = portal.current.use(stored)
     except Exception as error:  # of a database, or of whatever a plugin does
         db.session.rollback()
-        log.warning("the stored settings cannot be read; what held holds on: %s", error)
+        if not _before_the_tables(error):
+            log.warning("the stored settings cannot be read; what held holds on: %s", error)
+
+
+def _before_the_tables(error: Exception) -> bool:
+    """Whoever works on a database without tables says so in words of their own."""
+    said = str(getattr(error, "orig", ""))
+    return "no such table" in said or ("relation" in said and "does not exist" in said)
 
 
 def follow(portal: Portal, context: Callable[[], AbstractContextManager[Any]]) -> threading.Thread:

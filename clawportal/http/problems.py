@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, jsonify, make_response, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import CSRFError
@@ -99,17 +98,11 @@ def _to_login() -> Response:
     if request.headers.get("HX-Request"):
         answer = make_response("", 200)
         answer.headers["HX-Redirect"] = url_for(
-            "web.login", next=_of_here(request.headers.get("HX-Current-URL", "")), ended=ended
+            "web.login", next=site.path_here(request.headers.get("HX-Current-URL", "")), ended=ended
         )
         return answer
-    wanted = site.here() if request.method == "GET" else _of_here(request.referrer or "")
+    wanted = site.here() if request.method == "GET" else site.path_here(request.referrer or "")
     return make_response(redirect(url_for("web.login", next=wanted, ended=ended)))
-
-
-def _of_here(address: str) -> str | None:
-    """Path and query of a page of this portal, None for any other."""
-    shown = urlsplit(address)
-    return shown.path + (f"?{shown.query}" if shown.query else "") if shown.netloc == request.host else None
 
 
 def _to_second_factor() -> Response:

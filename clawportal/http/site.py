@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from flask import Flask, Response, g, request, url_for
 
@@ -56,3 +56,21 @@ def _under_prefix(answer: Response) -> Response:
     if root and place.startswith("/api/"):
         answer.headers["Location"] = root + place
     return answer
+
+
+def path_in(address: str) -> str:
+    """The path of an address that a browser sent along; empty where that is no address, as anybody can send."""
+    return _split(address).path
+
+
+def path_here(address: str) -> str | None:
+    """Path and query of a page of this portal; None for any other."""
+    parts = _split(address)
+    return parts.path + (f"?{parts.query}" if parts.query else "") if parts.netloc == request.host else None
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "", "", "", "")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import yaml
 from flask import make_response, redirect, render_template, request, url_for
@@ -28,7 +28,7 @@ from clawportal.contracts.permissions import Actor
 from clawportal.contracts.specs import parse_quantity
 from clawportal.engine import metric_history
 from clawportal.errors import Invalid, NotFound, Problem, Retry, Unavailable, Unsupported
-from clawportal.http import headers, markdown
+from clawportal.http import headers, markdown, site
 from clawportal.http.i18n import translate
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
@@ -415,7 +415,7 @@ def _delete(who: Actor, instance_id: str) -> Response:
 
 def _back_in_the_list(row: Instance) -> Response:
     """The pages of what is being deleted have nothing more to offer; whoever pressed it in the list is there already."""
-    said, here = _said(row, "delete"), urlsplit(request.headers.get("HX-Current-URL", "")).path
+    said, here = _said(row, "delete"), site.path_in(request.headers.get("HX-Current-URL", ""))
     if not fragment() or here.startswith(url_for("web.instance", instance_id=row.id)):
         return pages.moved(said, url_for("web.instances"), level="toast")
     return pages.changed(said, url=url_for("web.instances"), instances=[row.id])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from flask import render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from clawportal.contracts.core_permissions import OPERATION_CONTROL, OPERATION_READ
 from clawportal.contracts.permissions import Actor
 from clawportal.errors import Invalid
+from clawportal.http import site
 from clawportal.http.paging import paging
 from clawportal.http.security import actor, portal, requires
 from clawportal.messages import _m
@@ -66,7 +65,7 @@ def operation_retry(operation_id: str) -> Response:
     row = service.retry(portal(), actor(), operation_id)
     said, url = _("%(name)s is tried again.", name=row.subject), url_for("web.operation", operation_id=row.id)
     old = url_for("web.operation", operation_id=operation_id)
-    if fragment() and urlsplit(request.headers.get("HX-Current-URL", "")).path == old:
+    if fragment() and site.path_in(request.headers.get("HX-Current-URL", "")) == old:
         return pages.moved(said, url)  # the page shows the old one, which will not move again
     return pages.changed(said, url=url, operations=[operation_id, row.id])
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, current_app, flash, make_response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.db import db
+from clawportal.http import site
 from clawportal.http.security import current_actor, safe_next
 from clawportal.models import User
 from clawportal.services.system import portal_settings
@@ -103,9 +103,7 @@ def back(default: str) -> str:
     """Where somebody came from, as long as it is a page of this portal."""
     wanted = request.form.get("next")
     if not wanted and request.referrer:
-        parts = urlsplit(request.referrer)
-        if parts.netloc == request.host:
-            wanted = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        wanted = site.path_here(request.referrer)
     return safe_next(wanted, default)
 
 

@@ -201,9 +201,9 @@ def remove_notification_webhook(actor: Actor, portal: Portal) -> None:
 
 
 @op("POST", "/notifications/webhook/test", permission=SELF, tags=TAGS, summary="Call one's address now", status=204,
-    problems=(503,))  # fmt: skip
+    problems=(409, 503))  # fmt: skip
 def test_notification_webhook(actor: Actor, portal: Portal) -> None:
-    """503 says what went wrong."""
+    """409 where there is none, or where it refuses for good; 503 says what went wrong otherwise."""
     ways.test_webhook(portal, actor)
 
 
@@ -218,7 +218,7 @@ def list_notification_deliveries(actor: Actor, query: Paged) -> Any:
 
 
 @op("POST", "/notifications/mail/test", permission=PORTAL_ADMIN, tags=TAGS, summary="Send a mail, to see whether it works",
-    status=204, problems=(503,), example={"to": "kim@example.com"})  # fmt: skip
+    status=204, problems=(409, 503), example={"to": "kim@example.com"})  # fmt: skip
 def test_portal_mail(actor: Actor, portal: Portal, body: TestMailBody) -> None:
-    """With the mail server of the settings. 503 says what went wrong."""
+    """With the mail server of the settings; 409 where none is set. 503 says what went wrong."""
     ways.send_test(portal, body.to, actor.language)

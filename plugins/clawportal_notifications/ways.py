@@ -109,9 +109,13 @@ def send_test(portal: Portal, address: str, language: str) -> None:
 
 def _send_now(settings: NotificationSettings, to: str, text: words.Text) -> None:
     try:
+        if not settings.mails:
+            raise Conflict(_m("The portal has no mail server: smtp_host and mail_from are not set."))
         smtp.send(settings, smtp.Mail(to, text.subject, text.text, text.html, new_id()))
-    except (Retry, GiveUp) as error:
+    except Retry as error:
         raise Unavailable(error.message or error.reason) from error
+    except GiveUp as error:  # it is not set up, or refused for good
+        raise Conflict(error.message or error.reason) from error
 
 
 def _hash(user_id: str, code: str) -> str:
@@ -165,8 +169,10 @@ def test_webhook(portal: Portal, actor: Actor) -> None:
         url, secret = webhook(portal, row)
         db.session.rollback()  # whoever is called may take seconds
         callbacks.post(url, secret, {"test": True, "notifications": []}, new_id(), networks)
-    except (Retry, GiveUp) as error:
+    except Retry as error:
         raise Unavailable(error.message or error.reason) from error
+    except GiveUp as error:  # it is not set up, or refused for good
+        raise Conflict(error.message or error.reason) from error
 
 
 def reseal(portal: Portal) -> int:

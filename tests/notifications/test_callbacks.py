@@ -113,13 +113,13 @@ def test_calls_have_a_pause_and_are_tried_again(
 def test_the_address_is_tried_by_a_button(make_stage: Callable[..., Stage], hook: Hook) -> None:
     stage = make_stage(webhook_networks=json.dumps(HERE))
     owner = stage.people.owner
-    assert owner.post("notifications/webhook/test").status_code == 503
+    assert owner.post("notifications/webhook/test").status_code == 409
     owner.put("notifications/webhook", {"url": hook.url})
     assert owner.post("notifications/webhook/test").status_code == 204
     assert json.loads(hook.calls[0][1]) == {"test": True, "notifications": []}
     hook.answers[:] = [302]
     refused = owner.post("notifications/webhook/test")
-    assert refused.status_code == 503 and "answers 302" in refused.get_json()["detail"]
+    assert refused.status_code == 409 and "answers 302" in refused.get_json()["detail"]
     assert "sesame" not in refused.get_data(as_text=True)
 
 
@@ -127,7 +127,7 @@ def test_without_leave_nothing_in_this_network_is_called(stage: Stage, hook: Hoo
     owner = stage.people.owner
     owner.put("notifications/webhook", {"url": hook.url})
     refused = owner.post("notifications/webhook/test")
-    assert refused.status_code == 503 and "not public" in refused.get_json()["detail"]
+    assert refused.status_code == 409 and "not public" in refused.get_json()["detail"]
     assert hook.calls == []
 
 

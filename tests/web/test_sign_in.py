@@ -196,7 +196,11 @@ def test_theme_before_and_after_signing_in(people: People, nobody: Browser, brow
 def test_going_back_stays_in_the_portal(people: People) -> None:
     client = people.viewer.browser()
     token = Browser(client).token()
-    for referrer, expected in (("http://localhost/plugins?x=1", "/plugins?x=1"), ("http://evil.example/x", "/")):
+    for referrer, expected in (
+        ("http://localhost/plugins?x=1", "/plugins?x=1"),
+        ("http://evil.example/x", "/"),
+        ("http://[", "/"),
+    ):
         answer = client.post("/theme", data={"theme": "dark", "csrf_token": token}, headers={"Referer": referrer})
         assert answer.headers["Location"] == expected
 

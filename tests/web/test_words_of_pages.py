@@ -74,21 +74,24 @@ def test_a_field_may_be_called_otherwise_in_another_thing(portal_app: Flask) -> 
 class Notes:
     @hookimpl
     def register_features(self) -> Iterable[Feature]:
-        note = Resource("", "note", key="note")
-        events = (EventKind("note.pinned", "A note was pinned", action="Pin {thing} to the wall"),)
+        note = Resource("", "leaflet", key="leaflet")
+        events = (EventKind("leaflet.pinned", "A leaflet was pinned", action="Pin {thing} to the wall"),)
         return [Feature(name="notes", title="Notes", resources=(note,), events=events)]
 
 
 def test_a_feature_brings_its_nouns_and_actions(portal_app: Flask) -> None:
     registry = portal_of(portal_app).registry
     with portal_app.test_request_context():
-        assert audit_words.action("note.pinned", "milk") == "" and audit_words.action("note.create", "milk") == "Create Note milk"
+        assert (
+            audit_words.action("leaflet.pinned", "milk") == ""
+            and audit_words.action("leaflet.create", "milk") == "Create Leaflet milk"
+        )
         registry.add("notes", Notes())
         registry.settle()
-        assert audit_words.action("note.pinned", "milk") == "Pin note milk to the wall"
-        assert audit_words.action("note.create", "milk") == "Create note milk"
+        assert audit_words.action("leaflet.pinned", "milk") == "Pin leaflet milk to the wall"
+        assert audit_words.action("leaflet.create", "milk") == "Create leaflet milk"
         registry.without("notes")
-        assert audit_words.action("note.pinned", "milk") == ""
+        assert audit_words.action("leaflet.pinned", "milk") == ""
 
 
 def test_a_reason_is_two_words(portal_app: Flask) -> None:

@@ -77,7 +77,9 @@ def parsed(text: str) -> Any:
 def apply(portal: Portal, actor: Actor, text: str, tenant: str | None, project: str | None, message: str = "") -> Applied:
     """Make what the document says, or bring a template of this name to it. What the document does not name stays."""
     wanted = _wanted(parsed(text))
-    row = _named(actor, tenant, project, str(wanted.get("name", "")))
+    if not wanted.get("name"):
+        raise Invalid.field("document.metadata.name", _m("is needed: by it a template is found again"))
+    row = _named(actor, tenant, project, str(wanted["name"]))
     if row is None:
         asked = {"adapter": ""} | wanted | {"tenant": tenant, "project": project, "message": message}
         return Applied(templates.create(portal, actor, NewTemplate(**asked)), "created")
