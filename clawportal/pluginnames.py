@@ -16,6 +16,7 @@ BUNDLED = (
     "clawportal_custom",
     "clawportal_settings",
     "clawportal_checklist",
+    "clawportal_charts",
     "clawportal_notifications",
 )  # fmt: skip
 GROUP = "clawportal"
