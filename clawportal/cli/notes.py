@@ -1,4 +1,4 @@
-"""`claw note`: what the team wrote down about an instance."""
+"""`claw notes`: what the team wrote down about an instance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clawportal.cli import remote
 
 def register(cli: click.Group) -> None:
     """Add the command to `claw`."""
-    cli.add_command(note)
+    cli.add_command(notes)
 
 
 @click.command()
@@ -26,7 +26,7 @@ def register(cli: click.Group) -> None:
     "--revision", type=click.IntRange(0), help="Only if the note still has this revision; without it, the one that is there now."
 )
 @click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
-def note(name: str, text: str | None, source: Any, clear: bool, revision: int | None, output: str) -> None:
+def notes(name: str, text: str | None, source: Any, clear: bool, revision: int | None, output: str) -> None:
     """Show the note on an instance, or write it: TEXT is Markdown."""
     if (text is not None) + (source is not None) + clear > 1:
         raise click.UsageError("Give TEXT, --file or --clear, one of them.")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from clawportal.sdk import _m, hookimpl
-from clawportal.sdk.adapters import Adapter
 from clawportal.sdk.features import DoctorResult, Feature
+
+if TYPE_CHECKING:
+    from clawportal.sdk.adapters import Adapter
 
 SUMMARY = _m("Kinds of claw that an operator describes in a file, without any Python.")
 
