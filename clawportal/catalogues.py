@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import struct
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,13 +42,13 @@ class Catalogues:
 
     def of(self, language: str) -> Any:
         """All sentences of a language, as `gettext` has them."""
-        from babel.support import Translations  # late: command lines need none
+        from babel.support import Translations
 
         found = self._loaded.get(language)
         if found is None:
             found = Translations()
             for folder in reversed(self.folders):
-                more = Translations.load(folder, [language])
+                more = _read(folder, language)
                 if isinstance(more, Translations):
                     found.merge(more)
                     found.plural = more.plural
@@ -82,6 +83,23 @@ def translated(value: Any, catalogues: Catalogues, language: str) -> Any:
     if isinstance(value, dict):
         return {key: translated(item, catalogues, language) for key, item in value.items()}
     return [translated(item, catalogues, language) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _read(folder: Path, language: str) -> Any:
+    """A compiled catalogue; one that is damaged, such as by a full disk, is made anew, or else its sentences stay as they are."""
+    from babel.support import Translations  # late: command lines need none
+
+    try:
+        return Translations.load(folder, [language])
+    except (OSError, ValueError, struct.error) as error:
+        log.warning("the compiled sentences of %s in %s cannot be read, they are made anew: %s", language, folder, error)
+    try:
+        for file in folder.glob("*/LC_MESSAGES/*.po"):
+            compile_file(file, file.with_suffix(".mo"))
+        return Translations.load(folder, [language])
+    except (OSError, ValueError, struct.error) as error:
+        log.error("the sentences of %s in %s cannot be used: %s", language, folder, error)
+        return None
 
 
 # ---- compiling

@@ -111,6 +111,23 @@ def test_catalogues_of_a_folder_that_cannot_be_written(checkout: Path, tmp_path:
     assert catalogues.Catalogues([checkout]).text(_m("Done"), "zh_Hans") == "完成"
 
 
+@pytest.mark.parametrize("left", [0, 3, 1000])
+def test_a_compiled_catalogue_that_is_damaged_is_made_anew(checkout: Path, left: int) -> None:
+    """A full disk cuts a file off, and it is as new as a whole one."""
+    made = catalogues.compiled(checkout) / "zh_Hans" / "LC_MESSAGES" / "messages.mo"
+    os.truncate(made, left)
+    assert catalogues.Catalogues([checkout]).text(_m("Done"), "zh_Hans") == "完成"
+    assert made.stat().st_size > 10_000
+
+
+def test_without_its_source_a_damaged_catalogue_leaves_sentences_as_they_are(checkout: Path) -> None:
+    inner = catalogues.compiled(checkout) / "zh_Hans" / "LC_MESSAGES"
+    found = catalogues.Catalogues([checkout])
+    os.truncate(inner / "messages.mo", 3)
+    (inner / "messages.po").unlink()
+    assert found.text(_m("Done"), "zh_Hans") == "Done"
+
+
 # ---- translating
 
 
