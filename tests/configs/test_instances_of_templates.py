@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from clawportal.contracts.core_permissions import CONFIGS_READ, CONFIGS_WRITE
 from clawportal.contracts.permissions import ALL, Actor, Grant
@@ -26,6 +26,8 @@ from tests.core.world import World
 from tests.core_roles import ROLES
 
 KIM = Actor("kim", "kim", grants=(Grant(ALL),))
+GONE = {"synchronize_session": False}
+"""Of a statement: as if another process had run it."""
 VARIABLES = [
     {"name": "who", "required": True},
     {"name": "often", "type": "number", "default": 0, "set_by": "writers"},
@@ -340,3 +342,33 @@ def test_a_shared_default_of_the_organisation_is_beaten_by_the_template(still: W
         verdict = template_checks.validate(portal, templates.content(templates.version(templates.find(KIM, home(), "greeter"))),
                                            (home(), None), "echo", "1.0", {"who": "kim"})  # fmt: skip
         assert verdict.errors == ()
+
+
+def test_one_that_goes_while_a_claw_is_made_of_it_is_told(both: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with both.context() as portal:
+        row_id, version = template(portal).id, templates.version
+
+        def and_then_it_goes(row: ConfigTemplate, number: int | None = None) -> ConfigVersion:
+            found = version(row, number)
+            db.session.execute(delete(ConfigVersion).where(ConfigVersion.template_id == row_id), GONE)
+            db.session.execute(delete(ConfigTemplate).where(ConfigTemplate.id == row_id), GONE)
+            return found
+
+        monkeypatch.setattr(templates, "version", and_then_it_goes)
+        assert wrong(portal) == {"template": "unknown"}
+
+
+def test_a_key_of_a_model_under_settings_is_a_secret(both: World) -> None:
+    with both.context() as portal:
+        for text, variables in (("sk-in-the-clear", []), ("${key}", [{"name": "key"}])):
+            with pytest.raises(Invalid) as told:
+                template(portal, adapter="nanobot", body=_with_key(text), variables=variables)
+            assert [(one.path, one.code) for one in told.value.errors] == [("body.spec.settings.model_api_key", "secret_literal")]
+        template(portal, adapter="nanobot", body=_with_key("${key}"), variables=[{"name": "key", "type": "secret"}])
+        one = make(portal, variables={"who": None, "key": "sk-first"})
+        assert "sk-first" not in repr([one.spec, one.config_variables, one.labels])
+        assert secrets.open_all(portal, one.id)["model_api_key"] == "sk-first"
+
+
+def _with_key(text: str) -> dict[str, Any]:
+    return {"spec": {"model": {"provider": "openai", "name": "m"}, "settings": {"model_api_key": text}}}

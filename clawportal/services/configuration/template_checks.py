@@ -72,8 +72,8 @@ def usual_version(claw: Adapter, adapter_versions: str) -> str:
 
 
 def secret_settings(claw: Adapter, versions: Collection[str]) -> frozenset[str]:
-    """Names of the settings that are secrets in any of these versions."""
-    return frozenset(name for version in versions for name in secret_fields(claw.settings_model(version)))
+    """Names of the settings that are secrets in any of these versions, and the key of the model, which is one everywhere."""
+    return frozenset({MODEL_KEY, *(name for version in versions for name in secret_fields(claw.settings_model(version)))})
 
 
 def lasting(claw: Adapter, adapter_versions: str, content: Content) -> list[FieldError]:

@@ -105,9 +105,12 @@ def find(actor: Actor, tenant_id: str, name_or_id: str) -> ConfigTemplate:
     query = select(ConfigTemplate).where(ConfigTemplate.tenant_id == tenant_id, named, access.visible(ConfigTemplate, actor))
     row = db.session.scalars(query.order_by((ConfigTemplate.id == name_or_id).desc()).limit(1)).first()
     if row is None:
-        words = _m("There is no configuration template %(name)s here, or it is not yours.", name=repr(name_or_id))
-        raise Invalid.field("template", words, "unknown")
+        raise Invalid.field("template", none_named(name_or_id), "unknown")
     return row
+
+
+def none_named(name_or_id: str) -> str:
+    return _m("There is no configuration template %(name)s here, or it is not yours.", name=repr(name_or_id))
 
 
 def versions(actor: Actor, template_id: str, which: Which = FIRST_PAGE) -> Slice[ConfigVersion]:

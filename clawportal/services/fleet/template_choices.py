@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sqlalchemy.exc import InvalidRequestError
+
 from clawportal.contracts.adapters import Adapter
 from clawportal.contracts.core_permissions import CONFIGS_READ, CONFIGS_WRITE
 from clawportal.contracts.permissions import Actor
@@ -83,8 +85,8 @@ def expand(portal: Portal, actor: Actor, choice: Choice, project: Project, asked
         return replace(asked, errors=problem.errors)
     except NotFound as problem:
         return replace(asked, errors=(FieldError("template.version", problem.detail, "unknown"),))
-    if hold:
-        db.session.refresh(template, with_for_update={"read": True})
+    if hold and not _hold(template):
+        return replace(asked, errors=(FieldError("template", templates.none_named(choice.config), "unknown"),))
     errors = _unfit(portal, template, project, asked)
     if errors:
         return replace(asked, errors=tuple(errors))
@@ -98,6 +100,15 @@ def expand(portal: Portal, actor: Actor, choice: Choice, project: Project, asked
         template.adapter, version, over(base.spec, asked.spec), labels, secrets,
         Pin(found.id, given), tuple(replace(error, path=f"template.{error.path}") for error in told),
     )  # fmt: skip
+
+
+def _hold(template: ConfigTemplate) -> bool:
+    """Keep it until the commit; False where somebody else deleted it since it was read."""
+    try:
+        db.session.refresh(template, with_for_update={"read": True})
+    except InvalidRequestError:
+        return False
+    return True
 
 
 def kept_of(content: Content, given: Mapping[str, Any]) -> dict[str, Any]:
