@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawportal.services.configuration import comparing, rendering
+from clawportal.services.configuration import comparing, rendering, variables
 from clawportal.services.configuration.placeholders import LONGEST, escaped, filled_in
 from clawportal.services.configuration.rendering import Content, Rendered
 
@@ -266,3 +266,31 @@ class Counted(str):
         return str.__eq__(self, other)
 
     __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**63, 10**4000], ids=["nan", "inf", "64", "4000"])
+def test_numbers_that_are_none_pass_no_bounds(value: Any) -> None:
+    number = {"name": "n", "type": "number", "minimum": 1, "maximum": 5}
+    assert told(rendered({}, number, given={"n": value}).errors) == {"variables.n": "invalid"}
+    assert told(rendered({}, {"name": "n", "type": "list"}, given={"n": [value]}).errors) == {"variables.n": "invalid"}
+
+
+def test_a_list_has_a_thousand_entries_at_most() -> None:
+    known = {"name": "n", "type": "list", "pattern": "^x$"}
+    assert told(rendered({}, known, given={"n": ["x"] * 1_000}).errors) == {}
+    assert told(rendered({}, known, given={"n": ["x"] * 1_001}).errors) == {"variables.n": "invalid"}
+
+
+def test_a_pattern_is_made_once_for_all_entries() -> None:
+    known = {"name": "n", "type": "list", "pattern": "^once[0-9]$"}
+    before = variables._pattern.cache_info().misses
+    assert told(rendered({}, known, given={"n": ["once1"] * 500}).errors) == {}
+    assert variables._pattern.cache_info().misses == before + 1
+
+
+def test_nothing_more_is_made_of_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = {"spec": {"settings": {"a": ["${long}"] * 10_000}}}
+    made, filled = list[str](), rendering.filled_in
+    monkeypatch.setattr(rendering, "filled_in", lambda text, values: (made.append(text), filled(text, values))[1])
+    found = rendered(body, {"name": "long"}, given={"long": "x" * LONGEST})
+    assert told(found.errors) == {"body": "too_long"} and len(made) == rendering.MOST_BYTES // LONGEST + 1

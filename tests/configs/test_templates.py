@@ -239,7 +239,7 @@ def test_as_a_file_and_back(both: World) -> None:
         ("apiVersion: clawportal.io/v1\nkind: ConfigTemplate\nspec: {colour: red}", "document.spec.colour"),
         ("apiVersion: clawportal.io/v1\nkind: ConfigTemplate\nmetadata: {name: 5}", "document.metadata.name"),
         (f"{HEAD}\nmetadata: {{name: x}}\nspec: {{adapter: echo, body: {{1: 2}}}}", "body.1"),
-        (f"{HEAD}\nmetadata: {{name: x}}\nspec: {{adapter: echo, body: {{spec: {{x: .inf}}}}}}", "body"),
+        (f"{HEAD}\nmetadata: {{name: x}}\nspec: {{adapter: echo, body: {{spec: {{x: 1e999}}}}}}", "body"),
         ("x" * 1_000_001, "document"),
     ],
 )
@@ -262,3 +262,38 @@ def test_differences_of_versions(still: World) -> None:
         assert '-        "greeting": "Hello ${who}"' in found.unified and "greeter 2" in found.unified
         assert templates.diff(KIM, row.id, 2, 2).unified == ""
         assert json.dumps([change.__dict__ for change in found.changes])
+
+
+@pytest.mark.parametrize("text", ["1:30", "-1:30:45.5", "0x1F", "0b11", "017", "1_000", "+5", ".5", "5.", ".inf", ".nan"])
+def test_numbers_that_only_yaml_knows_stay_texts(text: str) -> None:
+    assert template_files.parsed(f"value: {text}") == {"value": text}
+
+
+@pytest.mark.parametrize(
+    "value", [0, -7, 10**18, 0.5, -1.5e-7, 1e20, "1e5", "12", "1:30", "2026-11-30", "yes", "-1E+2", "", None]
+)
+def test_what_is_written_is_read_again(value: Any) -> None:
+    found = template_files.parsed(template_files.as_yaml({"value": value}))["value"]
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!float " + ":".join(["59"] * 400), "!!int " + ":".join(["59"] * 400), '!!int ""', '!!float ""', "!!bool perhaps",
+        "!!timestamp never", "!!binary x", "!!set {a}", "9" * 5_000, "[" * 4_000,
+    ],
+)  # fmt: skip
+def test_values_that_break_yaml_are_told(value: str) -> None:
+    with pytest.raises(Invalid) as told:
+        template_files.parsed(f"value: {value}")
+    assert [error.path for error in told.value.errors] == ["document"]
+
+
+@pytest.mark.parametrize("inside", ["{1: a, b: c}", "{true: a, b: c}", "{null: a, b: c}", "9223372036854775808", "1e999"])
+def test_values_that_no_database_keeps_are_told(still: World, inside: str) -> None:
+    spec = f"{{adapter: echo, body: {{spec: {{settings: {{greeting: {inside}}}}}}}}}"
+    document = f"{HEAD}\nmetadata: {{name: odd}}\nspec: {spec}"
+    with still.context() as portal, pytest.raises(Invalid) as told:
+        template_files.apply(portal, KIM, document, tenant_of(), None)
+    assert [error.path for error in told.value.errors] == ["body"]

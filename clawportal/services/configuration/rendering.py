@@ -93,6 +93,8 @@ def _flaw(document: Any) -> str:
         if number > MOST_VALUES:
             return _m("has more than %(most)s values", most=f"{MOST_VALUES:,}")
         if isinstance(value, Mapping):
+            if not all(isinstance(name, str) for name in value):
+                return _m("has a name that is no text; put it into quotes")
             waiting += [(item, depth + 1) for pair in value.items() for item in pair]
         elif isinstance(value, list | tuple):
             waiting += [(item, depth + 1) for item in value]
@@ -108,6 +110,8 @@ def _unstorable(value: Any) -> str:
         return _m("must not have a NUL character inside") if "\0" in value else ""
     if isinstance(value, float) and not math.isfinite(value):
         return _m("must be a number that is not infinite")
+    if variables.too_large(value):
+        return _m("has a whole number that is too large; write it as a text")
     known = value is None or isinstance(value, bool | int | float)
     return "" if known else _m("has a value that JSON does not know: %(value)s", value=repr(value)[:60])
 
@@ -123,12 +127,20 @@ def render(content: Content, given: Mapping[str, Any], secret_settings: Collecti
     """
     found, errors = variables.values(content.variables, given, kept)
     work = _Rendering(content, found, frozenset(secret_settings))
-    body = {part: work.of((part,), content.body.get(part) or {}) for part in PARTS}
+    try:
+        body = {part: work.of((part,), content.body.get(part) or {}) for part in PARTS}
+    except _TooMuch:
+        words = _m("comes to more than %(MAX_BYTES)s letters.", MAX_BYTES=f"{MOST_BYTES:,}")
+        return Rendered(errors=(*errors, *work.errors, FieldError("body", words, "too_long")))
     labels = {str(name): as_text(value) for name, value in body["labels"].items()}
     return Rendered(body["spec"], body["secrets"], labels, tuple(errors + work.errors), frozenset(work.waiting))
 
 
 _ABSENT = object()
+
+
+class _TooMuch(Exception):
+    """The whole body has become larger than any may be: nothing more of it is made."""
 
 
 class _Rendering:
@@ -187,7 +199,7 @@ class _Rendering:
             return self._refuse(path, too_long())
         self._size += len(as_text(made))
         if self._size > MOST_BYTES:
-            return self._refuse((), _m("comes to more than %(MAX_BYTES)s letters.", MAX_BYTES=f"{MOST_BYTES:,}"), "too_long")
+            raise _TooMuch
         return _ABSENT if made is None else made
 
     def _refuse(self, path: tuple[str, ...], words: str, code: str = "invalid") -> Any:

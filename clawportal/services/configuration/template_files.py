@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +25,42 @@ _METADATA = ("name", "description", "labels")
 _SPEC = ("adapter", "adapterVersions", "variables", "body")
 
 
+_TAG = "tag:yaml.org,2002:"
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the fast one, where it was built
-    """Knows what JSON knows: a date stays the text that it is."""
+    """Knows what JSON knows: a date stays the text that it is, and so does `1:30`, which to YAML is a number of base 60."""
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Puts quotes around what either YAML or the loader above takes for something else than text."""
+
+
+def _number(loader: Any, node: Any) -> int | float:
+    """Of a text in JSON's form: other forms cost the square of their length."""
+    text = str(loader.construct_scalar(node))
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    raise yaml.constructor.ConstructorError(None, None, f"{text[:40]!r} is no number", node.start_mark)
 
 
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+    letter: [(tag, pattern) for tag, pattern in found if tag in (f"{_TAG}null", f"{_TAG}bool", f"{_TAG}merge")]
     for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.yaml_constructors = {
+    tag: yaml.SafeLoader.yaml_constructors[tag]
+    for tag in (None, *(f"{_TAG}{kind}" for kind in ("null", "bool", "str", "seq", "map")))
+}
+for _kind, _pattern in (("int", _INTEGER), ("float", _DECIMAL)):
+    _whole = re.compile(f"^(?:{_pattern.pattern})$")
+    _Loader.add_constructor(f"{_TAG}{_kind}", _number)
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"{_TAG}{_kind}", _whole, list("-0123456789"))
 
 
 @dataclass(frozen=True)
@@ -56,8 +85,7 @@ def document_of(row: ConfigTemplate, number: int | None = None) -> dict[str, Any
 
 
 def as_yaml(document: Any) -> str:
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120))
+    return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 def parsed(text: str) -> Any:
@@ -70,8 +98,8 @@ def parsed(text: str) -> Any:
                 words = _m("names another part of itself (*%(name)s); write that out", name=event.anchor)
                 raise Invalid.field("document", words)
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # it is a safe loader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Invalid.field("document", _m("is not YAML: %(error)s", error=str(error).replace("\n", " "))) from error
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        raise Invalid.field("document", _m("is not YAML: %(error)s", error=str(error).replace("\n", " ")[:500])) from error
 
 
 def apply(portal: Portal, actor: Actor, text: str, tenant: str | None, project: str | None, message: str = "") -> Applied:

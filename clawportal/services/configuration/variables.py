@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -15,7 +17,8 @@ from clawportal.errors import FieldError
 from clawportal.messages import _m
 from clawportal.services.configuration.placeholders import LONGEST, TooLong, filled_in, names_in, number_text, too_long
 
-MOST_VARIABLES = 100
+MOST_VARIABLES, MOST_ENTRIES = 100, 1_000
+"""Variables of a template, and entries of a list."""
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
 
 Kind = Literal["string", "number", "boolean", "choice", "list", "secret"]
@@ -37,8 +40,10 @@ class Variable(Strict):
     pattern: str = Field(
         "", max_length=500, description=_m("A regular expression that a text, or each entry of a list, has to match.")
     )
-    minimum: float | None = Field(None, description=_m("Of a number; of a text its letters, of a list its entries."))
-    maximum: float | None = Field(None, description=_m("As `minimum`."))
+    minimum: float | None = Field(
+        None, allow_inf_nan=False, description=_m("Of a number; of a text its letters, of a list its entries.")
+    )
+    maximum: float | None = Field(None, allow_inf_nan=False, description=_m("As `minimum`."))
     seen_by: Whom = Field("everybody", description=_m("`writers`: the form shows it only to who may write templates."))
     set_by: Whom = Field(
         "everybody", description=_m("`writers`: only who may write templates enters a value; for others the default holds.")
@@ -111,6 +116,7 @@ def _pattern_flaw(pattern: str) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=256)
 def _pattern(pattern: str) -> TypeAdapter[str]:
     """Its engine looks at each letter once: people write these."""
     return TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])
@@ -131,14 +137,29 @@ def _boolean_flaw(variable: Variable, given: Any) -> str:
 def _number_flaw(variable: Variable, given: Any) -> str:
     if isinstance(given, bool) or not isinstance(given, int | float):
         return _m("must be a number")
-    return _bounds(variable, given)
+    return _unstorable(given) or _bounds(variable, given)
+
+
+def too_large(value: Any) -> bool:
+    """Whether it is a whole number beyond 64 bits: no database and few readers of JSON keep one."""
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
+
+
+def _unstorable(number: float) -> str:
+    if too_large(number):
+        return _m("is a number that is too large")
+    return "" if math.isfinite(number) else _m("must be a number that is not infinite")
 
 
 def _list_flaw(variable: Variable, given: Any) -> str:
     if not isinstance(given, list) or not all(isinstance(item, str | int | float) for item in given):
         return _m("must be a list of texts, numbers, or true and false")
+    if len(given) > MOST_ENTRIES:
+        return _m("may have %(most)s entries at most", most=f"{MOST_ENTRIES:,}")
     if sum(len(item) for item in given if isinstance(item, str)) > LONGEST:
         return too_long()
+    if flaw := next((flaw for item in given if not isinstance(item, str) and (flaw := _unstorable(item))), ""):
+        return flaw
     flaws = (_matches(variable, item) for item in given if isinstance(item, str))
     return _bounds(variable, len(given)) or next((flaw for flaw in flaws if flaw), "")
 
