@@ -58,6 +58,7 @@ class ConfigMoveDocument(Answer):
     action: Literal["none", "hot", "call", "restart", "recreate", "refused"] = Field(description="What the claw does with it.")
     unified: str = Field(description="What is different in spec and labels, as a unified diff.")
     changes: list[ConfigChangeDocument]
+    removed_secrets: list[str] = Field(description="Names of the stored secrets that would be deleted.")
 
 
 class InstanceTemplateBody(Strict):
@@ -88,6 +89,7 @@ def preview_instance_template(actor: Actor, portal: Portal, instance_id: str, bo
         "ok": not found.errors, "version": found.number, "action": found.action,
         "errors": [{"path": error.path, "message": error.message, "code": error.code} for error in found.errors],
         "unified": found.diff.unified if found.diff else "",
+        "removed_secrets": [*found.removed_secrets],
         "changes": [change.__dict__ for change in found.diff.changes] if found.diff else [],
     }  # fmt: skip
 

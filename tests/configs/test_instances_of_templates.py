@@ -372,3 +372,77 @@ def test_a_key_of_a_model_under_settings_is_a_secret(both: World) -> None:
 
 def _with_key(text: str) -> dict[str, Any]:
     return {"spec": {"model": {"provider": "openai", "name": "m"}, "settings": {"model_api_key": text}}}
+
+
+def test_what_cannot_be_told_from_the_version_is_not_moved(still: World) -> None:
+    with still.context() as portal:
+        row = template(portal)
+        one = make(portal)
+        save(portal, row, body={"spec": {"persona": "New"}}, variables=[])
+        with transaction():
+            instances.get(KIM, one.id).config_variables = {"who": "kim", "often": "a text, of an earlier portal"}
+        refused = pinned.preview(portal, KIM, one.id)
+        assert ([error.path for error in refused.errors], refused.action) == (["template"], "refused")
+        with pytest.raises(Invalid, match="cannot be told"):
+            pinned.move(portal, KIM, one.id, None, {}, generation=1)
+        assert instances.get(KIM, one.id).spec["persona"] == "For kim"
+
+
+def test_a_claw_gets_no_version_that_its_template_is_not_for(still: World) -> None:
+    with still.context() as portal:
+        template(portal, adapter_versions="<2")
+        one = make(portal)
+        told = instances.check_change(portal, one, InstanceChange(version="2.0"))[1]
+        assert any(error.path == "version" and "greeter is for versions <2" in error.message for error in told)
+        with pytest.raises(Invalid, match="greeter is for versions <2"):
+            instances.update(portal, KIM, one.id, InstanceChange(version="2.0"), generation=1)
+        assert instances.get(KIM, one.id).version == "1.0"
+
+
+def test_a_secret_that_goes_is_said_before(both: World) -> None:
+    spec = {"model": {"provider": "openai", "name": "m"}}
+    body: dict[str, Any] = {"spec": spec, "secrets": {"model_api_key": "${key}", "web_search_key": "${search}"}}
+    known = [{"name": "key", "type": "secret", "required": True}, {"name": "search", "type": "secret"}]
+    with both.context() as portal:
+        row = template(portal, adapter="nanobot", body=body, variables=known)
+        one = make(portal, variables={"who": None, "key": "sk-first", "search": "sk-search"})
+        assert pinned.preview(portal, KIM, one.id).removed_secrets == ()
+        for empty in (None, ""):
+            shown = pinned.preview(portal, KIM, one.id, None, {"search": empty})
+            assert (shown.errors, shown.removed_secrets) == ((), ("web_search_key",))
+        needed = pinned.preview(portal, KIM, one.id, None, {"key": None})
+        assert [(error.path, error.code) for error in needed.errors] == [("variables.key", "missing")]
+        pinned.move(portal, KIM, one.id, None, {"search": None}, generation=1)
+        assert "web_search_key" not in secrets.open_all(portal, one.id)
+        pinned.move(portal, KIM, one.id, None, {"search": "sk-again"}, generation=2)
+        save(portal, row, body={**body, "secrets": {"model_api_key": "${key}"}}, variables=known[:1])
+        assert pinned.preview(portal, KIM, one.id).removed_secrets == ("web_search_key",)
+        pinned.move(portal, KIM, one.id, None, {}, generation=3)
+        assert {"model_api_key", "web_search_key"} & secrets.open_all(portal, one.id).keys() == {"model_api_key"}
+
+
+def test_what_a_writer_set_is_not_taken_away_by_others(still: World) -> None:
+    with still.context() as portal:
+        template(portal)
+        developer = member("developer")
+        one = make(portal, variables={"often": 5})
+        for other in (None, "", 6):
+            refused = pinned.preview(portal, developer, one.id, None, {"often": other}).errors
+            assert [(error.path, error.code) for error in refused] == [("variables.often", "forbidden")]
+        moved = pinned.move(portal, developer, one.id, None, {"often": 5, "who": "lee"}, generation=1)
+        assert moved.spec["settings"]["log_every"] == 5, "what is said again is no change"
+        assert pinned.move(portal, KIM, one.id, None, {"often": None}, generation=2).spec["settings"]["log_every"] == 0
+
+
+def test_a_claw_in_another_project_is_not_moved(still: World) -> None:
+    with still.context() as portal:
+        with transaction():
+            lab = Project(tenant_id=home(), name="lab")
+            db.session.add(lab)
+        row = template(portal, project=lab.id)
+        one = make(portal, project=lab.id)
+        save(portal, row, body={"spec": {}}, variables=[])
+        moves.move_instance(portal, KIM, one.id, "default")
+        assert [error.path for error in pinned.preview(portal, KIM, one.id).errors] == ["template"]
+        with pytest.raises(Invalid, match="another project"):
+            pinned.move(portal, KIM, one.id, None, {}, generation=instances.get(KIM, one.id).generation)

@@ -7,18 +7,20 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, inspect, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from clawportal.contracts.core_permissions import CONFIGS_READ, CONFIGS_WRITE
 from clawportal.contracts.permissions import ALL, Actor, Grant
 from clawportal.db import db, transaction
+from clawportal.disk_reserve import Room
 from clawportal.engine.portal import Portal
 from clawportal.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, PreconditionRequired
 from clawportal.models import ConfigTemplate, ConfigVersion, EventRow, Project, Tenant
 from clawportal.models.configuration import VersionChanged
 from clawportal.services.configuration import template_checks, template_files, templates
 from clawportal.services.configuration.templates import Filters, NewTemplate, TemplateChange
+from clawportal.services.system.disk_guard import NoRoom
 from tests.core.world import World
 from tests.core_roles import ROLES
 
@@ -297,3 +299,27 @@ def test_values_that_no_database_keeps_are_told(still: World, inside: str) -> No
     with still.context() as portal, pytest.raises(Invalid) as told:
         template_files.apply(portal, KIM, document, tenant_of(), None)
     assert [error.path for error in told.value.errors] == ["body"]
+
+
+def test_a_list_of_versions_reads_no_bodies(still: World) -> None:
+    with still.context() as portal:
+        row_id = make(portal).id
+        db.session.expunge_all()
+        found = templates.versions(KIM, row_id).items
+        assert [inspect(one).unloaded for one in found] == [{"body", "variables"}]
+        assert templates.content(found[0]).body == BODY
+
+
+def test_none_is_saved_while_the_disk_is_full(still: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with still.context() as portal:
+        row = make(portal)
+        save(portal, row, body=greeting(2))
+        monkeypatch.setattr(portal.room, "look", lambda *, fresh=False: Room(0, 0, 1))
+        for write in (
+            lambda: make(portal, "two"),
+            lambda: save(portal, row, body=greeting(3)),
+            lambda: templates.restore(portal, KIM, row.id, 1),
+        ):
+            with pytest.raises(NoRoom):
+                write()
+        assert templates.version(row).number == 2

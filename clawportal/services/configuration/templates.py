@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import func, or_, select
+from sqlalchemy.orm import load_only
 
 from clawportal import clock, paging
 from clawportal.contracts.core_permissions import CONFIGS_READ, CONFIGS_WRITE, TENANT_READ
@@ -24,6 +25,7 @@ from clawportal.services.configuration.rendering import Content
 from clawportal.services.configuration.variables import Variable
 from clawportal.services.events import event_log
 from clawportal.services.rights import access
+from clawportal.services.system import disk_guard
 
 MOST, MOST_VERSIONS = 1_000, 10_000
 """Templates of a tenant, and versions of a template."""
@@ -75,6 +77,13 @@ _ORDER = paging.Order((ConfigTemplate.name.expression, ConfigTemplate.id.express
 _VERSIONS = paging.Order((ConfigVersion.number.expression,), (int,), lambda row: (row.number,), True)
 
 
+_OUTSIDE = load_only(
+    ConfigVersion.template_id, ConfigVersion.number, ConfigVersion.content_hash, ConfigVersion.author, ConfigVersion.message,
+    ConfigVersion.created_at,
+)  # fmt: skip
+"""Of a version in a list: without its body, which may have a megabyte."""
+
+
 def listing(actor: Actor, filters: Filters, which: Which = FIRST_PAGE) -> Slice[ConfigTemplate]:
     """Those that somebody may read, by name."""
     where = [access.visible(ConfigTemplate, actor)]
@@ -119,8 +128,8 @@ def versions(actor: Actor, template_id: str, which: Which = FIRST_PAGE) -> Slice
     where = ConfigVersion.template_id == template.id
     total = db.session.scalar(select(func.count()).select_from(ConfigVersion).where(where)) or 0
     return paging.page(
-        select(ConfigVersion).where(where), _VERSIONS, which, about=("config-versions", template.id), total=total,
-        fetch=lambda query: list(db.session.scalars(query)),
+        select(ConfigVersion).options(_OUTSIDE).where(where), _VERSIONS, which, about=("config-versions", template.id),
+        total=total, fetch=lambda query: list(db.session.scalars(query)),
     )  # fmt: skip
 
 
@@ -165,6 +174,7 @@ def _compared(row: ConfigVersion) -> dict[str, Any]:
 
 
 def create(portal: Portal, actor: Actor, wanted: NewTemplate) -> ConfigTemplate:
+    disk_guard.ensure(portal)
     checked = template_checks.accepted(portal, wanted.adapter, wanted.adapter_versions, wanted.body, wanted.variables)
     template_checks.refuse([*catalog.check_name(wanted.name), *_flaws(wanted.labels, _texts(wanted))])
     with transaction():
@@ -236,6 +246,7 @@ def update(portal: Portal, actor: Actor, template_id: str, change: TemplateChang
     """Save, if nobody else did so since the caller read `revision`. A new version is made where its content differs."""
     if revision is None:
         raise PreconditionRequired(_m("Send If-Match with the ETag (the revision) that you read, so that no change gets lost."))
+    disk_guard.ensure(portal)
     before = get(actor, template_id, CONFIGS_WRITE)
     wanted = _merged(before, change)
     checked = template_checks.accepted(portal, before.adapter, wanted.adapter_versions, wanted.body, wanted.variables)
@@ -295,6 +306,7 @@ def _touch(row: ConfigTemplate) -> None:
 
 def restore(portal: Portal, actor: Actor, template_id: str, number: int, message: str = "") -> ConfigTemplate:
     """What a version said, as a new one; nothing where the newest says the same."""
+    disk_guard.ensure(portal)
     with transaction():
         row = get(actor, template_id, CONFIGS_WRITE, lock=True)
         old, newest = version(row, number), version(row)

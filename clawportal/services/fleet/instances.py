@@ -512,6 +512,7 @@ def check_change(portal: Portal, instance: Instance, change: InstanceChange) -> 
     )
     if change.version and change.version != instance.version:
         errors = errors + tenancy.check_allowed(instance.tenant_id, instance.adapter, change.version)
+        errors = errors + template_choices.held_back(instance, change.version)
     if accepted is not None:
         errors = errors + layers.moved_secrets(portal, instance, accepted.version, accepted.spec, accepted.secrets)
     return accepted, errors + check_labels(change.labels or {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from clawportal.services.configuration.rendering import Content
 from clawportal.services.configuration.templates import NewTemplate
 from clawportal.services.fleet import instances, plans, template_choices
 from clawportal.services.fleet.instances import InstanceChange
-from clawportal.services.fleet.template_choices import Held
+from clawportal.services.fleet.template_choices import Base, Held
 from clawportal.services.rights import access
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class Move:
     """Of what it comes to with what the instance says itself."""
     action: str = "none"
     """`none`, `hot`, `call`, `restart`, `recreate` or `refused`."""
+    removed_secrets: tuple[str, ...] = ()
+    """Names of the stored secrets that the move would delete."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def preview(
     if target.change.spec is not None:
         shown = comparing.compare(before, after, (instance.name, f"{instance.name} {target.version.number}"))
     action = "refused" if errors else _action(portal, instance, target.change)
-    return Move(target.version.number, tuple(errors), shown, action)
+    removed = tuple(name for name, value in target.change.secrets.items() if not value)
+    return Move(target.version.number, tuple(errors), shown, action, removed)
 
 
 def _ordered(spec: Mapping[str, Any] | None, labels: Mapping[str, str] | None) -> dict[str, Any]:
@@ -121,20 +124,43 @@ def _target(portal: Portal, actor: Actor, instance: Instance, number: int | None
     entered = {**now.variables, **given}
     known = {variable.name for variable in content.variables}
     entered = {name: value for name, value in entered.items() if name in known or name in given}
-    errors = [*template_choices.version_flaws(now.template, instance.version),
-              *template_choices.not_theirs(actor, now.template, content, given)]  # fmt: skip
+    stored = {info.name for info in secrets.listing(instance.id)}
+    said = {**now.variables, **_secrets_said(claw, instance, now, stored)}
+    errors = [*template_choices.place_flaws(now.template, instance.project_id),
+              *template_choices.version_flaws(now.template, instance.version),
+              *template_choices.not_theirs(actor, now.template, content, given, said)]  # fmt: skip
     kept = _kept(instance, claw, now, content, given)
     where = (instance.tenant_id, instance.project_id)
     base = template_choices.base_of(portal, claw, instance.version, content, entered, where, kept)
     errors += base.errors
+    before = template_choices.base_now(portal, instance, now)
+    errors += _untold(instance, before)
     if errors:
         return _Target(version, InstanceChange(), errors=tuple(errors))
-    own = template_choices.own_now(portal, instance, template_choices.base_now(portal, instance, now))
-    spec, labels = template_choices.laid_over(base, own)
-    gone = _texts(claw, instance, templates.content(now.version)).keys() - _texts(claw, instance, content).keys()
-    gone &= {info.name for info in secrets.listing(instance.id)}
+    spec, labels = template_choices.laid_over(base, template_choices.own_now(portal, instance, before))
+    gone = _gone(instance, claw, now, content, kept) & stored
     change = InstanceChange(spec=spec, labels=labels, secrets={**dict.fromkeys(sorted(gone), ""), **base.secrets})
     return _Target(version, change, template_choices.kept_of(content, entered))
+
+
+def _untold(instance: Instance, before: Base) -> list[FieldError]:
+    """Where nobody can tell what an instance says itself, all of it would count as that, and a move would change nothing."""
+    words = _m("What %(name)s is made of now cannot be worked out any more, so what was changed there by hand cannot be told "
+               "from it (%(error)s). Make a new claw of the template.", name=instance.name,
+               error=before.errors[0].message if before.errors else "")  # fmt: skip
+    return [FieldError("template", words)] if before.errors else []
+
+
+def _gone(instance: Instance, claw: Adapter, now: Held, content: Content, kept: Collection[str]) -> set[str]:
+    """Secrets that its version filled and the new one does not, or whose variable was taken away."""
+    before, after = _texts(claw, instance, templates.content(now.version)), _texts(claw, instance, content)
+    return {name for name in before if name not in after or not set(names_in(after[name])) <= set(kept)}
+
+
+def _secrets_said(claw: Adapter, instance: Instance, now: Held, stored: Collection[str]) -> dict[str, object]:
+    """Secret variables that have a value, with something that nobody can enter in its place."""
+    texts = _texts(claw, instance, templates.content(now.version))
+    return {one: object() for name, text in texts.items() if name in stored for one in names_in(text)}
 
 
 def _texts(claw: Adapter, instance: Instance, content: Content) -> dict[str, str]:
@@ -144,7 +170,8 @@ def _texts(claw: Adapter, instance: Instance, content: Content) -> dict[str, str
 def _kept(instance: Instance, claw: Adapter, now: Held, content: Content, given: Mapping[str, Any]) -> set[str]:
     """Secret variables whose values are stored where the new version wants them: those are not asked for again.
 
-    One that would go into another field is: nobody but whoever knows a secret sends it elsewhere.
+    One that would go into another field is: nobody but whoever knows a secret sends it elsewhere. One that is given as null or
+    empty is not kept.
     """
     stored = {info.name for info in secrets.listing(instance.id)}
     before, after = _texts(claw, instance, templates.content(now.version)), _texts(claw, instance, content)
@@ -152,7 +179,7 @@ def _kept(instance: Instance, claw: Adapter, now: Held, content: Content, given:
         name for field, text in after.items() if field not in stored or before.get(field) != text for name in names_in(text)
     }  # fmt: skip
     beside = {name for text in after.values() if set(names_in(text)) & set(given) for name in names_in(text)}
-    return set(content.secrets) - moved - beside
+    return set(content.secrets) - moved - beside - set(given)
 
 
 def _action(portal: Portal, instance: Instance, change: InstanceChange) -> str:

@@ -117,8 +117,8 @@ def kept_of(content: Content, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unfit(portal: Portal, template: ConfigTemplate, project: Project, asked: Expanded) -> list[FieldError]:
-    if template.project_id not in (None, project.id):
-        return [FieldError("template.config", _m("%(name)s is for another project.", name=template.name))]
+    if flaws := place_flaws(template, project.id, "template.config"):
+        return flaws
     if asked.adapter not in ("", template.adapter):
         words = _m("%(name)s is for %(adapter)s.", name=template.name, adapter=template.adapter)
         return [FieldError("adapter", words)]
@@ -126,6 +126,13 @@ def _unfit(portal: Portal, template: ConfigTemplate, project: Project, asked: Ex
         words = _m("No loaded plugin knows the kind of claw %(adapter)s.", adapter=repr(template.adapter))
         return [FieldError("adapter", words, "unknown")]
     return version_flaws(template, asked.version) if asked.version else []
+
+
+def place_flaws(template: ConfigTemplate, project_id: str, path: str = "template") -> list[FieldError]:
+    """A project in which the template is not offered."""
+    if template.project_id in (None, project_id):
+        return []
+    return [FieldError(path, _m("%(name)s is for another project.", name=template.name))]
 
 
 def version_flaws(template: ConfigTemplate, version: str) -> list[FieldError]:
@@ -137,16 +144,23 @@ def version_flaws(template: ConfigTemplate, version: str) -> list[FieldError]:
     return [FieldError("version", words)]
 
 
-def not_theirs(actor: Actor, template: ConfigTemplate, content: Content, given: Mapping[str, Any]) -> list[FieldError]:
-    """Variables that only who writes templates may set."""
+def not_theirs(
+    actor: Actor, template: ConfigTemplate, content: Content, given: Mapping[str, Any], stored: Mapping[str, Any] | None = None
+) -> list[FieldError]:
+    """Variables that only who writes templates may set, or take away. `stored`: what a claw has, which may be repeated."""
     if actor.allows(CONFIGS_WRITE, access.scope_of(template)):
         return []
     words = _m("Only who may write templates sets this; leave it out, and its default holds.")
     return [
         FieldError(f"variables.{variable.name}", words, "forbidden")
         for variable in content.variables
-        if variable.set_by == "writers" and given.get(variable.name) is not None
+        if variable.set_by == "writers" and variable.name in given and _differs(variable.name, given, stored or {})
     ]
+
+
+def _differs(name: str, given: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+    wanted, there = given[name], stored.get(name)
+    return not same(None if wanted == "" else wanted, there)
 
 
 # ---- what a version comes to
@@ -257,6 +271,12 @@ def held(instance: Instance) -> Held | None:
     if version is None:
         return None
     return Held(db.session.get_one(ConfigTemplate, version.template_id), version, instance.config_variables or {})
+
+
+def held_back(instance: Instance, version: str) -> list[FieldError]:
+    """A version of the claw that the template of an instance is not for: it could not be moved any more from there."""
+    found = held(instance)
+    return version_flaws(found.template, version) if found is not None else []
 
 
 def base_now(portal: Portal, instance: Instance, found: Held) -> Base:
