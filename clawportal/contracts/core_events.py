@@ -117,6 +117,7 @@ INSTANCES = (
     EventKind("instance.created", _m("An instance was made.")),
     EventKind("instance.note_changed", _m("The note on an instance was changed."), action=_m("Change the note on {thing}")),
     EventKind("instance.duplicated", _m("An instance was duplicated."), action=_m("Duplicate {thing}")),
+    EventKind("instance.stays_stopped", _m("An instance that was stopped for a copy of its files could not be started again.")),
     EventKind("instance.update_requested", _m("A new configuration was asked for.")),
     EventKind("instance.start_requested", _m("A start was asked for.")),
     EventKind("instance.stop_requested", _m("A stop was asked for.")),

@@ -124,6 +124,10 @@ class FileEntry:
     mode: int = 0o600
 
 
+class NoFolderYet(FileNotFoundError):
+    """The instance has no folders at all, as it never ran there; its message says so to people."""
+
+
 class FoundFiles(list[FileEntry]):
     """What a search found."""
 
@@ -294,7 +298,8 @@ class Runtime(Protocol):
 
     def push(self, ref: Ref, root: str, path: str, chunks: Iterable[bytes]) -> None:
         """Unpack a tar stream under the folder `path`, which is made if needed (capability `files`). Entries that lead out of the
-        root are refused with GiveUp `UnsafePath`, and nothing outside is touched. Never the whole stream in memory."""
+        root are refused with GiveUp `UnsafePath`, and nothing outside is touched. Never the whole stream in memory.
+        `NoFolderYet` before the first start, where folders come with it."""
 
     def move_file(self, ref: Ref, root: str, path: str, target_root: str, target: str) -> None:
         """Rename a file, link or folder, at once and never over something: FileExistsError (capability `files.change`). Folders

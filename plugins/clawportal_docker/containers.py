@@ -17,7 +17,7 @@ import docker.errors
 
 from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import Conflict, GiveUp, Retry, Unsupported
-from clawportal.sdk.runtimes import Ref
+from clawportal.sdk.runtimes import NoFolderYet, Ref
 from clawportal_docker import naming
 from clawportal_docker.engine import Engine
 
@@ -84,7 +84,7 @@ class Containers:
             )
         found = self.main(ref) or next(iter(self.of(ref, previous=True)), None)
         if found is None:
-            raise Conflict(_m("%(ref)s was never started, so it has no files yet.", ref=ref))
+            raise NoFolderYet(_m("%(ref)s was never started, so it has no files yet.", ref=ref))
         return found
 
     def unmanaged(self, ids: Collection[str], *, everywhere: bool = True) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from clawportal.sdk import _m, _n
 from clawportal.sdk.errors import GiveUp, Problem, Retry
-from clawportal.sdk.runtimes import Image, Ref
+from clawportal.sdk.runtimes import Image, NoFolderYet, Ref
 from clawportal_kubernetes import explain, files, pod_manifests, records
 from clawportal_kubernetes.client import ApiError, Json
 from clawportal_kubernetes.cluster import Cluster
@@ -35,7 +35,7 @@ class HelperPods:
         if known is None or self.cluster.api.find(f"/api/v1/namespaces/{owner.space}/pods/{title}") is None:
             present = self.cluster.api.find(f"/apis/apps/v1/namespaces/{owner.space}/statefulsets/{owner.name}")
             if present is None:
-                raise FileNotFoundError(_m("%(ref)s is not in this cluster.", ref=ref))
+                raise NoFolderYet(_m("%(ref)s is not in this cluster.", ref=ref))
             spec = present["spec"]["template"]["spec"]
             user = spec["securityContext"]
             image = Image(spec["containers"][0]["image"], {}, user["runAsUser"], user["runAsGroup"])

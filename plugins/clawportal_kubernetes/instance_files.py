@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clawportal.sdk import _m, file_scripts
-from clawportal.sdk.runtimes import FileEntry, FoundFiles, Ref, RunState
+from clawportal.sdk.runtimes import FileEntry, FoundFiles, NoFolderYet, Ref, RunState
 from clawportal_kubernetes import files, manifests, scripts
 from clawportal_kubernetes.cluster import Cluster
 from clawportal_kubernetes.commands import Commands
@@ -30,7 +30,7 @@ class InstanceFiles:
             return self.commands.opener(ref, found)
         owner, found = self.cluster.look(ref)
         if owner is None:
-            raise FileNotFoundError(_m("%(ref)s is not in this cluster.", ref=ref))
+            raise NoFolderYet(_m("%(ref)s is not in this cluster.", ref=ref))
         if found is not None or owner.replicas:
             raise files.not_running(f"{ref} is just starting, so that it")
         return self.helpers.for_files(ref, owner)

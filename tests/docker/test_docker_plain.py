@@ -10,11 +10,12 @@ import docker.errors
 import pydantic
 import pytest
 
-from clawportal.contracts.runtimes import Ref
+from clawportal.contracts.runtimes import NoFolderYet, Ref
 from clawportal.contracts.workloads import Check, File, Image, Process, Workload
 from clawportal.errors import Conflict, GiveUp, Retry
 from clawportal.testing.lab import link, pieces, tar_of
 from clawportal_docker import archives, diagnosis, images, naming
+from clawportal_docker.containers import Containers
 from clawportal_docker.errors import map_errors
 from clawportal_docker.settings import DockerSettings
 
@@ -277,3 +278,11 @@ def test_claws_are_reached_by_address_only_on_this_machine() -> None:
     assert settings().by_address
     assert not settings(url="tcp://h:2376").by_address and not settings(url="ssh://me@h").by_address
     assert settings(url="tcp://h:2376", reach="address").by_address and not settings(reach="published").by_address
+
+
+def test_a_claw_that_never_ran_has_no_folder_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Containers.__new__(Containers)
+    monkeypatch.setattr(found, "main", lambda ref: None, raising=False)
+    monkeypatch.setattr(found, "of", lambda ref, previous=False: [], raising=False)
+    with pytest.raises(NoFolderYet, match="never started"):
+        found.any(REF)

@@ -34,7 +34,7 @@ from clawportal.services.clusters import clusters
 from clawportal.services.configuration import layers, model_keys, secrets
 from clawportal.services.configuration.catalog import MODEL_KEY
 from clawportal.services.events import event_log
-from clawportal.services.fleet import instances, operations, placement, template_choices
+from clawportal.services.fleet import copy_rights, instances, operations, placement, template_choices
 from clawportal.services.fleet.instances import NewInstance
 from clawportal.services.rights import access
 
@@ -321,10 +321,11 @@ def _copy_files(portal: Portal, actor: Actor, source: Instance, made: Instance, 
         instances.stop(portal, actor, source.id)
     payload = {
         "source": source.id,
+        "actor": actor.id,
         "start": wish.start,
         "stopped": wish.stop,
         "resume": wish.stop and runs,
-        "masked": not actor.allows(INSTANCE_CONSOLE, access.scope_of(source)),
+        "masked": copy_rights.masked(actor, source),
     }
     operations.open_copy(actor, made, payload)
 

@@ -22,6 +22,7 @@ from clawportal.paging import FIRST_PAGE, Slice, Which
 from clawportal.services.audit import trail
 from clawportal.services.clusters import clusters
 from clawportal.services.events import event_log
+from clawportal.services.fleet import copy_rights
 from clawportal.services.rights import access
 
 INSTALL = "artifact.install"
@@ -150,7 +151,8 @@ def claim(portal: Portal, kind: str, limit: int) -> list[str]:
     if db.session.scalar(select(Operation.id).where(*waiting).limit(1)) is None:
         return []  # asked every second: nearly always there is nothing, and reading locks nobody out
     with transaction():
-        query = select(Operation).where(*waiting).order_by(Operation.created_at).limit(limit)
+        order = Operation.due_at.asc().nulls_first(), Operation.created_at  # those that look again and again come last
+        query = select(Operation).where(*waiting).order_by(*order).limit(limit)
         rows = list(db.session.scalars(query.with_for_update(skip_locked=True)))
         for row in rows:
             row.state, row.started_at = RUNNING, row.started_at or now
@@ -158,6 +160,16 @@ def claim(portal: Portal, kind: str, limit: int) -> list[str]:
             row.attempts += 1
             row.say(_m("Starting") if row.attempts == 1 else _m("Starting again after an interruption"))
     return [row.id for row in rows]
+
+
+def hold(portal: Portal, operation_id: str, lease: timedelta = LEASE) -> bool:
+    """Keep it for so long from now. False where another has taken it over."""
+    with transaction():
+        row = db.session.get(Operation, operation_id, with_for_update=True)
+        if row is None or row.lease_holder != portal.holder or row.state != RUNNING:
+            return False
+        row.lease_until = clock.now() + lease
+        return True
 
 
 def report(portal: Portal, operation_id: str, progress: float | None, message: str) -> bool:
@@ -349,7 +361,7 @@ def cancel(portal: Portal, actor: Actor, operation_id: str) -> Operation:
 
 
 def retry(portal: Portal, actor: Actor, operation_id: str) -> Operation:
-    """Begin a failed or cancelled install again as a new operation."""
+    """Begin a failed or cancelled install or copy again as a new operation; a copy with the rights of who asks now."""
     with transaction():
         row = get(actor, operation_id, OPERATION_CONTROL)
         if row.state not in (FAILED, CANCELLED):
@@ -359,7 +371,7 @@ def retry(portal: Portal, actor: Actor, operation_id: str) -> Operation:
         words = _m("%(subject)s: another try was asked for.", subject=row.subject)
         trail.note(trail.Pending("operation.retry", actor, "operation", row.id, row.subject, summary=words))
         if row.kind == COPY_FILES:
-            return open_copy(actor, db.session.get_one(Instance, row.instance_id), row.payload)
+            return open_copy(actor, *copy_rights.again(actor, row))
         key = row.dedup.split(":", 2)[2]
         return ensure_install(portal, row.cluster_id or "", key, row.subject, row.payload, clock.now())
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from clawportal.contracts.core_permissions import INSTANCE_CONSOLE, INSTANCE_FILES_READ, INSTANCE_FILES_WRITE
 from clawportal.contracts.permissions import Actor, Permission
-from clawportal.contracts.runtimes import FileEntry, Ref, Runtime
+from clawportal.contracts.runtimes import FileEntry, NoFolderYet, Ref, Runtime
 from clawportal.contracts.specs import InstanceSpec
 from clawportal.db import db
 from clawportal.engine.portal import Portal
@@ -178,7 +178,7 @@ def map_errors(name: str, place: Spot) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not place.inner:
+        if not place.inner or isinstance(error, NoFolderYet):
             raise Conflict(_m("%(name)s has no files yet. Start it once.", name=name)) from error
         raise NotFound(_m("There is no %(path)s in %(name)s.", path=place.path, name=name)) from error
     except FileExistsError as error:

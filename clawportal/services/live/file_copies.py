@@ -27,6 +27,8 @@ from clawportal.services.live.files import close, content_of, next_of, reading
 from clawportal.services.system import disk_guard
 
 MOST_COUNTED = 100_000
+LOOK_AT_DISK = 4 * 1024**2
+"""Bytes written between two looks whether there is room."""
 _BLOCK = 512
 
 
@@ -52,6 +54,8 @@ class Copied:
 
 Tell = Callable[[float | None, Copied], None]
 """Called with how far it is (0..1), or None where nobody knows, now and then."""
+Step = Callable[[Copied], None]
+"""Called before each piece is written and after each entry; raises where it must not go on."""
 
 
 def end_of(portal: Portal, instance: Instance) -> End:
@@ -74,6 +78,7 @@ def copy(portal: Portal, source: End, target: End, hide: ByteMasker | None, tell
     db.session.rollback()
     total, done = _size(source), Copied()
     _ensure_room(portal, target, total)
+    step = _stepper(portal, target, total, tell)
     if disk_guard.on_portals_disk(target.runtime):
         target.runtime.write_files(target.ref, Workload())  # the folders of the claw, with nothing in them
     try:
@@ -83,40 +88,59 @@ def copy(portal: Portal, source: End, target: End, hide: ByteMasker | None, tell
     except FileNotFoundError:
         return done
     try:
-        target.runtime.push(target.ref, SHARED, "", _anew(tar, first, source.owned | target.owned, hide, done, total, tell))
+        target.runtime.push(target.ref, SHARED, "", _anew(tar, first, source.owned | target.owned, hide, done, step))
     finally:
         close(stream)
     return done
 
 
 def _size(source: End) -> int | None:
-    """Bytes in its work folder; None where its place cannot tell."""
+    """Bytes in its work folder; None where its place cannot tell, or not of all."""
     if "files.change" not in source.runtime.capabilities:
         return None
     try:
         found = source.runtime.find_files(source.ref, SHARED, "", "", MOST_COUNTED)
     except FileNotFoundError:
         return 0
-    return sum(entry.size for entry in found if entry.kind == "file")
+    return None if found.cut else sum(entry.size for entry in found if entry.kind == "file")
 
 
 def _ensure_room(portal: Portal, target: End, total: int | None) -> None:
-    if target.limit is not None and total is not None and total > target.limit:
-        raise GiveUp(
-            _n("StorageExceeded"),
-            _m(
-                "The files take %(size)s, and %(name)s may have %(limit)s.",
-                size=storage.readable(total), name=target.name, limit=storage.readable(target.limit),
-            ),
-            _m("Raise its storage limit and try again."),
-        )  # fmt: skip
+    _ensure_limit(target, total or 0)
     if disk_guard.on_portals_disk(target.runtime):
         disk_guard.ensure(portal, total or 0)
 
 
+def _ensure_limit(target: End, size: int) -> None:
+    if target.limit is not None and size > target.limit:
+        raise GiveUp(
+            _n("StorageExceeded"),
+            _m(
+                "The files take %(size)s, and %(name)s may have %(limit)s.",
+                size=storage.readable(size), name=target.name, limit=storage.readable(target.limit),
+            ),
+            _m("Raise its storage limit and try again."),
+        )  # fmt: skip
+
+
+def _stepper(portal: Portal, target: End, total: int | None, tell: Tell) -> Step:
+    """Holds what is copied to its bounds: a source that runs grows meanwhile, and some places cannot tell how large it is."""
+    own_disk, looked_at = disk_guard.on_portals_disk(target.runtime), 0
+
+    def step(done: Copied) -> None:
+        nonlocal looked_at
+        _ensure_limit(target, done.size)
+        if own_disk and done.size - looked_at >= LOOK_AT_DISK:
+            looked_at = done.size
+            disk_guard.ensure(portal, LOOK_AT_DISK)
+        tell(min(1.0, done.size / total) if total else None, done)
+
+    return step
+
+
 def _anew(
     tar: tarfile.TarFile, info: tarfile.TarInfo | None, owned: Collection[str], hide: ByteMasker | None, done: Copied,
-    total: int | None, tell: Tell,
+    step: Step,
 ) -> Iterator[bytes]:  # fmt: skip
     """The same files and folders, without owners, links and what the portal writes."""
     while info is not None:
@@ -129,13 +153,13 @@ def _anew(
             yield _header(name, info, tarfile.REGTYPE, info.size)
             for piece in _content(tar, info, hide):
                 done.size += len(piece)
-                tell(min(1.0, done.size / total) if total else None, done)
+                step(done)
                 yield piece
             yield bytes(-info.size % _BLOCK)
             done.files += 1
-            tell(min(1.0, done.size / total) if total else None, done)
         else:
             done.left_out += not info.isreg()
+        step(done)
         info = next_of(tar)
     yield bytes(2 * _BLOCK)
 
