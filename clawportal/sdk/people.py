@@ -15,7 +15,7 @@ from clawportal.services.identity.names import of_address as accounts_of_address
 from clawportal.services.identity.otp import enabled as second_factor_enabled
 from clawportal.services.identity.sessions import Source, require_person
 from clawportal.services.identity.sign_in import tell_refusal
-from clawportal.services.identity.throttle import guarded, guarded_address
+from clawportal.services.identity.throttle import guarded, guarded_address, spend
 from clawportal.services.tenancy.members import check_givable, tenant_for
 from clawportal.services.tenancy.members import permissions_of as permissions_of_role
 
@@ -38,6 +38,7 @@ __all__ = [
     "permissions_of_role",
     "require_person",
     "second_factor_enabled",
+    "spend",
     "tell_refusal",
     "tenant_for",
     "verify_own",

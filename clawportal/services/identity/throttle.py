@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -157,11 +157,37 @@ def _passed(keys: dict[_Key, Pace]) -> None:
             row.failures, row.until = 0 if both else max(row.failures - 1, 0), None
 
 
+def spend(purpose: str, subjects: Iterable[str], most: int, within: timedelta = timedelta(days=1)) -> None:
+    """Count one use of what each of `subjects` may have so often in a time, whether it goes well or not.
+
+    TooManyRequests for the use after the last one; nothing is counted then. No later success takes the count back. `purpose` has
+    ten letters at most.
+    """
+    keys = {(purpose, subject_of(subject), ""): HERE for subject in subjects}
+    with transaction():
+        _make_rows(keys)
+        rows, now = _rows(keys).values(), clock.now()
+        for row in rows:
+            if row.until is None or row.until <= now:
+                row.failures, row.until = 0, now + within
+        if (full := [row.until for row in rows if row.failures >= most and row.until]) and (until := max(full)):
+            seconds = math.ceil((until - now).total_seconds())
+            raise TooManyRequests(_too_often(seconds), headers={"Retry-After": str(seconds)})
+        for row in rows:
+            row.failures, row.last_at = row.failures + 1, now
+
+
+def _too_often(seconds: int) -> str:
+    return _m("That was asked for too often. Wait %(in_words)s, then try again.", in_words=in_words(seconds))
+
+
 def in_words(seconds: int) -> str:
     if seconds < 90:
         if seconds > 50:
             return _m("a minute")
         return _m("%(seconds)s seconds", seconds=seconds) if seconds > 1 else _m("a second")
+    if seconds > 7200:
+        return _m("%(hours)s hours", hours=math.ceil(seconds / 3600))
     return _m("%(minutes)s minutes", minutes=math.ceil(seconds / 60))
 
 
