@@ -32,7 +32,7 @@ class NotificationDocument(Answer):
 
 
 class UnreadAnswer(Answer):
-    unread: int
+    unread: int = Field(description="100 stands for so many or more.")
 
 
 class MarkedAnswer(Answer):
@@ -201,7 +201,7 @@ def remove_notification_webhook(actor: Actor, portal: Portal) -> None:
 
 
 @op("POST", "/notifications/webhook/test", permission=SELF, tags=TAGS, summary="Call one's address now", status=204,
-    problems=(409, 503))  # fmt: skip
+    problems=(409, 429, 503))  # fmt: skip
 def test_notification_webhook(actor: Actor, portal: Portal) -> None:
     """409 where there is none, or where it refuses for good; 503 says what went wrong otherwise."""
     ways.test_webhook(portal, actor)

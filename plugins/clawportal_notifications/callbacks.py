@@ -10,19 +10,20 @@ import hmac
 import ipaddress
 import json
 import socket
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 from urllib.parse import urlsplit
 
 from clawportal.sdk import _m
-from clawportal.sdk.addresses import carries_credentials, endpoint
+from clawportal.sdk.addresses import carries_credentials, endpoint, is_near, plain
 from clawportal.sdk.errors import GiveUp, Retry
 
 SECONDS = 10.0
 MOST = 64 * 1024
 _LATER = (408, 425, 429)
-_WRAPPED = ipaddress.ip_network("64:ff9b::/96")
 
 
 def wrong(url: str) -> str:
@@ -64,17 +65,17 @@ def _posted(url: str, body: bytes, headers: Mapping[str, str], networks: Sequenc
     from clawportal.sdk.bounded import Budget
     from clawportal.sdk.http_client import bind, within
 
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    target = httpx.URL(url).copy_with(host=_public(host, port, networks))
-    named = {**headers, "Host": parts.netloc}
+    asked = httpx.URL(url)
+    host, port = asked.raw_host.decode(), asked.port or (443 if asked.scheme == "https" else 80)  # as it is spelt on the wire
+    target = asked.copy_with(host=_public(host, port, networks))
+    named = {**headers, "Host": asked.netloc.decode()}
     try:
         # no proxy of the environment: it would look the name up again
         client = bind(httpx.Client(timeout=SECONDS, follow_redirects=False, trust_env=False))
         with client, within(Budget(SECONDS, MOST)):
             client.event_hooks = {}  # nobody reads the body
-            asked = {"sni_hostname": host}
-            with client.stream("POST", target, content=body, headers=named, extensions=asked) as answer:
+            sni = {"sni_hostname": host}
+            with client.stream("POST", target, content=body, headers=named, extensions=sni) as answer:
                 return answer.status_code
     except (httpx.HTTPError, OSError, UnicodeError) as error:
         raise Retry(
@@ -85,7 +86,7 @@ def _posted(url: str, body: bytes, headers: Mapping[str, str], networks: Sequenc
 def _public(host: str, port: int, networks: Sequence[str]) -> str:
     """One of its addresses, all of which may be asked."""
     try:
-        found = {str(item[4][0]).partition("%")[0] for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        found = _found(host, port)
     except (OSError, UnicodeError) as error:
         raise Retry("WebhookUnknown", _m("Nobody knows the name %(host)s.", host=host)) from error
     for text in found:
@@ -96,15 +97,25 @@ def _public(host: str, port: int, networks: Sequence[str]) -> str:
     return sorted(found, key=lambda text: ":" in text)[0]  # IPv4 first: not every machine has the other
 
 
+def _found(host: str, port: int) -> set[str]:
+    """Its addresses, within the time of a call: the system asks servers of names for as long as it likes, and a thread of its own
+    can be left behind."""
+    asked: Future[set[str]] = Future()
+
+    def ask() -> None:
+        try:
+            items = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            asked.set_result({str(item[4][0]).partition("%")[0] for item in items})
+        except BaseException as error:  # whoever waits is told, whatever it is
+            asked.set_exception(error)
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    return asked.result(SECONDS)  # TimeoutError is an OSError
+
+
 def allowed(address: str, networks: Sequence[str]) -> bool:
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
-        elif ip in _WRAPPED:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip.sixtofour:
-            ip = ip.sixtofour
+    ip = plain(ipaddress.ip_address(address))
     if any(ip in ipaddress.ip_network(one) for one in networks):
         return True
-    return ip.is_global and not ip.is_multicast
+    of_a_site = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
+    return ip.is_global and not of_a_site and not is_near(ip)

@@ -12,8 +12,9 @@ from clawportal.sdk.data import changed_rows, db, get_or_404, transaction, visib
 from clawportal.sdk.errors import Invalid
 from clawportal.sdk.features import Interest
 from clawportal.sdk.fleet import Instance, Portal
+from clawportal.sdk.people import require_person
 from clawportal.sdk.permissions import INSTANCE_READ, Actor
-from clawportal_notifications.models import WAYS, Choice, Muted
+from clawportal_notifications.models import NEW_PLACE, WAYS, Choice, Muted
 
 
 def interests(portal: Portal) -> dict[str, Interest]:
@@ -58,6 +59,8 @@ def chosen(user_id: str | None = None) -> Chosen:
 def choose(portal: Portal, actor: Actor, wanted: Mapping[str, Mapping[str, bool]]) -> None:
     """By interest and way. What is not named stays."""
     known = interests(portal)
+    if False in wanted.get(NEW_PLACE, {}).values():
+        require_person(actor)  # whoever stole a token must not go on unseen
     for name, ways in wanted.items():
         if name not in known:
             raise Invalid.field(f"choices.{name}", _m("is nothing to be told of; GET lists all"), "unknown")

@@ -25,6 +25,8 @@ AT_A_TIME = 50
 TOGETHER = timedelta(days=1)
 """What goes on for longer begins a new line."""
 FOLLOWS = timedelta(days=7)
+NEWS = timedelta(days=1)
+"""What is older, as after a restore or a pause of the plugin, is told to nobody."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def follow_once(portal: Portal) -> None:
     rows = db.session.scalars(select(EventRow).where(*here).order_by(EventRow.seq).limit(AT_A_TIME)).all()
     upto = rows[-1].seq if len(rows) == AT_A_TIME else last
     if upto > before:
-        fitting = [(row, one) for row in rows for one in kinds[row.kind] if one.fits(row.level, row.data)]
+        news = (row for row in rows if row.at > now() - NEWS)
+        fitting = [(row, one) for row in news for one in kinds[row.kind] if one.fits(row.level, row.data)]
         told = list(_recipients(portal, fitting)) if fitting else []
         db.session.expunge_all()  # a transaction would read each event anew
         _write(before, upto, told)
@@ -140,8 +143,10 @@ def _together(told: Sequence[Told]) -> Iterable[Sequence[Told]]:
 
 def _recent(about: Collection[str]) -> dict[Key, Line]:
     """The newest line of each kind for each person, in one statement."""
-    query = select(Line).where(Line.about.in_(about), Line.at > now() - FOLLOWS).order_by(Line.at)
-    return {(line.user_id, line.interest, line.about): line for line in db.session.scalars(query)}
+    query = select(Line).where(Line.about.in_(about), Line.at > now() - FOLLOWS)
+    # locked in the order of all others: who marks them as read meanwhile would be overwritten, or overwrite
+    locked = sorted(db.session.scalars(query.order_by(Line.id).with_for_update()), key=lambda line: line.at)
+    return {(line.user_id, line.interest, line.about): line for line in locked}
 
 
 def _tell(same: Sequence[Told], lines: dict[Key, Line]) -> None:

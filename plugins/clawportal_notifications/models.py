@@ -13,6 +13,9 @@ from clawportal_notifications.resources import CHOICE, DELIVERY, LINE, MUTED, PE
 PORTAL, EMAIL, WEBHOOK = WAYS = ("portal", "email", "webhook")
 WAITING, SENT, GIVEN_UP, NOTHING = "waiting", "sent", "given-up", "nothing-left"
 """How a delivery is. `nothing-left`: whoever it was for may not see any of it any more."""
+NEW_PLACE, WAY_CHANGED = "session.new_place", "notification.way_changed"
+ABOUT_THE_ACCOUNT = (NEW_PLACE, WAY_CHANGED)
+"""What goes to the address that was good when it happened: whoever took an account over must not take the warning away."""
 
 
 class Line(PersonScoped, Base):
@@ -112,6 +115,8 @@ class Delivery(PersonScoped, Base):
     id: Mapped[str] = mapped_column(String(LENGTH), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"))
     way: Mapped[str] = mapped_column(String(10))
+    address: Mapped[str] = mapped_column(String(254), default="", server_default="")
+    """For mail: where it goes, also where that was taken away meanwhile; empty: wherever the person is reached then."""
     state: Mapped[str] = mapped_column(String(20), default=WAITING)
     lines: Mapped[list[str]] = mapped_column(JSON, default=list)
     tries: Mapped[int] = mapped_column(default=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import redirect, render_template, request, url_for
@@ -69,12 +69,20 @@ def notification_read(notification_id: str) -> Response:
 @requires(SELF)
 def notifications_read_all() -> Response:
     """What came after the page was made stays unread."""
-    try:
-        upto = datetime.fromisoformat(request.form.get("upto", ""))
-    except ValueError:
-        raise Invalid.field("upto", _("must be a date and a time")) from None
+    upto = _moment(request.form.get("upto", ""))
+    if upto is None:
+        raise Invalid.field("upto", _("must be a date and a time"))
     inbox.mark_all(actor(), upto)
     return moved(_("All are marked as read."), url_for("web.notifications"))
+
+
+def _moment(text: str) -> datetime | None:
+    """Without a zone it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 @page("/notifications/mute/<instance_id>", "POST")

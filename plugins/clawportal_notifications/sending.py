@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
 
 from clawportal.sdk import _m
 from clawportal.sdk.data import changed_rows, db, now, transaction
@@ -21,27 +21,47 @@ from clawportal.sdk.people import User, actor_by_id
 from clawportal.sdk.permissions import Actor
 from clawportal_notifications import callbacks, choices, smtp, ways, words
 from clawportal_notifications.inbox import seen_by
-from clawportal_notifications.models import EMAIL, GIVEN_UP, NOTHING, SENT, WAITING, WEBHOOK, Delivery, Line, Ways
+from clawportal_notifications.models import (
+    ABOUT_THE_ACCOUNT,
+    EMAIL,
+    GIVEN_UP,
+    NEW_PLACE,
+    NOTHING,
+    SENT,
+    WAITING,
+    WEBHOOK,
+    Delivery,
+    Line,
+    Ways,
+)
 from clawportal_notifications.settings import NotificationSettings
 
 log = logging.getLogger(__name__)
 
-LONGEST = 20.0
-"""Seconds of one pass; the rest waits for the next."""
+LONGEST = 10.0
+"""Seconds of one pass by one way; the rest waits for the next."""
 AT_A_TIME, LINES = 50, 50
 CALL_PAUSE = timedelta(seconds=30)
 """One call at most in this time."""
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(minutes=30)
 TRIED_FOR = timedelta(days=1)
+LONGEST_PAUSE = timedelta(days=1)
+"""Between two mails, as people may choose it."""
 
 
 def send_once(portal: Portal) -> None:
-    """One pass. A delivery that fails holds up no other."""
-    _pack(portal)
-    due = select(Delivery.id).where(Delivery.state == WAITING, Delivery.due_at <= now()).order_by(Delivery.due_at)
-    until = time.monotonic() + LONGEST
-    for delivery_id in db.session.scalars(due.limit(AT_A_TIME)).all():
-        if portal.stopping.is_set() or time.monotonic() >= until:
+    """One pass by each way: those that are called slowly hold up no mail."""
+    for way in (EMAIL, WEBHOOK):
+        until = time.monotonic() + LONGEST
+        _pack(portal, way, until)
+        _send_due(portal, way, until)
+
+
+def _send_due(portal: Portal, way: str, until: float) -> None:
+    """A delivery that fails holds up no other."""
+    due = select(Delivery.id).where(Delivery.state == WAITING, Delivery.way == way, Delivery.due_at <= now())
+    for delivery_id in db.session.scalars(due.order_by(Delivery.due_at).limit(AT_A_TIME)).all():
+        if _is_over(portal, until):
             return
         try:
             _deliver(portal, delivery_id)
@@ -50,34 +70,54 @@ def send_once(portal: Portal) -> None:
             log.exception("delivery %s failed", delivery_id)
 
 
+def _is_over(portal: Portal, until: float) -> bool:
+    return portal.stopping.is_set() or time.monotonic() >= until
+
+
 # ---- what goes together
 
 
-def _pack(portal: Portal) -> None:
+def _pack(portal: Portal, way: str, until: float) -> None:
     """Make a delivery of all that is due for a person, unless the last one is too fresh."""
-    with_mail = portal.section(NotificationSettings).mails
-    waiting = select(Delivery.user_id, Delivery.way).where(Delivery.state == WAITING)
-    busy = {(user_id, way) for user_id, way in db.session.execute(waiting)}
-    for way in (EMAIL, WEBHOOK) if with_mail else (WEBHOOK,):
-        query = select(Line.user_id).where(_due(way)).distinct()
-        for user_id in db.session.scalars(query).all():
-            if (user_id, way) not in busy:
-                _pack_for(user_id, way, portal.section(NotificationSettings).mail_every_minutes)
+    settings = portal.section(NotificationSettings)
+    if way == EMAIL and not settings.mails:
+        return
+    for user_id in _ready(way, settings.mail_every_minutes):
+        if _is_over(portal, until):
+            return
+        _pack_for(user_id, way, settings.mail_every_minutes)
 
 
-def _due(way: str) -> Any:
-    return Line.email_due if way == EMAIL else Line.webhook_due
+def _ready(way: str, least: int) -> list[str]:
+    """Who may be told now, in one statement: most of those who wait do so for minutes."""
+    urgent = func.max(case((Line.interest == NEW_PLACE, 1), else_=0))
+    query = select(Ways, urgent).join(Line, Line.user_id == Ways.user_id).where(_due(way), ~_busy(way)).group_by(Ways.user_id)
+    return [row.user_id for row, soon in db.session.execute(query) if soon or _may_begin(row, way, least)]
+
+
+def _busy(way: str) -> ColumnElement[bool]:
+    """One delivery after the other, but what goes to an address of before holds up nothing."""
+    here = or_(Delivery.address == "", Delivery.address == Ways.email)
+    mine = Delivery.user_id == Ways.user_id, Delivery.way == way, Delivery.state == WAITING
+    return exists(select(Delivery.id).where(*mine, here).correlate(Ways))
+
+
+def _due(way: str) -> ColumnElement[bool]:
+    """What waits for longer than a delivery is tried, and the longest pause, is no news any more."""
+    return and_(Line.email_due if way == EMAIL else Line.webhook_due, Line.at > now() - TRIED_FOR - LONGEST_PAUSE)
 
 
 def _pack_for(user_id: str, way: str, least: int) -> None:
     with transaction():
         row = db.session.get(Ways, user_id, with_for_update=True)
-        if row is None or not _may_begin(row, way, least):
-            return
-        found = db.session.scalars(select(Line).where(Line.user_id == user_id, _due(way)).order_by(Line.at).limit(LINES)).all()
-        if not found:
+        query = select(Line).where(Line.user_id == user_id, _due(way)).order_by(Line.id).limit(LINES)
+        found = db.session.scalars(query.with_for_update()).all()
+        if row is None or not found:
             return  # another process was faster
-        db.session.add(Delivery(user_id=user_id, way=way, lines=[line.id for line in found]))
+        if not _may_begin(row, way, least) and not any(line.interest == NEW_PLACE for line in found):
+            return
+        address = row.email if way == EMAIL else ""
+        db.session.add(Delivery(user_id=user_id, way=way, address=address, lines=[line.id for line in found]))
         for line in found:
             setattr(line, f"{way}_due", False)
         if way == EMAIL:
@@ -134,7 +174,14 @@ def _still(row: Delivery, actor: Actor) -> list[Line]:
     """What of it they may see now, and did not mute meanwhile."""
     chosen = choices.chosen(actor.id)
     query = select(Line).where(Line.id.in_(row.lines), Line.user_id == actor.id, seen_by(actor))
+    if _is_left(row):
+        query = query.where(Line.interest.in_(ABOUT_THE_ACCOUNT))
     return [line for line in db.session.scalars(query.order_by(Line.at)) if not chosen.is_muted(actor.id, line.instance_id)]
+
+
+def _is_left(row: Delivery) -> bool:
+    """Whether it goes to an address that was taken away or replaced meanwhile."""
+    return bool(row.address) and row.address != ways.of(row.user_id).email
 
 
 def _send(portal: Portal, row: Delivery, lines: Sequence[Line]) -> None:
@@ -142,9 +189,10 @@ def _send(portal: Portal, row: Delivery, lines: Sequence[Line]) -> None:
     reached, language, settings = ways.of(row.user_id), user.language or "en", portal.section(NotificationSettings)
     said, delivery_id = [words.said(portal, line, language) for line in lines], row.id
     if row.way == EMAIL:
-        if not reached.email:
+        to = row.address or reached.email
+        if not to:
             raise GiveUp("MailGone", _m("The address was taken away."))
-        text, to = words.of_lines(portal, said, language), reached.email
+        text = words.of_lines(portal, said, language)
         db.session.rollback()  # whoever is told may take seconds: hold no snapshot of the database meanwhile
         return smtp.send(settings, smtp.Mail(to, text.subject, text.text, text.html, delivery_id))
     url, secret = ways.webhook(portal, reached)

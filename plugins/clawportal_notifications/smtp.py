@@ -115,16 +115,25 @@ class _Watch:
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
         self._held: socket.socket | None = None
+        self._is_over, self._lock = False, threading.Lock()
 
     def over(self, connection: socket.socket) -> None:
         """A second handle: encryption takes the first one away."""
-        self._held = socket.socket(fileno=os.dup(connection.fileno()))
+        with self._lock:
+            self._held = socket.socket(fileno=os.dup(connection.fileno()))
+            if self._is_over:  # finding and reaching the server took all of it
+                self._shut(self._held)
 
     def _end(self) -> None:
-        held = self._held
-        if held is not None:
-            with contextlib.suppress(OSError):
-                held.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._is_over = True
+            if self._held is not None:
+                self._shut(self._held)
+
+    @staticmethod
+    def _shut(held: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            held.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> _Watch:
         self._timer.start()

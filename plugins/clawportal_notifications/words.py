@@ -11,9 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
+from clawportal.sdk import _m
 from clawportal.sdk.fleet import Portal
 from clawportal_notifications import choices
-from clawportal_notifications.models import Line
+from clawportal_notifications.models import WAY_CHANGED, Line
+
+CHANGED = _m("How I am told of things was changed")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Said:
 
 def said(portal: Portal, line: Line, language: str) -> Said:
     known, catalogues = choices.interests(portal).get(line.interest), portal.registry.catalogues
-    title = catalogues.label(known.title, language) if known else line.interest
+    title = catalogues.label(known.title if known else CHANGED if line.interest == WAY_CHANGED else line.interest, language)
     text, public = catalogues.text(line.message, language), portal.settings.public_url.rstrip("/")
     at = line.at.strftime("%Y-%m-%d %H:%M UTC")
     return Said(str(title), str(text), line.count, at, f"{public}{line.path}" if public and line.path else "", line.level)

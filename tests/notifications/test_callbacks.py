@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from clawportal import keyring, paths
+from clawportal import keyring, near_addresses, paths
 from clawportal.db import db
 from clawportal.errors import GiveUp, Retry
 from clawportal_notifications import callbacks, ways
 from clawportal_notifications.models import Ways
 from tests.conftest import portal_of
-from tests.notifications.conftest import Stage
+from tests.notifications.conftest import Stage, signed_in
 
 HERE = ("127.0.0.0/8",)
 
@@ -72,7 +72,7 @@ def happens(stage: Stage) -> None:
 
 def test_a_call_is_signed_and_says_what_happened(make_stage: Callable[..., Stage], database_url: str, hook: Hook) -> None:
     stage = make_stage(database_url, webhook_networks=json.dumps(HERE))
-    viewer = stage.people.viewer
+    viewer = signed_in(stage.people.viewer)
     secret = viewer.put("notifications/webhook", {"url": hook.url}).get_json()["secret"]
     shown = viewer.get("notifications/preferences").get_json()["webhook"]
     assert shown == hook.url.partition("/hooks")[0]
@@ -92,7 +92,7 @@ def test_calls_have_a_pause_and_are_tried_again(
     make_stage: Callable[..., Stage], hook: Hook, travel: Callable[[timedelta], None]
 ) -> None:
     stage = make_stage(webhook_networks=json.dumps(HERE))
-    viewer = stage.people.viewer
+    viewer = signed_in(stage.people.viewer)
     viewer.put("notifications/webhook", {"url": hook.url})
     hook.answers[:] = [503]
     happens(stage)
@@ -110,21 +110,26 @@ def test_calls_have_a_pause_and_are_tried_again(
     assert json.loads(hook.calls[2][1])["notifications"][0]["count"] == 3
 
 
-def test_the_address_is_tried_by_a_button(make_stage: Callable[..., Stage], hook: Hook) -> None:
+def test_the_address_is_tried_by_a_button(
+    make_stage: Callable[..., Stage], hook: Hook, travel: Callable[[timedelta], None]
+) -> None:
     stage = make_stage(webhook_networks=json.dumps(HERE))
-    owner = stage.people.owner
+    owner = signed_in(stage.people.owner)
     assert owner.post("notifications/webhook/test").status_code == 409
     owner.put("notifications/webhook", {"url": hook.url})
     assert owner.post("notifications/webhook/test").status_code == 204
     assert json.loads(hook.calls[0][1]) == {"test": True, "notifications": []}
     hook.answers[:] = [302]
+    assert owner.post("notifications/webhook/test").status_code == 429
+    assert len(hook.calls) == 1 and hook.answers == [302]
+    travel(timedelta(seconds=11))
     refused = owner.post("notifications/webhook/test")
     assert refused.status_code == 409 and "answers 302" in refused.get_json()["detail"]
     assert "sesame" not in refused.get_data(as_text=True)
 
 
 def test_without_leave_nothing_in_this_network_is_called(stage: Stage, hook: Hook) -> None:
-    owner = stage.people.owner
+    owner = signed_in(stage.people.owner)
     owner.put("notifications/webhook", {"url": hook.url})
     refused = owner.post("notifications/webhook/test")
     assert refused.status_code == 409 and "not public" in refused.get_json()["detail"]
@@ -135,7 +140,7 @@ def test_without_leave_nothing_in_this_network_is_called(stage: Stage, hook: Hoo
     "address",
     ["127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1",
      "fe80::1", "fd00::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe",
-     "2002:7f00:1::", "::"],
+     "2002:7f00:1::", "::", "fec0::1", "168.63.129.16", "100.100.100.200", "fd00:ec2::254"],
 )  # fmt: skip
 def test_networks_that_are_not_public(address: str) -> None:
     assert not callbacks.allowed(address, ())
@@ -144,6 +149,42 @@ def test_networks_that_are_not_public(address: str) -> None:
 def test_networks_that_are_public_or_allowed() -> None:
     assert callbacks.allowed("1.1.1.1", ()) and callbacks.allowed("2606:4700::1111", ())
     assert callbacks.allowed("10.1.2.3", ("10.1.0.0/16",)) and not callbacks.allowed("10.2.2.3", ("10.1.0.0/16",))
+
+
+def test_addresses_of_this_machine_are_not_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that the world knows: what listens on all of its addresses is reached by it."""
+    assert callbacks.allowed("8.8.8.8", ())
+    monkeypatch.setattr(near_addresses, "_is_own", lambda address: str(address) == "8.8.8.8")
+    assert not callbacks.allowed("8.8.8.8", ()) and not callbacks.allowed("::ffff:8.8.8.8", ())
+    assert callbacks.allowed("8.8.8.8", ("8.8.8.0/24",)) and callbacks.allowed("1.1.1.1", ())
+
+
+def test_looking_up_a_name_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+
+    def slow(_host: str, port: int, **_more: Any) -> Any:
+        done.wait(10)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(callbacks, "SECONDS", 0.3)
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with pytest.raises(Retry) as refused:
+        callbacks.post("http://slow.example/", "s", {}, "1", ())
+    done.set()
+    assert refused.value.reason == "WebhookUnknown"
+
+
+def test_names_beyond_ascii_are_called_as_the_wire_spells_them(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up, asked = socket.getaddrinfo, []
+
+    def here(host: Any, *given: Any, **more: Any) -> Any:
+        asked.append(host)
+        return look_up("127.0.0.1", *given, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    callbacks.post(hook.url.replace("localhost", "b\u00fccher.example"), "s", {}, "1", HERE)
+    [(headers, _body)] = hook.calls
+    assert asked[0] == "xn--bcher-kva.example" and headers["Host"].startswith("xn--bcher-kva.example:")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +217,7 @@ def test_a_name_that_changes_its_mind_leads_nowhere_else(hook: Hook, monkeypatch
                                           "https://x.example/\x07x")), ("https://kim:pw@x.example/", "user or password")],
 )  # fmt: skip
 def test_what_cannot_be_called_is_refused_at_its_field(stage: Stage, url: str, said: str) -> None:
-    refused = stage.people.owner.put("notifications/webhook", {"url": url})
+    refused = signed_in(stage.people.owner).put("notifications/webhook", {"url": url})
     assert refused.status_code == 422 and refused.get_json()["errors"][0]["path"] == "url"
     assert said in refused.get_json()["errors"][0]["message"]
 
@@ -203,9 +244,10 @@ def test_a_call_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_addresses_are_moved_to_a_new_key(make_stage: Callable[..., Stage], hook: Hook) -> None:
     stage = make_stage(webhook_networks=json.dumps(HERE))
-    stage.people.owner.put("notifications/webhook", {"url": hook.url})
+    owner = signed_in(stage.people.owner)
+    owner.put("notifications/webhook", {"url": hook.url})
     with stage.app.app_context():
         portal = portal_of(stage.app)
         keyring.rotate(portal.settings.data_dir / paths.KEYRING_FILE)
         assert ways.reseal(portal) == 1 and ways.reseal(portal) == 0
-    assert stage.people.owner.post("notifications/webhook/test").status_code == 204
+    assert owner.post("notifications/webhook/test").status_code == 204

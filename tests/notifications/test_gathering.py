@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,11 +12,12 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from clawportal.clock import now
 from clawportal.contracts.permissions import SELF, SYSTEM
 from clawportal.db import db, transaction
 from clawportal.models import EventRow, Instance
 from clawportal.services.events import event_log
-from clawportal_notifications import gathering, upkeep
+from clawportal_notifications import gathering, inbox, upkeep
 from clawportal_notifications.models import Line, Place
 from tests.conftest import counted_sql, portal_of
 from tests.notifications.conftest import Stage
@@ -200,6 +202,54 @@ def test_several_replicas_count_each_event_once(both_stages: Stage) -> None:
         for done in [pool.submit(follow) for _ in range(4)]:
             done.result(60)
     assert stage.told(stage.people.owner) == [("instance.failed", 6)]
+
+
+def test_who_marks_all_as_read_meanwhile_does_not_read_what_just_came(
+    both_stages: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, viewer, tell = both_stages, both_stages.people.viewer, gathering._tell
+    stage.happens()
+    stage.follow()
+    seen = now()
+    stage.happens()
+    marking: list[threading.Thread] = []
+
+    def mark() -> None:
+        with stage.app.app_context():
+            inbox.mark_all(viewer.actor, seen)
+
+    def meanwhile(*given: Any) -> None:
+        if not marking:
+            marking.append(threading.Thread(target=mark))
+            marking[0].start()
+            marking[0].join(1)
+        tell(*given)
+
+    monkeypatch.setattr(gathering, "_tell", meanwhile)
+    stage.follow()
+    marking[0].join(30)
+    assert stage.told(viewer) == [("instance.failed", 2)]
+    assert viewer.get("notifications/unread").get_json() == {"unread": 1}
+
+
+def test_old_news_are_told_to_nobody(stage: Stage, travel: Callable[[timedelta], None]) -> None:
+    stage.happens()
+    travel(timedelta(hours=25))
+    stage.happens("instance.storage_exceeded")
+    stage.follow()
+    assert stage.told(stage.people.owner) == [("instance.storage_exceeded", 1)]
+
+
+def test_the_bell_counts_to_a_hundred(stage: Stage) -> None:
+    owner = stage.people.owner
+    stage.happens()
+    stage.follow()
+    with stage.app.app_context(), transaction():
+        one = db.session.scalars(select(Line).where(Line.user_id == owner.actor.id)).one()
+        same = {"user_id": one.user_id, "interest": one.interest, "seq": one.seq, "first_at": one.first_at, "at": one.at}
+        db.session.add_all([Line(**same, about=str(n)) for n in range(120)])
+    assert owner.get("notifications/unread").get_json() == {"unread": 100}
+    assert owner.post("notifications/read-all").get_json() == {"marked": 121}
 
 
 # ---- keeping
