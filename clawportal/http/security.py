@@ -34,6 +34,7 @@ login_manager = LoginManager()
 csrf = CSRFProtect()
 
 MARK = "clawportal_requires"
+_BACKGROUND = "clawportal_background"
 
 
 def portal() -> Portal:
@@ -60,7 +61,8 @@ def init_app(app: Flask) -> None:
 
 @login_manager.user_loader  # type: ignore[untyped-decorator]  # Flask-Login has no types
 def _from_session(session_id: str) -> SessionUser | None:
-    actor = sessions.actor_from(portal(), session_id, sessions.BROWSER, touch=place())
+    quiet = getattr(current_app.view_functions.get(request.endpoint or ""), _BACKGROUND, False)
+    actor = sessions.actor_from(portal(), session_id, sessions.BROWSER, touch=None if quiet else place())
     return SessionUser(actor, session_id) if actor else None
 
 
@@ -159,6 +161,12 @@ def requires(permission: Permission) -> Callable[[Callable[P, R]], Callable[P, R
         return guarded
 
     return decorate
+
+
+def background(view: Callable[P, R]) -> Callable[P, R]:
+    """Pages ask this view by themselves: that they do so is no sign of life, and makes no session last longer."""
+    setattr(view, _BACKGROUND, True)
+    return view
 
 
 def public(why: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -16,7 +16,9 @@ it, and `paged(found, which)` is what the macro `pager` shows.
 
 `by_field(problem.errors)` is the first sentence for each field of a form. `account_page(422, errors=...)` is the page of one's
 own account again, for a form in a section that a `Card` with the place `account` brings. `external(url_for(...))` is an address
-of this portal for somebody outside. `told_as("note.pin")` names a view's refusals in the audit where its address does not.
+of this portal for somebody outside. A view that pages ask by themselves, again and again, is marked `@background`, so that an
+open page keeps nobody signed in for ever; an element that does so says `data-quiet`, and waits while nobody looks.
+`told_as("note.pin")` names a view's refusals in the audit where its address does not.
 `allow("frame", "media")` lets the page that is being made show such things of this portal, which are refused otherwise.
 """
 
@@ -26,7 +28,7 @@ from clawportal.http.audited import told_as
 from clawportal.http.headers import allow
 from clawportal.http.i18n import translate
 from clawportal.http.paging import paging
-from clawportal.http.security import actor, begin_session, current_actor, place, portal, public, requires, safe_next
+from clawportal.http.security import actor, background, begin_session, current_actor, place, portal, public, requires, safe_next
 from clawportal.http.site import external
 from clawportal.web.auth import told as by_field
 from clawportal.web.instances import frame
@@ -44,6 +46,7 @@ __all__ = [
     "allow",
     "ask_second_step",
     "back",
+    "background",
     "begin_session",
     "by_field",
     "changed",

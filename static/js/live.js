@@ -75,6 +75,11 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (now) refresh(now);
 });
 
+// What asks by itself again and again says  data-quiet  and waits while nobody looks.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.matches("[data-quiet]")) event.preventDefault();
+});
+
 function onChanged(changed) {
   for (const part of $$("[data-live]")) if (matches(part, changed)) refresh(part);
 }

@@ -64,6 +64,24 @@ def _count(page: Page) -> int:
     return int(re.sub(r"\D", "", page.locator("[data-count]").inner_text()) or "0")
 
 
+def test_what_asks_by_itself_waits_while_nobody_looks(page: Page) -> None:
+    page.goto("/")
+    page.evaluate("""
+        const part = document.createElement("p");
+        Object.assign(part, { id: "asks" }).dataset.quiet = "";
+        document.body.append(part);
+        window.hidden = true;
+        Object.defineProperty(document, "hidden", { get: () => window.hidden });
+    """)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "asks=" in request.url else None)
+    ask = "(n) => window.htmx.ajax('GET', `/?asks=${n}`, { source: '#asks', target: '#asks', swap: 'none' })"
+    page.evaluate(f"void ({ask})(1)")
+    page.evaluate("window.hidden = false")
+    page.evaluate(ask, 2)
+    assert [url.rpartition("asks=")[2] for url in asked] == ["2"]
+
+
 def test_a_page_whose_session_ended_leads_to_the_sign_in_page(
     portal: PortalProcess, new_page: Callable[..., Page], watch: Watch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from clawportal.db import db
+from clawportal.http import security
 from clawportal.models import User
 from clawportal.services.identity import sessions
 from tests.conftest import PASSWORD, Person, make_person, portal_of
@@ -109,6 +110,20 @@ def test_it_ends_after_hours_without_use(admin: Person, make_browser: Make, trav
     travel(timedelta(hours=13))
     assert not browser.signed_in
     assert admin.get("auth/sessions").get_json()["items"] == []
+
+
+def test_what_pages_ask_by_themselves_keeps_nobody_signed_in(
+    admin: Person, make_browser: Make, travel: Callable[[timedelta], None]
+) -> None:
+    views = admin.app.view_functions
+    view = views["web.profile"]
+    views["web.profile"] = security.background(lambda **given: view(**given))
+    browser = make_browser()
+    browser.sign_in()
+    travel(timedelta(hours=8))
+    assert browser.signed_in
+    travel(timedelta(hours=5))
+    assert not browser.signed_in, "nobody used it for 13 hours"
 
 
 def test_cookies_of_the_former_release_are_refused(admin: Person, make_browser: Make) -> None:
