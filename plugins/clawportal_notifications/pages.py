@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from clawportal.sdk.data import Which, whole
 from clawportal.sdk.errors import Invalid, Problem
-from clawportal.sdk.pages import actor, by_field, changed, fragment, moved, page, paged, paging, portal, requires
+from clawportal.sdk.pages import actor, background, by_field, changed, fragment, moved, page, paged, paging, portal, requires
 from clawportal.sdk.pages import gettext as _
 from clawportal.sdk.permissions import PORTAL_ADMIN, SELF, Actor
 from clawportal_notifications import choices, inbox, log, ways
@@ -32,6 +32,7 @@ def mail_card(_who: Actor) -> Markup:
 
 
 @page("/notifications/bell")
+@background
 @requires(SELF)
 def notifications_bell() -> str:
     return str(bell_link(actor()))

@@ -44,6 +44,15 @@ def test_the_bell_counts_and_the_list_leads_on(stage: Stage) -> None:
     assert "Nothing unread" in viewer.page("/notifications?unread=1")
 
 
+def test_the_bell_keeps_nobody_signed_in(stage: Stage, travel: Callable[[timedelta], None]) -> None:
+    viewer = Browser(stage.people.viewer)
+    assert "data-quiet" in viewer.page("/notifications/bell")
+    travel(timedelta(hours=8))
+    viewer.page("/notifications/bell")
+    travel(timedelta(hours=5))
+    assert viewer.client.get("/notifications/bell").status_code in (302, 401), "nobody used it for 13 hours"
+
+
 def test_what_comes_after_somebody_looked_stays_unread(stage: Stage) -> None:
     stage.happens()
     stage.follow()
