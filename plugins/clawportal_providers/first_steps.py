@@ -10,11 +10,13 @@ from clawportal.sdk import _m
 from clawportal.sdk.data import db
 from clawportal.sdk.features import FirstStep
 from clawportal.sdk.fleet import Portal
-from clawportal.sdk.permissions import Actor
+from clawportal.sdk.permissions import PORTAL_ADMIN, Actor
 from clawportal_providers.models import Credential
 
 
-def steps(_portal: Portal, _actor: Actor) -> Iterable[FirstStep]:
+def steps(_portal: Portal, actor: Actor) -> Iterable[FirstStep]:
+    if not actor.has(PORTAL_ADMIN):
+        return
     yield FirstStep(
         "credentials.first",
         _m("A key for a model"),

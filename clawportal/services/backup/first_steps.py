@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.extensions import FirstStep
 from clawportal.contracts.permissions import Actor
 from clawportal.engine.portal import Portal
@@ -12,7 +13,9 @@ from clawportal.services.backup.making import LAST_BACKUP, judged
 from clawportal.services.system import portal_settings
 
 
-def steps(_portal: Portal, _actor: Actor) -> Iterable[FirstStep]:
+def steps(_portal: Portal, actor: Actor) -> Iterable[FirstStep]:
+    if not actor.has(PORTAL_ADMIN):
+        return
     last = portal_settings.read(LAST_BACKUP)
     yield FirstStep(
         "backup.made",

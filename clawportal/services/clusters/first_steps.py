@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import select
 
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.extensions import FirstStep
 from clawportal.contracts.permissions import Actor
 from clawportal.db import db
@@ -15,7 +16,9 @@ from clawportal.models import Cluster
 from clawportal.models.clusters import HEALTHY
 
 
-def steps(_portal: Portal, _actor: Actor) -> Iterable[FirstStep]:
+def steps(_portal: Portal, actor: Actor) -> Iterable[FirstStep]:
+    if not actor.has(PORTAL_ADMIN):
+        return
     there = select(Cluster.id).where(Cluster.health == HEALTHY, Cluster.paused_at.is_(None), Cluster.cordoned.is_(False)).limit(1)
     yield FirstStep(
         "clusters.place",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import func, select
 
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.extensions import FirstStep
 from clawportal.contracts.permissions import EVERYWHERE, Actor
 from clawportal.db import db
@@ -15,7 +16,9 @@ from clawportal.models import Membership, User
 from clawportal.models.sign_in import Otp
 
 
-def steps(_portal: Portal, _actor: Actor) -> Iterable[FirstStep]:
+def steps(_portal: Portal, actor: Actor) -> Iterable[FirstStep]:
+    if not actor.has(PORTAL_ADMIN):
+        return
     admins, protected = _admins()
     yield FirstStep(
         "identity.second_admin",

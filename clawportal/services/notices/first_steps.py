@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.extensions import FirstStep
 from clawportal.contracts.permissions import Actor
 from clawportal.engine.portal import Portal
@@ -11,7 +12,9 @@ from clawportal.messages import _m
 from clawportal.services.notices.routes import NoticeSettings
 
 
-def steps(portal: Portal, _actor: Actor) -> Iterable[FirstStep]:
+def steps(portal: Portal, actor: Actor) -> Iterable[FirstStep]:
+    if not actor.has(PORTAL_ADMIN):
+        return
     yield FirstStep(
         "notices.route",
         _m("Notices to somebody outside"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import select
 
-from clawportal.contracts.core_permissions import PORTAL_READ
+from clawportal.contracts.core_permissions import PORTAL_ADMIN, PORTAL_READ
 from clawportal.contracts.extensions import FirstStep
 from clawportal.contracts.permissions import Actor
 from clawportal.db import db
@@ -17,7 +17,9 @@ from clawportal.models import ApiToken
 _LOOKED_AT = 100
 
 
-def steps(portal: Portal, _actor: Actor) -> Iterable[FirstStep]:
+def steps(portal: Portal, actor: Actor) -> Iterable[FirstStep]:
+    if not actor.has(PORTAL_ADMIN):
+        return
     yield FirstStep(
         "system.address",
         _m("An address with TLS"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import or_, select
 
+from clawportal.contracts.core_permissions import PORTAL_ADMIN
 from clawportal.contracts.extensions import FirstStep
 from clawportal.contracts.permissions import Actor
 from clawportal.db import db
@@ -16,7 +17,9 @@ from clawportal.models.tenancy import OWN_TENANT
 from clawportal.services.tenancy.tenancy import OWN_TITLE
 
 
-def steps(_portal: Portal, _actor: Actor) -> Iterable[FirstStep]:
+def steps(_portal: Portal, actor: Actor) -> Iterable[FirstStep]:
+    if not actor.has(PORTAL_ADMIN):
+        return
     named = select(Tenant.id).where(or_(Tenant.name != OWN_TENANT, Tenant.title != str(OWN_TITLE))).limit(1)
     yield FirstStep(
         "tenancy.organisation",
