@@ -32,8 +32,8 @@ class Setting(Strict):
     default: Any = None
     required: bool = False
     choices: list[str] = Field(default_factory=list, max_length=200)
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: float | None = Field(None, allow_inf_nan=False)
+    maximum: float | None = Field(None, allow_inf_nan=False)
     max_length: int = Field(4000, ge=1, le=100_000)
     pattern: str = ""
     group: str = ""

@@ -62,7 +62,12 @@ def _files(folder: Path) -> list[Path]:
 
 def read(file: Path) -> Kind:
     """One kind; Unusable with the first few things that are wrong."""
-    return parsed(_document(_text(file)))
+    try:
+        return parsed(_document(_text(file)))
+    except Unusable:
+        raise
+    except Exception as error:  # numbers and types that break a parser: they cost this kind, and no other
+        raise Unusable(_m("The file cannot be read: %(error)s.", error=" ".join(str(error).split())[:300])) from error
 
 
 def _text(file: Path) -> str:

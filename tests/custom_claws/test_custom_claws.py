@@ -233,3 +233,18 @@ def test_files_can_be_looked_at_before_the_start(tmp_path: Path) -> None:
     assert bad.exit_code == 1 and "bad.yaml: apiVersion: Field required." in bad.output
     schema = json.loads(CliRunner().invoke(cli, ["claw-kind", "schema"]).output)
     assert "settings" in schema["properties"] and schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("number", [".inf", ".nan", "1:" * 200 + "1.5", "9" * 4_000], ids=["inf", "nan", "base60", "long"])
+def test_a_number_that_is_none_costs_its_own_kind(number: str, tmp_path: Path) -> None:
+    folder = tmp_path / "claws"
+    folder.mkdir()
+    text = yaml.safe_dump(document() | {"name": "odd"})
+    (folder / "a.yaml").write_text(text.replace("settings:\n", f"settings:\n  odd: {ODD % number}\n", 1))
+    (folder / "b.yaml").write_text(PARROT.read_text())
+    found = read_all(str(tmp_path))
+    assert [kind.name for kind in found.kinds] == ["parrot"]
+    assert [fault.file.name for fault in found.faults] == ["a.yaml"]
+
+
+ODD = "{type: integer, title: Odd, description: A number, minimum: %s}"
