@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 CHANGEABLE: JsonDict = {"x-changeable": True}
+
+
+def changeable_down_to(least: float) -> JsonDict:
+    """Less can only be given to a portal that is started: it would keep everybody out who could correct it."""
+    return CHANGEABLE | {"x-least": least}
+
+
 """`json_schema_extra` of a setting that may change while the portal runs: whoever uses it asks for it each time. It has a title.
 A secret is never one, as stored values are shown."""
 
@@ -115,7 +122,7 @@ class Values(BaseModel):
         le=3600,
         title=_m("Patience with a cluster"),
         description=_m("A cluster that leaves a question open for so long counts as one that does not answer, seconds."),
-        json_schema_extra=CHANGEABLE,
+        json_schema_extra=changeable_down_to(1),
     )
     lease_seconds: float = Field(
         15.0,
@@ -179,7 +186,7 @@ class Values(BaseModel):
         le=8760,
         title=_m("Length of a browser session"),
         description=_m("A browser session ends after so many hours without use."),
-        json_schema_extra=CHANGEABLE,
+        json_schema_extra=changeable_down_to(0.25),
     )
     rate_limit: str = Field(
         "6000 per minute",
@@ -195,7 +202,7 @@ class Values(BaseModel):
         le=1440,
         title=_m("Life of an access token"),
         description=_m("An access token of an API client is good for so many minutes; then it is refreshed."),
-        json_schema_extra=CHANGEABLE,
+        json_schema_extra=changeable_down_to(1),
     )
     refresh_days: float = Field(
         30.0,

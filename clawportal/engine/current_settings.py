@@ -23,6 +23,7 @@ from clawportal.contracts.extensions import STORED_SETTINGS
 from clawportal.contracts.features import Feature
 from clawportal.db import db
 from clawportal.errors import FieldError
+from clawportal.messages import _m
 from clawportal.pluginmanager import Registry
 from clawportal.secret_settings import secret_fields
 from clawportal.settings import Settings, Unreadable, Values, in_file
@@ -73,6 +74,20 @@ class Setting:
         extra = self.info.json_schema_extra
         return isinstance(extra, dict) and bool(extra.get("x-changeable")) and not self.secret
 
+    @property
+    def least(self) -> float | None:
+        """Less than this is not taken from what people store, as it would keep them all out."""
+        extra = self.info.json_schema_extra
+        found = extra.get("x-least") if isinstance(extra, dict) else None
+        return float(found) if isinstance(found, int | float) else None
+
+    def too_little(self, value: Any) -> str:
+        """What is wrong with a value of the right type that people store."""
+        if self.least is None or not isinstance(value, int | float) or value >= self.least:
+            return ""
+        return _m("must be %(least)s or more: less would keep everybody out. Only %(variable)s in the environment may say less.",
+                  least=f"{self.least:g}", variable=self.variable)  # fmt: skip
+
 
 class CurrentSettings:
     """What holds now in one process, and why."""
@@ -82,6 +97,8 @@ class CurrentSettings:
         self._began: dict[type[BaseModel], BaseModel] = {Values: settings, **registry.sections}
         self._held = dict(self._began)
         self._file = _file_of(settings)
+        self.looking = threading.RLock()
+        """Held from reading what is stored until it holds, so that nobody puts something older over it."""
         self.stored: Mapping[str, Any] = {}
         """Values that people stored, as of the last look; also those that hold nowhere."""
         self.faults: Mapping[str, str] = {}
@@ -123,6 +140,8 @@ class CurrentSettings:
         """The value as the setting takes it, beside what else the portal was started with; or what is wrong with it."""
         made, errors = judge(setting.model, _dump(self._began[setting.model]) | {setting.field: value})
         found = [FieldError(path, error.message, error.code) for error in errors]
+        if made is not None and (flaw := setting.too_little(getattr(made, setting.field))):
+            return None, [FieldError(path, flaw)]
         return (made.model_dump(mode="json")[setting.field] if made is not None else None), found
 
     def use(self, stored: Mapping[str, Any]) -> Settings:
@@ -134,9 +153,9 @@ class CurrentSettings:
             setting = known.get(name)
             if setting is not None and setting.changeable and not self.fixed(setting):
                 made, errors = judge(setting.model, held[setting.model] | {setting.field: value})
-                if made is None:
-                    faults[name] = errors[0].message
-                else:
+                if flaw := errors[0].message if made is None else setting.too_little(getattr(made, setting.field)):
+                    faults[name] = flaw
+                elif made is not None:
                     held[setting.model] = _dump(made)
         self._tell(faults, stored.keys() - known.keys())
         self.stored, self.faults = dict(stored), faults
@@ -185,10 +204,11 @@ def _file_of(settings: Settings) -> dict[str, dict[str, Any]]:
 def look(portal: Portal) -> None:
     """Take up what is stored now. Where that cannot be read, what held holds on."""
     try:
-        stored: dict[str, Any] = {}
-        for read in portal.registry.targets(STORED_SETTINGS):
-            stored |= read(portal)
-        portal.settings = portal.current.use(stored)
+        with portal.current.looking:
+            stored: dict[str, Any] = {}
+            for read in portal.registry.targets(STORED_SETTINGS):
+                stored |= read(portal)
+            portal.settings = portal.current.use(stored)
     except Exception as error:  # of a database, or of whatever a plugin does
         db.session.rollback()
         if not _before_the_tables(error):
@@ -206,8 +226,11 @@ def follow(portal: Portal, context: Callable[[], AbstractContextManager[Any]]) -
 
     def again() -> None:
         while not portal.stopping.wait(EVERY):
-            with context():
-                look(portal)
+            try:
+                with context():
+                    look(portal)
+            except Exception:  # of the context, or of a database that is gone also for a rollback: the next look may find it
+                log.warning("the stored settings cannot be looked at; what held holds on", exc_info=True)
 
     thread = threading.Thread(target=again, name="settings", daemon=True)
     thread.start()

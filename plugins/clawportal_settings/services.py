@@ -59,7 +59,9 @@ class Shown:
         return kinds.get(self.setting.info.annotation, "text")
 
     def bound(self, name: str) -> Any:
-        """A limit that its type has: `ge`, `gt` or `le`."""
+        """A limit that its type has: `ge`, `gt` or `le`; of what is stored, `ge` is never less than what keeps people in."""
+        if name == "ge" and self.setting.least is not None:
+            return self.setting.least
         return next((getattr(one, name) for one in self.setting.info.metadata if hasattr(one, name)), None)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,3 +178,83 @@ def test_left_out_the_settings_hold_as_they_were_started_with(make_app: Callable
     app = make_app(plugins=",".join(name for name in pluginmanager.BUNDLED if name != "clawportal_settings"))
     admin = make_person(app, "admin", "portal-admin")
     assert admin.get("settings").status_code == 404 and portal_of(app).settings.session_hours == 12.0
+
+
+@pytest.mark.parametrize(
+    ("name", "little", "enough"), [("session_hours", 0.2, 0.25), ("access_minutes", 0.5, 1), ("cluster_timeout_seconds", 0.9, 1)]
+)
+def test_what_would_keep_everybody_out_is_not_stored(still: World, name: str, little: float, enough: float) -> None:
+    with still.context() as portal:
+        with pytest.raises(Invalid) as refused:
+            services.change(portal, KIM, name, little, generation=0)
+        told = refused.value.errors[0]
+        assert told.path == "value" and f"CLAWPORTAL_{name.upper()} in the environment" in told.message
+        default = getattr(portal.settings, name)
+        with transaction():
+            db.session.add(StoredSetting(name=name, value=little, before=1, changed_by="kim"))
+        current_settings.look(portal)
+        assert getattr(portal.settings, name) == default and "keep everybody out" in portal.current.faults[name]
+        shown = services.change(portal, KIM, name, enough, generation=1)
+        assert getattr(portal.settings, name) == enough == shown.bound("ge")
+
+
+def test_less_may_be_said_by_the_environment(make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAWPORTAL_SESSION_HOURS", "0.1")
+    with make_world(start=False).context() as portal:
+        current_settings.look(portal)
+        assert portal.settings.session_hours == 0.1 and not portal.current.faults
+
+
+def test_nothing_older_is_put_over_what_was_read_later(still: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, later, values = threading.Event(), threading.Event(), iter([2, 3])
+
+    def stored(_portal: Any) -> dict[str, Any]:
+        found = {"session_hours": next(values)}
+        if found == {"session_hours": 2}:
+            reading.set()
+            later.wait(1)  # with the lock nobody comes in the meantime
+        return found
+
+    def look(done: threading.Event) -> None:
+        with still.context() as portal:
+            current_settings.look(portal)
+        done.set()
+
+    with still.context() as portal:
+        monkeypatch.setattr(type(portal.registry), "targets", lambda _registry, _point: [stored])
+        first = threading.Thread(target=look, args=(threading.Event(),))
+        first.start()
+        assert reading.wait(10)
+        second = threading.Thread(target=look, args=(later,))
+        second.start()
+        for thread in (first, second):
+            thread.join(10)
+        assert portal.settings.session_hours == 3.0
+
+
+def test_looking_goes_on_after_any_error(still: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries, enough = list[int](), threading.Event()
+
+    @contextmanager
+    def broken() -> Iterator[None]:
+        tries.append(1)
+        if len(tries) > 2:
+            enough.set()
+        raise OSError("no context today")
+        yield
+
+    monkeypatch.setattr(current_settings, "EVERY", 0.01)
+    with still.context() as portal:
+        stopping = threading.Event()
+        monkeypatch.setattr(portal, "stopping", stopping)
+        thread = current_settings.follow(portal, broken)
+        try:
+            assert enough.wait(10), "it went on after the first error"
+        finally:
+            stopping.set()
+            thread.join(10)
+
+
+def test_the_form_says_how_to_get_back(people: People) -> None:
+    page = Browser(people.admin).page("/settings/session_hours")
+    assert "CLAWPORTAL_SESSION_HOURS in the environment outranks" in page and 'min="0.25"' in page
