@@ -68,7 +68,7 @@ _NAMED_FAILURES = 5
 def instances() -> str | Response:
     who, page = actor(), paging()
     saved = saved_filters.listing(who)
-    if not request.args and not fragment() and (first := saved_filters.default_of(saved)):
+    if not request.args and not fragment() and (first := saved_filters.default_of(who, saved)):
         return redirect(saved_filters_page(first))
     given = {key: request.args.get(key, "").strip() for key in saved_filters.PARTS}
     if given["state"] not in saved_filters.STATES:

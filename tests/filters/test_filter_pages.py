@@ -5,6 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 
+from clawportal.db import db, transaction
+from clawportal.models import SavedFilter
+from clawportal.services.fleet import saved_filters
 from tests.conftest import People, counted_sql
 from tests.filters.test_saved_filters import make_project, names, saved, tenant_of
 from tests.web.conftest import Browser
@@ -76,3 +79,14 @@ def test_tabs_cost_one_statement_however_many(people: People, browse: Browse) ->
         counts.append(len(statements))
         assert page.count('filter-name">n') == upto
     assert counts[0] == counts[1]
+
+
+def test_the_list_begins_with_the_default_however_many_there_are(people: People, browse: Browse) -> None:
+    first = saved(people.developer, "a-first", {"state": "failed"})
+    with people.developer.app.app_context(), transaction():
+        mine = db.session.get_one(SavedFilter, first["id"]).user_id
+        for number in range(saved_filters.SHOWN + 5):
+            db.session.add(SavedFilter(name=f"f{number:02}", query={"state": "failed"}, user_id=mine, created_by="x"))
+    saved(people.developer, "zz-last", {"state": "running"}, default=True)
+    answer = browse(people.developer).get("/instances")
+    assert answer.status_code == 302 and answer.headers["Location"].endswith("/instances?state=running")

@@ -97,8 +97,12 @@ def find(actor: Actor, name_or_id: str) -> Saved:
     return found[0]
 
 
-def default_of(found: Sequence[Saved]) -> Saved | None:
-    return next((one for one in found if one.default), None)
+def default_of(actor: Actor, found: Sequence[Saved]) -> Saved | None:
+    """The one that the list begins with, also where there are more than the page of the list shows."""
+    if len(found) < SHOWN:
+        return next((one for one in found if one.default), None)
+    row = db.session.execute(_query(actor).where(DefaultFilter.user_id.is_not(None)).limit(1)).first()
+    return _saved(*row) if row else None
 
 
 def filters_of(query: Mapping[str, str]) -> Filters:
