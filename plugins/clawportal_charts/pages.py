@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import render_template, request
 from markupsafe import Markup
 
+from clawportal.sdk.data import now
 from clawportal.sdk.pages import actor, page, requires
 from clawportal.sdk.permissions import INSTANCE_READ, Actor
 from clawportal_charts import services
-from clawportal_charts.models import HAPPENED
+from clawportal_charts.models import FINE, HAPPENED
 from clawportal_charts.services import Series, Span
 
 WIDTH, HEIGHT = 600, 80
@@ -28,10 +29,17 @@ def card(who: Actor) -> Markup | None:
     sums = {name: sum(found.columns[name]) for name in HAPPENED}
     lines = {name: _path(found, name) for name in ("running", "failed")}
     given: dict[str, Any] = {"lines": lines, "sums": sums, "now": {name: values[-1] for name, values in found.columns.items()}}
+    given["counted"] = _old(found.at[-1])
     most = max(max(found.columns["running"]), max(found.columns["failed"]))
     return Markup(  # noqa: S704 - a template escapes what it shows
         render_template("charts/_card.html", width=WIDTH, height=HEIGHT, most=most, **given)
     )
+
+
+def _old(at: int) -> datetime | None:
+    """When it was, of a sample that does not tell what is now."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return moment if now() - moment > timedelta(seconds=2 * FINE) else None
 
 
 def _path(found: Series, name: str) -> str:

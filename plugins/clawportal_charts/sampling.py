@@ -33,7 +33,7 @@ def _counted(at: int) -> list[dict[str, Any]]:
     found = db.session.execute(
         query.where(Instance.destroyed_at.is_(None)).group_by(Instance.tenant_id, Instance.project_id, Instance.phase)
     )
-    rows: dict[str, dict[str, Any]] = {}
+    rows = {project_id: _empty(tenant_id, project_id, at) for tenant_id, project_id in _counted_before(at)}
     for tenant_id, project_id, phase, number in found:
         row = rows.setdefault(project_id, _empty(tenant_id, project_id, at))
         row[_COLUMN.get(phase, "changing")] += number
@@ -42,6 +42,12 @@ def _counted(at: int) -> list[dict[str, Any]]:
         if column and project_id in rows:  # a project without instances has nothing to show
             rows[project_id][column] += number
     return list(rows.values())
+
+
+def _counted_before(at: int) -> list[tuple[str, str]]:
+    """Tenant and project of the sample before: where nothing is left there are zeros, and not what was there once."""
+    found = db.session.execute(select(Sample.tenant_id, Sample.project_id).where(Sample.step == FINE, Sample.at == at - FINE))
+    return [(row[0], row[1]) for row in found]
 
 
 def _happened(at: int) -> list[tuple[str, str, str, int]]:

@@ -158,3 +158,28 @@ def test_without_charts_nothing_is_left(make_app: Callable[..., Flask]) -> None:
     app = make_app(plugins=",".join(name for name in pluginmanager.BUNDLED if name != "clawportal_charts"))
     admin = make_person(app, "admin", "portal-admin")
     assert admin.get("fleet/series").status_code == 404 and portal_of(app).registry.feature("charts") is None
+
+
+def test_claws_that_are_gone_are_counted_no_more(both: World) -> None:
+    with both.context() as portal:
+        row, later = made(portal, "gone", Phase.RUNNING), NOON + timedelta(seconds=FINE)
+        sampling.sample_once(portal, NOON)
+        with transaction():
+            db.session.get_one(Instance, row.id).destroyed_at = NOON
+        sampling.sample_once(portal, later)
+        found = services.series(SYSTEM, "day", later)
+        assert found.columns["running"] == [1, 0] and len(found.at) == 2
+
+
+def test_an_old_count_is_not_said_to_be_now(people: People) -> None:
+    people.owner.create("mine", start=False)
+    end = int(clock.now().timestamp()) // FINE * FINE
+    with people.owner.app.app_context(), transaction():
+        project = db.session.scalars(db.select(Project).join(Instance)).one()
+        db.session.add_all(sample(project, end - k * FINE, 7) for k in (3, 4))
+    old = Browser(people.owner).page("/")
+    assert "Last counted" in old and "Running when it was last counted: 7" in old and "Running now" not in old
+    with people.owner.app.app_context(), transaction():
+        db.session.add(sample(db.session.get_one(Project, project.id), end, 7))
+    new = Browser(people.owner).page("/")
+    assert "Last counted" not in new and "Running now: 7" in new
