@@ -157,3 +157,17 @@ def test_who_may_not_write_sees_no_buttons(people: People, one: dict[str, Any]) 
     assert "greeter" not in stranger.get("/configs")
     for path in ("", "/versions", "/edit", "/delete", "/instances/new"):
         stranger.get(f"/configs/{one['id']}{path}", 404)
+
+
+def test_the_tab_and_the_api_name_secrets_that_would_go(people: People, one: dict[str, Any]) -> None:
+    developer = Browser(people.developer)
+    typed = {"variables.who": "kim", "variables.key": "s3cret-value"}
+    made = developer.post(f"/configs/{one['id']}/instances/new", 303, name="desk", **typed)
+    tab = f"{made.location}/template"
+    look = {"version": "2", "generation": "1", "variables.who": "kim"}
+    assert "These secrets are deleted" not in developer.post(tab, 200, **look | {"version": "1"}).get_data(as_text=True)
+    people.owner.request("PUT", f"/api/v1/configs/{one['id']}", json={"revision": 1, "body": {"spec": GREETER["body"]["spec"]}})
+    looked = developer.post(tab, 200, **look).get_data(as_text=True)
+    assert "These secrets are deleted: <code>model_api_key</code>" in looked and "s3cret-value" not in looked
+    shown = people.developer.post(f"instances/{tab.split('/instances/')[1]}/preview", {})
+    assert shown.get_json()["removed_secrets"] == ["model_api_key"]
