@@ -127,9 +127,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.found: list[str] = []
-        # Other tests on this machine make networks for containers, and a browser drops what it is just loading then.
+        # Other tests on this machine make networks for containers, and a browser drops what it is just loading then; it begins
+        # anew by itself, and gives up where that happens again and again.
         # A page that is left while a part of it is asking says so as an error, too.
-        self.expected: list[str] = ["ERR_NETWORK_CHANGED", "htmx:(sendAbort|afterRequest)"]
+        self.expected: list[str] = ["ERR_NETWORK_CHANGED|ERR_TOO_MANY_RETRIES", "htmx:(sendAbort|afterRequest)"]
 
     def expect(self, *patterns: str) -> None:
         self.expected += patterns
