@@ -50,7 +50,7 @@ def _tell(portal: Portal, actor: Actor, words_id: str, until_now: str) -> None:
     """`until_now`: the address for mail that was good before. Whoever reads there hears of it, and of what was due about the
     account: only so somebody learns that another person has the portal talk to somebody else."""
     message = Message(words_id, {"name": actor.name})
-    event = record(portal, WAY_CHANGED, actor=actor, message=message, person_id=actor.id, read=SELF)
+    event = record(portal, "notification.way_changed", actor=actor, message=message, person_id=actor.id, read=SELF)
     if until_now and portal.section(NotificationSettings).mails:
         due = _due(actor.id, EMAIL, Line.interest == NEW_PLACE)
         lines = [*due, _line(actor.id, event)]
