@@ -44,8 +44,6 @@ from clawportal.services.identity import identity, sessions
 from clawportal.services.system import portal_settings
 from clawportal.settings import Settings
 
-os.environ.setdefault("CLAWPORTAL_PRACTICE_MODEL_PORT", "0")  # portals of tests run side by side
-
 pytest_plugins = ["clawportal.testing.report"]
 collect_ignore = ["plugin_example", "plugin_parrot"]
 """Projects of their own, whose tests run where they are installed."""
@@ -84,6 +82,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("CLAWPORTAL_", "CLAW_")) and not name.startswith("CLAWPORTAL_TEST_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("CLAWPORTAL_PRACTICE_MODEL_PORT", "0")  # portals of tests run side by side
 
 
 # ---- portals

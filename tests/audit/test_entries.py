@@ -124,8 +124,8 @@ def test_switches_settings_and_what_nobody_told(both: World) -> None:
     with asked(both) as portal:
         practice.switch(portal, kim(), True)
         practice.stop(portal)
-    (entry,) = [one for one in entries(both) if one.action == "portal.practice_model"]  # its thread may have kept a key meanwhile
-    assert entry.after == {"setting[practice_model].value": True}
+    entry = last(both)
+    assert entry.action == "portal.practice_model" and entry.after == {"setting[practice_model].value": True}
     with asked(both):
         tenancy.rename_default("Acme & Co")
     entry = last(both)

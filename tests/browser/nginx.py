@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import functools
+import hashlib
 import shutil
 import socket
 import subprocess
@@ -49,8 +52,20 @@ class Nginx:
         self.process.wait(10)
 
 
+@functools.cache
+def _key() -> ec.EllipticCurvePrivateKey:
+    """One for all certificates of this process, so that a browser can be told of it when it starts."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def fingerprint() -> str:
+    """Of the key, as Chromium takes it: a browser that only passes over errors asks anew after each, and gives up after some."""
+    spki = _key().public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(spki).digest()).decode()
+
+
 def _certificate(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
     made = (

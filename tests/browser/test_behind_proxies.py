@@ -45,7 +45,7 @@ def is_live(page: Page) -> None:
 @pytest.mark.parametrize("edit", [str, lambda text: text.replace("$http_host", "$host")], ids=["as shipped", "port dropped"])
 def test_the_shipped_file_on_an_odd_port(behind: Begin, new_page: Callable[..., Page], edit: Callable[[str], str]) -> None:
     public = behind("clawportal.conf", "claws.example.com", edit=edit)
-    page = new_page(base_url=public, ignore_https_errors=True)
+    page = new_page(base_url=public)
     sign_in(page)
     is_live(page)
     cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
@@ -81,7 +81,7 @@ def test_all_of_it_under_a_path(behind: Begin, fresh_portal: Portals, new_page: 
 
     public = behind("clawportal-under-path.conf", "intranet.example.com", "/claws", edit)
     portal = fresh_portal.made[-1]
-    page = new_page(base_url=public + "/", ignore_https_errors=True)
+    page = new_page(base_url=public + "/")
     strays = _strays(page)
     walk(page, public, portal)
     assert not strays

@@ -85,13 +85,12 @@ def test_a_hostile_page_stays_at_its_host(
         portal.set_up(practice=False, public=f"https://localhost:{port}" if tls else "")
         home = home or portal.url.replace("127.0.0.1", "localhost")
         claw, other = portal.running("hostile"), portal.running("neighbour")
-        page = new_page(base_url=home, ignore_https_errors=True)
+        page = new_page(base_url=home)
         sign_in(page)
         found = attempts(page, portal, claw, home)
         assert found["cookies"] == "", "the cookie by which it is reached cannot be read by its scripts"
         assert found["read"] == "TypeError" and found["logout"] in ("opaque", "TypeError")
-        # where the certificate is one that nobody knows, browsers allow no workers at all
-        assert found["worker"].endswith("/files/") is not tls and found["wide"] == "SecurityError"
+        assert found["worker"].endswith("/files/") and found["wide"] == "SecurityError"
         assert (found["own"], found["portal"], found["frame"]) == ("open", "refused", "closed")
         assert found["opened"] in ("SecurityError", "TypeError")
         # the portal is as it was: the same person, no worker, and what it says is its own

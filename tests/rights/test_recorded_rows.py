@@ -38,7 +38,7 @@ def rows(still: World) -> World:
     """Two tenants, each with two projects, and in each place an event and an operation of every sort."""
     still.portal.registry.add("notes", Notes())
     still.portal.registry.settle()
-    assert still.portal.registry.rights_of_events >= {NOTES, SELF}
+    assert still.portal.registry.rights_of_events == {NOTES, SELF, "configs.read", "portal.read", "quota.read"}
     with still.context(), transaction():
         for name in ("acme", "globex"):
             db.session.add(Tenant(id=name, name=name))
