@@ -35,7 +35,8 @@ def home() -> str:
         "counts": counts,
         "adapters": rows.adapter_cards(),
         "checks": health_checks.wrong(who),
-        "cards": menu.cards("home"),
+        "cards": [] if live else menu.cards("home"),
+        "live": live,
     }
     context |= _now(who) if counts.total else {"silent": clusters.silent(who)}
     return render_template("home/_now.html" if live and counts.total else "home/index.html", **context)
