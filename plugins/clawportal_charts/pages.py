@@ -17,13 +17,11 @@ from clawportal_charts.services import Series, Span
 
 WIDTH, HEIGHT = 600, 80
 """Of the drawing on the card."""
-_COARSE = 72
-"""Points of its lines."""
 
 
 def card(who: Actor) -> Markup | None:
     """Nothing before there are two points."""
-    found = services.series(who, "day")
+    found = services.glance(who)
     if len(found.at) < 2:
         return None
     sums = {name: sum(found.columns[name]) for name in HAPPENED}
@@ -44,8 +42,7 @@ def _old(at: int) -> datetime | None:
 
 def _path(found: Series, name: str) -> str:
     """A line of an SVG; both lines of the card have one scale."""
-    every = max(1, len(found.at) // _COARSE)
-    points = list(zip(found.at, found.columns[name], strict=True))[::-1][::every][::-1]
+    points = zip(found.at, found.columns[name], strict=True)
     first, last = found.at[0], found.at[-1]
     most = max(1, *found.columns["running"], *found.columns["failed"])
     placed = [((at - first) / (last - first) * WIDTH, HEIGHT - 2 - value / most * (HEIGHT - 4)) for at, value in points]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -41,9 +42,23 @@ class Series:
 
 def series(actor: Actor, span: Span, moment: datetime | None = None) -> Series:
     back, step = SPANS[span]
-    since = int(((moment or now()) - back).timestamp())
-    names = (*STATES, *HAPPENED)
-    sums = [func.sum(getattr(Sample, name)) for name in names]
-    query = select(Sample.at, *sums).where(Sample.step == step, Sample.at >= since, visible(Sample, actor, INSTANCE_READ))
-    rows = db.session.execute(query.group_by(Sample.at).order_by(Sample.at)).all()
-    return Series(step, [row[0] for row in rows], {name: [int(row[k + 1]) for row in rows] for k, name in enumerate(names)})
+    return _of(step, _rows(actor, step, int(((moment or now()) - back).timestamp()) - 1))
+
+
+def glance(actor: Actor, moment: datetime | None = None) -> Series:
+    """The last day in few rows: by the hour as far as hours are whole, and by each sample since."""
+    day = int(((moment or now()) - timedelta(days=1)).timestamp()) - 1
+    hours = _rows(actor, HOURLY, day)
+    return _of(HOURLY, [*hours, *_rows(actor, FINE, hours[-1][0] if hours else day)])
+
+
+def _rows(actor: Actor, step: int, after: int) -> list[Sequence[int]]:
+    """The sums over what the actor may see, oldest first."""
+    sums = [func.sum(getattr(Sample, name)) for name in (*STATES, *HAPPENED)]
+    query = select(Sample.at, *sums).where(Sample.step == step, Sample.at > after, visible(Sample, actor, INSTANCE_READ))
+    return [tuple(map(int, row)) for row in db.session.execute(query.group_by(Sample.at).order_by(Sample.at))]
+
+
+def _of(step: int, rows: Sequence[Sequence[int]]) -> Series:
+    columns = {name: [row[k + 1] for row in rows] for k, name in enumerate((*STATES, *HAPPENED))}
+    return Series(step, [row[0] for row in rows], columns)

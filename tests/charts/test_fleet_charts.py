@@ -183,3 +183,20 @@ def test_an_old_count_is_not_said_to_be_now(people: People) -> None:
         db.session.add(sample(db.session.get_one(Project, project.id), end, 7))
     new = Browser(people.owner).page("/")
     assert "Last counted" not in new and "Running now: 7" in new
+
+
+def test_the_card_reads_hours_and_tells_what_the_samples_tell(both: World) -> None:
+    hour = int(NOON.timestamp()) // HOURLY * HOURLY
+    with both.context():
+        project = db.session.scalars(db.select(Project)).one()
+        with transaction():
+            for k in range(1, 12 * 20 + 4):  # twenty hours and a quarter of one
+                at = hour - 20 * HOURLY + k * FINE
+                db.session.add(Sample(project_id=project.id, tenant_id=project.tenant_id, step=FINE, at=at, running=7, starts=1))
+        for back in reversed(range(20)):
+            sampling._roll_up(hour - back * HOURLY)
+        moment = NOON + timedelta(minutes=15)
+        whole, glance = services.series(SYSTEM, "day", moment), services.glance(SYSTEM, moment)
+    assert len(glance.at) == 20 + 3 and glance.at[-1] == whole.at[-1] and glance.at == sorted(set(glance.at))
+    assert sum(glance.columns["starts"]) == sum(whole.columns["starts"]) == 12 * 20 + 3
+    assert set(glance.columns["running"]) == {7}
