@@ -18,7 +18,7 @@ VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,100}$"
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Sentence = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Text = Annotated[str, StringConstraints(max_length=200_000, strip_whitespace=False)]
+Text = Annotated[str, StringConstraints(max_length=100_000, strip_whitespace=False)]
 Path = Annotated[str, StringConstraints(pattern=r"^/[!-~]{0,200}$")]
 Command = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=4000)]], Field(min_length=1, max_length=200)]
 

@@ -1,54 +1,41 @@
 """`${name}` in a kind of claw stands for what the portal knows of an instance; `${name|json}` writes it as JSON, for inside of
-configuration files. `$${` means `${` itself. Nothing is evaluated, and what was put in is never looked at again."""
+configuration files."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from clawportal.sdk import _m
+from clawportal.sdk import _m, placeholders
+from clawportal.sdk.errors import GiveUp
 
-_PLACEHOLDER = re.compile(r"\$\$\{|\$\{([^{}|]*)(\|json)?\}|\$\{")
+_JSON = "|json"
 
 
 def flaw_in(text: str, known: Collection[str], secret: Collection[str] = ()) -> str:
     """What is wrong with the placeholders of a text; empty: nothing."""
-    for found in _PLACEHOLDER.finditer(text):
-        if found[0] == "${":
-            return _m("has a placeholder that is none. Write ${name} or ${name|json}, or $${ for the letters themselves.")
-        name = found[1]
-        if name is None or name in known:
-            continue
-        if name.removeprefix("setting.") in secret:
+    for name in placeholders.names_in(text):
+        if name.removesuffix(_JSON).removeprefix("setting.") in secret:
             return _m(
                 "names the secret %(name)s. Secrets stand in no file and in no command; name it under secret_environment.",
                 name=repr(name),
             )
-        return _m("names %(name)s, which there is not. Known here: %(known)s.", name=repr(name), known=", ".join(sorted(known)))
-    return ""
+    flaw, code = placeholders.flaw_in(text, {*known, *(name + _JSON for name in known)})
+    if code == "unknown_variable":
+        return _m("%(flaw)s Known here: %(known)s.", flaw=flaw, known=", ".join(sorted(known)))
+    return flaw
 
 
 def names_in(text: str) -> set[str]:
-    return {found[1] for found in _PLACEHOLDER.finditer(text) if found[1] is not None}
+    return {name.removesuffix(_JSON) for name in placeholders.names_in(text)}
 
 
 def filled(text: str, values: Mapping[str, Any]) -> str:
-    """With values in the places of their names."""
-
-    def put(found: re.Match[str]) -> str:
-        if found[1] is None:
-            return "${"
-        value = values[found[1]]
-        return json.dumps(value, ensure_ascii=False) if found[2] else as_text(value)
-
-    return _PLACEHOLDER.sub(put, text)
-
-
-def as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return ",".join(map(as_text, value)) if isinstance(value, list) else str(value)
+    """With values in the places of their names; GiveUp where that comes to far too much."""
+    as_json = {name + _JSON: json.dumps(values[name], ensure_ascii=False) for name in names_in(text)}
+    try:
+        return placeholders.as_text(placeholders.filled_in(text, {**values, **as_json}))
+    except placeholders.TooLong as error:
+        words = _m("A text of this claw with its settings in it %(too_long)s.", too_long=placeholders.too_long())
+        raise GiveUp("ConfigRefused", words) from error

@@ -18,6 +18,7 @@ from clawportal.cli.server import cli
 from clawportal.contracts.adapters import ChatEvent
 from clawportal.contracts.runtimes import Place
 from clawportal.contracts.specs import InstanceSpec
+from clawportal.errors import GiveUp
 from clawportal.pluginnames import BUNDLED
 from clawportal.testing.adapters import AdapterConformance
 from clawportal.testing.fakes import MODEL_KEY, make_context
@@ -92,6 +93,14 @@ def test_what_is_needed_is_asked_for() -> None:
     assert [flaw.path for flaw in flaws] == ["settings.greeting", "secrets.bot_key"]
     spec = InstanceSpec.model_validate({"settings": {"greeting": "Hi"}})
     assert adapter.validate(spec, frozenset({"bot_key"})) == []
+
+
+def test_a_text_that_comes_to_far_too_much_is_given_up() -> None:
+    changed = document()
+    changed["files"][1]["content"] = "${persona} " * 1000
+    adapter = CustomAdapter(parsed(changed))
+    with pytest.raises(GiveUp, match="may have 100,000 characters at most"):
+        adapter.plan(make_context(adapter, spec={"persona": "x" * 50_000}))
 
 
 def test_codes_of_its_own_say_that_starting_again_is_no_use() -> None:
@@ -175,9 +184,10 @@ WRONG: list[tuple[Changed, str]] = [
     (put("name", value="Par rot"), "name: String should match pattern"),
     (put("default", value="9"), "default: '9' is none of the versions."),
     (put("memory", value="lots"), "memory: 'lots' is not a quantity"),
-    (put("files", 0, "content", value="${setting.nothing}"), "files.parrot.json: names 'setting.nothing', which there is not"),
+    (put("files", 0, "content", value="${setting.nothing}"),
+     "files.parrot.json: names the variable 'setting.nothing', which there is not"),
     (put("files", 0, "content", value="${setting.bot_key}"), "names the secret 'setting.bot_key'. Secrets stand in no file"),
-    (put("files", 0, "content", value="${open"), "has a placeholder that is none"),
+    (put("files", 0, "content", value="${open"), "has a placeholder without an end"),
     (put("files", 0, "path", value="../up"), "files.0.path: must lie inside its folder"),
     (put("files", 0, "mode", value="0666"), "files.0.mode: must not let others write"),
     (put("files", 1, "path", value="parrot.json"), "files: state/parrot.json stands there twice."),
